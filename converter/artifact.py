@@ -1,0 +1,187 @@
+"""The output: canonical safetensors bytes under a name that carries their SHA-256, and their manifest.
+
+The bytes are those of safetensors' own writer for the same tensors, and depend on nothing else. They go to a
+hidden temporary file, straight from the arrays, hashed on the way; are read back and compared; and take their
+final name last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from converter.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.matching import Array
+    from converter.progress import Progress
+
+# One key alone: with two, safetensors' own writer orders them differently every time.
+METADATA = {"format": "pt"}
+# In the order in which safetensors lays types out, the widest first, so that each buffer is aligned.
+DTYPES = {np.dtype(np.int64): "I64", np.dtype(np.float32): "F32"}
+HEADER_ALIGNMENT = 8
+HASH_DIGITS = 8
+TEMPORARY = ".convert-"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file that is written and hashed, and has no final name yet."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+@contextlib.contextmanager
+def draft(folder: Path, state: dict[str, Array], progress: Progress) -> Iterator[Draft]:
+    """Write the tensors to a temporary file in ``folder``; on leaving it is gone, published or not.
+
+    Errors: ``ArtifactError`` where it cannot be written.
+    """
+    with _temporary(folder) as path:
+        with _explained(folder), path.open("wb") as stream:
+            sha256, size = _write(stream, state, progress)
+        yield Draft(path, sha256, size)
+
+
+def verify(written: Draft, state: dict[str, Array]) -> None:
+    """Read a draft back: its header by safetensors' own reader, its every byte against the arrays.
+
+    Errors: ``ArtifactError`` with the first tensor that differs.
+    """
+    _verify_header(written.path, state)
+    header, order = layout(state)
+    with written.path.open("rb") as stream:
+        if stream.read(len(header)) != header:
+            raise ArtifactError("read back: the header differs from what was written")
+        for name in order:
+            found = np.frombuffer(stream.read(state[name].nbytes), np.uint8)
+            if not np.array_equal(found, state[name].reshape(-1).view(np.uint8)):
+                raise ArtifactError(f"read back: {name} differs from what was written")
+        if stream.read(1):
+            raise ArtifactError("read back: the file is longer than what was written")
+
+
+def file_name(stem: str, sha256: str) -> str:
+    """Return the name under which torch.hub, torchvision and timm look for a file of this hash."""
+    return f"{stem}-{sha256[:HASH_DIGITS]}.safetensors"
+
+
+def publish(written: Draft, destination: Path, manifest: dict[str, Any]) -> Path:
+    """Give a draft its final name, and put its manifest beside it; return the manifest's path.
+
+    Both are whole on the disk before either has its name.
+    Errors: ``ArtifactError`` where that fails.
+    """
+    beside = destination.with_suffix(".json")
+    with _temporary(destination.parent) as path, _explained(destination.parent):
+        with path.open("wb") as stream:
+            stream.write(manifest_bytes(manifest))
+            _flush(stream)
+        written.path.replace(destination)
+        path.replace(beside)
+        _flush_folder(destination.parent)
+    return beside
+
+
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """Return the manifest as JSON, keys sorted."""
+    return (json.dumps(manifest, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def layout(state: dict[str, Array]) -> tuple[bytes, list[str]]:
+    """Return the canonical header, and the names in the order of their buffers: by type, then by name."""
+    ranks = list(DTYPES)
+    order = sorted(state, key=lambda name: (ranks.index(state[name].dtype), name))
+    header: dict[str, Any] = {"__metadata__": METADATA}
+    end = 0
+    for name in order:
+        array, begin = state[name], end
+        end += array.nbytes
+        header[name] = {
+            "dtype": DTYPES[array.dtype],
+            "shape": array.shape,
+            "data_offsets": (begin, end),
+        }
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % HEADER_ALIGNMENT)
+    return struct.pack("<Q", len(encoded)) + encoded, order
+
+
+def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tuple[str, int]:
+    header, order = layout(state)
+    stream.write(header)
+    digest, done = hashlib.sha256(header), 0
+    total = sum(array.nbytes for array in state.values())
+    for name in order:
+        buffer = state[name].data
+        stream.write(buffer)
+        digest.update(buffer)
+        done += buffer.nbytes
+        progress("writing", done, total)
+    _flush(stream)
+    return digest.hexdigest(), len(header) + total
+
+
+def _verify_header(path: Path, state: dict[str, Array]) -> None:
+    try:
+        with safe_open(path, framework="np") as opened:
+            found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            metadata = opened.metadata()
+    except SafetensorError as error:
+        raise ArtifactError(f"read back: safetensors refuses the file: {error}") from error
+    expected = {name: (DTYPES[array.dtype], list(array.shape)) for name, array in state.items()}
+    if {name: (part.get_dtype(), part.get_shape()) for name, part in found.items()} != expected:
+        raise ArtifactError("read back: safetensors finds other names, types or shapes than were written")
+    if metadata != METADATA:
+        raise ArtifactError(f"read back: the metadata {METADATA} expected, {metadata} found")
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """Make an empty hidden file in ``folder``, and remove it unless it has been renamed."""
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}.part"
+        path.touch(exist_ok=False)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _flush(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renames last, where the system lets a folder be opened (Windows does not)."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

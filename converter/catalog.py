@@ -1,0 +1,89 @@
+"""The models that can be converted, read from ``mappings/*.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from converter import names
+from converter.errors import CatalogError
+from resnext_torch import CONFIGS, Config, parameter_count, state_spec
+
+if TYPE_CHECKING:
+    from converter.matching import Shape
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model as its mapping file lists it. Accuracies in percent, as published with the weights."""
+
+    gluon: str
+    params_sha1: str
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network that exists on both sides."""
+
+    name: str
+    entry: Entry
+    mapping_file: Path
+    config: Config
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """What PyTorch's state dict holds, in its order."""
+        return {spec.name: spec.shape for spec in state_spec(self.config)}
+
+    @property
+    def parameters(self) -> int:
+        """How many trainable scalars the network has."""
+        return parameter_count(self.config)
+
+    @property
+    def official_file(self) -> str:
+        """The file name under which GluonCV publishes and caches the parameters."""
+        return f"{self.entry.gluon}-{self.entry.params_sha1[:8]}.params"
+
+    def with_classes(self, count: int) -> Model:
+        """Return the same network with another number of classes."""
+        return replace(self, config=replace(self.config, num_classes=count))
+
+
+def models() -> dict[str, Model]:
+    """Return every model by its name, in the order of the mapping files."""
+    return {model.name: model for path in sorted(_folder().glob("*.toml")) for model in _read(path)}
+
+
+def find(name: str) -> Model:
+    """Return the model of that name.
+
+    Errors: ``CatalogError`` with the nearest name, or with all of them.
+    """
+    known = models()
+    if name not in known:
+        near = names.nearest(name, known)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+        raise CatalogError(f"no model {name!r}; {hint}")
+    return known[name]
+
+
+@cache
+def _read(path: Path) -> tuple[Model, ...]:
+    try:
+        entries = msgspec.convert(tomllib.loads(path.read_text())["models"], dict[str, Entry])
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise CatalogError(f"{path.name}: models: {error}") from error
+    return tuple(Model(name, entry, path, CONFIGS[name]) for name, entry in entries.items())
+
+
+def _folder() -> Path:
+    """Return where the tables lie: inside an installed package, or beside it in a checkout."""
+    packaged = Path(__file__).with_name("mappings")
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "mappings"

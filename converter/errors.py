@@ -1,0 +1,39 @@
+"""What can be wrong with a conversion. Every error names the place, what was expected and what was found."""
+
+from __future__ import annotations
+
+
+class ConversionError(Exception):
+    """The conversion was refused. Nothing has been written under a final name."""
+
+
+class CatalogError(ConversionError):
+    """No such model, or a mapping file that cannot be read."""
+
+
+class SourceError(ConversionError):
+    """The parameters could not be found, fetched, or are not the published ones."""
+
+
+class ParamsError(ConversionError):
+    """The file is no ``.params`` file that can be read: malformed, truncated, or of a kind not supported."""
+
+
+class DialectError(ConversionError):
+    """The parameters are named in a style that is not read."""
+
+
+class MappingError(ConversionError):
+    """Names, shapes or types do not fit the model."""
+
+
+class ReferenceUnavailableError(ConversionError):
+    """The reference framework cannot run here."""
+
+
+class ParityError(ConversionError):
+    """The outputs differ by more than the limit, or the proof would prove nothing."""
+
+
+class ArtifactError(ConversionError):
+    """The output could not be written, or did not read back as it was written."""

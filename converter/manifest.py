@@ -1,0 +1,58 @@
+"""What a manifest says of an artifact: whence it came, by which mapping, how it was proven. No clock, no machine."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from converter.artifact import Draft
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.parity import Check, Proof
+    from converter.source import Source
+
+CONTAINER = "ndarray-list"
+
+
+def build(  # noqa: PLR0913 - one section of the manifest each
+    model: Model, source: Source, dialect: str, mapping: Mapping, written: Draft, file: str, proof: Proof
+) -> dict[str, Any]:
+    """Return the manifest of an artifact that is to be called ``file``."""
+    return {
+        "model": model.name,
+        "source": {
+            "file": source.name,
+            "sha1": source.sha1,
+            "container": CONTAINER,
+            "dialect": dialect,
+            "official": source.official,
+        },
+        "mapping": {"file": mapping.file, "sha256": mapping.sha256},
+        "artifact": {
+            "file": file,
+            "sha256": written.sha256,
+            "bytes": written.size,
+            "tensors": len(model.shapes),
+            "parameters": model.parameters,
+        },
+        "parity": {
+            "proven": bool(proof.checks),
+            "reference": proof.reference,
+            "versions": proof.versions,
+            "checks": [_check(check) for check in proof.checks],
+        },
+        "version": version("gluon2torch"),
+    }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    height, width = check.probe.size
+    return {
+        "dtype": check.probe.dtype,
+        "size": f"{height}x{width}",
+        "seed": check.probe.seed,
+        "max_abs": check.max_abs,
+        "relative": check.relative,
+        "limit": check.limit,
+    }

@@ -1,0 +1,117 @@
+"""Lay a file's arrays beside what the model expects: complete on both sides, every shape right.
+
+Comes in: the file's arrays by Gluon's names. Goes out: the same arrays by PyTorch's, not copied.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converter import names
+from converter.errors import MappingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.mapping import Mapping
+
+Shape = tuple[int, ...]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PARAMETER_DTYPE = np.dtype(np.float32)
+COUNTER_DTYPE = np.dtype(np.int64)
+HEAD_DIMENSIONS = 2
+
+
+def rename(
+    mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str
+) -> dict[str, Array]:
+    """Return the arrays under PyTorch's names, in the model's order, with a zero for each counter.
+
+    ``shapes`` is what the model expects, by PyTorch's names.
+    Errors: ``MappingError`` with every name that is missing or unexpected, or every array that has the
+    wrong shape or type.
+    """
+    _require_complete(mapping, params, file)
+    _require_cover(mapping, shapes)
+    _require_arrays(mapping, params, shapes, file)
+    state = {tensor.target: params[tensor.source] for tensor in mapping.tensors}
+    state |= {name: np.zeros((), COUNTER_DTYPE) for name in mapping.target_only}
+    return {name: state[name] for name in shapes}
+
+
+def fits(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape]) -> bool:
+    """Return whether these are the arrays of that model, by name and shape."""
+    expected = {tensor.source: shapes[tensor.target] for tensor in mapping.tensors}
+    return expected == {name: array.shape for name, array in params.items()}
+
+
+def class_count(mapping: Mapping, params: dict[str, Array], head: str) -> int | None:
+    """Return how many classes the file's head has, or None where the file has no such head.
+
+    ``head`` is PyTorch's name of its weight, (classes, features).
+    """
+    weight = params.get(mapping.to_source()[head])
+    return None if weight is None or weight.ndim != HEAD_DIMENSIONS else weight.shape[0]
+
+
+def _require_complete(mapping: Mapping, params: dict[str, Array], file: str) -> None:
+    """Check that file and mapping name the same arrays."""
+    expected = mapping.to_target()
+    missing = names.collapse(name for name in expected if name not in params)
+    unexpected = names.collapse(name for name in params if name not in expected)
+    _refuse(
+        f"{file}: the names do not match mappings/{mapping.file}",
+        [
+            *(f"missing     {pattern}" for pattern in missing),
+            *(f"unexpected  {pattern}{_suggestion(pattern, missing)}" for pattern in unexpected),
+        ],
+    )
+
+
+def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
+    """Check that mapping and model name the same tensors: the mapping file's own completeness."""
+    covered = {*mapping.to_source(), *mapping.target_only}
+    _refuse(
+        f"mappings/{mapping.file}: does not fit the PyTorch model",
+        [
+            *(f"not mapped  {pattern}" for pattern in names.collapse(shapes.keys() - covered)),
+            *(f"not there   {pattern}" for pattern in names.collapse(covered - shapes.keys())),
+        ],
+    )
+
+
+def _require_arrays(
+    mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str
+) -> None:
+    offenders: dict[str, list[str]] = {}
+    for tensor in mapping.tensors:
+        for complaint in _complaints(params[tensor.source], shapes[tensor.target]):
+            offenders.setdefault(complaint, []).append(tensor.source)
+    _refuse(
+        f"{file}: the arrays do not fit the model",
+        [
+            f"{pattern}: {complaint}"
+            for complaint, tensors in offenders.items()
+            for pattern in names.collapse(tensors)
+        ],
+    )
+
+
+def _complaints(array: Array, shape: Shape) -> Iterator[str]:
+    if array.shape != shape:
+        yield f"shape {shape} expected, {array.shape} found"
+    if array.dtype != PARAMETER_DTYPE:
+        yield f"type {PARAMETER_DTYPE} expected, {array.dtype} found; other types are not converted yet"
+
+
+def _suggestion(pattern: str, missing: list[str]) -> str:
+    near = names.nearest(pattern, missing)
+    return f"      nearest: {near}" if near else ""
+
+
+def _refuse(headline: str, lines: list[str]) -> None:
+    if lines:
+        raise MappingError("\n  ".join([headline, *lines]))

@@ -1,0 +1,57 @@
+"""Long lists of tensor names, made short enough to read: ``features.{4…7}.0.body.7.gamma``."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+_INDEX = "#"
+
+
+def collapse(names: Iterable[str]) -> list[str]:
+    """Return patterns that stand for exactly these names, numbers that run through a range in braces.
+
+    A pattern is written where the names fill every combination of its ranges; else it is split.
+    """
+    groups: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+    for name in names:
+        parts = name.split(".")
+        words = tuple(_INDEX if part.isdecimal() else part for part in parts)
+        groups.setdefault(words, []).append(tuple(int(part) for part in parts if part.isdecimal()))
+    return [
+        ".".join(_fill(words, ranges))
+        for words, indices in groups.items()
+        for ranges in _boxes(sorted(set(indices)))
+    ]
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like ``name``, or None where none is."""
+    matches = difflib.get_close_matches(name, list(candidates), n=1)
+    return matches[0] if matches else None
+
+
+def _boxes(indices: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Split index tuples into boxes, each the product of one set of numbers per position."""
+    ranges = [tuple(sorted(set(column))) for column in zip(*indices, strict=True)]
+    if math.prod(len(numbers) for numbers in ranges) == len(indices):
+        return [ranges]
+    position = next(place for place, numbers in enumerate(ranges) if len(numbers) > 1)
+    return [
+        box
+        for number in ranges[position]
+        for box in _boxes([index for index in indices if index[position] == number])
+    ]
+
+
+def _fill(words: tuple[str, ...], ranges: list[tuple[int, ...]]) -> list[str]:
+    remaining = iter(ranges)
+    return [_braces(next(remaining)) if word == _INDEX else word for word in words]
+
+
+def _braces(numbers: tuple[int, ...]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    contiguous = numbers[-1] - numbers[0] == len(numbers) - 1
+    return f"{{{numbers[0]}…{numbers[-1]}}}" if contiguous else f"{{{','.join(map(str, numbers))}}}"

@@ -1,0 +1,154 @@
+"""The road of one conversion, from a name to a proven file: source → params → mapping → artifact → proof."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter import artifact, catalog, dialects, manifest, mapping, matching, parity, source, synthetic
+from converter.errors import MappingError
+from converter.params import open_params
+from converter.progress import silent
+from converter.reference import gluon
+from resnext_torch import HEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.matching import Array
+    from converter.progress import Progress
+    from converter.source import Source
+
+# Odd and rectangular, so that no rounding and no swapped axis is hidden; and the cheapest that is.
+DEFAULT_PROBES = (parity.Probe("float32", (97, 131)), parity.Probe("float64", (97, 131)))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to convert, and how to prove it. Without ``params`` and ``seed`` the published file is taken."""
+
+    model: Model
+    out: Path
+    params: Path | None = None
+    seed: int | None = None
+    probes: tuple[parity.Probe, ...] = DEFAULT_PROBES
+    prove: bool = True
+    gluon_python: Path | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the output's name begins with; random parameters say that they are."""
+        return self.model.name if self.seed is None else f"{self.model.name}.random"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where the output is, and what its manifest says."""
+
+    artifact: Path
+    manifest_file: Path
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Parameters that fit their model, under both names; nothing is copied."""
+
+    model: Model
+    mapping: Mapping
+    params: dict[str, Array]
+    state: dict[str, Array]
+
+
+def convert(request: Request, progress: Progress = silent) -> Result:
+    """Convert one file and prove it. Nothing appears in ``out`` unless all of it succeeds.
+
+    Errors: ``ConversionError``, of a kind for each thing that can be wrong.
+    """
+    python = gluon.find_python(request.gluon_python) if request.prove else None
+    with _source(request, progress) as found:
+        prepared = prepare(request.model, found.path)
+        with contextlib.ExitStack() as stack:
+            run = python and stack.enter_context(_start(python, prepared, found, request.probes))
+            written = stack.enter_context(artifact.draft(request.out, prepared.state, progress))
+            artifact.verify(written, prepared.state)
+            proof = prove(run, written.path, prepared.model, progress) if run else parity.NO_PROOF
+            destination = request.out / artifact.file_name(request.stem, written.sha256)
+            document = manifest.build(
+                prepared.model, found, dialects.STRUCTURAL, prepared.mapping, written, destination.name, proof
+            )
+            beside = artifact.publish(written, destination, document)
+    return Result(destination, beside, document)
+
+
+def prepare(model: Model, path: Path) -> Prepared:
+    """Read a ``.params`` file and lay it beside the model, whose classes are those of the file's head.
+
+    Errors: ``ParamsError``, ``DialectError``, ``MappingError``; the last names the model that does fit.
+    """
+    params = open_params(path).arrays
+    dialects.require_structural(params, str(path))
+    table = mapping.read(model.mapping_file, model.config.depths)
+    classes = matching.class_count(table, params, HEAD)
+    model = model.with_classes(classes) if classes else model
+    try:
+        state = matching.rename(table, params, model.shapes, str(path))
+    except MappingError as error:
+        raise MappingError(f"{error}{_fitting(params, classes)}") from error
+    return Prepared(model, table, params, state)
+
+
+def prove(run: gluon.Run, artifact_file: Path, model: Model, progress: Progress) -> parity.Proof:
+    """Compare the written file, in our module, with the reference that is at work.
+
+    Errors: ``ParityError`` where they do not agree.
+    """
+    progress("proving", 0, 2)
+    module = parity.run_module(artifact_file, model.config, run.probes)
+    progress("proving", 1, 2)
+    reference = run.outputs()
+    checks = tuple(
+        parity.compare(probe, *pair)
+        for probe, *pair in zip(run.probes, reference.logits, module, strict=True)
+    )
+    parity.require_passed(checks)
+    progress("proving", 2, 2)
+    return parity.Proof("gluon", reference.versions, checks)
+
+
+@contextlib.contextmanager
+def _source(request: Request, progress: Progress) -> Iterator[Source]:
+    """Find the parameters; those made from a seed lie in a temporary folder for as long as they are needed."""
+    if request.params is not None:
+        yield source.from_file(request.params, request.model, progress)
+    elif request.seed is None:
+        yield source.from_zoo(request.model, progress)
+    else:
+        table = mapping.read(request.model.mapping_file, request.model.config.depths)
+        arrays = synthetic.random_params(table, request.model.shapes, request.seed)
+        with tempfile.TemporaryDirectory(prefix="gluon2torch-") as folder:
+            path = Path(folder, f"{request.stem}-{request.seed}.params")
+            yield source.from_arrays(arrays, path, request.model, progress)
+
+
+def _start(
+    python: Path, prepared: Prepared, found: Source, probes: tuple[parity.Probe, ...]
+) -> contextlib.AbstractContextManager[gluon.Run]:
+    parity.require_sight(prepared.mapping, prepared.params)
+    model = prepared.model
+    return gluon.start(python, model.entry.gluon, model.config.num_classes, found.path, probes)
+
+
+def _fitting(params: dict[str, Array], classes: int | None) -> str:
+    """Return a line that names the models which these arrays do fit."""
+    fitting = [
+        model.name
+        for model in (model.with_classes(classes or 0) for model in catalog.models().values())
+        if matching.fits(mapping.read(model.mapping_file, model.config.depths), params, model.shapes)
+    ]
+    return f"\n  The arrays are those of {' or '.join(fitting)}." if fitting else ""

@@ -1,0 +1,1 @@
+"""Forwards of the source parameters that share no code with ``resnext_torch``."""

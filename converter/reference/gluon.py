@@ -1,0 +1,121 @@
+"""GluonCV itself as the reference: started early, in a child process, and asked for its outputs later."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converter.errors import ParityError, ReferenceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.matching import Array
+    from converter.parity import Probe
+
+CHILD = Path(__file__).with_name("gluon_child.py")
+SAID_CHARACTERS = 2000  # of the child's last words, in an error
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The logits, an array for each probe, and the versions of what computed them."""
+
+    logits: list[Array]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """GluonCV at work in ``folder``."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    probes: tuple[Probe, ...]
+
+    def outputs(self) -> Outputs:
+        """Wait for the logits.
+
+        Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, ``ParityError`` where it fails.
+        """
+        status = self.process.wait()
+        reply_file = self.folder / "reply.json"
+        if status != 0 or not reply_file.is_file():
+            said = (self.folder / "said.txt").read_text(errors="replace")[-SAID_CHARACTERS:]
+            raise ParityError(f"GluonCV ended with status {status}; its last words:\n{said}")
+        reply = json.loads(reply_file.read_text())
+        if "unavailable" in reply:
+            raise unavailable(reply["unavailable"])
+        logits = [np.load(self.folder / f"output-{number}.npy") for number in range(len(self.probes))]
+        return Outputs(logits, reply["versions"])
+
+
+def find_python(chosen: Path | None) -> Path:
+    """Return the interpreter that shall run GluonCV: the one chosen, ``GLUON_PYTHON``, or our own.
+
+    Errors: ``ReferenceUnavailableError`` where there is none, or ours has no MXNet.
+    """
+    if chosen is None and "GLUON_PYTHON" in os.environ:
+        chosen = Path(os.environ["GLUON_PYTHON"])
+    if chosen is not None:
+        if not os.access(chosen, os.X_OK) or chosen.is_dir():
+            raise ReferenceUnavailableError(f"{chosen}: no program; an interpreter with MXNet was expected")
+        return chosen
+    absent = [name for name in ("mxnet", "gluoncv") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise unavailable(f"{' and '.join(absent)} not installed for {sys.executable}")
+    return Path(sys.executable)
+
+
+@contextlib.contextmanager
+def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Probe, ...]) -> Iterator[Run]:
+    """Start GluonCV's forward of ``params`` for all probes; on leaving the child is gone."""
+    with tempfile.TemporaryDirectory(prefix="gluon2torch-") as name:
+        folder = Path(name)
+        _write_request(folder, model, classes, params, probes)
+        with (folder / "said.txt").open("wb") as said:
+            process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
+                [python, CHILD, folder], stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
+        try:
+            yield Run(process, folder, probes)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def unavailable(reason: str) -> ReferenceUnavailableError:
+    """Say why GluonCV cannot run, and what to do."""
+    return ReferenceUnavailableError(
+        f"no proof: GluonCV cannot run here: {reason}\n"
+        "Two ways out:\n"
+        '  pip install "gluon2torch[gluon]"   Linux x86-64, Python 3.11 or 3.12; or name an interpreter\n'
+        "                                     that has MXNet: --gluon-python PATH, or GLUON_PYTHON=PATH\n"
+        "  --reference none                   write the file without a proof; its manifest says so"
+    )
+
+
+def _write_request(
+    folder: Path, model: str, classes: int, params: Path, probes: tuple[Probe, ...]
+) -> None:
+    runs = []
+    for number, probe in enumerate(probes):
+        run: dict[str, Any] = {
+            "dtype": probe.dtype,
+            "input": f"input-{number}.npy",
+            "output": f"output-{number}.npy",
+        }
+        np.save(folder / run["input"], probe.input())
+        runs.append(run)
+    request = {"model": model, "classes": classes, "params": str(params.resolve()), "runs": runs}
+    (folder / "request.json").write_text(json.dumps(request))
