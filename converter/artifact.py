@@ -14,7 +14,6 @@ import os
 import secrets
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -24,6 +23,7 @@ from converter.errors import ArtifactError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from converter.matching import Array
     from converter.progress import Progress

@@ -1,4 +1,4 @@
-"""Gluon's naming styles. The structural one, of ``net.save_parameters``, is read; the others are refused by name."""
+"""Gluon's naming styles. The structural one, of ``net.save_parameters``, is read; others are refused by name."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def require_structural(tensor_names: Collection[str], file: str) -> None:
     if dialect != STRUCTURAL:
         example = next(iter(tensor_names), "nothing")
         raise DialectError(
-            f"{file}: names in the {dialect} style ({example}); structural names (features.0.weight) are read.\n"
-            "  In MXNet, net.save_parameters(...) writes them."
+            f"{file}: names in the {dialect} style, as {example}\n"
+            "  Structural names, as features.0.weight, are read; MXNet's net.save_parameters(...) writes them."
         )

@@ -1,4 +1,4 @@
-"""What a manifest says of an artifact: whence it came, by which mapping, how it was proven. No clock, no machine."""
+"""What a manifest says of an artifact: whence it came, by which mapping, how well proven. No clock in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTAINER = "ndarray-list"
 
 
 def build(  # noqa: PLR0913 - one section of the manifest each
-    model: Model, source: Source, dialect: str, mapping: Mapping, written: Draft, file: str, proof: Proof
+    *, model: Model, source: Source, dialect: str, mapping: Mapping, written: Draft, file: str, proof: Proof
 ) -> dict[str, Any]:
     """Return the manifest of an artifact that is to be called ``file``."""
     return {

@@ -83,9 +83,7 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
     )
 
 
-def _require_arrays(
-    mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str
-) -> None:
+def _require_arrays(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str) -> None:
     offenders: dict[str, list[str]] = {}
     for tensor in mapping.tensors:
         for complaint in _complaints(params[tensor.source], shapes[tensor.target]):

@@ -28,7 +28,7 @@ V2_MAGIC = 0xF993FAC9
 OTHER_RECORDS = {0xF993FAC8: "a V1 record (MXNet 0.11)", 0xF993FACA: "a V3 record (MXNet's np-shape mode)"}
 OTHER_CONTAINERS = {b"PK\x03\x04": "a zip or MXNet 2 npz file", b"\x1f\x8b": "a gzip file"}
 STORAGE_TYPES = {1: "row_sparse", 2: "csr"}
-DTYPES = {
+DTYPES: dict[int, np.dtype[Any]] = {
     0: np.dtype("<f4"),
     1: np.dtype("<f8"),
     2: np.dtype("<f2"),
@@ -116,8 +116,8 @@ class _Cursor:
 
 
 def _read_list(cursor: _Cursor) -> dict[str, Array]:
-    for magic, container in OTHER_CONTAINERS.items():
-        if cursor.memory[: len(magic)] == magic:
+    for signature, container in OTHER_CONTAINERS.items():
+        if cursor.memory[: len(signature)] == signature:
             raise cursor.error(f"{container}, which is not read yet; unpack it first")
     magic, _, count = cursor.take("<QQQ", "the list header")
     if magic != LIST_MAGIC:
@@ -155,7 +155,8 @@ def _read_record(cursor: _Cursor, number: int) -> Array:
         raise cursor.error(f"{what} has the shape {shape}; every dimension must be 1 or more", at=begin)
     size = math.prod(shape)
     data = cursor.skip(size * dtype.itemsize, f"{what}, {dtype} {shape},")
-    return np.frombuffer(cursor.memory, dtype, size, data).reshape(shape)
+    array: Array = np.frombuffer(cursor.memory, dtype, size, data)
+    return array.reshape(shape)
 
 
 def _read_names(cursor: _Cursor, count: int) -> list[str]:

@@ -69,7 +69,7 @@ NO_PROOF = Proof("none", {}, ())
 def compare(probe: Probe, reference: Array, module: Array) -> Check:
     """Compare two outputs of one probe.
 
-    Errors: ``ParityError`` where the reference is constant, or either is not finite: such outputs show nothing.
+    Errors: ``ParityError`` where the reference is constant, or either not finite.
     """
     if reference.shape != module.shape:
         raise ParityError(f"outputs: shape {reference.shape} expected, {module.shape} found")
@@ -113,7 +113,7 @@ def require_sight(mapping: Mapping, params: dict[str, Array]) -> None:
         raise ParityError(
             "\n  ".join(
                 [
-                    "nothing before these layers reaches the output, so it cannot be proven; is the network untrained?",
+                    "nothing before these layers reaches the output: no proof; is the network untrained?",
                     *(f"all zero  {pattern}" for pattern in names.collapse(blind)),
                     "--reference none converts it without a proof",
                 ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from converter.source import Source
 
 # Odd and rectangular, so that no rounding and no swapped axis is hidden; and the cheapest that is.
-DEFAULT_PROBES = (parity.Probe("float32", (97, 131)), parity.Probe("float64", (97, 131)))
+DEFAULT_PROBES = (parity.Probe("float32", (65, 97)), parity.Probe("float64", (65, 97)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,13 @@ def convert(request: Request, progress: Progress = silent) -> Result:
             proof = prove(run, written.path, prepared.model, progress) if run else parity.NO_PROOF
             destination = request.out / artifact.file_name(request.stem, written.sha256)
             document = manifest.build(
-                prepared.model, found, dialects.STRUCTURAL, prepared.mapping, written, destination.name, proof
+                model=prepared.model,
+                source=found,
+                dialect=dialects.STRUCTURAL,
+                mapping=prepared.mapping,
+                written=written,
+                file=destination.name,
+                proof=proof,
             )
             beside = artifact.publish(written, destination, document)
     return Result(destination, beside, document)
@@ -123,7 +129,7 @@ def prove(run: gluon.Run, artifact_file: Path, model: Model, progress: Progress)
 
 @contextlib.contextmanager
 def _source(request: Request, progress: Progress) -> Iterator[Source]:
-    """Find the parameters; those made from a seed lie in a temporary folder for as long as they are needed."""
+    """Find the parameters; those made from a seed lie in a temporary folder while they are needed."""
     if request.params is not None:
         yield source.from_file(request.params, request.model, progress)
     elif request.seed is None:

@@ -27,7 +27,7 @@ BIAS_RANGE = (-0.1, 0.1)
 
 
 def random_params(mapping: Mapping, shapes: dict[str, Shape], seed: int) -> dict[str, Array]:
-    """Return float32 arrays by Gluon's names. ``shapes`` are by PyTorch's; they are the same on both sides."""
+    """Return float32 arrays by Gluon's names. ``shapes`` are by PyTorch's, and are Gluon's too."""
     generator = np.random.Generator(np.random.PCG64(seed))
     return {
         tensor.source: _uniform(generator, shape, _bounds(tensor.source_role, shape))

@@ -98,5 +98,6 @@ def _projection(inputs: int, outputs: int, stride: int, config: Config) -> nn.Se
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
+    # On the meta device there is nothing to draw, and drawing there imports torch's compiler, a second long.
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

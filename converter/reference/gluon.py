@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,16 +61,15 @@ class Run:
 
 
 def find_python(chosen: Path | None) -> Path:
-    """Return the interpreter that shall run GluonCV: the one chosen, ``GLUON_PYTHON``, or our own.
+    """Return the interpreter that shall run GluonCV: the one chosen, by path or name, or our own.
 
-    Errors: ``ReferenceUnavailableError`` where there is none, or ours has no MXNet.
+    Errors: ``ReferenceUnavailableError`` where it does not exist, or ours has no MXNet.
     """
-    if chosen is None and "GLUON_PYTHON" in os.environ:
-        chosen = Path(os.environ["GLUON_PYTHON"])
     if chosen is not None:
-        if not os.access(chosen, os.X_OK) or chosen.is_dir():
-            raise ReferenceUnavailableError(f"{chosen}: no program; an interpreter with MXNet was expected")
-        return chosen
+        program = shutil.which(chosen)
+        if program is None:
+            raise unavailable(f"{chosen} is no program")
+        return Path(program)
     absent = [name for name in ("mxnet", "gluoncv") if importlib.util.find_spec(name) is None]
     if absent:
         raise unavailable(f"{' and '.join(absent)} not installed for {sys.executable}")
@@ -85,7 +84,10 @@ def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Pr
         _write_request(folder, model, classes, params, probes)
         with (folder / "said.txt").open("wb") as said:
             process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
-                [python, CHILD, folder], stdin=subprocess.DEVNULL, stdout=said, stderr=said
+                [python, CHILD, folder],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
             )
         try:
             yield Run(process, folder, probes)
@@ -105,9 +107,7 @@ def unavailable(reason: str) -> ReferenceUnavailableError:
     )
 
 
-def _write_request(
-    folder: Path, model: str, classes: int, params: Path, probes: tuple[Probe, ...]
-) -> None:
+def _write_request(folder: Path, model: str, classes: int, params: Path, probes: tuple[Probe, ...]) -> None:
     runs = []
     for number, probe in enumerate(probes):
         run: dict[str, Any] = {

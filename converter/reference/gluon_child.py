@@ -9,12 +9,15 @@ then holds ``versions``, or ``unavailable`` with the reason why MXNet cannot be 
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import json
 import os
 import platform
 import sys
 import types
+from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path.pop(0)  # this file's own folder must not stand before the installed packages
@@ -44,37 +47,41 @@ NUMPY_RENAMED = {
 NUMPY_REMOVED = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")  # looked up, never called
 
 
-def main(folder):
+def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
-    with open(os.path.join(folder, "request.json"), encoding="utf-8") as stream:
-        request = json.load(stream)
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     try:
         mxnet, gluoncv = import_frameworks()
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
-        reply(folder, {"unavailable": "{}: {}".format(type(error).__name__, error)})
-        return
-    run(mxnet, gluoncv, request, folder)
-    versions = {
-        "gluoncv": gluoncv.__version__,
-        "mxnet": mxnet.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-    reply(folder, {"versions": versions})
+        answer = {"unavailable": f"{type(error).__name__}: {error}"}
+    else:
+        run(mxnet, gluoncv, request, folder)
+        answer = {
+            "versions": {
+                "gluoncv": gluoncv.__version__,
+                "mxnet": mxnet.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            }
+        }
+    (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def run(mxnet, gluoncv, request, folder):
-    """Send every input through the network and keep its logits; in the order of the runs, cast as they ask."""
+def run(mxnet: Any, gluoncv: Any, request: dict[str, Any], folder: Path) -> None:  # noqa: ANN401 - modules
+    """Send every input through the network, cast as its run asks, and keep the logits."""
     net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"])
+    net.collect_params().setattr("grad_req", "null")  # else each parameter gets a gradient of its size
     net.load_parameters(request["params"])
+    current = "float32"
     for step in request["runs"]:
-        net.cast(step["dtype"])
-        inputs = np.load(os.path.join(folder, step["input"]))
-        logits = net(mxnet.nd.array(inputs, dtype=step["dtype"])).asnumpy()
-        np.save(os.path.join(folder, step["output"]), logits)
+        if step["dtype"] != current:
+            net.cast(step["dtype"])
+            current = step["dtype"]
+        inputs = mxnet.nd.array(np.load(folder / step["input"]), dtype=current)
+        np.save(folder / step["output"], net(inputs).asnumpy())
 
 
-def import_frameworks():
+def import_frameworks() -> tuple[Any, Any]:
     """Import MXNet and GluonCV as if Python, numpy and torch were of their time."""
     for name, value in NUMPY_VALUES.items():
         provide(name, value)
@@ -82,64 +89,57 @@ def import_frameworks():
         provide(name, getattr(np, successor, None))
     for name in NUMPY_REMOVED:
         provide(name, None)
-    provide_distutils()
+    if sys.version_info >= (3, 12):
+        provide_distutils()
     sys.meta_path.insert(0, TorchHidden())
-    import mxnet
-    import gluoncv
+    # Not before numpy has its names.
+    import gluoncv  # noqa: PLC0415
+    import mxnet  # noqa: PLC0415
 
     return mxnet, gluoncv
 
 
-def provide(name, value):
+def provide(name: str, value: object) -> None:
     """Give numpy a name that it no longer has."""
-    if name not in np.__dict__:
+    if name not in vars(np):
         setattr(np, name, value)
 
 
-def provide_distutils():
-    """Give Python 3.12 and later the two version classes of the standard library's distutils."""
-    if sys.version_info < (3, 12):
-        return
-    version = types.ModuleType("distutils.version")
-    version.LooseVersion = version.StrictVersion = NumericVersion
-    sys.modules["distutils"] = types.ModuleType("distutils")
-    sys.modules["distutils"].version = sys.modules["distutils.version"] = version
+def provide_distutils() -> None:
+    """Give newer Pythons the version classes of the standard library's distutils."""
+    package, version = types.ModuleType("distutils"), types.ModuleType("distutils.version")
+    vars(version).update(LooseVersion=NumericVersion, StrictVersion=NumericVersion)
+    vars(package).update(version=version)
+    sys.modules.update({"distutils": package, "distutils.version": version})
 
 
+@functools.total_ordering
 class NumericVersion:
-    """A version compared by its leading numbers: all that MXNet and GluonCV ask of one."""
+    """A version compared by its numbers: all that MXNet and GluonCV ask of one."""
 
-    def __init__(self, text):
-        parts = text.split(".")
-        self.numbers = [int(part) for part in parts if part.isdigit()]
+    def __init__(self, text: str) -> None:
+        self.numbers = [int(part) for part in text.split(".") if part.isdigit()]
 
-    def __lt__(self, other):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NumericVersion) and self.numbers == other.numbers
+
+    def __lt__(self, other: NumericVersion) -> bool:
         return self.numbers < other.numbers
 
-    def __le__(self, other):
-        return self.numbers <= other.numbers
-
-    def __gt__(self, other):
-        return self.numbers > other.numbers
-
-    def __ge__(self, other):
-        return self.numbers >= other.numbers
+    def __hash__(self) -> int:
+        return hash(tuple(self.numbers))
 
 
 class TorchHidden(importlib.abc.MetaPathFinder):
     """Hides torch: GluonCV 0.10 refuses to be imported where it finds torch 2."""
 
-    def find_spec(self, name, path=None, target=None):
-        """Say that there is no torch, and leave everything else to the others."""
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - protocol
+        """Say that there is no torch, and leave everything else to the other finders."""
         if name == "torch":
             raise ModuleNotFoundError("torch is hidden from GluonCV", name=name)
 
 
-def reply(folder, content):
-    """Write the reply."""
-    with open(os.path.join(folder, "reply.json"), "w", encoding="utf-8") as stream:
-        json.dump(content, stream)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(0)  # MXNet would take up to a second to take itself apart
