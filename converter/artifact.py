@@ -34,6 +34,7 @@ METADATA = {"format": "pt"}
 DTYPES = {np.dtype(np.int64): "I64", np.dtype(np.float32): "F32"}
 HEADER_ALIGNMENT = 8
 HASH_DIGITS = 8
+CHUNK = 1 << 18  # bytes compared at once: in cache, and never a second copy of a tensor
 TEMPORARY = ".convert-"
 
 
@@ -69,8 +70,7 @@ def verify(written: Draft, state: dict[str, Array]) -> None:
         if stream.read(len(header)) != header:
             raise ArtifactError("read back: the header differs from what was written")
         for name in order:
-            found = np.frombuffer(stream.read(state[name].nbytes), np.uint8)
-            if not np.array_equal(found, state[name].reshape(-1).view(np.uint8)):
+            if not _reads_back(stream, state[name]):
                 raise ArtifactError(f"read back: {name} differs from what was written")
         if stream.read(1):
             raise ArtifactError("read back: the file is longer than what was written")
@@ -135,6 +135,15 @@ def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tup
         progress("writing", done, total)
     _flush(stream)
     return digest.hexdigest(), len(header) + total
+
+
+def _reads_back(stream: BinaryIO, array: Array) -> bool:
+    """Return whether the stream goes on with the array's bytes, bit for bit."""
+    expected = array.reshape(-1).view(np.uint8)
+    return all(
+        np.array_equal(np.frombuffer(stream.read(chunk.size), np.uint8), chunk)
+        for chunk in (expected[begin : begin + CHUNK] for begin in range(0, expected.size, CHUNK))
+    )
 
 
 def _verify_header(path: Path, state: dict[str, Array]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -139,24 +140,13 @@ def list_models(
     if as_json:
         typer.echo(json.dumps([_figures(model) for model in models], indent=2))
         return
-    table = Table(
-        "model",
-        "GluonCV's name",
-        "SHA-1 of its .params",
-        caption="ImageNet-1k accuracy as published by GluonCV",
-    )
-    for column in ("parameters", "top-1", "top-5"):
+    table = Table("model", box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy as published by GluonCV")
+    for column in ("parameters", "top-1", "top-5", "SHA-1 of the .params"):
         table.add_column(column, justify="right")
     for model in models:
         entry = model.entry
-        table.add_row(
-            model.name,
-            entry.gluon,
-            entry.params_sha1[:8],
-            f"{model.parameters:,}",
-            f"{entry.top1:.2f}",
-            f"{entry.top5:.2f}",
-        )
+        accuracy = (f"{entry.top1:.2f}", f"{entry.top5:.2f}")
+        table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8])
     Console().print(table)
 
 
@@ -164,10 +154,9 @@ def _probes(sizes: list[tuple[int, int]] | None, dtypes: list[Dtype] | None) -> 
     """Return a probe for every size in every precision; what was not chosen is as by default."""
     default = pipeline.DEFAULT_PROBES
     chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in default])
-    chosen_dtypes = dict.fromkeys(dtypes or [probe.dtype for probe in default])
-    return tuple(
-        parity.Probe(str(dtype), size) for dtype, size in itertools.product(chosen_dtypes, chosen_sizes)
-    )
+    chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in default])
+    pairs = itertools.product(chosen_dtypes, chosen_sizes)
+    return tuple(parity.Probe(dtype.value, size) for dtype, size in pairs)
 
 
 def _figures(model: catalog.Model) -> dict[str, Any]:
@@ -182,22 +171,21 @@ def _figures(model: catalog.Model) -> dict[str, Any]:
 
 
 def _summary(result: pipeline.Result, console: Console) -> None:
-    manifest = result.manifest
-    written, proof = manifest["artifact"], manifest["parity"]
+    """Say in three lines what was read, how well it is proven, and what was written."""
+    source, proof, written = (result.manifest[part] for part in ("source", "parity", "artifact"))
+    origin = "the published parameters" if source["official"] else "not the published parameters"
+    console.print(f"[green]read[/]    {escape(source['file'])}: {origin}, SHA-1 {source['sha1'][:8]}")
     if proof["proven"]:
         found = ", ".join(
             f"{check['relative']:.1e} in {check['dtype']} at {check['size']}" for check in proof["checks"]
         )
-        console.print(
-            f"[green]proven[/] against GluonCV, differing by (of the logits' standard deviation) {found}"
-        )
+        console.print(f"[green]proven[/]  against GluonCV; difference over the logits' deviation: {found}")
     else:
-        console.print("[yellow]not proven[/]: --reference none")
+        console.print("[yellow]unproven[/] as --reference none asks")
     console.print(
-        f"[green]wrote[/]  {escape(str(result.artifact))}  {written['bytes'] / MEGABYTE:.1f} MB, "
+        f"[green]wrote[/]   {escape(str(result.artifact))} and .json: {written['bytes'] / MEGABYTE:.1f} MB, "
         f"{written['tensors']} tensors, {written['parameters']:,} parameters"
     )
-    console.print(f"[green]wrote[/]  {escape(str(result.manifest_file))}")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Gluon's naming styles. The structural one, of ``net.save_parameters``, is read; others are refused by name."""
+"""Gluon's naming styles. The structural one, of ``net.save_parameters``, is read; others are refused."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def require_structural(tensor_names: Collection[str], file: str) -> None:
         example = next(iter(tensor_names), "nothing")
         raise DialectError(
             f"{file}: names in the {dialect} style, as {example}\n"
-            "  Structural names, as features.0.weight, are read; MXNet's net.save_parameters(...) writes them."
+            "  Structural names, as features.0.weight, are read; net.save_parameters(...) writes them."
         )

@@ -52,11 +52,6 @@ class ParamsFile:
     arrays: dict[str, Array]
     memory: mmap.mmap
 
-    def release(self) -> None:
-        """Give the pages read so far back to the system; what is read again comes from the file."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self.memory.madvise(mmap.MADV_DONTNEED)
-
 
 def open_params(path: Path) -> ParamsFile:
     """Map a ``.params`` file into memory. Every bound is checked before it is used.

@@ -41,13 +41,15 @@ class Source:
 def from_file(path: Path, model: Model, progress: Progress) -> Source:
     """Take a file of the user's.
 
-    Errors: ``SourceError`` where it cannot be read.
+    Errors: ``SourceError`` where it cannot be read, or bears the published file's name and is another.
     """
-    try:
-        sha1 = _sha1(path, progress)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}") from error
-    return Source(path, path.name, sha1, official=sha1 == model.entry.params_sha1)
+    source = _take(path, model, progress)
+    if path.name == model.official_file and not source.official:
+        raise SourceError(
+            f"{path}: SHA-1 {model.entry.params_sha1} expected, {source.sha1} found\n"
+            "  It bears the published file's name and is not that file: damaged, or to be renamed."
+        )
+    return source
 
 
 def from_zoo(model: Model, progress: Progress) -> Source:
@@ -59,7 +61,7 @@ def from_zoo(model: Model, progress: Progress) -> Source:
     cached = cache_folder() / model.official_file
     found = "not there"
     if cached.is_file():
-        source = from_file(cached, model, progress)
+        source = _take(cached, model, progress)
         if source.official:
             return source
         found = f"damaged: its SHA-1 is {source.sha1}, not {model.entry.params_sha1}"
@@ -101,6 +103,14 @@ def download_url(model: Model) -> str:
     """Return where GluonCV downloads the model from; ``MXNET_GLUON_REPO`` names a mirror."""
     repository = os.environ.get("MXNET_GLUON_REPO", BUCKET).rstrip("/")
     return f"{repository}/gluon/models/{Path(model.official_file).stem}.zip"
+
+
+def _take(path: Path, model: Model, progress: Progress) -> Source:
+    try:
+        sha1 = _sha1(path, progress)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    return Source(path, path.name, sha1, official=sha1 == model.entry.params_sha1)
 
 
 def _download(url: str, destination: Path, sha1: str, progress: Progress) -> None:

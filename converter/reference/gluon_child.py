@@ -17,12 +17,7 @@ import platform
 import sys
 import types
 from pathlib import Path
-from typing import Any
-
-if __name__ == "__main__":
-    sys.path.pop(0)  # this file's own folder must not stand before the installed packages
-
-import numpy as np
+from typing import Any, NamedTuple
 
 # Names that MXNet 1.9.1 looks up at import and that newer numpy lacks: `bool` since 1.24, the rest since 2.0.
 NUMPY_VALUES = {
@@ -47,28 +42,31 @@ NUMPY_RENAMED = {
 NUMPY_REMOVED = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")  # looked up, never called
 
 
+class Frameworks(NamedTuple):
+    """The three modules that a run needs."""
+
+    numpy: Any
+    mxnet: Any
+    gluoncv: Any
+
+
 def main(folder: Path) -> None:
     """Answer the request in ``folder``."""
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     try:
-        mxnet, gluoncv = import_frameworks()
+        frameworks = import_frameworks()
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
-        answer = {"unavailable": f"{type(error).__name__}: {error}"}
+        answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        run(mxnet, gluoncv, request, folder)
-        answer = {
-            "versions": {
-                "gluoncv": gluoncv.__version__,
-                "mxnet": mxnet.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            }
-        }
+        run(frameworks, request, folder)
+        versions = {name: module.__version__ for name, module in frameworks._asdict().items()}
+        answer = {"versions": {**versions, "python": platform.python_version()}}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def run(mxnet: Any, gluoncv: Any, request: dict[str, Any], folder: Path) -> None:  # noqa: ANN401 - modules
+def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> None:
     """Send every input through the network, cast as its run asks, and keep the logits."""
+    numpy, mxnet, gluoncv = frameworks
     net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"])
     net.collect_params().setattr("grad_req", "null")  # else each parameter gets a gradient of its size
     net.load_parameters(request["params"])
@@ -77,18 +75,15 @@ def run(mxnet: Any, gluoncv: Any, request: dict[str, Any], folder: Path) -> None
         if step["dtype"] != current:
             net.cast(step["dtype"])
             current = step["dtype"]
-        inputs = mxnet.nd.array(np.load(folder / step["input"]), dtype=current)
-        np.save(folder / step["output"], net(inputs).asnumpy())
+        inputs = mxnet.nd.array(numpy.load(folder / step["input"]), dtype=current)
+        numpy.save(folder / step["output"], net(inputs).asnumpy())
 
 
-def import_frameworks() -> tuple[Any, Any]:
+def import_frameworks() -> Frameworks:
     """Import MXNet and GluonCV as if Python, numpy and torch were of their time."""
-    for name, value in NUMPY_VALUES.items():
-        provide(name, value)
-    for name, successor in NUMPY_RENAMED.items():
-        provide(name, getattr(np, successor, None))
-    for name in NUMPY_REMOVED:
-        provide(name, None)
+    import numpy  # noqa: ICN001, PLC0415 - what cannot be imported is reported by the caller
+
+    provide_numpy_names(numpy)
     if sys.version_info >= (3, 12):
         provide_distutils()
     sys.meta_path.insert(0, TorchHidden())
@@ -96,13 +91,15 @@ def import_frameworks() -> tuple[Any, Any]:
     import gluoncv  # noqa: PLC0415
     import mxnet  # noqa: PLC0415
 
-    return mxnet, gluoncv
+    return Frameworks(numpy, mxnet, gluoncv)
 
 
-def provide(name: str, value: object) -> None:
-    """Give numpy a name that it no longer has."""
-    if name not in vars(np):
-        setattr(np, name, value)
+def provide_numpy_names(numpy: Any) -> None:  # noqa: ANN401 - a module
+    """Give numpy the names that it no longer has."""
+    renamed = {name: getattr(numpy, successor, None) for name, successor in NUMPY_RENAMED.items()}
+    for name, value in {**NUMPY_VALUES, **renamed, **dict.fromkeys(NUMPY_REMOVED)}.items():
+        if name not in vars(numpy):
+            setattr(numpy, name, value)
 
 
 def provide_distutils() -> None:
@@ -140,6 +137,7 @@ class TorchHidden(importlib.abc.MetaPathFinder):
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this file's own folder must not stand before the installed packages
     main(Path(sys.argv[1]))
     sys.stderr.flush()
     os._exit(0)  # MXNet would take up to a second to take itself apart
