@@ -12,39 +12,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from converter.mapping import Mapping
+    from converter.mapping import Mapping, Tensor
     from converter.matching import Array, Shape
 
-# What keeps a signal at its size through a network at inference: convolutions and dense layers at variance
-# 1 / fan-in, BatchNorm arrays in these ranges. None is degenerate, so every layer reaches the logits.
-BATCHNORM_RANGES = {
+# What keeps a signal at its size through a network at inference, so that every layer reaches the logits and
+# these have a standard deviation of 1 to 2: weights of variance gain² / fan-in, the other arrays in ranges.
+WEIGHT_GAINS = {"conv": 1.0, "dense": 4.0}
+RANGES = {
     "gamma": (0.6, 1.0),
     "beta": (-0.1, 0.1),
     "running_mean": (-0.1, 0.1),
     "running_var": (0.8, 1.2),
+    "bias": (-0.1, 0.1),
 }
-BIAS_RANGE = (-0.1, 0.1)
 
 
 def random_params(mapping: Mapping, shapes: dict[str, Shape], seed: int) -> dict[str, Array]:
     """Return float32 arrays by Gluon's names. ``shapes`` are by PyTorch's, and are Gluon's too."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    return {
-        tensor.source: _uniform(generator, shape, _bounds(tensor.source_role, shape))
-        for tensor in mapping.tensors
-        for shape in [shapes[tensor.target]]
-    }
+    arrays = {}
+    for tensor in mapping.tensors:
+        shape = shapes[tensor.target]
+        arrays[tensor.source] = _uniform(generator, shape, _range(tensor, shape))
+    return arrays
 
 
-def _bounds(role: str, shape: Shape) -> tuple[float, float]:
-    if role == "weight":
-        bound = math.sqrt(3 / math.prod(shape[1:]))
-        return -bound, bound
-    return BATCHNORM_RANGES.get(role, BIAS_RANGE)
+def _range(tensor: Tensor, shape: Shape) -> tuple[float, float]:
+    if tensor.source_role != "weight":
+        return RANGES[tensor.source_role]
+    bound = WEIGHT_GAINS[tensor.layer.kind] * math.sqrt(3 / math.prod(shape[1:]))
+    return -bound, bound
 
 
-def _uniform(generator: np.random.Generator, shape: Shape, bounds: tuple[float, float]) -> Array:
-    low, high = (np.float32(bound) for bound in bounds)
+def _uniform(generator: np.random.Generator, shape: Shape, limits: tuple[float, float]) -> Array:
+    low, high = (np.float32(limit) for limit in limits)
     array = generator.random(shape, np.float32)
     array *= high - low
     array += low

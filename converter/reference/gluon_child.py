@@ -27,6 +27,8 @@ NUMPY_VALUES = {
     "PINF": float("inf"),
     "NINF": float("-inf"),
     "NAN": float("nan"),
+    "NaN": float("nan"),
+    "Inf": float("inf"),
 }
 NUMPY_RENAMED = {
     "alltrue": "all",

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from converter import catalog, mapping, synthetic
+from converter.params import write_params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.matching import Array
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Model:
+    """A ResNeXt-14 (2×4d) with ten classes: every kind of layer and block, and 11 MB."""
+    model = catalog.find("gluon_resnext50_32x4d")
+    config = replace(model.config, depths=(1, 2, 1, 1), cardinality=2, num_classes=10)
+    return replace(model, name="tiny", config=config)
+
+
+@pytest.fixture(scope="session")
+def tiny_mapping(tiny: Model) -> Mapping:
+    return mapping.read(tiny.mapping_file, tiny.config.depths)
+
+
+@pytest.fixture
+def tiny_params(tiny: Model, tiny_mapping: Mapping) -> dict[str, Array]:
+    return synthetic.random_params(tiny_mapping, tiny.shapes, seed=0)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
+    """Write arrays to a ``.params`` file and return its path."""
+
+    def write_file(arrays: dict[str, Array]) -> Path:
+        path = tmp_path / "holiday.params"
+        with path.open("wb") as stream:
+            write_params(stream, arrays)
+        return path
+
+    return write_file

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from converter import artifact
+from converter.errors import ArtifactError
+from converter.progress import silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.matching import Array
+
+STATE: dict[str, Array] = {
+    "conv1.weight": np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1),
+    "bn1.num_batches_tracked": np.zeros((), np.int64),
+    "bn1.bias": np.array([-0.0, np.nan, 1e-42], np.float32),
+}
+HEADER = (
+    b'{"__metadata__":{"format":"pt"},'
+    b'"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]},'
+    b'"bn1.bias":{"dtype":"F32","shape":[3],"data_offsets":[8,20]},'
+    b'"conv1.weight":{"dtype":"F32","shape":[1,2,3,1],"data_offsets":[20,44]}}'
+)
+
+
+def write(folder: Path, state: dict[str, Array] = STATE) -> Path:
+    with artifact.draft(folder, state, silent) as written:
+        return artifact.publish(written, folder / "a.safetensors", {}).with_suffix(".safetensors")
+
+
+def test_the_bytes_are_as_documented(tmp_path: Path) -> None:
+    padded = HEADER + b" " * (-len(HEADER) % 8)
+    buffers = b"".join(
+        STATE[name].tobytes() for name in ("bn1.num_batches_tracked", "bn1.bias", "conv1.weight")
+    )
+    assert write(tmp_path).read_bytes() == struct.pack("<Q", len(padded)) + padded + buffers
+
+
+def test_the_bytes_are_those_of_safetensors_own_writer(tmp_path: Path, tiny_params: dict[str, Array]) -> None:
+    for number, state in enumerate((STATE, tiny_params | STATE)):
+        save_file(state, tmp_path / "theirs", metadata=artifact.METADATA)
+        ours = write(tmp_path / str(number), state)
+        assert ours.read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_the_bytes_do_not_depend_on_the_order_of_the_tensors(tmp_path: Path) -> None:
+    backwards = dict(reversed(STATE.items()))
+    assert write(tmp_path / "a").read_bytes() == write(tmp_path / "b", backwards).read_bytes()
+
+
+def test_safetensors_reads_every_bit_back(tmp_path: Path) -> None:
+    found = load_file(write(tmp_path))
+    assert {name: array.tobytes() for name, array in found.items()} == {
+        name: array.tobytes() for name, array in STATE.items()
+    }
+
+
+def test_hash_and_size_are_those_of_the_file(tmp_path: Path) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        content = written.path.read_bytes()
+    assert written.sha256 == hashlib.sha256(content).hexdigest()
+    assert written.size == len(content)
+    assert artifact.file_name("net", written.sha256) == f"net-{written.sha256[:8]}.safetensors"
+
+
+def test_a_draft_that_is_not_published_is_gone(tmp_path: Path) -> None:
+    with artifact.draft(tmp_path, STATE, silent):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_is_gone_after_an_error_too(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="stop"), artifact.draft(tmp_path, STATE, silent):
+        raise RuntimeError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_draft_verifies(tmp_path: Path) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        artifact.verify(written, STATE)
+
+
+@pytest.mark.parametrize("place", range(0, 8 + len(HEADER) + 44, 5))
+def test_a_flipped_byte_anywhere_is_found(tmp_path: Path, place: int) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        content = bytearray(written.path.read_bytes())
+        content[place] ^= 1
+        written.path.write_bytes(content)
+        with pytest.raises(ArtifactError, match="read back: "):
+            artifact.verify(written, STATE)
+
+
+@pytest.mark.parametrize(("cut", "tail"), [(1, b""), (0, b"\0")])
+def test_a_byte_too_few_or_too_many_is_found(tmp_path: Path, cut: int, tail: bytes) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        content = written.path.read_bytes()
+        written.path.write_bytes(content[: len(content) - cut] + tail)
+        with pytest.raises(ArtifactError, match="read back: "):
+            artifact.verify(written, STATE)
+
+
+def test_the_tensor_that_differs_is_named(tmp_path: Path) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        content = bytearray(written.path.read_bytes())
+        content[-1] ^= 1
+        written.path.write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"read back: conv1\.weight differs"):
+            artifact.verify(written, STATE)
+
+
+def test_negative_zero_is_not_zero(tmp_path: Path) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        positive = STATE | {"bn1.bias": np.array([0.0, np.nan, 1e-42], np.float32)}
+        with pytest.raises(ArtifactError, match=r"bn1\.bias differs"):
+            artifact.verify(written, positive)
+
+
+def test_the_manifest_lies_beside_the_artifact_with_sorted_keys(tmp_path: Path) -> None:
+    with artifact.draft(tmp_path, STATE, silent) as written:
+        beside = artifact.publish(written, tmp_path / "net-01234567.safetensors", {"b": 1, "a": "×"})
+    assert beside == tmp_path / "net-01234567.json"
+    assert beside.read_text() == '{\n  "a": "×",\n  "b": 1\n}\n'
+    assert json.loads(beside.read_text()) == {"a": "×", "b": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "net-01234567.json",
+        "net-01234567.safetensors",
+    ]
+
+
+def test_a_symlink_of_the_final_name_is_replaced_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("precious")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.safetensors").symlink_to(outside)
+    write(folder)
+    assert outside.read_text() == "precious"
+    assert not (folder / "a.safetensors").is_symlink()
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with (
+        pytest.raises(ArtifactError, match="out: cannot be written: File exists"),
+        artifact.draft(tmp_path / "out", STATE, silent),
+    ):
+        pass
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with (
+        pytest.raises(ArtifactError, match="cannot be written: No space left on device"),
+        artifact.draft(tmp_path, STATE, silent),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from converter import cli, pipeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "gluon_resnext50_32x4d"
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("GLUON_PYTHON", raising=False)
+    return CliRunner()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9")
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
+
+
+def test_a_conversion_says_in_three_lines_what_it_did(runner: CliRunner, tmp_path: Path) -> None:
+    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    assert result.exit_code == 0
+    read, proven, wrote = result.stdout.splitlines()
+    assert read.startswith(f"read    {NAME}.random-0.params: not the published parameters, SHA-1 ")
+    assert proven == "unproven as --reference none asks"
+    assert wrote.startswith(f"wrote   {tmp_path}/{NAME}.random-")
+    assert wrote.endswith(".safetensors and .json: 100.4 MB, 320 tensors, 25,028,904 parameters")
+    assert result.stderr == ""
+
+
+def test_json_is_the_manifest_and_nothing_else(runner: CliRunner, tmp_path: Path) -> None:
+    arguments = ["convert", NAME, str(tmp_path), "--random", "0", "--reference", "none", "--json"]
+    result = runner.invoke(cli.app, arguments)
+    assert result.exit_code == 0
+    (manifest,) = tmp_path.glob("*.json")
+    assert result.stdout == manifest.read_text()
+    assert result.stderr.startswith("read    ")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_refusal_exits_1_with_the_reason_on_stderr(runner: CliRunner, tmp_path: Path) -> None:
+    arguments = [NAME, str(tmp_path / "out"), "--reference", "none"]
+    result = runner.invoke(cli.convert_app, arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"refused  {NAME}: the published parameters are not here")
+    assert "--random SEED" in result.stderr
+
+
+def test_no_mxnet_is_refused_before_any_work(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0"])
+    assert result.exit_code == 1
+    assert "mxnet and gluoncv not installed" in result.stderr
+    assert 'pip install "gluon2torch[gluon]"' in result.stderr
+    assert "--reference none" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "12"], "32 to 2048 pixels"),
+        (["--size", "224x"], "224 or 97x131"),
+        (["--size", "9999"], "32 to 2048 pixels"),
+        (["--dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
+        (["--random", "-1"], "x>=0"),
+        (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
+        (["--reference", "caffe"], "'caffe' is not one of"),
+    ],
+)
+def test_a_wrong_call_exits_2(runner: CliRunner, tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), *arguments])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_an_unknown_model_exits_1_with_the_nearest(runner: CliRunner, tmp_path: Path) -> None:
+    result = runner.invoke(cli.convert_app, ["gluon_resnext50", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stderr == f"refused  no model 'gluon_resnext50'; did you mean {NAME}?\n"
+
+
+def test_an_interruption_exits_130(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "convert", interrupt)
+    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+
+
+def test_sizes_and_precisions_make_a_probe_each() -> None:
+    probes = cli._probes([(224, 224), (97, 131)], [cli.Dtype.float64])
+    assert [(probe.dtype, probe.size) for probe in probes] == [
+        ("float64", (224, 224)),
+        ("float64", (97, 131)),
+    ]
+    assert cli._probes(None, None) == pipeline.DEFAULT_PROBES
+
+
+def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
+    result = runner.invoke(cli.app, ["list"])
+    assert result.exit_code == 0
+    (row,) = (line.split() for line in result.stdout.splitlines() if "101_64x4d" in line)
+    assert row == ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d"]
+
+
+def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
+    models = json.loads(runner.invoke(cli.app, ["list", "--json"]).stdout)
+    assert models[0] == {
+        "model": NAME,
+        "gluon": "resnext50_32x4d",
+        "parameters": 25028904,
+        "params_sha1": "4ecf62e29336e0cbc5a2f844652635a330928b5a",
+        "published": {"top1": 79.32, "top5": 94.53},
+    }
+
+
+def test_the_version_is_printed(runner: CliRunner) -> None:
+    assert runner.invoke(cli.app, ["--version"]).stdout == "gluon2torch 0.1.0\n"

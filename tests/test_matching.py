@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from converter import matching
+from converter.errors import MappingError
+from resnext_torch import HEAD
+
+if TYPE_CHECKING:
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.matching import Array
+
+
+def rename(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array]) -> dict[str, Array]:
+    return matching.rename(tiny_mapping, params, tiny.shapes, "holiday.params")
+
+
+def test_arrays_are_renamed_and_not_copied(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    state = rename(tiny, tiny_mapping, tiny_params)
+    assert list(state) == list(tiny.shapes)
+    for source, target in tiny_mapping.to_target().items():
+        assert state[target] is tiny_params[source]
+
+
+def test_the_order_of_the_file_does_not_matter(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    shuffled = dict(reversed(tiny_params.items()))
+    state = rename(tiny, tiny_mapping, shuffled)
+    assert list(state) == list(tiny.shapes)
+    assert state["conv1.weight"] is tiny_params["features.0.weight"]
+
+
+def test_what_pytorch_adds_is_an_int64_zero(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    counter = rename(tiny, tiny_mapping, tiny_params)["bn1.num_batches_tracked"]
+    assert (counter.dtype, counter.shape, int(counter)) == (np.int64, (), 0)
+
+
+def test_missing_and_unexpected_names_are_all_listed_with_the_nearest(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    for block in range(2):
+        name = f"features.5.{block}.body.7"
+        tiny_params[f"{name}.scale"] = tiny_params.pop(f"{name}.gamma")
+    del tiny_params["output.bias"]
+    expected = """\
+holiday.params: the names do not match mappings/resnext.toml
+  missing     features.5.{0…1}.body.7.gamma
+  missing     output.bias
+  unexpected  features.5.{0…1}.body.7.scale      nearest: features.5.{0…1}.body.7.gamma"""
+    with pytest.raises(MappingError, match=f"^{re.escape(expected)}$"):
+        rename(tiny, tiny_mapping, tiny_params)
+
+
+def test_wrong_shapes_and_types_are_all_listed(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    tiny_params["features.4.0.body.3.weight"] = np.zeros((8, 8, 3, 3), np.float32)
+    for role in ("gamma", "beta"):
+        tiny_params[f"features.1.{role}"] = tiny_params[f"features.1.{role}"].astype(np.float16)
+    expected = """\
+holiday.params: the arrays do not fit the model
+  features.1.gamma: type float32 expected, float16 found; other types are not converted yet
+  features.1.beta: type float32 expected, float16 found; other types are not converted yet
+  features.4.0.body.3.weight: shape (8, 4, 3, 3) expected, (8, 8, 3, 3) found"""
+    with pytest.raises(MappingError, match=f"^{re.escape(expected)}$"):
+        rename(tiny, tiny_mapping, tiny_params)
+
+
+def test_a_mapping_that_does_not_cover_the_model_is_refused(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    shapes = tiny.shapes | {"layer1.0.se.weight": (1,)}
+    del shapes["fc.bias"]
+    with pytest.raises(MappingError, match=r"not mapped  layer1\.0\.se\.weight\n  not there   fc\.bias"):
+        matching.rename(tiny_mapping, tiny_params, shapes, "holiday.params")
+
+
+def test_the_class_count_is_that_of_the_head(tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> None:
+    assert matching.class_count(tiny_mapping, tiny_params, HEAD) == 10
+    assert matching.class_count(tiny_mapping, {}, HEAD) is None
+    assert matching.class_count(tiny_mapping, {"output.weight": np.zeros(3, np.float32)}, HEAD) is None
+
+
+def test_arrays_fit_their_model_alone(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    assert matching.fits(tiny_mapping, tiny_params, tiny.shapes)
+    assert not matching.fits(tiny_mapping, tiny_params, tiny.with_classes(11).shapes)
+    assert not matching.fits(tiny_mapping, tiny_params | {"extra": np.zeros(1, np.float32)}, tiny.shapes)

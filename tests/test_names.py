@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter.names import collapse, nearest
+
+
+@pytest.mark.parametrize(
+    ("names", "patterns"),
+    [
+        (["output.bias"], ["output.bias"]),
+        (["features.4.0.body.7.gamma"], ["features.4.0.body.7.gamma"]),
+        ([f"features.5.{block}.body.7.gamma" for block in range(4)], ["features.5.{0…3}.body.7.gamma"]),
+        (["body.0.weight", "body.3.weight", "body.6.weight"], ["body.{0,3,6}.weight"]),
+        (["a.0.x", "a.0.y", "a.1.x", "a.1.y"], ["a.{0…1}.x", "a.{0…1}.y"]),
+        (["a.0.0", "a.0.1", "a.1.0"], ["a.0.{0…1}", "a.1.0"]),
+        ([], []),
+    ],
+)
+def test_numbers_that_run_through_a_range_are_written_as_one(names: list[str], patterns: list[str]) -> None:
+    assert collapse(names) == patterns
+
+
+def expand(pattern: str) -> list[str]:
+    """Undo a collapse."""
+    parts = re.split(r"\{(.*?)\}", pattern)
+    choices = [[part] if place % 2 == 0 else numbers(part) for place, part in enumerate(parts)]
+    return ["".join(choice) for choice in itertools.product(*choices)]
+
+
+def numbers(braces: str) -> list[str]:
+    if "…" in braces:
+        first, last = map(int, braces.split("…"))
+        return [str(number) for number in range(first, last + 1)]
+    return braces.split(",")
+
+
+@given(st.sets(st.tuples(st.integers(0, 12), st.sampled_from(["body", "se"]), st.integers(0, 3))))
+def test_patterns_stand_for_exactly_the_names(indices: set[tuple[int, str, int]]) -> None:
+    names = sorted(f"features.{block}.{part}.{layer}.weight" for block, part, layer in indices)
+    assert sorted(itertools.chain.from_iterable(map(expand, collapse(names)))) == names
+
+
+def test_the_nearest_name_is_the_one_mistyped() -> None:
+    assert nearest("body.7.scale", ["body.7.gamma", "output.bias"]) == "body.7.gamma"
+    assert nearest("zzz", ["body.7.gamma"]) is None

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from converter import parity
+from converter.errors import ParityError
+from converter.parity import LIMITS, Check, Probe
+
+if TYPE_CHECKING:
+    from converter.mapping import Mapping
+    from converter.matching import Array
+
+PROBE = Probe("float64", (65, 97))
+LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
+
+
+def test_a_probe_is_the_same_input_every_time_and_in_every_precision() -> None:
+    double, single = PROBE.input(), Probe("float32", (65, 97)).input()
+    assert double.shape == (1, 3, 65, 97)
+    assert double.dtype == np.float64
+    assert np.array_equal(double, PROBE.input())
+    assert np.array_equal(double.astype(np.float32), single)
+
+
+def test_another_seed_is_another_input() -> None:
+    assert (Probe("float64", (65, 97), seed=1).input() != PROBE.input()).all()
+
+
+def test_the_difference_is_measured_against_the_references_deviation() -> None:
+    check = parity.compare(PROBE, 3 * LOGITS, 3 * LOGITS + 0.3)
+    assert check.max_abs == pytest.approx(0.3)
+    assert check.relative == pytest.approx(0.3 / (3 * LOGITS.std()))
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+def test_the_limit_decides(dtype: str) -> None:
+    probe, limit = Probe(dtype, (65, 97)), LIMITS[dtype]
+    assert Check(probe, 1.0, limit).passed
+    assert not Check(probe, 1.0, limit * 1.001).passed
+    assert not Check(probe, 1.0, float("nan")).passed
+
+
+def test_one_failed_check_of_many_refuses_and_all_are_shown() -> None:
+    checks = (Check(PROBE, 1e-15, 2e-15), Check(Probe("float32", (224, 224)), 0.1, 0.2))
+    expected = (
+        r"does not agree with the reference\n"
+        r"  float64 at 65×97  2\.0e-15 .*\(limit 1e-12\)\n"
+        r"  float32 at 224×224  2\.0e-01 .*\(limit 1e-05\)  FAILED$"
+    )
+    with pytest.raises(ParityError, match=expected):
+        parity.require_passed(checks)
+    parity.require_passed(checks[:1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_prove_nothing(value: float) -> None:
+    broken = np.where(LOGITS == 0, value, LOGITS)
+    with pytest.raises(ParityError, match="the output of the PyTorch module is not finite"):
+        parity.compare(PROBE, LOGITS, broken)
+    with pytest.raises(ParityError, match="the output of the reference is not finite"):
+        parity.compare(PROBE, broken, broken)
+
+
+def test_a_constant_reference_proves_nothing() -> None:
+    with pytest.raises(ParityError, match="the reference gives the same for every class"):
+        parity.compare(PROBE, np.ones((1, 4)), np.ones((1, 4)))
+
+
+def test_outputs_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ParityError, match=r"shape \(1, 4\) expected, \(1, 3\) found"):
+        parity.compare(PROBE, LOGITS, LOGITS[:, :3])
+
+
+def test_a_network_whose_body_is_switched_off_cannot_be_proven(
+    tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    parity.require_sight(tiny_mapping, tiny_params)
+    for block in range(2):
+        tiny_params[f"features.5.{block}.body.7.gamma"] *= 0
+    with pytest.raises(ParityError, match=r"all zero  features\.5\.\{0…1\}\.body\.7\.gamma"):
+        parity.require_sight(tiny_mapping, tiny_params)

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from converter import artifact, catalog, pipeline
+from converter.errors import ArtifactError, MappingError, ParamsError, ParityError, ReferenceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.matching import Array
+
+    Write = Callable[[dict[str, Array]], Path]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def convert(model: Model, out: Path, params: Path) -> pipeline.Result:
+    return pipeline.convert(pipeline.Request(model, out, params=params, prove=False))
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_array_arrives_bit_for_bit_under_its_new_name(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    state = load_file(convert(tiny, out, write(tiny_params)).artifact)
+    for source, target in tiny_mapping.to_target().items():
+        assert state.pop(target).tobytes() == tiny_params[source].tobytes()
+    assert {name: int(array) for name, array in state.items()} == dict.fromkeys(tiny_mapping.target_only, 0)
+
+
+def test_the_name_and_the_manifest_tell_the_truth(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    result = convert(tiny, out, params)
+    content = result.artifact.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert contents(out) == [f"tiny-{sha256[:8]}.json", f"tiny-{sha256[:8]}.safetensors"]
+    assert result.manifest_file.read_bytes() == artifact.manifest_bytes(result.manifest)
+    assert result.manifest == {
+        "model": "tiny",
+        "source": {
+            "file": "holiday.params",
+            "sha1": hashlib.sha1(params.read_bytes(), usedforsecurity=False).hexdigest(),
+            "container": "ndarray-list",
+            "dialect": "structural",
+            "official": False,
+        },
+        "mapping": {
+            "file": "resnext.toml",
+            "sha256": hashlib.sha256(tiny.mapping_file.read_bytes()).hexdigest(),
+        },
+        "artifact": {
+            "file": result.artifact.name,
+            "sha256": sha256,
+            "bytes": len(content),
+            "tensors": len(tiny.shapes),
+            "parameters": sum(
+                array.size for name, array in tiny_params.items() if "running" not in name.rpartition(".")[2]
+            ),
+        },
+        "parity": {"proven": False, "reference": "none", "versions": {}, "checks": []},
+        "version": "0.1.0",
+    }
+
+
+def test_the_same_file_converts_to_the_same_bytes(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path
+) -> None:
+    params = write(tiny_params)
+    first, second = (convert(tiny, tmp_path / name, params) for name in ("a", "b"))
+    assert first.artifact.name == second.artifact.name
+    assert first.artifact.read_bytes() == second.artifact.read_bytes()
+    assert first.manifest_file.read_bytes() == second.manifest_file.read_bytes()
+
+
+def test_a_second_conversion_takes_the_place_of_the_first(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    convert(tiny, out, params)
+    before = contents(out)
+    convert(tiny, out, params)
+    assert contents(out) == before
+
+
+def test_the_classes_are_those_of_the_head_in_the_file(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["output.weight"] = tiny_params["output.weight"][:3].copy()
+    tiny_params["output.bias"] = tiny_params["output.bias"][:3].copy()
+    state = load_file(convert(tiny, out, write(tiny_params)).artifact)
+    assert state["fc.weight"].shape == (3, 2048)
+
+
+def test_a_head_of_two_minds_is_refused(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["output.bias"] = tiny_params["output.bias"][:3].copy()
+    with pytest.raises(MappingError, match=r"output\.bias: shape \(10,\) expected, \(3,\) found"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_random_parameters_are_marked_in_every_name(tiny: Model, out: Path) -> None:
+    result = pipeline.convert(pipeline.Request(tiny, out, seed=7, prove=False))
+    assert result.artifact.name.startswith("tiny.random-")
+    assert result.manifest_file.name.startswith("tiny.random-")
+    assert result.manifest["artifact"]["file"] == result.artifact.name
+    assert result.manifest["source"]["file"] == "tiny.random-7.params"
+    assert result.manifest["source"]["official"] is False
+
+
+def test_a_missing_tensor_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    del tiny_params["features.5.1.body.4.running_var"]
+    with pytest.raises(MappingError, match=r"missing     features\.5\.1\.body\.4\.running_var"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_a_tensor_too_many_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["features.5.2.body.4.running_var"] = np.ones(16, np.float32)
+    with pytest.raises(MappingError, match=r"unexpected  features\.5\.2\.body\.4\.running_var"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_a_wrong_cardinality_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    halved = replace(tiny, config=replace(tiny.config, cardinality=1, width=8))
+    message = r"features\.4\.0\.body\.3\.weight: shape \(8, 8, 3, 3\) expected, \(8, 4, 3, 3\) found"
+    with pytest.raises(MappingError, match=message):
+        convert(halved, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_a_truncated_file_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    params.write_bytes(params.read_bytes()[:-1])
+    with pytest.raises(ParamsError, match="is the file truncated"):
+        convert(tiny, out, params)
+    assert contents(out) == []
+
+
+def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = artifact.verify
+
+    def flip_then_verify(written: artifact.Draft, state: dict[str, Array]) -> None:
+        with written.path.open("r+b") as stream:
+            stream.seek(written.size // 2)
+            byte = stream.read(1)[0]
+            stream.seek(written.size // 2)
+            stream.write(bytes([byte ^ 0x10]))
+        verify(written, state)
+
+    monkeypatch.setattr(artifact, "verify", flip_then_verify)
+    with pytest.raises(ArtifactError, match="read back: .* differs from what was written"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
+    other = catalog.find("gluon_resnext101_32x4d")
+    shapes = pipeline.mapping.read(other.mapping_file, other.config.depths)
+    arrays: dict[str, Any] = {
+        tensor.source: np.broadcast_to(np.float32(1), other.shapes[tensor.target])
+        for tensor in shapes.tensors
+    }
+    with pytest.raises(MappingError, match=r"The arrays are those of gluon_resnext101_32x4d\.$"):
+        convert(catalog.find("gluon_resnext50_32x4d"), out, write(arrays))
+
+
+def test_an_untrained_network_cannot_be_proven(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["features.7.0.body.7.gamma"] *= 0
+    request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=Path(sys.executable))
+    with pytest.raises(ParityError, match=r"all zero  features\.7\.0\.body\.7\.gamma"):
+        pipeline.convert(request)
+    assert contents(out) == []
+
+
+def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"])
+    request = pipeline.Request(
+        tiny, out, params=write(tiny_params), gluon_python=tmp_path / "empty" / "bin" / "python"
+    )
+    with pytest.raises(
+        ReferenceUnavailableError, match=r"(?s)No module named 'numpy'\nTwo ways out:.*--reference none"
+    ):
+        pipeline.convert(request)
+    assert contents(out) == []
+
+
+def test_a_reference_that_crashes_is_quoted(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    crash = tmp_path / "crash"
+    crash.write_text("#!/bin/sh\necho the last words\nexit 3\n")
+    crash.chmod(0o755)
+    request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=crash)
+    with pytest.raises(ParityError, match="GluonCV ended with status 3; its last words:\nthe last words"):
+        pipeline.convert(request)
+    assert contents(out) == []
+
+
+def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
+    request = pipeline.Request(tiny, out, seed=0, gluon_python=Path("/none/python"))
+    with pytest.raises(ReferenceUnavailableError, match="/none/python is no program"):
+        pipeline.convert(request)
+
+
+def test_without_a_proof_torch_is_not_imported(out: Path) -> None:
+    program = """\
+import sys
+from pathlib import Path
+from converter import catalog, pipeline
+request = pipeline.Request(catalog.find("gluon_resnext50_32x4d"), Path(sys.argv[1]), seed=0, prove=False)
+pipeline.convert(request)
+print("torch" in sys.modules, "mxnet" in sys.modules)
+"""
+    printed = subprocess.check_output([sys.executable, "-c", program, str(out)], text=True)
+    assert printed == "False False\n"
+    assert len(contents(out)) == 2
