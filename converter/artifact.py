@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -127,12 +128,13 @@ def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tup
     stream.write(header)
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
-    for name in order:
-        buffer = state[name].data
-        stream.write(buffer)
-        digest.update(buffer)
-        done += buffer.nbytes
-        progress("writing", done, total)
+    with ThreadPoolExecutor(max_workers=1) as hasher:  # in order, beside the writing
+        for name in order:
+            buffer = state[name].data
+            hasher.submit(digest.update, buffer)
+            stream.write(buffer)
+            done += buffer.nbytes
+            progress("writing", done, total)
     _flush(stream)
     return digest.hexdigest(), len(header) + total
 

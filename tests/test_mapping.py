@@ -21,7 +21,7 @@ RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file
 LINES = [
     number
     for number, line in enumerate(RESNEXT.read_text().partition("\n# The models")[0].splitlines())
-    if "=" in line and not line.startswith("#") or line.startswith("    [")
+    if ("=" in line and not line.startswith("#")) or line.startswith("    [")
 ]
 
 

@@ -42,7 +42,9 @@ def test_what_pytorch_adds_is_an_int64_zero(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     counter = rename(tiny, tiny_mapping, tiny_params)["bn1.num_batches_tracked"]
-    assert (counter.dtype, counter.shape, int(counter)) == (np.int64, (), 0)
+    assert counter.dtype == np.int64
+    assert counter.shape == ()
+    assert int(counter) == 0
 
 
 def test_missing_and_unexpected_names_are_all_listed_with_the_nearest(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from converter import artifact, catalog, pipeline
+from converter import artifact, catalog, mapping, pipeline
 from converter.errors import ArtifactError, MappingError, ParamsError, ParityError, ReferenceUnavailableError
 
 if TYPE_CHECKING:
@@ -183,17 +183,16 @@ def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
         verify(written, state)
 
     monkeypatch.setattr(artifact, "verify", flip_then_verify)
-    with pytest.raises(ArtifactError, match="read back: .* differs from what was written"):
+    with pytest.raises(ArtifactError, match=r"read back: .* differs from what was written"):
         convert(tiny, out, write(tiny_params))
     assert contents(out) == []
 
 
 def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
     other = catalog.find("gluon_resnext101_32x4d")
-    shapes = pipeline.mapping.read(other.mapping_file, other.config.depths)
+    table = mapping.read(other.mapping_file, other.config.depths)
     arrays: dict[str, Any] = {
-        tensor.source: np.broadcast_to(np.float32(1), other.shapes[tensor.target])
-        for tensor in shapes.tensors
+        tensor.source: np.broadcast_to(np.float32(1), other.shapes[tensor.target]) for tensor in table.tensors
     }
     with pytest.raises(MappingError, match=r"The arrays are those of gluon_resnext101_32x4d\.$"):
         convert(catalog.find("gluon_resnext50_32x4d"), out, write(arrays))

@@ -10,6 +10,7 @@ then holds ``versions``, or ``unavailable`` with the reason why MXNet cannot be 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.abc
 import json
 import os
@@ -41,6 +42,10 @@ NUMPY_RENAMED = {
     "trapz": "trapezoid",
     "row_stack": "vstack",
 }
+HIDDEN = (
+    "torch",  # GluonCV 0.10 refuses to be imported beside torch 2
+    "scipy.stats",  # half a second to import, and only for quantization
+)
 NUMPY_REMOVED = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")  # looked up, never called
 
 
@@ -88,12 +93,9 @@ def import_frameworks() -> Frameworks:
     provide_numpy_names(numpy)
     if sys.version_info >= (3, 12):
         provide_distutils()
-    sys.meta_path.insert(0, TorchHidden())
-    # Not before numpy has its names.
-    import gluoncv  # noqa: PLC0415
-    import mxnet  # noqa: PLC0415
-
-    return Frameworks(numpy, mxnet, gluoncv)
+    sys.meta_path.insert(0, Hidden())
+    # MXNet first: GluonCV reports whatever MXNet lacks as "missing mxnet & torch".
+    return Frameworks(numpy, importlib.import_module("mxnet"), importlib.import_module("gluoncv"))
 
 
 def provide_numpy_names(numpy: Any) -> None:  # noqa: ANN401 - a module
@@ -129,13 +131,13 @@ class NumericVersion:
         return hash(tuple(self.numbers))
 
 
-class TorchHidden(importlib.abc.MetaPathFinder):
-    """Hides torch: GluonCV 0.10 refuses to be imported where it finds torch 2."""
+class Hidden(importlib.abc.MetaPathFinder):
+    """Hides packages that GluonCV and MXNet look for and do without."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - protocol
-        """Say that there is no torch, and leave everything else to the other finders."""
-        if name == "torch":
-            raise ModuleNotFoundError("torch is hidden from GluonCV", name=name)
+        """Say that these are not installed, and leave everything else to the other finders."""
+        if name in HIDDEN:
+            raise ModuleNotFoundError(f"{name} is hidden from GluonCV", name=name)
 
 
 if __name__ == "__main__":

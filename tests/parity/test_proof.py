@@ -10,10 +10,10 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import catalog, cli, pipeline
+from converter import catalog, cli, parity, pipeline
 from converter.errors import MappingError, ParamsError, ParityError
-from converter.parity import LIMITS, Probe
 from converter.params import open_params, write_params
+from converter.parity import LIMITS, Probe
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:
 
 
 def refuses(model: Model, out: Path, params: Path) -> None:
-    with pytest.raises(ParityError, match="does not agree with the reference\n(.*\n)*.*FAILED"):
+    with pytest.raises(ParityError, match=r"does not agree with the reference\n(.*\n)*.*FAILED"):
         convert(model, out, params)
     assert list(out.iterdir()) == []
 
@@ -141,7 +141,7 @@ original = nn.MaxPool2d
 def test_one_weight_off_by_a_thousandth_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_module = pipeline.parity.run_module
+    run_module = parity.run_module
 
     def other_weights(path: Path, *rest: Any) -> Any:  # noqa: ANN401
         content = bytearray(path.read_bytes())
@@ -149,7 +149,7 @@ def test_one_weight_off_by_a_thousandth_is_refused(
         path.write_bytes(content)
         return run_module(path, *rest)
 
-    monkeypatch.setattr(pipeline.parity, "run_module", other_weights)
+    monkeypatch.setattr(parity, "run_module", other_weights)
     refuses(resnext50, out, gluon_files / f"{NAME}.params")
 
 

@@ -1,0 +1,49 @@
+"""The checks, each in an environment of its own. `nox` runs them all; `nox -s bench` measures."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.sessions = ["lint", "types", "tests", "parity"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def groups(*names: str) -> list[str]:
+    """Return the requirements of some of pyproject's dependency groups."""
+    return [requirement for name in names for requirement in PYPROJECT["dependency-groups"][name]]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    session.install(*groups("lint"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    session.install(".", *groups("torch", "types", "tests"))
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything but MXNet, beside torchvision and timm. Arguments after -- go to pytest."""
+    session.install(".", *groups("ecosystem", "tests"))
+    session.run("pytest", "--ignore", "tests/parity", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """All models against real GluonCV. Arguments after -- go to pytest."""
+    session.install(".[gluon]", *groups("torch", "tests"))
+    session.run("pytest", "tests/parity", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time and memory of a conversion beside the floor. Arguments after -- go to the benchmark."""
+    session.install(".[gluon]", *groups("torch"))
+    session.run("python", "benchmarks/conversion.py", *session.posargs)
