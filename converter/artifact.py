@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import struct
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -41,23 +41,25 @@ TEMPORARY = ".convert-"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file that is written and hashed, and has no final name yet."""
+    """A file that is written and hashed, and has no final name yet; ``flushed`` when it is on the disk."""
 
     path: Path
     sha256: str
     size: int
+    flushed: Future[None]
 
 
 @contextlib.contextmanager
 def draft(folder: Path, state: dict[str, Array], progress: Progress) -> Iterator[Draft]:
     """Write the tensors to a temporary file in ``folder``; on leaving it is gone, published or not.
 
+    It goes on to the disk while it is verified and proven; ``publish`` waits for that.
     Errors: ``ArtifactError`` where it cannot be written.
     """
-    with _temporary(folder) as path:
+    with _temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
         with _explained(folder), path.open("wb") as stream:
             sha256, size = _write(stream, state, progress)
-        yield Draft(path, sha256, size)
+        yield Draft(path, sha256, size, flusher.submit(_flush, path))
 
 
 def verify(written: Draft, state: dict[str, Array]) -> None:
@@ -90,9 +92,9 @@ def publish(written: Draft, destination: Path, manifest: dict[str, Any]) -> Path
     """
     beside = destination.with_suffix(".json")
     with _temporary(destination.parent) as path, _explained(destination.parent):
-        with path.open("wb") as stream:
-            stream.write(manifest_bytes(manifest))
-            _flush(stream)
+        path.write_bytes(manifest_bytes(manifest))
+        _flush(path)
+        written.flushed.result()
         written.path.replace(destination)
         path.replace(beside)
         _flush_folder(destination.parent)
@@ -128,14 +130,12 @@ def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tup
     stream.write(header)
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
-    with ThreadPoolExecutor(max_workers=1) as hasher:  # in order, beside the writing
-        for name in order:
-            buffer = state[name].data
-            hasher.submit(digest.update, buffer)
-            stream.write(buffer)
-            done += buffer.nbytes
-            progress("writing", done, total)
-    _flush(stream)
+    for name in order:
+        buffer = state[name].data
+        stream.write(buffer)
+        digest.update(buffer)
+        done += buffer.nbytes
+        progress("writing", done, total)
     return digest.hexdigest(), len(header) + total
 
 
@@ -183,9 +183,10 @@ def _explained(folder: Path) -> Iterator[None]:
         raise ArtifactError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
-def _flush(stream: BinaryIO) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
+def _flush(path: Path) -> None:
+    """Return when the file's bytes are on the disk."""
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
