@@ -76,7 +76,7 @@ def test_no_mxnet_is_refused_before_any_work(
         (["--size", "224x"], "224 or 97x131"),
         (["--size", "9999"], "32 to 2048 pixels"),
         (["--dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
-        (["--random", "-1"], "x>=0"),
+        (["--random", "-1"], "greater than or equal to 0"),
         (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
         (["--reference", "caffe"], "'caffe' is not one of"),
     ],
