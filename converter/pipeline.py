@@ -136,10 +136,14 @@ def _source(request: Request, progress: Progress) -> Iterator[Source]:
         yield source.from_zoo(request.model, progress)
     else:
         table = mapping.read(request.model.mapping_file, request.model.config.depths)
-        arrays = synthetic.random_params(table, request.model.shapes, request.seed)
         with tempfile.TemporaryDirectory(prefix="gluon2torch-") as folder:
             path = Path(folder, f"{request.stem}-{request.seed}.params")
-            yield source.from_arrays(arrays, path, request.model, progress)
+            yield source.from_arrays(  # which keeps no copy of the arrays
+                synthetic.random_params(table, request.model.shapes, request.seed),
+                path,
+                request.model,
+                progress,
+            )
 
 
 def _start(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .config import CONFIGS, HEAD, Config, TensorSpec, parameter_count, state_spec
+from .config import CONFIGS, HEAD, Config, TensorSpec, list_models, parameter_count, state_spec
 
 if TYPE_CHECKING:
-    from .resnext import Bottleneck, ResNeXt, create_model, list_models
+    from .resnext import Bottleneck, ResNeXt, create_model
 
 __all__ = [
     "CONFIGS",

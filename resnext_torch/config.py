@@ -42,6 +42,11 @@ CONFIGS = {
 }
 
 
+def list_models() -> list[str]:
+    """Return the names of the networks."""
+    return list(CONFIGS)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One entry of a state dict."""

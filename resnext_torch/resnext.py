@@ -68,11 +68,6 @@ class ResNeXt(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))  # type: ignore[no-any-return]  # as above
 
 
-def list_models() -> list[str]:
-    """Return the names that ``create_model`` takes."""
-    return list(CONFIGS)
-
-
 def create_model(name: str, num_classes: int = 1000) -> ResNeXt:
     """Build the network of that name, freshly initialised.
 

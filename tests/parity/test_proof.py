@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,17 @@ def test_the_command_converts_random_parameters_and_proves_it(out: Path) -> None
     assert manifest["parity"]["proven"] is True
     assert {check["dtype"] for check in manifest["parity"]["checks"]} == {"float32", "float64"}
     assert manifest["artifact"]["file"].startswith(f"{NAME}.random-")
+
+
+def test_another_interpreter_can_be_named(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text(f'#!/bin/sh\ntouch {tmp_path}/was-run\nexec {sys.executable} "$@"\n')
+    elsewhere.chmod(0o755)
+    monkeypatch.setenv("GLUON_PYTHON", str(elsewhere))
+    result = CliRunner().invoke(cli.convert_app, [NAME, str(out), "--random", "1"])
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "was-run").exists()
+    assert "proven" in result.stdout
 
 
 def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:

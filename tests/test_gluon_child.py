@@ -1,0 +1,76 @@
+"""The script that runs GluonCV, as far as it can be tested without GluonCV."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from typing import TYPE_CHECKING
+
+import pytest
+
+from converter.reference import gluon, gluon_child
+from converter.reference.gluon_child import Hidden, NumericVersion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_numpy_gets_every_name_that_mxnet_looks_up() -> None:
+    bare = types.ModuleType("numpy")
+    vars(bare).update({successor: object() for successor in gluon_child.NUMPY_RENAMED.values()})
+    gluon_child.provide_numpy_names(bare)
+    assert bare.bool is bool
+    assert all(
+        getattr(bare, name) is getattr(bare, successor)
+        for name, successor in gluon_child.NUMPY_RENAMED.items()
+    )
+    assert all(hasattr(bare, name) for name in (*gluon_child.NUMPY_VALUES, *gluon_child.NUMPY_REMOVED))
+
+
+def test_a_name_that_numpy_still_has_stays_as_it_is() -> None:
+    old = types.ModuleType("numpy")
+    vars(old).update(msort="its own")
+    gluon_child.provide_numpy_names(old)
+    assert old.msort == "its own"
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"), [("1.9.1", "2.0.0"), ("1.9.1", "1.10"), ("1.4.0", "1.9.1.post0")]
+)
+def test_versions_compare_by_their_numbers(older: str, newer: str) -> None:
+    assert NumericVersion(older) < NumericVersion(newer)
+    assert NumericVersion(newer) >= NumericVersion(older)
+    assert NumericVersion(older) == NumericVersion(older)
+    assert not NumericVersion(older) == NumericVersion(newer)  # noqa: SIM201 - __eq__ itself
+
+
+@pytest.mark.parametrize("name", gluon_child.HIDDEN)
+def test_hidden_packages_look_as_if_they_were_not_installed(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=f"{name} is hidden from GluonCV"):
+        Hidden().find_spec(name)
+    Hidden().find_spec("json")
+
+
+def test_python_312_gets_the_two_version_classes() -> None:
+    program = """\
+from converter.reference.gluon_child import provide_distutils
+provide_distutils()
+from distutils.version import LooseVersion, StrictVersion
+print(LooseVersion("1.9.1") < StrictVersion("2.0.0"))
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "True\n"
+
+
+def test_what_is_missing_is_answered_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text(json.dumps({"runs": []}))
+    program = """\
+import runpy, sys
+from pathlib import Path
+sys.modules["mxnet"] = None  # as if it were not installed
+runpy.run_path(sys.argv[1])["main"](Path(sys.argv[2]))
+"""
+    subprocess.check_call([sys.executable, "-c", program, gluon.CHILD, tmp_path])
+    reply = json.loads((tmp_path / "reply.json").read_text())
+    assert reply == {"unavailable": "ModuleNotFoundError: import of mxnet halted; None in sys.modules"}
