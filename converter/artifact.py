@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from converter.matching import Array
+    from converter.params import Array
     from converter.progress import Progress
 
 # One key alone: with two, safetensors' own writer orders them differently every time.
@@ -69,7 +69,7 @@ def verify(written: Draft, state: dict[str, Array]) -> None:
     """
     _verify_header(written.path, state)
     header, order = layout(state)
-    with written.path.open("rb") as stream:
+    with _explained(written.path.parent), written.path.open("rb") as stream:
         if stream.read(len(header)) != header:
             raise ArtifactError("read back: the header differs from what was written")
         for name in order:
@@ -91,6 +91,9 @@ def publish(written: Draft, destination: Path, manifest: dict[str, Any]) -> Path
     Errors: ``ArtifactError`` where that fails.
     """
     beside = destination.with_suffix(".json")
+    for final in (destination, beside):
+        if final.is_dir():
+            raise ArtifactError(f"{final}: is a folder, where a file is to be written")
     with _temporary(destination.parent) as path, _explained(destination.parent):
         path.write_bytes(manifest_bytes(manifest))
         _flush(path)
@@ -180,7 +183,7 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ArtifactError(f"{folder}: cannot be written: {error.strerror}") from error
+        raise ArtifactError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def _flush(path: Path) -> None:
@@ -190,10 +193,12 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the renames last, where the system lets a folder be opened (Windows does not)."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_DIRECTORY)
-        try:
+    """Make the renames last, where system and file system can (Windows and some network drives cannot)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    finally:
+        os.close(descriptor)

@@ -15,7 +15,7 @@ from converter.errors import CatalogError
 from resnext_torch import CONFIGS, Config, parameter_count, state_spec
 
 if TYPE_CHECKING:
-    from converter.matching import Shape
+    from resnext_torch.config import Shape
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,9 +77,11 @@ def find(name: str) -> Model:
 @cache
 def _read(path: Path) -> tuple[Model, ...]:
     try:
-        entries = msgspec.convert(tomllib.loads(path.read_text())["models"], dict[str, Entry])
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, KeyError) as error:
+        entries = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8"))["models"], dict[str, Entry])
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise CatalogError(f"{path.name}: models: {error}") from error
+    if unknown := entries.keys() - CONFIGS.keys():
+        raise CatalogError(f"{path.name}: models: resnext_torch has no {', '.join(sorted(unknown))}")
     return tuple(Model(name, entry, path, CONFIGS[name]) for name, entry in entries.items())
 
 

@@ -7,10 +7,11 @@ import itertools
 import json
 import os
 import re
+import signal
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich import box
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
     from converter.progress import Progress as Report
 
-SMALLEST, LARGEST = 32, 2048  # pixels; below 32 the last stage has nothing to see
+SMALLEST, LARGEST = 32, 2048  # pixels; the networks halve five times
 MEGABYTE = 1_000_000
+SIGNALLED = 128  # and the signal: the exit status that shells give
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -51,10 +53,12 @@ class Dtype(StrEnum):
 
 def _size(text: str) -> tuple[int, int]:
     """Read ``224`` or ``97x131``, height first."""
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
     height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
-        raise typer.BadParameter(f"{text!r}: 224 or 97x131 (height x width), {SMALLEST} to {LARGEST} pixels")
+        raise typer.BadParameter(
+            f"{text!r} is no size: write 224, or 97x131 (height x width), {SMALLEST} to {LARGEST} pixels"
+        )
     return height, width
 
 
@@ -81,7 +85,9 @@ def convert(  # noqa: PLR0913 - the options of the command line
     ] = None,
     random: Annotated[
         int | None,
-        typer.Option(metavar="SEED", min=0, help="Convert seeded random parameters, named so; no network."),
+        typer.Option(
+            metavar="SEED", min=0, help="Make random parameters from a seed, and convert these; no network."
+        ),
     ] = None,
     reference: Annotated[
         Reference, typer.Option(help="What to prove the result against; `auto` is GluonCV itself.")
@@ -89,12 +95,15 @@ def convert(  # noqa: PLR0913 - the options of the command line
     size: Annotated[
         list[Any] | None,
         typer.Option(
-            parser=_size, metavar="H[xW]", help="Input size of the proof; may be repeated.  [default: 65x97]"
+            parser=_size,
+            metavar="H[xW]",
+            show_default="65x97",
+            help="Input size of the proof; may be repeated.",
         ),
     ] = None,
     dtype: Annotated[
         list[Dtype] | None,
-        typer.Option(help="Precision of the proof; may be repeated.  [default: both]"),
+        typer.Option(metavar="TYPE", show_default="both", help="float64 or float32; may be repeated."),
     ] = None,
     gluon_python: Annotated[
         Path | None,
@@ -111,6 +120,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
     """
     if params is not None and random is not None:
         raise typer.BadParameter("--params and --random exclude each other")
+    if reference is Reference.none and (size or dtype):
+        raise typer.BadParameter("--size and --dtype are of the proof, and --reference none makes none")
     with _refusals():
         # Two networks run side by side: threads that wait for work must leave the cores to the other's.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -177,9 +188,10 @@ def _summary(result: pipeline.Result, console: Console) -> None:
     console.print(f"[green]read[/]    {escape(source['file'])}: {origin}, SHA-1 {source['sha1'][:8]}")
     if proof["proven"]:
         found = ", ".join(
-            f"{check['relative']:.1e} in {check['dtype']} at {check['size']}" for check in proof["checks"]
+            f"{check['relative']:.1e} in {check['dtype']} at {check['size']} (limit {check['limit']:.0e})"
+            for check in proof["checks"]
         )
-        console.print(f"[green]proven[/]  against GluonCV; difference over the logits' deviation: {found}")
+        console.print(f"[green]proven[/]  against GluonCV; difference / deviation of the logits: {found}")
     else:
         console.print("[yellow]unproven[/] as --reference none asks")
     console.print(
@@ -190,16 +202,29 @@ def _summary(result: pipeline.Result, console: Console) -> None:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn a refusal into its message and exit status 1."""
+    """Turn a refusal into its message and exit status 1, and a signal into an orderly end."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except ConversionError as error:
-        console.print(f"[red]refused[/]  {escape(str(error))}")
+        console.print(f"[red]refused[/]  {escape(_printable(str(error)))}")
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        console.print("[red]interrupted[/]; nothing was written")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as interruption:
+        console.print("[red]interrupted[/]")
+        number = interruption.args[0] if interruption.args else signal.SIGINT
+        raise typer.Exit(SIGNALLED + number) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt(number)
+
+
+def _printable(text: str) -> str:
+    """Escape what would steer a terminal: names come from files."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 @contextlib.contextmanager

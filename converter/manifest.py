@@ -47,10 +47,9 @@ def build(  # noqa: PLR0913 - one section of the manifest each
 
 
 def _check(check: Check) -> dict[str, Any]:
-    height, width = check.probe.size
     return {
         "dtype": check.probe.dtype,
-        "size": f"{height}x{width}",
+        "size": check.probe.label,
         "seed": check.probe.seed,
         "max_abs": check.max_abs,
         "relative": check.relative,

@@ -5,7 +5,7 @@ Comes in: the file's arrays by Gluon's names. Goes out: the same arrays by PyTor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from converter.mapping import Mapping
-
-Shape = tuple[int, ...]
-Array = np.ndarray[Any, np.dtype[Any]]
+    from converter.params import Array
+    from resnext_torch.config import Shape
 
 PARAMETER_DTYPE = np.dtype(np.float32)
 COUNTER_DTYPE = np.dtype(np.int64)
@@ -34,8 +33,8 @@ def rename(
     Errors: ``MappingError`` with every name that is missing or unexpected, or every array that has the
     wrong shape or type.
     """
-    _require_complete(mapping, params, file)
     _require_cover(mapping, shapes)
+    _require_complete(mapping, params, file)
     _require_arrays(mapping, params, shapes, file)
     state = {tensor.target: params[tensor.source] for tensor in mapping.tensors}
     state |= {name: np.zeros((), COUNTER_DTYPE) for name in mapping.target_only}
@@ -53,7 +52,7 @@ def class_count(mapping: Mapping, params: dict[str, Array], head: str) -> int | 
 
     ``head`` is PyTorch's name of its weight, (classes, features).
     """
-    weight = params.get(mapping.to_source()[head])
+    weight = params.get(mapping.to_source().get(head, ""))
     return None if weight is None or weight.ndim != HEAD_DIMENSIONS else weight.shape[0]
 
 

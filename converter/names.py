@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_INDEX = "#"
+    Words = tuple[str | None, ...]  # a name's parts, None where a number stands
 
 
 def collapse(names: Iterable[str]) -> list[str]:
@@ -17,11 +17,11 @@ def collapse(names: Iterable[str]) -> list[str]:
 
     A pattern is written where the names fill every combination of its ranges; else it is split.
     """
-    groups: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+    groups: dict[Words, list[tuple[int, ...]]] = {}
     for name in names:
         parts = name.split(".")
-        words = tuple(_INDEX if part.isdecimal() else part for part in parts)
-        groups.setdefault(words, []).append(tuple(int(part) for part in parts if part.isdecimal()))
+        words = tuple(None if _is_index(part) else part for part in parts)
+        groups.setdefault(words, []).append(tuple(int(part) for part in parts if _is_index(part)))
     return [
         ".".join(_fill(words, ranges))
         for words, indices in groups.items()
@@ -48,9 +48,14 @@ def _boxes(indices: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
     ]
 
 
-def _fill(words: tuple[str, ...], ranges: list[tuple[int, ...]]) -> list[str]:
+def _is_index(part: str) -> bool:
+    """Return whether this is a number as it is written in names: ``7``, and not ``007``."""
+    return part.isascii() and part.isdecimal() and str(int(part)) == part
+
+
+def _fill(words: Words, ranges: list[tuple[int, ...]]) -> list[str]:
     remaining = iter(ranges)
-    return [_braces(next(remaining)) if word == _INDEX else word for word in words]
+    return [_braces(next(remaining)) if word is None else word for word in words]
 
 
 def _braces(numbers: tuple[int, ...]) -> str:

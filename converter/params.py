@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -40,22 +39,14 @@ DTYPES: dict[int, np.dtype[Any]] = {
 TYPE_NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 CPU_CONTEXT = (1, 0)
 MAX_DIMENSIONS = 32
-MIN_RECORD_BYTES = 8  # a "none" record's magic and storage type; guards the count before the loop
+MIN_RECORD_BYTES = 33  # one dimension, one byte of data; bounds the count before the loop
 MAX_NAME_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class ParamsFile:
-    """A file's arrays by name, in file order: read-only views of the memory map, nothing copied."""
+def read_params(path: Path) -> dict[str, Array]:
+    """Map a ``.params`` file into memory: its arrays by name, in file order, read-only views of the map.
 
-    path: Path
-    arrays: dict[str, Array]
-    memory: mmap.mmap
-
-
-def open_params(path: Path) -> ParamsFile:
-    """Map a ``.params`` file into memory. Every bound is checked before it is used.
-
+    Every bound is checked before it is used; nothing is copied.
     Errors: ``ParamsError`` with the byte offset and what stood there, or the name of a kind not read yet.
     """
     try:
@@ -64,8 +55,8 @@ def open_params(path: Path) -> ParamsFile:
     except ValueError as error:
         raise ParamsError(f"{path}: the file is empty") from error
     except OSError as error:
-        raise ParamsError(f"{path}: {error.strerror}") from error
-    return ParamsFile(path, _read_list(_Cursor(memory, str(path))), memory)
+        raise ParamsError(f"{path}: {error.strerror or error}") from error
+    return _read_list(_Cursor(memory, str(path)))
 
 
 def write_params(stream: BinaryIO, arrays: dict[str, Array]) -> None:
@@ -113,10 +104,12 @@ class _Cursor:
 def _read_list(cursor: _Cursor) -> dict[str, Array]:
     for signature, container in OTHER_CONTAINERS.items():
         if cursor.memory[: len(signature)] == signature:
-            raise cursor.error(f"{container}, which is not read yet; unpack it first")
-    magic, _, count = cursor.take("<QQQ", "the list header")
-    if magic != LIST_MAGIC:
-        raise cursor.error(f"no .params file: begins with {magic:#x}, not {LIST_MAGIC:#x}", at=0)
+            raise cursor.error(f"{container}, which is not read yet")
+    if not struct.pack("<Q", LIST_MAGIC).startswith(cursor.memory[:8]):
+        raise cursor.error(f"no .params file: begins with {cursor.memory[:8]!r}")
+    _, _, count = cursor.take("<QQQ", "the list header")
+    if count == 0:
+        raise cursor.error("the file holds no arrays", at=16)
     if count > cursor.remaining // MIN_RECORD_BYTES:
         raise cursor.error(f"{count} arrays promised, more than {cursor.remaining} bytes can hold", at=16)
     arrays = [_read_record(cursor, number) for number in range(count)]
@@ -131,8 +124,9 @@ def _read_record(cursor: _Cursor, number: int) -> Array:
     begin = cursor.offset
     (magic,) = cursor.take("<I", what)
     if magic != V2_MAGIC:
-        kind = OTHER_RECORDS.get(magic, "a legacy record (MXNet 0.10 or older)")
-        kind = kind if magic in OTHER_RECORDS or magic <= MAX_DIMENSIONS else f"no record: {magic:#010x}"
+        legacy = "a legacy record (MXNet 0.10 or older)"
+        unknown = legacy if magic <= MAX_DIMENSIONS else f"no record: {magic:#010x}"
+        kind = OTHER_RECORDS.get(magic, unknown)
         raise cursor.error(f"{what} is {kind}; dense V2 records are read", at=begin)
     (storage,) = cursor.take("<i", what)
     if storage != 0:
@@ -157,7 +151,7 @@ def _read_record(cursor: _Cursor, number: int) -> Array:
 def _read_names(cursor: _Cursor, count: int) -> list[str]:
     begin = cursor.offset
     (name_count,) = cursor.take("<Q", "the count of names")
-    if name_count == 0 and count:
+    if name_count == 0:
         raise cursor.error("the arrays have no names; a list without names cannot be matched", at=begin)
     if name_count != count:
         raise cursor.error(f"{count} arrays but {name_count} names", at=begin)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.mapping import Mapping
-    from converter.matching import Array
+    from converter.params import Array
     from resnext_torch import Config
 
 # Of the reference's standard deviation. Measured in docs/decisions/0003-parity.md.
@@ -28,6 +28,11 @@ class Probe:
     dtype: str
     size: tuple[int, int]
     seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """The size as it is written: height x width."""
+        return f"{self.size[0]}x{self.size[1]}"
 
     def input(self) -> Array:
         """Draw it; the same numbers in every dtype."""
@@ -78,7 +83,9 @@ def compare(probe: Probe, reference: Array, module: Array) -> Check:
             raise ParityError(f"{_describe(probe)}: the output of {side} is not finite")
     spread = float(reference.std())
     if spread == 0:
-        raise ParityError(f"{_describe(probe)}: the reference gives the same for every class")
+        raise ParityError(
+            f"{_describe(probe)}: the reference gives one value for every class, or has one class: no proof"
+        )
     max_abs = float(np.abs(reference - module).max())
     return Check(probe, max_abs, max_abs / spread)
 
@@ -132,11 +139,13 @@ def run_module(path: Path, config: Config, probes: tuple[Probe, ...]) -> list[Ar
         model = ResNeXt(config)
     model.load_state_dict(load_file(path), strict=True, assign=True)
     model.eval()
+    outputs = []
     with torch.inference_mode():
-        return [
-            model.to(getattr(torch, probe.dtype))(torch.from_numpy(probe.input())).numpy() for probe in probes
-        ]
+        for probe in probes:
+            model.to(getattr(torch, probe.dtype))
+            outputs.append(model(torch.from_numpy(probe.input())).numpy())
+    return outputs
 
 
 def _describe(probe: Probe) -> str:
-    return f"{probe.dtype} at {probe.size[0]}×{probe.size[1]}"
+    return f"{probe.dtype} at {probe.label}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter import artifact, catalog, dialects, manifest, mapping, matching, parity, source, synthetic
 from converter.errors import MappingError
-from converter.params import open_params
+from converter.params import read_params
 from converter.progress import silent
 from converter.reference import gluon
 from resnext_torch import HEAD
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from converter.catalog import Model
     from converter.mapping import Mapping
-    from converter.matching import Array
+    from converter.params import Array
     from converter.progress import Progress
     from converter.source import Source
 
@@ -74,7 +75,7 @@ def convert(request: Request, progress: Progress = silent) -> Result:
     with _source(request, progress) as found:
         prepared = prepare(request.model, found.path)
         with contextlib.ExitStack() as stack:
-            run = python and stack.enter_context(_start(python, prepared, found, request.probes))
+            run = stack.enter_context(_start(python, prepared, found, request.probes)) if python else None
             written = stack.enter_context(artifact.draft(request.out, prepared.state, progress))
             artifact.verify(written, prepared.state)
             proof = prove(run, written.path, prepared.model, progress) if run else parity.NO_PROOF
@@ -97,7 +98,7 @@ def prepare(model: Model, path: Path) -> Prepared:
 
     Errors: ``ParamsError``, ``DialectError``, ``MappingError``; the last names the model that does fit.
     """
-    params = open_params(path).arrays
+    params = read_params(path)
     dialects.require_structural(params, str(path))
     table = mapping.read(model.mapping_file, model.config.depths)
     classes = matching.class_count(table, params, HEAD)
@@ -105,7 +106,7 @@ def prepare(model: Model, path: Path) -> Prepared:
     try:
         state = matching.rename(table, params, model.shapes, str(path))
     except MappingError as error:
-        raise MappingError(f"{error}{_fitting(params, classes)}") from error
+        raise MappingError(f"{error}{_fitting(params, model)}") from error
     return Prepared(model, table, params, state)
 
 
@@ -124,7 +125,7 @@ def prove(run: gluon.Run, artifact_file: Path, model: Model, progress: Progress)
     )
     parity.require_passed(checks)
     progress("proving", 2, 2)
-    return parity.Proof("gluon", reference.versions, checks)
+    return parity.Proof("gluon", {**reference.versions, "torch": version("torch")}, checks)
 
 
 @contextlib.contextmanager
@@ -136,7 +137,8 @@ def _source(request: Request, progress: Progress) -> Iterator[Source]:
         yield source.from_zoo(request.model, progress)
     else:
         table = mapping.read(request.model.mapping_file, request.model.config.depths)
-        with tempfile.TemporaryDirectory(prefix="gluon2torch-") as folder:
+        # Windows cannot remove the file while it is mapped; everywhere else nothing is left.
+        with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
             path = Path(folder, f"{request.stem}-{request.seed}.params")
             yield source.from_arrays(  # which keeps no copy of the arrays
                 synthetic.random_params(table, request.model.shapes, request.seed),
@@ -154,11 +156,13 @@ def _start(
     return gluon.start(python, model.entry.gluon, model.config.num_classes, found.path, probes)
 
 
-def _fitting(params: dict[str, Array], classes: int | None) -> str:
-    """Return a line that names the models which these arrays do fit."""
+def _fitting(params: dict[str, Array], refused: Model) -> str:
+    """Return a line that names the other models which these arrays do fit."""
+    classes = refused.config.num_classes
     fitting = [
         model.name
-        for model in (model.with_classes(classes or 0) for model in catalog.models().values())
-        if matching.fits(mapping.read(model.mapping_file, model.config.depths), params, model.shapes)
+        for model in (model.with_classes(classes) for model in catalog.models().values())
+        if model.name != refused.name
+        and matching.fits(mapping.read(model.mapping_file, model.config.depths), params, model.shapes)
     ]
     return f"\n  The arrays are those of {' or '.join(fitting)}." if fitting else ""

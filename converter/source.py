@@ -1,7 +1,7 @@
 """Where the bytes come from: a file, GluonCV's own cache, a download, or seeded random parameters.
 
-What goes out is a ``.params`` file on disk and its SHA-1. Bytes from the network are hashed before anything
-in them is parsed.
+What goes out is a ``.params`` file on disk and its SHA-1. Parameters from the network are hashed before any
+of them is parsed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -68,7 +69,7 @@ def from_zoo(model: Model, progress: Progress) -> Source:
     url = download_url(model)
     try:
         _download(url, cached, model.entry.params_sha1, progress)
-    except (OSError, zipfile.BadZipFile, SourceError) as error:
+    except (OSError, SourceError) as error:
         raise SourceError(
             f"{model.name}: the published parameters are not here and could not be fetched\n"
             f"  in the cache  {cached}: {found}\n"
@@ -90,7 +91,7 @@ def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Pr
         with path.open("wb") as stream:
             write_params(stream, arrays)
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}") from error
+        raise SourceError(f"{path}: {error.strerror or error}") from error
     return from_file(path, model, progress)
 
 
@@ -109,7 +110,7 @@ def _take(path: Path, model: Model, progress: Progress) -> Source:
     try:
         sha1 = _sha1(path, progress)
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}") from error
+        raise SourceError(f"{path}: {error.strerror or error}") from error
     return Source(path, path.name, sha1, official=sha1 == model.entry.params_sha1)
 
 
@@ -134,6 +135,17 @@ def _fetch(url: str, destination: Path, progress: Progress) -> None:
 
 
 def _unpack(archive: Path, destination: Path) -> str:
+    """Unpack the one ``.params`` of a zip, and return its SHA-1.
+
+    Errors: ``SourceError`` for anything else than such a zip, whole and not encrypted.
+    """
+    try:
+        return _unpack_params(archive, destination)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise SourceError(f"no zip that can be unpacked: {error}") from error
+
+
+def _unpack_params(archive: Path, destination: Path) -> str:
     with zipfile.ZipFile(archive) as members:
         params = [member for member in members.infolist() if member.filename.endswith(".params")]
         if len(params) != 1:

@@ -1,7 +1,7 @@
 """Seeded random parameters in Gluon's terms, for trying everything out without a download.
 
-They depend on the seed alone, bit for bit: uniform numbers from PCG64, whose stream numpy promises to keep,
-scaled in float32.
+They depend on the seed alone, bit for bit: uniform numbers drawn from PCG64 and scaled in float32. numpy
+promises to keep that stream, and a test holds what is made of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from converter.mapping import Mapping, Tensor
-    from converter.matching import Array, Shape
+    from converter.params import Array
+    from resnext_torch.config import Shape
 
 # What keeps a signal at its size through a network at inference, so that every layer reaches the logits and
 # these have a standard deviation of 1 to 2: weights of variance gain² / fan-in, the other arrays in ranges.

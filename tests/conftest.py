@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from converter.catalog import Model
     from converter.mapping import Mapping
-    from converter.matching import Array
+    from converter.params import Array
 
 
 @pytest.fixture(scope="session")

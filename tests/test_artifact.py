@@ -3,7 +3,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import struct
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +20,7 @@ from converter.progress import silent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.matching import Array
+    from converter.params import Array
 
 STATE: dict[str, Array] = {
     "conv1.weight": np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1),
@@ -145,6 +148,48 @@ def test_a_symlink_of_the_final_name_is_replaced_not_followed(tmp_path: Path) ->
     write(folder)
     assert outside.read_text() == "precious"
     assert not (folder / "a.safetensors").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.json"])
+def test_a_folder_of_a_final_name_is_refused_and_nothing_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ArtifactError, match=f"{name}: is a folder"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_names_types_and_metadata_are_those_that_safetensors_finds(tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "good", metadata=artifact.METADATA)
+    save_file(STATE, tmp_path / "bare")
+    artifact._verify_header(tmp_path / "good", STATE)
+    with pytest.raises(ArtifactError, match="other names, types or shapes"):
+        artifact._verify_header(tmp_path / "good", STATE | {"more": np.zeros(1, np.float32)})
+    with pytest.raises(ArtifactError, match="the metadata .* expected, None found"):
+        artifact._verify_header(tmp_path / "bare", STATE)
+
+
+def test_both_files_and_their_folder_are_on_the_disk_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        "os.fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino) or fsync(descriptor)
+    )
+    weights = write(tmp_path)
+    files = (weights, weights.with_suffix(".json"), tmp_path)
+    assert sorted(flushed) == sorted(path.stat().st_ino for path in files)
+
+
+def test_a_disk_that_fails_behind_the_proof_leaves_nothing(tmp_path: Path) -> None:
+    failed: Future[None] = Future()
+    failed.set_exception(OSError(errno.EIO, "Input/output error"))
+    with (
+        pytest.raises(ArtifactError, match="cannot be written: Input/output error"),
+        artifact.draft(tmp_path, STATE, silent) as written,
+    ):
+        artifact.publish(replace(written, flushed=failed), tmp_path / "a.safetensors", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

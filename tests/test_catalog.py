@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,8 +9,11 @@ from converter import catalog
 from converter.errors import CatalogError
 from resnext_torch import CONFIGS
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_the_three_models_of_the_card_are_there() -> None:
+
+def test_the_three_published_resnexts_are_there() -> None:
     assert list(catalog.models()) == [
         "gluon_resnext50_32x4d",
         "gluon_resnext101_32x4d",
@@ -34,6 +38,22 @@ def test_figures_are_those_of_gluoncv(name: str, parameters: int, file: str) -> 
     assert model.parameters == parameters
     assert model.official_file == file
     assert re.fullmatch("[0-9a-f]{40}", model.entry.params_sha1)
+
+
+def test_a_model_without_a_network_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "new.toml"
+    table.write_text('[models.vgg]\ngluon = "vgg"\nparams_sha1 = ""\ntop1 = 0.0\ntop5 = 0.0\n')
+    with pytest.raises(CatalogError, match=r"new\.toml: models: resnext_torch has no vgg"):
+        catalog._read(table)
+
+
+def test_a_model_with_a_misspelt_figure_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "new.toml"
+    table.write_text('[models.vgg]\ngluon = "vgg"\nparams_sha1 = ""\ntop_1 = 0.0\ntop5 = 0.0\n')
+    with pytest.raises(
+        CatalogError, match=r"new\.toml: models: Object (contains unknown|missing required) field"
+    ):
+        catalog._read(table)
 
 
 def test_an_unknown_name_brings_the_nearest() -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import io
 import json
-from typing import TYPE_CHECKING
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from converter import cli, pipeline
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from converter import catalog, cli, parity, pipeline
+from converter.errors import MappingError
 
 NAME = "gluon_resnext50_32x4d"
 
@@ -24,6 +29,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
 
 
@@ -64,7 +70,7 @@ def test_no_mxnet_is_refused_before_any_work(
     result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0"])
     assert result.exit_code == 1
     assert "mxnet and gluoncv not installed" in result.stderr
-    assert 'pip install "gluon2torch[gluon]"' in result.stderr
+    assert "mxnet==1.9.1 and gluoncv==0.10.5.post0" in result.stderr
     assert "--reference none" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -73,11 +79,12 @@ def test_no_mxnet_is_refused_before_any_work(
     ("arguments", "message"),
     [
         (["--size", "12"], "32 to 2048 pixels"),
-        (["--size", "224x"], "224 or 97x131"),
+        (["--size", "224x"], "write 224, or 97x131"),
         (["--size", "9999"], "32 to 2048 pixels"),
         (["--dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--random", "-1"], "greater than or equal to 0"),
         (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
+        (["--reference", "none", "--size", "224"], "--size and --dtype are of the proof"),
         (["--reference", "caffe"], "'caffe' is not one of"),
     ],
 )
@@ -103,6 +110,75 @@ def test_an_interruption_exits_130(
     result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
+
+
+def test_a_termination_is_an_orderly_end(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "convert", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    assert result.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_terminated_conversion_leaves_nothing(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "converter", "convert", NAME, tmp_path / "out", "--reference", "none"]
+    with subprocess.Popen(
+        [*program, "--random", "0"], env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("out/.convert-*")) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.terminate()
+    assert process.returncode == 143
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_what_would_steer_the_terminal_is_escaped(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MappingError("x.\x1b[2J\n  é [red]")
+
+    monkeypatch.setattr(pipeline, "convert", refuse)
+    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    assert result.stderr == "refused  x.\\x1b[2J\n  é [red]\n"
+
+
+def test_every_option_reaches_the_conversion(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+
+    def record(request: pipeline.Request, _: object) -> None:
+        requests.append(request)
+        raise MappingError("enough")
+
+    monkeypatch.setattr(pipeline, "convert", record)
+    options = ["--params", "a.params", "--size", "97×131", "--dtype", "float64", "--gluon-python", "python9"]
+    runner.invoke(cli.convert_app, [NAME, str(tmp_path), *options])
+    runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "5", "--reference", "none"])
+    model = catalog.find(NAME)
+    assert requests == [
+        pipeline.Request(
+            model,
+            tmp_path,
+            params=Path("a.params"),
+            probes=(parity.Probe("float64", (97, 131)),),
+            gluon_python=Path("python9"),
+        ),
+        pipeline.Request(model, tmp_path, seed=5, prove=False),
+    ]
+
+
+def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(cli, "Console", lambda **_: Console(file=screen, force_terminal=True))
+    with cli._progress() as report:
+        report("writing", 1, 4)
+        report("writing", 4, 4)
+    assert "writing" in screen.getvalue()
+    assert "100 %" in screen.getvalue()
 
 
 def test_sizes_and_precisions_make_a_probe_each() -> None:

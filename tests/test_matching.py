@@ -13,7 +13,7 @@ from resnext_torch import HEAD
 if TYPE_CHECKING:
     from converter.catalog import Model
     from converter.mapping import Mapping
-    from converter.matching import Array
+    from converter.params import Array
 
 
 def rename(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array]) -> dict[str, Array]:

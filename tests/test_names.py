@@ -19,6 +19,8 @@ from converter.names import collapse, nearest
         (["body.0.weight", "body.3.weight", "body.6.weight"], ["body.{0,3,6}.weight"]),
         (["a.0.x", "a.0.y", "a.1.x", "a.1.y"], ["a.{0…1}.x", "a.{0…1}.y"]),
         (["a.0.0", "a.0.1", "a.1.0"], ["a.0.{0…1}", "a.1.0"]),
+        (["a.#.x", "a.1.x"], ["a.#.x", "a.1.x"]),
+        (["a.007", "a.7", "a.8", "a.²"], ["a.007", "a.{7…8}", "a.²"]),
         ([], []),
     ],
 )

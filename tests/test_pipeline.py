@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,13 +14,14 @@ from safetensors.numpy import load_file
 
 from converter import artifact, catalog, mapping, pipeline
 from converter.errors import ArtifactError, MappingError, ParamsError, ParityError, ReferenceUnavailableError
+from converter.reference import gluon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.catalog import Model
     from converter.mapping import Mapping
-    from converter.matching import Array
+    from converter.params import Array
 
     Write = Callable[[dict[str, Array]], Path]
 
@@ -229,9 +231,38 @@ def test_a_reference_that_crashes_is_quoted(
     crash.write_text("#!/bin/sh\necho the last words\nexit 3\n")
     crash.chmod(0o755)
     request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=crash)
-    with pytest.raises(ParityError, match="GluonCV ended with status 3; its last words:\nthe last words"):
+    with pytest.raises(ReferenceUnavailableError, match="it ended with status 3 and said:\nthe last words"):
         pipeline.convert(request)
     assert contents(out) == []
+
+
+@pytest.mark.parametrize(
+    "answer", ["true", "echo '{}' >$2/reply.json", "echo '{\"versi' >$2/reply.json", "kill -9 $$"]
+)
+def test_a_reference_that_answers_nonsense_is_refused(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path, answer: str
+) -> None:
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text(f"#!/bin/sh\n{answer}\n")
+    nonsense.chmod(0o755)
+    request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=nonsense)
+    with pytest.raises(ReferenceUnavailableError, match=r"ended with status -?\d and said:\n\(nothing\)"):
+        pipeline.convert(request)
+    assert contents(out) == []
+
+
+def test_the_reference_is_gone_when_the_conversion_fails(tiny: Model, tmp_path: Path) -> None:
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, ()) as run,
+    ):
+        assert run.process.poll() is None
+        raise RuntimeError("stop")
+    assert run.process.poll() == -signal.SIGKILL
+    assert not run.folder.exists()
 
 
 def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:

@@ -49,6 +49,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("MXNET_GLUON_REPO", f"http://127.0.0.1:{server.server_port}/")
         yield folder
         server.shutdown()
@@ -66,6 +67,16 @@ def zipped(*members: tuple[str, bytes]) -> bytes:
         for name, content in members:
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def spoilt(archive: bytes, place: int) -> bytes:
+    return archive[:place] + bytes([archive[place] ^ 0xFF, archive[place + 1] ^ 0xFF]) + archive[place + 2 :]
+
+
+def encrypted(archive: bytes) -> bytes:
+    """Set the flag that says so, in the member's own header and in the directory."""
+    directory = archive.index(b"PK\x01\x02")
+    return archive[:6] + b"\x01" + archive[7 : directory + 8] + b"\x01" + archive[directory + 9 :]
 
 
 def serve(mirror: Path, model: Model, content: bytes) -> None:
@@ -111,6 +122,7 @@ def test_a_download_is_kept_in_the_cache_under_gluoncvs_name(model: Model, cache
     serve(mirror, model, zipped((model.official_file, CONTENT)))
     found = source.from_zoo(model, silent)
     assert found.path == cache / model.official_file
+    assert found.official
     assert found.path.read_bytes() == CONTENT
     assert [path.name for path in cache.iterdir()] == [model.official_file]
 
@@ -136,6 +148,8 @@ def test_a_damaged_cached_file_is_replaced_by_a_download(model: Model, cache: Pa
         (b"no zip", "File is not a zip file"),
         (zipped(("a.params", CONTENT))[:200], "File is not a zip file"),
         (zipped(("a.params", CONTENT[:-1])), "SHA-1 [0-9a-f]{40} expected, [0-9a-f]{40} found"),
+        (spoilt(zipped(("a.params", CONTENT)), 45), "no zip that can be unpacked: "),
+        (encrypted(zipped(("a.params", CONTENT))), "no zip that can be unpacked: .* is encrypted"),
         (zipped(("README", CONTENT)), r"a zip with one \.params expected, 0 found"),
         (zipped(("a.params", CONTENT), ("b.params", CONTENT)), r"a zip with one \.params expected, 2 found"),
     ],
@@ -163,6 +177,11 @@ def test_a_zip_that_promises_too_much_is_refused(
     with pytest.raises(SourceError, match="is said to have 22000 bytes"):
         source.from_zoo(model, silent)
     assert list(cache.iterdir()) == []
+
+
+def test_a_member_longer_than_it_promised_is_refused() -> None:
+    with pytest.raises(SourceError, match="longer than the 2 bytes promised"):
+        source._copy(io.BytesIO(b"abc"), io.BytesIO(), 2)
 
 
 @pytest.mark.usefixtures("mirror")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter.errors import ParityError, ReferenceUnavailableError
+from converter.errors import ReferenceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.matching import Array
+    from converter.params import Array
     from converter.parity import Probe
 
 CHILD = Path(__file__).with_name("gluon_child.py")
@@ -46,18 +47,18 @@ class Run:
     def outputs(self) -> Outputs:
         """Wait for the logits.
 
-        Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, ``ParityError`` where it fails.
+        Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, fails, or answers nonsense.
         """
         status = self.process.wait()
-        reply_file = self.folder / "reply.json"
-        if status != 0 or not reply_file.is_file():
+        try:
+            reply = json.loads((self.folder / "reply.json").read_text(encoding="utf-8"))
+            if status != 0 or "unavailable" in reply:
+                raise unavailable(reply.get("unavailable", f"it ended with status {status}"))
+            logits = [np.load(self.folder / f"output-{number}.npy") for number in range(len(self.probes))]
+            return Outputs(logits, reply["versions"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
             said = (self.folder / "said.txt").read_text(errors="replace")[-SAID_CHARACTERS:]
-            raise ParityError(f"GluonCV ended with status {status}; its last words:\n{said}")
-        reply = json.loads(reply_file.read_text())
-        if "unavailable" in reply:
-            raise unavailable(reply["unavailable"])
-        logits = [np.load(self.folder / f"output-{number}.npy") for number in range(len(self.probes))]
-        return Outputs(logits, reply["versions"])
+            raise unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}") from error
 
 
 def find_python(chosen: Path | None) -> Path:
@@ -88,6 +89,8 @@ def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Pr
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
+                # Warnings that the user makes errors would stop packages as old as these.
+                env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
             )
         try:
             yield Run(process, folder, probes)
@@ -101,9 +104,9 @@ def unavailable(reason: str) -> ReferenceUnavailableError:
     return ReferenceUnavailableError(
         f"no proof: GluonCV cannot run here: {reason}\n"
         "Two ways out:\n"
-        '  pip install "gluon2torch[gluon]"   Linux x86-64, Python 3.11 or 3.12; or name an interpreter\n'
-        "                                     that has MXNet: --gluon-python PATH, or GLUON_PYTHON=PATH\n"
-        "  --reference none                   write the file without a proof; its manifest says so"
+        "  an interpreter with MXNet   our extra `gluon`: mxnet==1.9.1 and gluoncv==0.10.5.post0, on Linux\n"
+        "                              x86-64; another Python: --gluon-python PATH, GLUON_PYTHON=PATH\n"
+        "  --reference none            write the file without a proof; its manifest says so"
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.abc
+import importlib.metadata
 import json
 import os
 import platform
@@ -66,7 +67,8 @@ def main(folder: Path) -> None:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
         run(frameworks, request, folder)
-        versions = {name: module.__version__ for name, module in frameworks._asdict().items()}
+        # What is installed: gluoncv 0.10.5.post0 calls itself 0.11.0.
+        versions = {name: importlib.metadata.version(name) for name in Frameworks._fields}
         answer = {"versions": {**versions, "python": platform.python_version()}}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 

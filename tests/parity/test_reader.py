@@ -9,14 +9,14 @@ import pytest
 
 from converter import catalog, pipeline
 from converter.errors import DialectError
-from converter.params import open_params, write_params
+from converter.params import read_params, write_params
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_every_type_and_shape_is_read_bit_for_bit(gluon_files: Path) -> None:
-    found = open_params(gluon_files / "kinds.params").arrays
+    found = read_params(gluon_files / "kinds.params")
     with np.load(gluon_files / "kinds.npz") as expected:
         assert list(found) == list(expected)
         for name, array in expected.items():
@@ -29,7 +29,7 @@ def test_every_type_and_shape_is_read_bit_for_bit(gluon_files: Path) -> None:
 def test_a_file_of_mxnets_is_written_back_byte_for_byte(gluon_files: Path, tmp_path: Path, name: str) -> None:
     original = gluon_files / f"{name}.params"
     with (tmp_path / "again").open("wb") as stream:
-        write_params(stream, open_params(original).arrays)
+        write_params(stream, read_params(original))
     assert (tmp_path / "again").read_bytes() == original.read_bytes()
 
 
