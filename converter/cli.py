@@ -9,7 +9,6 @@ import os
 import re
 import signal
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,7 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from converter import artifact, catalog, parity, pipeline
+from converter import __version__, artifact, catalog, parity, pipeline
 from converter.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 SMALLEST, LARGEST = 32, 2048  # pixels; the networks halve five times
 MEGABYTE = 1_000_000
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SIGNALLED = 128  # and the signal: the exit status that shells give
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -69,7 +69,7 @@ def gluon2torch(
 ) -> None:
     """Bring GluonCV (MXNet) weights to PyTorch, with a numerical proof."""
     if show_version:
-        typer.echo(f"gluon2torch {version('gluon2torch')}")
+        typer.echo(f"gluon2torch {__version__}")
         raise typer.Exit
 
 
@@ -86,7 +86,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     random: Annotated[
         int | None,
         typer.Option(
-            metavar="SEED", min=0, help="Make random parameters from a seed, and convert these; no network."
+            metavar="SEED", min=0, help="Make random parameters from a seed and convert them; no network."
         ),
     ] = None,
     reference: Annotated[
@@ -97,7 +97,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
         typer.Option(
             parser=_size,
             metavar="H[xW]",
-            show_default="65x97",
+            show_default="65x95",
             help="Input size of the proof; may be repeated.",
         ),
     ] = None,
@@ -204,7 +204,7 @@ def _summary(result: pipeline.Result, console: Console) -> None:
 def _refusals() -> Iterator[None]:
     """Turn a refusal into its message and exit status 1, and a signal into an orderly end."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = {number: signal.signal(number, _interrupt) for number in ENDING_SIGNALS}
     try:
         yield
     except ConversionError as error:
@@ -215,7 +215,8 @@ def _refusals() -> Iterator[None]:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         raise typer.Exit(SIGNALLED + number) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for ending, handler in previous.items():
+            signal.signal(ending, handler)
 
 
 def _interrupt(number: int, _: object) -> NoReturn:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from converter import __version__
 
 if TYPE_CHECKING:
     from converter.artifact import Draft
@@ -42,7 +43,7 @@ def build(  # noqa: PLR0913 - one section of the manifest each
             "versions": proof.versions,
             "checks": [_check(check) for check in proof.checks],
         },
-        "version": version("gluon2torch"),
+        "version": __version__,
     }
 
 

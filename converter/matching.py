@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PARAMETER_DTYPE = np.dtype(np.float32)
 COUNTER_DTYPE = np.dtype(np.int64)
 HEAD_DIMENSIONS = 2
+VARIANCE = "running_var"
+MAX_LINES = 100  # of an error; a file that fits a model needs far fewer
 
 
 def rename(
@@ -43,7 +45,7 @@ def rename(
 
 def fits(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape]) -> bool:
     """Return whether these are the arrays of that model, by name and shape."""
-    expected = {tensor.source: shapes[tensor.target] for tensor in mapping.tensors}
+    expected = {tensor.source: shapes.get(tensor.target) for tensor in mapping.tensors}
     return expected == {name: array.shape for name, array in params.items()}
 
 
@@ -65,7 +67,8 @@ def _require_complete(mapping: Mapping, params: dict[str, Array], file: str) -> 
         f"{file}: the names do not match mappings/{mapping.file}",
         [
             *(f"missing     {pattern}" for pattern in missing),
-            *(f"unexpected  {pattern}{_suggestion(pattern, missing)}" for pattern in unexpected),
+            *(f"unexpected  {pattern}{_suggestion(pattern, missing)}" for pattern in unexpected[:MAX_LINES]),
+            *(f"unexpected  {pattern}" for pattern in unexpected[MAX_LINES:]),
         ],
     )
 
@@ -76,8 +79,11 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
     _refuse(
         f"mappings/{mapping.file}: does not fit the PyTorch model",
         [
-            *(f"not mapped  {pattern}" for pattern in names.collapse(shapes.keys() - covered)),
-            *(f"not there   {pattern}" for pattern in names.collapse(covered - shapes.keys())),
+            *(
+                f"not mapped  {pattern}"
+                for pattern in names.collapse(name for name in shapes if name not in covered)
+            ),
+            *(f"not there   {pattern}" for pattern in names.collapse(sorted(covered - shapes.keys()))),
         ],
     )
 
@@ -85,7 +91,7 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
 def _require_arrays(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str) -> None:
     offenders: dict[str, list[str]] = {}
     for tensor in mapping.tensors:
-        for complaint in _complaints(params[tensor.source], shapes[tensor.target]):
+        for complaint in _complaints(params[tensor.source], shapes[tensor.target], tensor.source_role):
             offenders.setdefault(complaint, []).append(tensor.source)
     _refuse(
         f"{file}: the arrays do not fit the model",
@@ -97,11 +103,21 @@ def _require_arrays(mapping: Mapping, params: dict[str, Array], shapes: dict[str
     )
 
 
-def _complaints(array: Array, shape: Shape) -> Iterator[str]:
+def _complaints(array: Array, shape: Shape, role: str) -> Iterator[str]:
     if array.shape != shape:
         yield f"shape {shape} expected, {array.shape} found"
     if array.dtype != PARAMETER_DTYPE:
         yield f"type {PARAMETER_DTYPE} expected, {array.dtype} found; other types are not converted yet"
+    elif not _is_finite(array):
+        yield "NaN or infinity found"
+    elif role == VARIANCE and (array < 0).any():
+        yield "a negative variance found"
+
+
+def _is_finite(array: Array) -> bool:
+    """Return whether there is no NaN and no infinity, in most cases by one sum and no second array."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
 def _suggestion(pattern: str, missing: list[str]) -> str:
@@ -111,4 +127,5 @@ def _suggestion(pattern: str, missing: list[str]) -> str:
 
 def _refuse(headline: str, lines: list[str]) -> None:
     if lines:
-        raise MappingError("\n  ".join([headline, *lines]))
+        more = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+        raise MappingError("\n  ".join([headline, *lines[:MAX_LINES], *more]))

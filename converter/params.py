@@ -40,7 +40,8 @@ TYPE_NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 CPU_CONTEXT = (1, 0)
 MAX_DIMENSIONS = 32
 MIN_RECORD_BYTES = 33  # one dimension, one byte of data; bounds the count before the loop
-MAX_NAME_BYTES = 4096
+MAX_ARRAYS = 100_000  # the largest network here has 987
+MAX_NAME_BYTES = 512
 
 
 def read_params(path: Path) -> dict[str, Array]:
@@ -110,8 +111,10 @@ def _read_list(cursor: _Cursor) -> dict[str, Array]:
     _, _, count = cursor.take("<QQQ", "the list header")
     if count == 0:
         raise cursor.error("the file holds no arrays", at=16)
-    if count > cursor.remaining // MIN_RECORD_BYTES:
-        raise cursor.error(f"{count} arrays promised, more than {cursor.remaining} bytes can hold", at=16)
+    if count > min(MAX_ARRAYS, cursor.remaining // MIN_RECORD_BYTES):
+        raise cursor.error(
+            f"{count} arrays promised, more than {MAX_ARRAYS} or {cursor.remaining} bytes can hold", at=16
+        )
     arrays = [_read_record(cursor, number) for number in range(count)]
     found = _read_names(cursor, count)
     if cursor.remaining:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from converter.mapping import Mapping
     from converter.params import Array
-    from resnext_torch import Config
+    from resnext_torch import Config, ResNeXt
 
 # Of the reference's standard deviation. Measured in docs/decisions/0003-parity.md.
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
@@ -38,6 +38,12 @@ class Probe:
         """Draw it; the same numbers in every dtype."""
         generator = np.random.Generator(np.random.PCG64(self.seed))
         return generator.standard_normal((1, 3, *self.size)).astype(self.dtype)
+
+
+SIGHT_PROBE = Probe("float32", (33, 33))  # small: the question is whether, not how much
+# How much the logits must move, in their standard deviations, when some element of a weight moves by one.
+# Measured: at least 4e-3 on the files of the parity tests. A weight below this could be exchanged unseen.
+MIN_SIGHT = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +82,21 @@ def compare(probe: Probe, reference: Array, module: Array) -> Check:
 
     Errors: ``ParityError`` where the reference is constant, or either not finite.
     """
-    if reference.shape != module.shape:
-        raise ParityError(f"outputs: shape {reference.shape} expected, {module.shape} found")
     for side, output in (("the reference", reference), ("the PyTorch module", module)):
+        if output.shape != module.shape or output.dtype != probe.dtype:
+            raise ParityError(
+                f"{_describe(probe)}: the output of {side} is {output.dtype} {output.shape}, "
+                f"not {probe.dtype} {module.shape}"
+            )
         if not np.isfinite(output).all():
             raise ParityError(f"{_describe(probe)}: the output of {side} is not finite")
-    spread = float(reference.std())
-    if spread == 0:
+    spread = _spread(reference)
+    if not 0 < spread < np.inf:
         raise ParityError(
-            f"{_describe(probe)}: the reference gives one value for every class, or has one class: no proof"
+            f"{_describe(probe)}: standard deviation {spread} of the logits: nothing to measure by\n"
+            "  (one class, or the same value for all). --reference none converts without a proof."
         )
-    max_abs = float(np.abs(reference - module).max())
+    max_abs = float(np.abs(reference.astype(np.float64) - module).max())
     return Check(probe, max_abs, max_abs / spread)
 
 
@@ -105,31 +115,8 @@ def require_passed(checks: tuple[Check, ...]) -> None:
     raise ParityError("\n".join(["the PyTorch module does not agree with the reference", *lines]))
 
 
-def require_sight(mapping: Mapping, params: dict[str, Array]) -> None:
-    """Refuse parameters through which the logits show nothing: a BatchNorm that multiplies all by zero.
-
-    A fresh GluonCV network has such a one at the end of every block.
-    Errors: ``ParityError`` with the layers.
-    """
-    blind = [
-        tensor.source
-        for tensor in mapping.tensors
-        if tensor.source_role == "gamma" and not params[tensor.source].any()
-    ]
-    if blind:
-        raise ParityError(
-            "\n  ".join(
-                [
-                    "nothing before these layers reaches the output: no proof; is the network untrained?",
-                    *(f"all zero  {pattern}" for pattern in names.collapse(blind)),
-                    "--reference none converts it without a proof",
-                ]
-            )
-        )
-
-
-def run_module(path: Path, config: Config, probes: tuple[Probe, ...]) -> list[Array]:
-    """Return our module's logits for each probe, its weights loaded strictly from a safetensors file."""
+def load_module(path: Path, config: Config) -> ResNeXt:
+    """Build our module with the tensors of a safetensors file, loaded strictly; for inference."""
     import torch  # noqa: PLC0415 - takes more than a second, and only a proof needs it
     from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
 
@@ -138,13 +125,55 @@ def run_module(path: Path, config: Config, probes: tuple[Probe, ...]) -> list[Ar
     with torch.device("meta"):
         model = ResNeXt(config)
     model.load_state_dict(load_file(path), strict=True, assign=True)
-    model.eval()
+    return model.eval()
+
+
+def require_sight(model: ResNeXt, mapping: Mapping) -> None:
+    """Refuse weights that the logits hardly depend on: whatever became of them, a proof would not show it.
+
+    Measured by one backward pass. A fresh GluonCV network, whose every block ends in a BatchNorm of zeros,
+    is such a case, and so is a head of zeros.
+    Errors: ``ParityError`` with Gluon's names of the weights.
+    """
+    import torch  # noqa: PLC0415 - as in load_module
+
+    logits = model(torch.from_numpy(SIGHT_PROBE.input()))
+    spread = _spread(logits.detach().numpy())
+    generator = torch.Generator().manual_seed(SIGHT_PROBE.seed)
+    logits.backward(torch.randn(logits.shape, generator=generator))
+    source = mapping.to_source()
+    blind = [
+        source[name]
+        for name, weight in model.named_parameters()
+        if weight.grad is None or not float(weight.grad.abs().max()) > MIN_SIGHT * spread
+    ]
+    model.zero_grad(set_to_none=True)
+    if blind:
+        raise ParityError(
+            "\n  ".join(
+                [
+                    "the output does not depend on these, so it cannot prove them; is the network untrained?",
+                    *names.collapse(blind),
+                    "--reference none converts without a proof",
+                ]
+            )
+        )
+
+
+def run_module(model: ResNeXt, probes: tuple[Probe, ...]) -> list[Array]:
+    """Return the module's logits for each probe. It is left in the last one's precision."""
+    import torch  # noqa: PLC0415 - as in load_module
+
     outputs = []
     with torch.inference_mode():
         for probe in probes:
             model.to(getattr(torch, probe.dtype))
             outputs.append(model(torch.from_numpy(probe.input())).numpy())
     return outputs
+
+
+def _spread(logits: Array) -> float:
+    return float(logits.astype(np.float64).std())
 
 
 def _describe(probe: Probe) -> str:

@@ -7,7 +7,9 @@ of them is parsed.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -29,14 +31,19 @@ TIMEOUT_SECONDS = 30
 MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; a zip that promises more is no model
 
 
+Stamp = tuple[int, int, int]
+"""A file's inode, size and time of last change: another stamp is another file, or another content."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A ``.params`` file. ``name`` is what the manifest calls it."""
+    """A ``.params`` file as it was when it was hashed. ``name`` is what the manifest calls it."""
 
     path: Path
     name: str
     sha1: str
     official: bool
+    stamp: Stamp
 
 
 def from_file(path: Path, model: Model, progress: Progress) -> Source:
@@ -69,7 +76,7 @@ def from_zoo(model: Model, progress: Progress) -> Source:
     url = download_url(model)
     try:
         _download(url, cached, model.entry.params_sha1, progress)
-    except (OSError, SourceError) as error:
+    except (OSError, ValueError, SourceError) as error:
         raise SourceError(
             f"{model.name}: the published parameters are not here and could not be fetched\n"
             f"  in the cache  {cached}: {found}\n"
@@ -79,7 +86,7 @@ def from_zoo(model: Model, progress: Progress) -> Source:
             f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
             f"  --random SEED         seeded random parameters, to try everything out"
         ) from error
-    return Source(cached, cached.name, model.entry.params_sha1, official=True)
+    return _take(cached, model, progress)
 
 
 def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Progress) -> Source:
@@ -95,9 +102,22 @@ def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Pr
     return from_file(path, model, progress)
 
 
+def require_unchanged(source: Source) -> None:
+    """Refuse a file that is not the one that was hashed any more.
+
+    Errors: ``SourceError``.
+    """
+    try:
+        now = _stamp(source.path.stat())
+    except OSError as error:
+        raise SourceError(f"{source.path}: {error.strerror or error}") from error
+    if now != source.stamp:
+        raise SourceError(f"{source.path}: the file was changed while it was read")
+
+
 def cache_folder() -> Path:
     """Return GluonCV's own cache."""
-    return Path(os.environ.get("MXNET_HOME", "~/.mxnet")).expanduser() / "models"
+    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"  # noqa: PTH111 - no error
 
 
 def download_url(model: Model) -> str:
@@ -108,10 +128,18 @@ def download_url(model: Model) -> str:
 
 def _take(path: Path, model: Model, progress: Progress) -> Source:
     try:
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise SourceError(f"{path}: a file was expected")
         sha1 = _sha1(path, progress)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
-    return Source(path, path.name, sha1, official=sha1 == model.entry.params_sha1)
+    name = os.fsencode(path.name).decode(errors="backslashreplace")
+    return Source(path, name, sha1, sha1 == model.entry.params_sha1, _stamp(before))
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _download(url: str, destination: Path, sha1: str, progress: Progress) -> None:
@@ -141,7 +169,14 @@ def _unpack(archive: Path, destination: Path) -> str:
     """
     try:
         return _unpack_params(archive, destination)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise SourceError(f"no zip that can be unpacked: {error}") from error
 
 
@@ -187,8 +222,10 @@ class _Meter:
         self.done = 0
 
     def update(self, size: int) -> None:
-        self.done = min(self.done + size, self.total)
-        self.progress("downloading", self.done, self.total)
+        self.done += size
+        if self.done > MAX_PARAMS_BYTES + CHUNK:
+            raise SourceError(f"more than {MAX_PARAMS_BYTES} bytes")
+        self.progress("downloading", min(self.done, self.total), self.total)
 
     def reset(self) -> None:
         self.done = 0

@@ -50,9 +50,7 @@ def test_a_model_without_a_network_is_refused(tmp_path: Path) -> None:
 def test_a_model_with_a_misspelt_figure_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "new.toml"
     table.write_text('[models.vgg]\ngluon = "vgg"\nparams_sha1 = ""\ntop_1 = 0.0\ntop5 = 0.0\n')
-    with pytest.raises(
-        CatalogError, match=r"new\.toml: models: Object (contains unknown|missing required) field"
-    ):
+    with pytest.raises(CatalogError, match=r"new\.toml: models: Object "):
         catalog._read(table)
 
 

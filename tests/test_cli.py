@@ -122,10 +122,9 @@ def test_a_termination_is_an_orderly_end(
 
 
 def test_a_terminated_conversion_leaves_nothing(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "converter", "convert", NAME, tmp_path / "out", "--reference", "none"]
-    with subprocess.Popen(
-        [*program, "--random", "0"], env={**os.environ, "TMPDIR": str(tmp_path)}
-    ) as process:
+    program = [sys.executable, "-m", "converter", "convert", NAME, str(tmp_path / "out")]
+    program += ["--reference", "none", "--random", "0"]
+    with subprocess.Popen(program, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
         deadline = time.monotonic() + 30
         while not list(tmp_path.glob("out/.convert-*")) and time.monotonic() < deadline:
             time.sleep(0.001)

@@ -72,9 +72,7 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
 ) -> None:
     (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', ""))
     shorter = replace(tiny, mapping_file=tmp_path / "shorter.toml")
-    with pytest.raises(
-        MappingError, match=r"^mappings/shorter\.toml: does not fit the PyTorch model\n  not mapped  fc"
-    ):
+    with pytest.raises(MappingError, match=r"^mappings/shorter\.toml: does not fit .*\n  not mapped  fc"):
         pipeline.prepare(shorter, write(tiny_params))
 
 

@@ -10,7 +10,6 @@ from converter.errors import ParityError
 from converter.parity import LIMITS, Check, Probe
 
 if TYPE_CHECKING:
-    from converter.mapping import Mapping
     from converter.params import Array
 
 PROBE = Probe("float64", (65, 97))
@@ -64,21 +63,22 @@ def test_outputs_that_are_not_finite_prove_nothing(value: float) -> None:
         parity.compare(PROBE, broken, broken)
 
 
-def test_a_constant_reference_proves_nothing() -> None:
-    with pytest.raises(ParityError, match="the reference gives one value for every class"):
-        parity.compare(PROBE, np.ones((1, 4)), np.ones((1, 4)))
+@pytest.mark.parametrize("constant", [np.ones((1, 4)), np.ones((1, 1))])
+def test_logits_without_a_spread_prove_nothing(constant: Array) -> None:
+    with pytest.raises(ParityError, match=r"standard deviation 0\.0 of the logits: nothing to measure by"):
+        parity.compare(PROBE, constant, constant)
 
 
-def test_outputs_of_other_shapes_are_refused() -> None:
-    with pytest.raises(ParityError, match=r"shape \(1, 4\) expected, \(1, 3\) found"):
+def test_a_spread_is_finite_even_where_float32_would_overflow() -> None:
+    huge = (LOGITS * 1e30).astype(np.float32)
+    check = parity.compare(Probe("float32", (65, 97)), huge, huge * np.float32(1.1))
+    assert check.relative == pytest.approx(0.1 * 2 / LOGITS.std(), rel=1e-5)
+
+
+def test_outputs_of_another_shape_or_type_are_refused() -> None:
+    with pytest.raises(ParityError, match=r"of the reference is float64 \(1, 4\), not float64 \(1, 3\)"):
         parity.compare(PROBE, LOGITS, LOGITS[:, :3])
-
-
-def test_a_network_whose_body_is_switched_off_cannot_be_proven(
-    tiny_mapping: Mapping, tiny_params: dict[str, Array]
-) -> None:
-    parity.require_sight(tiny_mapping, tiny_params)
-    for block in range(2):
-        tiny_params[f"features.5.{block}.body.7.gamma"] *= 0
-    with pytest.raises(ParityError, match=r"all zero  features\.5\.\{0…1\}\.body\.7\.gamma"):
-        parity.require_sight(tiny_mapping, tiny_params)
+    with pytest.raises(ParityError, match=r"of the reference is float32 \(1, 4\), not float64"):
+        parity.compare(PROBE, LOGITS.astype(np.float32), LOGITS)
+    with pytest.raises(ParityError, match=r"of the PyTorch module is float32 \(1, 4\), not float64"):
+        parity.compare(PROBE, LOGITS, LOGITS.astype(np.float32))

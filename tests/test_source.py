@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import io
+import os
 import threading
 import zipfile
 from dataclasses import replace
@@ -98,6 +99,36 @@ def test_a_file_that_bears_the_published_name_must_be_the_published_one(model: M
         source.from_file(path, model, silent)
 
 
+def test_what_is_no_file_is_refused_and_not_read(model: Model, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(SourceError, match="a file was expected"):
+            source.from_file(path, model, silent)
+
+
+def test_a_file_is_known_to_be_changed(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "mine.params"
+    path.write_bytes(CONTENT)
+    found = source.from_file(path, model, silent)
+    source.require_unchanged(found)
+    path.write_bytes(CONTENT + b"more")
+    with pytest.raises(SourceError, match="changed while it was read"):
+        source.require_unchanged(found)
+    path.unlink()
+    with pytest.raises(SourceError, match="No such file"):
+        source.require_unchanged(found)
+
+
+def test_a_download_without_end_is_ended(
+    model: Model, cache: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MAX_PARAMS_BYTES", source.CHUNK)
+    serve(mirror, model, bytes(3 * source.CHUNK))
+    with pytest.raises(SourceError, match=r"downloading .*: more than 1048576 bytes"):
+        source.from_zoo(model, silent)
+    assert list(cache.iterdir()) == []
+
+
 def test_a_file_that_is_not_there_is_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none\.params: No such file"):
         source.from_file(tmp_path / "none.params", model, silent)
@@ -133,7 +164,8 @@ def test_a_download_tells_how_far_it_is(model: Model, mirror: Path) -> None:
     serve(mirror, model, content)
     told: list[tuple[str, int, int]] = []
     source.from_zoo(model, lambda *step: told.append(step))
-    assert told[-1] == ("downloading", len(content), len(content))
+    downloading = [step for step in told if step[0] == "downloading"]
+    assert downloading[-1] == ("downloading", len(content), len(content))
 
 
 def test_a_damaged_cached_file_is_replaced_by_a_download(model: Model, cache: Path, mirror: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from converter.parity import Probe
 
 CHILD = Path(__file__).with_name("gluon_child.py")
+VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
 SAID_CHARACTERS = 2000  # of the child's last words, in an error
 
 
@@ -55,8 +56,8 @@ class Run:
             if status != 0 or "unavailable" in reply:
                 raise unavailable(reply.get("unavailable", f"it ended with status {status}"))
             logits = [np.load(self.folder / f"output-{number}.npy") for number in range(len(self.probes))]
-            return Outputs(logits, reply["versions"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            return Outputs(logits, {name: str(reply["versions"][name]) for name in VERSIONED})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             said = (self.folder / "said.txt").read_text(errors="replace")[-SAID_CHARACTERS:]
             raise unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}") from error
 
@@ -83,7 +84,7 @@ def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Pr
     with tempfile.TemporaryDirectory(prefix="gluon2torch-") as name:
         folder = Path(name)
         _write_request(folder, model, classes, params, probes)
-        with (folder / "said.txt").open("wb") as said:
+        with _startable(python), (folder / "said.txt").open("wb") as said:
             process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
                 [python, CHILD, folder],
                 stdin=subprocess.DEVNULL,
@@ -97,6 +98,14 @@ def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Pr
         finally:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def _startable(python: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unavailable(f"{python} cannot be started: {error.strerror or error}") from error
 
 
 def unavailable(reason: str) -> ReferenceUnavailableError:

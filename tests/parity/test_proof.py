@@ -153,15 +153,15 @@ def test_a_pool_that_rounds_up_is_refused_at_an_odd_size(
 def test_one_weight_off_by_one_ulp_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_module = parity.run_module
+    load_module = parity.load_module
 
     def other_weights(path: Path, *rest: Any) -> Any:  # noqa: ANN401
         content = bytearray(path.read_bytes())
         content[-4] ^= 1  # the lowest bit of the last float32
         path.write_bytes(content)
-        return run_module(path, *rest)
+        return load_module(path, *rest)
 
-    monkeypatch.setattr(parity, "run_module", other_weights)
+    monkeypatch.setattr(parity, "load_module", other_weights)
     refuses(resnext50, out, gluon_files / f"{NAME}.params")
 
 
@@ -203,6 +203,8 @@ def test_a_truncated_file_is_refused(resnext50: Model, gluon_files: Path, out: P
 def test_a_fresh_network_is_refused_for_it_would_prove_nothing(
     resnext50: Model, gluon_files: Path, out: Path
 ) -> None:
-    with pytest.raises(ParityError, match=r"all zero  features\.4\.\{0…2\}\.body\.7\.gamma"):
+    with pytest.raises(
+        ParityError, match=r"does not depend on these(.*\n)*  features\.4\.\{0…2\}\.body\.\{0,3,6\}\.weight"
+    ):
         convert(resnext50, out, gluon_files / "fresh.params")
     assert list(out.iterdir()) == []
