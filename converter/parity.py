@@ -128,12 +128,11 @@ def load_module(path: Path, config: Config) -> ResNeXt:
     return model.eval()
 
 
-def require_sight(model: ResNeXt, mapping: Mapping) -> None:
-    """Refuse weights that the logits hardly depend on: whatever became of them, a proof would not show it.
+def blind_weights(model: ResNeXt, mapping: Mapping) -> list[str]:
+    """Return Gluon's names of the weights that the logits hardly depend on, by one backward pass.
 
-    Measured by one backward pass. A fresh GluonCV network, whose every block ends in a BatchNorm of zeros,
-    is such a case, and so is a head of zeros.
-    Errors: ``ParityError`` with Gluon's names of the weights.
+    Whatever became of those, comparing logits would not show it. A fresh GluonCV network, whose every block
+    ends in a BatchNorm of zeros, has such weights, and so has a network with a head of zeros.
     """
     import torch  # noqa: PLC0415 - as in load_module
 
@@ -148,6 +147,14 @@ def require_sight(model: ResNeXt, mapping: Mapping) -> None:
         if weight.grad is None or not float(weight.grad.abs().max()) > MIN_SIGHT * spread
     ]
     model.zero_grad(set_to_none=True)
+    return blind
+
+
+def require_sight(blind: list[str]) -> None:
+    """Refuse outputs that agree and could not have done otherwise.
+
+    Errors: ``ParityError`` with the names of the weights.
+    """
     if blind:
         raise ParityError(
             "\n  ".join(

@@ -121,7 +121,7 @@ def prove(run: gluon.Run, artifact_file: Path, prepared: Prepared, progress: Pro
     """
     progress("proving", 0, PROOF_STEPS)
     model = parity.load_module(artifact_file, prepared.model.config)
-    parity.require_sight(model, prepared.mapping)
+    blind = parity.blind_weights(model, prepared.mapping)
     progress("proving", 1, PROOF_STEPS)
     module = parity.run_module(model, run.probes)
     progress("proving", 2, PROOF_STEPS)
@@ -131,6 +131,7 @@ def prove(run: gluon.Run, artifact_file: Path, prepared: Prepared, progress: Pro
         for probe, *pair in zip(run.probes, reference.logits, module, strict=True)
     )
     parity.require_passed(checks)
+    parity.require_sight(blind)
     progress("proving", PROOF_STEPS, PROOF_STEPS)
     return parity.Proof("gluon", {**reference.versions, "torch": version("torch")}, checks)
 

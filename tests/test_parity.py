@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import parity
+from converter import artifact, matching, parity
 from converter.errors import ParityError
 from converter.parity import LIMITS, Check, Probe
+from converter.progress import silent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.catalog import Model
+    from converter.mapping import Mapping
     from converter.params import Array
+    from resnext_torch import ResNeXt
 
 PROBE = Probe("float64", (65, 97))
 LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
@@ -82,3 +88,42 @@ def test_outputs_of_another_shape_or_type_are_refused() -> None:
         parity.compare(PROBE, LOGITS.astype(np.float32), LOGITS)
     with pytest.raises(ParityError, match=r"of the PyTorch module is float32 \(1, 4\), not float64"):
         parity.compare(PROBE, LOGITS, LOGITS.astype(np.float32))
+
+
+def load(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array], folder: Path) -> ResNeXt:
+    state = matching.rename(tiny_mapping, params, tiny.shapes, "tiny")
+    with artifact.draft(folder, state, silent) as written:
+        return parity.load_module(written.path, tiny.config)
+
+
+def test_every_weight_of_a_healthy_network_is_seen(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], tmp_path: Path
+) -> None:
+    assert parity.blind_weights(load(tiny, tiny_mapping, tiny_params, tmp_path), tiny_mapping) == []
+    parity.require_sight([])
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "blind"),
+    [
+        ("features.7.0.body.7.gamma", 0, "features.7.0.body.6.weight"),
+        ("features.7.0.body.7.gamma", 1e-30, "features.7.0.body.0.weight"),
+        ("features.7.0.body.6.weight", 0, "features.7.0.body.3.weight"),
+        ("output.weight", 0, "features.0.weight"),
+        ("output.bias", 1e20, "output.weight"),
+    ],
+)
+def test_a_weight_that_is_switched_off_cannot_be_proven(
+    tiny: Model,
+    tiny_mapping: Mapping,
+    tiny_params: dict[str, Array],
+    tmp_path: Path,
+    name: str,
+    factor: float,
+    blind: str,
+) -> None:
+    tiny_params[name] *= np.float32(factor)
+    found = parity.blind_weights(load(tiny, tiny_mapping, tiny_params, tmp_path), tiny_mapping)
+    assert blind in found
+    with pytest.raises(ParityError, match="the output does not depend on these"):
+        parity.require_sight(found)
