@@ -33,7 +33,7 @@ def rename(
 
     ``shapes`` is what the model expects, by PyTorch's names.
     Errors: ``MappingError`` with every name that is missing or unexpected, or every array that has the
-    wrong shape or type.
+    wrong shape or type, or values that no network has.
     """
     _require_cover(mapping, shapes)
     _require_complete(mapping, params, file)

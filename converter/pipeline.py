@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 # After the stem 33×48, odd and even: a pool that rounds otherwise shows, and so does a swapped axis.
 DEFAULT_PROBES = (parity.Probe("float32", (65, 95)), parity.Probe("float64", (65, 95)))
-
-
 PROOF_STEPS = 3
 
 

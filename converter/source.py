@@ -30,9 +30,7 @@ CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30
 MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; a zip that promises more is no model
 
-
-Stamp = tuple[int, int, int]
-"""A file's inode, size and time of last change: another stamp is another file, or another content."""
+Stamp = tuple[int, int, int]  # inode, size, last change: with another stamp it is another file or content
 
 
 @dataclass(frozen=True, slots=True)
