@@ -35,7 +35,7 @@ METADATA = {"format": "pt"}
 DTYPES = {np.dtype(np.int64): "I64", np.dtype(np.float32): "F32"}
 HEADER_ALIGNMENT = 8
 HASH_DIGITS = 8
-CHUNK = 1 << 18  # bytes compared at once: in cache, and never a second copy of a tensor
+CHUNK = 1 << 16  # words compared at once: in cache, and never a second copy of a tensor
 TEMPORARY = ".convert-"
 
 
@@ -144,11 +144,13 @@ def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tup
 
 def _reads_back(stream: BinaryIO, array: Array) -> bool:
     """Return whether the stream goes on with the array's bytes, bit for bit."""
-    expected = array.reshape(-1).view(np.uint8)
-    return all(
-        np.array_equal(np.frombuffer(stream.read(chunk.size), np.uint8), chunk)
-        for chunk in (expected[begin : begin + CHUNK] for begin in range(0, expected.size, CHUNK))
-    )
+    expected = array.reshape(-1).view(np.uint32)  # every type here has whole words
+    chunks = (expected[begin : begin + CHUNK] for begin in range(0, expected.size, CHUNK))
+    return all(_equal(stream.read(chunk.nbytes), chunk) for chunk in chunks)
+
+
+def _equal(found: bytes, expected: Array) -> bool:
+    return len(found) == expected.nbytes and np.array_equal(np.frombuffer(found, np.uint32), expected)
 
 
 def _verify_header(path: Path, state: dict[str, Array]) -> None:

@@ -90,7 +90,7 @@ def convert(request: Request, progress: Progress = silent) -> Result:
                 file=destination.name,
                 proof=proof,
             )
-            source.require_unchanged(found)
+            source.require_genuine(found, request.model)
             beside = artifact.publish(written, destination, document)
     return Result(destination, beside, document)
 

@@ -13,6 +13,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -21,6 +22,8 @@ from converter.errors import SourceError
 from converter.params import write_params
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from converter.catalog import Model
     from converter.params import Array
     from converter.progress import Progress
@@ -35,27 +38,45 @@ Stamp = tuple[int, int, int]  # inode, size, last change: with another stamp it 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A ``.params`` file as it was when it was hashed. ``name`` is what the manifest calls it."""
+    """A ``.params`` file as it was when it was opened; its SHA-1 is computed beside whatever else is done.
+
+    ``name`` is what the manifest calls it, ``published`` the SHA-1 of the file that GluonCV published.
+    """
 
     path: Path
     name: str
-    sha1: str
-    official: bool
     stamp: Stamp
+    published: str
+    digest: Future[str]
+
+    @property
+    def sha1(self) -> str:
+        """Its SHA-1, waited for.
+
+        Errors: ``SourceError`` where the file cannot be read.
+        """
+        return self.digest.result()
+
+    @property
+    def official(self) -> bool:
+        """Whether it is the published file; waited for."""
+        return self.sha1 == self.published
 
 
 def from_file(path: Path, model: Model, progress: Progress) -> Source:
     """Take a file of the user's.
 
-    Errors: ``SourceError`` where it cannot be read, or bears the published file's name and is another.
+    Errors: ``SourceError`` where there is none.
     """
-    source = _take(path, model, progress)
-    if path.name == model.official_file and not source.official:
-        raise SourceError(
-            f"{path}: SHA-1 {model.entry.params_sha1} expected, {source.sha1} found\n"
-            "  It bears the published file's name and is not that file: damaged, or to be renamed."
-        )
-    return source
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{path}: a file was expected")
+    name = os.fsencode(path.name).decode(errors="backslashreplace")
+    digest = _in_background(lambda: _sha1(path, progress))
+    return Source(path, name, _stamp(status), model.entry.params_sha1, digest)
 
 
 def from_zoo(model: Model, progress: Progress) -> Source:
@@ -67,7 +88,7 @@ def from_zoo(model: Model, progress: Progress) -> Source:
     cached = cache_folder() / model.official_file
     found = "not there"
     if cached.is_file():
-        source = _take(cached, model, progress)
+        source = from_file(cached, model, progress)
         if source.official:
             return source
         found = f"damaged: its SHA-1 is {source.sha1}, not {model.entry.params_sha1}"
@@ -84,7 +105,7 @@ def from_zoo(model: Model, progress: Progress) -> Source:
             f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
             f"  --random SEED         seeded random parameters, to try everything out"
         ) from error
-    return _take(cached, model, progress)
+    return from_file(cached, model, progress)
 
 
 def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Progress) -> Source:
@@ -100,11 +121,16 @@ def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Pr
     return from_file(path, model, progress)
 
 
-def require_unchanged(source: Source) -> None:
-    """Refuse a file that is not the one that was hashed any more.
+def require_genuine(source: Source, model: Model) -> None:
+    """Refuse a file that is not what it was when it was opened, or not what its name says.
 
     Errors: ``SourceError``.
     """
+    if source.path.name == model.official_file and not source.official:
+        raise SourceError(
+            f"{source.path}: SHA-1 {source.published} expected, {source.sha1} found\n"
+            "  It bears the published file's name and is not that file: damaged, or to be renamed."
+        )
     try:
         now = _stamp(source.path.stat())
     except OSError as error:
@@ -122,18 +148,6 @@ def download_url(model: Model) -> str:
     """Return where GluonCV downloads the model from; ``MXNET_GLUON_REPO`` names a mirror."""
     repository = os.environ.get("MXNET_GLUON_REPO", BUCKET).rstrip("/")
     return f"{repository}/gluon/models/{Path(model.official_file).stem}.zip"
-
-
-def _take(path: Path, model: Model, progress: Progress) -> Source:
-    try:
-        before = path.stat()
-        if not stat.S_ISREG(before.st_mode):
-            raise SourceError(f"{path}: a file was expected")
-        sha1 = _sha1(path, progress)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
-    name = os.fsencode(path.name).decode(errors="backslashreplace")
-    return Source(path, name, sha1, sha1 == model.entry.params_sha1, _stamp(before))
 
 
 def _stamp(status: os.stat_result) -> Stamp:
@@ -200,14 +214,24 @@ def _copy(packed: IO[bytes], unpacked: IO[bytes], size: int) -> str:
     return digest.hexdigest()
 
 
+def _in_background(function: Callable[[], str]) -> Future[str]:
+    executor = ThreadPoolExecutor(max_workers=1)
+    future = executor.submit(function)
+    executor.shutdown(wait=False)
+    return future
+
+
 def _sha1(path: Path, progress: Progress) -> str:
     digest, done = hashlib.sha1(usedforsecurity=False), 0
-    with path.open("rb") as stream:
-        total = os.fstat(stream.fileno()).st_size
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            progress("reading", done, total)
+    try:
+        with path.open("rb") as stream:
+            total = os.fstat(stream.fileno()).st_size
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                progress("reading", done, total)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from error
     return digest.hexdigest()
 
 

@@ -96,7 +96,7 @@ def test_a_file_that_bears_the_published_name_must_be_the_published_one(model: M
     path = tmp_path / model.official_file
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(SourceError, match=f"SHA-1 {model.entry.params_sha1} expected, [0-9a-f]{{40}} found"):
-        source.from_file(path, model, silent)
+        source.require_genuine(source.from_file(path, model, silent), model)
 
 
 def test_what_is_no_file_is_refused_and_not_read(model: Model, tmp_path: Path) -> None:
@@ -110,13 +110,13 @@ def test_a_file_is_known_to_be_changed(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "mine.params"
     path.write_bytes(CONTENT)
     found = source.from_file(path, model, silent)
-    source.require_unchanged(found)
+    source.require_genuine(found, model)
     path.write_bytes(CONTENT + b"more")
     with pytest.raises(SourceError, match="changed while it was read"):
-        source.require_unchanged(found)
+        source.require_genuine(found, model)
     path.unlink()
     with pytest.raises(SourceError, match="No such file"):
-        source.require_unchanged(found)
+        source.require_genuine(found, model)
 
 
 def test_a_download_without_end_is_ended(
