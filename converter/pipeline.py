@@ -59,11 +59,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Parameters that fit their model, under both names; nothing is copied."""
+    """Parameters that fit their model, by PyTorch's names; nothing is copied."""
 
     model: Model
     mapping: Mapping
-    params: dict[str, Array]
     state: dict[str, Array]
 
 
@@ -109,7 +108,7 @@ def prepare(model: Model, path: Path) -> Prepared:
         state = matching.rename(table, params, model.shapes, str(path))
     except MappingError as error:
         raise MappingError(f"{error}{_fitting(params, model)}") from error
-    return Prepared(model, table, params, state)
+    return Prepared(model, table, state)
 
 
 def prove(run: gluon.Run, artifact_file: Path, prepared: Prepared, progress: Progress) -> parity.Proof:

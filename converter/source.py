@@ -181,14 +181,7 @@ def _unpack(archive: Path, destination: Path) -> str:
     """
     try:
         return _unpack_params(archive, destination)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise SourceError(f"no zip that can be unpacked: {error}") from error
 
 

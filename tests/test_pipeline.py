@@ -43,6 +43,13 @@ def convert(model: Model, out: Path, params: Path) -> pipeline.Result:
     return pipeline.convert(pipeline.Request(model, out, params=params, prove=False))
 
 
+def script(path: Path, text: str) -> Path:
+    """Write a program of the shell, to be called in place of an interpreter."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
 def contents(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -275,9 +282,7 @@ def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
 def test_a_reference_that_crashes_is_quoted(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
-    crash = tmp_path / "crash"
-    crash.write_text("#!/bin/sh\necho the last words\nexit 3\n")
-    crash.chmod(0o755)
+    crash = script(tmp_path / "crash", "echo the last words\nexit 3")
     request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=crash)
     with pytest.raises(ReferenceUnavailableError, match="it ended with status 3 and said:\nthe last words"):
         pipeline.convert(request)
@@ -290,9 +295,7 @@ def test_a_reference_that_crashes_is_quoted(
 def test_a_reference_that_answers_nonsense_is_refused(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path, answer: str
 ) -> None:
-    nonsense = tmp_path / "nonsense"
-    nonsense.write_text(f"#!/bin/sh\n{answer}\n")
-    nonsense.chmod(0o755)
+    nonsense = script(tmp_path / "nonsense", answer)
     request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=nonsense)
     with pytest.raises(ReferenceUnavailableError, match=r"ended with status -?\d and said:\n\(nothing\)"):
         pipeline.convert(request)
@@ -300,9 +303,7 @@ def test_a_reference_that_answers_nonsense_is_refused(
 
 
 def test_a_reference_that_is_not_waited_for_is_ended(tiny: Model, tmp_path: Path) -> None:
-    sleeper = tmp_path / "sleeper"
-    sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
-    sleeper.chmod(0o755)
+    sleeper = script(tmp_path / "sleeper", "exec sleep 60")
     with gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, ()) as run:
         assert run.process.poll() is None
     assert run.process.poll() == -signal.SIGKILL
