@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from converter import names
+from converter import mapping, names
 from converter.errors import CatalogError
 from resnext_torch import CONFIGS, Config, parameter_count, state_spec
 
 if TYPE_CHECKING:
+    from converter.mapping import Mapping
     from resnext_torch.config import Shape
 
 
@@ -35,6 +36,11 @@ class Model:
     entry: Entry
     mapping_file: Path
     config: Config
+
+    @property
+    def mapping(self) -> Mapping:
+        """Which layer and array of Gluon's is which of PyTorch's."""
+        return mapping.read(self.mapping_file, self.config.depths)
 
     @property
     def shapes(self) -> dict[str, Shape]:

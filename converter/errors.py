@@ -27,6 +27,10 @@ class MappingError(ConversionError):
     """Names, shapes or types do not fit the model."""
 
 
+class CheckpointError(ConversionError):
+    """The file is no checkpoint that can be read, or two checkpoints cannot be compared."""
+
+
 class ReferenceUnavailableError(ConversionError):
     """The reference framework cannot run here."""
 

@@ -38,7 +38,7 @@ def build(  # noqa: PLR0913 - one section of the manifest each
             "parameters": model.parameters,
         },
         "parity": {
-            "proven": bool(proof.checks),
+            "proven": proof.passed,
             "reference": proof.reference,
             "versions": proof.versions,
             "checks": [_check(check) for check in proof.checks],
@@ -48,11 +48,14 @@ def build(  # noqa: PLR0913 - one section of the manifest each
 
 
 def _check(check: Check) -> dict[str, Any]:
+    logits = check.rows[-1]
     return {
         "dtype": check.probe.dtype,
         "size": check.probe.label,
         "seed": check.probe.seed,
-        "max_abs": check.max_abs,
-        "relative": check.relative,
+        "max_abs": logits.max_abs,
+        "relative": logits.relative,
         "limit": check.limit,
+        "layers": len(check.rows),
+        "worst": {"layer": check.worst.layer.source, "relative": check.worst.relative},
     }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+STEM, HEAD = "stem", "head"
+
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A mapping file as it is written: which layer of Gluon's is which of PyTorch's, and of what kind."""
@@ -30,17 +32,19 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before_stages: dict[str, tuple[str, str]]
     every_block: dict[str, tuple[str, str]]
     first_block: dict[str, tuple[str, str]]
+    whole_block: dict[str, tuple[str, str]]
     after_stages: dict[str, tuple[str, str]]
     models: dict[str, object]  # the catalog's part
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer under both names."""
+    """One layer under both names. ``part`` is the stem, the stage, by PyTorch's name, or the head."""
 
     source: str
     target: str
     kind: str
+    part: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ def read(path: Path, depths: tuple[int, ...]) -> Mapping:
     target_only = tuple(
         f"{layer.target}.{role}" for layer in layers for role in table.target_only.get(layer.kind, ())
     )
+    _require_one_to_one("Gluon", (layer.source for layer in layers), path.name)
+    _require_one_to_one("PyTorch", (layer.target for layer in layers), path.name)
     _require_one_to_one("Gluon", (tensor.source for tensor in tensors), path.name)
     _require_one_to_one("PyTorch", (*(tensor.target for tensor in tensors), *target_only), path.name)
     return Mapping(layers, tensors, target_only, path.name, hashlib.sha256(content).hexdigest())
@@ -108,23 +114,28 @@ def read(path: Path, depths: tuple[int, ...]) -> Mapping:
 def _layers(table: Table, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
     if len(table.stages) != len(depths):
         raise MappingError(f"{file}: stages: {len(depths)} expected, {len(table.stages)} found")
-    rows = [("", "", table.before_stages)]
+    rows = [("", "", STEM, table.before_stages)]
     for (source, target), depth in zip(table.stages, depths, strict=True):
         for block in range(depth):
-            prefix = (f"{source}.{block}.", f"{target}.{block}.")
-            rows.append((*prefix, table.every_block))
+            place = (f"{source}.{block}", f"{target}.{block}", target)
+            rows.append((*place, table.every_block))
             if block == 0:
-                rows.append((*prefix, table.first_block))
-    rows.append(("", "", table.after_stages))
-    for source_prefix, target_prefix, lines in rows:
+                rows.append((*place, table.first_block))
+            rows.append((*place, table.whole_block))
+    rows.append(("", "", HEAD, table.after_stages))
+    for source_place, target_place, part, lines in rows:
         for source, (target, kind) in lines.items():
             if kind not in table.kinds:
                 known = ", ".join(table.kinds)
                 raise MappingError(f"{file}: {source}: no kind {kind!r}; there are {known}")
-            yield Layer(source_prefix + source, target_prefix + target, kind)
+            yield Layer(_join(source_place, source), _join(target_place, target), kind, part)
 
 
-def _require_one_to_one(side: str, tensor_names: Iterable[str], file: str) -> None:
-    twice = [name for name, count in Counter(tensor_names).items() if count > 1]
+def _join(*parts: str) -> str:
+    return ".".join(filter(None, parts))
+
+
+def _require_one_to_one(side: str, mapped: Iterable[str], file: str) -> None:
+    twice = [name for name, count in Counter(mapped).items() if count > 1]
     if twice:
         raise MappingError(f"{file}: mapped twice on {side}'s side: {', '.join(names.collapse(twice))}")

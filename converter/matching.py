@@ -13,7 +13,7 @@ from converter import names
 from converter.errors import MappingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from converter.mapping import Mapping
     from converter.params import Array
@@ -43,6 +43,26 @@ def rename(
     return {name: state[name] for name in shapes}
 
 
+def complete(
+    mapping: Mapping, state: dict[str, Array], shapes: dict[str, Shape], file: str
+) -> dict[str, Array]:
+    """Return a PyTorch state, of any author, in the model's order, with a zero for each counter it lacks.
+
+    Errors: ``MappingError`` as of ``rename``; any floating type is taken.
+    """
+    expected = mapping.to_source()
+    _require_names(expected, state.keys() - set(mapping.target_only), f"{file}: the names do not fit the model")
+    _refuse(
+        f"{file}: the arrays do not fit the model",
+        [
+            f"{name}: shape {shapes[name]} of a floating type expected, {state[name].shape} {state[name].dtype} found"
+            for name in expected
+            if state[name].shape != shapes[name] or state[name].dtype.kind != "f"
+        ],
+    )
+    return {name: state.get(name, np.zeros((), COUNTER_DTYPE)) for name in shapes}
+
+
 def fits(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape]) -> bool:
     """Return whether these are the arrays of that model, by name and shape."""
     expected = {tensor.source: shapes.get(tensor.target) for tensor in mapping.tensors}
@@ -60,11 +80,14 @@ def class_count(mapping: Mapping, params: dict[str, Array], head: str) -> int | 
 
 def _require_complete(mapping: Mapping, params: dict[str, Array], file: str) -> None:
     """Check that file and mapping name the same arrays."""
-    expected = mapping.to_target()
-    missing = names.collapse(name for name in expected if name not in params)
-    unexpected = names.collapse(name for name in params if name not in expected)
+    _require_names(mapping.to_target(), params, f"{file}: the names do not match mappings/{mapping.file}")
+
+
+def _require_names(expected: Collection[str], found: Collection[str], headline: str) -> None:
+    missing = names.collapse(name for name in expected if name not in found)
+    unexpected = names.collapse(name for name in found if name not in expected)
     _refuse(
-        f"{file}: the names do not match mappings/{mapping.file}",
+        headline,
         [
             *(f"missing     {pattern}" for pattern in missing),
             *(f"unexpected  {pattern}{_suggestion(pattern, missing)}" for pattern in unexpected[:MAX_LINES]),

@@ -1,9 +1,9 @@
-"""The proof: the same input through the reference and through our module, and how far they part."""
+"""The proof: the same input through the reference and through our module, compared layer by layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -11,14 +11,20 @@ from converter import names
 from converter.errors import ParityError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator
 
-    from converter.mapping import Mapping
+    from converter.mapping import Layer, Mapping
     from converter.params import Array
-    from resnext_torch import Config, ResNeXt
+    from converter.reference import Output, Settings
 
-# Of the reference's standard deviation. Measured in docs/decisions/0003-parity.md.
+    Visit = Callable[[str, Array, Settings], None]  # a layer's name in PyTorch, its output, how it is set
+
+# Of the standard deviation of the reference's output: for the logits, and for every layer before them, of
+# whose up to a million elements the worst counts. Measured in docs/decisions/0003-parity.md.
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
+LAYER_LIMITS = {"float64": 1e-12, "float32": 1e-4}
+# How far a layer's output must reach beyond its bias, in deviations, to show that its weights matter.
+MIN_SIGHT = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,9 @@ class Probe:
     dtype: str
     size: tuple[int, int]
     seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.dtype} at {self.label}"
 
     @property
     def label(self) -> str:
@@ -40,29 +49,101 @@ class Probe:
         return generator.standard_normal((1, 3, *self.size)).astype(self.dtype)
 
 
-SIGHT_PROBE = Probe("float32", (33, 33))  # small: the question is whether, not how much
-# How much the logits must move, in their standard deviations, when some element of a weight moves by one.
-# Measured: at least 4e-3 on the files of the parity tests. A weight below this could be exchanged unseen.
-MIN_SIGHT = 1e-5
+class Reference(Protocol):
+    """A forward of the source parameters: GluonCV's, or our own."""
+
+    @property
+    def name(self) -> str:
+        """What the manifest calls it."""
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """The inputs."""
+
+    def outputs(self, number: int) -> Iterator[Output]:
+        """Return what every layer gave for a probe, by the probe's number."""
+
+    def versions(self) -> dict[str, str]:
+        """Return what the outputs were computed with."""
+
+
+class Network(Protocol):
+    """The module under test."""
+
+    @property
+    def layers(self) -> Collection[str]:
+        """The layers whose outputs it can show."""
+
+    def run(self, probe: Probe, visit: Visit) -> str:
+        """Send a probe through it, and show each layer to ``visit`` when it has been computed.
+
+        Return why it did not run to its end, or an empty string.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of one output, all elements taken together."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Between the outputs of one layer. ``relative`` is ``max_abs`` over the reference's standard deviation.
+
+    Where there is no such number both are infinite, and ``remark`` says why. ``settings`` are the
+    hyper-parameters that differ: (name, the reference's, the module's).
+    """
+
+    layer: Layer
+    limit: float
+    max_abs: float
+    relative: float
+    reference: Statistics
+    module: Statistics
+    settings: tuple[tuple[str, object, object], ...] = ()
+    remark: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two outputs are the same within the limit; no NaN is."""
+        return self.relative <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one probe found. ``relative`` is ``max_abs`` over the reference's standard deviation."""
+    """What one probe found: a row for every layer, in the network's order; the last are the logits.
+
+    ``blind`` are the layers, by Gluon's names, whose outputs tell nothing about their weights. ``failure``
+    says why the module did not show every layer, where it did not.
+    """
 
     probe: Probe
-    max_abs: float
-    relative: float
+    rows: tuple[Difference, ...]
+    blind: tuple[str, ...] = ()
+    failure: str = ""
 
     @property
     def limit(self) -> float:
-        """The largest ``relative`` that passes."""
+        """The largest relative difference that passes."""
         return LIMITS[self.probe.dtype]
 
     @property
-    def passed(self) -> bool:
-        """Whether it stayed within the limit; no NaN does."""
-        return self.relative <= self.limit
+    def agrees(self) -> bool:
+        """Whether every layer agrees."""
+        return not self.failure and all(row.agrees for row in self.rows)
+
+    @property
+    def first_apart(self) -> Difference | None:
+        """The first layer that does not agree."""
+        return next((row for row in self.rows if not row.agrees), None)
+
+    @property
+    def worst(self) -> Difference:
+        """The layer that is nearest to its limit, or farthest beyond it."""
+        return max(self.rows, key=lambda row: row.relative / row.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,115 +154,191 @@ class Proof:
     versions: dict[str, str]
     checks: tuple[Check, ...]
 
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """The layers that some check could not see."""
+        return tuple(dict.fromkeys(name for check in self.checks for name in check.blind))
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything agrees, and could have failed to."""
+        return bool(self.checks) and self.decisive is None and not self.blind
+
+    @property
+    def decisive(self) -> Check | None:
+        """The check that failed; of several the strictest, whose first layer apart is the likeliest culprit."""
+        return min((check for check in self.checks if not check.agrees), key=_limit, default=None)
+
 
 NO_PROOF = Proof("none", {}, ())
 
 
-def compare(probe: Probe, reference: Array, module: Array) -> Check:
-    """Compare two outputs of one probe.
+def compare(reference: Reference, network: Network, mapping: Mapping, params: dict[str, Array]) -> Proof:
+    """Send every probe through both sides, and compare the outputs of every layer that both can show.
 
-    Errors: ``ParityError`` where the reference is constant, or either not finite.
+    ``params`` are Gluon's arrays by Gluon's names.
+    Errors: ``ReferenceUnavailableError``; ``ParityError`` where the reference lacks a layer.
     """
-    for side, output in (("the reference", reference), ("the PyTorch module", module)):
-        if output.shape != module.shape or output.dtype != probe.dtype:
-            raise ParityError(
-                f"{_describe(probe)}: the output of {side} is {output.dtype} {output.shape}, "
-                f"not {probe.dtype} {module.shape}"
-            )
-        if not np.isfinite(output).all():
-            raise ParityError(f"{_describe(probe)}: the output of {side} is not finite")
-    spread = _spread(reference)
-    if not 0 < spread < np.inf:
-        raise ParityError(
-            f"{_describe(probe)}: standard deviation {spread} of the logits: nothing to measure by\n"
-            "  (one class, or the same value for all). --reference none converts without a proof."
+    layers = {layer.target: layer for layer in mapping.layers if layer.target in network.layers}
+    biases = _biases(mapping, params)
+    checks = []
+    for number, probe in enumerate(reference.probes):
+        limits = dict.fromkeys(layers, LAYER_LIMITS[probe.dtype])
+        limits[mapping.layers[-1].target] = LIMITS[probe.dtype]
+        comparison = _Comparison(layers, biases, limits, _Outputs(reference.outputs(number)))
+        failure = network.run(probe, comparison.visit)
+        checks.append(comparison.check(probe, failure))
+    return Proof(reference.name, reference.versions(), tuple(checks))
+
+
+def difference(
+    layer: Layer,
+    limit: float,
+    reference: Array,
+    module: Array,
+    settings: tuple[tuple[str, object, object], ...] = (),
+) -> Difference:
+    """Compare two outputs of one layer, in float64."""
+    both = _statistics(reference), _statistics(module)
+    remark = _incomparable(reference, module)
+    if remark:
+        return Difference(layer, limit, np.inf, np.inf, *both, settings, remark)
+    max_abs = _largest(reference, module)
+    yardstick = _yardstick(both[0], reference)
+    relative = max_abs / yardstick if yardstick else float(np.where(max_abs, np.inf, 0.0))
+    return Difference(layer, limit, max_abs, relative, *both, settings)
+
+
+def require_passed(proof: Proof, diagnosis: object) -> None:
+    """Refuse a proof that failed, or that could not have failed.
+
+    ``diagnosis``, as text, says what may be wrong with the first layer apart.
+    Errors: ``ParityError`` with every check and its limit, or with the layers that proved nothing.
+    """
+    if proof.decisive:
+        lines = (
+            f"  {check.probe}  {describe(check)}{'' if check.agrees else '  FAILED'}" for check in proof.checks
         )
-    max_abs = float(np.abs(reference.astype(np.float64) - module).max())
-    return Check(probe, max_abs, max_abs / spread)
+        headline = "the PyTorch module does not agree with the reference"
+        raise ParityError("\n".join([headline, *lines, str(diagnosis or "")]).rstrip())
+    if proof.blind:
+        headline = (
+            "the outputs of these layers do not depend on their inputs, so they cannot prove their weights; "
+            "is the network untrained?"
+        )
+        way_out = "--reference none converts without a proof"
+        raise ParityError("\n  ".join([headline, *names.collapse(proof.blind), way_out]))
 
 
-def require_passed(checks: tuple[Check, ...]) -> None:
-    """Refuse when any check failed.
+def describe(check: Check) -> str:
+    """Return in a line how far the layers are apart."""
+    apart = sum(not row.agrees for row in check.rows)
+    if not check.rows:
+        return check.failure
+    agree = f"{apart} of {len(check.rows)} layers apart" if apart else f"{len(check.rows)} layers agree"
+    worst = check.worst
+    text = f"{agree}, at most {worst.relative:.1e} of the deviation (limit {worst.limit:.0e})"
+    return f"{text}; {check.failure}" if check.failure else text
 
-    Errors: ``ParityError`` with every check and its limit.
+
+class _Outputs:
+    """The reference's outputs by name: computed as far as they are asked for, and let go when they are taken.
+
+    Both sides go through the network in nearly the same order, so that few of them wait.
     """
-    if all(check.passed for check in checks):
-        return
-    lines = (
-        f"  {_describe(check.probe)}  {check.relative:.1e} of its standard deviation"
-        f" (limit {check.limit:.0e}){'' if check.passed else '  FAILED'}"
-        for check in checks
+
+    def __init__(self, outputs: Iterator[Output]) -> None:
+        self.outputs = outputs
+        self.waiting: dict[str, Output] = {}
+
+    def take(self, layer: str) -> Output:
+        while layer not in self.waiting:
+            output = next(self.outputs, None)
+            if output is None:
+                raise ParityError(f"the reference does not compute {layer}, or not as often as the module")
+            self.waiting[output.layer] = output
+        return self.waiting.pop(layer)
+
+
+class _Comparison:
+    """One probe's rows, collected while the module runs."""
+
+    def __init__(
+        self,
+        layers: dict[str, Layer],
+        biases: dict[str, Array | None],
+        limits: dict[str, float],
+        outputs: _Outputs,
+    ) -> None:
+        self.layers = layers
+        self.biases = biases
+        self.limits = limits
+        self.outputs = outputs
+        self.rows: dict[str, Difference] = {}
+        self.blind: list[str] = []
+
+    def visit(self, name: str, output: Array, settings: Settings) -> None:
+        layer = self.layers[name]
+        expected = self.outputs.take(layer.source)
+        row = difference(layer, self.limits[name], expected.array, output, _apart(expected.settings, settings))
+        self.rows[name] = row
+        if layer.source in self.biases and not _sees(expected.array, row, self.biases[layer.source]):
+            self.blind.append(layer.source)
+
+    def check(self, probe: Probe, failure: str) -> Check:
+        unseen = [layer.target for name, layer in self.layers.items() if name not in self.rows]
+        if unseen and not failure:
+            failure = f"the module never computed {', '.join(names.collapse(unseen))}"
+        rows = tuple(self.rows[name] for name in self.layers if name in self.rows)
+        return Check(probe, rows, tuple(self.blind), failure)
+
+
+def _biases(mapping: Mapping, params: dict[str, Array]) -> dict[str, Array | None]:
+    """Return for every layer with weights what it adds to its output at the end."""
+    biases: dict[str, Array | None] = {tensor.layer.source: None for tensor in mapping.tensors}
+    added = (tensor for tensor in mapping.tensors if tensor.target_role == "bias")
+    return biases | {tensor.layer.source: params[tensor.source] for tensor in added}
+
+
+def _sees(output: Array, row: Difference, bias: Array | None) -> bool:
+    """Return whether a layer's output is more than its bias, and so shows the weights and what came in."""
+    if bias is not None:
+        output = output - bias.reshape(-1, *[1] * (output.ndim - 2))
+    return bool(np.abs(output).max() > MIN_SIGHT * _yardstick(row.reference, output))
+
+
+def _apart(reference: Settings, module: Settings) -> tuple[tuple[str, object, object], ...]:
+    return tuple(
+        (name, value, module[name])
+        for name, value in reference.items()
+        if name in module and module[name] != value
     )
-    raise ParityError("\n".join(["the PyTorch module does not agree with the reference", *lines]))
 
 
-def load_module(path: Path, config: Config) -> ResNeXt:
-    """Build our module with the tensors of a safetensors file, loaded strictly; for inference."""
-    import torch  # noqa: PLC0415 - takes more than a second, and only a proof needs it
-    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
-
-    from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
-
-    with torch.device("meta"):
-        model = ResNeXt(config)
-    model.load_state_dict(load_file(path), strict=True, assign=True)
-    return model.eval()
+def _incomparable(reference: Array, module: Array) -> str:
+    if reference.shape != module.shape:
+        return f"shape {reference.shape} in the reference, {module.shape} in the module"
+    if reference.dtype != module.dtype:
+        return f"{reference.dtype} in the reference, {module.dtype} in the module"
+    if not np.isfinite(reference).all():
+        return "not finite in the reference"
+    return "" if np.isfinite(module).all() else "not finite in the module"
 
 
-def blind_weights(model: ResNeXt, mapping: Mapping) -> list[str]:
-    """Return Gluon's names of the weights that the logits hardly depend on, by one backward pass.
-
-    Whatever became of those, comparing logits would not show it. A fresh GluonCV network, whose every block
-    ends in a BatchNorm of zeros, has such weights, and so has a network with a head of zeros.
-    """
-    import torch  # noqa: PLC0415 - as in load_module
-
-    logits = model(torch.from_numpy(SIGHT_PROBE.input()))
-    spread = _spread(logits.detach().numpy())
-    generator = torch.Generator().manual_seed(SIGHT_PROBE.seed)
-    logits.backward(torch.randn(logits.shape, generator=generator))
-    source = mapping.to_source()
-    blind = [
-        source[name]
-        for name, weight in model.named_parameters()
-        if weight.grad is None or not float(weight.grad.abs().max()) > MIN_SIGHT * spread
-    ]
-    model.zero_grad(set_to_none=True)
-    return blind
+def _statistics(output: Array) -> Statistics:
+    with np.errstate(all="ignore"):  # what is not finite is remarked
+        return Statistics(float(output.mean(dtype=np.float64)), float(output.std(dtype=np.float64)))
 
 
-def require_sight(blind: list[str]) -> None:
-    """Refuse outputs that agree and could not have done otherwise.
-
-    Errors: ``ParityError`` with the names of the weights.
-    """
-    if blind:
-        raise ParityError(
-            "\n  ".join(
-                [
-                    "the output does not depend on these, so it cannot prove them; is the network untrained?",
-                    *names.collapse(blind),
-                    "--reference none converts without a proof",
-                ]
-            )
-        )
+def _yardstick(reference: Statistics, output: Array) -> float:
+    """Return the standard deviation; of a single value, which has none, its size."""
+    return reference.deviation if output.size > 1 else abs(reference.mean)
 
 
-def run_module(model: ResNeXt, probes: tuple[Probe, ...]) -> list[Array]:
-    """Return the module's logits for each probe. It is left in the last one's precision."""
-    import torch  # noqa: PLC0415 - as in load_module
-
-    outputs = []
-    with torch.inference_mode():
-        for probe in probes:
-            model.to(getattr(torch, probe.dtype))
-            outputs.append(model(torch.from_numpy(probe.input())).numpy())
-    return outputs
+def _largest(reference: Array, module: Array) -> float:
+    apart = np.subtract(reference, module, dtype=np.float64)
+    return float(np.abs(apart, out=apart).max())
 
 
-def _spread(logits: Array) -> float:
-    return float(logits.astype(np.float64).std())
-
-
-def _describe(probe: Probe) -> str:
-    return f"{probe.dtype} at {probe.label}"
+def _limit(check: Check) -> float:
+    return check.limit

@@ -1,1 +1,22 @@
 """Forwards of the source parameters that share no code with ``resnext_torch``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from converter.params import Array
+
+Settings = dict[str, int | float | bool]  # a layer's hyper-parameters: stride, padding, eps, …
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one layer gave: its name in Gluon, its output, and how it was set."""
+
+    layer: str
+    array: Array
+    settings: Settings

@@ -1,4 +1,7 @@
-"""GluonCV itself as the reference: started early, in a child process, and asked for its outputs later."""
+"""GluonCV itself as the reference: started early, in a child process, and asked for its outputs later.
+
+The child leaves the outputs in a temporary folder, from where they are mapped into memory one by one.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.errors import ReferenceUnavailableError
+from converter.reference import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.params import Array
     from converter.parity import Probe
 
+NAME = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
 SAID_CHARACTERS = 2000  # of the child's last words, in an error
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """The logits, an array for each probe, and the versions of what computed them."""
-
-    logits: list[Array]
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +39,38 @@ class Run:
 
     process: subprocess.Popen[bytes]
     folder: Path
+    layers: tuple[str, ...]
     probes: tuple[Probe, ...]
+    name: str = NAME
 
-    def outputs(self) -> Outputs:
-        """Wait for the logits.
+    def outputs(self, number: int) -> Iterator[Output]:
+        """Wait for the child, and return the layers' outputs for one probe.
 
         Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, fails, or answers nonsense.
         """
+        with self._reply() as reply:
+            settings = [dict(found) for found in reply["settings"]]
+            files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(self.layers))]
+            arrays = [np.load(file, mmap_mode="r") for file in files]
+            found = [Output(*triple) for triple in zip(self.layers, arrays, settings, strict=True)]
+        return iter(found)
+
+    def versions(self) -> dict[str, str]:
+        """Wait for the child, and return the versions of what computed the outputs.
+
+        Errors: as of ``outputs``.
+        """
+        with self._reply() as reply:
+            return {name: str(reply["versions"][name]) for name in VERSIONED}
+
+    @contextlib.contextmanager
+    def _reply(self) -> Iterator[dict[str, Any]]:
         status = self.process.wait()
         try:
             reply = json.loads((self.folder / "reply.json").read_text(encoding="utf-8"))
             if status != 0 or "unavailable" in reply:
                 raise unavailable(reply.get("unavailable", f"it ended with status {status}"))
-            logits = [np.load(self.folder / f"output-{number}.npy") for number in range(len(self.probes))]
-            return Outputs(logits, {name: str(reply["versions"][name]) for name in VERSIONED})
+            yield reply
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             said = (self.folder / "said.txt").read_text(errors="replace")[-SAID_CHARACTERS:]
             raise unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}") from error
@@ -79,11 +93,17 @@ def find_python(chosen: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Probe, ...]) -> Iterator[Run]:
-    """Start GluonCV's forward of ``params`` for all probes; on leaving the child is gone."""
+def start(  # noqa: PLR0913, PLR0917 - the program, a network by its name, classes and file, and what to ask
+    python: Path, model: str, classes: int, params: Path, layers: tuple[str, ...], probes: tuple[Probe, ...]
+) -> Iterator[Run]:
+    """Start GluonCV's forward of ``params`` for all probes; on leaving the child and its outputs are gone.
+
+    ``layers`` are the blocks whose outputs will be asked for, by Gluon's structural names.
+    """
     with tempfile.TemporaryDirectory(prefix="gluon2torch-") as name:
         folder = Path(name)
-        _write_request(folder, model, classes, params, probes)
+        request = {"model": model, "classes": classes, "params": str(params.resolve()), "layers": layers}
+        _write_request(folder, request, probes)
         with _startable(python), (folder / "said.txt").open("wb") as said:
             process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
                 [python, CHILD, folder],
@@ -94,7 +114,7 @@ def start(python: Path, model: str, classes: int, params: Path, probes: tuple[Pr
                 env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
             )
         try:
-            yield Run(process, folder, probes)
+            yield Run(process, folder, layers, probes)
         finally:
             process.kill()
             process.wait()
@@ -112,22 +132,16 @@ def unavailable(reason: str) -> ReferenceUnavailableError:
     """Say why GluonCV cannot run, and what to do."""
     return ReferenceUnavailableError(
         f"no proof: GluonCV cannot run here: {reason}\n"
-        "Two ways out:\n"
+        "Three ways out:\n"
+        "  --reference numpy           our own forward of the same parameters, which needs no MXNet\n"
         "  an interpreter with MXNet   our extra `gluon`: mxnet==1.9.1 and gluoncv==0.10.5.post0, on Linux\n"
         "                              x86-64; another Python: --gluon-python PATH, GLUON_PYTHON=PATH\n"
         "  --reference none            write the file without a proof; its manifest says so"
     )
 
 
-def _write_request(folder: Path, model: str, classes: int, params: Path, probes: tuple[Probe, ...]) -> None:
-    runs = []
-    for number, probe in enumerate(probes):
-        run: dict[str, Any] = {
-            "dtype": probe.dtype,
-            "input": f"input-{number}.npy",
-            "output": f"output-{number}.npy",
-        }
+def _write_request(folder: Path, request: dict[str, Any], probes: tuple[Probe, ...]) -> None:
+    runs = [{"dtype": probe.dtype, "input": f"input-{number}.npy"} for number, probe in enumerate(probes)]
+    for run, probe in zip(runs, probes, strict=True):
         np.save(folder / run["input"], probe.input())
-        runs.append(run)
-    request = {"model": model, "classes": classes, "params": str(params.resolve()), "runs": runs}
-    (folder / "request.json").write_text(json.dumps(request))
+    (folder / "request.json").write_text(json.dumps({**request, "runs": runs}))

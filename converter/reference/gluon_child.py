@@ -3,8 +3,10 @@
 Stands alone: any Python from 3.8 on that has MXNet and GluonCV can run this file; ours need not be installed.
 
 FOLDER/request.json says what to do: ``model`` (GluonCV's name), ``classes``, ``params`` (a file in structural
-names) and ``runs``, each with ``dtype``, ``input`` and ``output`` (.npy files in FOLDER). FOLDER/reply.json
-then holds ``versions``, or ``unavailable`` with the reason why MXNet cannot be imported here.
+names), ``layers`` (the blocks whose outputs are wanted, by structural name) and ``runs``, each with ``dtype``
+and ``input`` (a .npy file in FOLDER). The output of layer L in run R is written to FOLDER/R-L.npy, both
+counted from 0. FOLDER/reply.json then holds ``versions`` and ``settings`` (of each layer, its
+hyper-parameters), or ``unavailable`` with the reason why MXNet cannot be imported here.
 """
 
 from __future__ import annotations
@@ -49,6 +51,17 @@ HIDDEN = (
 )
 NUMPY_REMOVED = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")  # looked up, never called
 
+# What MXNet calls the hyper-parameters that decide a layer's output at inference, and what we call them.
+SETTINGS = {
+    "kernel": "kernel",
+    "stride": "stride",
+    "pad": "padding",
+    "dilate": "dilation",
+    "num_group": "groups",
+    "eps": "eps",
+    "pooling_convention": "ceil_mode",
+}
+
 
 class Frameworks(NamedTuple):
     """The three modules that a run needs."""
@@ -66,26 +79,48 @@ def main(folder: Path) -> None:
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        run(frameworks, request, folder)
+        answer = run(frameworks, request, folder)
         # What is installed: gluoncv 0.10.5.post0 calls itself 0.11.0.
         versions = {name: importlib.metadata.version(name) for name in Frameworks._fields}
-        answer = {"versions": {**versions, "python": platform.python_version()}}
+        answer["versions"] = {**versions, "python": platform.python_version()}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> None:
-    """Send every input through the network, cast as its run asks, and keep the logits."""
+def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Send every input through the network, cast as its run asks, and keep the layers' outputs."""
     numpy, mxnet, gluoncv = frameworks
     net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"])
     net.collect_params().setattr("grad_req", "null")  # else each parameter gets a gradient of its size
     net.load_parameters(request["params"])
+    blocks = [functools.reduce(child, name.split("."), net) for name in request["layers"]]
+
+    def keep(layer: int, _block: object, _inputs: object, output: Any) -> None:  # noqa: ANN401 - MXNet's
+        numpy.save(folder / f"{number}-{layer}.npy", output.asnumpy())
+
+    for layer, block in enumerate(blocks):
+        block.register_forward_hook(functools.partial(keep, layer))
     current = "float32"
-    for step in request["runs"]:
+    for number, step in enumerate(request["runs"]):  # noqa: B007 - `keep` reads it
         if step["dtype"] != current:
             net.cast(step["dtype"])
             current = step["dtype"]
-        inputs = mxnet.nd.array(numpy.load(folder / step["input"]), dtype=current)
-        numpy.save(folder / step["output"], net(inputs).asnumpy())
+        net(mxnet.nd.array(numpy.load(folder / step["input"]), dtype=current))
+    return {"settings": [settings(block) for block in blocks]}
+
+
+def child(block: Any, name: str) -> Any:  # noqa: ANN401 - MXNet has no types
+    """Return the block of that name inside a block."""
+    return block._children[name]  # noqa: SLF001 - Gluon offers no other way to a block by its name
+
+
+def settings(block: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+    """Return the hyper-parameters of a convolution, a pool or a BatchNorm, under our names."""
+    given = getattr(block, "_kwargs", {})
+    # A global pool takes what its input has: it has no hyper-parameters.
+    found = {} if given.get("global_pool") else {SETTINGS[key]: given[key] for key in SETTINGS if key in given}
+    if "ceil_mode" in found:
+        found["ceil_mode"] = found["ceil_mode"] == "full"
+    return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def import_frameworks() -> Frameworks:

@@ -1,0 +1,76 @@
+"""What every command has in common: how it refuses, ends on a signal, and shows progress."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from converter.errors import ConversionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.progress import Progress as Report
+
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALLED = 128  # and the signal: the exit status that shells give
+
+
+def lines(*, stderr: bool = False) -> Console:
+    """Return a console for lines that are not to be broken or coloured by what is in them."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn a refusal into its message and exit status 1, and a signal into an orderly end."""
+    console = lines(stderr=True)
+    previous = {number: signal.signal(number, _interrupt) for number in ENDING_SIGNALS}
+    try:
+        yield
+    except ConversionError as error:
+        console.print(f"[red]refused[/]  {plain(error)}")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as interruption:
+        console.print("[red]interrupted[/]")
+        number = interruption.args[0] if interruption.args else signal.SIGINT
+        raise typer.Exit(SIGNALLED + number) from None
+    finally:
+        for ending, handler in previous.items():
+            signal.signal(ending, handler)
+
+
+def plain(text: object) -> str:
+    """Escape what would steer rich or a terminal: names come from files."""
+    return escape("".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in str(text)))
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Report]:
+    """Show on stderr how far each step is; only where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt(number)

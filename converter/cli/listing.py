@@ -1,0 +1,44 @@
+"""`gluon2torch list`: the models and their figures."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from converter import catalog
+from converter.cli import console
+
+
+def list_models(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False
+) -> None:
+    """Show the models that can be converted, with their published figures."""
+    with console.refusals():
+        models = list(catalog.models().values())
+    if as_json:
+        typer.echo(json.dumps([_figures(model) for model in models], indent=2))
+        return
+    table = Table("model", box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy as published by GluonCV")
+    for column in ("parameters", "top-1", "top-5", "SHA-1 of the .params"):
+        table.add_column(column, justify="right")
+    for model in models:
+        entry = model.entry
+        accuracy = (f"{entry.top1:.2f}", f"{entry.top5:.2f}")
+        table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8])
+    Console().print(table)
+
+
+def _figures(model: catalog.Model) -> dict[str, Any]:
+    entry = model.entry
+    return {
+        "model": model.name,
+        "gluon": entry.gluon,
+        "parameters": model.parameters,
+        "params_sha1": entry.params_sha1,
+        "published": {"top1": entry.top1, "top5": entry.top5},
+    }

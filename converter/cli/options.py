@@ -1,0 +1,100 @@
+"""The options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from converter import catalog, proving
+from converter.parity import Probe
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+
+SMALLEST, LARGEST = 32, 2048  # pixels; the networks halve five times
+
+
+class Against(StrEnum):
+    """What a checkpoint is compared with."""
+
+    auto = "auto"
+    gluon = "gluon"
+    numpy = "numpy"
+
+
+class Dtype(StrEnum):
+    """The precisions of a proof."""
+
+    float64 = "float64"
+    float32 = "float32"
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read ``224`` or ``97x131``, height first."""
+    match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
+    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
+        raise typer.BadParameter(
+            f"{text!r} is no size: write 224, or 97x131 (height x width), {SMALLEST} to {LARGEST} pixels"
+        )
+    return height, width
+
+
+Name = Annotated[str, typer.Argument(help="The model; `gluon2torch list` shows them all.")]
+Params = Annotated[
+    Path | None,
+    typer.Option(help="A .params file. Without it: GluonCV's cache, then a download.", dir_okay=False),
+]
+Random = Annotated[
+    int | None,
+    typer.Option(metavar="SEED", min=0, help="Make random parameters from a seed and take those; no network."),
+]
+Size = Annotated[
+    list[Any] | None,
+    typer.Option(
+        parser=read_size,
+        metavar="H[xW]",
+        show_default="65x95",
+        help="Input size of the proof; may be repeated.",
+    ),
+]
+Dtypes = Annotated[
+    list[Dtype] | None,
+    typer.Option("--dtype", metavar="TYPE", show_default="both", help="float64 or float32; may be repeated."),
+]
+GluonPython = Annotated[
+    Path | None,
+    typer.Option(envvar="GLUON_PYTHON", help="An interpreter that has MXNet and GluonCV."),
+]
+
+
+def origin(name: str, params: Path | None, random: int | None) -> Origin:
+    """Return which parameters are meant.
+
+    Errors: ``CatalogError`` for an unknown model.
+    """
+    return Origin(catalog.find(name), params, random)
+
+
+def exclude(params: Path | None, random: int | None) -> None:
+    """Refuse two origins at once, as a wrong call."""
+    if params is not None and random is not None:
+        raise typer.BadParameter("--params and --random exclude each other")
+
+
+def terms(
+    choice: Choice,
+    sizes: list[tuple[int, int]] | None,
+    dtypes: list[Dtype] | None,
+    gluon_python: Path | None,
+) -> Terms:
+    """Return the terms of a proof: a probe for every size in every precision, the default where none is chosen."""
+    default = proving.DEFAULT_PROBES
+    chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in default])
+    chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in default])
+    pairs = itertools.product(chosen_dtypes, chosen_sizes)
+    return Terms(choice, tuple(Probe(dtype.value, size) for dtype, size in pairs), gluon_python)

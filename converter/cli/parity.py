@@ -1,0 +1,102 @@
+"""`gluon2torch parity`: are these weights those, layer by layer?"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from converter import comparison, findings, github, report
+from converter.cli import console, options
+from converter.proving import Choice
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from converter.findings import Document
+
+
+def parity(  # noqa: PLR0913 - the options of the command line
+    name: options.Name,
+    *,
+    params: options.Params = None,
+    random: options.Random = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A checkpoint to compare, .safetensors or .pth, from here, timm or torchvision. "
+            "Without it: what `convert` would write.",
+            dir_okay=False,
+        ),
+    ] = None,
+    reference: Annotated[
+        options.Against,
+        typer.Option(help="What to compare with; `auto` is GluonCV where it runs, else numpy."),
+    ] = options.Against.auto,
+    size: options.Size = None,
+    dtype: options.Dtypes = None,
+    gluon_python: options.GluonPython = None,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML report to this file.", dir_okay=False)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all findings as JSON, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Compare a checkpoint with GluonCV's parameters: every tensor, and every layer's output.
+
+    Exits 0 when they agree, 1 when they do not or cannot be compared, 2 when the call is wrong.
+    Under GitHub Actions it also writes the job's summary, and an annotation where they do not agree.
+    """
+    options.exclude(params, random)
+    with console.refusals():
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
+        request = comparison.Request(
+            options.origin(name, params, random),
+            weights,
+            terms=options.terms(Choice(reference), size, dtype, gluon_python),
+        )
+        with console.progress() as progress:
+            found = findings.build(comparison.compare(request, progress))
+        if report_file is not None:
+            report.write(found, report_file)
+        github.tell(found, typer.echo if not as_json else _echo_error)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    _show(found, console.lines(stderr=as_json))
+    raise typer.Exit(not found["agrees"])
+
+
+def _echo_error(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _show(found: Document, screen: Console) -> None:
+    """Print a table of the network's parts, what is suspicious, and the verdict."""
+    checks = found["checks"]
+    table = Table("part", box=box.SIMPLE_HEAD, caption="largest difference / deviation of a layer's output")
+    table.add_column("layers", justify="right")
+    for check in checks:
+        table.add_column(f"{check['dtype']} {check['size']}", justify="right")
+    for part in dict.fromkeys(row["part"] for check in checks for row in check["layers"]):
+        rows = [[row for row in check["layers"] if row["part"] == part] for check in checks]
+        table.add_row(part, str(max(map(len, rows))), *map(_cell, rows))
+    screen.print(table)
+    for line in findings.complaints(found):
+        screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
+    verdict = "[green]agrees[/]  " if found["agrees"] else "[red]differs[/] "
+    screen.print(f"{verdict} {console.plain(findings.sentence(found))}")
+
+
+def _cell(rows: list[dict[str, Any]]) -> str:
+    """Return the largest difference of some layers, red where one is beyond its limit."""
+    if not rows:
+        return "—"
+    numbers = [row["relative"] for row in rows]
+    largest = "∞" if None in numbers else f"{max(numbers):.1e}"
+    return largest if all(row["agrees"] for row in rows) else f"[red]{largest}[/]"

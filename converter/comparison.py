@@ -1,0 +1,116 @@
+"""The road of one parity check: Gluon's parameters beside a checkpoint of anyone's, and what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter import checkpoint, diagnosis, matching, network, preparation, proving, source, tensors
+from converter.progress import silent
+from converter.proving import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import nn
+
+    from converter.diagnosis import Diagnosis
+    from converter.params import Array
+    from converter.parity import Proof
+    from converter.preparation import Origin, Prepared
+    from converter.progress import Progress
+    from converter.source import Source
+    from converter.tensors import Apart
+
+STEPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to compare: Gluon's parameters with a checkpoint, with a module, or with their own conversion."""
+
+    origin: Origin
+    weights: Path | None = None
+    module: nn.Module | None = None
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The checkpoint's file."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared and what was found. ``tensors`` are those whose values differ."""
+
+    prepared: Prepared
+    source: Source
+    weights: Weights | None
+    proof: Proof
+    tensors: tuple[Apart, ...]
+    diagnosis: Diagnosis | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tensor and every layer's output is the same."""
+        return self.proof.passed and not self.tensors
+
+
+def compare(request: Request, progress: Progress = silent) -> Comparison:
+    """Compare tensor by tensor and layer by layer; what differs is found, not raised.
+
+    Errors: ``ConversionError`` where there is nothing to compare: a file that cannot be read, names or shapes
+    of another model, no reference that can run.
+    """
+    terms = proving.settle(request.terms)
+    with preparation.opened(request.origin, progress) as found, contextlib.ExitStack() as stack:
+        prepared = preparation.prepare(request.origin.model, found.path)
+        candidates = stack.enter_context(proving.references(terms, prepared, found.path))
+        progress("comparing", 0, STEPS)
+        module, state = _other_side(request, prepared)
+        apart = tuple(_apart(prepared, state))
+        progress("comparing", 1, STEPS)
+        proof = proving.prove(candidates, network.watch(module, prepared.mapping), prepared)
+        progress("comparing", STEPS, STEPS)
+        suspicion = diagnosis.diagnose(proof, prepared, state)
+        weights = _weights(request.weights) if request.weights else None
+        source.require_genuine(found, request.origin.model)
+    return Comparison(prepared, found, weights, proof, apart, suspicion)
+
+
+def _other_side(request: Request, prepared: Prepared) -> tuple[nn.Module, dict[str, Array]]:
+    """Return the module to compare with, and its arrays."""
+    if request.module is not None:
+        module = copy.deepcopy(request.module)  # it will change its precision
+        return module, _completed(prepared, network.arrays(request.module), "the module")
+    state = prepared.state
+    if request.weights is not None:
+        state = _completed(prepared, checkpoint.read(request.weights), str(request.weights))
+    return network.build(state, prepared.model.config), state
+
+
+def _completed(prepared: Prepared, arrays: dict[str, Array], name: str) -> dict[str, Array]:
+    target = prepared.mapping.to_target()
+    if arrays.keys() == target.keys():  # Gluon's own names
+        arrays = {target[source]: array for source, array in arrays.items()}
+    return matching.complete(prepared.mapping, arrays, prepared.model.shapes, name)
+
+
+def _apart(prepared: Prepared, state: dict[str, Array]) -> Iterator[Apart]:
+    for tensor in prepared.mapping.tensors:
+        found = tensors.compare(tensor.target, prepared.params[tensor.source], state[tensor.target])
+        if found is not None and found.count != 0:  # the same values in another precision are the same
+            yield found
+
+
+def _weights(path: Path) -> Weights:
+    with path.open("rb") as stream:
+        return Weights(path.name, hashlib.file_digest(stream, "sha256").hexdigest())

@@ -1,0 +1,121 @@
+"""The module under test: loaded from a checkpoint or the user's own, and watched layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from converter import names
+from converter.errors import ParityError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from converter.mapping import Mapping
+    from converter.params import Array
+    from converter.parity import Probe, Visit
+    from converter.reference import Settings
+    from resnext_torch import Config
+
+# What torch calls the hyper-parameters that decide a layer's output at inference, and what we call them.
+SETTINGS = {
+    "kernel_size": "kernel",
+    "stride": "stride",
+    "padding": "padding",
+    "dilation": "dilation",
+    "groups": "groups",
+    "eps": "eps",
+    "ceil_mode": "ceil_mode",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A module and those of its layers that are compared, by their names."""
+
+    module: nn.Module
+    layers: dict[str, nn.Module]
+
+    def run(self, probe: Probe, visit: Visit) -> str:
+        """Send a probe through it, in the probe's precision, and show each layer to ``visit``.
+
+        The output must not be kept: the next layer may write over it. Return the error it stopped with.
+        """
+        import torch  # noqa: PLC0415 - takes more than a second, and only a proof needs it
+
+        self.module.to(getattr(torch, probe.dtype))
+        handles = [
+            layer.register_forward_hook(_shower(name, visit, _settings(layer)))
+            for name, layer in self.layers.items()
+        ]
+        try:
+            with torch.inference_mode():
+                self.module(torch.from_numpy(probe.input()))
+        except (RuntimeError, ValueError, TypeError) as error:
+            return f"the module stops: {error}"
+        finally:
+            for handle in handles:
+                handle.remove()
+        return ""
+
+
+def load(path: Path, config: Config) -> nn.Module:
+    """Build our module with the tensors of a safetensors file, loaded strictly."""
+    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
+
+    return _build(load_file(path), config)
+
+
+def build(state: dict[str, Array], config: Config) -> nn.Module:
+    """Build our module with a copy of these arrays."""
+    import torch  # noqa: PLC0415 - as in Watched.run
+
+    return _build({name: torch.tensor(array) for name, array in state.items()}, config)
+
+
+def arrays(module: nn.Module) -> dict[str, Array]:
+    """Return a module's state, not copied."""
+    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+
+
+def _build(state: dict[str, Tensor], config: Config) -> nn.Module:
+    """Build our module around tensors, which are not copied."""
+    import torch  # noqa: PLC0415 - as in Watched.run
+
+    from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
+
+    with torch.device("meta"):
+        module = ResNeXt(config)
+    module.load_state_dict(state, strict=True, assign=True)
+    return module
+
+
+def watch(module: nn.Module, mapping: Mapping) -> Watched:
+    """Prepare a module for being compared: for inference, on the layers that the mapping names.
+
+    It may be another author's, if its layers have these names; it may lack those without weights.
+    Errors: ``ParityError`` with the layers that it lacks.
+    """
+    found = dict(module.named_modules())
+    weighted = {tensor.layer.target for tensor in mapping.tensors}
+    if missing := weighted - found.keys():
+        raise ParityError(
+            "\n  ".join(["the module has no layer of these names", *names.collapse(sorted(missing))])
+        )
+    layers = {layer.target: found[layer.target] for layer in mapping.layers if layer.target in found}
+    return Watched(module.eval(), layers)
+
+
+def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook
+    def show(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        visit(name, output.numpy(), settings)
+
+    return show
+
+
+def _settings(layer: nn.Module) -> Settings:
+    found = {ours: getattr(layer, theirs) for theirs, ours in SETTINGS.items() if hasattr(layer, theirs)}
+    return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}
