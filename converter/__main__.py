@@ -1,5 +1,5 @@
 """``python -m converter``: the `gluon2torch` command, where another `convert` is first on the path."""
 
-from converter.cli import app
+from converter.cli.app import app
 
 app(prog_name="gluon2torch")

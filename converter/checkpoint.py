@@ -53,7 +53,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
 
 def _read_torch(path: Path) -> dict[str, Array]:
-    """Read a ``.pth`` with torch's restricted reader, which builds tensors and containers and nothing else."""
+    """Read a ``.pth`` with torch's restricted reader, which builds tensors and containers alone."""
     import torch  # noqa: PLC0415 - takes more than a second
 
     try:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from converter.diagnosis import Diagnosis
     from converter.params import Array
-    from converter.parity import Proof
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
+    from converter.proof import Proof
     from converter.source import Source
     from converter.tensors import Apart
 

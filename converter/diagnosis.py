@@ -12,8 +12,8 @@ from converter import tensors
 if TYPE_CHECKING:
     from converter.mapping import Tensor
     from converter.params import Array
-    from converter.parity import Difference, Probe, Proof
     from converter.preparation import Prepared
+    from converter.proof import Difference, Probe, Proof
 
 WHERE_ELSE = {
     "pool": "how it rounds, what it pads with, or the ReLU before it",
@@ -31,11 +31,11 @@ class Diagnosis:
     suspicions: tuple[str, ...]
 
     def __str__(self) -> str:
-        row = self.row
-        found = row.remark or f"by up to {row.max_abs:.1e}, {row.relative:.1e} of the deviation"
+        row, layer = self.row, self.row.layer
+        found = row.remark or f"by up to {row.max_abs:.2g}, {row.relative:.2g} of the deviation"
         return "\n".join(
             [
-                f"  first apart  {row.layer.source} → {row.layer.target} ({row.layer.kind}), {self.probe}: {found}",
+                f"  first apart  {layer.source} → {layer.target} ({layer.kind}), {self.probe}: {found}",
                 f"    reference  mean {row.reference.mean:.6g}, deviation {row.reference.deviation:.6g}",
                 f"    module     mean {row.module.mean:.6g}, deviation {row.module.deviation:.6g}",
                 *(f"    suspect    {suspicion}" for suspicion in self.suspicions),
@@ -55,7 +55,8 @@ def diagnose(proof: Proof, prepared: Prepared, state: dict[str, Array]) -> Diagn
     own = [tensor for tensor in prepared.mapping.tensors if tensor.layer == row.layer]
     wrong = [text for tensor in own for text in _wrong_tensor(tensor, prepared.params, state)]
     settings = [
-        f"{name}: {expected} in the reference, {found} in the module" for name, expected, found in row.settings
+        f"{name}: {expected} in the reference, {found} in the module"
+        for name, expected, found in row.settings
     ]
     suspicions = [*wrong, *settings]
     if not suspicions:

@@ -6,12 +6,12 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from converter import __version__, names, parity
+from converter import __version__, names, proof
 
 if TYPE_CHECKING:
     from converter.comparison import Comparison
     from converter.diagnosis import Diagnosis
-    from converter.parity import Check, Difference
+    from converter.proof import Check, Difference
 
 Document = dict[str, Any]
 
@@ -21,7 +21,7 @@ MAX_LINES = 20  # of tensors that differ, where people read; the document has th
 
 def build(comparison: Comparison) -> Document:
     """Return the document. A number that is not finite is None: JSON has none such."""
-    prepared, proof = comparison.prepared, comparison.proof
+    prepared, proven = comparison.prepared, comparison.proof
     weights = comparison.weights
     return {
         "model": prepared.model.name,
@@ -33,13 +33,13 @@ def build(comparison: Comparison) -> Document:
         },
         "weights": {"file": weights.file, "sha256": weights.sha256} if weights else None,
         "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
-        "reference": {"name": proof.reference, "versions": proof.versions},
+        "reference": {"name": proven.reference, "versions": proven.versions},
         "tensors": {
             "compared": len(prepared.mapping.tensors),
             "apart": [{"name": apart.name, "found": str(apart)} for apart in comparison.tensors],
         },
-        "blind": list(proof.blind),
-        "checks": [_check(check) for check in proof.checks],
+        "blind": list(proven.blind),
+        "checks": [_check(check) for check in proven.checks],
         "diagnosis": _diagnosis(comparison.diagnosis) if comparison.diagnosis else None,
         "version": __version__,
     }
@@ -85,7 +85,7 @@ def _check(check: Check) -> Document:
         "size": check.probe.label,
         "seed": check.probe.seed,
         "agrees": check.agrees,
-        "summary": parity.describe(check),
+        "summary": proof.describe(check),
         "failure": check.failure,
         "layers": [_row(row) for row in check.rows],
     }

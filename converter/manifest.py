@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from converter.artifact import Draft
     from converter.catalog import Model
     from converter.mapping import Mapping
-    from converter.parity import Check, Proof
+    from converter.proof import Check, Proof
     from converter.source import Source
 
 CONTAINER = "ndarray-list"

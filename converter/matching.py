@@ -50,14 +50,15 @@ def complete(
 
     Errors: ``MappingError`` as of ``rename``; any floating type is taken.
     """
-    expected = mapping.to_source()
-    _require_names(expected, state.keys() - set(mapping.target_only), f"{file}: the names do not fit the model")
+    expected, counters = mapping.to_source(), set(mapping.target_only)
+    named = [name for name in state if name not in counters]
+    _require_names(expected, named, f"{file}: the names do not fit the model")
     _refuse(
         f"{file}: the arrays do not fit the model",
         [
-            f"{name}: shape {shapes[name]} of a floating type expected, {state[name].shape} {state[name].dtype} found"
-            for name in expected
-            if state[name].shape != shapes[name] or state[name].dtype.kind != "f"
+            f"{name}: floats of shape {shapes[name]} expected, {found.dtype} of shape {found.shape} found"
+            for name, found in state.items()
+            if name in expected and (found.shape != shapes[name] or found.dtype.kind != "f")
         ],
     )
     return {name: state.get(name, np.zeros((), COUNTER_DTYPE)) for name in shapes}

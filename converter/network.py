@@ -9,14 +9,14 @@ from converter import names
 from converter.errors import ParityError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from torch import Tensor, nn
 
     from converter.mapping import Mapping
     from converter.params import Array
-    from converter.parity import Probe, Visit
+    from converter.parity import Visit
+    from converter.proof import Probe
     from converter.reference import Settings
     from resnext_torch import Config
 

@@ -6,17 +6,19 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from converter import artifact, diagnosis, dialects, manifest, network, parity, preparation, proving, source
+from converter import artifact, diagnosis, dialects, manifest, network, preparation, proving, source
 from converter.progress import silent
+from converter.proof import NO_PROOF, require_passed
 from converter.proving import Choice, Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.artifact import Draft
-    from converter.parity import Proof, Reference
+    from converter.parity import Reference
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
+    from converter.proof import Proof
 
 PROOF_STEPS = 2
 
@@ -50,7 +52,7 @@ def convert(request: Request, progress: Progress = silent) -> Result:
         candidates = stack.enter_context(proving.references(terms, prepared, found.path))
         written = stack.enter_context(artifact.draft(request.out, prepared.state, progress))
         artifact.verify(written, prepared.state)
-        proof = parity.NO_PROOF
+        proof = NO_PROOF
         if terms.choice is not Choice.none:
             proof = _prove(written, candidates, prepared, progress)
         destination = request.out / artifact.file_name(request.origin.stem, written.sha256)
@@ -79,6 +81,6 @@ def _prove(
     module = network.load(written.path, prepared.model.config)
     progress("proving", 1, PROOF_STEPS)
     proof = proving.prove(candidates, network.watch(module, prepared.mapping), prepared)
-    parity.require_passed(proof, diagnosis.diagnose(proof, prepared, prepared.state))
+    require_passed(proof, diagnosis.diagnose(proof, prepared, prepared.state))
     progress("proving", PROOF_STEPS, PROOF_STEPS)
     return proof

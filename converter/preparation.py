@@ -1,4 +1,4 @@
-"""What a conversion and a parity check begin with: a ``.params`` file found, read and laid beside its model."""
+"""What conversions and parity checks begin with: a ``.params`` file found, read and laid beside its model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import catalog, dialects, mapping, matching, source, synthetic
+from converter import catalog, dialects, matching, source, synthetic
 from converter.errors import MappingError
 from converter.params import read_params
 from resnext_torch import HEAD
@@ -39,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Parameters that fit their model: ``params`` by Gluon's names, ``state`` by PyTorch's; nothing is copied."""
+    """Parameters that fit their model, not copied: ``params`` by Gluon's names, ``state`` by PyTorch's."""
 
     model: Model
     mapping: Mapping

@@ -6,19 +6,20 @@ import contextlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter import parity
 from converter.errors import ReferenceUnavailableError
-from converter.parity import Probe, Proof, Reference
+from converter.proof import Probe
 from converter.reference import gluon, numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from converter.parity import Network
+    from converter.parity import Network, Reference
     from converter.preparation import Prepared
+    from converter.proof import Proof
 
 # After the stem 33×48, odd and even: a pool that rounds otherwise shows, and so does a swapped axis.
 DEFAULT_PROBES = (Probe("float32", (65, 95)), Probe("float64", (65, 95)))

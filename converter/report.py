@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,12 @@ if TYPE_CHECKING:
 
     from converter.findings import Document
 
-# On a logarithmic axis there is neither 0 nor infinity: equal bits are drawn below, no number above all others.
+# On a logarithmic axis there is neither 0 nor infinity: equal bits are drawn at the bottom, what has no
+# number at the top.
 LOWEST, HIGHEST = 1e-18, 1e4
 CHART_HEIGHT = 360  # pixels
+LABELLED = 0.09  # of the width; a narrower part has no room for its name
+LEGEND_COLUMNS = 2
 # Colours are the page's, so that the chart follows it into the dark.
 TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)"
 SERIES = ["var(--series-0)", "var(--series-1)", "var(--series-2)", "var(--series-3)"]
@@ -57,67 +59,68 @@ def render(found: Document) -> str:
 
 
 def chart(found: Document) -> str:
-    """Return error against depth as a fragment of HTML, its script included: a line for every check."""
+    """Return error against depth as a fragment of HTML, its script included: a line for every check.
+
+    Pointing anywhere above a layer tells its names and its numbers in all checks.
+    """
     import altair as alt  # noqa: PLC0415 - as above
 
-    points = [point for check in found["checks"] for point in _points(check)]
-    checks = list(dict.fromkeys(point["check"] for point in points))
-    x = alt.X("depth:Q", title="layer, in the order of the network", axis=alt.Axis(grid=False, tickMinStep=1))
-    y = alt.Y("drawn:Q", title="difference / deviation", scale=alt.Scale(type="log"), axis=alt.Axis(format="~e"))
+    checks = [f"{check['dtype']} at {check['size']}" for check in found["checks"]]
+    points = [
+        {"depth": depth, "check": name, "drawn": _drawn(row["relative"]), "limit": row["limit"]}
+        for name, check in zip(checks, found["checks"], strict=True)
+        for depth, row in enumerate(check["layers"], start=1)
+    ]
+    depth = alt.X(
+        "depth:Q", axis=alt.Axis(title="layer, in the order of the network", grid=False, tickMinStep=1)
+    )
+    scale, axis = alt.Scale(type="log"), alt.Axis(title="difference / deviation", format="~e")
+    palette = [SERIES[number % len(SERIES)] for number in range(len(checks))]
     colour = alt.Color(
         "check:N",
         title=None,
-        scale=alt.Scale(domain=checks, range=[SERIES[number % len(SERIES)] for number in range(len(checks))]),
-        legend=alt.Legend(orient="top"),
+        scale=alt.Scale(domain=checks, range=palette),
+        legend=alt.Legend(orient="top", columns=LEGEND_COLUMNS),
     )
-    base = alt.Chart(alt.Data(values=points))
-    tooltip = [
-        alt.Tooltip("source:N", title="Gluon"),
-        alt.Tooltip("target:N", title="PyTorch"),
-        alt.Tooltip("kind:N"),
-        alt.Tooltip("check:N"),
-        alt.Tooltip("found:N", title="difference / deviation"),
-        alt.Tooltip("max_abs:N", title="largest difference"),
-        alt.Tooltip("limit:Q", format=".0e"),
-    ]
-    bands = alt.Chart(alt.Data(values=_bands(found))).encode(
-        x=alt.X("begin:Q", title=None), x2="end:Q", text="part:N"
-    )
+    lines = alt.Chart(_data(points)).encode(x=depth)
+    drawn = lines.encode(y=alt.Y("drawn:Q", scale=scale, axis=axis), color=colour)
+    bands = alt.Chart(_data(_bands(found))).encode(x="begin:Q")
+    pointed = alt.selection_point(on="pointerover", clear="pointerout", empty=False, encodings=["x"])
     layers = [
-        bands.mark_rect(fill=BAND).encode(opacity=alt.Opacity("shade:Q", scale=None)),
-        bands.mark_text(align="left", baseline="top", dx=3, dy=3, color=TEXT).encode(y=alt.value(0)),
-        base.mark_line(strokeDash=[4, 4], stroke=LIMIT, interpolate="step").encode(
-            x=x, y=alt.Y("limit:Q"), detail="check:N"
+        bands.mark_rect(fill=BAND).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None)),
+        bands.mark_text(align="left", baseline="top", dx=3, dy=3, color=TEXT)
+        .transform_filter("datum.label")
+        .encode(text="part:N", y=alt.value(0)),
+        lines.mark_line(strokeDash=[4, 4], stroke=LIMIT, interpolate="step").encode(
+            y="limit:Q", detail="check:N"
         ),
-        base.mark_line(strokeWidth=1).encode(x=x, y=y, color=colour),
-        base.mark_point(filled=True, size=28).encode(x=x, y=y, color=colour, tooltip=tooltip),
+        drawn.mark_line(strokeWidth=1),
+        drawn.mark_point(filled=True, size=16),
+        alt.Chart(_data(_columns(found, checks)), name="columns")
+        .mark_rect(fill=GRID)
+        .encode(
+            x="begin:Q",
+            x2="end:Q",
+            opacity=alt.when(pointed).then(alt.value(0.5)).otherwise(alt.value(0)),
+            tooltip=[alt.Tooltip(f"{field}:N") for field in ("Gluon", "PyTorch", "kind", *checks)],
+        )
+        .add_params(pointed),
     ]
     figure = (
         alt.layer(*layers)
         .properties(width="container", height=CHART_HEIGHT, background="transparent")
         .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=TEXT, titleColor=TEXT, domainColor=GRID, tickColor=GRID, gridColor=GRID
-        )
+        .configure_axis(labelColor=TEXT, titleColor=TEXT, domainColor=GRID, tickColor=GRID, gridColor=GRID)
         .configure_legend(labelColor=TEXT)
     )
-    options = {"renderer": "svg", "actions": False, "tooltip": {"theme": "custom"}}
+    options = {"renderer": "svg", "actions": False}
     return str(figure.to_html(inline=True, fullhtml=False, output_div="chart", embed_options=options))
 
 
-def _points(check: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what is drawn and told of every layer."""
-    return [
-        {
-            "depth": depth,
-            "check": f"{check['dtype']} at {check['size']}",
-            "drawn": _drawn(row["relative"]),
-            "found": row["remark"] or f"{row['relative'] or 0:.2e}",
-            "max_abs": "—" if row["max_abs"] is None else f"{row['max_abs']:.2e}",
-            **{key: row[key] for key in ("source", "target", "kind", "limit")},
-        }
-        for depth, row in enumerate(check["layers"], start=1)
-    ]
+def _data(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's own is untyped
+    import altair as alt  # noqa: PLC0415 - as above
+
+    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 
 def _drawn(relative: float | None) -> float:
@@ -126,11 +129,39 @@ def _drawn(relative: float | None) -> float:
 
 def _bands(found: Document) -> list[dict[str, Any]]:
     """Return where each part of the network begins and ends, every second one shaded."""
-    rows = max((check["layers"] for check in found["checks"]), key=len, default=[])
+    rows = _longest(found)
     parts: dict[str, list[int]] = {}
     for depth, row in enumerate(rows, start=1):
         parts.setdefault(row["part"], []).append(depth)
     return [
-        {"part": part, "begin": depths[0] - 0.5, "end": depths[-1] + 0.5, "shade": number % 2}
+        {
+            "part": part,
+            "begin": depths[0] - 0.5,
+            "end": depths[-1] + 0.5,
+            "shade": number % 2,
+            "label": len(depths) > LABELLED * len(rows),
+        }
         for number, (part, depths) in enumerate(parts.items())
     ]
+
+
+def _columns(found: Document, checks: list[str]) -> list[dict[str, Any]]:
+    """Return what is told where the pointer is over a layer."""
+    told = {
+        row["target"]: {"Gluon": row["source"], "PyTorch": row["target"], "kind": row["kind"]}
+        for row in _longest(found)
+    }
+    for name, check in zip(checks, found["checks"], strict=True):
+        for row in check["layers"]:
+            told[row["target"]][name] = (
+                row["remark"] or f"{row['relative'] or 0:.2e} (limit {row['limit']:.0e})"
+            )
+    return [
+        {"begin": depth - 0.5, "end": depth + 0.5, **column}
+        for depth, column in enumerate(told.values(), start=1)
+    ]
+
+
+def _longest(found: Document) -> list[dict[str, Any]]:
+    """Return the rows of the check that came deepest."""
+    return max((check["layers"] for check in found["checks"]), key=len, default=[])

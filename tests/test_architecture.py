@@ -14,17 +14,22 @@ CONVERTER, RESNEXT_TORCH = (Path(package.__file__ or "").parent for package in (
 
 # Each may import those in the rows above its own, and none beside it.
 LAYERS = [
-    {"errors", "progress", "names", "reference", "reference.gluon_child"},
+    {"errors", "progress", "names", "reference", "reference.gluon_child", "cli"},
     {"mapping", "params", "dialects"},
-    {"matching", "synthetic"},
-    {"catalog"},
-    {"source", "artifact", "parity"},
-    {"manifest", "reference.gluon"},
-    {"pipeline"},
-    {"cli"},
+    {"matching", "synthetic", "tensors", "checkpoint", "proof", "reference.gluon", "reference.numpy"},
+    {"catalog", "parity", "network"},
+    {"source", "artifact", "diff"},
+    {"manifest", "preparation"},
+    {"proving", "diagnosis"},
+    {"pipeline", "comparison"},
+    {"findings"},
+    {"report", "github"},
+    {"testing", "cli.console", "cli.options", "cli.listing"},
+    {"cli.convert", "cli.parity", "cli.diff"},
+    {"cli.app"},
     {"__main__"},
 ]
-KNOW_RESNEXT_TORCH = {"catalog", "parity", "pipeline"}
+KNOW_RESNEXT_TORCH = {"catalog", "network", "preparation"}
 
 
 def modules() -> dict[str, Path]:

@@ -48,7 +48,9 @@ def refusals() -> Iterator[None]:
 
 def plain(text: object) -> str:
     """Escape what would steer rich or a terminal: names come from files."""
-    return escape("".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in str(text)))
+    return escape(
+        "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in str(text))
+    )
 
 
 @contextlib.contextmanager

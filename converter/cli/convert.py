@@ -76,6 +76,7 @@ def _summary(result: pipeline.Result, screen: Console) -> None:
     else:
         screen.print("[yellow]unproven[/] as --reference none asks")
     screen.print(
-        f"[green]wrote[/]   {console.plain(result.artifact)} and .json: {written['bytes'] / MEGABYTE:.1f} MB, "
-        f"{written['tensors']} tensors, {written['parameters']:,} parameters"
+        f"[green]wrote[/]   {console.plain(result.artifact)} and .json: "
+        f"{written['bytes'] / MEGABYTE:.1f} MB, {written['tensors']} tensors, "
+        f"{written['parameters']:,} parameters"
     )

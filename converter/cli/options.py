@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from converter import catalog, proving
-from converter.parity import Probe
 from converter.preparation import Origin
+from converter.proof import Probe
 from converter.proving import Choice, Terms
 
 SMALLEST, LARGEST = 32, 2048  # pixels; the networks halve five times
@@ -51,7 +51,9 @@ Params = Annotated[
 ]
 Random = Annotated[
     int | None,
-    typer.Option(metavar="SEED", min=0, help="Make random parameters from a seed and take those; no network."),
+    typer.Option(
+        metavar="SEED", min=0, help="Make random parameters from a seed and take those; no network."
+    ),
 ]
 Size = Annotated[
     list[Any] | None,
@@ -92,7 +94,7 @@ def terms(
     dtypes: list[Dtype] | None,
     gluon_python: Path | None,
 ) -> Terms:
-    """Return the terms of a proof: a probe for every size in every precision, the default where none is chosen."""
+    """Return the terms of a proof: a probe for every size in every precision."""
     default = proving.DEFAULT_PROBES
     chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in default])
     chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in default])

@@ -1,4 +1,4 @@
-"""`gluon2torch parity`: are these weights those, layer by layer?"""
+"""`gluon2torch parity`: whether these weights are those, layer by layer."""
 
 from __future__ import annotations
 

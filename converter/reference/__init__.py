@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from converter.params import Array
 
 Settings = dict[str, int | float | bool]  # a layer's hyper-parameters: stride, padding, eps, …

@@ -117,7 +117,9 @@ def settings(block: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
     """Return the hyper-parameters of a convolution, a pool or a BatchNorm, under our names."""
     given = getattr(block, "_kwargs", {})
     # A global pool takes what its input has: it has no hyper-parameters.
-    found = {} if given.get("global_pool") else {SETTINGS[key]: given[key] for key in SETTINGS if key in given}
+    found = (
+        {} if given.get("global_pool") else {SETTINGS[key]: given[key] for key in SETTINGS if key in given}
+    )
     if "ceil_mode" in found:
         found["ceil_mode"] = found["ceil_mode"] == "full"
     return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from converter.params import Array
-    from converter.parity import Probe
+    from converter.proof import Probe
 
     Layers = Generator[Output, None, Array]  # yields each layer's output, returns the last
 
@@ -84,15 +84,17 @@ def _block(params: dict[str, Array], name: str, x: Array, *, stride: int) -> Lay
     return x
 
 
-def _conv(
+def _conv(  # noqa: PLR0913 - a convolution has that many hyper-parameters
     params: dict[str, Array], name: str, x: Array, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Layers:
     """Cross-correlate. Shapes: x (n, groups · c, h, w), weight (outputs, c, kernel, kernel)."""
     weight = params[f"{name}.weight"]
     kernel = weight.shape[-1]
-    weight = weight.reshape(groups, -1, weight[0].size).astype(x.dtype)  # (groups, outputs / groups, c · k · k)
+    weight = weight.reshape(groups, -1, weight[0].size).astype(
+        x.dtype
+    )  # (groups, outputs / groups, c · k · k)
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    windows = sliding_window_view(x, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
+    windows = sliding_window_view(x, (1, 1, kernel, kernel))[:, :, ::stride, ::stride, 0, 0]
     n, channels, h, w = windows.shape[:4]
     out = np.empty((n, groups, weight.shape[1], h, w), x.dtype)
     rows = max(1, UNFOLDED_ELEMENTS // (n * channels * kernel * kernel * w))
@@ -138,10 +140,11 @@ def _max_pool(name: str, x: Array, *, kernel: int, stride: int, padding: int) ->
 def _dense(params: dict[str, Array], name: str, x: Array) -> Layers:
     """Shapes: x (n, c), weight (outputs, c), bias (outputs,)."""
     weight, bias = (params[f"{name}.{role}"].astype(x.dtype) for role in ("weight", "bias"))
-    out = x @ weight.T + bias
+    out: Array = x @ weight.T + bias
     yield Output(name, out, {})
     return out
 
 
 def _relu(x: Array) -> Array:
-    return np.maximum(x, 0)
+    out: Array = np.maximum(x, 0)
+    return out

@@ -1,0 +1,30 @@
+"""The two programs: `convert`, and `gluon2torch` with its subcommands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from converter import __version__
+from converter.cli import convert, diff, listing, parity
+
+convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+convert_app.command()(convert.convert)
+app.command("convert")(convert.convert)
+app.command("parity")(parity.parity)
+app.command("diff")(diff.diff)
+app.command("list")(listing.list_models)
+
+
+@app.callback(invoke_without_command=True)
+def gluon2torch(
+    *,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Bring GluonCV (MXNet) weights to PyTorch, with a numerical proof."""
+    if show_version:
+        typer.echo(f"gluon2torch {__version__}")
+        raise typer.Exit

@@ -1,0 +1,90 @@
+"""Two checkpoints side by side, tensor by tensor, whichever side's names they use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter import catalog, checkpoint, tensors
+from converter.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.mapping import Mapping
+    from converter.params import Array
+    from converter.tensors import Apart
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What differs: tensors on one side only, tensors that are not the same bits.
+
+    ``mapping`` is the file by which Gluon's names became PyTorch's, where they had to; ``counters`` are those
+    of PyTorch's, one for each BatchNorm, that were then left out, for Gluon keeps none.
+    """
+
+    compared: int
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+    apart: tuple[Apart, ...]
+    mapping: str | None = None
+    counters: int = 0
+
+    @property
+    def identical(self) -> bool:
+        """Whether both hold the same names, types, shapes and bits."""
+        return not (self.only_first or self.only_second or self.apart)
+
+
+def diff(first: Path, second: Path) -> Diff:
+    """Compare two checkpoints, each ``.safetensors``, ``.pth`` or ``.params``.
+
+    Errors: ``CheckpointError`` or ``ParamsError`` where one cannot be read, or their names have nothing in
+    common.
+    """
+    one, other = checkpoint.read(first), checkpoint.read(second)
+    mapping = None
+    counters = 0
+    if one.keys().isdisjoint(other):
+        mapping = _mapping(one, other) or _mapping(other, one)
+        if mapping is None:
+            raise CheckpointError(
+                f"{first} and {second}: no name in common, and no mapping makes them the same\n"
+                f"  {first.name} has {_example(one)}\n"
+                f"  {second.name} has {_example(other)}"
+            )
+        counters = sum(name in mapping.target_only for name in (*one, *other))
+        one, other = _renamed(one, mapping), _renamed(other, mapping)
+    apart = (tensors.compare(name, one[name], other[name]) for name in one if name in other)
+    return Diff(
+        compared=len(one.keys() & other.keys()),
+        only_first=tuple(name for name in one if name not in other),
+        only_second=tuple(name for name in other if name not in one),
+        apart=tuple(found for found in apart if found is not None),
+        mapping=mapping.file if mapping else None,
+        counters=counters,
+    )
+
+
+def _mapping(gluon: dict[str, Array], torch: dict[str, Array]) -> Mapping | None:
+    """Return the mapping that knows most of the names on both sides, or None where none knows any."""
+    known = [
+        (
+            len(mapping.to_target().keys() & gluon.keys()) * len(mapping.to_source().keys() & torch.keys()),
+            mapping,
+        )
+        for mapping in (model.mapping for model in catalog.models().values())
+    ]
+    count, best = max(known, key=lambda pair: pair[0])
+    return best if count else None
+
+
+def _renamed(arrays: dict[str, Array], mapping: Mapping) -> dict[str, Array]:
+    """Return the arrays under PyTorch's names, as far as the mapping goes, without PyTorch's counters."""
+    target, left_out = mapping.to_target(), set(mapping.target_only)
+    return {target.get(name, name): array for name, array in arrays.items() if name not in left_out}
+
+
+def _example(arrays: dict[str, Array]) -> str:
+    return next(iter(arrays), "nothing")

@@ -1,0 +1,58 @@
+"""Parity for a test suite: one call, in a project's own tests."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter import catalog, comparison, findings, proving, report
+from converter.preparation import Origin
+from converter.proof import Probe
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from torch import nn
+
+    from converter.findings import Document
+
+
+def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of the comparison
+    name: str,
+    params: str | PathLike[str],
+    weights: str | PathLike[str] | None = None,
+    *,
+    module: nn.Module | None = None,
+    reference: str = "auto",
+    sizes: Sequence[tuple[int, int]] = (proving.DEFAULT_PROBES[0].size,),
+    dtypes: Sequence[str] = ("float32", "float64"),
+    gluon_python: str | PathLike[str] | None = None,
+    report_file: str | PathLike[str] | None = None,
+) -> Document:
+    """Compare GluonCV's parameters with a checkpoint or a module, and return all findings.
+
+    ``params`` is a ``.params`` file of the model ``name``; ``weights`` a ``.safetensors`` or ``.pth`` file;
+    ``module`` any module in float32 whose layers have torchvision's and timm's names. With neither, what
+    ``convert`` would write is compared. ``sizes`` are (height, width) in pixels. The report is written before
+    anything is raised.
+    Errors: ``AssertionError`` with the first layer apart; ``ConversionError`` where nothing can be compared;
+    ``ValueError`` for weights and a module at once.
+    """
+    if weights is not None and module is not None:
+        raise ValueError("weights or a module, not both")
+    probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
+    request = comparison.Request(
+        Origin(catalog.find(name), Path(params)),
+        None if weights is None else Path(weights),
+        module,
+        Terms(Choice(reference), probes, None if gluon_python is None else Path(gluon_python)),
+    )
+    found = findings.build(comparison.compare(request))
+    if report_file is not None:
+        report.write(found, Path(report_file))
+    if not found["agrees"]:
+        raise AssertionError("\n".join([findings.sentence(found), *findings.complaints(found)]))
+    return found
