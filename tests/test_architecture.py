@@ -24,8 +24,8 @@ LAYERS = [
     {"pipeline", "comparison"},
     {"findings"},
     {"report", "github"},
-    {"testing", "cli.console", "cli.options", "cli.listing"},
-    {"cli.convert", "cli.parity", "cli.diff"},
+    {"testing", "cli.console", "cli.options"},
+    {"cli.convert", "cli.listing", "cli.parity", "cli.diff"},
     {"cli.app"},
     {"__main__"},
 ]

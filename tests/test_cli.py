@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from converter import catalog, cli, parity, pipeline
+from converter import catalog, pipeline
+from converter.cli import app, console, options
 from converter.errors import MappingError
+from converter.preparation import Origin
+from converter.proof import Probe
+from converter.proving import DEFAULT_PROBES, Choice, Terms
 
 NAME = "gluon_resnext50_32x4d"
 
@@ -34,7 +39,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_conversion_says_in_three_lines_what_it_did(runner: CliRunner, tmp_path: Path) -> None:
-    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 0
     read, proven, wrote = result.stdout.splitlines()
     assert read.startswith(f"read    {NAME}.random-0.params: not the published parameters, SHA-1 ")
@@ -46,7 +51,7 @@ def test_a_conversion_says_in_three_lines_what_it_did(runner: CliRunner, tmp_pat
 
 def test_json_is_the_manifest_and_nothing_else(runner: CliRunner, tmp_path: Path) -> None:
     arguments = ["convert", NAME, str(tmp_path), "--random", "0", "--reference", "none", "--json"]
-    result = runner.invoke(cli.app, arguments)
+    result = runner.invoke(app.app, arguments)
     assert result.exit_code == 0
     (manifest,) = tmp_path.glob("*.json")
     assert result.stdout == manifest.read_text()
@@ -56,23 +61,39 @@ def test_json_is_the_manifest_and_nothing_else(runner: CliRunner, tmp_path: Path
 @pytest.mark.usefixtures("no_network")
 def test_a_refusal_exits_1_with_the_reason_on_stderr(runner: CliRunner, tmp_path: Path) -> None:
     arguments = [NAME, str(tmp_path / "out"), "--reference", "none"]
-    result = runner.invoke(cli.convert_app, arguments)
+    result = runner.invoke(app.convert_app, arguments)
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith(f"refused  {NAME}: the published parameters are not here")
     assert "--random SEED" in result.stderr
 
 
-def test_no_mxnet_is_refused_before_any_work(
+def test_no_mxnet_where_it_is_asked_for_is_refused_before_any_work(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0"])
+    arguments = [NAME, str(tmp_path), "--random", "0", "--reference", "gluon"]
+    result = runner.invoke(app.convert_app, arguments)
     assert result.exit_code == 1
     assert "mxnet and gluoncv not installed" in result.stderr
     assert "mxnet==1.9.1 and gluoncv==0.10.5.post0" in result.stderr
+    assert "--reference numpy" in result.stderr
     assert "--reference none" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_proof_is_told_with_its_reference_its_layers_and_its_worst(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    options = ["--random", "0", "--reference", "numpy", "--size", "33x47", "--dtype", "float64"]
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
+    assert result.exit_code == 0, result.stderr
+    assert re.search(
+        r"^proven  against our numpy forward of its parameters, 125 layers; "
+        r"largest difference / deviation: \d\.\de-1[45] in float64 at 33x47 \(limit 1e-12\)$",
+        result.stdout,
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,13 +110,13 @@ def test_no_mxnet_is_refused_before_any_work(
     ],
 )
 def test_a_wrong_call_exits_2(runner: CliRunner, tmp_path: Path, arguments: list[str], message: str) -> None:
-    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), *arguments])
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *arguments])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_an_unknown_model_exits_1_with_the_nearest(runner: CliRunner, tmp_path: Path) -> None:
-    result = runner.invoke(cli.convert_app, ["gluon_resnext50", str(tmp_path)])
+    result = runner.invoke(app.convert_app, ["gluon_resnext50", str(tmp_path)])
     assert result.exit_code == 1
     assert result.stderr == f"refused  no model 'gluon_resnext50'; did you mean {NAME}?\n"
 
@@ -107,7 +128,7 @@ def test_an_interruption_exits_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "convert", interrupt)
-    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
 
@@ -116,7 +137,7 @@ def test_a_termination_is_an_orderly_end(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "convert", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -140,7 +161,7 @@ def test_what_would_steer_the_terminal_is_escaped(
         raise MappingError("x.\x1b[2J\n  é [red]")
 
     monkeypatch.setattr(pipeline, "convert", refuse)
-    result = runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.stderr == "refused  x.\\x1b[2J\n  é [red]\n"
 
 
@@ -155,25 +176,23 @@ def test_every_option_reaches_the_conversion(
 
     monkeypatch.setattr(pipeline, "convert", record)
     options = ["--params", "a.params", "--size", "97×131", "--dtype", "float64", "--gluon-python", "python9"]
-    runner.invoke(cli.convert_app, [NAME, str(tmp_path), *options])
-    runner.invoke(cli.convert_app, [NAME, str(tmp_path), "--random", "5", "--reference", "none"])
+    options += ["--reference", "gluon"]
+    runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
+    runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "5", "--reference", "none"])
     model = catalog.find(NAME)
+    probes = (Probe("float64", (97, 131)),)
     assert requests == [
         pipeline.Request(
-            model,
-            tmp_path,
-            params=Path("a.params"),
-            probes=(parity.Probe("float64", (97, 131)),),
-            gluon_python=Path("python9"),
+            Origin(model, Path("a.params")), tmp_path, Terms(Choice.gluon, probes, Path("python9"))
         ),
-        pipeline.Request(model, tmp_path, seed=5, prove=False),
+        pipeline.Request(Origin(model, seed=5), tmp_path, Terms(Choice.none)),
     ]
 
 
 def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(cli, "Console", lambda **_: Console(file=screen, force_terminal=True))
-    with cli._progress() as report:
+    monkeypatch.setattr(console, "Console", lambda **_: Console(file=screen, force_terminal=True))
+    with console.progress() as report:
         report("writing", 1, 4)
         report("writing", 4, 4)
     assert "writing" in screen.getvalue()
@@ -181,23 +200,23 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_sizes_and_precisions_make_a_probe_each() -> None:
-    probes = cli._probes([(224, 224), (97, 131)], [cli.Dtype.float64])
-    assert [(probe.dtype, probe.size) for probe in probes] == [
+    terms = options.terms(Choice.auto, [(224, 224), (97, 131)], [options.Dtype.float64], None)
+    assert [(probe.dtype, probe.size) for probe in terms.probes] == [
         ("float64", (224, 224)),
         ("float64", (97, 131)),
     ]
-    assert cli._probes(None, None) == pipeline.DEFAULT_PROBES
+    assert options.terms(Choice.auto, None, None, None).probes == DEFAULT_PROBES
 
 
 def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
-    result = runner.invoke(cli.app, ["list"])
+    result = runner.invoke(app.app, ["list"])
     assert result.exit_code == 0
     (row,) = (line.split() for line in result.stdout.splitlines() if "101_64x4d" in line)
     assert row == ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d"]
 
 
 def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
-    models = json.loads(runner.invoke(cli.app, ["list", "--json"]).stdout)
+    models = json.loads(runner.invoke(app.app, ["list", "--json"]).stdout)
     assert models[0] == {
         "model": NAME,
         "gluon": "resnext50_32x4d",
@@ -208,4 +227,4 @@ def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
 
 
 def test_the_version_is_printed(runner: CliRunner) -> None:
-    assert runner.invoke(cli.app, ["--version"]).stdout == "gluon2torch 0.1.0\n"
+    assert runner.invoke(app.app, ["--version"]).stdout == "gluon2torch 0.1.0\n"

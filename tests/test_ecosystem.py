@@ -12,6 +12,8 @@ import torchvision
 from safetensors.torch import load_file
 
 from converter import catalog, pipeline
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     @cache
     def convert(name: str) -> Path:
         out = tmp_path_factory.mktemp(name)
-        request = pipeline.Request(catalog.find(name), out, seed=0, prove=False)
+        request = pipeline.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
         return pipeline.convert(request).artifact
 
     return convert

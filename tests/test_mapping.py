@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from torch import nn
 
-from converter import catalog, mapping, pipeline
+from converter import catalog, mapping, preparation
 from converter.errors import ConversionError, MappingError
 from converter.matching import rename
+from resnext_torch import Bottleneck, ResNeXt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,27 @@ LINES = [
     for number, line in enumerate(RESNEXT.read_text().partition("\n# The models")[0].splitlines())
     if ("=" in line and not line.startswith("#")) or line.startswith("    [")
 ]
+WEIGHTLESS = [
+    number for number in LINES if RESNEXT.read_text().splitlines()[number].endswith(('"pool"]', '"block"]'))
+]
+
+
+def without(number: int, folder: Path) -> Path:
+    """Write the table without one of its lines."""
+    lines = RESNEXT.read_text().splitlines()
+    shorter = folder / "shorter.toml"
+    shorter.write_text("\n".join(lines[:number] + lines[number + 1 :]))
+    return shorter
+
+
+def computing(model: Model) -> set[str]:
+    """Return the layers of our module that compute: the blocks, and what has no parts of its own."""
+    module = ResNeXt(model.config)
+    return {
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, Bottleneck) or not (list(part.children()) or isinstance(part, nn.ReLU))
+    }
 
 
 @pytest.mark.parametrize(("name", "tensors"), [("50_32x4d", 267), ("101_32x4d", 522), ("101_64x4d", 522)])
@@ -52,19 +75,43 @@ def test_names_go_where_the_paper_says_and_back(tiny_mapping: Mapping, source: s
 
 
 def test_layers_come_in_the_order_of_the_network(tiny: Model, tiny_mapping: Mapping) -> None:
+    weighted = {tensor.layer.target for tensor in tiny_mapping.tensors}
     in_model = list(dict.fromkeys(name.rpartition(".")[0] for name in tiny.shapes))
-    assert [layer.target for layer in tiny_mapping.layers] == in_model
+    assert [layer.target for layer in tiny_mapping.layers if layer.target in weighted] == in_model
+    first_block = [layer.target for layer in tiny_mapping.layers if layer.part == "layer1"]
+    assert first_block[-1] == "layer1.0"
 
 
-@pytest.mark.parametrize("number", LINES, ids=lambda number: RESNEXT.read_text().splitlines()[number].strip())
+def test_every_layer_belongs_to_a_part_of_the_network(tiny_mapping: Mapping) -> None:
+    parts = dict.fromkeys(layer.part for layer in tiny_mapping.layers)
+    assert list(parts) == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+
+
+def test_every_layer_that_computes_is_compared(tiny: Model, tiny_mapping: Mapping) -> None:
+    assert {layer.target for layer in tiny_mapping.layers} == computing(tiny)
+
+
+@pytest.mark.parametrize("number", WEIGHTLESS, ids=lambda number: RESNEXT.read_text().splitlines()[number])
+def test_a_layer_without_weights_cannot_go_unnoticed_either(tiny: Model, tmp_path: Path, number: int) -> None:
+    shorter = mapping.read(without(number, tmp_path), tiny.config.depths)
+    assert {layer.target for layer in shorter.layers} != computing(tiny)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [number for number in LINES if number not in WEIGHTLESS],
+    ids=lambda number: RESNEXT.read_text().splitlines()[number].strip(),
+)
 def test_no_line_can_go_unnoticed(
     tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, number: int
 ) -> None:
-    lines = RESNEXT.read_text().splitlines()
-    shorter = tmp_path / "shorter.toml"
-    shorter.write_text("\n".join(lines[:number] + lines[number + 1 :]))
     with pytest.raises(ConversionError, match=r"shorter\.toml"):
-        rename(mapping.read(shorter, tiny.config.depths), tiny_params, tiny.shapes, "holiday.params")
+        rename(
+            mapping.read(without(number, tmp_path), tiny.config.depths),
+            tiny_params,
+            tiny.shapes,
+            "holiday.params",
+        )
 
 
 def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
@@ -73,14 +120,14 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
     (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', ""))
     shorter = replace(tiny, mapping_file=tmp_path / "shorter.toml")
     with pytest.raises(MappingError, match=r"^mappings/shorter\.toml: does not fit .*\n  not mapped  fc"):
-        pipeline.prepare(shorter, write(tiny_params))
+        preparation.prepare(shorter, write(tiny_params))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ('["num_batches_tracked"]', '["weight"]', "mapped twice on PyTorch's side: bn1.weight"),
-        ('"body.1" = ["bn1"', '"body.1" = ["bn2"', r"mapped twice on PyTorch's side: layer1.0.bn2.weight"),
+        ('"body.1" = ["bn1"', '"body.1" = ["bn2"', r"mapped twice on PyTorch's side: layer1.0.bn2"),
         (
             '["features.5", "layer2"]',
             '["features.4", "layer2"]',
@@ -114,5 +161,5 @@ def test_the_hash_is_that_of_the_file(tiny_mapping: Mapping) -> None:
 
 def test_every_line_cites_a_layer_of_a_known_kind() -> None:
     table = tomllib.loads(RESNEXT.read_text())
-    sections = ("before_stages", "every_block", "first_block", "after_stages")
+    sections = ("before_stages", "every_block", "first_block", "whole_block", "after_stages")
     assert {kind for section in sections for _, kind in table[section].values()} == table["kinds"].keys()

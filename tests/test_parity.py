@@ -1,129 +1,182 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from converter import artifact, matching, parity
+from converter import matching, network, parity
 from converter.errors import ParityError
-from converter.parity import LIMITS, Check, Probe
-from converter.progress import silent
+from converter.mapping import Layer
+from converter.proof import LAYER_LIMITS, LIMITS, Probe, Proof
+from converter.reference import Output, numpy
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection, Iterator
 
     from converter.catalog import Model
     from converter.mapping import Mapping
     from converter.params import Array
-    from resnext_torch import ResNeXt
+    from converter.parity import Network, Visit
 
-PROBE = Probe("float64", (65, 97))
+PROBE = Probe("float64", (33, 33))
+PROBES = (Probe("float32", (33, 33)), PROBE)
+LAYER = Layer("output", "fc", "dense", "head")
 LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
 
 
-def test_a_probe_is_the_same_input_every_time_and_in_every_precision() -> None:
-    double, single = PROBE.input(), Probe("float32", (65, 97)).input()
-    assert double.shape == (1, 3, 65, 97)
-    assert double.dtype == np.float64
-    assert np.array_equal(double, PROBE.input())
-    assert np.array_equal(double.astype(np.float32), single)
-
-
-def test_another_seed_is_another_input() -> None:
-    assert (Probe("float64", (65, 97), seed=1).input() != PROBE.input()).all()
-
-
 def test_the_difference_is_measured_against_the_references_deviation() -> None:
-    check = parity.compare(PROBE, 3 * LOGITS, 3 * LOGITS + 0.3)
-    assert check.max_abs == pytest.approx(0.3)
-    assert check.relative == pytest.approx(0.3 / (3 * LOGITS.std()))
+    row = parity.difference(LAYER, 1e-12, 3 * LOGITS, 3 * LOGITS + 0.3)
+    assert row.max_abs == pytest.approx(0.3)
+    assert row.relative == pytest.approx(0.3 / (3 * LOGITS.std()))
+    assert row.reference.mean == pytest.approx(1.5)
+    assert row.module.mean == pytest.approx(1.8)
+    assert row.reference.deviation == pytest.approx(row.module.deviation)
 
 
-@pytest.mark.parametrize("dtype", LIMITS)
-def test_the_limit_decides(dtype: str) -> None:
-    probe, limit = Probe(dtype, (65, 97)), LIMITS[dtype]
-    assert Check(probe, 1.0, limit).passed
-    assert not Check(probe, 1.0, limit * 1.001).passed
-    assert not Check(probe, 1.0, float("nan")).passed
+def test_a_single_value_is_measured_against_its_size() -> None:
+    one = np.array([[-4.0]])
+    assert parity.difference(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)
 
 
-def test_one_failed_check_of_many_refuses_and_all_are_shown() -> None:
-    checks = (Check(PROBE, 1e-15, 2e-15), Check(Probe("float32", (224, 224)), 0.1, 0.2))
-    expected = (
-        r"does not agree with the reference\n"
-        r"  float64 at 65x97  2\.0e-15 .*\(limit 1e-12\)\n"
-        r"  float32 at 224x224  2\.0e-01 .*\(limit 1e-05\)  FAILED$"
-    )
-    with pytest.raises(ParityError, match=expected):
-        parity.require_passed(checks)
-    parity.require_passed(checks[:1])
+@pytest.mark.parametrize(("apart", "relative"), [(0.0, 0.0), (1e-300, np.inf)])
+def test_what_is_constant_must_be_equal(apart: float, relative: float) -> None:
+    constant = np.zeros((1, 4))
+    assert parity.difference(LAYER, 1e-12, constant, constant + apart).relative == relative
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_outputs_that_are_not_finite_prove_nothing(value: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_never_agree(value: float) -> None:
     broken = np.where(LOGITS == 0, value, LOGITS)
-    with pytest.raises(ParityError, match="the output of the PyTorch module is not finite"):
-        parity.compare(PROBE, LOGITS, broken)
-    with pytest.raises(ParityError, match="the output of the reference is not finite"):
-        parity.compare(PROBE, broken, broken)
+    of_module = parity.difference(LAYER, 1e-12, LOGITS, broken)
+    of_both = parity.difference(LAYER, 1e-12, broken, broken)
+    assert (of_module.agrees, of_module.remark) == (False, "not finite in the module")
+    assert (of_both.agrees, of_both.remark) == (False, "not finite in the reference")
 
 
-@pytest.mark.parametrize("constant", [np.ones((1, 4)), np.ones((1, 1))])
-def test_logits_without_a_spread_prove_nothing(constant: Array) -> None:
-    with pytest.raises(ParityError, match=r"standard deviation 0\.0 of the logits: nothing to measure by"):
-        parity.compare(PROBE, constant, constant)
-
-
-def test_a_spread_is_finite_even_where_float32_would_overflow() -> None:
+def test_a_deviation_is_finite_even_where_float32_would_overflow() -> None:
     huge = (LOGITS * 1e30).astype(np.float32)
-    check = parity.compare(Probe("float32", (65, 97)), huge, huge * np.float32(1.1))
-    assert check.relative == pytest.approx(0.1 * 2 / LOGITS.std(), rel=1e-5)
+    row = parity.difference(LAYER, 1e-5, huge, huge * np.float32(1.1))
+    assert row.relative == pytest.approx(0.1 * 2 / LOGITS.std(), rel=1e-5)
 
 
-def test_outputs_of_another_shape_or_type_are_refused() -> None:
-    with pytest.raises(ParityError, match=r"of the reference is float64 \(1, 4\), not float64 \(1, 3\)"):
-        parity.compare(PROBE, LOGITS, LOGITS[:, :3])
-    with pytest.raises(ParityError, match=r"of the reference is float32 \(1, 4\), not float64"):
-        parity.compare(PROBE, LOGITS.astype(np.float32), LOGITS)
-    with pytest.raises(ParityError, match=r"of the PyTorch module is float32 \(1, 4\), not float64"):
-        parity.compare(PROBE, LOGITS, LOGITS.astype(np.float32))
+def test_outputs_of_another_shape_or_type_never_agree() -> None:
+    shape = parity.difference(LAYER, 1e-12, LOGITS, LOGITS[:, :3])
+    dtype = parity.difference(LAYER, 1e-12, LOGITS, LOGITS.astype(np.float32))
+    assert (shape.agrees, shape.remark) == (False, "shape (1, 4) in the reference, (1, 3) in the module")
+    assert (dtype.agrees, dtype.remark) == (False, "float64 in the reference, float32 in the module")
 
 
-def load(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array], folder: Path) -> ResNeXt:
-    state = matching.rename(tiny_mapping, params, tiny.shapes, "tiny")
-    with artifact.draft(folder, state, silent) as written:
-        return parity.load_module(written.path, tiny.config)
+def prove(model: Model, mapping: Mapping, params: dict[str, Array]) -> Proof:
+    state = matching.rename(mapping, params, model.shapes, "tiny")
+    watched = network.watch(network.build(state, model.config), mapping)
+    return parity.compare(numpy.Run(params, PROBES), watched, mapping, params)
 
 
-def test_every_weight_of_a_healthy_network_is_seen(
-    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], tmp_path: Path
+def test_every_layer_of_a_right_conversion_agrees_in_the_networks_order(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
-    assert parity.blind_weights(load(tiny, tiny_mapping, tiny_params, tmp_path), tiny_mapping) == []
-    parity.require_sight([])
+    proof = prove(tiny, tiny_mapping, tiny_params)
+    assert proof.passed
+    for check, probe in zip(proof.checks, PROBES, strict=True):
+        assert [row.layer for row in check.rows] == list(tiny_mapping.layers)
+        assert [row.limit for row in check.rows[:-1]] == [LAYER_LIMITS[probe.dtype]] * (len(check.rows) - 1)
+        assert check.rows[-1].limit == LIMITS[probe.dtype]
+        assert all(row.reference.deviation > 0 for row in check.rows)
 
 
 @pytest.mark.parametrize(
     ("name", "factor", "blind"),
     [
-        ("features.7.0.body.7.gamma", 0, "features.7.0.body.6.weight"),
-        ("features.7.0.body.7.gamma", 1e-30, "features.7.0.body.0.weight"),
-        ("features.7.0.body.6.weight", 0, "features.7.0.body.3.weight"),
-        ("output.weight", 0, "features.0.weight"),
-        ("output.bias", 1e20, "output.weight"),
+        ("features.7.0.body.7.gamma", 0, "features.7.0.body.7"),
+        ("features.7.0.body.7.gamma", 1e-30, "features.7.0.body.7"),
+        ("features.7.0.body.6.weight", 0, "features.7.0.body.6"),
+        ("output.weight", 0, "output"),
+        ("output.bias", 1e20, "output"),
     ],
 )
-def test_a_weight_that_is_switched_off_cannot_be_proven(
-    tiny: Model,
-    tiny_mapping: Mapping,
-    tiny_params: dict[str, Array],
-    tmp_path: Path,
-    name: str,
-    factor: float,
-    blind: str,
+def test_a_layer_whose_output_is_its_bias_proves_nothing(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], name: str, factor: float, blind: str
 ) -> None:
     tiny_params[name] *= np.float32(factor)
-    found = parity.blind_weights(load(tiny, tiny_mapping, tiny_params, tmp_path), tiny_mapping)
-    assert blind in found
-    with pytest.raises(ParityError, match="the output does not depend on these"):
-        parity.require_sight(found)
+    proof = prove(tiny, tiny_mapping, tiny_params)
+    assert proof.decisive is None
+    assert blind in proof.blind
+    assert not proof.passed
+
+
+def test_a_head_with_one_class_can_be_proven(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    tiny_params |= {name: tiny_params[name][:1].copy() for name in ("output.weight", "output.bias")}
+    assert prove(tiny.with_classes(1), tiny_mapping, tiny_params).passed
+
+
+@dataclass
+class Partial:
+    """A module that shows some of its layers, more than once or not at all."""
+
+    inner: Network
+    times: dict[str, int]
+
+    @property
+    def layers(self) -> Collection[str]:
+        return self.inner.layers
+
+    def run(self, probe: Probe, visit: Visit) -> str:
+        def repeat(name: str, output: Array, settings: dict[str, int | float | bool]) -> None:
+            for _ in range(self.times.get(name, 1)):
+                visit(name, output, settings)
+
+        return self.inner.run(probe, repeat)
+
+
+def compare_partial(model: Model, mapping: Mapping, params: dict[str, Array], times: dict[str, int]) -> Proof:
+    state = matching.rename(mapping, params, model.shapes, "tiny")
+    watched = network.watch(network.build(state, model.config), mapping)
+    return parity.compare(numpy.Run(params, (PROBE,)), Partial(watched, times), mapping, params)
+
+
+def test_a_layer_that_is_never_computed_fails(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    (check,) = compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 0}).checks
+    assert check.failure == "the module never computed layer1.0.bn2"
+    assert not check.agrees
+
+
+def test_a_layer_that_is_computed_twice_is_refused(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    with pytest.raises(ParityError, match=r"does not compute features\.4\.0\.body\.4, or not as often"):
+        compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 2})
+
+
+def test_a_module_that_stops_half_way_fails_and_keeps_what_it_showed(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
+    module = network.build(state, tiny.config)
+    module.get_submodule("layer2.0.conv2").stride = (1, 1)  # type: ignore[assignment]
+    watched = network.watch(module, tiny_mapping)
+    proof = parity.compare(numpy.Run(tiny_params, (PROBE,)), watched, tiny_mapping, tiny_params)
+    (check,) = proof.checks
+    assert check.failure.startswith("the module stops: ")
+    assert check.first_apart is not None
+    assert check.first_apart.layer.target == "layer2.0.conv2"
+    assert check.first_apart.settings == (("stride", 2, 1),)
+
+
+def test_the_reference_lets_go_of_what_was_taken() -> None:
+    def outputs() -> Iterator[Output]:
+        for name in ("a", "b", "c"):
+            yield Output(name, np.zeros(1), {})
+
+    waiting = parity._Outputs(outputs())
+    assert waiting.take("b").layer == "b"
+    assert waiting.waiting.keys() == {"a"}
+    assert waiting.take("a").layer == "a"
+    assert waiting.waiting == {}
+    with pytest.raises(ParityError, match="the reference does not compute d"):
+        waiting.take("d")

@@ -17,9 +17,13 @@ from converter.errors import (
     ArtifactError,
     MappingError,
     ParamsError,
+    ParityError,
     ReferenceUnavailableError,
     SourceError,
 )
+from converter.preparation import Origin
+from converter.proof import Probe
+from converter.proving import Choice, Terms
 from converter.reference import gluon
 
 if TYPE_CHECKING:
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
+UNPROVEN = Terms(Choice.none)
+AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
@@ -40,7 +47,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def convert(model: Model, out: Path, params: Path) -> pipeline.Result:
-    return pipeline.convert(pipeline.Request(model, out, params=params, prove=False))
+    return pipeline.convert(pipeline.Request(Origin(model, params), out, UNPROVEN))
 
 
 def script(path: Path, text: str) -> Path:
@@ -138,7 +145,7 @@ def test_a_head_of_two_minds_is_refused(
 
 
 def test_random_parameters_are_marked_in_every_name(tiny: Model, out: Path) -> None:
-    result = pipeline.convert(pipeline.Request(tiny, out, seed=7, prove=False))
+    result = pipeline.convert(pipeline.Request(Origin(tiny, seed=7), out, UNPROVEN))
     assert result.artifact.name.startswith("tiny.random-")
     assert result.manifest_file.name.startswith("tiny.random-")
     assert result.manifest["artifact"]["file"] == result.artifact.name
@@ -248,7 +255,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(
         if step == "writing" and done == total:
             other.replace(params)
 
-    request = pipeline.Request(tiny, out, params=params, prove=False)
+    request = pipeline.Request(Origin(tiny, params), out, UNPROVEN)
     with pytest.raises(SourceError, match="the file was changed while it was read"):
         pipeline.convert(request, replace_file)
     assert contents(out) == []
@@ -260,7 +267,7 @@ def test_a_program_that_is_none_cannot_be_the_reference(
     text = tmp_path / "text"
     text.write_text("no program")
     text.chmod(0o755)
-    request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=text)
+    request = pipeline.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=text))
     with pytest.raises(ReferenceUnavailableError, match="text cannot be started: Exec format error"):
         pipeline.convert(request)
 
@@ -270,10 +277,10 @@ def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
 ) -> None:
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"])
     request = pipeline.Request(
-        tiny, out, params=write(tiny_params), gluon_python=tmp_path / "empty" / "bin" / "python"
+        Origin(tiny, write(tiny_params)), out, Terms(gluon_python=tmp_path / "empty" / "bin" / "python")
     )
     with pytest.raises(
-        ReferenceUnavailableError, match=r"(?s)No module named 'numpy'\nTwo ways out:.*--reference none"
+        ReferenceUnavailableError, match=r"(?s)No module named 'numpy'\nThree ways out:.*--reference none"
     ):
         pipeline.convert(request)
     assert contents(out) == []
@@ -283,7 +290,7 @@ def test_a_reference_that_crashes_is_quoted(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     crash = script(tmp_path / "crash", "echo the last words\nexit 3")
-    request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=crash)
+    request = pipeline.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=crash))
     with pytest.raises(ReferenceUnavailableError, match="it ended with status 3 and said:\nthe last words"):
         pipeline.convert(request)
     assert contents(out) == []
@@ -296,7 +303,7 @@ def test_a_reference_that_answers_nonsense_is_refused(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path, answer: str
 ) -> None:
     nonsense = script(tmp_path / "nonsense", answer)
-    request = pipeline.Request(tiny, out, params=write(tiny_params), gluon_python=nonsense)
+    request = pipeline.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=nonsense))
     with pytest.raises(ReferenceUnavailableError, match=r"ended with status -?\d and said:\n\(nothing\)"):
         pipeline.convert(request)
     assert contents(out) == []
@@ -304,14 +311,14 @@ def test_a_reference_that_answers_nonsense_is_refused(
 
 def test_a_reference_that_is_not_waited_for_is_ended(tiny: Model, tmp_path: Path) -> None:
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
-    with gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, ()) as run:
+    with gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, (), ()) as run:
         assert run.process.poll() is None
     assert run.process.poll() == -signal.SIGKILL
     assert not run.folder.exists()
 
 
 def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
-    request = pipeline.Request(tiny, out, seed=0, gluon_python=Path("/none/python"))
+    request = pipeline.Request(Origin(tiny, seed=0), out, Terms(gluon_python=Path("/none/python")))
     with pytest.raises(ReferenceUnavailableError, match="/none/python is no program"):
         pipeline.convert(request)
 
@@ -321,10 +328,78 @@ def test_without_a_proof_torch_is_not_imported(out: Path) -> None:
 import sys
 from pathlib import Path
 from converter import catalog, pipeline
-request = pipeline.Request(catalog.find("gluon_resnext50_32x4d"), Path(sys.argv[1]), seed=0, prove=False)
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
+request = pipeline.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
 pipeline.convert(request)
 print("torch" in sys.modules, "mxnet" in sys.modules)
 """
     printed = subprocess.check_output([sys.executable, "-c", program, str(out)], text=True)
     assert printed == "False False\n"
     assert len(contents(out)) == 2
+
+
+def test_a_proof_without_mxnet_says_what_it_rests_on(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    result = pipeline.convert(pipeline.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY))
+    found = result.manifest["parity"]
+    (check,) = found["checks"]
+    assert (found["proven"], found["reference"]) == (True, "numpy")
+    assert found["versions"].keys() == {"numpy", "python", "torch"}
+    assert check.keys() == {
+        *("dtype", "size", "seed", "max_abs", "relative", "limit"),
+        *("layers", "worst"),
+    }
+    assert check["layers"] == len(tiny.mapping.layers)
+    assert 0 < check["relative"] <= check["limit"] == 1e-12
+
+
+def test_where_mxnet_is_not_installed_numpy_takes_its_place(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    terms = Terms(probes=AGAINST_NUMPY.probes)
+    result = pipeline.convert(pipeline.Request(Origin(tiny, write(tiny_params)), out, terms))
+    assert result.manifest["parity"]["reference"] == "numpy"
+
+
+def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    write: Write,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; exit 3")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr(sys, "executable", str(crash))
+    terms = Terms(probes=AGAINST_NUMPY.probes)
+    result = pipeline.convert(pipeline.Request(Origin(tiny, write(tiny_params)), out, terms))
+    assert (tmp_path / "was-asked").exists()
+    assert result.manifest["parity"]["reference"] == "numpy"
+
+
+def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    request = pipeline.Request(Origin(tiny, write(tiny_params)), out, Terms(Choice.gluon))
+    with pytest.raises(ReferenceUnavailableError, match="mxnet and gluoncv not installed"):
+        pipeline.convert(request)
+
+
+def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
+    request = pipeline.Request(Origin(loose, write(tiny_params)), out, AGAINST_NUMPY)
+    expected = (
+        r"(?s)first apart  features\.1 → bn1 \(batchnorm\), float64 at 33x47: by up to .*"
+        r"suspect    eps: 1e-05 in the reference, 0\.001 in the module$"
+    )
+    with pytest.raises(ParityError, match=expected):
+        pipeline.convert(request)
+    assert contents(out) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import catalog, pipeline
+from converter import catalog, preparation
 from converter.errors import DialectError
 from converter.params import read_params, write_params
 
@@ -36,4 +36,4 @@ def test_a_file_of_mxnets_is_written_back_byte_for_byte(gluon_files: Path, tmp_p
 @pytest.mark.parametrize(("file", "dialect"), [("prefix.params", "prefix"), ("export-0000.params", "export")])
 def test_the_other_dialects_are_refused_by_name(gluon_files: Path, file: str, dialect: str) -> None:
     with pytest.raises(DialectError, match=f"names in the {dialect} style, as "):
-        pipeline.prepare(catalog.find("gluon_resnext50_32x4d"), gluon_files / file)
+        preparation.prepare(catalog.find("gluon_resnext50_32x4d"), gluon_files / file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,13 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import catalog, cli, parity, pipeline
+from converter import catalog, network, parity, pipeline, preparation, proving
+from converter.cli.app import app, convert_app
 from converter.errors import MappingError, ParamsError, ParityError
 from converter.params import read_params, write_params
-from converter.parity import LIMITS, Probe
+from converter.preparation import Origin
+from converter.proof import LIMITS, Probe
+from converter.proving import Choice, Terms
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
@@ -31,25 +35,62 @@ def resnext50() -> Model:
     return catalog.find(NAME)
 
 
-def convert(model: Model, out: Path, params: Path, **options: Any) -> pipeline.Result:  # noqa: ANN401
-    return pipeline.convert(pipeline.Request(model, out, params=params, **options))
+def convert(model: Model, out: Path, params: Path) -> pipeline.Result:
+    return pipeline.convert(pipeline.Request(Origin(model, params), out, Terms(Choice.gluon)))
 
 
 @pytest.mark.parametrize("name", catalog.models())
-def test_every_model_agrees_with_gluoncv(gluon_files: Path, out: Path, name: str) -> None:
+def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
+    gluon_files: Path, name: str
+) -> None:
+    file = gluon_files / f"{name}.params"
+    prepared = preparation.prepare(catalog.find(name), file)
     probes = tuple(Probe(dtype, size) for dtype in ("float32", "float64") for size in SIZES)
-    result = convert(catalog.find(name), out, gluon_files / f"{name}.params", probes=probes)
+    module = network.watch(network.build(prepared.state, prepared.model.config), prepared.mapping)
+    with proving.references(proving.settle(Terms(probes=probes)), prepared, file) as (gluon, own):
+        proof = proving.prove((gluon,), module, prepared)
+        assert (proof.reference, proof.passed) == ("gluon", True)
+        assert proof.versions["mxnet"] == "1.9.1"
+        assert proof.versions["gluoncv"] == "0.10.5.post0"
+        assert proof.versions.keys() == {"gluoncv", "mxnet", "numpy", "python", "torch"}
+        for number, check in enumerate(proof.checks):
+            assert [row.layer for row in check.rows] == list(prepared.mapping.layers)
+            computed = {output.layer: output for output in own.outputs(number)}
+            limits = {row.layer.source: row.limit for row in check.rows}
+            rows = [
+                parity.difference(layer, limits[layer.source], theirs.array, computed[theirs.layer].array)
+                for layer, theirs in zip(prepared.mapping.layers, gluon.outputs(number), strict=True)
+            ]
+            assert all(row.agrees for row in rows)
+            for theirs in gluon.outputs(number):
+                assert computed[theirs.layer].settings.items() <= theirs.settings.items()
+            measured = {"module": check.worst.relative, "logits": check.rows[-1].relative}
+            measured["numpy"] = max(row.relative for row in rows)
+            print(json.dumps({name: {str(check.probe): measured}}))  # noqa: T201 - for the log
+
+
+def test_a_conversion_is_proven_against_gluoncv(resnext50: Model, gluon_files: Path, out: Path) -> None:
+    result = convert(resnext50, out, gluon_files / f"{NAME}.params")
     found = json.loads(result.manifest_file.read_text())["parity"]
-    print(json.dumps({name: found}))  # noqa: T201 - the measured values, for the log
-    assert found["proven"] is True
-    assert found["reference"] == "gluon"
-    assert found["versions"]["mxnet"] == "1.9.1"
-    assert found["versions"]["gluoncv"] == "0.10.5.post0"
-    assert found["versions"].keys() == {"gluoncv", "mxnet", "numpy", "python", "torch"}
+    assert (found["proven"], found["reference"]) == (True, "gluon")
     assert [(check["dtype"], check["size"]) for check in found["checks"]] == [
-        (probe.dtype, f"{probe.size[0]}x{probe.size[1]}") for probe in probes
+        ("float32", "65x95"),
+        ("float64", "65x95"),
     ]
     assert all(0 < check["relative"] <= LIMITS[check["dtype"]] for check in found["checks"])
+
+
+def test_parity_with_a_checkpoint_of_anyones_exits_0_and_writes_a_report(
+    gluon_files: Path, out: Path
+) -> None:
+    params = str(gluon_files / f"{NAME}.params")
+    written = convert(catalog.find(NAME), out, gluon_files / f"{NAME}.params").artifact
+    options = ["--weights", str(written), "--json", "--report", str(out / "report.html")]
+    result = CliRunner().invoke(app, ["parity", NAME, "--params", params, *options])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["agrees"], found["reference"]["name"]) == (True, "gluon")
+    assert "features.7.2.body.7" in (out / "report.html").read_text()
 
 
 def test_a_fine_tuned_file_converts_with_its_own_classes(
@@ -61,7 +102,7 @@ def test_a_fine_tuned_file_converts_with_its_own_classes(
 
 
 def test_the_command_converts_random_parameters_and_proves_it(out: Path) -> None:
-    result = CliRunner().invoke(cli.convert_app, [NAME, str(out), "--random", "0", "--json"])
+    result = CliRunner().invoke(convert_app, [NAME, str(out), "--random", "0", "--json"])
     assert result.exit_code == 0, result.stderr
     manifest = json.loads(result.stdout)
     assert manifest["parity"]["proven"] is True
@@ -74,10 +115,10 @@ def test_another_interpreter_can_be_named(out: Path, tmp_path: Path, monkeypatch
     elsewhere.write_text(f'#!/bin/sh\ntouch {tmp_path}/was-run\nexec {sys.executable} "$@"\n')
     elsewhere.chmod(0o755)
     monkeypatch.setenv("GLUON_PYTHON", str(elsewhere))
-    result = CliRunner().invoke(cli.convert_app, [NAME, str(out), "--random", "1"])
+    result = CliRunner().invoke(convert_app, [NAME, str(out), "--random", "1"])
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "was-run").exists()
-    assert "proven" in result.stdout
+    assert "proven  against GluonCV" in result.stdout
 
 
 def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:
@@ -91,8 +132,9 @@ def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:
     return replace(model, mapping_file=path)
 
 
-def refuses(model: Model, out: Path, params: Path) -> None:
-    with pytest.raises(ParityError, match=r"does not agree with the reference\n(.*\n)*.*FAILED"):
+def refuses(model: Model, out: Path, params: Path, first: str) -> None:
+    """See a conversion refused, and the first layer apart named."""
+    with pytest.raises(ParityError, match=rf"does not agree (.*\n)*  first apart  {re.escape(first)} → "):
         convert(model, out, params)
     assert list(out.iterdir()) == []
 
@@ -106,7 +148,7 @@ def test_two_swapped_layers_are_refused(
         ('"body.1" = ["bn1"', '"body.1" = ["bn2"'),
         ('"body.4" = ["bn2"', '"body.4" = ["bn1"'),
     )
-    refuses(swapped, out, gluon_files / f"{NAME}.params")
+    refuses(swapped, out, gluon_files / f"{NAME}.params", "features.4.0.body.1")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +164,12 @@ def test_two_swapped_batchnorm_fields_are_refused(
         (f"\n{other} = ", f"\n{one} = "),
         ("\nPLACE", f"\n{other}"),
     )
-    refuses(swapped, out, gluon_files / f"{NAME}.params")
+    refuses(swapped, out, gluon_files / f"{NAME}.params", "features.1")
 
 
 def test_an_eps_of_1e3_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
     loose = replace(resnext50, config=replace(resnext50.config, bn_eps=1e-3))
-    refuses(loose, out, gluon_files / f"{NAME}.params")
+    refuses(loose, out, gluon_files / f"{NAME}.params", "features.1")
 
 
 def test_a_stride_in_the_1x1_is_refused(
@@ -139,7 +181,7 @@ def test_a_stride_in_the_1x1_is_refused(
             self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
     monkeypatch.setattr(resnext, "Bottleneck", StrideInReduction)
-    refuses(resnext50, out, gluon_files / f"{NAME}.params")
+    refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.5.0.body.0")
 
 
 def test_a_pool_that_rounds_up_is_refused_at_an_odd_size(
@@ -147,22 +189,22 @@ def test_a_pool_that_rounds_up_is_refused_at_an_odd_size(
 ) -> None:
     max_pool = nn.MaxPool2d
     monkeypatch.setattr(nn, "MaxPool2d", lambda *_: max_pool(3, 2, 0, ceil_mode=True))
-    refuses(resnext50, out, gluon_files / f"{NAME}.params")
+    refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.3")
 
 
 def test_one_weight_off_by_one_ulp_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_module = parity.load_module
+    load = network.load
 
     def other_weights(path: Path, *rest: Any) -> Any:  # noqa: ANN401
         content = bytearray(path.read_bytes())
         content[-4] ^= 1  # the lowest bit of the last float32
         path.write_bytes(content)
-        return load_module(path, *rest)
+        return load(path, *rest)
 
-    monkeypatch.setattr(parity, "load_module", other_weights)
-    refuses(resnext50, out, gluon_files / f"{NAME}.params")
+    monkeypatch.setattr(network, "load", other_weights)
+    refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.7.2.body.6")
 
 
 def test_a_wrong_cardinality_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
@@ -204,7 +246,7 @@ def test_a_fresh_network_is_refused_for_it_would_prove_nothing(
     resnext50: Model, gluon_files: Path, out: Path
 ) -> None:
     with pytest.raises(
-        ParityError, match=r"does not depend on these(.*\n)*  features\.4\.\{0…2\}\.body\.\{0,3,6\}\.weight"
+        ParityError, match=r"do not depend on their inputs(.*\n)*  features\.4\.\{0…2\}\.body\.7\n"
     ):
         convert(resnext50, out, gluon_files / "fresh.params")
     assert list(out.iterdir()) == []
