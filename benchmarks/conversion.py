@@ -66,6 +66,7 @@ def commands(source: Path, folder: str) -> dict[str, list[str]]:
         "interpreter start": [sys.executable, "-c", ""],
         "floor: read + SHA-1 + copy + SHA-256": floor,
         "convert --reference none": [*convert, "--reference", "none"],
+        "convert, proven against numpy": [*convert, "--reference", "numpy"],
         "convert, proven against GluonCV": [*convert, "--reference", "gluon"],
     }
 
