@@ -67,14 +67,13 @@ def diagnose(proof: Proof, prepared: Prepared, state: dict[str, Array]) -> Diagn
 
 def _wrong_tensor(tensor: Tensor, params: dict[str, Array], state: dict[str, Array]) -> list[str]:
     expected, found = params[tensor.source], state[tensor.target]
-    apart = tensors.compare(tensor.target, expected, found)
-    if apart is None:
+    if tensors.same_values(expected, found):
         return []
-    same = [name for name, array in params.items() if tensors.compare(name, array, found) is None]
+    same = [name for name, array in params.items() if tensors.same_values(array, found)]
     if same:
         return [f"{tensor.target} is not Gluon's {tensor.source} but its {same[0]}"]
     shuffled = expected.shape == found.shape and np.array_equal(
         np.sort(expected, axis=None), np.sort(found, axis=None)
     )
     order = "; the same numbers in another order" if shuffled else ""
-    return [f"{tensor.target}: {apart}{order}"]
+    return [f"{tensor.target}: {tensors.compare(tensor.target, expected, found)}{order}"]

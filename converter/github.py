@@ -6,6 +6,7 @@ Source: docs.github.com, "Workflow commands for GitHub Actions".
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.findings import Document
+
+MARKUP = re.compile(r"[\\`*_\[\]<>|#&~$]")  # what Markdown, HTML and formulas are made of
 
 
 def tell(found: Document, echo: Callable[[str], None]) -> None:
@@ -67,6 +70,4 @@ def _escape(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Keep a file's name from being read as Markdown or HTML."""
-    for char in "\\`*_[]<>|":
-        text = text.replace(char, f"\\{char}")
-    return text.replace("\n", " ")
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))

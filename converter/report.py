@@ -55,11 +55,21 @@ def render(found: Document) -> str:
         sentence=findings.sentence(found),
         complaints=findings.complaints(found),
         chart=chart(found),
+        scripts=scripts(),
     )
 
 
+def scripts() -> str:
+    """Return what draws the chart: vega-embed and all that it needs, in one script."""
+    import altair as alt  # noqa: PLC0415 - as above
+    import vl_convert  # noqa: PLC0415 - as above
+
+    version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
+    return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # it has a default
+
+
 def chart(found: Document) -> str:
-    """Return error against depth as a fragment of HTML, its script included: a line for every check.
+    """Return error against depth as Vega-Lite's JSON, which may stand in a script: a line for every check.
 
     Pointing anywhere above a layer tells its names and its numbers in all checks.
     """
@@ -113,8 +123,7 @@ def chart(found: Document) -> str:
         .configure_axis(labelColor=TEXT, titleColor=TEXT, domainColor=GRID, tickColor=GRID, gridColor=GRID)
         .configure_legend(labelColor=TEXT)
     )
-    options = {"renderer": "svg", "actions": False}
-    return str(figure.to_html(inline=True, fullhtml=False, output_div="chart", embed_options=options))
+    return str(figure.to_json(indent=None)).replace("<", "\\u003c")  # no </script> in it
 
 
 def _data(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's own is untyped
@@ -153,9 +162,8 @@ def _columns(found: Document, checks: list[str]) -> list[dict[str, Any]]:
     }
     for name, check in zip(checks, found["checks"], strict=True):
         for row in check["layers"]:
-            told[row["target"]][name] = (
-                row["remark"] or f"{row['relative'] or 0:.2e} (limit {row['limit']:.0e})"
-            )
+            relative = "∞" if row["relative"] is None else f"{row['relative']:.2e}"
+            told[row["target"]][name] = row["remark"] or f"{relative} (limit {row['limit']:.0e})"
     return [
         {"begin": depth - 0.5, "end": depth + 0.5, **column}
         for depth, column in enumerate(told.values(), start=1)

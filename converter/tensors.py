@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from converter.params import Array
 
 
+WORD_BYTES = 8  # numpy has no wider integers
+
+
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """How two arrays differ. ``count`` elements do, by at most ``max_abs``; None where shapes differ.
+    """How two arrays differ. ``count`` elements do, by at most ``max_abs``; both None where shapes differ.
 
-    Elements are counted by their bits where the types are the same, else by their values.
+    Elements are counted by their bits where the types are the same, else by their values. ``max_abs`` is None
+    too where it would not be finite.
     """
 
     name: str
@@ -31,7 +36,8 @@ class Apart:
         types = f"{self.dtypes[0]} and {self.dtypes[1]}, " if self.dtypes[0] != self.dtypes[1] else ""
         if not self.count:
             return f"{types}the same values"
-        return f"{types}{self.count} of {self.size} elements differ, by up to {self.max_abs:.1e}"
+        largest = "not all finite" if self.max_abs is None else f"by up to {self.max_abs:.1e}"
+        return f"{types}{self.count} of {self.size} elements differ, {largest}"
 
 
 def compare(name: str, one: Array, other: Array) -> Apart | None:
@@ -42,11 +48,36 @@ def compare(name: str, one: Array, other: Array) -> Apart | None:
     same_type = one.dtype == other.dtype
     if same_type and np.array_equal(_bits(one), _bits(other)):
         return None
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        apart = np.abs(np.subtract(one, other, dtype=np.float64))
-    differs = _bits(one) != _bits(other) if same_type else ~(apart == 0)
-    return Apart(name, shapes, dtypes, int(differs.sum()), one.size, float(apart.max(initial=0)))
+    one, other = one.reshape(-1), other.reshape(-1)
+    differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(one, other)
+    apart = _apart(one[differs], other[differs])
+    return Apart(name, shapes, dtypes, len(apart), one.size, _largest(apart))
+
+
+def same_values(one: Array, other: Array) -> bool:
+    """Return whether two arrays are the same, be it in different precisions."""
+    apart = compare("", one, other)
+    return apart is None or apart.count == 0
 
 
 def _bits(array: Array) -> Array:
-    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.dtype.itemsize}")
+    """Return an array's bits, a row for each element: (elements, words)."""
+    word = min(array.dtype.itemsize, WORD_BYTES)
+    return np.ascontiguousarray(array).view(f"u{word}").reshape(array.size, array.dtype.itemsize // word)
+
+
+def _equal(one: Array, other: Array) -> Array:
+    """Return where the values are the same; here NaN is."""
+    equal: Array = (one == other) | (np.isnan(one) & np.isnan(other))
+    return equal
+
+
+def _apart(one: Array, other: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity
+        apart: Array = np.abs(np.subtract(one, other, dtype=np.result_type(one, other, np.float64)))
+    return apart
+
+
+def _largest(apart: Array) -> float | None:
+    largest = float(apart.max(initial=0))
+    return largest if math.isfinite(largest) else None

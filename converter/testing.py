@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from converter import catalog, comparison, findings, proving, report
 from converter.preparation import Origin
-from converter.proof import Probe
+from converter.proof import LIMITS, Probe
 from converter.proving import Choice, Terms
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
     ``convert`` would write is compared. ``sizes`` are (height, width) in pixels. The report is written before
     anything is raised.
     Errors: ``AssertionError`` with the first layer apart; ``ConversionError`` where nothing can be compared;
-    ``ValueError`` for weights and a module at once.
+    ``ValueError`` for weights and a module at once, or terms that there are not.
     """
     if weights is not None and module is not None:
         raise ValueError("weights or a module, not both")
+    if reference == Choice.none:
+        raise ValueError("a reference is needed: auto, gluon or numpy")
+    if not set(dtypes) <= LIMITS.keys():
+        raise ValueError(f"dtypes: some of {', '.join(LIMITS)} expected, {dtypes!r} found")
     probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
     request = comparison.Request(
         Origin(catalog.find(name), Path(params)),

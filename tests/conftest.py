@@ -46,3 +46,15 @@ def write(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
         return path
 
     return write_file
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which checks caught how many mutations, where any were tried."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    tried = [value for report in reports for name, value in report.user_properties if name == "mutation"]
+    if tried:
+        from mutations import summary  # noqa: PLC0415 - imports torch, which takes more than a second
+
+        terminalreporter.section("mutations")
+        for line in summary(tried):
+            terminalreporter.write_line(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from converter import diff as diffing
 from converter.cli import console
@@ -47,7 +47,7 @@ def diff(
 def _show(found: Diff, screen: Console) -> None:
     """Print a row for every tensor that differs, and the verdict."""
     if not found.identical:
-        table = Table("tensor", "difference", box=box.SIMPLE_HEAD)
+        table = Table(Column("tensor", overflow="fold"), "difference", box=box.SIMPLE_HEAD)
         for name in found.only_first:
             table.add_row(console.plain(name), "only in the first")
         for name in found.only_second:

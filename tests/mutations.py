@@ -1,0 +1,587 @@
+"""Every way to break a conversion, kind by kind: what must catch it, and at which layer.
+
+A fault is put in at one place and sent down the whole road: names, shapes, tensors bit by bit, outputs layer
+by layer. What is wrong in a mapping or a module is in no tensor: where names and shapes fit, outputs show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from converter import diagnosis, matching, network, proving, tensors
+from converter.errors import MappingError, ParityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from converter.catalog import Model
+    from converter.mapping import Layer, Mapping, Tensor
+    from converter.params import Array
+    from converter.parity import Reference
+    from converter.preparation import Prepared
+    from converter.proof import Probe
+    from converter.reference import Output
+    from resnext_torch import Bottleneck
+    from resnext_torch.config import Shape
+
+    Entry = TypeVar("Entry")
+    Arrays = dict[str, Array]
+    Caught = dict[str, str]
+    Change = Callable[[Any], Any]
+    Faults = Iterator[tuple[Layer, str, str, Change, Caught, str]]  # a Mutation but for its kind
+
+CHECKS = ("names", "shapes", "tensors", "outputs")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One fault in a layer.
+
+    ``place`` is what ``change`` breaks: the ``model``, the ``mapping``, the ``file`` of Gluon's arrays, the
+    ``checkpoint`` of PyTorch's or the ``module``. ``caught`` is {check: what it names first}, and ``suspect``
+    what the diagnosis says of it.
+    """
+
+    kind: str
+    layer: Layer
+    what: str
+    place: str
+    change: Change
+    caught: Caught
+    suspect: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.layer.target} {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A reference that has run: its outputs, to be compared with any number of times."""
+
+    name: str
+    probes: tuple[Probe, ...]
+    recorded: tuple[tuple[Output, ...], ...]
+
+    def outputs(self, number: int) -> Iterator[Output]:
+        return iter(self.recorded[number])
+
+    def versions(self) -> dict[str, str]:
+        return {}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: in layers this small several are slower, far slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def record(reference: Reference) -> Recorded:
+    outputs = (tuple(reference.outputs(number)) for number, _ in enumerate(reference.probes))
+    return Recorded(reference.name, reference.probes, tuple(outputs))
+
+
+def find(mutation: Mutation, sound: Prepared, reference: Reference) -> tuple[Caught, str]:
+    """Return {check that catches a mutation: what it names first}, and what the diagnosis suspects."""
+
+    def at(place: str, whole: Any) -> Any:  # noqa: ANN401 - whatever is at that place
+        return mutation.change(whole) if place == mutation.place else whole
+
+    model = at("model", sound.model)
+    mapping = at("mapping", sound.mapping if model is sound.model else model.mapping)
+    shapes = model.shapes
+    try:
+        state = matching.rename(mapping, at("file", sound.params), shapes, "the file")
+        state = matching.complete(mapping, at("checkpoint", state), shapes, "the checkpoint")
+        watched = network.watch(at("module", network.build(state, model.config)), mapping)
+    except (MappingError, ParityError) as error:
+        headline, first, *_ = str(error).splitlines()
+        return {"shapes" if "the arrays do not fit" in headline else "names": first.strip()}, ""
+    both = ((tensor.target, sound.params[tensor.source], state[tensor.target]) for tensor in mapping.tensors)
+    apart = next(filter(None, itertools.starmap(tensors.compare, both)), None)
+    caught = {"tensors": apart.name} if apart else {}
+    broken = replace(sound, model=model, mapping=mapping, state=state)
+    proof = proving.prove((reference,), watched, broken)
+    found = diagnosis.diagnose(proof, broken, state)
+    if found:
+        return caught | {"outputs": arrow(found.row.layer)}, "\n".join(found.suspicions)
+    return caught if proof.passed else caught | {"outputs": "nowhere"}, ""
+
+
+def summary(tried: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """Return how many mutations of each kind each check caught, given (kind, checks that caught it)."""
+    rows: dict[str, Counter[str]] = {}
+    for kind, checks in tried:
+        rows.setdefault(kind, Counter()).update(["mutations", *checks, *(["caught"] if checks else [])])
+    columns = ("mutations", "caught", *CHECKS)
+    rows["together"] = total = sum(rows.values(), Counter())
+    return [
+        f"{'':20}{''.join(f'{column:>11}' for column in columns)}",
+        *(f"{kind:20}{''.join(f'{row[column]:11}' for column in columns)}" for kind, row in rows.items()),
+        f"{total['mutations']} mutations, {total['caught']} caught",
+    ]
+
+
+def mutations(model: Model) -> tuple[Mutation, ...]:
+    """Return every mutation of a network."""
+    anatomy = Anatomy(model)
+    return tuple(Mutation(kind, *fault) for kind, faults in KINDS.items() for fault in faults(anatomy))
+
+
+def controls(model: Model) -> tuple[Mutation, ...]:
+    """Return changes that are no faults."""
+    return tuple(Mutation("no effect", *change) for change in harmless(Anatomy(model)))
+
+
+def arrow(layer: Layer) -> str:
+    return f"{layer.source} → {layer.target}"
+
+
+class Anatomy:
+    """A network taken apart."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.mapping, self.shapes = model, model.mapping, model.shapes
+        self.layers = {layer.target: layer for layer in self.mapping.layers}
+        self.blocks = [layer for layer in self.mapping.layers if layer.kind == "block"]
+        self.tensors: dict[Layer, list[Tensor]] = {layer: [] for layer in self.mapping.layers}
+        for tensor in self.mapping.tensors:
+            self.tensors[tensor.layer].append(tensor)
+
+    def shape(self, layer: Layer) -> Shape:
+        """Return that of its first tensor."""
+        return self.shapes[self.tensors[layer][0].target] if self.tensors[layer] else ()
+
+    def room(self, layer: Layer) -> str:
+        """Return where it could be taken for another: in its block, or, without tensors, among its kind."""
+        if not self.tensors[layer]:
+            return layer.kind
+        return next(
+            (block.target for block in self.blocks if layer.target.startswith(f"{block.target}.")), ""
+        )
+
+    def traits(self, layer: Layer) -> list[str]:
+        """Return its keys in the tables below."""
+        wide = layer.kind == "conv" and self.shape(layer)[-1] > 1
+        projecting = f"{layer.target}.downsample.0" in self.layers
+        claims = {
+            layer.kind: True,
+            layer.target: True,
+            "wide": wide,
+            "grouped": wide and layer.part != self.mapping.layers[0].part,
+            "projecting": projecting,
+            "striding": projecting and layer.part != self.blocks[0].part,
+        }
+        return [trait for trait, holds in claims.items() if holds]
+
+    def first(self, trait: str) -> Layer:
+        return next(layer for layer in self.tensors if trait in self.traits(layer))
+
+    def entries(self, table: dict[str, dict[str, Entry]]) -> Iterator[tuple[Layer, str, Entry]]:
+        """Yield every layer with what a table has for its traits."""
+        for layer in self.tensors:
+            for trait in self.traits(layer):
+                for what, entry in table.get(trait, {}).items():
+                    yield layer, what, entry
+
+    def refused(self, layer: Layer, expected: Shape) -> Caught:
+        """Return what catches a layer of another shape in the file."""
+        name, found = self.tensors[layer][0].source, self.shape(layer)
+        return {"shapes": f"{name}: shape {expected} expected, {found} found"}
+
+    def replaced(self, tensor: Tensor, found: Shape) -> Caught:
+        """Return what catches another array of that shape in a tensor's place in the checkpoint."""
+        expected = self.shapes[tensor.target]
+        if found == expected:
+            return {"tensors": tensor.target, "outputs": arrow(tensor.layer)}
+        complaint = f"floats of shape {expected} expected, float32 of shape {found} found"
+        return {"shapes": f"{tensor.target}: {complaint}"}
+
+
+def configurations(whole: Anatomy) -> Faults:
+    """Module and mapping of another network of the family."""
+    config = whole.model.config
+    bn, grouped, head = (whole.first(trait) for trait in ("batchnorm", "grouped", "dense"))
+    outputs, inputs, *kernel = whole.shape(grouped)
+    classes, features = whole.shape(head)
+    cases: list[tuple[Layer, dict[str, Any], Caught]] = [
+        (bn, {"bn_eps": 1e-3}, {"outputs": arrow(bn)}),
+        (head, {"num_classes": classes + 1}, whole.refused(head, (classes + 1, features))),
+    ]
+    for width in (config.width // 2, config.width * config.cardinality):
+        changes = {"cardinality": config.cardinality * config.width // width, "width": width}
+        shape = (outputs, inputs * width // config.width, *kernel)
+        cases.append((grouped, changes, whole.refused(grouped, shape)))
+    for stage, last in enumerate({block.part: block for block in whole.blocks}.values()):
+        source, _, number = last.source.rpartition(".")
+        for more, complaint in (
+            (1, f"missing     {source}.{int(number) + 1}.body.{{0,3,6}}.weight"),
+            (-1, f"unexpected  {last.source}.body.{{0,3,6}}.weight"),
+        ):
+            depths = tuple(depth + more * (place == stage) for place, depth in enumerate(config.depths))
+            cases.append((last, {"depths": depths}, {"names": complaint}))
+    for layer, changes, caught in cases:
+        what = ", ".join(f"{name} {value}" for name, value in changes.items())
+        yield layer, what, "model", partial(_reconfigure, changes), caught, ""
+
+
+def _reconfigure(changes: dict[str, Any], model: Model) -> Model:
+    return replace(model, config=replace(model.config, **changes))
+
+
+def exchanged_layers(whole: Anatomy) -> Faults:
+    """Two lines of the mapping that each have the other's place."""
+    for one, other in itertools.combinations(whole.tensors, 2):
+        if whole.room(one) == whole.room(other):
+            change = partial(_exchange_layers, one, other)
+            yield one, f"and {other.target}", "mapping", change, _unlike(whole, one, other), ""
+
+
+def _exchange_layers(one: Layer, other: Layer, mapping: Mapping) -> Mapping:
+    moved = {one: replace(one, target=other.target), other: replace(other, target=one.target)}
+    return replace(
+        mapping,
+        layers=tuple(moved.get(layer, layer) for layer in mapping.layers),
+        tensors=tuple(replace(each, layer=moved.get(each.layer, each.layer)) for each in mapping.tensors),
+    )
+
+
+def _unlike(whole: Anatomy, one: Layer, other: Layer) -> Caught:
+    """Return what shows first that two layers are not each other."""
+    if one.kind != other.kind:
+        poor, rich = sorted((whole.tensors[one], whole.tensors[other]), key=len)
+        return {"names": f"not mapped  {rich[len(poor)].target}"}
+    if whole.shape(one) != whole.shape(other):
+        return whole.refused(one, whole.shape(other))
+    block = whole.layers.get(whole.room(one), one)
+    twins = [f"{block.target}.conv1", f"{block.target}.downsample.0"]
+    if [one.target, other.target] == twins and "striding" not in whole.traits(block):
+        # Both do the same to the same input, each with the other's weights: what follows them shows it.
+        return {"outputs": arrow(whole.layers[f"{block.target}.bn1"])}
+    return {"outputs": f"{one.source} → {other.target}"}
+
+
+def exchanged_fields(whole: Anatomy) -> Faults:
+    """Two fields of a BatchNorm that each have the other's place in the mapping."""
+    for layer, fields in whole.tensors.items():
+        for one, other in itertools.combinations(fields, 2) if layer.kind == "batchnorm" else ():
+            what, change = f"{one.source_role} and {other.source_role}", partial(_exchange_fields, one, other)
+            yield layer, what, "mapping", change, {"outputs": arrow(layer)}, ""
+
+
+def _exchange_fields(one: Tensor, other: Tensor, mapping: Mapping) -> Mapping:
+    roles = {one: other.target_role, other: one.target_role}
+    fields = (replace(each, target_role=roles.get(each, each.target_role)) for each in mapping.tensors)
+    return replace(mapping, tensors=tuple(fields))
+
+
+def dropped_tensors(whole: Anatomy) -> Faults:
+    for tensor in whole.mapping.tensors:
+        for place, name, change, complaint in (
+            ("mapping", tensor.target, partial(_unmap, tensor), "not mapped"),
+            ("file", tensor.source, partial(_drop, tensor.source), "missing"),
+            ("checkpoint", tensor.target, partial(_drop, tensor.target), "missing"),
+        ):
+            caught = {"names": f"{complaint:12}{name}"}
+            yield tensor.layer, f"{tensor.source_role} of the {place}", place, change, caught, ""
+
+
+def _unmap(tensor: Tensor, mapping: Mapping) -> Mapping:
+    return replace(mapping, tensors=tuple(each for each in mapping.tensors if each != tensor))
+
+
+def _drop(name: str, arrays: Arrays) -> Arrays:
+    return {other: array for other, array in arrays.items() if other != name}
+
+
+def added_tensors(whole: Anatomy) -> Faults:
+    for tensor in whole.mapping.tensors:
+        for place, name in (("file", tensor.source), ("checkpoint", tensor.target)):
+            again = f"{name}_again"
+            what, change = f"{tensor.source_role} in the {place}", partial(_put, name, again)
+            yield tensor.layer, what, place, change, {"names": f"unexpected  {again}"}, ""
+
+
+def doubled_tensors(whole: Anatomy) -> Faults:
+    """Each array in another's place too: the next one of its shape, or else the next one."""
+    order = whole.mapping.tensors
+    for number, tensor in enumerate(order):
+        others = [*order[number + 1 :], *order[:number]]
+        alike = [each for each in others if whole.shapes[each.target] == whole.shapes[tensor.target]]
+        other = (alike or others)[0]
+        what, change = f"{tensor.target_role} from {other.target}", partial(_put, other.target, tensor.target)
+        caught = whole.replaced(tensor, whole.shapes[other.target])
+        suspect = f"{tensor.target} is not Gluon's {tensor.source} but its {other.source}" if alike else ""
+        yield tensor.layer, what, "checkpoint", change, caught, suspect
+
+
+def _put(one: str, other: str, arrays: Arrays) -> Arrays:
+    return arrays | {other: arrays[one]}
+
+
+def reordered_weights(whole: Anatomy) -> Faults:
+    """The axes of a weight taken for each other, and the groups of a grouped one."""
+    for layer, what, order in whole.entries(ORDERS):
+        weight, shape = whole.tensors[layer][0], whole.shape(layer)
+        change = partial(order, whole.model.config.cardinality)
+        found = change(np.empty(shape, np.bool_)).shape
+        suspect = "; the same numbers in another order" if found == shape else ""
+        revalue = partial(_revalue, weight.target, change)
+        yield layer, what, "checkpoint", revalue, whole.replaced(weight, found), suspect
+
+
+def _revalue(name: str, change: Callable[[Array], Array], arrays: Arrays) -> Arrays:
+    return arrays | {name: np.ascontiguousarray(change(arrays[name]))}
+
+
+# {trait: {what: a function of the groups and the weight}}
+ORDERS: dict[str, dict[str, Callable[[int, Array], Array]]] = {
+    "conv": {"outputs and inputs exchanged": lambda _, w: w.swapaxes(0, 1)},
+    "dense": {"outputs and inputs exchanged": lambda _, w: w.T},
+    "wide": {
+        "height and width exchanged": lambda _, w: w.swapaxes(2, 3),
+        "kernels turned": lambda _, w: w[:, :, ::-1, ::-1],
+    },
+    "grouped": {
+        "groups backwards": lambda groups, w: w.reshape(groups, -1)[::-1].reshape(w.shape),
+        "groups interleaved": lambda groups, w: (
+            w.reshape(groups, len(w) // groups, -1).swapaxes(0, 1).reshape(w.shape)
+        ),
+    },
+}
+
+
+def one_ulp(whole: Anatomy) -> Faults:
+    """One element of every tensor moved to the next float32."""
+    for tensor in whole.mapping.tensors:
+        shape = whole.shapes[tensor.target]
+        for rank, shown in _shown(whole, tensor).items():
+            what = f"{tensor.target_role}, element {rank} by size"
+            change = partial(_revalue, tensor.target, partial(_move, rank, _next_up))
+            caught = whole.replaced(tensor, shape) if shown else {"tensors": tensor.target}
+            suspect = f"{tensor.target}: 1 of {math.prod(shape)} elements differ" if shown else ""
+            yield tensor.layer, what, "checkpoint", change, caught, suspect
+
+
+def unread_weights(whole: Anatomy) -> Faults:
+    """The largest elements, where their ulp does not show, set to zero: no output depends on them."""
+    for tensor in whole.mapping.tensors:
+        if not _shown(whole, tensor)[0]:
+            change = partial(_revalue, tensor.target, partial(_move, 0, np.zeros_like))
+            yield tensor.layer, tensor.target_role, "checkpoint", change, {"tensors": tensor.target}, ""
+
+
+# {network: {tensor: {element by size, 0 the largest and -1 the smallest: whether outputs show its ulp}}}
+# They do not where a weight meets zeros alone, in a channel that the ReLU before it silences, nor where a
+# value is so small that its ulp is beneath the limit; the tensors do. Else the largest is moved, and shows.
+SHOWN = {
+    "tiny": {
+        "layer2.1.conv1.weight": {0: False, 1: True},
+        "layer4.0.conv2.weight": {0: False, 1: True},
+        "layer4.0.downsample.1.running_mean": {0: True, -1: False},
+        "fc.weight": {0: False, 3: True, -1: False},
+    }
+}
+
+
+def _shown(whole: Anatomy, tensor: Tensor) -> dict[int, bool]:
+    return SHOWN.get(whole.model.name, {}).get(tensor.target, {0: True})
+
+
+def _next_up(value: Array) -> Array:
+    return np.nextafter(value, np.float32(np.inf))
+
+
+def _move(rank: int, change: Callable[[Array], Array], array: Array) -> Array:
+    moved = array.copy()
+    place = np.argsort(-np.abs(array), axis=None, kind="stable")[rank]
+    moved.flat[place] = change(array.flat[place])
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A change of a module, what is then suspected, and which layer shows it and is changed, {} its own."""
+
+    change: Change
+    suspect: str = ""
+    shows: str = "{}"
+    changed: str = "{}"
+
+
+def broken_modules(table: dict[str, dict[str, Part]], whole: Anatomy) -> Faults:
+    for layer, what, part in whole.entries(table):
+        name, shows = part.changed.format(layer.target), part.shows.format(layer.target)
+        caught = {"outputs": arrow(whole.layers[shows])} if shows in whole.layers else {"names": shows}
+        yield layer, what, "module", partial(_change, name, part.change), caught, part.suspect
+
+
+def _change(name: str, change: Change, module: nn.Module) -> nn.Module:
+    module.set_submodule(name, change(module.get_submodule(name)))
+    return module
+
+
+def _set(**settings: object) -> Change:
+    """Return what sets a layer's attributes; a function computes one from the layer."""
+
+    def change(layer: nn.Module) -> nn.Module:
+        for name, value in settings.items():
+            setattr(layer, name, value(layer) if callable(value) else value)
+        return layer
+
+    return change
+
+
+def _identity(x: Any) -> Any:  # noqa: ANN401 - of anything
+    return x
+
+
+def _forward(
+    block: Bottleneck,
+    x: torch.Tensor,
+    *,
+    after_bn1: Change = torch.relu,
+    after_bn2: Change = torch.relu,
+    after_bn3: Change = _identity,
+    after_shortcut: Change = _identity,
+    after_sum: Change = torch.relu,
+) -> object:
+    """Do what ``Bottleneck.forward`` does, but for the joins that are given."""
+    shortcut = x if block.downsample is None else block.downsample(x)
+    x = after_bn1(block.bn1(block.conv1(x)))
+    x = after_bn2(block.bn2(block.conv2(x)))
+    x = after_bn3(block.bn3(block.conv3(x)))
+    return after_sum(x + after_shortcut(shortcut))
+
+
+def _join(**joins: Any) -> Change:  # noqa: ANN401 - changes, which mypy would take for inputs
+    return _set(forward=lambda block: partial(_forward, block, **joins))
+
+
+def _move_stride(block: Bottleneck) -> Bottleneck:
+    block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+    return block
+
+
+def _one_group(conv: nn.Conv2d, *, own: bool) -> nn.Conv2d:
+    """Use each group's weights on its own inputs alone, as they are, or on every group's."""
+    weights = conv.weight.reshape(conv.groups, -1, *conv.weight.shape[1:])  # (groups, outputs, inputs, k, k)
+    reach = torch.eye(conv.groups) if own else torch.ones(conv.groups, conv.groups)
+    weight = torch.einsum("goikl,gh->gohikl", weights, reach).flatten(2, 3).flatten(0, 1)
+    conv.weight, conv.groups = nn.Parameter(weight), 1
+    return conv
+
+
+# How a layer is set, by its traits.
+SETTINGS = {
+    "conv": {
+        "the other stride": Part(_set(stride=lambda conv: 3 - conv.stride[0]), "stride: "),
+        "more padding": Part(_set(padding=lambda conv: conv.padding[0] + 1), "padding: "),
+    },
+    "wide": {
+        "less padding": Part(_set(padding=lambda conv: conv.padding[0] - 1), "padding: "),
+        "dilation": Part(_set(dilation=2), "dilation: 1 in the reference, 2"),
+        "dilation, same shape": Part(
+            _set(dilation=2, padding=lambda conv: 2 * conv.padding[0]), "dilation: "
+        ),
+        "a border that is not zero": Part(_set(padding_mode="replicate")),
+    },
+    "grouped": {"groups merged": Part(partial(_one_group, own=False), "groups: ")},
+    "batchnorm": {
+        "eps 1e-3": Part(_set(eps=1e-3), "eps: 1e-05 in the reference, 0.001 in the module"),
+        "eps 1.1e-5": Part(_set(eps=1.1e-5), "eps: 1e-05 in the reference, 1.1e-05 in the module"),
+        "statistics of the input": Part(_set(running_mean=None, running_var=None, track_running_stats=False)),
+        "missing": Part(lambda _: nn.Identity()),
+    },
+    "maxpool": {
+        "no padding": Part(_set(padding=0), "padding: 1 in the reference, 0"),
+        "rounding up": Part(_set(ceil_mode=True), "ceil_mode: False in the reference, True"),
+        "a smaller kernel": Part(_set(kernel_size=2), "kernel: 3 in the reference, 2"),
+        "a larger kernel, same shape": Part(_set(kernel_size=5, padding=2), "kernel: 3 in the reference, 5"),
+        "no stride": Part(_set(stride=1), "stride: 2 in the reference, 1"),
+        "an average": Part(lambda _: nn.AvgPool2d(3, 2, 1)),
+    },
+    "avgpool": {"a maximum": Part(lambda _: nn.AdaptiveMaxPool2d(1))},
+    "fc": {"no bias": Part(_set(bias=None))},
+}
+
+INPUT = "what comes in: the ReLU, pool or sum before it"
+SUM = "the sum with the shortcut, or the ReLU after it"
+# What joins the layers: ReLU, shortcut, sum, and which convolution has the stride.
+JOINS = {
+    "maxpool": {"no ReLU before it": Part(lambda _: nn.Identity(), "the ReLU before it", changed="relu")},
+    "block": {
+        "no ReLU after bn1": Part(_join(after_bn1=_identity), INPUT, "{}.conv2"),
+        "no ReLU after bn2": Part(_join(after_bn2=_identity), INPUT, "{}.conv3"),
+        "a ReLU before the sum": Part(_join(after_bn3=torch.relu), SUM),
+        "no shortcut": Part(_join(after_shortcut=torch.zeros_like), SUM),
+        "no ReLU after the sum": Part(_join(after_sum=_identity), SUM),
+    },
+    "projecting": {"no projection": Part(_set(downsample=None), shows="{}.downsample.{{0…1}}")},
+    "striding": {"the stride in conv1": Part(_move_stride, "stride: 1 in the reference, 2", "{}.conv1")},
+}
+
+KINDS: dict[str, Callable[[Anatomy], Faults]] = {
+    "configuration": configurations,
+    "exchanged layers": exchanged_layers,
+    "exchanged fields": exchanged_fields,
+    "dropped tensor": dropped_tensors,
+    "added tensor": added_tensors,
+    "doubled tensor": doubled_tensors,
+    "reordered weight": reordered_weights,
+    "one ulp": one_ulp,
+    "unread weight": unread_weights,
+    "layer setting": partial(broken_modules, SETTINGS),
+    "joined otherwise": partial(broken_modules, JOINS),
+}
+
+
+def harmless(whole: Anatomy) -> Faults:
+    """Changes after which inference is the same."""
+    block, (bn, grouped, pool) = whole.blocks[0], map(whole.first, ("batchnorm", "grouped", "maxpool"))
+    for layer, what, place, change in (
+        (pool, "nothing changed", "nowhere", _identity),
+        (bn, "a line for itself", "mapping", partial(_exchange_layers, bn, bn)),
+        (
+            grouped,
+            "a copied array",
+            "checkpoint",
+            partial(_revalue, whole.tensors[grouped][0].target, np.copy),
+        ),
+        (
+            bn,
+            "another counter",
+            "checkpoint",
+            partial(_revalue, f"{bn.target}.num_batches_tracked", np.ones_like),
+        ),
+        (bn, "another momentum", "module", partial(_change, bn.target, _set(momentum=0.9))),
+        (
+            grouped,
+            "groups written out",
+            "module",
+            partial(_change, grouped.target, partial(_one_group, own=True)),
+        ),
+        (
+            block,
+            "dilation of its conv1",
+            "module",
+            partial(_change, f"{block.target}.conv1", _set(dilation=2)),
+        ),
+        (block, "the joins as they are", "module", partial(_change, block.target, _join())),
+        (block, "training mode", "module", nn.Module.train),
+    ):
+        yield layer, what, place, change, {}, ""

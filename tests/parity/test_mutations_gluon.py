@@ -1,0 +1,73 @@
+"""A few mutations of each kind on a whole network, caught against GluonCV itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from mutations import controls, find, mutations, one_thread, record
+
+from converter import catalog, preparation, proving
+from converter.proof import Probe
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mutations import Mutation, Recorded
+
+    from converter.preparation import Prepared
+
+MODEL = catalog.find("gluon_resnext50_32x4d")
+PROBE = Probe("float64", (65, 95))
+SAMPLE = [
+    "configuration: bn1 bn_eps 0.001",
+    "configuration: fc num_classes 1001",
+    "exchanged layers: layer3.5.bn1 and layer3.5.bn2",
+    "exchanged layers: layer2.0.bn3 and layer2.0.downsample.1",
+    "exchanged fields: layer4.2.bn3 beta and running_mean",
+    "exchanged fields: layer1.0.downsample.1 gamma and running_var",
+    "dropped tensor: layer3.2.bn2 running_mean of the file",
+    "added tensor: fc bias in the checkpoint",
+    "doubled tensor: layer2.1.bn1 weight from layer2.1.bn1.bias",
+    "reordered weight: layer2.3.conv2 groups backwards",
+    "reordered weight: layer4.0.conv2 height and width exchanged",
+    "one ulp: conv1 weight, element 0 by size",
+    "one ulp: layer4.2.bn3 running_var, element 0 by size",
+    "one ulp: fc weight, element 0 by size",
+    "layer setting: layer4.1.bn2 eps 1.1e-5",
+    "layer setting: maxpool rounding up",
+    "layer setting: layer3.0.downsample.1 missing",
+    "joined otherwise: layer2.0 the stride in conv1",
+    "joined otherwise: layer3.3 a ReLU before the sum",
+]
+MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
+
+
+@pytest.fixture(scope="module")
+def run(gluon_files: Path) -> Iterator[tuple[Prepared, Recorded]]:
+    """The sound network, and what GluonCV gave for it, which ran once."""
+    path = gluon_files / f"{MODEL.name}.params"
+    prepared = preparation.prepare(MODEL, path)
+    terms = proving.settle(Terms(Choice.gluon, (PROBE,)))
+    with one_thread(), proving.references(terms, prepared, path) as (gluon,):
+        yield prepared, record(gluon)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_mutation_is_caught_against_gluoncv(
+    run: tuple[Prepared, Recorded], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    mutation = MUTATIONS[name]
+    caught, suspicions = find(mutation, *run)
+    record_property("mutation", (mutation.kind, tuple(caught)))
+    assert caught == mutation.caught
+    assert mutation.suspect in suspicions
+
+
+@pytest.mark.parametrize("change", controls(MODEL), ids=str)
+def test_the_sound_network_and_what_has_no_effect_agree_with_gluoncv(
+    run: tuple[Prepared, Recorded], change: Mutation
+) -> None:
+    assert find(change, *run) == ({}, "")

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from torch import nn
+
+from converter import checkpoint
+from converter.errors import CheckpointError, ParamsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.params import Array
+
+ARRAYS: dict[str, Array] = {
+    "conv1.weight": np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2),
+    "bn1.bias": np.array([-0.0, np.nan, 1e-42], np.float32),
+    "bn1.running_mean": np.ones(2, np.float16),
+    "bn1.num_batches_tracked": np.full(1, 3),
+}
+STATE = {name: torch.from_numpy(array) for name, array in ARRAYS.items()}
+FORMATS = {
+    "safetensors": lambda path: safetensors.numpy.save_file(ARRAYS, path),
+    "pth": lambda path: torch.save(STATE, path),
+    "legacy": lambda path: torch.save(STATE, path, _use_new_zipfile_serialization=False),
+}
+
+
+def saved(content: object, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def require_same(found: dict[str, Array], expected: dict[str, Array] = ARRAYS) -> None:
+    assert {name: (array.dtype, array.shape, array.tobytes()) for name, array in found.items()} == {
+        name: (array.dtype, array.shape, array.tobytes()) for name, array in expected.items()
+    }
+
+
+@pytest.mark.parametrize("write_file", FORMATS.values(), ids=FORMATS)
+def test_every_format_gives_every_bit(write_file: Callable[[Path], None], tmp_path: Path) -> None:
+    write_file(tmp_path / "a")
+    require_same(checkpoint.read(tmp_path / "a"))
+
+
+def test_a_params_file_is_read_too(write: Callable[[dict[str, Array]], Path]) -> None:
+    require_same(checkpoint.read(write(ARRAYS)))
+
+
+def test_the_content_tells_what_a_file_is_and_not_its_name(tmp_path: Path) -> None:
+    require_same(checkpoint.read(saved(STATE, tmp_path / "a.safetensors")))
+
+
+@pytest.mark.parametrize("wrapper", checkpoint.WRAPPERS)
+def test_a_state_dict_is_found_in_what_a_training_script_saves(wrapper: str, tmp_path: Path) -> None:
+    require_same(checkpoint.read(saved({"epoch": 3, "optimizer": {}, wrapper: STATE}, tmp_path / "a")))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_what_wrappers_put_before_every_name_is_taken_off(prefix: str, tmp_path: Path) -> None:
+    wrapped = {f"{prefix}{name}": tensor for name, tensor in STATE.items()}
+    require_same(checkpoint.read(saved(wrapped, tmp_path / "a.pth")))
+    safetensors.torch.save_file(wrapped, tmp_path / "a.safetensors")
+    require_same(checkpoint.read(tmp_path / "a.safetensors"))
+
+
+def test_a_prefix_that_not_every_name_has_belongs_to_the_names(tmp_path: Path) -> None:
+    state = {"module.weight": torch.zeros(1), "weight": torch.ones(1)}
+    assert checkpoint.read(saved(state, tmp_path / "a")) == {"module.weight": 0, "weight": 1}
+
+
+def test_parameters_that_require_gradients_are_read(tmp_path: Path) -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    require_same(checkpoint.read(saved({"a": parameter}, tmp_path / "a")), {"a": np.ones(2, np.float32)})
+
+
+class Toucher:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch '{self.path}'",)
+
+
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])
+def test_no_pickle_is_executed(options: dict[str, bool], tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    torch.save({"a": torch.ones(2), "b": Toucher(touched)}, tmp_path / "a.pth", **options)
+    with pytest.raises(CheckpointError, match=r"a\.pth: cannot .* alone: it would call (posix|nt)\.system; "):
+        checkpoint.read(tmp_path / "a.pth")
+    assert not touched.exists()
+    torch.load(tmp_path / "a.pth", weights_only=False)  # the control: this file does execute
+    assert touched.exists()
+
+
+def test_a_bare_pickle_is_not_executed_either(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(Toucher(touched)))
+    with pytest.raises(CheckpointError, match=r"a\.pth: cannot .* alone: no pickle that torch\.save wrote"):
+        checkpoint.read(tmp_path / "a.pth")
+    assert not touched.exists()
+    pickle.loads((tmp_path / "a.pth").read_bytes())  # noqa: S301 - the control, as above
+    assert touched.exists()
+
+
+def test_a_whole_module_is_refused_with_the_way_to_save_its_weights(tmp_path: Path) -> None:
+    path = saved({"model": nn.Linear(2, 2)}, tmp_path / "a.pth")
+    expected = r"it would call torch\.nn\.modules\.linear\.Linear; torch\.save\(model\.state_dict\(\), …\)"
+    with pytest.raises(CheckpointError, match=expected):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("write_file", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("kept", [1, 8, 9, 60, -200, -1])
+def test_a_truncated_file_is_refused(write_file: Callable[[Path], None], kept: int, tmp_path: Path) -> None:
+    write_file(tmp_path / "whole")
+    (tmp_path / "a").write_bytes((tmp_path / "whole").read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=r"a: (cannot be read as .{10}|neither \.safetensors nor)"):
+        checkpoint.read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("write_file", FORMATS.values(), ids=FORMATS)
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(
+    write_file: Callable[[Path], None], tmp_path: Path
+) -> None:
+    write_file(tmp_path / "whole")
+    content = (tmp_path / "whole").read_bytes()
+    outcomes = {damage(content, place, tmp_path / "a") for place in range(0, len(content), 7)}
+    assert outcomes == {"read", "refused"}
+
+
+def damage(content: bytes, place: int, path: Path) -> str:
+    path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+    try:
+        checkpoint.read(path)
+    except (CheckpointError, ParamsError):
+        return "refused"
+    return "read"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"a: neither \.safetensors nor \.pth nor \.params: begins with b''"),
+        (b"GIF89a, and more", r"a: neither .*: begins with b'GIF89a, a'"),
+        (b"PK\x03\x04 and no more", r"a: cannot be read as a \.pth of weights alone: PytorchStreamReader"),
+        (b"\x80\x02", r"a: cannot be read as a \.pth of weights alone: the file is truncated"),
+        (b"\x02\0\0\0\0\0\0\0{]", r"a: cannot be read as safetensors: .*header"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.read(tmp_path / "a")
+
+
+def test_a_truncated_params_file_is_refused(write: Callable[[dict[str, Array]], Path]) -> None:
+    path = write(ARRAYS)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ParamsError, match="is the file truncated"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize(("name", "message"), [("", "Is a directory"), ("none.pth", "No such file")])
+def test_a_folder_or_nothing_is_refused(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [{}, [torch.ones(1)], torch.ones(1), {"state_dict": {}}])
+def test_a_file_without_a_state_dict_is_refused(content: object, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"a\.pth: a state dict expected, no tensors"):
+        checkpoint.read(saved(content, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (3, "a tensor expected, int found"),
+        ({"weight": torch.ones(1)}, "a tensor expected, dict found"),
+        (torch.ones(1, dtype=torch.bfloat16), "Got unsupported ScalarType BFloat16"),
+        (torch.eye(2).to_sparse(), "can't convert Sparse layout tensor to numpy"),
+        (torch.ones(1, device="meta"), "can't convert meta device type tensor to numpy"),
+    ],
+    ids=["number", "dict", "bfloat16", "sparse", "meta"],
+)
+def test_everything_in_it_that_is_no_array_is_named(value: object, message: str, tmp_path: Path) -> None:
+    content = STATE | dict.fromkeys(["layer1.0.a", "layer1.1.a"], value)
+    expected = rf"a\.pth: not everything in it can be read as an array\n  layer1\.\{{0…1\}}\.a: {message}"
+    with pytest.raises(CheckpointError, match=expected):
+        checkpoint.read(saved(content, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_a_type_that_numpy_lacks_is_refused_in_safetensors_too(dtype: torch.dtype, tmp_path: Path) -> None:
+    safetensors.torch.save_file(STATE | {"fc.weight": torch.ones(1).to(dtype)}, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=rf"a: not everything.*\n  fc\.weight: .*{str(dtype)[6:]}"):
+        checkpoint.read(tmp_path / "a")
+
+
+def test_a_long_list_of_what_is_no_array_is_cut(tmp_path: Path) -> None:
+    path = saved({"epoch" * number: number for number in range(1, 31)}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"(\n  (epoch)+: .*){20}\n  and 10 more$"):
+        checkpoint.read(path)

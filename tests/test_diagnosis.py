@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+from torch.nn import functional
+
+from converter import diagnosis, network, preparation, proving
+from converter.proof import Probe
+from converter.reference import numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.catalog import Model
+    from converter.diagnosis import Diagnosis
+    from converter.params import Array
+    from converter.preparation import Prepared
+
+SIZE = (33, 47)
+
+
+@pytest.fixture
+def prepared(
+    tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]
+) -> Prepared:
+    return preparation.prepare(tiny, write(tiny_params))
+
+
+def diagnose(
+    prepared: Prepared,
+    changes: dict[str, Array] | None = None,
+    change: Callable[[nn.Module], object] = id,
+    dtypes: tuple[str, ...] = ("float64",),
+) -> Diagnosis | None:
+    """Diagnose our module with some other arrays, or changed in some way."""
+    state = prepared.state | (changes or {})
+    module = network.build(state, prepared.model.config)
+    change(module)
+    reference = numpy.Run(prepared.params, tuple(Probe(dtype, SIZE) for dtype in dtypes))
+    proof = proving.prove((reference,), network.watch(module, prepared.mapping), prepared)
+    return diagnosis.diagnose(proof, prepared, state)
+
+
+def require(found: Diagnosis | None, layer: str, *suspicions: str) -> None:
+    assert found is not None
+    assert (found.row.layer.target, found.suspicions) == (layer, suspicions)
+
+
+def test_nothing_is_suspected_of_networks_that_agree(prepared: Prepared) -> None:
+    assert diagnose(prepared) is None
+
+
+def test_swapped_tensors_of_a_layer_are_both_named(prepared: Prepared) -> None:
+    state = prepared.state
+    found = diagnose(prepared, {"bn1.weight": state["bn1.bias"], "bn1.bias": state["bn1.weight"]})
+    require(
+        found,
+        "bn1",
+        "bn1.weight is not Gluon's features.1.gamma but its features.1.beta",
+        "bn1.bias is not Gluon's features.1.beta but its features.1.gamma",
+    )
+
+
+def test_swapped_layers_are_named_where_they_part_first(prepared: Prepared) -> None:
+    one, other = "layer1.0.bn1.running_var", "layer1.0.bn2.running_var"
+    found = diagnose(prepared, {one: prepared.state[other], other: prepared.state[one]})
+    name, other_name = "features.4.0.body.1.running_var", "features.4.0.body.4.running_var"
+    require(found, "layer1.0.bn1", f"{one} is not Gluon's {name} but its {other_name}")
+
+
+def test_permuted_groups_are_named(prepared: Prepared) -> None:
+    name = "layer1.0.conv2.weight"
+    found = diagnose(prepared, {name: np.roll(prepared.state[name], 4, axis=0)})
+    assert found is not None
+    (suspicion,) = found.suspicions
+    assert suspicion.startswith(f"{name}: 288 of 288 elements differ, by up to ")
+    assert suspicion.endswith("; the same numbers in another order")
+
+
+def test_a_changed_weight_is_counted(prepared: Prepared) -> None:
+    changed = prepared.state["fc.bias"].copy()
+    changed[3] += 0.5
+    found = diagnose(prepared, {"fc.bias": changed})
+    require(found, "fc", "fc.bias: 1 of 10 elements differ, by up to 5.0e-01")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "layer", "suspicion"),
+    [
+        ("bn1", nn.BatchNorm2d(64, 1e-3), "bn1", "eps: 1e-05 in the reference, 0.001 in the module"),
+        ("layer2.0.conv2.stride", (1, 1), "layer2.0.conv2", "stride: 2 in the reference, 1 in the module"),
+        ("maxpool.padding", 0, "maxpool", "padding: 1 in the reference, 0 in the module"),
+    ],
+)
+def test_a_setting_is_named_with_both_its_values(
+    name: str, value: object, layer: str, suspicion: str, prepared: Prepared
+) -> None:
+    def change(module: nn.Module) -> None:
+        if isinstance(value, nn.Module):
+            value.load_state_dict(module.get_submodule(name).state_dict())
+        parent, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, value)
+
+    require(diagnose(prepared, change=change), layer, suspicion)
+
+
+class Pool(nn.Module):
+    """Another author's, which does not say how it is set; it pads with zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.max_pool2d(functional.pad(x - 1, (1, 1, 1, 1)), 3, 2)
+
+
+def without_relu(module: nn.Module) -> None:
+    module.get_submodule("layer1.0").relu = nn.Identity()
+
+
+def with_another_pool(module: nn.Module) -> None:
+    module.maxpool = Pool()
+
+
+def with_another_sum(module: nn.Module) -> None:
+    module.get_submodule("layer1.0").register_forward_hook(lambda _module, _inputs, output: output + 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "layer", "suspicion"),
+    [
+        (with_another_pool, "maxpool", diagnosis.WHERE_ELSE["pool"]),
+        (with_another_sum, "layer1.0", diagnosis.WHERE_ELSE["block"]),
+        (
+            without_relu,
+            "layer1.0.conv2",
+            f"its tensors are equal bit for bit and its settings the same; {diagnosis.BEFORE}",
+        ),
+    ],
+)
+def test_what_lies_between_the_layers_is_suspected_where_these_are_right(
+    change: Callable[[nn.Module], None], layer: str, suspicion: str, prepared: Prepared
+) -> None:
+    require(diagnose(prepared, change=change), layer, suspicion)
+
+
+def test_a_checkpoint_in_float64_is_not_suspected_for_that(prepared: Prepared) -> None:
+    wide = {name: prepared.state[name].astype(np.float64) for name in ("bn1.weight", "bn1.running_var")}
+    found = diagnose(prepared, wide, lambda module: setattr(module.get_submodule("bn1"), "eps", 1e-3))
+    require(found, "bn1", "eps: 1e-05 in the reference, 0.001 in the module")
+
+
+def test_swapped_tensors_are_recognised_in_float64_too(prepared: Prepared) -> None:
+    found = diagnose(prepared, {"bn1.bias": prepared.state["bn1.running_mean"].astype(np.float64)})
+    require(found, "bn1", "bn1.bias is not Gluon's features.1.beta but its features.1.running_mean")
+
+
+def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: Prepared) -> None:
+    slightly = {"conv1.weight": prepared.state["conv1.weight"] * np.float32(1 + 1e-6)}
+    assert diagnose(prepared, slightly, dtypes=("float32",)) is None  # within the limits of float32
+    found = diagnose(prepared, slightly, dtypes=("float32", "float64"))
+    assert found is not None
+    assert (found.probe.dtype, found.row.layer.target) == ("float64", "conv1")
+
+
+def test_it_reads_as_a_few_lines(prepared: Prepared) -> None:
+    found = diagnose(prepared, {"bn1.bias": prepared.state["bn1.bias"] + np.float32(1)})
+    expected = (
+        r"  first apart  features\.1 → bn1 \(batchnorm\), .* at 33x47: by up to 1, \S+ of the deviation\n"
+        r"    reference  mean \S+, deviation \S+\n"
+        r"    module     mean \S+, deviation \S+\n"
+        r"    suspect    bn1\.bias: 64 of 64 elements differ, by up to 1\.0e\+00"
+    )
+    assert re.fullmatch(expected, str(found))
+
+
+def test_outputs_without_a_number_are_remarked(prepared: Prepared) -> None:
+    found = diagnose(prepared, {"fc.bias": np.full(10, np.nan, np.float32)})
+    assert "features" not in str(found)
+    assert str(found).startswith(
+        "  first apart  output → fc (dense), float64 at 33x47: not finite in the module\n"
+    )
+    assert str(found).endswith("    suspect    fc.bias: 10 of 10 elements differ, not all finite")

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from converter import diff, matching
+from converter.errors import CheckpointError, ParamsError
+from converter.params import write_params
+from converter.tensors import Apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.params import Array
+
+FORMATS = ["params", "pth", "safetensors"]
+NAME = "layer1.0.bn1.weight"
+OTHER_NAN = np.array([0x7FC00001], np.uint32).view(np.float32)
+
+
+def single(*values: float) -> Array:
+    return np.array(values, np.float32)
+
+
+@pytest.fixture
+def state(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> dict[str, Array]:
+    return matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[str, dict[str, Array]], Path]:
+    """Write arrays to a file, in the format of its ending, and return its path."""
+
+    def save_file(name: str, arrays: dict[str, Array]) -> Path:
+        path = tmp_path / name
+        if path.suffix == ".params":
+            with path.open("wb") as stream:
+                write_params(stream, arrays)
+        elif path.suffix == ".pth":
+            torch.save({key: torch.tensor(array) for key, array in arrays.items()}, path)
+        else:
+            safetensors.numpy.save_file(arrays, path)
+        return path
+
+    return save_file
+
+
+@pytest.mark.parametrize("first", FORMATS)
+@pytest.mark.parametrize("second", FORMATS)
+def test_the_same_network_is_identical_in_every_format(
+    first: str,
+    second: str,
+    tiny_params: dict[str, Array],
+    state: dict[str, Array],
+    save: Callable[[str, dict[str, Array]], Path],
+) -> None:
+    one, other = (
+        save(f"{number}.{ending}", tiny_params if ending == "params" else state)
+        for number, ending in enumerate((first, second))
+    )
+    found = diff.diff(one, other)
+    counters = len(state) - len(tiny_params)
+    assert found.identical
+    if (first == "params") != (second == "params"):
+        assert found == diff.Diff(len(tiny_params), (), (), (), "resnext.toml", counters)
+    else:
+        assert found == diff.Diff(len(tiny_params if first == "params" else state), (), (), ())
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (np.nextafter(single(1, 2), single(3)), "2 of 2 elements differ, by up to 2.4e-07"),
+        (single(1, 3), "1 of 2 elements differ, by up to 1.0e+00"),
+        (single(1, np.inf), "1 of 2 elements differ, not all finite"),
+        (np.array([1.0, 2.0]), "float32 and float64, the same values"),
+        (np.array([1.0, 2.5]), "float32 and float64, 1 of 2 elements differ, by up to 5.0e-01"),
+        (single(1, 2).reshape(2, 1), "shape (2,) and (2, 1)"),
+    ],
+)
+def test_each_way_of_being_different_is_told(
+    ending: str, changed: Array, message: str, save: Callable[[str, dict[str, Array]], Path]
+) -> None:
+    arrays: dict[str, Array] = {NAME: single(1, 2), "fc.bias": single(0)}
+    found = diff.diff(save(f"a.{ending}", arrays), save(f"b.{ending}", arrays | {NAME: changed}))
+    assert not found.identical
+    assert [(apart.name, str(apart)) for apart in found.apart] == [(NAME, message)]
+    assert (found.compared, found.only_first, found.only_second) == (2, (), ())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(0.0, -0.0), (np.nan, OTHER_NAN[0])], ids=["signed zeros", "NaN payloads"]
+)
+def test_numbers_that_look_alike_are_told_apart(
+    one: float, other: float, save: Callable[[str, dict[str, Array]], Path]
+) -> None:
+    first, second = save("a.pth", {NAME: single(one)}), save("b.pth", {NAME: single(other)})
+    (apart,) = diff.diff(first, second).apart
+    assert apart.count == 1
+    assert diff.diff(first, first).identical
+
+
+def test_names_on_one_side_are_listed(save: Callable[[str, dict[str, Array]], Path]) -> None:
+    zero = single(0)
+    first, second = save("a.pth", {"a": zero, "b": zero}), save("b.pth", {"b": zero, "c": zero, "d": zero})
+    assert diff.diff(first, second) == diff.Diff(1, ("a",), ("c", "d"), ())
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        diff.Diff(1, ("a",), (), ()),
+        diff.Diff(1, (), ("a",), ()),
+        diff.Diff(1, (), (), (Apart("a", ((), ()), ("float32", "float64"), 0, 1, 0.0),)),
+    ],
+)
+def test_one_difference_is_enough(found: diff.Diff) -> None:
+    assert not found.identical
+    assert diff.Diff(1, (), (), ()).identical
+
+
+def test_a_change_is_named_as_in_pytorch_whichever_side_is_gluons(
+    tiny_params: dict[str, Array], state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
+) -> None:
+    torchs = save("a.safetensors", state)
+    del tiny_params["output.bias"]
+    tiny_params["features.4.0.body.1.gamma"] = -tiny_params["features.4.0.body.1.gamma"]
+    gluons = save("b.params", tiny_params)
+    forwards, backwards = diff.diff(torchs, gluons), diff.diff(gluons, torchs)
+    assert [apart.name for apart in forwards.apart] == [apart.name for apart in backwards.apart] == [NAME]
+    assert forwards.only_first == backwards.only_second == ("fc.bias",)
+    assert forwards.only_second == backwards.only_first == ()
+
+
+def test_counters_count_where_both_sides_are_pytorchs(
+    state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
+) -> None:
+    trained = state | {"bn1.num_batches_tracked": np.array(7)}
+    (apart,) = diff.diff(save("a.pth", state), save("b.pth", trained)).apart
+    assert apart.name == "bn1.num_batches_tracked"
+
+
+@pytest.mark.parametrize("other", [{"net.0.weight": single(0)}, {}])
+def test_names_with_nothing_in_common_are_refused(
+    other: dict[str, Array], state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
+) -> None:
+    first, second = save("a.safetensors", state), save("b.safetensors", other)
+    expected = (
+        r"a\.safetensors and .*b\.safetensors: no name in common, and no mapping makes them the same\n"
+        rf"  a\.safetensors has .*\n  b\.safetensors has {next(iter(other), 'nothing')}$"
+    )
+    with pytest.raises(CheckpointError, match=expected):
+        diff.diff(first, second)
+
+
+def test_a_file_that_cannot_be_read_is_refused(
+    tiny_params: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
+) -> None:
+    path = save("a.params", tiny_params)
+    with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
+        diff.diff(path, path.with_name("none.pth"))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ParamsError, match=r"a\.params: byte 16: 102 arrays promised"):
+        diff.diff(path, path)

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from converter import comparison, findings, matching, network, report, synthetic
+from converter.errors import ArtifactError
+from converter.preparation import Origin
+from converter.proof import Probe
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from converter.catalog import Model
+    from converter.findings import Document
+    from converter.mapping import Mapping
+
+TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
+FETCHING = {
+    "src",
+    "srcset",
+    "href",
+    "xlink:href",
+    "data",
+    "action",
+    "formaction",
+    "poster",
+    "background",
+    "ping",
+}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements, what these fetch, its tables and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.fetched: list[str] = []
+        self.rows: list[list[str]] = []
+        self.classes: list[str] = []
+        self.text = ""
+        self.inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.inside = tag
+        self.fetched += [value or "" for name, value in attributes if name in FETCHING]
+        if tag == "tr":
+            self.rows.append([])
+            self.classes.append(dict(attributes).get("class") or "")
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, _tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "style":
+            self.fetched += re.findall(r"@import[^;]*|url\([^)]*\)", data)
+        if self.inside in {"td", "th"}:
+            self.rows[-1][-1] += data
+        if self.inside not in {"style", "script"}:
+            self.text += data
+
+
+def network_fetches(text: str) -> list[str]:
+    return [address for address in Page(text).fetched if not address.startswith("data:")]
+
+
+def compared(tiny: Model, module: nn.Module | None = None) -> Document:
+    return findings.build(comparison.compare(comparison.Request(Origin(tiny, seed=0), None, module, TERMS)))
+
+
+@pytest.fixture(scope="module")
+def agreeing(tiny: Model) -> Document:
+    return compared(tiny)
+
+
+@pytest.fixture(scope="module")
+def differing(tiny: Model, tiny_mapping: Mapping) -> Document:
+    """A bias that is off by one, and a head that gives nothing finite."""
+    params = synthetic.random_params(tiny_mapping, tiny.shapes, seed=0)
+    state = matching.rename(tiny_mapping, params, tiny.shapes, "tiny")
+    changes = {
+        "layer1.0.bn1.bias": state["layer1.0.bn1.bias"] + np.float32(1),
+        "fc.bias": state["fc.bias"] * np.inf,
+    }
+    return compared(tiny, network.build(state | changes, tiny.config))
+
+
+@pytest.fixture(scope="module")
+def text(agreeing: Document) -> str:
+    return report.render(agreeing)
+
+
+@pytest.fixture(scope="module")
+def failed(differing: Document) -> Page:
+    return Page(report.render(differing))
+
+
+def test_a_page_is_one_document_and_fetches_nothing(text: str) -> None:
+    assert text.startswith("<!doctype html>")
+    page = Page(text)
+    assert [page.elements.count(tag) for tag in ("html", "head", "body", "title", "h1")] == [1] * 5
+    assert network_fetches(text) == []
+    assert page.fetched == ["data:,"]  # the icon: without one a browser would ask the server
+
+
+@pytest.mark.parametrize(
+    "fetching",
+    [
+        '<script src="https://cdn.example/vega.js"></script>',
+        '<link rel="stylesheet" href="//fonts.example/a.css">',
+        '<img src="chart.png">',
+        "<style>@import 'a.css';</style>",
+        "<style>body { background: url(a.png) }</style>",
+    ],
+)
+def test_what_would_be_fetched_is_seen(fetching: str, text: str) -> None:
+    assert len(network_fetches(text.replace("</head>", f"{fetching}</head>"))) == 1
+
+
+def test_a_page_is_the_same_every_time(agreeing: Document, text: str) -> None:
+    assert report.render(copy.deepcopy(agreeing)) == text
+
+
+def test_a_page_says_what_was_compared_with_what(agreeing: Document, text: str) -> None:
+    said = " ".join(Page(text).text.split())
+    assert "✓ agrees tiny" in said
+    assert f"{findings.sentence(agreeing)}." in said
+    assert f"tiny.random-0.params, SHA-1 {agreeing['source']['sha1']}, not the published file" in said
+    assert "as converted from them" in said
+    assert f"resnext.toml, SHA-256 {agreeing['mapping']['sha256'][:8]}" in said
+    versions = agreeing["reference"]["versions"]
+    assert (
+        f"numpy (numpy {versions['numpy']}, python {versions['python']}, torch {versions['torch']})" in said
+    )
+    assert "What speaks against it" not in said
+
+
+def test_a_checkpoint_is_named_with_its_hash(agreeing: Document) -> None:
+    weights = {"file": "trained.pth", "sha256": "5ac1"}
+    assert "trained.pth, SHA-256 5ac1" in report.render(agreeing | {"weights": weights})
+
+
+def test_every_layer_of_every_check_has_its_row(agreeing: Document, text: str) -> None:
+    page = Page(text)
+    expected = [row for check in agreeing["checks"] for row in check["layers"]]
+    assert len(expected) == 2 * 48
+    rows = [row for row in page.rows if row[0] != "Gluon"]
+    assert [row[:3] for row in rows] == [[row["source"], row["target"], row["kind"]] for row in expected]
+    assert [row[3:6] for row in rows] == [
+        [f"{row[number]:.2e}" for number in ("max_abs", "relative", "limit")] for row in expected
+    ]
+    assert set(page.classes) == {""}
+
+
+def test_a_failure_is_told_with_what_is_suspicious(differing: Document, failed: Page) -> None:
+    assert "✗ differs" in failed.text
+    assert "What speaks against it" in failed.text
+    assert "\n".join(findings.complaints(differing)) in failed.text
+    assert "first apart  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
+
+
+def test_the_layers_apart_are_marked(differing: Document, failed: Page) -> None:
+    marked = [row[1] for row, name in zip(failed.rows, failed.classes, strict=True) if name == "apart"]
+    expected = [
+        row["target"] for check in differing["checks"] for row in check["layers"] if not row["agrees"]
+    ]
+    assert marked == expected
+    assert marked[0] == "layer1.0.bn1"
+
+
+def test_what_is_not_finite_is_shown(differing: Document, failed: Page) -> None:
+    head = failed.rows[-1]
+    assert head[1:6] == ["fc", "dense", "not finite in the module", "∞", "1.00e-12"]
+    assert head[7] == head[9] == "—"
+    column = chart_data(differing, "columns")[-1]
+    assert column["float64 at 33x47"] == "not finite in the module"
+
+
+def test_a_difference_without_a_deviation_is_infinite_and_not_zero(agreeing: Document) -> None:
+    found = copy.deepcopy(agreeing)
+    found["checks"][1]["layers"][0] |= {"relative": None, "agrees": False}
+    assert Page(report.render(found)).rows[-48][4] == "∞"
+    assert chart_data(found, "columns")[0]["float64 at 33x47"] == "∞ (limit 1e-12)"
+    assert chart_data(found, "drawn")[48]["drawn"] == report.HIGHEST
+
+
+def test_equal_outputs_are_drawn_at_the_bottom(agreeing: Document) -> None:
+    found = copy.deepcopy(agreeing)
+    found["checks"][0]["layers"][0]["relative"] = 0.0
+    assert chart_data(found, "drawn")[0]["drawn"] == report.LOWEST
+    assert chart_data(found, "columns")[0]["float32 at 33x47"] == "0.00e+00 (limit 1e-04)"
+
+
+def chart_data(found: Document, name: str) -> list[dict[str, Any]]:
+    """Return the data of the chart's layer that has such a name, or such a field."""
+    layers = json.loads(report.chart(found))["layer"]
+    data: list[dict[str, Any]] = next(
+        layer["data"]["values"]
+        for layer in layers
+        if name in {layer.get("name"), *layer["data"]["values"][0]}
+    )
+    return data
+
+
+def test_the_chart_has_a_point_for_every_layer_and_a_band_for_every_part(agreeing: Document) -> None:
+    points = chart_data(agreeing, "drawn")
+    assert [point["depth"] for point in points] == [*range(1, 49)] * 2
+    bands = chart_data(agreeing, "part")
+    assert [band["part"] for band in bands] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    assert [band["begin"] for band in bands] == [0.5, 3.5, 12.5, 28.5, 37.5, 46.5]
+    assert [band["end"] for band in bands] == [3.5, 12.5, 28.5, 37.5, 46.5, 48.5]
+    assert [band["shade"] for band in bands] == [0, 1] * 3
+    assert [band["label"] for band in bands] == [False, True, True, True, True, False]
+
+
+HOSTILE = '<img src=x onerror="alert(1)">&amp;</script><script>alert(2)</script>.params'
+
+
+def test_what_a_file_or_an_error_says_stays_text(agreeing: Document) -> None:
+    plain, hostile = copy.deepcopy(agreeing), copy.deepcopy(agreeing)
+    for found, text in ((plain, "plain"), (hostile, HOSTILE)):
+        found["source"]["file"] = text
+        found["weights"] = {"file": text, "sha256": "5ac1"}
+        found["checks"][0] |= {"summary": text, "agrees": False}
+        found["checks"][0]["layers"][0]["remark"] = text
+        found["diagnosis"] = {"text": text}
+    page, expected = Page(report.render(hostile)), Page(report.render(plain))
+    assert page.elements == expected.elements
+    assert page.text == expected.text.replace("plain", HOSTILE)
+    assert chart_data(hostile, "columns")[0]["float32 at 33x47"] == HOSTILE
+    assert Page(f"<p>{HOSTILE}").elements == ["p", "img", "script"]  # the control: unescaped it would be seen
+
+
+def test_a_network_that_stops_at_once_has_a_report_too(agreeing: Document) -> None:
+    found = copy.deepcopy(agreeing) | {"agrees": False}
+    for check in found["checks"]:
+        check |= {"layers": [], "agrees": False, "summary": "the module stops: at once"}
+    page = Page(report.render(found))
+    assert "float64 at 33x47: the module stops: at once" in page.text
+    assert [row[0] for row in page.rows] == ["Gluon", "Gluon"]
+
+
+def test_a_check_that_came_less_deep_leaves_its_place_empty(agreeing: Document) -> None:
+    found = copy.deepcopy(agreeing)
+    found["checks"][0]["layers"] = found["checks"][0]["layers"][:3]
+    columns = chart_data(found, "columns")
+    assert len(columns) == 48
+    assert ["float32 at 33x47" in column for column in columns[2:4]] == [True, False]
+
+
+def test_a_report_is_written_whole_into_folders_that_are_made(
+    agreeing: Document, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / "report.html"
+    report.write(agreeing, path)
+    report.write(agreeing, path)
+    assert path.read_text(encoding="utf-8") == text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_report_that_cannot_be_written_is_refused_and_nothing_left(
+    agreeing: Document, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ArtifactError, match="folder: cannot be written: Is a directory"):
+        report.write(agreeing, tmp_path / "folder")
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ArtifactError, match=r"report\.html: cannot be written: (File exists|Not a directory)"
+    ):
+        report.write(agreeing, tmp_path / "file" / "report.html")
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}

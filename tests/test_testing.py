@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from converter import catalog, matching, network, testing
+from converter.errors import CatalogError, CheckpointError, MappingError, ReferenceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.catalog import Model
+    from converter.mapping import Mapping
+    from converter.params import Array
+
+assert_parity = functools.partial(
+    testing.assert_parity, "tiny", reference="numpy", sizes=[(33, 47)], dtypes=["float32"]
+)
+
+
+@pytest.fixture(autouse=True)
+def small_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model alone is in the catalog."""
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+
+
+@pytest.fixture
+def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]) -> Path:
+    return write(tiny_params)
+
+
+@pytest.fixture
+def module(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> nn.Module:
+    """The converted network, as a user holds it: in training mode."""
+    state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
+    return network.build(state, tiny.config).train()
+
+
+def spoil(module: nn.Module) -> None:
+    assert isinstance(module.bn1, nn.BatchNorm2d)
+    module.bn1.eps = 1e-3
+
+
+def test_parameters_agree_with_what_convert_would_write(params: Path) -> None:
+    found = assert_parity(params)
+    assert (found["agrees"], found["model"], found["weights"]) == (True, "tiny", None)
+
+
+def test_parameters_agree_with_a_checkpoint(params: Path, module: nn.Module, tmp_path: Path) -> None:
+    torch.save(module.state_dict(), tmp_path / "trained.pth")
+    found = assert_parity(str(params), str(tmp_path / "trained.pth"))
+    assert (found["agrees"], found["weights"]["file"]) == (True, "trained.pth")
+
+
+def test_parameters_agree_with_a_module(params: Path, module: nn.Module) -> None:
+    assert assert_parity(params, module=module)["agrees"]
+
+
+def test_every_size_is_compared_in_every_precision(params: Path) -> None:
+    found = assert_parity(params, sizes=[(33, 47), (32, 32)], dtypes=["float64", "float32"])
+    assert [(check["dtype"], check["size"]) for check in found["checks"]] == [
+        ("float64", "33x47"),
+        ("float64", "32x32"),
+        ("float32", "33x47"),
+        ("float32", "32x32"),
+    ]
+    assert found["reference"]["name"] == "numpy"
+
+
+def test_by_default_one_odd_size_is_compared_in_both_precisions(params: Path) -> None:
+    found = testing.assert_parity("tiny", params, reference="numpy")
+    assert [(check["dtype"], check["size"]) for check in found["checks"]] == [
+        ("float32", "65x95"),
+        ("float64", "65x95"),
+    ]
+
+
+def test_a_failure_names_the_layer_and_what_is_suspicious(params: Path, module: nn.Module) -> None:
+    spoil(module)
+    expected = (
+        r"^the conversion and holiday\.params: 102 of 102 tensors equal, .* 0 of 1 checks passed\n"
+        r"float32 at 33x47: \d+ of 48 layers apart, .*\n"
+        r"  first apart  features\.1 → bn1 \(batchnorm\), float32 at 33x47: .*\n(.*\n)*"
+        r"    suspect    eps: 1e-05 in the reference, 0\.001 in the module$"
+    )
+    with pytest.raises(AssertionError, match=expected):
+        assert_parity(params, module=module)
+
+
+def test_a_changed_checkpoint_fails_with_its_tensor(params: Path, module: nn.Module, tmp_path: Path) -> None:
+    state = module.state_dict()
+    torch.save(state | {"fc.bias": state["fc.bias"] + 1}, tmp_path / "trained.pth")
+    expected = (
+        r"^trained\.pth and (.*\n)+1 tensors differ\n  fc\.bias  10 of 10 elements differ, by up to 1\.0"
+    )
+    with pytest.raises(AssertionError, match=expected):
+        assert_parity(params, tmp_path / "trained.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [(id, contextlib.nullcontext()), (spoil, pytest.raises(AssertionError, match="0 of 1 checks passed"))],
+    ids=["agreeing", "differing"],
+)
+def test_the_users_module_is_left_as_it_was(
+    change: Callable[[nn.Module], object],
+    outcome: contextlib.AbstractContextManager[Any],
+    params: Path,
+    module: nn.Module,
+) -> None:
+    change(module)
+    before = copy.deepcopy(module.state_dict())
+    with outcome:
+        assert_parity(params, module=module, dtypes=["float64"])
+    after = module.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(after[name].dtype == tensor.dtype for name, tensor in before.items())
+    assert all(part.training and not part._forward_hooks for part in module.modules())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_the_report_is_written_before_a_failure_is_raised(
+    params: Path, module: nn.Module, tmp_path: Path
+) -> None:
+    spoil(module)
+    with pytest.raises(AssertionError, match="0 of 1 checks passed"):
+        assert_parity(params, module=module, report_file=str(tmp_path / "reports" / "parity.html"))
+    assert "<title>differs: tiny</title>" in (tmp_path / "reports" / "parity.html").read_text()
+
+
+def test_without_a_file_for_it_no_report_is_written(params: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    assert_parity(params)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_was_found_is_json(params: Path) -> None:
+    found = assert_parity(params)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "trained.pth", "module": nn.Identity()}, "weights or a module, not both"),
+        ({"reference": "caffe"}, "'caffe' is not a valid Choice"),
+        ({"reference": "none"}, "a reference is needed: auto, gluon or numpy"),
+        ({"dtypes": ["float16"]}, r"dtypes: some of float64, float32 expected, \['float16'\] found"),
+        ({"dtypes": "float32"}, "dtypes: some of float64, float32 expected, 'float32' found"),
+    ],
+)
+def test_a_wrong_call_is_refused(options: dict[str, Any], message: str, params: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        assert_parity(params, **options)
+
+
+def test_what_cannot_be_compared_is_an_error_and_no_failure(params: Path, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no model 'tinny'; did you mean tiny"):
+        testing.assert_parity("tinny", params)
+    with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
+        assert_parity(params, tmp_path / "none.pth")
+    with pytest.raises(MappingError, match="the module: the names do not fit the model"):
+        assert_parity(params, module=nn.Identity())
+    with pytest.raises(ReferenceUnavailableError, match="no-python is no program"):
+        assert_parity(params, reference="gluon", gluon_python=tmp_path / "no-python")
