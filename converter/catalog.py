@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model as its mapping file lists it. Accuracies in percent, as published with the weights."""
+    """A model as its mapping file lists it, with what GluonCV published of it: accuracies in percent."""
 
     gluon: str
-    params_sha1: str
-    top1: float
-    top5: float
+    layout: str
+    params_sha1: str = ""
+    top1: float | None = None
+    top5: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Model:
     @property
     def mapping(self) -> Mapping:
         """Which layer and array of Gluon's is which of PyTorch's."""
-        return mapping.read(self.mapping_file, self.config.depths)
+        return mapping.read(self.mapping_file, self.entry.layout, self.config.depths)
 
     @property
     def shapes(self) -> dict[str, Shape]:

@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     generator = numpy.random.RandomState(SEED)
 
     def network(gluon: str, *, trained: bool = True, **options: object) -> Any:  # noqa: ANN401
-        net = gluoncv.model_zoo.get_model(gluon, **options)
+        net = gluoncv.model_zoo.get_model(gluon, pretrained=False, **options)
         net.initialize(mxnet.init.MSRAPrelu())
         net(mxnet.nd.zeros((1, 3, 32, 32)))
         for name, parameter in net._collect_params_with_prefix().items() if trained else ():
