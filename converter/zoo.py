@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from converter.errors import SourceError
 
@@ -45,7 +45,7 @@ class Outcome:
 class Request:
     """Which models, where from and to, the options that ``convert`` gets, and how many at a time.
 
-    ``folder`` holds ``.params`` files named by their models; without it and a seed they are the published ones.
+    ``folder`` holds ``.params`` files named by their models; without it and a seed the published are taken.
     """
 
     models: tuple[Model, ...]
@@ -57,7 +57,9 @@ class Request:
     jobs: int = 1
 
 
-def convert(request: Request, started: Callable[[str], None], ended: Callable[[Outcome], None]) -> list[Outcome]:
+def convert(
+    request: Request, started: Callable[[str], None], ended: Callable[[Outcome], None]
+) -> list[Outcome]:
     """Convert every model, go on after a failure, and return what became of each, in their order.
 
     ``started`` and ``ended`` are told of each, from threads. An interruption ends the processes, in order.
@@ -176,7 +178,7 @@ class _Processes:
         self.ended = False
         self.lock = threading.Lock()
 
-    def __enter__(self) -> _Processes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,7 +189,7 @@ class _Processes:
         with self.lock:
             if self.ended:
                 return 1, "", "interrupted"
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "converter", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """ResNeXt and its relatives as GluonCV builds them, under the names that torchvision and timm use.
 
-Sources: Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural Networks", figure 3 (c); Hu et
-al. 2018, "Squeeze-and-Excitation Networks", figure 3; gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py,
-dmlc/gluon-cv 56777561.
+Sources: Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural Networks", figure 3 (c);
+Hu et al. 2018, "Squeeze-and-Excitation Networks", figure 3; gluoncv/model_zoo/resnext.py, senet.py,
+resnetv1b.py and cifarresnext.py, dmlc/gluon-cv 56777561.
 """
 
 from __future__ import annotations

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from converter import artifact, catalog, zoo
@@ -35,12 +42,14 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     *,
     models: Annotated[
         list[str] | None,
-        typer.Option(help="A model or a pattern, as 'gluon_resnet50_*'; may be repeated.", show_default="all"),
+        typer.Option(
+            help="A model or a pattern, as 'gluon_resnet50_*'; may be repeated.", show_default="all"
+        ),
     ] = None,
     params_dir: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of .params files, each named by its model. Without it: GluonCV's cache, then downloads.",
+            help="A folder of .params files, each named by its model. Without it: the cache, then downloads.",
             exists=True,
             file_okay=False,
         ),
@@ -53,7 +62,9 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     jobs: Annotated[
         int, typer.Option(min=1, help="How many at a time.", show_default="half the cores")
     ] = max(1, (os.cpu_count() or 1) // 2),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary, and nothing else, on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary, and nothing else, on stdout.")
+    ] = False,
 ) -> None:
     """Convert many models, or all, into one folder; go on after a failure; skip what is there and whole.
 

@@ -1,7 +1,7 @@
 """A forward of Gluon parameters in plain numpy: a second reference, which runs wherever Python does.
 
 It reads Gluon's names and shapes and knows GluonCV's networks from GluonCV alone; it shares no code with our
-PyTorch modules. What a network is, its parameters tell: a deep stem, a pooled shortcut or squeeze-and-excitation
+PyTorch modules. What a network is, its parameters tell: a deep stem, a pooled shortcut, squeeze-and-excitation
 are there if they have arrays. Each layer is computed when it is asked for, in the type of the input.
 
 Source: gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py, dmlc/gluon-cv 56777561.
@@ -49,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """Where a network keeps its layers. ``stem`` pairs convolutions and BatchNorms; without a pool it is None."""
+    """Where a network keeps its layers. ``stem`` and ``body`` are pairs of a convolution and its BatchNorm."""
 
     stem: list[tuple[str, str]]
     pool: str | None
@@ -154,7 +154,13 @@ class _Network:
         x = operators.conv(x, weight, stride=stride, padding=kernel // 2, groups=groups)
         if f"{name}.bias" in self.params:
             x += self.params[f"{name}.bias"].astype(x.dtype).reshape(-1, 1, 1)
-        settings = {"kernel": kernel, "stride": stride, "padding": kernel // 2, "groups": groups, "dilation": 1}
+        settings = {
+            "kernel": kernel,
+            "stride": stride,
+            "padding": kernel // 2,
+            "groups": groups,
+            "dilation": 1,
+        }
         yield Output(name, x, settings)
         return x
 
@@ -165,7 +171,7 @@ class _Network:
         return x
 
     def _max_pool(self, name: str, x: Array) -> Layers:
-        """Compute the stem's pool. SENet's rounds up instead of being padded; its first 1×1 halves the width."""
+        """Compute the stem's pool. SENet's, known by its narrow 1×1, rounds up and is not padded."""
         first = f"{self.names.stages[0]}.0"
         widths = [len(self.params[f"{first}.{conv}.weight"]) for conv, _ in self.names.body[:2]]
         ceil = widths[1] == 2 * widths[0]
@@ -176,7 +182,9 @@ class _Network:
 
     def _depth(self, stage: str) -> int:
         first = self.names.body[0][0]
-        return next(index for index in itertools.count() if f"{stage}.{index}.{first}.weight" not in self.params)
+        return next(
+            index for index in itertools.count() if f"{stage}.{index}.{first}.weight" not in self.params
+        )
 
     def _arrays(self, name: str, *roles: str) -> list[Array]:
         return [self.params[f"{name}.{role}"] for role in roles]

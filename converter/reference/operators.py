@@ -21,7 +21,9 @@ UNFOLDED_ELEMENTS = 1 << 21  # of an input at once, in a convolution: 16 MB in f
 def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> Array:
     """Cross-correlate. Shapes: x (n, groups · c, h, w), weight (outputs, c, kernel, kernel)."""
     kernel = weight.shape[-1]
-    folded = weight.reshape(groups, -1, weight[0].size).astype(x.dtype)  # (groups, outputs / groups, c · k · k)
+    folded = weight.reshape(groups, -1, weight[0].size).astype(
+        x.dtype
+    )  # (groups, outputs / groups, c · k · k)
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = sliding_window_view(x, (1, 1, kernel, kernel))[:, :, ::stride, ::stride, 0, 0]
     n, channels, h, w = windows.shape[:4]
@@ -34,11 +36,9 @@ def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> 
     return out.reshape(n, -1, h, w)
 
 
-def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, eps: float) -> Array:
-    """Normalise each channel by its running statistics, (c,) each."""
-    gamma, beta, mean, variance = (
-        array.astype(x.dtype).reshape(-1, 1, 1) for array in (gamma, beta, mean, variance)
-    )
+def batch_norm(x: Array, *statistics: Array, eps: float) -> Array:
+    """Normalise each channel. ``statistics``: gamma, beta, mean and variance, (c,) each."""
+    gamma, beta, mean, variance = (array.astype(x.dtype).reshape(-1, 1, 1) for array in statistics)
     x = (x - mean) * (gamma / np.sqrt(variance + x.dtype.type(eps)))
     x += beta
     return x
