@@ -1,7 +1,7 @@
 """ResNeXt and its relatives in PyTorch, named as torchvision and timm name them.
 
-This folder needs torch and nothing else. The hyper-parameters are read without torch, which takes more than a second to import; it is imported
-with the first use of a network.
+This folder needs torch and nothing else. The hyper-parameters are read without it, for it takes more than a
+second to import; it is imported with the first use of a network.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ resnetv1b.py and cifarresnext.py, dmlc/gluon-cv 56777561.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -82,8 +83,8 @@ class SqueezeExcite(nn.Module):
         return x * weights.sigmoid()  # type: ignore[no-any-return]  # as above
 
 
-BLOCKS = {"basic": Basic, "bottleneck": Bottleneck}
-POOLS = {
+BLOCKS: dict[str, Callable[[Block], nn.Module]] = {"basic": Basic, "bottleneck": Bottleneck}
+POOLS: dict[str, Callable[[], nn.Module]] = {
     "padded": lambda: nn.MaxPool2d(3, 2, 1),
     "ceil": lambda: nn.MaxPool2d(3, 2, ceil_mode=True),
     "none": nn.Identity,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# GluonCV's name: trainable parameters, and how the published file is called. From GluonCV's networks and model store.
+# GluonCV's name: trainable parameters, and the hash in the published file's name. From its model store.
 PUBLISHED = {
     "resnext50_32x4d": (25_028_904, "4ecf62e2"),
     "resnext101_32x4d": (44_177_704, "8654ca5d"),

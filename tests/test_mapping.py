@@ -4,7 +4,7 @@ import hashlib
 import tomllib
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -70,12 +70,9 @@ def computing(config: Config) -> set[str]:
 def require_fit(model: Model, path: Path) -> None:
     """Check a table against a network: that it names every tensor, and every layer that computes."""
     table = mapping.read(path, model.entry.layout, model.config.depths)
-    params: dict[str, Any] = {
-        tensor.source: np.broadcast_to(np.float32(1), model.shapes[tensor.target])
-        for tensor in table.tensors
-        if tensor.target in model.shapes
-    }
-    rename(table, params, model.shapes, "holiday.params")
+    shapes = dict.fromkeys(model.shapes, (1,))  # their names are the question
+    params = {tensor.source: np.ones(1, np.float32) for tensor in table.tensors}
+    rename(table, params, shapes, "holiday.params")
     if {layer.target for layer in table.layers} != computing(model.config):
         raise MappingError(f"{path.name}: not every layer that computes is compared")
 

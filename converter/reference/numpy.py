@@ -1,8 +1,8 @@
 """A forward of Gluon parameters in plain numpy: a second reference, which runs wherever Python does.
 
 It reads Gluon's names and shapes and knows GluonCV's networks from GluonCV alone; it shares no code with our
-PyTorch modules. What a network is, its parameters tell: a deep stem, a pooled shortcut, squeeze-and-excitation
-are there if they have arrays. Each layer is computed when it is asked for, in the type of the input.
+PyTorch modules. What a network is, its parameters tell: a deep stem, a pooled shortcut and squeeze-and-
+excitation are there if they have arrays. Each layer is computed when it is asked for, in the type of the input.
 
 Source: gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py, dmlc/gluon-cv 56777561.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from converter.params import Array
     from converter.proof import Probe
+    from converter.reference import Settings
 
     Layers = Generator[Output, None, Array]  # yields each layer's output, returns the last
 
@@ -49,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """Where a network keeps its layers. ``stem`` and ``body`` are pairs of a convolution and its BatchNorm."""
+    """Where a network keeps its layers. ``stem`` and ``body``: pairs of a convolution and its BatchNorm."""
 
     stem: list[tuple[str, str]]
     pool: str | None
@@ -133,7 +134,7 @@ class _Network:
         """Compute a convolution and a BatchNorm, after an average pool if there is one, or nothing."""
         if f"{name}.1.weight" in self.params:
             x = operators.average_pool(x, stride=stride)
-            settings = {"kernel": stride, "stride": stride, "padding": 0, "ceil_mode": True}
+            settings: Settings = {"kernel": stride, "stride": stride, "padding": 0, "ceil_mode": True}
             yield Output(f"{name}.0", x, settings)
             x = yield from self._conv(f"{name}.1", x)
             return (yield from self._batch_norm(f"{name}.2", x))
@@ -154,7 +155,7 @@ class _Network:
         x = operators.conv(x, weight, stride=stride, padding=kernel // 2, groups=groups)
         if f"{name}.bias" in self.params:
             x += self.params[f"{name}.bias"].astype(x.dtype).reshape(-1, 1, 1)
-        settings = {
+        settings: Settings = {
             "kernel": kernel,
             "stride": stride,
             "padding": kernel // 2,
