@@ -25,8 +25,8 @@ class Config:
     (32×4d)"; 1 and 64 make a ResNet. ``stem``: one 7×7 convolution; "deep", three 3×3 of ``stem_width``,
     ``stem_width`` and twice as many channels; or "small", one 3×3 without stride. ``pool`` after the stem:
     padded all around; "ceil", without padding, rounding up; or none. ``narrow``: the first 1×1 gives half the
-    channels. ``squeeze_excite``: each channel of a block is weighted by what is in all of them. A shortcut that
-    must change its shape is a 1×1 convolution. ``shortcut_kernel``: where that has a stride, it is this wide.
+    channels. ``squeeze_excite``: each channel of a block is weighted by what is in all of them. A shortcut
+    that must change its shape is a 1×1 convolution. ``shortcut_kernel``: where that has a stride, it is this wide.
     ``shortcut_pool``: an average pool takes the stride, and stands before every such convolution, or before
     the strided ones.
 

@@ -7,12 +7,15 @@ resnetv1b.py and cifarresnext.py, dmlc/gluon-cv 56777561.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from .config import CONFIGS, Block, Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Bottleneck(nn.Module):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from converter.catalog import Model
     from converter.mapping import Mapping
     from converter.params import Array
+    from resnext_torch.config import Shape
 
 RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file
 # A network of every layout, as shallow as it can be: a block with a shortcut's convolution, and one without.
@@ -70,7 +71,7 @@ def computing(config: Config) -> set[str]:
 def require_fit(model: Model, path: Path) -> None:
     """Check a table against a network: that it names every tensor, and every layer that computes."""
     table = mapping.read(path, model.entry.layout, model.config.depths)
-    shapes = dict.fromkeys(model.shapes, (1,))  # their names are the question
+    shapes: dict[str, Shape] = dict.fromkeys(model.shapes, (1,))  # their names are the question
     params = {tensor.source: np.ones(1, np.float32) for tensor in table.tensors}
     rename(table, params, shapes, "holiday.params")
     if {layer.target for layer in table.layers} != computing(model.config):
