@@ -26,9 +26,9 @@ class Config:
     ``stem_width`` and twice as many channels; or "small", one 3×3 without stride. ``pool`` after the stem:
     padded all around; "ceil", without padding, rounding up; or none. ``narrow``: the first 1×1 gives half the
     channels. ``squeeze_excite``: each channel of a block is weighted by what is in all of them. A shortcut
-    that must change its shape is a 1×1 convolution. ``shortcut_kernel``: where that has a stride, it is this wide.
-    ``shortcut_pool``: an average pool takes the stride, and stands before every such convolution, or before
-    the strided ones.
+    that must change its shape is a 1×1 convolution. ``shortcut_kernel``: where that has a stride, it is this
+    wide. ``shortcut_pool``: an average pool takes the stride, and stands before every such convolution, or
+    before the strided ones.
 
     Sources: Xie et al. 2017, table 1; He et al. 2016; Hu et al. 2018, SENet-154 in appendix; He et al. 2019,
     "Bag of tricks", figure 2 (deep stem: ResNet-C, average pool: ResNet-D).
