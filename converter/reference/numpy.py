@@ -1,8 +1,8 @@
 """A forward of Gluon parameters in plain numpy: a second reference, which runs wherever Python does.
 
 It reads Gluon's names and shapes and knows GluonCV's networks from GluonCV alone; it shares no code with our
-PyTorch modules. The parameters tell what a network is: a deep stem, a pooled shortcut, squeeze-and-excitation are
-there if they have arrays. Each layer is computed when it is asked for, in the type of the input.
+PyTorch modules. What a network is, its parameters tell: a deep stem, a pooled shortcut and squeeze-excitation
+are there if they have arrays. Each layer is computed when it is asked for, in the type of the input.
 
 Source: gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py, dmlc/gluon-cv 56777561.
 """
