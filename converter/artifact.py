@@ -104,6 +104,16 @@ def publish(written: Draft, destination: Path, manifest: dict[str, Any]) -> Path
     return beside
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; its folder is made if need be.
+
+    Errors: ``ArtifactError``.
+    """
+    with _temporary(path.parent) as part, _explained(path.parent):
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+
+
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
     """Return the manifest as JSON, keys sorted."""
     return (json.dumps(manifest, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()

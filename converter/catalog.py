@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model as its mapping file lists it. Accuracies in percent, as published with the weights."""
+    """A model as its mapping file lists it, with what GluonCV published of it: accuracies in percent."""
 
     gluon: str
-    params_sha1: str
-    top1: float
-    top5: float
+    layout: str
+    params_sha1: str = ""
+    top1: float | None = None
+    top5: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Model:
     @property
     def mapping(self) -> Mapping:
         """Which layer and array of Gluon's is which of PyTorch's."""
-        return mapping.read(self.mapping_file, self.config.depths)
+        return mapping.read(self.mapping_file, self.entry.layout, self.config.depths)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -55,7 +57,7 @@ class Model:
     @property
     def official_file(self) -> str:
         """The file name under which GluonCV publishes and caches the parameters."""
-        return f"{self.entry.gluon}-{self.entry.params_sha1[:8]}.params"
+        return f"{self.entry.gluon}-{self.entry.params_sha1[:8] or 'unpublished'}.params"
 
     def with_classes(self, count: int) -> Model:
         """Return the same network with another number of classes."""
@@ -68,16 +70,18 @@ def models() -> dict[str, Model]:
 
 
 def find(name: str) -> Model:
-    """Return the model of that name.
+    """Return the model of that name, which may also be the one it has in GluonCV.
 
     Errors: ``CatalogError`` with the nearest name, or with all of them.
     """
     known = models()
-    if name not in known:
+    by_gluon = {model.entry.gluon: model for model in known.values()}
+    found = known.get(name) or by_gluon.get(name)
+    if found is None:
         near = names.nearest(name, known)
         hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
         raise CatalogError(f"no model {name!r}; {hint}")
-    return known[name]
+    return found
 
 
 @cache

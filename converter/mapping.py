@@ -9,7 +9,7 @@ import hashlib
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -19,21 +19,35 @@ from converter.errors import MappingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+Known = TypeVar("Known")
 
 STEM, HEAD = "stem", "head"
+SHORTCUT = "shortcut"
+
+
+Lines = dict[str, tuple[str, str]]  # Gluon's name: PyTorch's, and the kind
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which parts make a network, in its order.
+
+    A stage is (Gluon's name, PyTorch's, the part that is the shortcut of its first block or ""); among the
+    parts of a block, "shortcut" stands where that one comes.
+    """
+
+    before: tuple[str, ...]
+    stages: tuple[tuple[str, str, str], ...]
+    block: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A mapping file as it is written: which layer of Gluon's is which of PyTorch's, and of what kind."""
 
-    stages: tuple[tuple[str, str], ...]
     kinds: dict[str, dict[str, str]]
     target_only: dict[str, tuple[str, ...]]
-    before_stages: dict[str, tuple[str, str]]
-    every_block: dict[str, tuple[str, str]]
-    first_block: dict[str, tuple[str, str]]
-    whole_block: dict[str, tuple[str, str]]
-    after_stages: dict[str, tuple[str, str]]
+    parts: dict[str, Lines]
+    layouts: dict[str, Layout]
     models: dict[str, object]  # the catalog's part
 
 
@@ -85,8 +99,8 @@ class Mapping:
         return {tensor.target: tensor.source for tensor in self.tensors}
 
 
-def read(path: Path, depths: tuple[int, ...]) -> Mapping:
-    """Read a mapping file and expand it for a network with ``depths`` blocks in its stages.
+def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
+    """Read a mapping file and expand one of its layouts for a network with ``depths`` blocks in its stages.
 
     Errors: ``MappingError`` with the dotted place, or with every name that is mapped twice.
     """
@@ -95,7 +109,7 @@ def read(path: Path, depths: tuple[int, ...]) -> Mapping:
         table = msgspec.convert(tomllib.loads(content.decode()), Table)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MappingError(f"{path.name}: {error}") from error
-    layers = tuple(_layers(table, depths, path.name))
+    layers = tuple(_layers(table, layout, depths, path.name))
     tensors = tuple(
         Tensor(layer, source, target)
         for layer in layers
@@ -111,24 +125,29 @@ def read(path: Path, depths: tuple[int, ...]) -> Mapping:
     return Mapping(layers, tensors, target_only, path.name, hashlib.sha256(content).hexdigest())
 
 
-def _layers(table: Table, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
-    if len(table.stages) != len(depths):
-        raise MappingError(f"{file}: stages: {len(depths)} expected, {len(table.stages)} found")
-    rows = [("", "", STEM, table.before_stages)]
-    for (source, target), depth in zip(table.stages, depths, strict=True):
+def _layers(table: Table, name: str, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
+    layout = _named("layout", name, table.layouts, file)
+    if len(layout.stages) != len(depths):
+        raise MappingError(
+            f"{file}: layouts.{name}.stages: {len(depths)} expected, {len(layout.stages)} found"
+        )
+    rows = [("", "", STEM, part) for part in layout.before]
+    for (source, target, shortcut), depth in zip(layout.stages, depths, strict=True):
         for block in range(depth):
-            place = (f"{source}.{block}", f"{target}.{block}", target)
-            rows.append((*place, table.every_block))
-            if block == 0:
-                rows.append((*place, table.first_block))
-            rows.append((*place, table.whole_block))
-    rows.append(("", "", HEAD, table.after_stages))
-    for source_place, target_place, part, lines in rows:
-        for source, (target, kind) in lines.items():
-            if kind not in table.kinds:
-                known = ", ".join(table.kinds)
-                raise MappingError(f"{file}: {source}: no kind {kind!r}; there are {known}")
-            yield Layer(_join(source_place, source), _join(target_place, target), kind, part)
+            first = {SHORTCUT: shortcut if block == 0 else ""}
+            parts = [first.get(part, part) for part in layout.block]
+            rows += [(f"{source}.{block}", f"{target}.{block}", target, part) for part in parts if part]
+    rows += [("", "", HEAD, part) for part in layout.after]
+    for source_place, target_place, where, part in rows:
+        for source, (target, kind) in _named("part", part, table.parts, file).items():
+            _named("kind", kind, table.kinds, f"{file}: {source}")
+            yield Layer(_join(source_place, source), _join(target_place, target), kind, where)
+
+
+def _named(what: str, name: str, known: dict[str, Known], place: str) -> Known:
+    if name not in known:
+        raise MappingError(f"{place}: no {what} {name!r}; there are {', '.join(known)}")
+    return known[name]
 
 
 def _join(*parts: str) -> str:

@@ -30,8 +30,10 @@ def collapse(names: Iterable[str]) -> list[str]:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate most like ``name``, or None where none is."""
-    matches = difflib.get_close_matches(name, list(candidates), n=1)
+    """Return the candidate that begins with ``name``, or the one most like it, or None where none is."""
+    known = list(candidates)
+    longer = [candidate for candidate in known if candidate.startswith(name)]
+    matches = longer or difflib.get_close_matches(name, known, n=1)
     return matches[0] if matches else None
 
 

@@ -33,6 +33,9 @@ CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30
 MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; a zip that promises more is no model
 
+WAY_OUT_FILE = "  --params FILE         a file you hold"
+WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try everything out"
+
 Stamp = tuple[int, int, int]  # inode, size, last change: with another stamp it is another file or content
 
 
@@ -59,7 +62,7 @@ class Source:
 
     @property
     def official(self) -> bool:
-        """Whether it is the published file; waited for."""
+        """Whether it is the published file; waited for. Of a model that never was published none is."""
         return self.sha1 == self.published
 
 
@@ -85,6 +88,11 @@ def from_zoo(model: Model, progress: Progress) -> Source:
     A cached file whose SHA-1 is not the published one is never used; a download takes its place.
     Errors: ``SourceError`` that names every way out.
     """
+    if not model.entry.params_sha1:
+        raise SourceError(
+            f"{model.name}: GluonCV never published its parameters\n"
+            f"Two ways out:\n{WAY_OUT_FILE}\n{WAY_OUT_RANDOM}"
+        )
     cached = cache_folder() / model.official_file
     found = "not there"
     if cached.is_file():
@@ -101,9 +109,9 @@ def from_zoo(model: Model, progress: Progress) -> Source:
             f"  in the cache  {cached}: {found}\n"
             f"  downloading   {url}: {error}\n"
             f"Three ways out:\n"
-            f"  --params FILE         a file you hold\n"
+            f"{WAY_OUT_FILE}\n"
             f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
-            f"  --random SEED         seeded random parameters, to try everything out"
+            f"{WAY_OUT_RANDOM}"
         ) from error
     return from_file(cached, model, progress)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What keeps a signal at its size through a network at inference, so that every layer reaches the logits and
 # these have a standard deviation of 1 to 2: weights of variance gain² / fan-in, the other arrays in ranges.
-WEIGHT_GAINS = {"conv": 1.0, "dense": 4.0}
+WEIGHT_GAINS = {"conv": 1.0, "gate": 1.0, "dense": 4.0}
 RANGES = {
     "gamma": (0.6, 1.0),
     "beta": (-0.1, 0.1),

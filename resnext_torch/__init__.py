@@ -1,7 +1,7 @@
-"""ResNeXt in PyTorch, named as torchvision and timm name it. This folder needs torch and nothing else.
+"""ResNeXt and its relatives in PyTorch, named as torchvision and timm name them.
 
-The hyper-parameters are read without torch, which takes more than a second to import; it is imported
-with the first use of a network.
+This folder needs torch and nothing else. The hyper-parameters are read without it, for it takes more than a
+second to import; it is imported with the first use of a network.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from .config import CONFIGS, HEAD, Config, TensorSpec, list_models, parameter_count, state_spec
 
 if TYPE_CHECKING:
-    from .resnext import Bottleneck, ResNeXt, create_model
+    from .resnext import Basic, Bottleneck, ResNeXt, create_model
 
 __all__ = [
     "CONFIGS",
     "HEAD",
+    "Basic",
     "Bottleneck",
     "Config",
     "ResNeXt",

@@ -3,42 +3,168 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Shape = tuple[int, ...]
 
-EXPANSION = 4  # a bottleneck's output has four times the channels of its stage
 STAGE_CHANNELS = (64, 128, 256, 512)
-STEM_CHANNELS = 64
+EXPANSIONS = {"basic": 1, "bottleneck": 4}  # a block's output channels over its stage's
+SQUEEZE = 16  # of a block's output channels, one in so many is left between squeeze and excitation
 HEAD = "fc.weight"  # (classes, features)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A ResNeXt: blocks per stage, cardinality C and bottleneck width d, as in "ResNeXt-50 (32×4d)".
+    """A residual network: what its stem, its blocks and its shortcuts are.
 
-    Source: Xie et al. 2017, table 1.
+    ``depths``: blocks per stage. ``cardinality`` C and bottleneck width ``width`` d, as in "ResNeXt-50
+    (32×4d)"; 1 and 64 make a ResNet. ``stem``: one 7×7 convolution; "deep", three 3×3 of ``stem_width``,
+    ``stem_width`` and twice as many channels; or "small", one 3×3 without stride. ``pool`` after the stem:
+    padded all around; "ceil", without padding, rounding up; or none. ``narrow``: the first 1×1 gives half the
+    channels. ``squeeze_excite``: each channel of a block is weighted by what is in all of them. A shortcut
+    that must change its shape is a 1×1 convolution. ``shortcut_kernel``: where that has a stride, it is this
+    wide. ``shortcut_pool``: an average pool takes the stride, and stands before every such convolution, or
+    before the strided ones.
+
+    Sources: Xie et al. 2017, table 1; He et al. 2016; Hu et al. 2018, SENet-154 in appendix; He et al. 2019,
+    "Bag of tricks", figure 2 (deep stem: ResNet-C, average pool: ResNet-D).
     """
 
-    depths: tuple[int, int, int, int]
-    cardinality: int
-    width: int
+    depths: tuple[int, ...]
+    cardinality: int = 1
+    width: int = 64
+    block: Literal["basic", "bottleneck"] = "bottleneck"
+    stem: Literal["7x7", "deep", "small"] = "7x7"
+    stem_width: int = 64
+    pool: Literal["padded", "ceil", "none"] = "padded"
+    narrow: bool = False
+    squeeze_excite: bool = False
+    shortcut_kernel: int = 1
+    shortcut_pool: Literal["never", "strided", "always"] = "never"
+    dropout: float = 0.0
     num_classes: int = 1000
     bn_eps: float = 1e-5
 
-    def group_width(self, channels: int) -> int:
-        """Return the channels of the grouped 3×3 convolution, in a stage of ``channels`` channels."""
-        return self.cardinality * (channels * self.width // STAGE_CHANNELS[0])
+    @property
+    def stem_channels(self) -> int:
+        """The channels that the first stage gets."""
+        return 2 * self.stem_width if self.stem == "deep" else self.stem_width
 
+    @property
+    def stages(self) -> tuple[tuple[Block, ...], ...]:
+        """Every block of every stage."""
+        stages, inputs = [], self.stem_channels
+        for stage, (depth, channels) in enumerate(zip(self.depths, STAGE_CHANNELS, strict=False)):
+            outputs = channels * EXPANSIONS[self.block]
+            strides = [2 if stage > 0 else 1] + [1] * (depth - 1)
+            sources = [inputs] + [outputs] * (depth - 1)
+            stages.append(
+                tuple(
+                    Block(source, channels, outputs, stride, self)
+                    for source, stride in zip(sources, strides, strict=True)
+                )
+            )
+            inputs = outputs
+        return tuple(stages)
+
+    @property
+    def features(self) -> int:
+        """The channels that the head gets."""
+        return self.stages[-1][-1].outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One residual block of a network."""
+
+    inputs: int
+    channels: int
+    outputs: int
+    stride: int
+    config: Config
+
+    @property
+    def grouped(self) -> int:
+        """The channels of the grouped 3×3 convolution."""
+        return self.config.cardinality * (self.channels * self.config.width // STAGE_CHANNELS[0])
+
+    @property
+    def reduced(self) -> int:
+        """The channels after the first 1×1."""
+        return self.grouped // 2 if self.config.narrow else self.grouped
+
+    @property
+    def squeezed(self) -> int:
+        """The channels between squeeze and excitation."""
+        return self.outputs // SQUEEZE
+
+    @property
+    def projects(self) -> bool:
+        """Whether the shortcut must change its shape."""
+        return self.stride > 1 or self.inputs != self.outputs
+
+    @property
+    def pools(self) -> bool:
+        """Whether an average pool stands before the shortcut's convolution."""
+        pool = self.config.shortcut_pool
+        return self.projects and (pool == "always" or (pool == "strided" and self.stride > 1))
+
+    @property
+    def shortcut_kernel(self) -> int:
+        """The width of the shortcut's convolution."""
+        return self.config.shortcut_kernel if self.stride > 1 and not self.pools else 1
+
+
+RESNEXT50 = Config(depths=(3, 4, 6, 3), cardinality=32, width=4)
+RESNEXT101 = replace(RESNEXT50, depths=(3, 4, 23, 3))
+RESNEXT101_64 = replace(RESNEXT101, cardinality=64)
+SENET154 = Config(
+    depths=(3, 8, 36, 3),
+    cardinality=64,
+    width=4,
+    stem="deep",
+    pool="ceil",
+    narrow=True,
+    squeeze_excite=True,
+    shortcut_kernel=3,
+    dropout=0.2,
+)
+CIFAR29 = Config(depths=(3, 3, 3), stem="small", pool="none", num_classes=10)
+RESNETS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+RESNET_VERSIONS = {
+    "v1b": Config(depths=()),
+    "v1c": Config(depths=(), stem="deep", stem_width=32),
+    "v1d": Config(depths=(), stem="deep", stem_width=32, shortcut_pool="always"),
+    "v1e": Config(depths=(), stem="deep", shortcut_pool="always"),
+    "v1s": Config(depths=(), stem="deep"),
+}
 
 CONFIGS = {
-    "gluon_resnext50_32x4d": Config(depths=(3, 4, 6, 3), cardinality=32, width=4),
-    "gluon_resnext101_32x4d": Config(depths=(3, 4, 23, 3), cardinality=32, width=4),
-    "gluon_resnext101_64x4d": Config(depths=(3, 4, 23, 3), cardinality=64, width=4),
+    "gluon_resnext50_32x4d": RESNEXT50,
+    "gluon_resnext101_32x4d": RESNEXT101,
+    "gluon_resnext101_64x4d": RESNEXT101_64,
+    "gluon_resnext101e_64x4d": replace(RESNEXT101_64, stem="deep", shortcut_pool="strided"),
+    "gluon_seresnext50_32x4d": replace(RESNEXT50, squeeze_excite=True),
+    "gluon_seresnext101_32x4d": replace(RESNEXT101, squeeze_excite=True),
+    "gluon_seresnext101_64x4d": replace(RESNEXT101_64, squeeze_excite=True),
+    "gluon_seresnext101e_64x4d": replace(
+        RESNEXT101_64, squeeze_excite=True, stem="deep", shortcut_pool="strided"
+    ),
+    "gluon_senet154": SENET154,
+    "gluon_senet154e": replace(SENET154, shortcut_pool="strided"),
+    "gluon_resnet18_v1b": Config(depths=(2, 2, 2, 2), block="basic"),
+    "gluon_resnet34_v1b": Config(depths=(3, 4, 6, 3), block="basic"),
+    **{
+        f"gluon_resnet{layers}_{version}": replace(config, depths=depths)
+        for version, config in RESNET_VERSIONS.items()
+        for layers, depths in RESNETS.items()
+    },
+    "gluon_cifar_resnext29_32x4d": replace(CIFAR29, cardinality=32, width=4),
+    "gluon_cifar_resnext29_16x64d": replace(CIFAR29, cardinality=16, width=64),
 }
 
 
@@ -67,32 +193,57 @@ def parameter_count(config: Config) -> int:
 
 
 def _network(config: Config) -> Iterator[TensorSpec]:
-    yield from _conv("conv1", STEM_CHANNELS, 3, kernel=7)
-    yield from _batch_norm("bn1", STEM_CHANNELS)
-    inputs = STEM_CHANNELS
-    for stage, (depth, channels) in enumerate(zip(config.depths, STAGE_CHANNELS, strict=True), start=1):
-        for block in range(depth):
-            yield from _block(f"layer{stage}.{block}", inputs, channels, config, first=block == 0)
-            inputs = channels * EXPANSION
-    yield TensorSpec("fc.weight", (config.num_classes, inputs), trainable=True)
+    yield from _stem(config)
+    for number, stage in enumerate(config.stages, start=1):
+        for index, block in enumerate(stage):
+            yield from _block(f"layer{number}.{index}", block)
+    yield TensorSpec("fc.weight", (config.num_classes, config.features), trainable=True)
     yield TensorSpec("fc.bias", (config.num_classes,), trainable=True)
 
 
-def _block(name: str, inputs: int, channels: int, config: Config, *, first: bool) -> Iterator[TensorSpec]:
-    grouped, outputs = config.group_width(channels), channels * EXPANSION
-    yield from _conv(f"{name}.conv1", grouped, inputs, kernel=1)
-    yield from _batch_norm(f"{name}.bn1", grouped)
-    yield from _conv(f"{name}.conv2", grouped, grouped // config.cardinality, kernel=3)
-    yield from _batch_norm(f"{name}.bn2", grouped)
-    yield from _conv(f"{name}.conv3", outputs, grouped, kernel=1)
-    yield from _batch_norm(f"{name}.bn3", outputs)
-    if first:
-        yield from _conv(f"{name}.downsample.0", outputs, inputs, kernel=1)
-        yield from _batch_norm(f"{name}.downsample.1", outputs)
+def _stem(config: Config) -> Iterator[TensorSpec]:
+    width = config.stem_width
+    if config.stem == "deep":
+        yield from _conv("conv1.0", width, 3, kernel=3)
+        yield from _batch_norm("conv1.1", width)
+        yield from _conv("conv1.3", width, width, kernel=3)
+        yield from _batch_norm("conv1.4", width)
+        yield from _conv("conv1.6", 2 * width, width, kernel=3)
+    else:
+        yield from _conv("conv1", width, 3, kernel=7 if config.stem == "7x7" else 3)
+    yield from _batch_norm("bn1", config.stem_channels)
 
 
-def _conv(name: str, outputs: int, inputs_per_group: int, *, kernel: int) -> Iterator[TensorSpec]:
+def _block(name: str, block: Block) -> Iterator[TensorSpec]:
+    if block.config.block == "basic":
+        yield from _conv(f"{name}.conv1", block.outputs, block.inputs, kernel=3)
+        yield from _batch_norm(f"{name}.bn1", block.outputs)
+        yield from _conv(f"{name}.conv2", block.outputs, block.outputs, kernel=3)
+        yield from _batch_norm(f"{name}.bn2", block.outputs)
+    else:
+        yield from _conv(f"{name}.conv1", block.reduced, block.inputs, kernel=1)
+        yield from _batch_norm(f"{name}.bn1", block.reduced)
+        yield from _conv(f"{name}.conv2", block.grouped, block.reduced // block.config.cardinality, kernel=3)
+        yield from _batch_norm(f"{name}.bn2", block.grouped)
+        yield from _conv(f"{name}.conv3", block.outputs, block.grouped, kernel=1)
+        yield from _batch_norm(f"{name}.bn3", block.outputs)
+    if block.config.squeeze_excite:
+        yield from _conv(f"{name}.se.fc1", block.squeezed, block.outputs, kernel=1, bias=True)
+        yield from _conv(f"{name}.se.fc2", block.outputs, block.squeezed, kernel=1, bias=True)
+    if block.projects:
+        conv, bn = (1, 2) if block.pools else (0, 1)
+        yield from _conv(
+            f"{name}.downsample.{conv}", block.outputs, block.inputs, kernel=block.shortcut_kernel
+        )
+        yield from _batch_norm(f"{name}.downsample.{bn}", block.outputs)
+
+
+def _conv(
+    name: str, outputs: int, inputs_per_group: int, *, kernel: int, bias: bool = False
+) -> Iterator[TensorSpec]:
     yield TensorSpec(f"{name}.weight", (outputs, inputs_per_group, kernel, kernel), trainable=True)
+    if bias:
+        yield TensorSpec(f"{name}.bias", (outputs,), trainable=True)
 
 
 def _batch_norm(name: str, channels: int) -> Iterator[TensorSpec]:

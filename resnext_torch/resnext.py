@@ -1,35 +1,43 @@
-"""ResNeXt as GluonCV builds it, under the names that torchvision and timm use.
+"""ResNeXt and its relatives as GluonCV builds them, under the names that torchvision and timm use.
 
-Source: Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural Networks", figure 3 (c);
-gluoncv/model_zoo/resnext.py, dmlc/gluon-cv 56777561.
+Sources: Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural Networks", figure 3 (c);
+Hu et al. 2018, "Squeeze-and-Excitation Networks", figure 3; gluoncv/model_zoo/resnext.py, senet.py,
+resnetv1b.py and cifarresnext.py, dmlc/gluon-cv 56777561.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from .config import CONFIGS, EXPANSION, STAGE_CHANNELS, STEM_CHANNELS, Config
+from .config import CONFIGS, Block, Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Bottleneck(nn.Module):
     """1×1 reduce, grouped 3×3 with the stride, 1×1 expand; added to the shortcut.
 
-    Shapes: (n, inputs, h, w) → (n, 4 · channels, ⌈h / stride⌉, ⌈w / stride⌉).
+    Shapes: (n, inputs, h, w) → (n, outputs, ⌈h / stride⌉, ⌈w / stride⌉).
     """
 
-    def __init__(self, inputs: int, channels: int, stride: int, config: Config, *, first: bool) -> None:
+    def __init__(self, block: Block) -> None:
         super().__init__()
-        grouped, outputs = config.group_width(channels), channels * EXPANSION
-        self.conv1 = nn.Conv2d(inputs, grouped, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(grouped, config.bn_eps)
-        self.conv2 = nn.Conv2d(grouped, grouped, 3, stride, 1, groups=config.cardinality, bias=False)
-        self.bn2 = nn.BatchNorm2d(grouped, config.bn_eps)
-        self.conv3 = nn.Conv2d(grouped, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs, config.bn_eps)
+        config = block.config
+        self.conv1 = nn.Conv2d(block.inputs, block.reduced, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(block.reduced, config.bn_eps)
+        self.conv2 = nn.Conv2d(
+            block.reduced, block.grouped, 3, block.stride, 1, groups=config.cardinality, bias=False
+        )
+        self.bn2 = nn.BatchNorm2d(block.grouped, config.bn_eps)
+        self.conv3 = nn.Conv2d(block.grouped, block.outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(block.outputs, config.bn_eps)
+        self.se = SqueezeExcite(block) if config.squeeze_excite else None
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(inputs, outputs, stride, config) if first else None
+        self.downsample = _projection(block) if block.projects else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output."""
@@ -37,11 +45,57 @@ class Bottleneck(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x))
+        if self.se is not None:
+            x = self.se(x)
         return self.relu(x + shortcut)  # type: ignore[no-any-return]  # modules are untyped callables
 
 
+class Basic(nn.Module):
+    """Two 3×3, the first with the stride; added to the shortcut. Shapes: as of ``Bottleneck``."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        eps = block.config.bn_eps
+        self.conv1 = nn.Conv2d(block.inputs, block.outputs, 3, block.stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(block.outputs, eps)
+        self.conv2 = nn.Conv2d(block.outputs, block.outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(block.outputs, eps)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _projection(block) if block.projects else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        return self.relu(x + shortcut)  # type: ignore[no-any-return]  # as above
+
+
+class SqueezeExcite(nn.Module):
+    """Weigh every channel by what is in all of them. Shapes: (n, outputs, h, w), unchanged."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(block.outputs, block.squeezed, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(block.squeezed, block.outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the weighted channels."""
+        weights = self.fc2(self.relu(self.fc1(x.mean((2, 3), keepdim=True))))
+        return x * weights.sigmoid()  # type: ignore[no-any-return]  # as above
+
+
+BLOCKS: dict[str, Callable[[Block], nn.Module]] = {"basic": Basic, "bottleneck": Bottleneck}
+POOLS: dict[str, Callable[[], nn.Module]] = {
+    "padded": lambda: nn.MaxPool2d(3, 2, 1),
+    "ceil": lambda: nn.MaxPool2d(3, 2, ceil_mode=True),
+    "none": nn.Identity,
+}
+
+
 class ResNeXt(nn.Module):
-    """A ResNeXt of four stages; freshly initialised, in training mode.
+    """A residual network of three or four stages; freshly initialised, in training mode.
 
     Shapes: (n, 3, h, w) → (n, num_classes).
     """
@@ -49,46 +103,63 @@ class ResNeXt(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS, config.bn_eps)
+        self.conv1 = _stem(config)
+        self.bn1 = nn.BatchNorm2d(config.stem_channels, config.bn_eps)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = _stage(STEM_CHANNELS, 0, config)
-        self.layer2 = _stage(STAGE_CHANNELS[0] * EXPANSION, 1, config)
-        self.layer3 = _stage(STAGE_CHANNELS[1] * EXPANSION, 2, config)
-        self.layer4 = _stage(STAGE_CHANNELS[2] * EXPANSION, 3, config)
+        self.maxpool = POOLS[config.pool]()
+        for number, stage in enumerate(config.stages, start=1):
+            self.add_module(f"layer{number}", nn.Sequential(*map(BLOCKS[config.block], stage)))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(STAGE_CHANNELS[3] * EXPANSION, config.num_classes)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc = nn.Linear(config.features, config.num_classes)
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(self.avgpool(x).flatten(1))  # type: ignore[no-any-return]  # as above
+        for number in range(1, len(self.config.depths) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return self.fc(self.dropout(self.avgpool(x).flatten(1)))  # type: ignore[no-any-return]  # as above
 
 
-def create_model(name: str, num_classes: int = 1000) -> ResNeXt:
-    """Build the network of that name, freshly initialised.
+def create_model(name: str, num_classes: int | None = None) -> ResNeXt:
+    """Build the network of that name, freshly initialised, with another number of classes if one is given.
 
     Errors: ``KeyError`` for a name that is not in ``list_models()``.
     """
-    return ResNeXt(replace(CONFIGS[name], num_classes=num_classes))
+    config = CONFIGS[name]
+    return ResNeXt(config if num_classes is None else replace(config, num_classes=num_classes))
 
 
-def _stage(inputs: int, index: int, config: Config) -> nn.Sequential:
-    channels, stride = STAGE_CHANNELS[index], 1 if index == 0 else 2
-    first = Bottleneck(inputs, channels, stride, config, first=True)
-    rest = (
-        Bottleneck(channels * EXPANSION, channels, 1, config, first=False)
-        for _ in range(config.depths[index] - 1)
-    )
-    return nn.Sequential(first, *rest)
-
-
-def _projection(inputs: int, outputs: int, stride: int, config: Config) -> nn.Sequential:
+def _stem(config: Config) -> nn.Module:
+    width, eps = config.stem_width, config.bn_eps
+    if config.stem == "7x7":
+        return nn.Conv2d(3, width, 7, 2, 3, bias=False)
+    if config.stem == "small":
+        return nn.Conv2d(3, width, 3, 1, 1, bias=False)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs, config.bn_eps)
+        nn.Conv2d(3, width, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(width, eps),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(width, eps),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, 2 * width, 3, 1, 1, bias=False),
+    )
+
+
+def _projection(block: Block) -> nn.Sequential:
+    """Return the shortcut that changes the shape: a convolution and a BatchNorm, after a pool or not."""
+    kernel, eps = block.shortcut_kernel, block.config.bn_eps
+    if block.pools:
+        return nn.Sequential(
+            nn.AvgPool2d(block.stride, block.stride, ceil_mode=True, count_include_pad=False),
+            nn.Conv2d(block.inputs, block.outputs, 1, bias=False),
+            nn.BatchNorm2d(block.outputs, eps),
+        )
+    return nn.Sequential(
+        nn.Conv2d(block.inputs, block.outputs, kernel, block.stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(block.outputs, eps),
     )
 
 

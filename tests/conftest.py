@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import catalog, mapping, synthetic
+from converter import catalog, synthetic
 from converter.params import write_params
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def tiny() -> Model:
 
 @pytest.fixture(scope="session")
 def tiny_mapping(tiny: Model) -> Mapping:
-    return mapping.read(tiny.mapping_file, tiny.config.depths)
+    return tiny.mapping
 
 
 @pytest.fixture

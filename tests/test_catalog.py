@@ -13,43 +13,67 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_three_published_resnexts_are_there() -> None:
-    assert list(catalog.models()) == [
-        "gluon_resnext50_32x4d",
-        "gluon_resnext101_32x4d",
-        "gluon_resnext101_64x4d",
-    ]
+# GluonCV's name: trainable parameters, and the hash in the published file's name. From its model store.
+PUBLISHED = {
+    "resnext50_32x4d": (25_028_904, "4ecf62e2"),
+    "resnext101_32x4d": (44_177_704, "8654ca5d"),
+    "resnext101_64x4d": (83_455_272, "2f0d1c9d"),
+    "se_resnext50_32x4d": (27_559_896, "7906e0e1"),
+    "se_resnext101_32x4d": (48_955_416, "688e2389"),
+    "se_resnext101_64x4d": (88_232_984, "11c50114"),
+    "senet_154": (115_088_984, "b5538ef1"),
+    "resnet18_v1b": (11_689_512, "2d9d980c"),
+    "resnet34_v1b": (21_797_672, "8e16b848"),
+    "resnet50_v1b": (25_557_032, "0ecdba34"),
+    "resnet101_v1b": (44_549_160, "a455932a"),
+    "resnet152_v1b": (60_192_808, "a5a61ee1"),
+    "resnet50_v1c": (25_576_264, "2a4e0708"),
+    "resnet101_v1c": (44_568_392, "064858f2"),
+    "resnet152_v1c": (60_212_040, "75babab6"),
+    "resnet50_v1d": (25_576_264, "117a384e"),
+    "resnet101_v1d": (44_568_392, "1b2b825f"),
+    "resnet152_v1d": (60_212_040, "cddbc86f"),
+    "resnet50_v1s": (25_680_808, "25a187fa"),
+    "resnet101_v1s": (44_672_936, "bd93a83c"),
+    "resnet152_v1s": (60_316_584, "cf74621d"),
+}
 
 
 def test_every_network_of_the_module_is_in_the_catalog() -> None:
     assert catalog.models().keys() == CONFIGS.keys()
+    assert PUBLISHED.keys() <= {model.entry.gluon for model in catalog.models().values()}
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "file"),
-    [
-        ("gluon_resnext50_32x4d", 25_028_904, "resnext50_32x4d-4ecf62e2.params"),
-        ("gluon_resnext101_32x4d", 44_177_704, "resnext101_32x4d-8654ca5d.params"),
-        ("gluon_resnext101_64x4d", 83_455_272, "resnext101_64x4d-2f0d1c9d.params"),
-    ],
-)
-def test_figures_are_those_of_gluoncv(name: str, parameters: int, file: str) -> None:
-    model = catalog.find(name)
+@pytest.mark.parametrize("gluon", PUBLISHED)
+def test_figures_are_those_of_gluoncv(gluon: str) -> None:
+    parameters, digits = PUBLISHED[gluon]
+    model = catalog.find(gluon)
     assert model.parameters == parameters
-    assert model.official_file == file
+    assert model.official_file == f"{gluon}-{digits}.params"
     assert re.fullmatch("[0-9a-f]{40}", model.entry.params_sha1)
+
+
+def test_a_model_is_found_by_either_name() -> None:
+    assert catalog.find("gluon_senet154") == catalog.find("senet_154")
+
+
+def test_no_two_models_share_a_name_or_a_hash() -> None:
+    models = catalog.models().values()
+    hashes = [model.entry.params_sha1 for model in models if model.entry.params_sha1]
+    assert len(set(hashes)) == len(hashes)
+    assert len({model.entry.gluon for model in models} | {model.name for model in models}) == 2 * len(models)
 
 
 def test_a_model_without_a_network_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "new.toml"
-    table.write_text('[models.vgg]\ngluon = "vgg"\nparams_sha1 = ""\ntop1 = 0.0\ntop5 = 0.0\n')
+    table.write_text('[models.vgg]\ngluon = "vgg"\nlayout = "plain"\ntop1 = 0.0\ntop5 = 0.0\n')
     with pytest.raises(CatalogError, match=r"new\.toml: models: resnext_torch has no vgg"):
         catalog._read(table)
 
 
 def test_a_model_with_a_misspelt_figure_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "new.toml"
-    table.write_text('[models.vgg]\ngluon = "vgg"\nparams_sha1 = ""\ntop_1 = 0.0\ntop5 = 0.0\n')
+    table.write_text('[models.vgg]\ngluon = "vgg"\nlayout = "plain"\ntop_1 = 0.0\ntop5 = 0.0\n')
     with pytest.raises(CatalogError, match=r"new\.toml: models: Object "):
         catalog._read(table)
 
@@ -61,6 +85,11 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         catalog.find("gluon_resnext50")
 
 
+def test_a_slip_of_the_pen_brings_the_name_most_alike() -> None:
+    with pytest.raises(CatalogError, match=r"did you mean gluon_resnext101_64x4d\?"):
+        catalog.find("gluon_resnxt101_64x4d")
+
+
 def test_a_name_like_none_brings_them_all() -> None:
-    with pytest.raises(CatalogError, match=r"no model 'vgg'; there are gluon_resnext50_32x4d, "):
+    with pytest.raises(CatalogError, match=r"no model 'vgg'; there are gluon_.*, gluon_resnext50_32x4d, "):
         catalog.find("vgg")

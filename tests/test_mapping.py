@@ -3,15 +3,18 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from converter import catalog, mapping, preparation
 from converter.errors import ConversionError, MappingError
 from converter.matching import rename
-from resnext_torch import Bottleneck, ResNeXt
+from resnext_torch import Basic, Bottleneck, Config, ResNeXt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,42 +23,87 @@ if TYPE_CHECKING:
     from converter.catalog import Model
     from converter.mapping import Mapping
     from converter.params import Array
+    from resnext_torch.config import Shape
 
 RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file
+# A network of every layout, as shallow as it can be: a block with a shortcut's convolution, and one without.
+SHALLOW = {
+    f"{model.mapping_file.stem}/{model.entry.layout}": replace(
+        model, config=replace(model.config, depths=(2,) * len(model.config.depths))
+    )
+    for model in catalog.models().values()
+}
 LINES = [
-    number
-    for number, line in enumerate(RESNEXT.read_text().partition("\n# The models")[0].splitlines())
-    if ("=" in line and not line.startswith("#")) or line.startswith("    [")
-]
-WEIGHTLESS = [
-    number for number in LINES if RESNEXT.read_text().splitlines()[number].endswith(('"pool"]', '"block"]'))
+    (path.stem, number)
+    for path in sorted({model.mapping_file for model in catalog.models().values()})
+    for number, line in enumerate(path.read_text().partition("\n# The models")[0].splitlines())
+    if ("=" in line and not line.startswith(("#", "stages"))) or line.startswith("    [")
 ]
 
 
-def without(number: int, folder: Path) -> Path:
-    """Write the table without one of its lines."""
-    lines = RESNEXT.read_text().splitlines()
+def without(path: Path, number: int, folder: Path) -> Path:
+    """Write a table without one of its lines."""
+    lines = path.read_text().splitlines()
     shorter = folder / "shorter.toml"
     shorter.write_text("\n".join(lines[:number] + lines[number + 1 :]))
     return shorter
 
 
-def computing(model: Model) -> set[str]:
+def shown(line: tuple[str, int]) -> str:
+    """Return the line itself, for the test's name."""
+    family, number = line
+    return f"{family}: {RESNEXT.with_stem(family).read_text().splitlines()[number].strip()}"
+
+
+@cache
+def computing(config: Config) -> set[str]:
     """Return the layers of our module that compute: the blocks, and what has no parts of its own."""
-    module = ResNeXt(model.config)
+    with torch.device("meta"):
+        module = ResNeXt(config)
     return {
         name
         for name, part in module.named_modules()
-        if isinstance(part, Bottleneck) or not (list(part.children()) or isinstance(part, nn.ReLU))
+        if isinstance(part, Bottleneck | Basic)
+        or not (list(part.children()) or isinstance(part, nn.ReLU | nn.Dropout | nn.Identity))
     }
 
 
-@pytest.mark.parametrize(("name", "tensors"), [("50_32x4d", 267), ("101_32x4d", 522), ("101_64x4d", 522)])
-def test_a_table_expands_to_every_array_of_the_network(name: str, tensors: int) -> None:
-    model = catalog.find(f"gluon_resnext{name}")
-    expanded = mapping.read(model.mapping_file, model.config.depths)
-    assert len(expanded.tensors) == tensors
-    assert {*expanded.to_source(), *expanded.target_only} == model.shapes.keys()
+def require_fit(model: Model, path: Path) -> None:
+    """Check a table against a network: that it names every tensor, and every layer that computes."""
+    table = mapping.read(path, model.entry.layout, model.config.depths)
+    shapes: dict[str, Shape] = dict.fromkeys(model.shapes, (1,))  # their names are the question
+    params = {tensor.source: np.ones(1, np.float32) for tensor in table.tensors}
+    rename(table, params, shapes, "holiday.params")
+    if {layer.target for layer in table.layers} != computing(model.config):
+        raise MappingError(f"{path.name}: not every layer that computes is compared")
+
+
+# Counted in GluonCV's networks.
+ARRAYS = {
+    "gluon_resnext50_32x4d": 267,
+    "gluon_resnext101_32x4d": 522,
+    "gluon_resnext101_64x4d": 522,
+    "gluon_seresnext50_32x4d": 331,
+    "gluon_seresnext101_32x4d": 654,
+    "gluon_seresnext101_64x4d": 654,
+    "gluon_senet154": 987,
+    "gluon_resnet50_v1b": 267,
+    "gluon_resnet50_v1c": 277,
+    "gluon_resnet50_v1d": 277,
+    "gluon_resnet50_v1s": 277,
+}
+
+
+@pytest.mark.parametrize(("name", "arrays"), ARRAYS.items())
+def test_a_table_expands_to_every_array_of_the_network(name: str, arrays: int) -> None:
+    model = catalog.find(name)
+    assert len(model.mapping.tensors) == arrays
+    assert {*model.mapping.to_source(), *model.mapping.target_only} == model.shapes.keys()
+
+
+@pytest.mark.parametrize("model", catalog.models().values(), ids=lambda model: model.name)
+def test_every_tensor_and_every_layer_of_every_model_is_mapped(model: Model) -> None:
+    require_fit(model, model.mapping_file)
 
 
 @pytest.mark.parametrize(
@@ -87,37 +135,20 @@ def test_every_layer_belongs_to_a_part_of_the_network(tiny_mapping: Mapping) -> 
     assert list(parts) == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 
 
-def test_every_layer_that_computes_is_compared(tiny: Model, tiny_mapping: Mapping) -> None:
-    assert {layer.target for layer in tiny_mapping.layers} == computing(tiny)
-
-
-@pytest.mark.parametrize("number", WEIGHTLESS, ids=lambda number: RESNEXT.read_text().splitlines()[number])
-def test_a_layer_without_weights_cannot_go_unnoticed_either(tiny: Model, tmp_path: Path, number: int) -> None:
-    shorter = mapping.read(without(number, tmp_path), tiny.config.depths)
-    assert {layer.target for layer in shorter.layers} != computing(tiny)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [number for number in LINES if number not in WEIGHTLESS],
-    ids=lambda number: RESNEXT.read_text().splitlines()[number].strip(),
-)
-def test_no_line_can_go_unnoticed(
-    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, number: int
-) -> None:
-    with pytest.raises(ConversionError, match=r"shorter\.toml"):
-        rename(
-            mapping.read(without(number, tmp_path), tiny.config.depths),
-            tiny_params,
-            tiny.shapes,
-            "holiday.params",
-        )
+@pytest.mark.parametrize("line", LINES, ids=shown)
+def test_no_line_can_go_unnoticed(tmp_path: Path, line: tuple[str, int]) -> None:
+    family, number = line
+    shorter = without(RESNEXT.with_stem(family), number, tmp_path)
+    with pytest.raises(ConversionError, match=r"shorter\.toml"):  # noqa: PT012 - any of the family's layouts
+        for name, model in SHALLOW.items():
+            if name.startswith(f"{family}/"):
+                require_fit(model, shorter)
 
 
 def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', ""))
+    (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', "", 1))
     shorter = replace(tiny, mapping_file=tmp_path / "shorter.toml")
     with pytest.raises(MappingError, match=r"^mappings/shorter\.toml: does not fit .*\n  not mapped  fc"):
         preparation.prepare(shorter, write(tiny_params))
@@ -129,8 +160,8 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
         ('["num_batches_tracked"]', '["weight"]', "mapped twice on PyTorch's side: bn1.weight"),
         ('"body.1" = ["bn1"', '"body.1" = ["bn2"', r"mapped twice on PyTorch's side: layer1.0.bn2"),
         (
-            '["features.5", "layer2"]',
-            '["features.4", "layer2"]',
+            '["features.5", "layer2", ',
+            '["features.4", "layer2", ',
             "mapped twice on Gluon's side: features.4.0",
         ),
         (
@@ -138,10 +169,16 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
             '["conv1", "convolution"]',
             "features.0: no kind 'convolution'; there are conv",
         ),
-        ('["conv1", "conv"]', '"conv1"', r"Expected `array`, got `str` - at `\$\.before_stages"),
-        ("[before_stages]", "[once]", "unknown field `once`|missing required field `before_stages`"),
-        ("[before_stages]", "[before", r"broken\.toml: "),
-        ('    ["features.5", "layer2"],\n', "", "stages: 4 expected, 3 found"),
+        ('["conv1", "conv"]', '"conv1"', r"Expected `array`, got `str` - at `\$\.parts"),
+        ("[kinds.", "[kind.", "unknown field `kind`|missing required field `kinds`"),
+        ("[parts.stem]", "[parts.stem", r"broken\.toml: "),
+        ('before = ["stem"]', 'before = ["stalk"]', "no part 'stalk'; there are stem, deep_stem"),
+        ("[layouts.plain]", "[layouts.simple]", "no layout 'plain'; there are simple, e"),
+        (
+            '    ["features.5", "layer2", "projection"],\n',
+            "",
+            r"layouts\.plain\.stages: 4 expected, 3 found",
+        ),
     ],
 )
 def test_a_table_that_says_something_wrong_is_refused(
@@ -151,7 +188,7 @@ def test_a_table_that_says_something_wrong_is_refused(
     assert old in text
     (tmp_path / "broken.toml").write_text(text.replace(old, new))
     with pytest.raises(MappingError, match=message):
-        mapping.read(tmp_path / "broken.toml", tiny.config.depths)
+        mapping.read(tmp_path / "broken.toml", "plain", tiny.config.depths)
 
 
 def test_the_hash_is_that_of_the_file(tiny_mapping: Mapping) -> None:
@@ -159,7 +196,13 @@ def test_the_hash_is_that_of_the_file(tiny_mapping: Mapping) -> None:
     assert tiny_mapping.sha256 == hashlib.sha256(RESNEXT.read_bytes()).hexdigest()
 
 
-def test_every_line_cites_a_layer_of_a_known_kind() -> None:
-    table = tomllib.loads(RESNEXT.read_text())
-    sections = ("before_stages", "every_block", "first_block", "whole_block", "after_stages")
-    assert {kind for section in sections for _, kind in table[section].values()} == table["kinds"].keys()
+@pytest.mark.parametrize("path", sorted(RESNEXT.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_nothing_in_a_table_is_unused(path: Path) -> None:
+    table = tomllib.loads(path.read_text())
+    used = {kind for part in table["parts"].values() for _, kind in part.values()}
+    layouts = table["layouts"].values()
+    parts = {part for layout in layouts for key in ("before", "block", "after") for part in layout[key]}
+    parts |= {shortcut for layout in layouts for *_, shortcut in layout["stages"]}
+    assert used == table["kinds"].keys()
+    assert parts - {"shortcut", ""} == table["parts"].keys()
+    assert {model["layout"] for model in table["models"].values()} == table["layouts"].keys()

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from converter import __version__
-from converter.cli import convert, diff, listing, parity
+from converter.cli import convert, diff, listing, parity, zoo
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 convert_app.command()(convert.convert)
 app.command("convert")(convert.convert)
+app.command("convert-zoo")(zoo.convert_zoo)
 app.command("parity")(parity.parity)
 app.command("diff")(diff.diff)
 app.command("list")(listing.list_models)

@@ -25,10 +25,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     *,
     params: options.Params = None,
     random: options.Random = None,
-    reference: Annotated[
-        Choice,
-        typer.Option(help="What to prove the result against; `auto` is GluonCV where it runs, else numpy."),
-    ] = Choice.auto,
+    reference: options.Reference = Choice.auto,
     size: options.Size = None,
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
@@ -42,8 +39,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
     options.exclude(params, random)
-    if reference is Choice.none and (size or dtype):
-        raise typer.BadParameter("--size and --dtype are of the proof, and --reference none makes none")
+    options.refuse_unused(reference, size, dtype)
     with console.refusals():
         # Two networks run side by side: threads that wait for work must leave the cores to the other's.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

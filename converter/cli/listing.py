@@ -28,8 +28,8 @@ def list_models(
         table.add_column(column, justify="right")
     for model in models:
         entry = model.entry
-        accuracy = (f"{entry.top1:.2f}", f"{entry.top5:.2f}")
-        table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8])
+        accuracy = ("—" if figure is None else f"{figure:.2f}" for figure in (entry.top1, entry.top5))
+        table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8] or "—")
     Console().print(table)
 
 
@@ -39,6 +39,7 @@ def _figures(model: catalog.Model) -> dict[str, Any]:
         "model": model.name,
         "gluon": entry.gluon,
         "parameters": model.parameters,
-        "params_sha1": entry.params_sha1,
+        "params_sha1": entry.params_sha1 or None,
         "published": {"top1": entry.top1, "top5": entry.top5},
+        "note": entry.note or None,
     }

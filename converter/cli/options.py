@@ -55,6 +55,10 @@ Random = Annotated[
         metavar="SEED", min=0, help="Make random parameters from a seed and take those; no network."
     ),
 ]
+Reference = Annotated[
+    Choice,
+    typer.Option(help="What to prove the result against; `auto` is GluonCV where it runs, else numpy."),
+]
 Size = Annotated[
     list[Any] | None,
     typer.Option(
@@ -100,3 +104,24 @@ def terms(
     chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in default])
     pairs = itertools.product(chosen_dtypes, chosen_sizes)
     return Terms(choice, tuple(Probe(dtype.value, size) for dtype, size in pairs), gluon_python)
+
+
+def refuse_unused(reference: Choice, sizes: list[tuple[int, int]] | None, dtypes: list[Dtype] | None) -> None:
+    """Refuse sizes or precisions of a proof that is not made, as a wrong call."""
+    if reference is Choice.none and (sizes or dtypes):
+        raise typer.BadParameter("--size and --dtype are of the proof, and --reference none makes none")
+
+
+def passed_on(
+    reference: Choice,
+    sizes: list[tuple[int, int]] | None,
+    dtypes: list[Dtype] | None,
+    gluon_python: Path | None,
+) -> tuple[str, ...]:
+    """Return the same choices as arguments for another process."""
+    return (
+        *("--reference", reference.value),
+        *(word for height, width in sizes or () for word in ("--size", f"{height}x{width}")),
+        *(word for dtype in dtypes or () for word in ("--dtype", dtype.value)),
+        *(("--gluon-python", str(gluon_python)) if gluon_python else ()),
+    )

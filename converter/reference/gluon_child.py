@@ -89,7 +89,8 @@ def main(folder: Path) -> None:
 def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Send every input through the network, cast as its run asks, and keep the layers' outputs."""
     numpy, mxnet, gluoncv = frameworks
-    net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"])
+    # Two of GluonCV's networks cannot be made without saying that they are not pretrained.
+    net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"], pretrained=False)
     net.collect_params().setattr("grad_req", "null")  # else each parameter gets a gradient of its size
     net.load_parameters(request["params"])
     blocks = [functools.reduce(child, name.split("."), net) for name in request["layers"]]

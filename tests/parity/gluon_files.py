@@ -1,7 +1,8 @@
 """Write ``.params`` files with GluonCV itself; run by the parity tests in a process of its own.
 
-python gluon_files.py FOLDER: NAME.params for every model, ten-classes.params, fresh.params, kinds.params
-(every dense type and some odd shapes) with kinds.npz beside it, prefix.params and export-0000.params.
+python gluon_files.py FOLDER NAME: NAME.params, of a model of the catalog. Without a name: ten-classes.params,
+fresh.params, kinds.params (every dense type and some odd shapes) with kinds.npz beside it, prefix.params and
+export-0000.params.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ BATCHNORM = {
 CLASSES = 10
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *names: str) -> None:
     numpy, mxnet, gluoncv = import_frameworks()
     mxnet.random.seed(SEED)
     generator = numpy.random.RandomState(SEED)
 
     def network(gluon: str, *, trained: bool = True, **options: object) -> Any:  # noqa: ANN401
-        net = gluoncv.model_zoo.get_model(gluon, **options)
+        net = gluoncv.model_zoo.get_model(gluon, pretrained=False, **options)
         net.initialize(mxnet.init.MSRAPrelu())
         net(mxnet.nd.zeros((1, 3, 32, 32)))
         for name, parameter in net._collect_params_with_prefix().items() if trained else ():
@@ -39,8 +40,10 @@ def main(folder: Path) -> None:
                 parameter.set_data(mxnet.nd.array(generator.uniform(*limits, parameter.shape)))
         return net
 
-    for model in catalog.models().values():
-        network(model.entry.gluon).save_parameters(str(folder / f"{model.name}.params"))
+    for name in names:
+        network(catalog.find(name).entry.gluon).save_parameters(str(folder / f"{name}.params"))
+    if names:
+        return
     network("resnext50_32x4d", classes=CLASSES).save_parameters(str(folder / "ten-classes.params"))
     network("resnext50_32x4d", trained=False).save_parameters(str(folder / "fresh.params"))
     small = network("resnext50_32x4d", classes=CLASSES)
@@ -60,4 +63,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

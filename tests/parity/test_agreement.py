@@ -22,11 +22,13 @@ from converter.proving import Choice, Terms
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from converter.catalog import Model
 
-SIZES = [(224, 224), (225, 225), (97, 131)]
+SIZES = (224, 224), (65, 65), (97, 131)
+CIFAR_SIZES = (32, 32), (33, 33), (40, 57)
 NAME = "gluon_resnext50_32x4d"
 
 
@@ -41,11 +43,12 @@ def convert(model: Model, out: Path, params: Path) -> pipeline.Result:
 
 @pytest.mark.parametrize("name", catalog.models())
 def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
-    gluon_files: Path, name: str
+    gluon_params: Callable[[str], Path], name: str
 ) -> None:
-    file = gluon_files / f"{name}.params"
+    file = gluon_params(name)
     prepared = preparation.prepare(catalog.find(name), file)
-    probes = tuple(Probe(dtype, size) for dtype in ("float32", "float64") for size in SIZES)
+    even, odd, rectangular = CIFAR_SIZES if "cifar" in name else SIZES
+    probes = (Probe("float32", odd), *(Probe("float64", size) for size in (even, odd, rectangular)))
     module = network.watch(network.build(prepared.state, prepared.model.config), prepared.mapping)
     with proving.references(proving.settle(Terms(probes=probes)), prepared, file) as (gluon, own):
         proof = proving.prove((gluon,), module, prepared)

@@ -1,0 +1,156 @@
+"""`gluon2torch convert-zoo`: many models, some at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from converter import artifact, catalog, zoo
+from converter.cli import console, options
+from converter.errors import CatalogError
+from converter.proving import Choice
+from converter.zoo import Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from converter.catalog import Model
+
+SUMMARY = "summary.json"
+COLOURS = {Status.converted: "green", Status.skipped: "blue", Status.failed: "red"}
+
+
+def convert_zoo(  # noqa: PLR0913 - the options of the command line
+    out: Annotated[Path, typer.Argument(help="The folder to write to; made if need be.", file_okay=False)],
+    *,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model or a pattern, as 'gluon_resnet50_*'; may be repeated.", show_default="all"
+        ),
+    ] = None,
+    params_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of .params files, each named by its model. Without it: the cache, then downloads.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    random: options.Random = None,
+    reference: options.Reference = Choice.auto,
+    size: options.Size = None,
+    dtype: options.Dtypes = None,
+    gluon_python: options.GluonPython = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="How many at a time.", show_default="half the cores")
+    ] = max(1, (os.cpu_count() or 1) // 2),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Convert many models, or all, into one folder; go on after a failure; skip what is there and whole.
+
+    Ends with a table, and writes the same for programs to OUT/summary.json.
+    Exits 0 when all are there, 1 when any failed, 2 when the call is wrong.
+    """
+    if params_dir is not None and random is not None:
+        raise typer.BadParameter("--params-dir and --random exclude each other")
+    options.refuse_unused(reference, size, dtype)
+    with console.refusals():
+        request = zoo.Request(
+            _chosen(models),
+            out,
+            params_dir,
+            random,
+            options.passed_on(reference, size, dtype, gluon_python),
+            proven=reference is not Choice.none,
+            jobs=jobs,
+        )
+        with _progress(len(request.models)) as (started, ended):
+            outcomes = zoo.convert(request, started, ended)
+        found = zoo.summary(outcomes)
+        artifact.write_text(out / SUMMARY, json.dumps(found, indent=2) + "\n")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    _show(outcomes, Console(stderr=as_json))
+    raise typer.Exit(any(outcome.status is Status.failed for outcome in outcomes))
+
+
+def _chosen(patterns: list[str] | None) -> tuple[Model, ...]:
+    """Return the models that the patterns name, all without any.
+
+    Errors: ``CatalogError`` for a pattern that names none.
+    """
+    known = catalog.models()
+    chosen: dict[str, Model] = {}
+    for pattern in patterns or ["*"]:
+        found = fnmatch.filter(known, pattern)
+        if not found and not set(pattern) & set("*?["):
+            found = [catalog.find(pattern).name]  # or the error with the nearest
+        if not found:
+            raise CatalogError(f"no model is called {pattern!r}")
+        chosen |= {name: known[name] for name in found}
+    return tuple(chosen.values())
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Outcome], None]]]:
+    """Show all of it on stderr: how many are done, and a line for each at work; only on a terminal."""
+    screen = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal
+    ) as bars:
+        whole = bars.add_task("all", total=total)
+        tasks = {}
+
+        def started(model: str) -> None:
+            tasks[model] = bars.add_task(model, total=None)
+
+        def ended(outcome: Outcome) -> None:
+            bars.remove_task(tasks[outcome.model])
+            bars.advance(whole)
+
+        yield started, ended
+
+
+def _show(outcomes: list[Outcome], screen: Console) -> None:
+    """Print a row for every model, and why those failed that did."""
+    table = Table("model", "", box=box.SIMPLE_HEAD)
+    table.add_column("file", overflow="fold")
+    table.add_column("proven against")
+    for outcome in outcomes:
+        manifest = outcome.manifest
+        cells = ("", "")
+        if manifest is not None:
+            parity = manifest["parity"]
+            cells = (manifest["artifact"]["file"], parity["reference"] if parity["proven"] else "unproven")
+        colour = COLOURS[outcome.status]
+        table.add_row(outcome.model, f"[{colour}]{outcome.status.value}[/]", *map(console.plain, cells))
+    screen.print(table)
+    plain = console.lines(stderr=screen.stderr)
+    for outcome in outcomes:
+        if outcome.reason:
+            plain.print(f"[red]failed[/]  {outcome.model}: {console.plain(outcome.reason)}")
+    counts = ", ".join(
+        f"{sum(outcome.status is status for outcome in outcomes)} {status.value}" for status in Status
+    )
+    plain.print(counts)

@@ -1,0 +1,99 @@
+"""The layers of GluonCV's networks in plain numpy, in the type of their input.
+
+Convolutions and pools work on a few rows at a time, so that memory stays that of a few layers. Shapes: images
+are (n, c, h, w).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+if TYPE_CHECKING:
+    from converter.params import Array
+
+UNFOLDED_ELEMENTS = 1 << 21  # of an input at once, in a convolution: 16 MB in float64
+
+
+def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> Array:
+    """Cross-correlate. Shapes: x (n, groups · c, h, w), weight (outputs, c, kernel, kernel)."""
+    kernel = weight.shape[-1]
+    folded = weight.reshape(groups, -1, weight[0].size).astype(
+        x.dtype
+    )  # (groups, outputs / groups, c · k · k)
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    windows = sliding_window_view(x, (1, 1, kernel, kernel))[:, :, ::stride, ::stride, 0, 0]
+    n, channels, h, w = windows.shape[:4]
+    out = np.empty((n, groups, folded.shape[1], h, w), x.dtype)
+    rows = max(1, UNFOLDED_ELEMENTS // (n * channels * kernel * kernel * w))
+    for top in range(0, h, rows):
+        block = windows[:, :, top : top + rows].transpose(0, 1, 4, 5, 2, 3)  # (n, channels, k, k, rows, w)
+        unfolded = block.reshape(n, groups, folded.shape[2], -1)
+        out[:, :, :, top : top + rows] = (folded @ unfolded).reshape(n, groups, folded.shape[1], -1, w)
+    return out.reshape(n, -1, h, w)
+
+
+def batch_norm(x: Array, *statistics: Array, eps: float) -> Array:
+    """Normalise each channel. ``statistics``: gamma, beta, mean and variance, (c,) each."""
+    gamma, beta, mean, variance = (array.astype(x.dtype).reshape(-1, 1, 1) for array in statistics)
+    x = (x - mean) * (gamma / np.sqrt(variance + x.dtype.type(eps)))
+    x += beta
+    return x
+
+
+def max_pool(x: Array, *, kernel: int, stride: int, padding: int, ceil: bool) -> Array:
+    """Take the largest of each window; with ``ceil`` of a last, incomplete one too."""
+    return _pool(x, kernel, stride, padding, fill=-np.inf, ceil=ceil, join=np.maximum)
+
+
+def average_pool(x: Array, *, stride: int) -> Array:
+    """Average windows as large as the stride; of a last, incomplete one, what is there."""
+    total = _pool(x, stride, stride, 0, fill=0, ceil=True, join=np.add)
+    count = _pool(np.ones_like(x[:1, :1]), stride, stride, 0, fill=0, ceil=True, join=np.add)
+    out: Array = total / count
+    return out
+
+
+def dense(x: Array, weight: Array, bias: Array) -> Array:
+    """Shapes: x (n, c), weight (outputs, c), bias (outputs,)."""
+    out: Array = x @ weight.astype(x.dtype).T + bias.astype(x.dtype)
+    return out
+
+
+def relu(x: Array) -> Array:
+    """Cut off what is negative."""
+    out: Array = np.maximum(x, 0)
+    return out
+
+
+def sigmoid(x: Array) -> Array:
+    """Squeeze into 0…1."""
+    out: Array = 1 / (1 + np.exp(-x))
+    return out
+
+
+def global_mean(x: Array) -> Array:
+    """Average each channel. Shapes: (n, c, h, w) → (n, c, 1, 1)."""
+    out: Array = x.mean(axis=(2, 3), keepdims=True)
+    return out
+
+
+def _pool(  # noqa: PLR0913 - the hyper-parameters of a pool
+    x: Array, kernel: int, stride: int, padding: int, *, fill: float, ceil: bool, join: np.ufunc
+) -> Array:
+    sizes = [size + 2 * padding - kernel for size in x.shape[2:]]
+    h, w = (-(-size // stride) + 1 if ceil else size // stride + 1 for size in sizes)
+    beyond = [max(0, stride * (out - 1) - size) for out, size in zip((h, w), sizes, strict=True)]
+    borders = [(0, 0), (0, 0), *((padding, padding + more) for more in beyond)]
+    x = np.pad(x, borders, constant_values=fill)
+    shifted = (
+        x[:, :, top : top + stride * (h - 1) + 1 : stride, left : left + stride * (w - 1) + 1 : stride]
+        for top, left in itertools.product(range(kernel), repeat=2)
+    )
+    out = next(shifted).copy()
+    for other in shifted:
+        join(out, other, out=out)
+    return out

@@ -1,0 +1,215 @@
+"""Many conversions, some at a time, each in a process of its own; what is already there and whole is left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+from converter.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.catalog import Model
+
+
+class Status(StrEnum):
+    """What became of a model."""
+
+    converted = "converted"
+    skipped = "skipped"
+    failed = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One model's: its manifest, or the reason why there is none."""
+
+    model: str
+    status: Status
+    manifest: dict[str, Any] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which models, where from and to, the options that ``convert`` gets, and how many at a time.
+
+    ``folder`` holds ``.params`` files named by their models; without it and a seed the published are taken.
+    """
+
+    models: tuple[Model, ...]
+    out: Path
+    folder: Path | None = None
+    seed: int | None = None
+    options: tuple[str, ...] = ()
+    proven: bool = True
+    jobs: int = 1
+
+
+def convert(
+    request: Request, started: Callable[[str], None], ended: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Convert every model, go on after a failure, and return what became of each, in their order.
+
+    ``started`` and ``ended`` are told of each, from threads. An interruption ends the processes, in order.
+    """
+    with _Processes(request.jobs) as processes, ThreadPoolExecutor(request.jobs) as executor:
+
+        def work(model: Model) -> Outcome:
+            started(model.name)
+            outcome = _convert(request, model, processes)
+            ended(outcome)
+            return outcome
+
+        futures = [executor.submit(work, model) for model in request.models]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            processes.end()
+            raise
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Return what became of all models, for programs."""
+    return {
+        "counts": {status.value: sum(one.status is status for one in outcomes) for status in Status},
+        "models": [_row(outcome) for outcome in outcomes],
+    }
+
+
+def present(out: Path, model: Model, origin: dict[str, Any], *, proven: bool) -> dict[str, Any] | None:
+    """Return the manifest of a conversion that is there and whole, from this origin and by this mapping.
+
+    ``origin`` is what its manifest must say of the source. One without a proof does not do for a proven one.
+    """
+    for path in sorted(out.glob(f"{model.name}*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            artifact = out / manifest["artifact"]["file"]
+            if (
+                manifest["model"] == model.name
+                and artifact.with_suffix(".json") == path
+                and origin.items() <= manifest["source"].items()
+                and manifest["mapping"]["sha256"] == model.mapping.sha256
+                and (manifest["parity"]["proven"] or not proven)
+                and _sha256(artifact) == manifest["artifact"]["sha256"]
+            ):
+                return dict(manifest)
+    return None
+
+
+def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
+    try:
+        source, origin = _origin(request, model)
+    except SourceError as error:
+        return Outcome(model.name, Status.failed, reason=str(error))
+    manifest = present(request.out, model, origin, proven=request.proven)
+    if manifest is not None:
+        return Outcome(model.name, Status.skipped, manifest)
+    arguments = ["convert", model.name, str(request.out), "--json", *source, *request.options]
+    status, printed, said = processes.run(arguments)
+    if status != 0:
+        reason = said.strip().removeprefix("refused").strip().removeprefix(f"{model.name}: ")
+        return Outcome(model.name, Status.failed, reason=reason or f"it ended with status {status}")
+    return Outcome(model.name, Status.converted, json.loads(printed))
+
+
+def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
+    """Return the options that name a model's parameters, and what its manifest will say of them."""
+    if request.seed is not None:
+        file = f"{model.name}.random-{request.seed}.params"
+        return ["--random", str(request.seed)], {"file": file, "official": False}
+    if request.folder is None:
+        if not model.entry.params_sha1:
+            raise SourceError("GluonCV never published its parameters")
+        return [], {"sha1": model.entry.params_sha1}
+    names = (f"{model.name}.params", f"{model.entry.gluon}.params", model.official_file)
+    found = [path for path in (request.folder / name for name in names) if path.is_file()]
+    if not found:
+        raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
+    with found[0].open("rb") as stream:
+        sha1 = hashlib.file_digest(stream, _sha1).hexdigest()
+    return ["--params", str(found[0])], {"file": found[0].name, "sha1": sha1}
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": outcome.model, "status": outcome.status.value}
+    if outcome.manifest is None:
+        return {**row, "reason": outcome.reason}
+    artifact, parity = outcome.manifest["artifact"], outcome.manifest["parity"]
+    return {
+        **row,
+        "file": artifact["file"],
+        "sha256": artifact["sha256"],
+        "proven": parity["proven"],
+        "reference": parity["reference"],
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha1() -> Any:  # noqa: ANN401 - hashlib's own type is private
+    return hashlib.sha1(usedforsecurity=False)
+
+
+class _Processes:
+    """Our own command in processes: so many at a time that each has its share of the cores."""
+
+    def __init__(self, jobs: int) -> None:
+        share = max(1, (os.cpu_count() or 1) // jobs)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(share))
+        self.environment = {**threads, **os.environ} if jobs > 1 else dict(os.environ)
+        self.running: set[subprocess.Popen[str]] = set()
+        self.ended = False
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def run(self, arguments: list[str]) -> tuple[int, str, str]:
+        """Run a command to its end, and return its status, what it printed and what it said."""
+        with self.lock:
+            if self.ended:
+                return 1, "", "interrupted"
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "converter", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=self.environment,
+            )
+            self.running.add(process)
+        try:
+            printed, said = process.communicate()
+        finally:
+            with self.lock:
+                self.running.discard(process)
+        return process.returncode, printed, said
+
+    def end(self) -> None:
+        """Ask all of them to end, each in order, and let none begin."""
+        with self.lock:
+            self.ended = True
+            for process in self.running:
+                process.terminate()
