@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,4 +114,5 @@ def _apart(prepared: Prepared, state: dict[str, Array]) -> Iterator[Apart]:
 
 def _weights(path: Path) -> Weights:
     with path.open("rb") as stream:
-        return Weights(path.name, hashlib.file_digest(stream, "sha256").hexdigest())
+        name = os.fsencode(path.name).decode(errors="backslashreplace")
+        return Weights(name, hashlib.file_digest(stream, "sha256").hexdigest())

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 WHERE_ELSE = {
     "pool": "how it rounds, what it pads with, or the ReLU before it",
     "block": "the sum with the shortcut, or the ReLU after it",
+    "batchnorm": "which field is which in the mapping, or what kind of layer it is",
+    "dense": "its bias, or what kind of layer it is",
 }
-BEFORE = "what comes in: the ReLU, pool or sum before it"
+BEFORE = "what comes in: the ReLU, pool or sum before it, or its line in the mapping"
 
 
 @dataclass(frozen=True, slots=True)

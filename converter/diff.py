@@ -46,16 +46,17 @@ def diff(first: Path, second: Path) -> Diff:
     one, other = checkpoint.read(first), checkpoint.read(second)
     mapping = None
     counters = 0
-    if one.keys().isdisjoint(other):
-        mapping = _mapping(one, other) or _mapping(other, one)
-        if mapping is None:
-            raise CheckpointError(
-                f"{first} and {second}: no name in common, and no mapping makes them the same\n"
-                f"  {first.name} has {_example(one)}\n"
-                f"  {second.name} has {_example(other)}"
-            )
+    if _is_gluons(one) != _is_gluons(other):
+        mapping = _mapping(one, other) if _is_gluons(one) else _mapping(other, one)
+    if mapping is not None:
         counters = sum(name in mapping.target_only for name in (*one, *other))
         one, other = _renamed(one, mapping), _renamed(other, mapping)
+    if one.keys().isdisjoint(other):
+        raise CheckpointError(
+            f"{first} and {second}: no name in common, and no mapping makes them the same\n"
+            f"  {first.name} has {_example(one)}\n"
+            f"  {second.name} has {_example(other)}"
+        )
     apart = (tensors.compare(name, one[name], other[name]) for name in one if name in other)
     return Diff(
         compared=len(one.keys() & other.keys()),
@@ -65,6 +66,11 @@ def diff(first: Path, second: Path) -> Diff:
         mapping=mapping.file if mapping else None,
         counters=counters,
     )
+
+
+def _is_gluons(arrays: dict[str, Array]) -> bool:
+    """Return whether these are Gluon's names: PyTorch has no gamma."""
+    return any(name.endswith("gamma") for name in arrays)
 
 
 def _mapping(gluon: dict[str, Array], torch: dict[str, Array]) -> Mapping | None:

@@ -64,7 +64,7 @@ def complaints(found: Document) -> list[str]:
     lines = []
     apart = found["tensors"]["apart"]
     if apart:
-        lines.append(f"{len(apart)} tensors differ")
+        lines.append(f"{len(apart)} tensor{'s differ' if len(apart) > 1 else ' differs'}")
         lines += [f"  {tensor['name']}  {tensor['found']}" for tensor in apart[:MAX_LINES]]
         lines += [f"  and {len(apart) - MAX_LINES} more"] if len(apart) > MAX_LINES else []
     lines += [

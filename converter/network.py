@@ -30,6 +30,8 @@ SETTINGS = {
     "eps": "eps",
     "ceil_mode": "ceil_mode",
 }
+# What a module's forward, or torch within it, raises where it cannot go on.
+STOPS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Watched:
         try:
             with torch.inference_mode():
                 self.module(torch.from_numpy(probe.input()))
-        except (RuntimeError, ValueError, TypeError) as error:
-            return f"the module stops: {error}"
+        except STOPS as error:
+            return f"the module stops: {error or type(error).__name__}"
         finally:
             for handle in handles:
                 handle.remove()
@@ -77,8 +79,14 @@ def build(state: dict[str, Array], config: Config) -> nn.Module:
 
 
 def arrays(module: nn.Module) -> dict[str, Array]:
-    """Return a module's state, not copied."""
-    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+    """Return a module's state; what numpy has no type for, in float32."""
+    import torch  # noqa: PLC0415 - as in Watched.run
+
+    tensors = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    return {
+        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        for name, tensor in tensors.items()
+    }
 
 
 def _build(state: dict[str, Tensor], config: Config) -> nn.Module:

@@ -64,14 +64,16 @@ def compare(reference: Reference, network: Network, mapping: Mapping, params: di
     """
     layers = {layer.target: layer for layer in mapping.layers if layer.target in network.layers}
     biases = _biases(mapping, params)
-    checks = []
-    for number, probe in enumerate(reference.probes):
+    checks = {}
+    # The strictest first: a module that goes to a lower precision does not come back as it was.
+    for number, probe in sorted(enumerate(reference.probes), key=lambda pair: LIMITS[pair[1].dtype]):
         limits = dict.fromkeys(layers, LAYER_LIMITS[probe.dtype])
         limits[mapping.layers[-1].target] = LIMITS[probe.dtype]
         comparison = _Comparison(layers, biases, limits, _Outputs(reference.outputs(number)))
         failure = network.run(probe, comparison.visit)
-        checks.append(comparison.check(probe, failure))
-    return Proof(reference.name, reference.versions(), tuple(checks))
+        checks[number] = comparison.check(probe, failure)
+    in_order = tuple(checks[number] for number in range(len(checks)))
+    return Proof(reference.name, reference.versions(), in_order)
 
 
 def difference(

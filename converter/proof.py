@@ -127,8 +127,8 @@ class Proof:
 
     @property
     def decisive(self) -> Check | None:
-        """The check that failed; of several the strictest, for there the first layer apart is the culprit."""
-        return min((check for check in self.checks if not check.agrees), key=_limit, default=None)
+        """The check that failed; of several the strictest that shows a layer apart: the culprit."""
+        return min((check for check in self.checks if not check.agrees), key=_rank, default=None)
 
 
 NO_PROOF = Proof("none", {}, ())
@@ -167,5 +167,5 @@ def describe(check: Check) -> str:
     return f"{text}; {check.failure}" if check.failure else text
 
 
-def _limit(check: Check) -> float:
-    return check.limit
+def _rank(check: Check) -> tuple[bool, float]:
+    return check.first_apart is None, check.limit

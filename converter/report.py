@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from typing import TYPE_CHECKING, Any
 
-from converter import findings
-from converter.errors import ArtifactError
+from converter import artifact, findings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,17 +27,7 @@ def write(found: Document, path: Path) -> None:
 
     Errors: ``ArtifactError``.
     """
-    text = render(found)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    artifact.write_text(path, render(found))
 
 
 def render(found: Document) -> str:
@@ -161,7 +148,7 @@ def _columns(found: Document, checks: list[str]) -> list[dict[str, Any]]:
         for row in _longest(found)
     }
     for name, check in zip(checks, found["checks"], strict=True):
-        for row in check["layers"]:
+        for row in (row for row in check["layers"] if row["target"] in told):
             relative = "∞" if row["relative"] is None else f"{row['relative']:.2e}"
             told[row["target"]][name] = row["remark"] or f"{relative} (limit {row['limit']:.0e})"
     return [

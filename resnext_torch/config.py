@@ -60,21 +60,18 @@ class Config:
         stages, inputs = [], self.stem_channels
         for stage, (depth, channels) in enumerate(zip(self.depths, STAGE_CHANNELS, strict=False)):
             outputs = channels * EXPANSIONS[self.block]
-            strides = [2 if stage > 0 else 1] + [1] * (depth - 1)
-            sources = [inputs] + [outputs] * (depth - 1)
-            stages.append(
-                tuple(
-                    Block(source, channels, outputs, stride, self)
-                    for source, stride in zip(sources, strides, strict=True)
-                )
-            )
-            inputs = outputs
+            blocks = []
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(Block(inputs, channels, outputs, stride, self))
+                inputs = outputs
+            stages.append(tuple(blocks))
         return tuple(stages)
 
     @property
     def features(self) -> int:
         """The channels that the head gets."""
-        return self.stages[-1][-1].outputs
+        return STAGE_CHANNELS[len(self.depths) - 1] * EXPANSIONS[self.block]
 
 
 @dataclass(frozen=True, slots=True)

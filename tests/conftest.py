@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from converter.catalog import Model
     from converter.mapping import Mapping
     from converter.params import Array
+
+# Before torch and typer are imported, which read these then.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run in turn: see cli/convert.py
+os.environ.pop("GITHUB_ACTIONS", None)  # else typer colours its errors, and the tests' own would be annotated
 
 
 @pytest.fixture(scope="session")

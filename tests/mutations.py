@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from converter.preparation import Prepared
     from converter.proof import Probe
     from converter.reference import Output
-    from resnext_torch import Bottleneck
     from resnext_torch.config import Shape
 
     Entry = TypeVar("Entry")
@@ -136,10 +135,10 @@ def summary(tried: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
     ]
 
 
-def mutations(model: Model) -> tuple[Mutation, ...]:
-    """Return every mutation of a network."""
+def mutations(model: Model, kinds: Iterable[str] | None = None) -> tuple[Mutation, ...]:
+    """Return every mutation of a network, or those of some kinds."""
     anatomy = Anatomy(model)
-    return tuple(Mutation(kind, *fault) for kind, faults in KINDS.items() for fault in faults(anatomy))
+    return tuple(Mutation(kind, *fault) for kind in kinds or KINDS for fault in KINDS[kind](anatomy))
 
 
 def controls(model: Model) -> tuple[Mutation, ...]:
@@ -177,13 +176,17 @@ class Anatomy:
     def traits(self, layer: Layer) -> list[str]:
         """Return its keys in the tables below."""
         wide = layer.kind == "conv" and self.shape(layer)[-1] > 1
-        projecting = f"{layer.target}.downsample.0" in self.layers
+        inner = layer.part != self.mapping.layers[0].part and "downsample" not in layer.target
+        projecting = f"{layer.target}.downsample.1" in self.layers
+        pooling = f"{layer.target}.downsample.2" in self.layers
         claims = {
             layer.kind: True,
             layer.target: True,
             "wide": wide,
-            "grouped": wide and layer.part != self.mapping.layers[0].part,
-            "projecting": projecting,
+            "grouped": wide and inner and self.model.config.cardinality > 1,
+            "bottleneck": f"{layer.target}.conv3" in self.layers,
+            "projecting": projecting and not pooling,
+            "pooling": pooling,
             "striding": projecting and layer.part != self.blocks[0].part,
         }
         return [trait for trait, holds in claims.items() if holds]
@@ -451,28 +454,30 @@ def _identity(x: Any) -> Any:  # noqa: ANN401 - of anything
 
 
 def _forward(
-    block: Bottleneck,
+    block: Any,  # noqa: ANN401 - Bottleneck or Basic
     x: torch.Tensor,
     *,
     after_bn1: Change = torch.relu,
     after_bn2: Change = torch.relu,
-    after_bn3: Change = _identity,
+    after_body: Change = _identity,
     after_shortcut: Change = _identity,
     after_sum: Change = torch.relu,
 ) -> object:
-    """Do what ``Bottleneck.forward`` does, but for the joins that are given."""
+    """Do what the block's own ``forward`` does, but for the joins that are given."""
     shortcut = x if block.downsample is None else block.downsample(x)
-    x = after_bn1(block.bn1(block.conv1(x)))
-    x = after_bn2(block.bn2(block.conv2(x)))
-    x = after_bn3(block.bn3(block.conv3(x)))
-    return after_sum(x + after_shortcut(shortcut))
+    x = block.bn2(block.conv2(after_bn1(block.bn1(block.conv1(x)))))
+    if hasattr(block, "conv3"):
+        x = block.bn3(block.conv3(after_bn2(x)))
+    if getattr(block, "se", None) is not None:
+        x = block.se(x)
+    return after_sum(after_body(x) + after_shortcut(shortcut))
 
 
 def _join(**joins: Any) -> Change:  # noqa: ANN401 - changes, which mypy would take for inputs
     return _set(forward=lambda block: partial(_forward, block, **joins))
 
 
-def _move_stride(block: Bottleneck) -> Bottleneck:
+def _move_stride(block: Any) -> Any:  # noqa: ANN401 - as above
     block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
     return block
 
@@ -508,8 +513,8 @@ SETTINGS = {
         "missing": Part(lambda _: nn.Identity()),
     },
     "maxpool": {
-        "no padding": Part(_set(padding=0), "padding: 1 in the reference, 0"),
-        "rounding up": Part(_set(ceil_mode=True), "ceil_mode: False in the reference, True"),
+        "the other padding": Part(_set(padding=lambda pool: 1 - pool.padding), "padding: "),
+        "rounding otherwise": Part(_set(ceil_mode=lambda pool: not pool.ceil_mode), "ceil_mode: "),
         "a smaller kernel": Part(_set(kernel_size=2), "kernel: 3 in the reference, 2"),
         "a larger kernel, same shape": Part(_set(kernel_size=5, padding=2), "kernel: 3 in the reference, 5"),
         "no stride": Part(_set(stride=1), "stride: 2 in the reference, 1"),
@@ -526,13 +531,14 @@ JOINS = {
     "maxpool": {"no ReLU before it": Part(lambda _: nn.Identity(), "the ReLU before it", changed="relu")},
     "block": {
         "no ReLU after bn1": Part(_join(after_bn1=_identity), INPUT, "{}.conv2"),
-        "no ReLU after bn2": Part(_join(after_bn2=_identity), INPUT, "{}.conv3"),
-        "a ReLU before the sum": Part(_join(after_bn3=torch.relu), SUM),
+        "a ReLU before the sum": Part(_join(after_body=torch.relu), SUM),
         "no shortcut": Part(_join(after_shortcut=torch.zeros_like), SUM),
         "no ReLU after the sum": Part(_join(after_sum=_identity), SUM),
     },
+    "bottleneck": {"no ReLU after bn2": Part(_join(after_bn2=_identity), INPUT, "{}.conv3")},
     "projecting": {"no projection": Part(_set(downsample=None), shows="{}.downsample.{{0…1}}")},
-    "striding": {"the stride in conv1": Part(_move_stride, "stride: 1 in the reference, 2", "{}.conv1")},
+    "pooling": {"no projection": Part(_set(downsample=None), shows="{}.downsample.{{1…2}}")},
+    "striding": {"the stride in conv1": Part(_move_stride, "stride: ", "{}.conv1")},
 }
 
 KINDS: dict[str, Callable[[Anatomy], Faults]] = {

@@ -44,9 +44,43 @@ WHERE_SHAPES_ALLOW = [
     and "outputs" in mutation.caught
     and str(mutation) not in CAUGHT_BY_OUTPUTS
 ]
+
+
+def relative(name: str) -> Model:
+    """Return a small network of another kind: another stem, block, shortcut or pool."""
+    model = catalog.find(name)
+    depths = (1, 2, 1, 1)[: len(model.config.depths)]
+    cardinality = min(2, model.config.cardinality)
+    return replace(
+        model, config=replace(model.config, depths=depths, cardinality=cardinality, num_classes=10)
+    )
+
+
+RELATIVES = [
+    relative(name)
+    for name in (
+        "gluon_seresnext50_32x4d",
+        "gluon_seresnext101e_64x4d",
+        "gluon_senet154",
+        "gluon_resnet18_v1b",
+        "gluon_resnet50_v1b",
+        "gluon_resnet50_v1c",
+        "gluon_resnet50_v1d",
+        "gluon_cifar_resnext29_32x4d",
+    )
+]
+# The rest is the same for all of them, and tried on the tiny one.
+RELATIVE_KINDS = ("exchanged fields", "layer setting", "joined otherwise")
+RELATIVE_PARTS = {"stem", "layer2", "head"}
 CASES = [
     *(pytest.param("tiny", mutation, id=str(mutation)) for mutation in EVERYTHING),
     *(pytest.param("wide", mutation, id=f"wide, {mutation}") for mutation in WHERE_SHAPES_ALLOW),
+    *(
+        pytest.param(model.name, mutation, id=f"{model.name}, {mutation}")
+        for model in RELATIVES
+        for mutation in mutations(model, RELATIVE_KINDS)
+        if mutation.layer.part in RELATIVE_PARTS
+    ),
 ]
 
 
@@ -59,7 +93,7 @@ def runs() -> Iterator[Runs]:
         return Prepared(model, model.mapping, params, {}), record(numpy.Run(params, (PROBE,)))
 
     with one_thread():
-        yield {model.name: run(model) for model in (TINY, WIDE)}
+        yield {model.name: run(model) for model in (TINY, WIDE, *RELATIVES)}
 
 
 @pytest.mark.parametrize(("network", "mutation"), CASES)

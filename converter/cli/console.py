@@ -53,6 +53,11 @@ def plain(text: object) -> str:
     )
 
 
+def word(text: str) -> str:
+    """Escape the same and line breaks too."""
+    return plain(text).replace("\n", r"\n")
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
     """Show on stderr how far each step is; only where that is a terminal."""

@@ -49,11 +49,11 @@ def _show(found: Diff, screen: Console) -> None:
     if not found.identical:
         table = Table(Column("tensor", overflow="fold"), "difference", box=box.SIMPLE_HEAD)
         for name in found.only_first:
-            table.add_row(console.plain(name), "only in the first")
+            table.add_row(console.word(name), "only in the first")
         for name in found.only_second:
-            table.add_row(console.plain(name), "only in the second")
+            table.add_row(console.word(name), "only in the second")
         for apart in found.apart:
-            table.add_row(console.plain(apart.name), str(apart))
+            table.add_row(console.word(apart.name), str(apart))
         screen.print(table)
     by = f"; names by {found.mapping}, without {found.counters} counters" if found.mapping else ""
     if found.identical:
