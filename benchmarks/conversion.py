@@ -49,13 +49,12 @@ def main(rounds: int) -> None:
 
 def write_source(path: Path) -> None:
     """Write seeded parameters to convert."""
-    from converter import catalog, mapping, synthetic  # noqa: PLC0415 - keep the measuring process small
+    from converter import catalog, synthetic  # noqa: PLC0415 - keep the measuring process small
     from converter.params import write_params  # noqa: PLC0415 - as above
 
     model = catalog.find(MODEL)
-    table = mapping.read(model.mapping_file, model.config.depths)
     with path.open("wb") as stream:
-        write_params(stream, synthetic.random_params(table, model.shapes, seed=0))
+        write_params(stream, synthetic.random_params(model.mapping, model.shapes, seed=0))
 
 
 def commands(source: Path, folder: str) -> dict[str, list[str]]:

@@ -109,7 +109,7 @@ def write_text(path: Path, text: str) -> None:
 
     Errors: ``ArtifactError``.
     """
-    with _temporary(path.parent) as part, _explained(path.parent):
+    with _temporary(path.parent) as part, _explained(path):
         part.write_text(text, encoding="utf-8")
         part.replace(path)
 

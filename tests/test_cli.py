@@ -211,19 +211,23 @@ def test_sizes_and_precisions_make_a_probe_each() -> None:
 def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
     result = runner.invoke(app.app, ["list"])
     assert result.exit_code == 0
-    (row,) = (line.split() for line in result.stdout.splitlines() if "101_64x4d" in line)
+    (row,) = (line.split() for line in result.stdout.splitlines() if "gluon_resnext101_64x4d " in line)
     assert row == ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d"]
 
 
 def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
     models = json.loads(runner.invoke(app.app, ["list", "--json"]).stdout)
-    assert models[0] == {
+    by_name = {model["model"]: model for model in models}
+    assert by_name[NAME] == {
         "model": NAME,
         "gluon": "resnext50_32x4d",
         "parameters": 25028904,
         "params_sha1": "4ecf62e29336e0cbc5a2f844652635a330928b5a",
         "published": {"top1": 79.32, "top5": 94.53},
+        "note": None,
     }
+    assert "timm's senet154 pads" in by_name["gluon_senet154"]["note"]
+    assert by_name["gluon_resnet50_v1e"]["published"] == {"top1": None, "top5": None}
 
 
 def test_the_version_is_printed(runner: CliRunner) -> None:

@@ -118,7 +118,7 @@ def test_a_difference_exits_1_with_the_layer_and_what_is_suspicious(
     result = run("--weights", save({"bn1.bias": 1}))
     assert (result.exit_code, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
-    assert "1 tensors differ" in lines
+    assert "1 tensor differs" in lines
     assert "  bn1.bias  64 of 64 elements differ, by up to 1.0e+00" in lines
     assert any(
         line.startswith("  first apart  features.1 → bn1 (batchnorm), float32 at 33x47: ") for line in lines
@@ -173,7 +173,7 @@ def test_a_report_that_cannot_be_written_is_refused(run: Callable[..., Result], 
     (tmp_path / "file").touch()
     result = run("--report", str(tmp_path / "file" / "report.html"))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"refused  {tmp_path}/file/report.html: cannot be written: File exists\n"
+    assert result.stderr == f"refused  {tmp_path}/file: cannot be written: File exists\n"
 
 
 def test_under_github_the_summary_is_appended_to_and_a_difference_annotated(

@@ -170,7 +170,7 @@ def test_nothing_speaks_against_what_agrees(agreeing: Comparison) -> None:
 def test_everything_that_speaks_against_agreement_is_told(differing: Comparison) -> None:
     lines = findings.complaints(findings.build(differing))
     assert lines == [
-        "1 tensors differ",
+        "1 tensor differs",
         "  bn1.bias  3 of 64 elements differ, not all finite",
         f"float64 at 65x95: {BEYOND}; the module stops: enough",
         *str(differing.diagnosis).split("\n"),

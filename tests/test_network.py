@@ -140,7 +140,7 @@ def test_a_module_that_stops_says_why_and_has_shown_what_came_before(
 def test_layers_that_a_module_lacks_are_named(tiny: Model, tiny_mapping: Mapping) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
-    module.layer2 = nn.Sequential(module.layer2[0], nn.Identity())
+    module.layer2 = nn.Sequential(module.get_submodule("layer2.0"), nn.Identity())
     expected = r"the module has no layer of these names(\n  layer2\.1\.(bn|conv)[123]){6}$"
     with pytest.raises(ParityError, match=expected):
         network.watch(module, tiny_mapping)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from converter import artifact, catalog, mapping, pipeline
+from converter import artifact, catalog, pipeline
 from converter.errors import (
     ArtifactError,
     MappingError,
@@ -212,7 +212,7 @@ def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
 
 def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
     other = catalog.find("gluon_resnext101_32x4d")
-    table = mapping.read(other.mapping_file, other.config.depths)
+    table = other.mapping
     arrays: dict[str, Any] = {
         tensor.source: np.broadcast_to(np.float32(1), other.shapes[tensor.target]) for tensor in table.tensors
     }

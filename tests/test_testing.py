@@ -99,7 +99,7 @@ def test_a_changed_checkpoint_fails_with_its_tensor(params: Path, module: nn.Mod
     state = module.state_dict()
     torch.save(state | {"fc.bias": state["fc.bias"] + 1}, tmp_path / "trained.pth")
     expected = (
-        r"^trained\.pth and (.*\n)+1 tensors differ\n  fc\.bias  10 of 10 elements differ, by up to 1\.0"
+        r"^trained\.pth and (.*\n)+1 tensor differs\n  fc\.bias  10 of 10 elements differ, by up to 1\.0"
     )
     with pytest.raises(AssertionError, match=expected):
         assert_parity(params, tmp_path / "trained.pth")
