@@ -280,8 +280,6 @@ def test_a_report_that_cannot_be_written_is_refused_and_nothing_left(
     with pytest.raises(ArtifactError, match="folder: cannot be written: Is a directory"):
         report.write(agreeing, tmp_path / "folder")
     (tmp_path / "file").touch()
-    with pytest.raises(
-        ArtifactError, match=r"report\.html: cannot be written: (File exists|Not a directory)"
-    ):
+    with pytest.raises(ArtifactError, match="cannot be written: (File exists|Not a directory)"):
         report.write(agreeing, tmp_path / "file" / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}
