@@ -183,7 +183,7 @@ def test_a_stride_in_the_1x1_is_refused(
             super().__init__(*args, **options)
             self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
-    monkeypatch.setattr(resnext, "Bottleneck", StrideInReduction)
+    monkeypatch.setitem(resnext.BLOCKS, "bottleneck", StrideInReduction)
     refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.5.0.body.0")
 
 
