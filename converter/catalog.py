@@ -42,7 +42,7 @@ class Model:
     @property
     def mapping(self) -> Mapping:
         """Which layer and array of Gluon's is which of PyTorch's."""
-        return mapping.read(self.mapping_file, self.entry.layout, self.config.depths)
+        return _mapping(self.mapping_file, self.entry.layout, self.config.depths)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -82,6 +82,11 @@ def find(name: str) -> Model:
         hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
         raise CatalogError(f"no model {name!r}; {hint}")
     return found
+
+
+@cache
+def _mapping(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
+    return mapping.read(path, layout, depths)
 
 
 @cache

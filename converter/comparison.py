@@ -50,10 +50,14 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared and what was found. ``tensors`` are those whose values differ."""
+    """What was compared and what was found.
+
+    ``beside`` is what Gluon's parameters were laid beside; ``tensors`` are those whose values differ.
+    """
 
     prepared: Prepared
     source: Source
+    beside: str
     weights: Weights | None
     proof: Proof
     tensors: tuple[Apart, ...]
@@ -84,7 +88,8 @@ def compare(request: Request, progress: Progress = silent) -> Comparison:
         suspicion = diagnosis.diagnose(proof, prepared, state)
         weights = _weights(request.weights) if request.weights else None
         source.require_genuine(found, request.origin.model)
-    return Comparison(prepared, found, weights, proof, apart, suspicion)
+    beside = weights.file if weights else "the module" if request.module is not None else "the conversion"
+    return Comparison(prepared, found, beside, weights, proof, apart, suspicion)
 
 
 def _other_side(request: Request, prepared: Prepared) -> tuple[nn.Module, dict[str, Array]]:

@@ -69,7 +69,7 @@ def diff(first: Path, second: Path) -> Diff:
 
 
 def _is_gluons(arrays: dict[str, Array]) -> bool:
-    """Return whether these are Gluon's names: PyTorch has no gamma."""
+    """Return whether these are Gluon's names: its BatchNorms have a gamma, PyTorch's a weight."""
     return any(name.endswith("gamma") for name in arrays)
 
 

@@ -35,6 +35,10 @@ class ReferenceUnavailableError(ConversionError):
     """The reference framework cannot run here."""
 
 
+class ReferenceFailedError(ReferenceUnavailableError):
+    """The reference framework runs here, and did not get through."""
+
+
 class ParityError(ConversionError):
     """The outputs differ by more than the limit, or the proof would prove nothing."""
 

@@ -31,6 +31,7 @@ def build(comparison: Comparison) -> Document:
             "sha1": comparison.source.sha1,
             "official": comparison.source.official,
         },
+        "beside": comparison.beside,
         "weights": {"file": weights.file, "sha256": weights.sha256} if weights else None,
         "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
         "reference": {"name": proven.reference, "versions": proven.versions},
@@ -51,9 +52,8 @@ def sentence(found: Document) -> str:
     equal = tensors["compared"] - len(tensors["apart"])
     layers = max((len(check["layers"]) for check in checks), default=0)
     agreeing = sum(check["agrees"] for check in checks)
-    what = found["weights"]["file"] if found["weights"] else "the conversion"
     return (
-        f"{what} and {found['source']['file']}: {equal} of {tensors['compared']} tensors equal, "
+        f"{found['beside']} and {found['source']['file']}: {equal} of {tensors['compared']} tensors equal, "
         f"{layers} layers compared with {REFERENCES[found['reference']['name']]}, "
         f"{agreeing} of {len(checks)} checks passed"
     )
@@ -103,6 +103,9 @@ def _row(row: Difference) -> Document:
         "limit": row.limit,
         "reference": {name: _number(value) for name, value in asdict(row.reference).items()},
         "module": {name: _number(value) for name, value in asdict(row.module).items()},
+        "settings": [
+            {"name": name, "reference": expected, "module": found} for name, expected, found in row.settings
+        ],
         "remark": row.remark,
     }
 

@@ -57,5 +57,9 @@ def _check(check: Check) -> dict[str, Any]:
         "relative": logits.relative,
         "limit": check.limit,
         "layers": len(check.rows),
-        "worst": {"layer": check.worst.layer.source, "relative": check.worst.relative},
+        "worst": {
+            "layer": check.worst.layer.source,
+            "relative": check.worst.relative,
+            "limit": check.worst.limit,
+        },
     }

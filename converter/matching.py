@@ -59,6 +59,11 @@ def complete(
             f"{name}: floats of shape {shapes[name]} expected, {found.dtype} of shape {found.shape} found"
             for name, found in state.items()
             if name in expected and (found.shape != shapes[name] or found.dtype.kind != "f")
+        ]
+        + [
+            f"{name}: a whole number expected, {state[name].dtype} of shape {state[name].shape} found"
+            for name in mapping.target_only
+            if name in state and (state[name].shape != () or state[name].dtype.kind not in "iu")
         ],
     )
     return {name: state.get(name, np.zeros((), COUNTER_DTYPE)) for name in shapes}

@@ -31,7 +31,10 @@ SETTINGS = {
     "ceil_mode": "ceil_mode",
 }
 # What a module's forward, or torch within it, raises where it cannot go on.
-STOPS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+STOPS = (
+    *(RuntimeError, ValueError, TypeError, AttributeError),
+    *(LookupError, ArithmeticError, AssertionError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,19 @@ class Watched:
         """
         import torch  # noqa: PLC0415 - takes more than a second, and only a proof needs it
 
-        self.module.to(getattr(torch, probe.dtype))
+        self.module.to("cpu", getattr(torch, probe.dtype))
+        shown: list[Tensor] = []  # the last layer's
+        *_, last = self.layers
         handles = [
             layer.register_forward_hook(_shower(name, visit, _settings(layer)))
             for name, layer in self.layers.items()
         ]
+        handles.append(self.layers[last].register_forward_hook(lambda _, __, output: shown.append(output)))
         try:
             with torch.inference_mode():
-                self.module(torch.from_numpy(probe.input()))
+                returned = self.module(torch.from_numpy(probe.input()))
+                if not (shown and isinstance(returned, torch.Tensor) and torch.equal(returned, shown[-1])):
+                    return f"the module returns something else than its last layer, {last}, gives"
         except STOPS as error:
             return f"the module stops: {error or type(error).__name__}"
         finally:
@@ -82,7 +90,10 @@ def arrays(module: nn.Module) -> dict[str, Array]:
     """Return a module's state; what numpy has no type for, in float32."""
     import torch  # noqa: PLC0415 - as in Watched.run
 
-    tensors = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    state = module.state_dict()
+    if empty := [name for name, tensor in state.items() if tensor.is_meta]:
+        raise ParityError("\n  ".join(["the module has no weights yet", *names.collapse(empty)]))
+    tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
     return {
         name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
         for name, tensor in tensors.items()

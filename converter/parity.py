@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -90,7 +91,7 @@ def difference(
         return Difference(layer, limit, np.inf, np.inf, *both, settings, remark)
     max_abs = _largest(reference, module)
     yardstick = _yardstick(both[0], reference)
-    relative = max_abs / yardstick if yardstick else float(np.where(max_abs, np.inf, 0.0))
+    relative = max_abs / yardstick if yardstick else math.inf if max_abs else 0.0
     return Difference(layer, limit, max_abs, relative, *both, settings)
 
 
@@ -108,7 +109,9 @@ class _Outputs:
         while layer not in self.waiting:
             output = next(self.outputs, None)
             if output is None:
-                raise ParityError(f"the reference does not compute {layer}, or not as often as the module")
+                raise ParityError(
+                    f"the reference does not compute {layer}, or the module does more than once"
+                )
             self.waiting[output.layer] = output
         return self.waiting.pop(layer)
 

@@ -103,8 +103,8 @@ class Check:
 
     @property
     def worst(self) -> Difference:
-        """The layer that is nearest to its limit, or farthest beyond it."""
-        return max(self.rows, key=lambda row: row.relative / row.limit)
+        """The layer that differs most."""
+        return max(self.rows, key=lambda row: row.relative)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from converter import parity
-from converter.errors import ReferenceUnavailableError
+from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.proof import Probe
 from converter.reference import gluon, numpy
 
@@ -78,12 +78,17 @@ def references(terms: Terms, prepared: Prepared, file: Path) -> Iterator[tuple[R
 def prove(candidates: tuple[Reference, ...], network: Network, prepared: Prepared) -> Proof:
     """Compare a network with the first of the references that can run.
 
-    Errors: ``ReferenceUnavailableError`` where none can; ``ParityError`` where there is nothing to compare.
+    Errors: ``ReferenceUnavailableError`` where none can, or where one runs and fails, which is no reason to
+    ask another; ``ParityError`` where there is nothing to compare.
     """
     *preferred, last = candidates
     for reference in preferred:
-        with contextlib.suppress(ReferenceUnavailableError):
+        try:
             return _prove(reference, network, prepared)
+        except ReferenceFailedError:
+            raise
+        except ReferenceUnavailableError:
+            continue
     return _prove(last, network, prepared)
 
 

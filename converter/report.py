@@ -19,7 +19,7 @@ LABELLED = 0.09  # of the width; a narrower part has no room for its name
 LEGEND_COLUMNS = 2
 # Colours are the page's, so that the chart follows it into the dark.
 TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)"
-SERIES = ["var(--series-0)", "var(--series-1)", "var(--series-2)", "var(--series-3)"]
+SERIES = [f"var(--series-{number})" for number in range(8)]
 
 
 def write(found: Document, path: Path) -> None:

@@ -37,7 +37,8 @@ class Apart:
         if not self.count:
             return f"{types}the same values"
         largest = "not all finite" if self.max_abs is None else f"by up to {self.max_abs:.1e}"
-        return f"{types}{self.count} of {self.size} elements differ, {largest}"
+        in_bits = "in bits that a float64 does not show" if self.max_abs == 0 else largest
+        return f"{types}{self.count} of {self.size} elements differ, {in_bits}"
 
 
 def compare(name: str, one: Array, other: Array) -> Apart | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from converter.findings import Document
+
+SMALLEST = 32  # pixels: the networks halve five times
 
 
 def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of the comparison
@@ -45,14 +48,17 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
         raise ValueError("weights or a module, not both")
     if reference == Choice.none:
         raise ValueError("a reference is needed: auto, gluon or numpy")
-    if not set(dtypes) <= LIMITS.keys():
+    if not dtypes or not set(dtypes) <= LIMITS.keys():
         raise ValueError(f"dtypes: some of {', '.join(LIMITS)} expected, {dtypes!r} found")
+    if not sizes or not all(isinstance(size, tuple) and min(size) >= SMALLEST for size in sizes):
+        raise ValueError(f"sizes: (height, width) of at least {SMALLEST} pixels expected, {sizes!r} found")
+    python = gluon_python or os.environ.get("GLUON_PYTHON")
     probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
     request = comparison.Request(
         Origin(catalog.find(name), Path(params)),
         None if weights is None else Path(weights),
         module,
-        Terms(Choice(reference), probes, None if gluon_python is None else Path(gluon_python)),
+        Terms(Choice(reference), probes, None if python is None else Path(python)),
     )
     found = findings.build(comparison.compare(request))
     if report_file is not None:

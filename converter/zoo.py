@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from converter.errors import SourceError
+from converter.proving import Choice, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which models, where from and to, the options that ``convert`` gets, and how many at a time.
+    """Which models, where from and to, how they shall be proven, and how many at a time.
 
     ``folder`` holds ``.params`` files named by their models; without it and a seed the published are taken.
     """
@@ -52,8 +53,7 @@ class Request:
     out: Path
     folder: Path | None = None
     seed: int | None = None
-    options: tuple[str, ...] = ()
-    proven: bool = True
+    terms: Terms = Terms()
     jobs: int = 1
 
 
@@ -89,10 +89,10 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def present(out: Path, model: Model, origin: dict[str, Any], *, proven: bool) -> dict[str, Any] | None:
+def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> dict[str, Any] | None:
     """Return the manifest of a conversion that is there and whole, from this origin and by this mapping.
 
-    ``origin`` is what its manifest must say of the source. One without a proof does not do for a proven one.
+    ``origin`` is what its manifest must say of the source. Its proof must be no weaker than the terms ask.
     """
     for path in sorted(out.glob(f"{model.name}*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -103,11 +103,20 @@ def present(out: Path, model: Model, origin: dict[str, Any], *, proven: bool) ->
                 and artifact.with_suffix(".json") == path
                 and origin.items() <= manifest["source"].items()
                 and manifest["mapping"]["sha256"] == model.mapping.sha256
-                and (manifest["parity"]["proven"] or not proven)
+                and _satisfies(manifest["parity"], terms)
                 and _sha256(artifact) == manifest["artifact"]["sha256"]
             ):
                 return dict(manifest)
     return None
+
+
+def _satisfies(parity: dict[str, Any], terms: Terms) -> bool:
+    """Return whether a manifest's proof is by the reference and on the inputs that the terms ask for."""
+    if terms.choice is Choice.none:
+        return True
+    checked = {(check["dtype"], check["size"]) for check in parity["checks"]}
+    wanted = {(probe.dtype, probe.label) for probe in terms.probes}
+    return parity["proven"] and wanted <= checked and terms.choice in {Choice.auto, parity["reference"]}
 
 
 def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
@@ -115,10 +124,10 @@ def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
         source, origin = _origin(request, model)
     except SourceError as error:
         return Outcome(model.name, Status.failed, reason=str(error))
-    manifest = present(request.out, model, origin, proven=request.proven)
+    manifest = present(request.out, model, origin, request.terms)
     if manifest is not None:
         return Outcome(model.name, Status.skipped, manifest)
-    arguments = ["convert", model.name, str(request.out), "--json", *source, *request.options]
+    arguments = ["convert", model.name, str(request.out), "--json", *source, *_arguments(request.terms)]
     status, printed, said = processes.run(arguments)
     if status != 0:
         reason = said.strip().removeprefix("refused").strip().removeprefix(f"{model.name}: ")
@@ -139,9 +148,25 @@ def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
     found = [path for path in (request.folder / name for name in names) if path.is_file()]
     if not found:
         raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
-    with found[0].open("rb") as stream:
-        sha1 = hashlib.file_digest(stream, _sha1).hexdigest()
+    try:
+        with found[0].open("rb") as stream:
+            sha1 = hashlib.file_digest(stream, _sha1).hexdigest()
+    except OSError as error:
+        raise SourceError(f"{found[0]}: {error.strerror or error}") from error
     return ["--params", str(found[0])], {"file": found[0].name, "sha1": sha1}
+
+
+def _arguments(terms: Terms) -> list[str]:
+    """Return the same terms as arguments for another process."""
+    words = ["--reference", terms.choice.value]
+    if terms.choice is not Choice.none:
+        words += [word for size in dict.fromkeys(p.label for p in terms.probes) for word in ("--size", size)]
+        words += [
+            word for dtype in dict.fromkeys(p.dtype for p in terms.probes) for word in ("--dtype", dtype)
+        ]
+    if terms.gluon_python:
+        words += ["--gluon-python", str(terms.gluon_python)]
+    return words
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -190,7 +215,7 @@ class _Processes:
             if self.ended:
                 return 1, "", "interrupted"
             process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "converter", *arguments],
+                [sys.executable, "-P", "-m", "converter", *arguments],  # -P: not from the current folder
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -58,7 +58,9 @@ class Config:
     def stages(self) -> tuple[tuple[Block, ...], ...]:
         """Every block of every stage."""
         stages, inputs = [], self.stem_channels
-        for stage, (depth, channels) in enumerate(zip(self.depths, STAGE_CHANNELS, strict=False)):
+        for stage, (depth, channels) in enumerate(
+            zip(self.depths, STAGE_CHANNELS[: len(self.depths)], strict=True)
+        ):
             outputs = channels * EXPANSIONS[self.block]
             blocks = []
             for index in range(depth):

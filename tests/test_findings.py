@@ -45,6 +45,7 @@ def agreeing(
     return Comparison(
         Prepared(tiny, tiny_mapping, {}, {}),
         source.from_file(path, tiny, silent),
+        "trained.pth",
         Weights("trained.pth", "5ac1"),
         Proof("numpy", {"numpy": "1.26"}, (Check(DOUBLE, rows), Check(SINGLE, rows))),
         (),
@@ -81,6 +82,7 @@ def test_a_document_says_what_was_compared_with_what(agreeing: Comparison, tiny_
             "sha1": hashlib.sha1(b"holiday", usedforsecurity=False).hexdigest(),
             "official": False,
         },
+        "beside": "trained.pth",
         "weights": {"file": "trained.pth", "sha256": "5ac1"},
         "mapping": {"file": "resnext.toml", "sha256": tiny_mapping.sha256},
         "reference": {"name": "numpy", "versions": {"numpy": "1.26"}},
@@ -108,6 +110,7 @@ def test_every_layer_of_a_check_is_a_row(agreeing: Comparison) -> None:
         "limit": 1e-12,
         "reference": {"mean": 0.5, "deviation": 2.0},
         "module": {"mean": 0.5, "deviation": 2.0},
+        "settings": [],
         "remark": "",
     }
     assert layers[1]["target"] == "bn1"
@@ -139,7 +142,7 @@ def test_a_document_says_what_differs(differing: Comparison) -> None:
 
 
 def test_the_conversion_itself_has_no_file(agreeing: Comparison) -> None:
-    found = findings.build(replace(agreeing, weights=None))
+    found = findings.build(replace(agreeing, beside="the conversion", weights=None))
     assert found["weights"] is None
     assert findings.sentence(found).startswith("the conversion and holiday.params: ")
 

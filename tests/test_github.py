@@ -17,6 +17,7 @@ AGREEING: Document = {
     "model": "tiny",
     "agrees": True,
     "source": {"file": "holiday.params"},
+    "beside": "trained.pth",
     "weights": {"file": "trained.pth"},
     "reference": {"name": "gluon"},
     "tensors": {"compared": 102, "apart": []},
@@ -39,7 +40,7 @@ SENTENCE = (
 
 def named(found: Document, name: str) -> Document:
     found = copy.deepcopy(found)
-    found["weights"]["file"] = name
+    found["beside"] = name
     return found
 
 

@@ -152,3 +152,37 @@ def test_a_layer_without_weights_may_be_missing(tiny: Model, tiny_mapping: Mappi
     del module.avgpool
     watched = network.watch(module, tiny_mapping)
     assert {layer.target for layer in tiny_mapping.layers} - watched.layers.keys() == {"avgpool"}
+
+
+class Softened(ResNeXt):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).softmax(1)
+
+
+class Blank(ResNeXt):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(super().forward(x))
+
+
+@pytest.mark.parametrize("kind", [Softened, Blank])
+def test_a_module_that_returns_something_else_than_its_head_fails(
+    tiny: Model, tiny_mapping: Mapping, kind: type[ResNeXt]
+) -> None:
+    watched = network.watch(kind(tiny.config), tiny_mapping)
+    failure = watched.run(Probe("float32", (33, 33)), lambda *_: None)
+    assert failure == "the module returns something else than its last layer, fc, gives"
+
+
+def test_a_module_whose_output_is_changed_by_a_hook_fails(tiny: Model, tiny_mapping: Mapping) -> None:
+    module = ResNeXt(tiny.config)
+    watched = network.watch(module, tiny_mapping)
+    assert watched.run(Probe("float32", (33, 33)), lambda *_: None) == ""
+    module.register_forward_hook(lambda _module, _inputs, output: output * 3)
+    assert "something else" in watched.run(Probe("float32", (33, 33)), lambda *_: None)
+
+
+def test_a_module_without_weights_is_refused(tiny: Model) -> None:
+    with torch.device("meta"):
+        module = ResNeXt(tiny.config)
+    with pytest.raises(ParityError, match=r"the module has no weights yet\n  bn1\.bias|no weights yet"):
+        network.arrays(module)

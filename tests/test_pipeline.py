@@ -18,6 +18,7 @@ from converter.errors import (
     MappingError,
     ParamsError,
     ParityError,
+    ReferenceFailedError,
     ReferenceUnavailableError,
     SourceError,
 )
@@ -373,13 +374,30 @@ def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; exit 3")
+    answer = 'echo \'{"unavailable": "no libquadmath"}\' >$2/reply.json'
+    crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; {answer}")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(crash))
     terms = Terms(probes=AGAINST_NUMPY.probes)
     result = pipeline.convert(pipeline.Request(Origin(tiny, write(tiny_params)), out, terms))
     assert (tmp_path / "was-asked").exists()
     assert result.manifest["parity"]["reference"] == "numpy"
+
+
+def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    write: Write,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "crash", "echo it objects; exit 3")))
+    terms = Terms(probes=AGAINST_NUMPY.probes)
+    with pytest.raises(ReferenceFailedError, match="it ended with status 3 and said:\nit objects"):
+        pipeline.convert(pipeline.Request(Origin(tiny, write(tiny_params)), out, terms))
+    assert contents(out) == []
 
 
 def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(

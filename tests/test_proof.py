@@ -42,9 +42,9 @@ def test_the_first_layer_apart_is_named_and_not_the_worst() -> None:
     assert check.worst == row(7.0, "c")
 
 
-def test_the_worst_layer_is_the_one_nearest_to_its_own_limit() -> None:
+def test_the_worst_layer_is_the_one_that_differs_most_and_has_its_own_limit() -> None:
     check = Check(PROBE, (row(1e-6, "a", limit=1e-4), row(9e-7, "b", limit=1e-6)))
-    assert check.worst == row(9e-7, "b", limit=1e-6)
+    assert check.worst == row(1e-6, "a", limit=1e-4)
 
 
 def test_a_module_that_stops_does_not_agree() -> None:

@@ -235,6 +235,7 @@ def test_what_a_file_or_an_error_says_stays_text(agreeing: Document) -> None:
     plain, hostile = copy.deepcopy(agreeing), copy.deepcopy(agreeing)
     for found, text in ((plain, "plain"), (hostile, HOSTILE)):
         found["source"]["file"] = text
+        found["beside"] = text
         found["weights"] = {"file": text, "sha256": "5ac1"}
         found["checks"][0] |= {"summary": text, "agrees": False}
         found["checks"][0]["layers"][0]["remark"] = text
@@ -280,6 +281,6 @@ def test_a_report_that_cannot_be_written_is_refused_and_nothing_left(
     with pytest.raises(ArtifactError, match="folder: cannot be written: Is a directory"):
         report.write(agreeing, tmp_path / "folder")
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match="cannot be written: (File exists|Not a directory)"):
+    with pytest.raises(ArtifactError, match=r"cannot be written: (File exists|Not a directory)"):
         report.write(agreeing, tmp_path / "file" / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}

@@ -86,7 +86,7 @@ def test_by_default_one_odd_size_is_compared_in_both_precisions(params: Path) ->
 def test_a_failure_names_the_layer_and_what_is_suspicious(params: Path, module: nn.Module) -> None:
     spoil(module)
     expected = (
-        r"^the conversion and holiday\.params: 102 of 102 tensors equal, .* 0 of 1 checks passed\n"
+        r"^the module and holiday\.params: 102 of 102 tensors equal, .* 0 of 1 checks passed\n"
         r"float32 at 33x47: \d+ of 48 layers apart, .*\n"
         r"  first apart  features\.1 → bn1 \(batchnorm\), float32 at 33x47: .*\n(.*\n)*"
         r"    suspect    eps: 1e-05 in the reference, 0\.001 in the module$"

@@ -15,6 +15,7 @@ from converter import catalog, pipeline, zoo
 from converter.cli.app import app
 from converter.params import write_params
 from converter.preparation import Origin
+from converter.proof import Probe
 from converter.proving import Choice, Terms
 from converter.synthetic import random_params
 from converter.zoo import Status
@@ -113,7 +114,7 @@ SEEDED = {"file": f"{SMALL}.random-0.params", "official": False}
 
 
 def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
-    manifest = zoo.present(whole, small, SEEDED, proven=False)
+    manifest = zoo.present(whole, small, SEEDED, Terms(Choice.none))
     assert manifest is not None
     assert manifest["model"] == SMALL
 
@@ -135,7 +136,7 @@ def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -
         manifest.rename(whole / f"{SMALL}-00000000.json")
     else:
         manifest.write_text('{"model": 3, "artifact": []}')
-    assert zoo.present(whole, small, SEEDED, proven=False) is None
+    assert zoo.present(whole, small, SEEDED, Terms(Choice.none)) is None
 
 
 def test_another_origin_mapping_or_a_missing_proof_is_not_found(
@@ -143,14 +144,40 @@ def test_another_origin_mapping_or_a_missing_proof_is_not_found(
 ) -> None:
     other = tmp_path / "cifar_resnext.toml"
     other.write_text(small.mapping_file.read_text() + "\n# changed\n")
-    assert zoo.present(whole, small, {**SEEDED, "file": "other.params"}, proven=False) is None
-    assert zoo.present(whole, small, SEEDED, proven=True) is None
-    assert zoo.present(whole, replace(small, mapping_file=other), SEEDED, proven=False) is None
+    assert zoo.present(whole, small, {**SEEDED, "file": "other.params"}, Terms(Choice.none)) is None
+    assert zoo.present(whole, small, SEEDED, Terms()) is None
+    assert zoo.present(whole, replace(small, mapping_file=other), SEEDED, Terms(Choice.none)) is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        (Terms(Choice.none), True),
+        (Terms(Choice.numpy, (Probe("float64", (33, 47)),)), True),
+        (Terms(Choice.auto, (Probe("float64", (33, 47)),)), True),
+        (Terms(Choice.gluon, (Probe("float64", (33, 47)),)), False),
+        (Terms(Choice.numpy, (Probe("float64", (224, 224)),)), False),
+        (Terms(Choice.numpy, (Probe("float64", (33, 47)), Probe("float32", (33, 47)))), False),
+    ],
+)
+def test_only_a_proof_as_strong_as_the_one_asked_for_is_found(
+    small: Model, tmp_path: Path, terms: Terms, found: bool
+) -> None:
+    proven = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+    pipeline.convert(pipeline.Request(Origin(small, seed=0), tmp_path, proven))
+    assert (zoo.present(tmp_path, small, SEEDED, terms) is not None) is found
+
+
+def test_a_file_that_cannot_be_read_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
+    (tmp_path / f"{SMALL}.params").touch(mode=0o000)
+    request = zoo.Request((small,), tmp_path / "out", tmp_path, terms=Terms(Choice.none))
+    (outcome,) = zoo.convert(request, lambda _: None, lambda _: None)
+    assert outcome.status is Status.failed
 
 
 def test_a_process_that_ends_badly_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
     other = catalog.find(OTHER)
-    request = zoo.Request((small, other), tmp_path, seed=0, options=UNPROVEN, proven=False)
+    request = zoo.Request((small, other), tmp_path, seed=0, terms=Terms(Choice.none))
     killed: list[str] = []
 
     class Killing(zoo._Processes):

@@ -61,7 +61,7 @@ def _summary(result: pipeline.Result, screen: Console) -> None:
     if proof["proven"]:
         found = ", ".join(
             f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
-            f" (limit {check['limit']:.0e})"
+            f" (limit {check['worst']['limit']:.0e})"
             for check in proof["checks"]
         )
         layers = proof["checks"][0]["layers"]

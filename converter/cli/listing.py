@@ -23,8 +23,9 @@ def list_models(
     if as_json:
         typer.echo(json.dumps([_figures(model) for model in models], indent=2))
         return
-    table = Table("model", box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy as published by GluonCV")
-    for column in ("parameters", "top-1", "top-5", "SHA-1 of the .params"):
+    table = Table(box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy, and the .params' SHA-1, as published")
+    table.add_column("model", overflow="fold", no_wrap=True, min_width=max(map(len, catalog.models())))
+    for column in ("parameters", "top-1", "top-5", "SHA-1"):
         table.add_column(column, justify="right")
     for model in models:
         entry = model.entry

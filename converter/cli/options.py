@@ -110,18 +110,3 @@ def refuse_unused(reference: Choice, sizes: list[tuple[int, int]] | None, dtypes
     """Refuse sizes or precisions of a proof that is not made, as a wrong call."""
     if reference is Choice.none and (sizes or dtypes):
         raise typer.BadParameter("--size and --dtype are of the proof, and --reference none makes none")
-
-
-def passed_on(
-    reference: Choice,
-    sizes: list[tuple[int, int]] | None,
-    dtypes: list[Dtype] | None,
-    gluon_python: Path | None,
-) -> tuple[str, ...]:
-    """Return the same choices as arguments for another process."""
-    return (
-        *("--reference", reference.value),
-        *(word for height, width in sizes or () for word in ("--size", f"{height}x{width}")),
-        *(word for dtype in dtypes or () for word in ("--dtype", dtype.value)),
-        *(("--gluon-python", str(gluon_python)) if gluon_python else ()),
-    )

@@ -63,12 +63,12 @@ def parity(  # noqa: PLR0913 - the options of the command line
         )
         with console.progress() as progress:
             found = findings.build(comparison.compare(request, progress))
+        if as_json:
+            typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        _show(found, console.lines(stderr=as_json))
         if report_file is not None:
             report.write(found, report_file)
         github.tell(found, typer.echo if not as_json else _echo_error)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    _show(found, console.lines(stderr=as_json))
     raise typer.Exit(not found["agrees"])
 
 

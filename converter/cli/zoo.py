@@ -80,17 +80,16 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
             out,
             params_dir,
             random,
-            options.passed_on(reference, size, dtype, gluon_python),
-            proven=reference is not Choice.none,
-            jobs=jobs,
+            options.terms(reference, size, dtype, gluon_python),
+            jobs,
         )
         with _progress(len(request.models)) as (started, ended):
             outcomes = zoo.convert(request, started, ended)
-        found = zoo.summary(outcomes)
-        artifact.write_text(out / SUMMARY, json.dumps(found, indent=2) + "\n")
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    _show(outcomes, Console(stderr=as_json))
+        found = json.dumps(zoo.summary(outcomes), indent=2)
+        if as_json:
+            typer.echo(found)
+        _show(outcomes, Console(stderr=as_json))
+        artifact.write_text(out / SUMMARY, found + "\n")
     raise typer.Exit(any(outcome.status is Status.failed for outcome in outcomes))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter.errors import ReferenceUnavailableError
+from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.reference import Output
 
 if TYPE_CHECKING:
@@ -68,12 +68,15 @@ class Run:
         status = self.process.wait()
         try:
             reply = json.loads((self.folder / "reply.json").read_text(encoding="utf-8"))
-            if status != 0 or "unavailable" in reply:
-                raise unavailable(reply.get("unavailable", f"it ended with status {status}"))
+            if "unavailable" in reply:
+                raise unavailable(reply["unavailable"])
+            if status != 0:
+                raise ReferenceFailedError(str(unavailable(f"it ended with status {status}")))
             yield reply
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             said = (self.folder / "said.txt").read_text(errors="replace")[-SAID_CHARACTERS:]
-            raise unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}") from error
+            failed = unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}")
+            raise ReferenceFailedError(str(failed)) from error
 
 
 def find_python(chosen: Path | None) -> Path:
@@ -136,7 +139,7 @@ def unavailable(reason: str) -> ReferenceUnavailableError:
         "  --reference numpy           our own forward of the same parameters, which needs no MXNet\n"
         "  an interpreter with MXNet   our extra `gluon`: mxnet==1.9.1 and gluoncv==0.10.5.post0, on Linux\n"
         "                              x86-64; another Python: --gluon-python PATH, GLUON_PYTHON=PATH\n"
-        "  --reference none            write the file without a proof; its manifest says so"
+        "  convert --reference none    write the file without a proof; its manifest says so"
     )
 
 

@@ -37,7 +37,7 @@ SAMPLE = [
     "one ulp: layer4.2.bn3 running_var, element 0 by size",
     "one ulp: fc weight, element 0 by size",
     "layer setting: layer4.1.bn2 eps 1.1e-5",
-    "layer setting: maxpool rounding up",
+    "layer setting: maxpool rounding otherwise",
     "layer setting: layer3.0.downsample.1 missing",
     "joined otherwise: layer2.0 the stride in conv1",
     "joined otherwise: layer3.3 a ReLU before the sum",
