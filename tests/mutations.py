@@ -348,7 +348,7 @@ def reordered_weights(whole: Anatomy) -> Faults:
 
 
 def _revalue(name: str, change: Callable[[Array], Array], arrays: Arrays) -> Arrays:
-    return arrays | {name: np.ascontiguousarray(change(arrays[name]))}
+    return arrays | {name: np.array(change(arrays[name]), order="C")}
 
 
 # {trait: {what: a function of the groups and the weight}}
