@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from converter.catalog import Model
     from converter.findings import Document
     from converter.mapping import Mapping
+    from converter.params import Array
 
 TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
 FETCHING = {
@@ -93,7 +94,7 @@ def differing(tiny: Model, tiny_mapping: Mapping) -> Document:
     """A bias that is off by one, and a head that gives nothing finite."""
     params = synthetic.random_params(tiny_mapping, tiny.shapes, seed=0)
     state = matching.rename(tiny_mapping, params, tiny.shapes, "tiny")
-    changes = {
+    changes: dict[str, Array] = {
         "layer1.0.bn1.bias": state["layer1.0.bn1.bias"] + np.float32(1),
         "fc.bias": state["fc.bias"] * np.inf,
     }
