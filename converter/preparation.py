@@ -84,18 +84,11 @@ def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
             )
 
 
-def fitting(params: dict[str, Array]) -> list[Model]:
-    """Return the models whose names and shapes these arrays have, with as many classes."""
-    found = []
-    for model in catalog.models().values():
-        classes = matching.class_count(model.mapping, params, HEAD)
-        candidate = model.with_classes(classes) if classes else model
-        if matching.fits(candidate.mapping, params, candidate.shapes):
-            found.append(candidate)
-    return found
-
-
 def _others(params: dict[str, Array], refused: Model) -> str:
-    """Return a line that names the other models which these arrays do fit."""
-    others = [model.name for model in fitting(params) if model.name != refused.name]
+    """Return a line that names the other models whose names and shapes these arrays have."""
+    others = []
+    for model in catalog.models().values():
+        candidate = model.with_classes(refused.config.num_classes)
+        if model.name != refused.name and matching.fits(candidate.mapping, params, candidate.shapes):
+            others.append(model.name)
     return f"\n  The arrays are those of {' or '.join(others)}." if others else ""

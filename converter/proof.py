@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # whose up to a million elements the worst counts. Measured in docs/decisions/0003-parity.md.
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
 LAYER_LIMITS = {"float64": 1e-12, "float32": 1e-4}
+SMALLEST, LARGEST = 32, 2048  # sizes of a probe, in pixels; the networks halve five times
 
 
 @dataclass(frozen=True, slots=True)

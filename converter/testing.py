@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from converter import catalog, comparison, findings, proving, report
 from converter.preparation import Origin
-from converter.proof import LIMITS, Probe
+from converter.proof import LIMITS, SMALLEST, Probe
 from converter.proving import Choice, Terms
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from converter.findings import Document
-
-SMALLEST = 32  # pixels: the networks halve five times
 
 
 def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of the comparison

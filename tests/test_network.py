@@ -164,7 +164,12 @@ class Blank(ResNeXt):
         return torch.zeros_like(super().forward(x))
 
 
-@pytest.mark.parametrize("kind", [Softened, Blank])
+class Scaled(ResNeXt):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).mul_(3)  # the head's own output, written over
+
+
+@pytest.mark.parametrize("kind", [Softened, Blank, Scaled])
 def test_a_module_that_returns_something_else_than_its_head_fails(
     tiny: Model, tiny_mapping: Mapping, kind: type[ResNeXt]
 ) -> None:

@@ -12,10 +12,8 @@ import typer
 
 from converter import catalog, proving
 from converter.preparation import Origin
-from converter.proof import Probe
+from converter.proof import LARGEST, SMALLEST, Probe
 from converter.proving import Choice, Terms
-
-SMALLEST, LARGEST = 32, 2048  # pixels; the networks halve five times
 
 
 class Against(StrEnum):

@@ -85,11 +85,12 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         )
         with _progress(len(request.models)) as (started, ended):
             outcomes = zoo.convert(request, started, ended)
-        found = json.dumps(zoo.summary(outcomes), indent=2)
+        found = zoo.summary(outcomes)
+        text = json.dumps(found, indent=2)
         if as_json:
-            typer.echo(found)
-        _show(outcomes, Console(stderr=as_json))
-        artifact.write_text(out / SUMMARY, found + "\n")
+            typer.echo(text)
+        _show(outcomes, found["counts"], Console(stderr=as_json))
+        artifact.write_text(out / SUMMARY, text + "\n")
     raise typer.Exit(any(outcome.status is Status.failed for outcome in outcomes))
 
 
@@ -131,7 +132,7 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Out
         yield started, ended
 
 
-def _show(outcomes: list[Outcome], screen: Console) -> None:
+def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> None:
     """Print a row for every model, and why those failed that did."""
     table = Table("model", "", box=box.SIMPLE_HEAD)
     table.add_column("file", overflow="fold")
@@ -149,7 +150,4 @@ def _show(outcomes: list[Outcome], screen: Console) -> None:
     for outcome in outcomes:
         if outcome.reason:
             plain.print(f"[red]failed[/]  {outcome.model}: {console.plain(outcome.reason)}")
-    counts = ", ".join(
-        f"{sum(outcome.status is status for outcome in outcomes)} {status.value}" for status in Status
-    )
-    plain.print(counts)
+    plain.print(", ".join(f"{count} {status}" for status, count in counts.items()))
