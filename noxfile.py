@@ -44,6 +44,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time and memory of a conversion beside the floor. Arguments after -- go to the benchmark."""
-    session.install(".[gluon]", *groups("torch"))
-    session.run("python", "benchmarks/conversion.py", *session.posargs)
+    """Measure a conversion beside the floor, and images per second beside timm, torchvision and GluonCV."""
+    session.install(".[gluon]", *groups("ecosystem"))
+    session.run("python", "benchmarks/conversion.py")
+    session.run("python", "benchmarks/throughput.py", *session.posargs)

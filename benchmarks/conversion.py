@@ -59,14 +59,19 @@ def write_source(path: Path) -> None:
 
 def commands(source: Path, folder: str) -> dict[str, list[str]]:
     """Return what is measured, by the name it has in the table."""
-    convert = [sys.executable, "-m", "converter", "convert", MODEL, folder, "--params", str(source)]
+
+    def convert(reference: str) -> list[str]:
+        out = f"{folder}/{reference}"  # of its own: a proof there is not replaced by a run without one
+        options = ["--params", str(source), "--reference", reference]
+        return [sys.executable, "-m", "converter", "convert", MODEL, out, *options]
+
     floor = [sys.executable, str(Path(__file__).with_name("floor.py")), str(source), f"{folder}/copy"]
     return {
         "interpreter start": [sys.executable, "-c", ""],
         "floor: read + SHA-1 + copy + SHA-256": floor,
-        "convert --reference none": [*convert, "--reference", "none"],
-        "convert, proven against numpy": [*convert, "--reference", "numpy"],
-        "convert, proven against GluonCV": [*convert, "--reference", "gluon"],
+        "convert --reference none": convert("none"),
+        "convert, proven against numpy": convert("numpy"),
+        "convert, proven against GluonCV": convert("gluon"),
     }
 
 

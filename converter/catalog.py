@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model as its mapping file lists it, with what GluonCV published of it: accuracies in percent."""
+    """A model as its mapping file lists it, with what GluonCV published of it: accuracies in percent.
+
+    ``prefix`` is the one that GluonCV fixes for its prefix names, "" where it counts instances.
+    """
 
     gluon: str
     layout: str
+    prefix: str = ""
     params_sha1: str = ""
     top1: float | None = None
     top5: float | None = None
@@ -58,6 +62,14 @@ class Model:
     def official_file(self) -> str:
         """The file name under which GluonCV publishes and caches the parameters."""
         return f"{self.entry.gluon}-{self.entry.params_sha1[:8] or 'unpublished'}.params"
+
+    def __str__(self) -> str:
+        config = self.config
+        blocks = "-".join(map(str, config.depths))
+        return (
+            f"{self.name}: blocks {blocks}, cardinality {config.cardinality}, width {config.width}, "
+            f"{config.num_classes} classes"
+        )
 
     def with_classes(self, count: int) -> Model:
         """Return the same network with another number of classes."""

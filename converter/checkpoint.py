@@ -1,34 +1,44 @@
-"""Anybody's checkpoint as numpy arrays: ``.safetensors``, ``.pth`` (no pickle is executed) or ``.params``.
+"""Anybody's checkpoint as numpy arrays: ``.safetensors``, ``.pth`` (no pickle is executed), or ``.params``.
 
 What a file is, its first bytes tell, not its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import struct
+import tempfile
 import warnings
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from converter import names
+from converter import archives, disk, names, ndarray_list, npz
+from converter.dtypes import BFLOAT16, BY_SAFETENSORS
 from converter.errors import CheckpointError
-from converter.params import LIST_MAGIC, read_params
+from converter.params import read_params
+from converter.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
-    from converter.params import Array
+    from converter.dtypes import Array
 
-WRAPPERS = ("state_dict", "model")  # under which training scripts keep the weights
+WRAPPERS = (
+    "state_dict",
+    "model",
+    "state_dict_ema",
+    "model_ema",
+)  # under which training scripts keep the weights
 PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put before every name
-TORCH_SIGNATURES = (b"PK\x03\x04", b"\x80")  # a zip, since torch 1.6, and a pickle, before
+TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip, since torch 1.6, and a pickle, before
 HEADER_BYTES = 9
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: what that would have called
-MAX_LINES = 20  # of an error
 # What torch.load raises at files that are damaged, or that hold something else than tensors.
 UNREADABLE = (
     RuntimeError,
@@ -44,31 +54,91 @@ UNREADABLE = (
 )
 
 
-def read(path: Path) -> dict[str, Array]:
-    """Read a checkpoint's arrays by name.
+class Kind(StrEnum):
+    """What a file is: PyTorch's two, Gluon's, and an archive of Gluon's."""
 
-    Errors: ``CheckpointError`` or ``ParamsError`` with what cannot be read.
+    safetensors = "safetensors"
+    torch = "pth"
+    params = "params"
+    packed = "packed"
+
+
+def kind(path: Path) -> Kind:
+    """Return what a file is.
+
+    Errors: ``CheckpointError`` where it is nothing that can be read, ``SourceError``.
     """
+    disk.require_regular(path, CheckpointError)
     try:
         with path.open("rb") as stream:
             begin = stream.read(HEADER_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    if begin.startswith(struct.pack("<Q", LIST_MAGIC)):
-        return read_params(path)
+    if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
+        return Kind.params
+    if archives.kind(path):
+        return Kind.packed
+    if begin[8:] == b"{" and not begin.startswith(npz.SIGNATURE):  # before it any length, 0x80 too
+        return Kind.safetensors
     if begin.startswith(TORCH_SIGNATURES):
-        return _unprefixed(_read_torch(path))
-    if begin[8:] == b"{":
-        return _unprefixed(_read_safetensors(path))
+        return Kind.torch
     raise CheckpointError(f"{path}: neither .safetensors nor .pth nor .params: begins with {begin!r}")
 
 
+def read(path: Path) -> dict[str, Array]:
+    """Read a checkpoint's arrays by name.
+
+    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` with what cannot be read.
+    """
+    readers = {
+        Kind.params: read_params,
+        Kind.packed: _read_packed,
+        Kind.torch: _read_torch,
+        Kind.safetensors: _read_safetensors,
+    }
+    return readers[kind(path)](path)
+
+
+def outline(path: Path) -> dict[str, Array]:
+    """Return arrays of the names, types and shapes of a checkpoint's.
+
+    Of a ``.safetensors`` only the header is read, and the numbers are not its own.
+    Errors: as of ``read``.
+    """
+    if kind(path) is not Kind.safetensors:
+        return read(path)
+    with _opened(path) as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    return _unprefixed(_arrays(path, slices, lambda name: _outlined(slices[name])))
+
+
 def _read_safetensors(path: Path) -> dict[str, Array]:
+    with _opened(path) as opened:
+        return _unprefixed(_arrays(path, opened.keys(), opened.get_tensor))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="np") as opened:
-            return _arrays(path, opened.keys(), opened.get_tensor)
+            yield opened
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def _outlined(part: Any) -> Array:  # noqa: ANN401 - safetensors has no types
+    dtype = BY_SAFETENSORS.get(part.get_dtype())
+    if dtype is None:
+        raise TypeError(f"type {part.get_dtype()}, which is not read")
+    return np.broadcast_to(np.zeros((), dtype), part.get_shape())
+
+
+def _read_packed(path: Path) -> dict[str, Array]:
+    # The file may go while it is mapped, except on Windows, where it stays.
+    with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
+        unpacked = Path(folder, "unpacked.params")
+        archives.unpack(path, unpacked, silent)
+        return read_params(unpacked)
 
 
 def _read_torch(path: Path) -> dict[str, Array]:
@@ -82,10 +152,10 @@ def _read_torch(path: Path) -> dict[str, Array]:
     except UNREADABLE as error:
         reason = _reason(error)
         raise CheckpointError(f"{path}: cannot be read as a .pth of weights alone: {reason}") from error
-    state = _unwrap(content)
+    state = _unwrap(path, content)
     if not state:
         raise CheckpointError(f"{path}: a state dict expected, no tensors")
-    return _arrays(path, state, lambda name: _array(state[name]))
+    return _unprefixed(_arrays(path, state, lambda name: _array(state[name])))
 
 
 def _reason(error: Exception) -> str:
@@ -102,7 +172,17 @@ def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
 
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"a tensor expected, {type(value).__name__} found")
-    array: Array = value.detach().numpy()
+    value = value.detach()
+    if (
+        value.layout == torch.strided
+        and value.nbytes > value.untyped_storage().nbytes()
+        and not value.is_meta
+    ):
+        raise TypeError("a view that repeats its numbers")
+    if value.dtype == torch.bfloat16:  # which torch does not give to numpy
+        bits: Array = value.contiguous().view(torch.int16).numpy()
+        return bits.view(BFLOAT16)
+    array: Array = value.numpy()
     return array
 
 
@@ -117,18 +197,24 @@ def _arrays(path: Path, found: Iterable[str], take: Callable[[str], Array]) -> d
             refused.setdefault(str(error), []).append(name)
     lines = [f"{name}: {error}" for error, group in refused.items() for name in names.collapse(group)]
     if lines:
-        more = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
         headline = f"{path}: not everything in it can be read as an array"
-        raise CheckpointError("\n  ".join([headline, *lines[:MAX_LINES], *more]))
+        raise CheckpointError("\n  ".join([headline, *names.shorten(lines)]))
     return arrays
 
 
-def _unwrap(content: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the file holds
-    """Return the state dict in what a training script wrote; an empty one where there is none."""
-    candidates = (
-        [content[wrapper] for wrapper in WRAPPERS if wrapper in content] if isinstance(content, dict) else []
-    )
-    state = next((found for found in [*candidates, content] if isinstance(found, dict)), {})
+def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the file holds
+    """Return the state dict in what a training script wrote; an empty one where there is none.
+
+    Errors: ``CheckpointError`` where there are several.
+    """
+    if not isinstance(content, dict):
+        return {}
+    wrapped = {wrapper: content[wrapper] for wrapper in WRAPPERS if isinstance(content.get(wrapper), dict)}
+    if len(wrapped) > 1:
+        raise CheckpointError(
+            f"{path}: more than one state dict, {' and '.join(wrapped)}; which one is meant?"
+        )
+    state = next(iter(wrapped.values()), content)
     return {str(name): value for name, value in state.items()}
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import checkpoint, diagnosis, matching, network, preparation, proving, source, tensors
+from converter import checkpoint, diagnosis, disk, matching, network, preparation, proving, source, tensors
 from converter.progress import silent
 from converter.proving import Terms
 
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from converter.diagnosis import Diagnosis
-    from converter.params import Array
+    from converter.dtypes import Array
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
     from converter.proof import Proof
-    from converter.source import Source
     from converter.tensors import Apart
 
 STEPS = 2
@@ -56,7 +54,6 @@ class Comparison:
     """
 
     prepared: Prepared
-    source: Source
     beside: str
     weights: Weights | None
     proof: Proof
@@ -77,8 +74,8 @@ def compare(request: Request, progress: Progress = silent) -> Comparison:
     """
     terms = proving.settle(request.terms)
     with preparation.opened(request.origin, progress) as found, contextlib.ExitStack() as stack:
-        prepared = preparation.prepare(request.origin.model, found.path)
-        candidates = stack.enter_context(proving.references(terms, prepared, found.path))
+        prepared = preparation.prepare(request.origin, found)
+        candidates = stack.enter_context(proving.references(terms, prepared))
         progress("comparing", 0, STEPS)
         module, state = _other_side(request, prepared)
         apart = tuple(_apart(prepared, state))
@@ -87,9 +84,9 @@ def compare(request: Request, progress: Progress = silent) -> Comparison:
         progress("comparing", STEPS, STEPS)
         suspicion = diagnosis.diagnose(proof, prepared, state)
         weights = _weights(request.weights) if request.weights else None
-        source.require_genuine(found, request.origin.model)
+        source.require_genuine(found, prepared.model)
     beside = weights.file if weights else "the module" if request.module is not None else "the conversion"
-    return Comparison(prepared, found, beside, weights, proof, apart, suspicion)
+    return Comparison(prepared, beside, weights, proof, apart, suspicion)
 
 
 def _other_side(request: Request, prepared: Prepared) -> tuple[nn.Module, dict[str, Array]]:
@@ -119,5 +116,5 @@ def _apart(prepared: Prepared, state: dict[str, Array]) -> Iterator[Apart]:
 
 def _weights(path: Path) -> Weights:
     with path.open("rb") as stream:
-        name = os.fsencode(path.name).decode(errors="backslashreplace")
+        name = disk.file_name(path)
         return Weights(name, hashlib.file_digest(stream, "sha256").hexdigest())

@@ -10,8 +10,8 @@ import numpy as np
 from converter import tensors
 
 if TYPE_CHECKING:
+    from converter.dtypes import Array
     from converter.mapping import Tensor
-    from converter.params import Array
     from converter.preparation import Prepared
     from converter.proof import Difference, Probe, Proof
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import catalog, checkpoint, tensors
-from converter.errors import CheckpointError
+from converter import checkpoint, dialects, identification, tensors
+from converter.errors import CheckpointError, DialectError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from converter.tensors import Apart
 
 
@@ -38,16 +38,18 @@ class Diff:
 
 
 def diff(first: Path, second: Path) -> Diff:
-    """Compare two checkpoints, each ``.safetensors``, ``.pth`` or ``.params``.
+    """Compare two checkpoints, each ``.safetensors``, ``.pth`` or ``.params`` in any style and container.
 
-    Errors: ``CheckpointError`` or ``ParamsError`` where one cannot be read, or their names have nothing in
-    common.
+    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` where one cannot be read, or their names
+    have nothing in common.
     """
     one, other = checkpoint.read(first), checkpoint.read(second)
+    one, other = _structural(one, other), _structural(other, one)
     mapping = None
     counters = 0
     if _is_gluons(one) != _is_gluons(other):
-        mapping = _mapping(one, other) if _is_gluons(one) else _mapping(other, one)
+        gluon, torch = (one, other) if _is_gluons(one) else (other, one)
+        mapping = identification.of_both(gluon.keys(), torch.keys())
     if mapping is not None:
         counters = sum(name in mapping.target_only for name in (*one, *other))
         one, other = _renamed(one, mapping), _renamed(other, mapping)
@@ -73,17 +75,20 @@ def _is_gluons(arrays: dict[str, Array]) -> bool:
     return any(name.endswith("gamma") for name in arrays)
 
 
-def _mapping(gluon: dict[str, Array], torch: dict[str, Array]) -> Mapping | None:
-    """Return the mapping that knows most of the names on both sides, or None where none knows any."""
-    known = [
-        (
-            len(mapping.to_target().keys() & gluon.keys()) * len(mapping.to_source().keys() & torch.keys()),
-            mapping,
-        )
-        for mapping in (model.mapping for model in catalog.models().values())
-    ]
-    count, best = max(known, key=lambda pair: pair[0])
-    return best if count else None
+def _structural(arrays: dict[str, Array], beside: dict[str, Array]) -> dict[str, Array]:
+    """Return Gluon's arrays under structural names, whatever their style; all others as they are.
+
+    Where the names may be those of several models, the one that has most in common with ``beside`` is taken.
+    """
+    if not _is_gluons(arrays):
+        return arrays
+    try:
+        naming = dialects.read(arrays, "")
+    except DialectError:
+        return arrays
+    found = [naming.resolve(model.mapping) for model in identification.of_gluon(arrays, naming)]
+    names = max(found, key=lambda names: len(names.keys() & beside), default=naming.structural)
+    return {name: arrays[file_name] for name, file_name in names.items()} or arrays
 
 
 def _renamed(arrays: dict[str, Array], mapping: Mapping) -> dict[str, Array]:

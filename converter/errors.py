@@ -23,6 +23,18 @@ class DialectError(ConversionError):
     """The parameters are named in a style that is not read."""
 
 
+class SymbolError(ConversionError):
+    """The graph beside the parameters cannot be read, or is not the model's."""
+
+
+class LabelsError(ConversionError):
+    """The class names cannot be read, or are not as many as the classes."""
+
+
+class PrecisionError(ConversionError):
+    """The weights cannot be had in this type."""
+
+
 class MappingError(ConversionError):
     """Names, shapes or types do not fit the model."""
 
@@ -45,3 +57,27 @@ class ParityError(ConversionError):
 
 class ArtifactError(ConversionError):
     """The output could not be written, or did not read back as it was written."""
+
+
+class ClassifierError(ConversionError):
+    """The network cannot run here, or gives no numbers."""
+
+
+class ImageError(ConversionError):
+    """An image is not there or cannot be read, or what reads it is not installed."""
+
+
+class EvaluationError(ConversionError):
+    """The folder's classes are not the network's, or not every image was counted."""
+
+
+class ProcessesError(ConversionError):
+    """Another process stopped."""
+
+
+class PublicationError(ConversionError):
+    """What is to be published is not fit for it, or where it is to go is not free."""
+
+
+class HubError(ConversionError):
+    """The hub refused, or could not be reached. The folder stays where it was written."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 REFERENCES = {"gluon": "GluonCV", "numpy": "our numpy forward of its parameters"}
-MAX_LINES = 20  # of tensors that differ, where people read; the document has them all
 
 
 def build(comparison: Comparison) -> Document:
@@ -27,9 +26,9 @@ def build(comparison: Comparison) -> Document:
         "model": prepared.model.name,
         "agrees": comparison.passed,
         "source": {
-            "file": comparison.source.name,
-            "sha1": comparison.source.sha1,
-            "official": comparison.source.official,
+            "file": prepared.reading.source.name,
+            "sha1": prepared.reading.source.sha1,
+            "official": prepared.reading.source.is_published(prepared.model),
         },
         "beside": comparison.beside,
         "weights": {"file": weights.file, "sha256": weights.sha256} if weights else None,
@@ -65,8 +64,10 @@ def complaints(found: Document) -> list[str]:
     apart = found["tensors"]["apart"]
     if apart:
         lines.append(f"{len(apart)} tensor{'s differ' if len(apart) > 1 else ' differs'}")
-        lines += [f"  {tensor['name']}  {tensor['found']}" for tensor in apart[:MAX_LINES]]
-        lines += [f"  and {len(apart) - MAX_LINES} more"] if len(apart) > MAX_LINES else []
+        lines += [
+            f"  {line}"
+            for line in names.shorten([f"{tensor['name']}  {tensor['found']}" for tensor in apart])
+        ]
     lines += [
         f"{check['dtype']} at {check['size']}: {check['summary']}"
         for check in found["checks"]

@@ -2,48 +2,113 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from converter import __version__
+from converter import __version__, disk, names
+from converter.errors import ArtifactError
+from converter.proof import NO_PROOF
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from converter.artifact import Draft
-    from converter.catalog import Model
-    from converter.mapping import Mapping
+    from converter.narrowing import Narrowing
+    from converter.preparation import Prepared
     from converter.proof import Check, Proof
-    from converter.source import Source
-
-CONTAINER = "ndarray-list"
 
 
-def build(  # noqa: PLR0913 - one section of the manifest each
-    *, model: Model, source: Source, dialect: str, mapping: Mapping, written: Draft, file: str, proof: Proof
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found about the written weights.
+
+    Where they were rounded the ``proof`` is of the weights before that, and ``narrowing`` what it cost.
+    """
+
+    proof: Proof = NO_PROOF
+    narrowing: Narrowing | None = None
+    labels: tuple[str, ...] = ()
+
+
+def build(prepared: Prepared, written: Draft, file: str, findings: Findings) -> dict[str, Any]:
     """Return the manifest of an artifact that is to be called ``file``."""
-    return {
+    model, narrowing = prepared.model, findings.narrowing
+    document = {
         "model": model.name,
-        "source": {
-            "file": source.name,
-            "sha1": source.sha1,
-            "container": CONTAINER,
-            "dialect": dialect,
-            "official": source.official,
-        },
-        "mapping": {"file": mapping.file, "sha256": mapping.sha256},
+        "source": _source(prepared),
+        "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
         "artifact": {
             "file": file,
             "sha256": written.sha256,
             "bytes": written.size,
+            "dtypes": list(written.dtypes),
             "tensors": len(model.shapes),
             "parameters": model.parameters,
         },
-        "parity": {
-            "proven": proof.passed,
-            "reference": proof.reference,
-            "versions": proof.versions,
-            "checks": [_check(check) for check in proof.checks],
-        },
+        "parity": parity(findings.proof) if narrowing is None else parity(NO_PROOF),
+        "labels": list(findings.labels) or None,
         "version": __version__,
+    }
+    if narrowing is not None:
+        document["narrowing"] = {
+            "dtype": narrowing.precision.value,
+            "before": parity(findings.proof),
+            "logits": {
+                "dtype": narrowing.probe.dtype,
+                "size": narrowing.probe.label,
+                "seed": narrowing.probe.seed,
+                "max_abs": narrowing.max_abs,
+                "relative": narrowing.relative,
+            },
+        }
+    return document
+
+
+def _source(prepared: Prepared) -> dict[str, Any]:
+    reading = prepared.reading
+    source = reading.source
+    return {
+        "file": source.name,
+        "sha1": source.sha1,
+        "archive": source.archive,
+        "container": reading.file.container,
+        "records": list(reading.file.records),
+        "dialect": reading.naming.dialect,
+        "symbol": disk.file_name(reading.symbol) if reading.symbol else None,
+        "fixed_gammas": names.collapse(reading.fixed_gammas),
+        "official": source.is_published(prepared.model),
+    }
+
+
+def require_no_loss(path: Path, document: dict[str, Any]) -> None:
+    """Refuse to replace a manifest of the same bytes that tells more: a proof, or class names.
+
+    Errors: ``ArtifactError``.
+    """
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        proven, labelled = before["parity"]["proven"], before["labels"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return  # nothing is there that could be lost
+    lost = [
+        *(["a proof"] if proven and not document["parity"]["proven"] else []),
+        *(["class names"] if labelled and document["labels"] != labelled else []),
+    ]
+    if lost:
+        raise ArtifactError(
+            f"{path}: is there already for the same bytes, with {' and '.join(lost)} that this run has not; "
+            "give them again, or another folder"
+        )
+
+
+def parity(proof: Proof) -> dict[str, Any]:
+    """Return what a manifest says of a proof."""
+    return {
+        "proven": proof.passed,
+        "reference": proof.reference,
+        "versions": proof.versions,
+        "checks": [_check(check) for check in proof.checks],
     }
 
 

@@ -41,11 +41,23 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: tuple[str, ...]
 
 
+class PrefixNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How Gluon names parameters by prefixes, as in ``resnext0_stage1_conv0_weight``.
+
+    ``block`` and ``shortcut`` are the scopes of a stage's layers, ``kinds`` what each kind is counted as.
+    """
+
+    block: str
+    shortcut: str
+    kinds: dict[str, str]
+
+
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A mapping file as it is written: which layer of Gluon's is which of PyTorch's, and of what kind."""
 
     kinds: dict[str, dict[str, str]]
     target_only: dict[str, tuple[str, ...]]
+    prefix_names: PrefixNames
     parts: dict[str, Lines]
     layouts: dict[str, Layout]
     models: dict[str, object]  # the catalog's part
@@ -53,12 +65,18 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer under both names. ``part`` is the stem, the stage, by PyTorch's name, or the head."""
+    """One layer under both names. ``part`` is the stem, the stage, by PyTorch's name, or the head.
+
+    ``counter`` is where Gluon's prefix names count it: the scope, "" outside the stages, and as what; None
+    without arrays. Layers come in the order in which Gluon counts them.
+    """
 
     source: str
     target: str
     kind: str
     part: str
+    counter: tuple[str, str] | None = None
+    on_shortcut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +149,32 @@ def _layers(table: Table, name: str, depths: tuple[int, ...], file: str) -> Iter
         raise MappingError(
             f"{file}: layouts.{name}.stages: {len(depths)} expected, {len(layout.stages)} found"
         )
-    rows = [("", "", STEM, part) for part in layout.before]
-    for (source, target, shortcut), depth in zip(layout.stages, depths, strict=True):
-        for block in range(depth):
-            first = {SHORTCUT: shortcut if block == 0 else ""}
-            parts = [first.get(part, part) for part in layout.block]
-            rows += [(f"{source}.{block}", f"{target}.{block}", target, part) for part in parts if part]
-    rows += [("", "", HEAD, part) for part in layout.after]
-    for source_place, target_place, where, part in rows:
+    rows = [("", "", STEM, "", part, False) for part in layout.before]
+    for number, (stage, depth) in enumerate(zip(layout.stages, depths, strict=True), start=1):
+        rows += _rows(layout.block, stage, depth, number, table.prefix_names)
+    rows += [("", "", HEAD, "", part, False) for part in layout.after]
+    for source_place, target_place, where, scope, part, on_shortcut in rows:
         for source, (target, kind) in _named("part", part, table.parts, file).items():
-            _named("kind", kind, table.kinds, f"{file}: {source}")
-            yield Layer(_join(source_place, source), _join(target_place, target), kind, where)
+            roles = _named("kind", kind, table.kinds, f"{file}: {source}")
+            counted = _named("kind", kind, table.prefix_names.kinds, f"{file}: prefix_names") if roles else ""
+            counter = (scope, counted) if roles else None
+            yield Layer(
+                _join(source_place, source), _join(target_place, target), kind, where, counter, on_shortcut
+            )
+
+
+def _rows(
+    block: tuple[str, ...], stage: tuple[str, str, str], depth: int, number: int, prefixes: PrefixNames
+) -> Iterator[tuple[str, str, str, str, str, bool]]:
+    """Return a stage's parts: places on both sides, stage, scope, name, whether it is the shortcut."""
+    source, target, shortcut = stage
+    scopes = {SHORTCUT: prefixes.shortcut}
+    for index in range(depth):
+        first = {SHORTCUT: shortcut if index == 0 else ""}
+        for part in block:
+            if name := first.get(part, part):
+                scope = f"{scopes.get(part, prefixes.block)}{number}"
+                yield f"{source}.{index}", f"{target}.{index}", target, scope, name, part == SHORTCUT
 
 
 def _named(what: str, name: str, known: dict[str, Known], place: str) -> Known:

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter import names
+from converter.dtypes import FLOATS
 from converter.errors import MappingError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from resnext_torch.config import Shape
 
-PARAMETER_DTYPE = np.dtype(np.float32)
 COUNTER_DTYPE = np.dtype(np.int64)
-HEAD_DIMENSIONS = 2
 VARIANCE = "running_var"
 MAX_LINES = 100  # of an error; a file that fits a model needs far fewer
 
@@ -58,7 +57,7 @@ def complete(
         [
             f"{name}: floats of shape {shapes[name]} expected, {found.dtype} of shape {found.shape} found"
             for name, found in state.items()
-            if name in expected and (found.shape != shapes[name] or found.dtype.kind != "f")
+            if name in expected and (found.shape != shapes[name] or found.dtype not in FLOATS)
         ]
         + [
             f"{name}: a whole number expected, {state[name].dtype} of shape {state[name].shape} found"
@@ -73,15 +72,6 @@ def fits(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape]) -
     """Return whether these are the arrays of that model, by name and shape."""
     expected = {tensor.source: shapes.get(tensor.target) for tensor in mapping.tensors}
     return expected == {name: array.shape for name, array in params.items()}
-
-
-def class_count(mapping: Mapping, params: dict[str, Array], head: str) -> int | None:
-    """Return how many classes the file's head has, or None where the file has no such head.
-
-    ``head`` is PyTorch's name of its weight, (classes, features).
-    """
-    weight = params.get(mapping.to_source().get(head, ""))
-    return None if weight is None or weight.ndim != HEAD_DIMENSIONS else weight.shape[0]
 
 
 def _require_complete(mapping: Mapping, params: dict[str, Array], file: str) -> None:
@@ -135,8 +125,8 @@ def _require_arrays(mapping: Mapping, params: dict[str, Array], shapes: dict[str
 def _complaints(array: Array, shape: Shape, role: str) -> Iterator[str]:
     if array.shape != shape:
         yield f"shape {shape} expected, {array.shape} found"
-    if array.dtype != PARAMETER_DTYPE:
-        yield f"type {PARAMETER_DTYPE} expected, {array.dtype} found; other types are not converted yet"
+    if array.dtype not in FLOATS:
+        yield f"floats expected, {array.dtype} found"
     elif not _is_finite(array):
         yield "NaN or infinity found"
     elif role == VARIANCE and (array < 0).any():
@@ -156,5 +146,4 @@ def _suggestion(pattern: str, missing: list[str]) -> str:
 
 def _refuse(headline: str, lines: list[str]) -> None:
     if lines:
-        more = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
-        raise MappingError("\n  ".join([headline, *lines[:MAX_LINES], *more]))
+        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     Words = tuple[str | None, ...]  # a name's parts, None where a number stands
 
 
+MAX_DIGITS = 9
+MAX_PARTS = 32  # of a name; ours have seven
+
+
 def collapse(names: Iterable[str]) -> list[str]:
     """Return patterns that stand for exactly these names, numbers that run through a range in braces.
 
@@ -19,7 +23,7 @@ def collapse(names: Iterable[str]) -> list[str]:
     """
     groups: dict[Words, list[tuple[int, ...]]] = {}
     for name in names:
-        parts = name.split(".")
+        parts = printable(name).split(".", MAX_PARTS)
         words = tuple(None if _is_index(part) else part for part in parts)
         groups.setdefault(words, []).append(tuple(int(part) for part in parts if _is_index(part)))
     return [
@@ -27,6 +31,17 @@ def collapse(names: Iterable[str]) -> list[str]:
         for words, indices in groups.items()
         for ranges in _boxes(sorted(set(indices)))
     ]
+
+
+def shorten(lines: list[str], limit: int = 20) -> list[str]:
+    """Return the lines, or the first of them and how many there are more."""
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return [*map(printable, lines[:limit]), *more]
+
+
+def printable(text: str) -> str:
+    """Return a name on one line and without what steers a terminal: names come from files."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
@@ -52,7 +67,7 @@ def _boxes(indices: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
 
 def _is_index(part: str) -> bool:
     """Return whether this is a number as it is written in names: ``7``, and not ``007``."""
-    return part.isascii() and part.isdecimal() and str(int(part)) == part
+    return len(part) <= MAX_DIGITS and part.isascii() and part.isdecimal() and str(int(part)) == part
 
 
 def _fill(words: Words, ranges: list[tuple[int, ...]]) -> list[str]:

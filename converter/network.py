@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from converter import names
+from converter.dtypes import BFLOAT16
 from converter.errors import ParityError
 
 if TYPE_CHECKING:
@@ -13,8 +16,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from converter.parity import Visit
     from converter.proof import Probe
     from converter.reference import Settings
@@ -77,6 +81,17 @@ class Watched:
         return ""
 
 
+def hyper_parameters(model: Model) -> dict[str, Settings]:
+    """Return how every layer of our module is set, by its name: whatever MXNet's graph says of one too."""
+    import torch  # noqa: PLC0415 - as in Watched.run
+
+    from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
+
+    with torch.device("meta"):
+        module = ResNeXt(model.config)
+    return {layer.target: _set(module.get_submodule(layer.target)) for layer in model.mapping.layers}
+
+
 def load(path: Path, config: Config) -> nn.Module:
     """Build our module with the tensors of a safetensors file, loaded strictly."""
     from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
@@ -84,11 +99,19 @@ def load(path: Path, config: Config) -> nn.Module:
     return _build(load_file(path), config)
 
 
-def build(state: dict[str, Array], config: Config) -> nn.Module:
-    """Build our module with a copy of these arrays."""
+def logits(module: nn.Module, probe: Probe) -> Array:
+    """Return what a module gives for a probe, in the probe's precision: (1, classes)."""
     import torch  # noqa: PLC0415 - as in Watched.run
 
-    return _build({name: torch.tensor(array) for name, array in state.items()}, config)
+    module.eval().to("cpu", getattr(torch, probe.dtype))
+    with torch.inference_mode():
+        found: Array = module(torch.from_numpy(probe.input())).numpy()
+    return found
+
+
+def build(state: dict[str, Array], config: Config) -> nn.Module:
+    """Build our module with a copy of these arrays."""
+    return _build({name: tensor(array) for name, array in state.items()}, config)
 
 
 def arrays(module: nn.Module) -> dict[str, Array]:
@@ -133,6 +156,15 @@ def watch(module: nn.Module, mapping: Mapping) -> Watched:
     return Watched(module.eval(), layers)
 
 
+def tensor(array: Array) -> Tensor:
+    """Return a copy of an array."""
+    import torch  # noqa: PLC0415 - as in Watched.run
+
+    if array.dtype == BFLOAT16:  # which torch does not know from numpy
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
+
+
 def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook
     def show(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         visit(name, output.numpy(), settings)
@@ -143,3 +175,17 @@ def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401
 def _settings(layer: nn.Module) -> Settings:
     found = {ours: getattr(layer, theirs) for theirs, ours in SETTINGS.items() if hasattr(layer, theirs)}
     return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def _set(layer: nn.Module) -> Settings:
+    """Return how a layer is set, in MXNet's terms: its momentum is what is kept, not what is taken."""
+    from torch import nn  # noqa: PLC0415 - as in Watched.run
+
+    found = _settings(layer)
+    if isinstance(layer, nn.BatchNorm2d):
+        return {**found, "momentum": 1 - (layer.momentum or 0.0)}
+    if isinstance(layer, nn.MaxPool2d):
+        return {**found, "global": False, "pool": "max"}
+    if isinstance(layer, nn.AvgPool2d):
+        return {**found, "global": False, "pool": "avg", "count_include_pad": layer.count_include_pad}
+    return {"global": True, "pool": "avg"} if isinstance(layer, nn.AdaptiveAvgPool2d) else found

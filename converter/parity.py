@@ -14,8 +14,8 @@ from converter.proof import LAYER_LIMITS, LIMITS, Check, Difference, Proof, Stat
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from converter.dtypes import Array
     from converter.mapping import Layer, Mapping
-    from converter.params import Array
     from converter.proof import Probe
     from converter.reference import Output, Settings
 

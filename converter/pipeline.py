@@ -6,7 +6,21 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from converter import artifact, diagnosis, dialects, manifest, network, preparation, proving, source
+from converter import (
+    artifact,
+    diagnosis,
+    labels,
+    manifest,
+    narrowing,
+    network,
+    precision,
+    preparation,
+    proving,
+    source,
+    torch_file,
+)
+from converter.manifest import Findings
+from converter.precision import Precision
 from converter.progress import silent
 from converter.proof import NO_PROOF, require_passed
 from converter.proving import Choice, Terms
@@ -14,7 +28,9 @@ from converter.proving import Choice, Terms
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.artifact import Draft
+    from torch import nn
+
+    from converter.catalog import Model
     from converter.parity import Reference
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
@@ -25,20 +41,25 @@ PROOF_STEPS = 2
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to convert, where to, and how to prove it."""
+    """What to convert, where to, how to prove it; in which type, with which class names, as ``.pth`` too."""
 
     origin: Origin
     out: Path
     terms: Terms = Terms()
+    precision: Precision = Precision.keep
+    labels: Path | None = None
+    as_pth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Where the output is, and what its manifest says."""
+    """Which model it was, where the output is, the ``.pth`` if there is one, and what the manifest says."""
 
+    model: Model
     artifact: Path
     manifest_file: Path
     manifest: dict[str, Any]
+    pth: Path | None = None
 
 
 def convert(request: Request, progress: Progress = silent) -> Result:
@@ -48,37 +69,43 @@ def convert(request: Request, progress: Progress = silent) -> Result:
     """
     terms = proving.settle(request.terms)
     with preparation.opened(request.origin, progress) as found, contextlib.ExitStack() as stack:
-        prepared = preparation.prepare(request.origin.model, found.path)
-        candidates = stack.enter_context(proving.references(terms, prepared, found.path))
-        written = stack.enter_context(artifact.draft(request.out, prepared.state, progress))
-        artifact.verify(written, prepared.state)
-        proof = NO_PROOF
-        if terms.choice is not Choice.none:
-            proof = _prove(written, candidates, prepared, progress)
-        destination = request.out / artifact.file_name(request.origin.stem, written.sha256)
-        document = manifest.build(
-            model=prepared.model,
-            source=found,
-            dialect=dialects.STRUCTURAL,
-            mapping=prepared.mapping,
-            written=written,
-            file=destination.name,
-            proof=proof,
-        )
-        source.require_genuine(found, request.origin.model)
-        beside = artifact.publish(written, destination, document)
-    return Result(destination, beside, document)
+        prepared = preparation.prepare(request.origin, found)
+        model = prepared.model
+        classes = labels.read(request.labels, model.config.num_classes) if request.labels else ()
+        candidates = stack.enter_context(proving.references(terms, prepared))
+        state = precision.cast(prepared.state, request.precision)
+        written = stack.enter_context(artifact.draft(request.out, state, progress))
+        artifact.verify(written, state)
+        rounded, proof = None, NO_PROOF
+        if precision.lossless(prepared.state, state):
+            if terms.choice is not Choice.none:
+                proof = _prove(network.load(written.path, model.config), candidates, prepared, progress)
+        else:
+            if terms.choice is not Choice.none:
+                proof = _prove(network.build(prepared.state, model.config), candidates, prepared, progress)
+            rounded = narrowing.measure(model, prepared.state, state, request.precision)
+        pth = stack.enter_context(torch_file.draft(request.out, state)) if request.as_pth else None
+        stem = model.name if request.origin.seed is None else f"{model.name}.random"
+        destination = request.out / artifact.file_name(stem, written.sha256)
+        document = manifest.build(prepared, written, destination.name, Findings(proof, rounded, classes))
+        more = {}
+        if pth is not None:
+            more[pth.path] = request.out / artifact.file_name(stem, pth.sha256, torch_file.SUFFIX)
+            told = {"file": more[pth.path].name, "sha256": pth.sha256, "bytes": pth.size}
+            document["artifact"]["pth"] = told
+        source.require_genuine(found, model)
+        manifest.require_no_loss(destination.with_suffix(".json"), document)
+        beside = artifact.publish(written, destination, document, more)
+    return Result(model, destination, beside, document, *more.values())
 
 
 def _prove(
-    written: Draft, candidates: tuple[Reference, ...], prepared: Prepared, progress: Progress
+    module: nn.Module, candidates: tuple[Reference, ...], prepared: Prepared, progress: Progress
 ) -> Proof:
-    """Compare the written file, in our module, with the reference.
+    """Compare our module, with the written weights or those that will be rounded, with the reference.
 
     Errors: ``ParityError`` where they do not agree, or could not help agreeing.
     """
-    progress("proving", 0, PROOF_STEPS)
-    module = network.load(written.path, prepared.model.config)
     progress("proving", 1, PROOF_STEPS)
     proof = proving.prove(candidates, network.watch(module, prepared.mapping), prepared)
     require_passed(proof, diagnosis.diagnose(proof, prepared, prepared.state))

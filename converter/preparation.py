@@ -8,33 +8,83 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import catalog, dialects, matching, source, synthetic
-from converter.errors import MappingError
-from converter.params import read_params
-from resnext_torch import HEAD
+import numpy as np
+
+from converter import (
+    checkpoint,
+    dialects,
+    graph,
+    identification,
+    matching,
+    network,
+    params,
+    precision,
+    source,
+    symbol,
+    synthetic,
+)
+from converter.checkpoint import Kind
+from converter.errors import (
+    CheckpointError,
+    DialectError,
+    MappingError,
+    ParamsError,
+    SourceError,
+    SymbolError,
+)
+from converter.params import Params, write_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from converter.catalog import Model
+    from converter.dialects import Naming
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from converter.progress import Progress
     from converter.source import Source
+    from converter.symbol import Symbol
+
+READ_BY_MXNET = {"legacy", "V1", "V2"}  # the records that MXNet 1.9 reads as it is
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which parameters of a model: a file, seeded random ones, or, with neither, the published file."""
+    """Which parameters: a file, a model's seeded random ones, or, with neither, those that were published.
 
-    model: Model
+    Without a ``model`` the file's tensors tell it. ``symbol`` is the file's ``-symbol.json``, where that does
+    not lie beside it.
+    """
+
+    model: Model | None
     params: Path | None = None
     seed: int | None = None
+    symbol: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What parameters were read from: the file, its contents, and the names in it.
+
+    ``symbol`` is the graph that the model was compared with, ``fixed_gammas`` the arrays that it made ones.
+    """
+
+    source: Source
+    file: Params
+    naming: Naming
+    symbol: Path | None = None
+    fixed_gammas: tuple[str, ...] = ()
 
     @property
-    def stem(self) -> str:
-        """What names made from it begin with; random parameters say that they are."""
-        return self.model.name if self.seed is None else f"{self.model.name}.random"
+    def is_gluons(self) -> bool:
+        """Whether GluonCV itself, of MXNet 1.9, can load the file and computes with just these numbers."""
+        return (
+            self.naming.dialect == dialects.STRUCTURAL
+            and bool(self.file.records)
+            and READ_BY_MXNET.issuperset(self.file.records)
+            and all(precision.widened(array) is array for array in self.file.arrays.values())
+            and not self.fixed_gammas
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,50 +95,110 @@ class Prepared:
     mapping: Mapping
     params: dict[str, Array]
     state: dict[str, Array]
+    reading: Reading
+
+    @contextlib.contextmanager
+    def for_gluon(self) -> Iterator[Path]:
+        """Give a file that GluonCV can load: the source itself, or, where it cannot, the parameters anew.
+
+        Those that were counted are counted there too: GluonCV itself finds their layers, and not we.
+        Errors: ``SourceError`` where that cannot be written.
+        """
+        if self.reading.is_gluons:
+            yield self.reading.source.path
+            return
+        naming = self.reading.naming
+        ours = {file_name: name for name, file_name in naming.resolve(self.mapping).items()}
+        names = {name: ours[file_name] for name, file_name in naming.stripped().items()}
+        with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder, "for-gluon.params")
+            try:
+                with path.open("wb") as stream:
+                    arrays = {name: self.params[ours] for name, ours in names.items()} or self.params
+                    write_params(stream, {name: precision.widened(array) for name, array in arrays.items()})
+            except OSError as error:
+                raise SourceError(f"{path}: {error.strerror or error}") from error
+            yield path
 
 
-def prepare(model: Model, path: Path) -> Prepared:
+def prepare(origin: Origin, found: Source) -> Prepared:
     """Read a ``.params`` file and lay it beside the model, whose classes are those of the file's head.
 
-    Errors: ``ParamsError``, ``DialectError``, ``MappingError``; the last names the model that does fit.
+    Errors: ``ParamsError``, ``DialectError``, ``SymbolError``, ``MappingError``; the last names the model
+    that does fit, or those between which only the user can decide.
     """
-    params = read_params(path)
-    dialects.require_structural(params, str(path))
-    table = model.mapping
-    classes = matching.class_count(table, params, HEAD)
-    model = model.with_classes(classes) if classes else model
+    name = str(found.origin)
+    _require_no_checkpoint(found)
+    file = params.open_params(found.path, name=name)
+    naming = dialects.read(file.arrays, name)
+    beside = origin.symbol or symbol.beside(found.origin)
+    drawn = symbol.read(beside) if beside else None
+    if origin.model is None:
+        model = identification.identify(file.arrays, naming, drawn, found.is_published)
+    else:
+        model = origin.model
+        identification.require_not_another(model, naming)
+    structural = _resolved(model, file.arrays, naming)
+    model = identification.with_classes_of(model, identification.gluons_head(model, structural))
+    gammas = _compared(drawn, model) if drawn else ()
+    structural |= {gamma: np.ones_like(structural[gamma]) for gamma in gammas if gamma in structural}
     try:
-        state = matching.rename(table, params, model.shapes, str(path))
+        state = matching.rename(model.mapping, structural, model.shapes, name)
     except MappingError as error:
-        raise MappingError(f"{error}{_others(params, model)}") from error
-    return Prepared(model, table, params, state)
+        raise identification.explained(error, model, identification.of_gluon(file.arrays, naming)) from error
+    reading = Reading(found, file, naming, beside, gammas)
+    return Prepared(model, model.mapping, structural, state, reading)
 
 
 @contextlib.contextmanager
 def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
-    """Find the parameters; those made from a seed lie in a temporary folder while they are needed.
+    """Find the parameters; what must be made or unpacked lies in a temporary folder while it is needed.
 
     Errors: ``SourceError``.
     """
-    model = origin.model
-    if origin.params is not None:
-        yield source.from_file(origin.params, model, progress)
-    elif origin.seed is None:
-        yield source.from_zoo(model, progress)
-    else:
-        # Windows cannot remove the file while it is mapped; everywhere else nothing is left.
-        with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder, f"{origin.stem}-{origin.seed}.params")
+    # Windows cannot remove a file while it is mapped; everywhere else nothing is left.
+    with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as name:
+        folder, model = Path(name), origin.model
+        if origin.params is not None:
+            yield source.from_file(origin.params, folder, progress)
+        elif model is None:
+            raise SourceError("a model that the tensors shall tell needs a file: --params FILE")
+        elif origin.seed is None:
+            yield source.from_zoo(model, folder, progress)
+        else:
+            path = folder / f"{model.name}.random-{origin.seed}.params"
             yield source.from_arrays(  # which keeps no copy of the arrays
-                synthetic.random_params(model.mapping, model.shapes, origin.seed), path, model, progress
+                synthetic.random_params(model.mapping, model.shapes, origin.seed), path, progress
             )
 
 
-def _others(params: dict[str, Array], refused: Model) -> str:
-    """Return a line that names the other models whose names and shapes these arrays have."""
-    others = []
-    for model in catalog.models().values():
-        candidate = model.with_classes(refused.config.num_classes)
-        if model.name != refused.name and matching.fits(candidate.mapping, params, candidate.shapes):
-            others.append(model.name)
-    return f"\n  The arrays are those of {' or '.join(others)}." if others else ""
+def _require_no_checkpoint(found: Source) -> None:
+    """Refuse PyTorch's files by what they are, which says more than what is wrong with the first byte."""
+    with contextlib.suppress(CheckpointError):  # then it is neither, and the reader says at which byte
+        if (kind := checkpoint.kind(found.path)) in {Kind.torch, Kind.safetensors}:
+            raise ParamsError(
+                f"{found.origin}: a PyTorch checkpoint, {kind}; `gluon2torch to-gluon` goes the other way"
+            )
+
+
+def _compared(drawn: Symbol, model: Model) -> tuple[str, ...]:
+    """Return the gammas that a graph fixes.
+
+    Errors: ``SymbolError`` with everything that it has otherwise than the model.
+    """
+    try:
+        apart = graph.disagreements(drawn, model.mapping, network.hyper_parameters(model))
+    except (DialectError, MappingError, SymbolError) as error:
+        raise SymbolError(f"{drawn.path}: the network is not {model.name}\n  {error}") from error
+    if apart:
+        raise SymbolError("\n  ".join([f"{drawn.path}: the network is not {model.name}", *apart]))
+    return tuple(graph.fixed_gammas(drawn, model.mapping))
+
+
+def _resolved(model: Model, arrays: dict[str, Array], naming: Naming) -> dict[str, Array]:
+    """Return the arrays by structural names."""
+    try:
+        found = naming.resolve(model.mapping)
+    except MappingError as error:
+        raise identification.explained(error, model, identification.of_gluon(arrays, naming)) from error
+    return {name: arrays[file_name] for name, file_name in found.items()}

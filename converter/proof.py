@@ -11,8 +11,8 @@ from converter import names
 from converter.errors import ParityError
 
 if TYPE_CHECKING:
+    from converter.dtypes import Array
     from converter.mapping import Layer
-    from converter.params import Array
 
 # Of the standard deviation of the reference's output: for the logits, and for every layer before them, of
 # whose up to a million elements the worst counts. Measured in docs/decisions/0003-parity.md.

@@ -61,7 +61,7 @@ def settle(terms: Terms) -> Terms:
 
 
 @contextlib.contextmanager
-def references(terms: Terms, prepared: Prepared, file: Path) -> Iterator[tuple[Reference, ...]]:
+def references(terms: Terms, prepared: Prepared) -> Iterator[tuple[Reference, ...]]:
     """Start the reference that settled terms ask for, at work beside us; ``auto`` keeps numpy in reserve."""
     own = numpy.Run(prepared.params, terms.probes)
     if terms.gluon_python is None:
@@ -69,9 +69,12 @@ def references(terms: Terms, prepared: Prepared, file: Path) -> Iterator[tuple[R
         return
     model = prepared.model
     layers = tuple(layer.source for layer in prepared.mapping.layers)
-    with gluon.start(
-        terms.gluon_python, model.entry.gluon, model.config.num_classes, file, layers, terms.probes
-    ) as run:
+    with (
+        prepared.for_gluon() as file,
+        gluon.start(
+            terms.gluon_python, model.entry.gluon, model.config.num_classes, file, layers, terms.probes
+        ) as run,
+    ):
         yield (run, own) if terms.choice is Choice.auto else (run,)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from converter import artifact, findings
+from converter import disk, findings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def write(found: Document, path: Path) -> None:
 
     Errors: ``ArtifactError``.
     """
-    artifact.write_text(path, render(found))
+    disk.write_text(path, render(found))
 
 
 def render(found: Document) -> str:

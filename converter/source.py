@@ -1,23 +1,21 @@
 """Where the bytes come from: a file, GluonCV's own cache, a download, or seeded random parameters.
 
-What goes out is a ``.params`` file on disk and its SHA-1. Parameters from the network are hashed before any
-of them is parsed.
+What goes out is a ``.params`` file on disk, unpacked if it came in an archive, and its SHA-1. Parameters from
+the network are hashed before any of them is parsed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
-import stat
 import tempfile
-import zipfile
-import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from converter import archives, disk
+from converter.archives import MAX_PARAMS_BYTES
 from converter.errors import SourceError
 from converter.params import write_params
 
@@ -25,13 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.catalog import Model
-    from converter.params import Array
+    from converter.dtypes import Array
     from converter.progress import Progress
 
 BUCKET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30
-MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; a zip that promises more is no model
 
 WAY_OUT_FILE = "  --params FILE         a file you hold"
 WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try everything out"
@@ -43,46 +40,48 @@ Stamp = tuple[int, int, int]  # inode, size, last change: with another stamp it 
 class Source:
     """A ``.params`` file as it was when it was opened; its SHA-1 is computed beside whatever else is done.
 
-    ``name`` is what the manifest calls it, ``published`` the SHA-1 of the file that GluonCV published.
+    ``path`` is the file itself, ``origin`` what was named, which may be an ``archive`` of it; ``name`` is
+    what the manifest calls that.
     """
 
     path: Path
+    origin: Path
     name: str
+    archive: str | None
     stamp: Stamp
-    published: str
     digest: Future[str]
 
     @property
     def sha1(self) -> str:
-        """Its SHA-1, waited for.
+        """Its SHA-1, unpacked; waited for.
 
         Errors: ``SourceError`` where the file cannot be read.
         """
         return self.digest.result()
 
-    @property
-    def official(self) -> bool:
-        """Whether it is the published file; waited for. Of a model that never was published none is."""
-        return self.sha1 == self.published
+    def is_published(self, model: Model) -> bool:
+        """Return whether it is the file that GluonCV published of a model; of some it published none."""
+        return self.sha1 == model.entry.params_sha1
 
 
-def from_file(path: Path, model: Model, progress: Progress) -> Source:
-    """Take a file of the user's.
+def from_file(path: Path, folder: Path, progress: Progress) -> Source:
+    """Take a file of the user's; an archive is unpacked into ``folder``.
 
-    Errors: ``SourceError`` where there is none.
+    Errors: ``SourceError`` where there is none, or what is packed cannot be unpacked.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{path}: a file was expected")
-    name = os.fsencode(path.name).decode(errors="backslashreplace")
-    digest = _in_background(lambda: _sha1(path, progress))
-    return Source(path, name, _stamp(status), model.entry.params_sha1, digest)
+    status = disk.require_regular(path, SourceError)
+    name = disk.file_name(path)
+    archive = archives.kind(path)
+    if archive is None:
+        digest = _in_background(lambda: sha1(path, progress))
+        return Source(path, path, name, None, _stamp(status), digest)
+    unpacked = folder / "unpacked.params"
+    digest = Future()
+    digest.set_result(archives.unpack(path, unpacked, progress))
+    return Source(unpacked, path, name, archive, _stamp(status), digest)
 
 
-def from_zoo(model: Model, progress: Progress) -> Source:
+def from_zoo(model: Model, folder: Path, progress: Progress) -> Source:
     """Take the published file, from GluonCV's cache or, where it is not there whole, by download.
 
     A cached file whose SHA-1 is not the published one is never used; a download takes its place.
@@ -96,8 +95,8 @@ def from_zoo(model: Model, progress: Progress) -> Source:
     cached = cache_folder() / model.official_file
     found = "not there"
     if cached.is_file():
-        source = from_file(cached, model, progress)
-        if source.official:
+        source = from_file(cached, folder, progress)
+        if source.is_published(model):
             return source
         found = f"damaged: its SHA-1 is {source.sha1}, not {model.entry.params_sha1}"
     url = download_url(model)
@@ -113,10 +112,10 @@ def from_zoo(model: Model, progress: Progress) -> Source:
             f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
             f"{WAY_OUT_RANDOM}"
         ) from error
-    return from_file(cached, model, progress)
+    return from_file(cached, folder, progress)
 
 
-def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Progress) -> Source:
+def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Source:
     """Write parameters made here to ``path``, and take that file.
 
     Errors: ``SourceError`` where it cannot be written.
@@ -126,7 +125,7 @@ def from_arrays(arrays: dict[str, Array], path: Path, model: Model, progress: Pr
             write_params(stream, arrays)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
-    return from_file(path, model, progress)
+    return from_file(path, path.parent, progress)
 
 
 def require_genuine(source: Source, model: Model) -> None:
@@ -134,17 +133,36 @@ def require_genuine(source: Source, model: Model) -> None:
 
     Errors: ``SourceError``.
     """
-    if source.path.name == model.official_file and not source.official:
+    named = source.origin.name.startswith(f"{Path(model.official_file).stem}.")
+    if named and not source.is_published(model):
         raise SourceError(
-            f"{source.path}: SHA-1 {source.published} expected, {source.sha1} found\n"
+            f"{source.origin}: SHA-1 {model.entry.params_sha1} expected, {source.sha1} found\n"
             "  It bears the published file's name and is not that file: damaged, or to be renamed."
         )
     try:
-        now = _stamp(source.path.stat())
+        now = _stamp(source.origin.stat())
     except OSError as error:
-        raise SourceError(f"{source.path}: {error.strerror or error}") from error
+        raise SourceError(f"{source.origin}: {error.strerror or error}") from error
     if now != source.stamp:
-        raise SourceError(f"{source.path}: the file was changed while it was read")
+        raise SourceError(f"{source.origin}: the file was changed while it was read")
+
+
+def sha1(path: Path, progress: Progress) -> str:
+    """Return a file's SHA-1.
+
+    Errors: ``SourceError`` where it cannot be read.
+    """
+    digest, done = hashlib.sha1(usedforsecurity=False), 0
+    try:
+        with path.open("rb") as stream:
+            total = os.fstat(stream.fileno()).st_size
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                progress("reading", done, total)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from error
+    return digest.hexdigest()
 
 
 def cache_folder() -> Path:
@@ -168,7 +186,7 @@ def _download(url: str, destination: Path, sha1: str, progress: Progress) -> Non
     with tempfile.TemporaryDirectory(prefix=".download-", dir=destination.parent) as folder:
         archive, unpacked = Path(folder, "archive.zip"), Path(folder, "unpacked.params")
         _fetch(url, archive, progress)
-        found = _unpack(archive, unpacked)
+        found = archives.unpack(archive, unpacked, progress)
         if found != sha1:
             raise SourceError(f"SHA-1 {sha1} expected, {found} found")
         unpacked.replace(destination)
@@ -182,58 +200,11 @@ def _fetch(url: str, destination: Path, progress: Progress) -> None:
     downloader(url, str(destination), None)
 
 
-def _unpack(archive: Path, destination: Path) -> str:
-    """Unpack the one ``.params`` of a zip, and return its SHA-1.
-
-    Errors: ``SourceError`` for anything else than such a zip, whole and not encrypted.
-    """
-    try:
-        return _unpack_params(archive, destination)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise SourceError(f"no zip that can be unpacked: {error}") from error
-
-
-def _unpack_params(archive: Path, destination: Path) -> str:
-    with zipfile.ZipFile(archive) as members:
-        params = [member for member in members.infolist() if member.filename.endswith(".params")]
-        if len(params) != 1:
-            raise SourceError(f"a zip with one .params expected, {len(params)} found")
-        if params[0].file_size > MAX_PARAMS_BYTES:
-            raise SourceError(f"its .params is said to have {params[0].file_size} bytes")
-        with members.open(params[0]) as packed, destination.open("wb") as unpacked:
-            return _copy(packed, unpacked, params[0].file_size)
-
-
-def _copy(packed: IO[bytes], unpacked: IO[bytes], size: int) -> str:
-    digest, written = hashlib.sha1(usedforsecurity=False), 0
-    while chunk := packed.read(CHUNK):
-        written += len(chunk)
-        if written > size:
-            raise SourceError(f"its .params is longer than the {size} bytes promised")
-        digest.update(chunk)
-        unpacked.write(chunk)
-    return digest.hexdigest()
-
-
 def _in_background(function: Callable[[], str]) -> Future[str]:
     executor = ThreadPoolExecutor(max_workers=1)
     future = executor.submit(function)
     executor.shutdown(wait=False)
     return future
-
-
-def _sha1(path: Path, progress: Progress) -> str:
-    digest, done = hashlib.sha1(usedforsecurity=False), 0
-    try:
-        with path.open("rb") as stream:
-            total = os.fstat(stream.fileno()).st_size
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                done += len(chunk)
-                progress("reading", done, total)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 class _Meter:

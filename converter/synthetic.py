@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from converter.dtypes import Array
     from converter.mapping import Mapping, Tensor
-    from converter.params import Array
     from resnext_torch.config import Shape
 
 # What keeps a signal at its size through a network at inference, so that every layer reaches the logits and

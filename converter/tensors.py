@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from converter.params import Array
+    from converter.dtypes import Array
 
 
 WORD_BYTES = 8  # numpy has no wider integers
@@ -50,8 +50,8 @@ def compare(name: str, one: Array, other: Array) -> Apart | None:
     if same_type and np.array_equal(_bits(one), _bits(other)):
         return None
     one, other = one.reshape(-1), other.reshape(-1)
-    differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(one, other)
-    apart = _apart(one[differs], other[differs])
+    differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(_wide(one), _wide(other))
+    apart = _apart(_wide(one[differs]), _wide(other[differs]))
     return Apart(name, shapes, dtypes, len(apart), one.size, _largest(apart))
 
 
@@ -67,6 +67,11 @@ def _bits(array: Array) -> Array:
     return np.ascontiguousarray(array).view(f"u{word}").reshape(array.size, array.dtype.itemsize // word)
 
 
+def _wide(array: Array) -> Array:
+    """Return an array in a type that goes with every other: float16 and bfloat16 do not with each other."""
+    return array.astype(np.result_type(array, np.float64))
+
+
 def _equal(one: Array, other: Array) -> Array:
     """Return where the values are the same; here NaN is."""
     equal: Array = (one == other) | (np.isnan(one) & np.isnan(other))
@@ -75,7 +80,7 @@ def _equal(one: Array, other: Array) -> Array:
 
 def _apart(one: Array, other: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity
-        apart: Array = np.abs(np.subtract(one, other, dtype=np.result_type(one, other, np.float64)))
+        apart: Array = np.abs(np.subtract(one, other))
     return apart
 
 

@@ -144,7 +144,8 @@ def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
         if not model.entry.params_sha1:
             raise SourceError("GluonCV never published its parameters")
         return [], {"sha1": model.entry.params_sha1}
-    names = (f"{model.name}.params", f"{model.entry.gluon}.params", model.official_file)
+    published = [model.official_file] if model.entry.params_sha1 else []
+    names = [f"{model.name}.params", f"{model.entry.gluon}.params", *published]
     found = [path for path in (request.folder / name for name in names) if path.is_file()]
     if not found:
         raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
@@ -162,7 +163,9 @@ def _arguments(terms: Terms) -> list[str]:
     if terms.choice is not Choice.none:
         words += [word for size in dict.fromkeys(p.label for p in terms.probes) for word in ("--size", size)]
         words += [
-            word for dtype in dict.fromkeys(p.dtype for p in terms.probes) for word in ("--dtype", dtype)
+            word
+            for dtype in dict.fromkeys(p.dtype for p in terms.probes)
+            for word in ("--proof-dtype", dtype)
         ]
     if terms.gluon_python:
         words += ["--gluon-python", str(terms.gluon_python)]

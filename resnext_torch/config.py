@@ -46,6 +46,7 @@ class Config:
     shortcut_kernel: int = 1
     shortcut_pool: Literal["never", "strided", "always"] = "never"
     dropout: float = 0.0
+    in_chans: int = 3
     num_classes: int = 1000
     bn_eps: float = 1e-5
 
@@ -74,6 +75,26 @@ class Config:
     def features(self) -> int:
         """The channels that the head gets."""
         return STAGE_CHANNELS[len(self.depths) - 1] * EXPANSIONS[self.block]
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The pyramid: what the stem gives before its pool, and what each stage gives."""
+        reduction = 1 if self.stem == "small" else 2
+        levels = [Level("relu", self.stem_channels, reduction)]
+        reduction *= 1 if self.pool == "none" else 2
+        for number, stage in enumerate(self.stages):
+            reduction *= stage[0].stride
+            levels.append(Level(f"layer{number + 1}", stage[-1].outputs, reduction))
+        return tuple(levels)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Features of one size: the layer that gives them, their channels, and how much smaller they are."""
+
+    module: str
+    channels: int
+    reduction: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +224,13 @@ def _network(config: Config) -> Iterator[TensorSpec]:
 def _stem(config: Config) -> Iterator[TensorSpec]:
     width = config.stem_width
     if config.stem == "deep":
-        yield from _conv("conv1.0", width, 3, kernel=3)
+        yield from _conv("conv1.0", width, config.in_chans, kernel=3)
         yield from _batch_norm("conv1.1", width)
         yield from _conv("conv1.3", width, width, kernel=3)
         yield from _batch_norm("conv1.4", width)
         yield from _conv("conv1.6", 2 * width, width, kernel=3)
     else:
-        yield from _conv("conv1", width, 3, kernel=7 if config.stem == "7x7" else 3)
+        yield from _conv("conv1", width, config.in_chans, kernel=7 if config.stem == "7x7" else 3)
     yield from _batch_norm("bn1", config.stem_channels)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from .config import CONFIGS, Block, Config
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from .config import Block, Config
 
 
 class Bottleneck(nn.Module):
@@ -47,7 +47,8 @@ class Bottleneck(nn.Module):
         x = self.bn3(self.conv3(x))
         if self.se is not None:
             x = self.se(x)
-        return self.relu(x + shortcut)  # type: ignore[no-any-return]  # modules are untyped callables
+        x += shortcut
+        return self.relu(x)  # type: ignore[no-any-return]  # modules are untyped callables
 
 
 class Basic(nn.Module):
@@ -68,7 +69,8 @@ class Basic(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.bn2(self.conv2(x))
-        return self.relu(x + shortcut)  # type: ignore[no-any-return]  # as above
+        x += shortcut
+        return self.relu(x)  # type: ignore[no-any-return]  # as above
 
 
 class SqueezeExcite(nn.Module):
@@ -97,7 +99,7 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
 class ResNeXt(nn.Module):
     """A residual network of three or four stages; freshly initialised, in training mode.
 
-    Shapes: (n, 3, h, w) → (n, num_classes).
+    Shapes: (n, in_chans, h, w) → (n, num_classes).
     """
 
     def __init__(self, config: Config) -> None:
@@ -111,34 +113,51 @@ class ResNeXt(nn.Module):
             self.add_module(f"layer{number}", nn.Sequential(*map(BLOCKS[config.block], stage)))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(config.dropout)
-        self.fc = nn.Linear(config.features, config.num_classes)
+        self.fc = _head(config)
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return what the last stage gives: (n, features, ⌈h / 32⌉, ⌈w / 32⌉), of CIFAR's a quarter."""
+        for level in self.forward_levels(x):
+            x = level
+        return x
+
+    def forward_head(self, x: Tensor, *, pre_logits: bool = False) -> Tensor:
+        """Return the logits of such features, or, before the last layer, (n, features)."""
+        x = self.dropout(self.avgpool(x).flatten(1))
+        return x if pre_logits else self.fc(x)
+
+    def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
+        """Compute the features of every level, as ``config.levels`` lists them, each when it is asked for."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        yield x
+        x = self.maxpool(x)
         for number in range(1, len(self.config.depths) + 1):
-            x = self.get_submodule(f"layer{number}")(x)
-        return self.fc(self.dropout(self.avgpool(x).flatten(1)))  # type: ignore[no-any-return]  # as above
+            x = getattr(self, f"layer{number}")(x)
+            yield x
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a fresh head in the place of the old; with 0 classes none, so that features are returned."""
+        self.config = replace(self.config, num_classes=num_classes)
+        self.fc = _head(self.config).to(next(self.parameters()))
 
 
-def create_model(name: str, num_classes: int | None = None) -> ResNeXt:
-    """Build the network of that name, freshly initialised, with another number of classes if one is given.
-
-    Errors: ``KeyError`` for a name that is not in ``list_models()``.
-    """
-    config = CONFIGS[name]
-    return ResNeXt(config if num_classes is None else replace(config, num_classes=num_classes))
+def _head(config: Config) -> nn.Module:
+    return nn.Linear(config.features, config.num_classes) if config.num_classes else nn.Identity()
 
 
 def _stem(config: Config) -> nn.Module:
     width, eps = config.stem_width, config.bn_eps
     if config.stem == "7x7":
-        return nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        return nn.Conv2d(config.in_chans, width, 7, 2, 3, bias=False)
     if config.stem == "small":
-        return nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        return nn.Conv2d(config.in_chans, width, 3, 1, 1, bias=False)
     return nn.Sequential(
-        nn.Conv2d(3, width, 3, 2, 1, bias=False),
+        nn.Conv2d(config.in_chans, width, 3, 2, 1, bias=False),
         nn.BatchNorm2d(width, eps),
         nn.ReLU(inplace=True),
         nn.Conv2d(width, width, 3, 1, 1, bias=False),

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
 
 # Before torch and typer are imported, which read these then.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run in turn: see cli/convert.py

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Layer, Mapping, Tensor
-    from converter.params import Array
     from converter.parity import Reference
     from converter.preparation import Prepared
     from converter.proof import Probe

@@ -14,23 +14,26 @@ CONVERTER, RESNEXT_TORCH = (Path(package.__file__ or "").parent for package in (
 
 # Each may import those in the rows above its own, and none beside it.
 LAYERS = [
-    {"errors", "progress", "names", "reference", "reference.gluon_child", "cli"},
-    {"mapping", "params", "dialects"},
-    {"matching", "synthetic", "tensors", "checkpoint", "proof", "reference.gluon", "reference.operators"},
-    {"reference.numpy"},
-    {"catalog", "parity", "network"},
-    {"source", "artifact", "diff"},
-    {"manifest", "preparation"},
-    {"proving", "diagnosis"},
-    {"pipeline", "comparison", "zoo"},
-    {"findings"},
-    {"report", "github"},
-    {"testing", "cli.console", "cli.options"},
-    {"cli.convert", "cli.listing", "cli.parity", "cli.diff", "cli.zoo"},
+    {"errors", "progress", "names", "dtypes", "reference", "reference.gluon_child", "cli"},
+    {"disk"},
+    {"mapping", "cursor", "archives", "labels", "symbol", "images", "processes", "hub"},
+    {"ndarray_list", "npz", "dialects", "tensors", "proof", "reference.gluon", "reference.operators"},
+    {"params", "matching", "synthetic", "precision", "graph", "reference.numpy"},
+    {"catalog", "checkpoint", "parity", "network"},
+    {"identification", "source", "artifact", "narrowing", "torch_file"},
+    {"converted"},
+    {"preparation", "diff", "inspection", "figures"},
+    {"manifest", "proving", "diagnosis", "timm_config", "classifier"},
+    {"pipeline", "comparison", "zoo", "prediction", "evaluation"},
+    {"findings", "reversal"},
+    {"report", "github", "card"},
+    {"testing", "publication", "cli.console", "cli.options", "cli.vision"},
+    {"cli.convert", "cli.listing", "cli.parity", "cli.diff", "cli.inspect", "cli.to_gluon", "cli.zoo"}
+    | {"cli.predict", "cli.evaluate", "cli.publish"},
     {"cli.app"},
     {"__main__"},
 ]
-KNOW_RESNEXT_TORCH = {"catalog", "network", "preparation"}
+KNOW_RESNEXT_TORCH = {"catalog", "network", "identification", "reversal", "classifier", "figures"}
 
 
 def modules() -> dict[str, Path]:

@@ -20,7 +20,7 @@ from converter.progress import silent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.params import Array
+    from converter.dtypes import Array
 
 STATE: dict[str, Array] = {
     "conv1.weight": np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1),

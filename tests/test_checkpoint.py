@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from converter import checkpoint
+from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ParamsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.params import Array
+    from converter.dtypes import Array
 
 ARRAYS: dict[str, Array] = {
     "conv1.weight": np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2),
@@ -171,7 +172,7 @@ def test_a_truncated_params_file_is_refused(write: Callable[[dict[str, Array]], 
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize(("name", "message"), [("", "Is a directory"), ("none.pth", "No such file")])
+@pytest.mark.parametrize(("name", "message"), [("", "a file was expected"), ("none.pth", "No such file")])
 def test_a_folder_or_nothing_is_refused(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=message):
         checkpoint.read(tmp_path / name)
@@ -188,11 +189,11 @@ def test_a_file_without_a_state_dict_is_refused(content: object, tmp_path: Path)
     [
         (3, "a tensor expected, int found"),
         ({"weight": torch.ones(1)}, "a tensor expected, dict found"),
-        (torch.ones(1, dtype=torch.bfloat16), "Got unsupported ScalarType BFloat16"),
+        (torch.ones(1, dtype=torch.float8_e4m3fn), "Got unsupported ScalarType Float8_e4m3fn"),
         (torch.eye(2).to_sparse(), "can't convert Sparse layout tensor to numpy"),
         (torch.ones(1, device="meta"), "can't convert meta device type tensor to numpy"),
     ],
-    ids=["number", "dict", "bfloat16", "sparse", "meta"],
+    ids=["number", "dict", "float8", "sparse", "meta"],
 )
 def test_everything_in_it_that_is_no_array_is_named(value: object, message: str, tmp_path: Path) -> None:
     content = STATE | dict.fromkeys(["layer1.0.a", "layer1.1.a"], value)
@@ -201,14 +202,40 @@ def test_everything_in_it_that_is_no_array_is_named(value: object, message: str,
         checkpoint.read(saved(content, tmp_path / "a.pth"))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
-def test_a_type_that_numpy_lacks_is_refused_in_safetensors_too(dtype: torch.dtype, tmp_path: Path) -> None:
-    safetensors.torch.save_file(STATE | {"fc.weight": torch.ones(1).to(dtype)}, tmp_path / "a")
-    with pytest.raises(CheckpointError, match=rf"a: not everything.*\n  fc\.weight: .*{str(dtype)[6:]}"):
+def test_a_type_that_numpy_lacks_is_refused_in_safetensors_too(tmp_path: Path) -> None:
+    weight = torch.ones(1).to(torch.float8_e4m3fn)
+    safetensors.torch.save_file(STATE | {"fc.weight": weight}, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"a: not everything.*\n  fc\.weight: .*float8_e4m3fn"):
         checkpoint.read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("form", ["pth", "safetensors"])
+def test_bfloat16_is_read_bit_for_bit(form: str, tmp_path: Path) -> None:
+    weight = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    path = tmp_path / f"a.{form}"
+    if form == "pth":
+        torch.save({"fc.weight": weight.T}, path)
+    else:
+        safetensors.torch.save_file({"fc.weight": weight.T.contiguous()}, path)
+    found = checkpoint.read(path)["fc.weight"]
+    assert found.dtype == BFLOAT16
+    assert torch.equal(torch.tensor(found.view(np.int16)), weight.T.contiguous().view(torch.int16))
 
 
 def test_a_long_list_of_what_is_no_array_is_cut(tmp_path: Path) -> None:
     path = saved({"epoch" * number: number for number in range(1, 31)}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"(\n  (epoch)+: .*){20}\n  and 10 more$"):
         checkpoint.read(path)
+
+
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path) -> None:
+    for size in range(200):  # until the header's length, the first byte, is that of a pickle's
+        safetensors.numpy.save_file({"a" * size: np.ones(1, np.float32)}, tmp_path / "a")
+        if (tmp_path / "a").read_bytes()[0] == 0x80:
+            break
+    assert (tmp_path / "a").read_bytes().startswith(b"\x80")
+    assert checkpoint.kind(tmp_path / "a") is checkpoint.Kind.safetensors
+    assert list(checkpoint.read(tmp_path / "a")) == ["a" * size]
+    torch.save({"a": torch.ones(1)}, tmp_path / "b", _use_new_zipfile_serialization=False)
+    assert (tmp_path / "b").read_bytes().startswith(b"\x80")
+    assert checkpoint.kind(tmp_path / "b") is checkpoint.Kind.torch

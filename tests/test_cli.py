@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from converter import catalog, pipeline
 from converter.cli import app, console, options
 from converter.errors import MappingError
+from converter.precision import Precision
 from converter.preparation import Origin
 from converter.proof import Probe
 from converter.proving import DEFAULT_PROBES, Choice, Terms
@@ -85,7 +86,7 @@ def test_no_mxnet_where_it_is_asked_for_is_refused_before_any_work(
 def test_a_proof_is_told_with_its_reference_its_layers_and_its_worst(
     runner: CliRunner, tmp_path: Path
 ) -> None:
-    options = ["--random", "0", "--reference", "numpy", "--size", "33x47", "--dtype", "float64"]
+    options = ["--random", "0", "--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
     assert result.exit_code == 0, result.stderr
     assert re.search(
@@ -102,11 +103,13 @@ def test_a_proof_is_told_with_its_reference_its_layers_and_its_worst(
         (["--size", "12"], "32 to 2048 pixels"),
         (["--size", "224x"], "write 224, or 97x131"),
         (["--size", "9999"], "32 to 2048 pixels"),
-        (["--dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
+        (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--random", "-1"], "greater than or equal to 0"),
         (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
-        (["--reference", "none", "--size", "224"], "--size and --dtype are of the proof"),
+        (["--reference", "none", "--size", "224"], "--size and --proof-dtype are of the proof"),
         (["--reference", "caffe"], "'caffe' is not one of"),
+        (["--symbol", "a.json"], "--symbol belongs to a file: --params FILE"),
+        (["--dtype", "int8"], "'int8' is not one of 'keep', 'float32', 'float16', 'bfloat16'"),
     ],
 )
 def test_a_wrong_call_exits_2(runner: CliRunner, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -151,7 +154,7 @@ def test_a_terminated_conversion_leaves_nothing(tmp_path: Path) -> None:
             time.sleep(0.001)
         process.terminate()
     assert process.returncode == 143
-    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_what_would_steer_the_terminal_is_escaped(
@@ -175,15 +178,28 @@ def test_every_option_reaches_the_conversion(
         raise MappingError("enough")
 
     monkeypatch.setattr(pipeline, "convert", record)
-    options = ["--params", "a.params", "--size", "97×131", "--dtype", "float64", "--gluon-python", "python9"]
-    options += ["--reference", "gluon"]
+    options = [
+        "--params",
+        "a.params",
+        "--size",
+        "97×131",
+        "--proof-dtype",
+        "float64",
+        "--gluon-python",
+        "python9",
+    ]
+    options += ["--reference", "gluon", "--symbol", "a.json", "--dtype", "float16", "--labels", "a.txt"]
     runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
     runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "5", "--reference", "none"])
     model = catalog.find(NAME)
     probes = (Probe("float64", (97, 131)),)
     assert requests == [
         pipeline.Request(
-            Origin(model, Path("a.params")), tmp_path, Terms(Choice.gluon, probes, Path("python9"))
+            Origin(model, Path("a.params"), symbol=Path("a.json")),
+            tmp_path,
+            Terms(Choice.gluon, probes, Path("python9")),
+            Precision.float16,
+            Path("a.txt"),
         ),
         pipeline.Request(Origin(model, seed=5), tmp_path, Terms(Choice.none)),
     ]
@@ -218,7 +234,7 @@ def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
 def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
     models = json.loads(runner.invoke(app.app, ["list", "--json"]).stdout)
     by_name = {model["model"]: model for model in models}
-    assert by_name[NAME] == {
+    expected = {
         "model": NAME,
         "gluon": "resnext50_32x4d",
         "parameters": 25028904,
@@ -226,9 +242,35 @@ def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
         "published": {"top1": 79.32, "top5": 94.53},
         "note": None,
     }
+    assert expected.items() <= by_name[NAME].items()
     assert "timm's senet154 pads" in by_name["gluon_senet154"]["note"]
     assert by_name["gluon_resnet50_v1e"]["published"] == {"top1": None, "top5": None}
 
 
 def test_the_version_is_printed(runner: CliRunner) -> None:
     assert runner.invoke(app.app, ["--version"]).stdout == "gluon2torch 0.1.0\n"
+
+
+def test_a_file_in_the_place_of_a_model_is_a_wrong_call(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "my.params").touch()
+    result = runner.invoke(app.convert_app, [str(tmp_path / "my.params"), str(tmp_path)])
+    assert result.exit_code == 2
+    text = " ".join(result.stderr.replace("│", "").split())
+    assert "is a file, where a model is named; auto --params" in text
+
+
+def test_a_report_never_takes_the_place_of_weights(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "my.params").write_bytes(b"weights")
+    options = ["--params", str(tmp_path / "my.params"), "--report", str(tmp_path / "my.params")]
+    result = runner.invoke(app.app, ["parity", NAME, *options])
+    assert result.exit_code == 2
+    assert "--report writes HTML" in " ".join(result.stderr.replace("│", "").split())
+    assert (tmp_path / "my.params").read_bytes() == b"weights"
+
+
+def test_what_a_stream_cannot_encode_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
+    console.lines().print("features.0 → conv1 ∞")
+    sys.stdout.flush()
+    assert raw.getvalue().splitlines() == [b"features.0 ? conv1 ?"]

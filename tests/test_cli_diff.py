@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
 
 LONG = "backbone.encoder.stages.3.blocks.17.attention.relative_position_bias_table.weight"
 STATE: dict[str, Array] = {

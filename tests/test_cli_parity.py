@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.findings import Document
     from converter.mapping import Mapping
-    from converter.params import Array
 
 NAME = "gluon_resnext50_32x4d"
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 LAYERS = ["3", "9", "16", "9", "9", "2"]
 BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
-FAST = ["--reference", "numpy", "--size", "33x47", "--dtype", "float32"]
+FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float32"]
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,7 @@ def test_json_is_strict_and_nothing_else(
 
 
 def test_sizes_and_precisions_are_columns(run: Callable[..., Result]) -> None:
-    result = run("--size", "32", "--dtype", "float64")
+    result = run("--size", "32", "--proof-dtype", "float64")
     assert [len(numbers) for _, *numbers in table(result.stdout).values()] == [4] * 6
     header = next(line for line in result.stdout.splitlines() if "layers" in line)
     columns = "part layers float32 33x47 float32 32x32 float64 33x47 float64 32x32"
@@ -230,7 +230,7 @@ def test_weights_of_another_model_are_refused_by_name(run: Callable[..., Result]
         (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
         (["--reference", "none"], "'none' is not one of 'auto', 'gluon', 'numpy'"),
         (["--size", "12"], "32 to 2048 pixels"),
-        (["--dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
+        (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--weights", "."], "is a directory"),
         (["--report", "."], "is a directory"),
     ],
@@ -249,7 +249,16 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
         raise MappingError("enough")
 
     monkeypatch.setattr(comparison, "compare", record)
-    options = ["--weights", "a.pth", "--size", "97x131", "--dtype", "float64", "--gluon-python", "python9"]
+    options = [
+        "--weights",
+        "a.pth",
+        "--size",
+        "97x131",
+        "--proof-dtype",
+        "float64",
+        "--gluon-python",
+        "python9",
+    ]
     params, weights, python = (tmp_path / "a.params", tmp_path / "a.pth", tmp_path / "python9")
     options = [str(tmp_path / option) if option in {"a.pth", "python9"} else option for option in options]
     CliRunner().invoke(app, ["parity", NAME, "--params", str(params), "--reference", "gluon", *options])

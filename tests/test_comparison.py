@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
 
 TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
 NAME = "layer1.0.conv2.weight"
@@ -65,13 +65,13 @@ def test_parameters_agree_with_their_own_conversion(origin: Origin) -> None:
     found = compare(origin)
     require_passed(found)
     assert found.weights is None
-    assert found.source.name == "holiday.params"
+    assert found.prepared.reading.source.name == "holiday.params"
 
 
 def test_parameters_made_from_a_seed_agree_too(tiny: Model) -> None:
     found = compare(Origin(tiny, seed=1))
     require_passed(found)
-    assert found.source.name == "tiny.random-1.params"
+    assert found.prepared.reading.source.name == "tiny.random-1.params"
 
 
 def test_parameters_agree_with_a_checkpoint_which_is_named_by_its_hash(

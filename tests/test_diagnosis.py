@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import reading
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converter import diagnosis, network, preparation, proving
+from converter import diagnosis, network, proving
 from converter.proof import Probe
 from converter.reference import numpy
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from converter.catalog import Model
     from converter.diagnosis import Diagnosis
-    from converter.params import Array
+    from converter.dtypes import Array
     from converter.preparation import Prepared
 
 SIZE = (33, 47)
@@ -28,7 +29,7 @@ SIZE = (33, 47)
 def prepared(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]
 ) -> Prepared:
-    return preparation.prepare(tiny, write(tiny_params))
+    return reading.prepare(tiny, write(tiny_params))
 
 
 def diagnose(

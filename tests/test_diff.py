@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
 
 FORMATS = ["params", "pth", "safetensors"]
 NAME = "layer1.0.bn1.weight"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import reading
 import torch
 from torch import nn
 
-from converter import catalog, mapping, preparation
+from converter import catalog, mapping
 from converter.errors import ConversionError, MappingError
 from converter.matching import rename
 from resnext_torch import Basic, Bottleneck, Config, ResNeXt
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from resnext_torch.config import Shape
 
 RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file
@@ -151,7 +152,7 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
     (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', "", 1))
     shorter = replace(tiny, mapping_file=tmp_path / "shorter.toml")
     with pytest.raises(MappingError, match=r"^mappings/shorter\.toml: does not fit .*\n  not mapped  fc"):
-        preparation.prepare(shorter, write(tiny_params))
+        reading.prepare(shorter, write(tiny_params))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import reading
 from mutations import controls, find, mutations, one_thread, record, summary
 
 from converter import catalog, synthetic
@@ -90,7 +91,8 @@ def runs() -> Iterator[Runs]:
 
     def run(model: Model) -> tuple[Prepared, Recorded]:
         params = synthetic.random_params(model.mapping, model.shapes, seed=0)
-        return Prepared(model, model.mapping, params, {}), record(numpy.Run(params, (PROBE,)))
+        prepared = Prepared(model, model.mapping, params, {}, reading.nowhere())
+        return prepared, record(numpy.Run(params, (PROBE,)))
 
     with one_thread():
         yield {model.name: run(model) for model in (TINY, WIDE, *RELATIVES)}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from converter.reference import Settings
 
 PROBE = Probe("float32", (33, 47))

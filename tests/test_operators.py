@@ -14,7 +14,7 @@ from torch.nn import functional
 from converter.reference import operators
 
 if TYPE_CHECKING:
-    from converter.params import Array
+    from converter.dtypes import Array
 
 LIMIT = 1e-13  # absolute, on standard normal input in float64; measured 4e-15
 SIZES = st.tuples(st.integers(3, 23), st.integers(3, 23))

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
     from converter.parity import Network, Visit
+    from converter.reference import Settings
 
 PROBE = Probe("float64", (33, 33))
 PROBES = (Probe("float32", (33, 33)), PROBE)
@@ -125,7 +126,7 @@ class Partial:
         return self.inner.layers
 
     def run(self, probe: Probe, visit: Visit) -> str:
-        def repeat(name: str, output: Array, settings: dict[str, int | float | bool]) -> None:
+        def repeat(name: str, output: Array, settings: Settings) -> None:
             for _ in range(self.times.get(name, 1)):
                 visit(name, output, settings)
 

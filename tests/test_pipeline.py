@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from converter import artifact, catalog, pipeline
 from converter.errors import (
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
 
     Write = Callable[[dict[str, Array]], Path]
 
@@ -85,8 +85,12 @@ def test_the_name_and_the_manifest_tell_the_truth(
         "source": {
             "file": "holiday.params",
             "sha1": hashlib.sha1(params.read_bytes(), usedforsecurity=False).hexdigest(),
+            "archive": None,
             "container": "ndarray-list",
+            "records": ["V2"],
             "dialect": "structural",
+            "symbol": None,
+            "fixed_gammas": [],
             "official": False,
         },
         "mapping": {
@@ -97,12 +101,14 @@ def test_the_name_and_the_manifest_tell_the_truth(
             "file": result.artifact.name,
             "sha256": sha256,
             "bytes": len(content),
+            "dtypes": ["float32"],
             "tensors": len(tiny.shapes),
             "parameters": sum(
                 array.size for name, array in tiny_params.items() if "running" not in name.rpartition(".")[2]
             ),
         },
         "parity": {"proven": False, "reference": "none", "versions": {}, "checks": []},
+        "labels": None,
         "version": "0.1.0",
     }
 
@@ -217,7 +223,7 @@ def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
     arrays: dict[str, Any] = {
         tensor.source: np.broadcast_to(np.float32(1), other.shapes[tensor.target]) for tensor in table.tensors
     }
-    with pytest.raises(MappingError, match=r"The arrays are those of gluon_resnext101_32x4d\.$"):
+    with pytest.raises(MappingError, match=r"^.*\n  These are the tensors of gluon_resnext101_32x4d\.\n"):
         convert(catalog.find("gluon_resnext50_32x4d"), out, write(arrays))
 
 
@@ -421,3 +427,56 @@ def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
     with pytest.raises(ParityError, match=expected):
         pipeline.convert(request)
     assert contents(out) == []
+
+
+def test_a_proof_is_not_replaced_by_a_run_without_one(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    proven = pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+    before = proven.manifest_file.read_bytes()
+    with pytest.raises(
+        ArtifactError, match="is there already for the same bytes, with a proof that this run"
+    ):
+        convert(tiny, out, params)
+    assert proven.manifest_file.read_bytes() == before
+    assert len(contents(out)) == 2
+    pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+
+
+def test_class_names_are_not_replaced_by_a_run_without_them(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    params, names = write(tiny_params), tmp_path / "classes.txt"
+    names.write_text("\n".join("abcdefghij"))
+    pipeline.convert(pipeline.Request(Origin(tiny, params), out, UNPROVEN, labels=names))
+    with pytest.raises(ArtifactError, match="with class names that this run has not"):
+        convert(tiny, out, params)
+    proven = pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY, labels=names))
+    assert proven.manifest["labels"] == list("abcdefghij")
+
+
+def test_a_manifest_that_cannot_be_read_is_replaced(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    convert(tiny, out, params).manifest_file.write_text("{")
+    assert convert(tiny, out, params).manifest_file.read_text().startswith('{\n  "artifact"')
+
+
+def test_a_folder_that_was_made_for_a_refused_conversion_goes_again(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ArtifactError("enough")
+
+    monkeypatch.setattr(artifact, "verify", refuse)
+    with pytest.raises(ArtifactError, match="enough"):
+        convert(tiny, tmp_path / "new", write(tiny_params))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_pytorch_checkpoint_is_no_source(tiny: Model, tmp_path: Path, out: Path) -> None:
+    save_file({"fc.bias": np.ones(3, np.float32)}, tmp_path / "a.safetensors")
+    with pytest.raises(ParamsError, match="a PyTorch checkpoint, safetensors; `gluon2torch to-gluon` goes"):
+        convert(tiny, out, tmp_path / "a.safetensors")

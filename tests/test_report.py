@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.findings import Document
     from converter.mapping import Mapping
-    from converter.params import Array
 
 TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
 FETCHING = {

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.catalog import Model
+    from converter.dtypes import Array
     from converter.mapping import Mapping
-    from converter.params import Array
 
 assert_parity = functools.partial(
     testing.assert_parity, "tiny", reference="numpy", sizes=[(33, 47)], dtypes=["float32"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
-from typing import TYPE_CHECKING, NoReturn
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from converter.errors import ConversionError
+from converter.findings import REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +22,18 @@ if TYPE_CHECKING:
     from converter.progress import Progress as Report
 
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+MEGABYTE = 1_000_000
 SIGNALLED = 128  # and the signal: the exit status that shells give
 
 
 def lines(*, stderr: bool = False) -> Console:
-    """Return a console for lines that are not to be broken or coloured by what is in them."""
+    """Return a console for lines that are not to be broken or coloured by what is in them.
+
+    Where the stream's encoding lacks a character, as on Windows when piped, it is replaced.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
     return Console(stderr=stderr, soft_wrap=True, highlight=False)
 
 
@@ -53,7 +63,7 @@ def plain(text: object) -> str:
     )
 
 
-def word(text: str) -> str:
+def word(text: object) -> str:
     """Escape the same and line breaks too."""
     return plain(text).replace("\n", r"\n")
 
@@ -77,6 +87,18 @@ def progress() -> Iterator[Report]:
             bars.update(tasks[step], completed=done, total=total)
 
         yield report
+
+
+def proven(proof: dict[str, Any]) -> str:
+    """Return in a line what a manifest's proof rests on and found."""
+    found = ", ".join(
+        f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
+        f" (limit {check['worst']['limit']:.0e})"
+        for check in proof["checks"]
+    )
+    layers = proof["checks"][0]["layers"]
+    against = REFERENCES[proof["reference"]]
+    return f"against {against}, {layers} layers; largest difference / deviation: {found}"
 
 
 def _interrupt(number: int, _: object) -> NoReturn:

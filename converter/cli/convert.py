@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from converter import artifact, pipeline
 from converter.cli import console, options
-from converter.findings import REFERENCES
+from converter.precision import Precision
 from converter.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MEGABYTE = 1_000_000
+
+class Format(StrEnum):
+    """What is written; safetensors always is."""
+
+    safetensors = "safetensors"
+    pth = "pth"
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
@@ -24,10 +30,23 @@ def convert(  # noqa: PLR0913 - the options of the command line
     out: Annotated[Path, typer.Argument(help="The folder to write to; made if need be.", file_okay=False)],
     *,
     params: options.Params = None,
+    symbol: options.Symbol = None,
     random: options.Random = None,
+    dtype: Annotated[
+        Precision, typer.Option(help="The type of the written weights; `keep` leaves each as it is.")
+    ] = Precision.keep,
+    file_format: Annotated[
+        Format, typer.Option("--format", help="`pth` writes a .pth too, as torch.hub loads by its hash.")
+    ] = Format.safetensors,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="The class names of a fine-tuned model: a line each, or a JSON list.", dir_okay=False
+        ),
+    ] = None,
     reference: options.Reference = Choice.auto,
     size: options.Size = None,
-    dtype: options.Dtypes = None,
+    proof_dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the manifest, and nothing else, on stdout.")
@@ -38,41 +57,62 @@ def convert(  # noqa: PLR0913 - the options of the command line
     Writes OUT/NAME-<sha256[:8]>.safetensors and its manifest, the same name with .json.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
-    options.exclude(params, random)
-    options.refuse_unused(reference, size, dtype)
+    options.check_origin(name, params, random, symbol)
+    options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
         # Two networks run side by side: threads that wait for work must leave the cores to the other's.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         request = pipeline.Request(
-            options.origin(name, params, random), out, options.terms(reference, size, dtype, gluon_python)
+            options.origin(name, params, random, symbol),
+            out,
+            options.terms(reference, size, proof_dtype, gluon_python),
+            dtype,
+            labels,
+            file_format is Format.pth,
         )
         with console.progress() as report:
             result = pipeline.convert(request, report)
     if as_json:
         typer.echo(artifact.manifest_bytes(result.manifest), nl=False)
-    _summary(result, console.lines(stderr=as_json))
+    screen = console.lines(stderr=as_json)
+    if name == options.AUTO:
+        screen.print(f"[green]found[/]   {result.model}")
+    _summary(result, screen)
 
 
 def _summary(result: pipeline.Result, screen: Console) -> None:
-    """Say in three lines what was read, how well it is proven, and what was written."""
+    """Say in a few lines what was read, how well it is proven, and what was written."""
     source, proof, written = (result.manifest[part] for part in ("source", "parity", "artifact"))
     origin = "the published parameters" if source["official"] else "not the published parameters"
-    screen.print(f"[green]read[/]    {console.plain(source['file'])}: {origin}, SHA-1 {source['sha1'][:8]}")
-    if proof["proven"]:
-        found = ", ".join(
-            f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
-            f" (limit {check['worst']['limit']:.0e})"
-            for check in proof["checks"]
-        )
-        layers = proof["checks"][0]["layers"]
-        against = REFERENCES[proof["reference"]]
-        screen.print(
-            f"[green]proven[/]  against {against}, {layers} layers; largest difference / deviation: {found}"
-        )
+    screen.print(
+        f"[green]read[/]    {console.word(source['file'])}: {origin}, SHA-1 {source['sha1'][:8]}, "
+        f"{source['dialect']} names"
+    )
+    if source["fixed_gammas"]:
+        fixed = ", ".join(source["fixed_gammas"])
+        screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, for {source['symbol']} has fix_gamma")
+    narrowing = result.manifest.get("narrowing")
+    if narrowing:
+        _tell_narrowing(narrowing, screen)
+    elif proof["proven"]:
+        screen.print(f"[green]proven[/]  {console.proven(proof)}")
     else:
         screen.print("[yellow]unproven[/] as --reference none asks")
     screen.print(
-        f"[green]wrote[/]   {console.plain(result.artifact)} and .json: "
-        f"{written['bytes'] / MEGABYTE:.1f} MB, {written['tensors']} tensors, "
+        f"[green]wrote[/]   {console.word(result.artifact)} and .json: "
+        f"{written['bytes'] / console.MEGABYTE:.1f} MB, {written['tensors']} tensors, "
         f"{written['parameters']:,} parameters"
+    )
+    if result.pth is not None:
+        screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
+
+
+def _tell_narrowing(narrowing: dict[str, Any], screen: Console) -> None:
+    """Say what the rounding cost, and how well the weights before it were proven."""
+    before, logits = narrowing["before"], narrowing["logits"]
+    if before["proven"]:
+        screen.print(f"[green]proven[/]  before rounding, {console.proven(before)}")
+    screen.print(
+        f"[yellow]rounded[/] to {narrowing['dtype']}: the logits move by up to {logits['relative']:.1e} of "
+        f"their deviation, at {logits['size']}; what is written is not proven"
     )

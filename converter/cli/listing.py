@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from converter import catalog
+from converter import catalog, figures
 from converter.cli import console
 
 
@@ -20,9 +20,9 @@ def list_models(
     """Show the models that can be converted, with their published figures."""
     with console.refusals():
         models = list(catalog.models().values())
-    if as_json:
-        typer.echo(json.dumps([_figures(model) for model in models], indent=2))
-        return
+        if as_json:
+            typer.echo(json.dumps(_measured(models), indent=2))
+            return
     table = Table(box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy, and the .params' SHA-1, as published")
     table.add_column("model", overflow="fold", no_wrap=True, min_width=max(map(len, catalog.models())))
     for column in ("parameters", "top-1", "top-5", "SHA-1"):
@@ -34,6 +34,16 @@ def list_models(
     Console().print(table)
 
 
+def _measured(models: list[catalog.Model]) -> list[dict[str, Any]]:
+    """Return every model's figures; what a network costs takes seconds to compute."""
+    found = []
+    with console.progress() as progress:
+        for done, model in enumerate(models, start=1):
+            found.append(_figures(model))
+            progress("measuring", done, len(models))
+    return found
+
+
 def _figures(model: catalog.Model) -> dict[str, Any]:
     entry = model.entry
     return {
@@ -43,4 +53,5 @@ def _figures(model: catalog.Model) -> dict[str, Any]:
         "params_sha1": entry.params_sha1 or None,
         "published": {"top1": entry.top1, "top5": entry.top5},
         "note": entry.note or None,
+        **figures.document(model),
     }

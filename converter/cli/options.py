@@ -15,6 +15,8 @@ from converter.preparation import Origin
 from converter.proof import LARGEST, SMALLEST, Probe
 from converter.proving import Choice, Terms
 
+AUTO = "auto"
+
 
 class Against(StrEnum):
     """What a checkpoint is compared with."""
@@ -42,10 +44,23 @@ def read_size(text: str) -> tuple[int, int]:
     return height, width
 
 
-Name = Annotated[str, typer.Argument(help="The model; `gluon2torch list` shows them all.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="The model; `gluon2torch list` shows them all. `auto`: the file's tensors tell it."),
+]
 Params = Annotated[
     Path | None,
-    typer.Option(help="A .params file. Without it: GluonCV's cache, then a download.", dir_okay=False),
+    typer.Option(
+        help="A .params file, or a .gz or .zip of one. Without it: GluonCV's cache, then a download.",
+        dir_okay=False,
+    ),
+]
+Symbol = Annotated[
+    Path | None,
+    typer.Option(
+        help="The network's -symbol.json. Without it: the one that lies beside the .params, if any.",
+        dir_okay=False,
+    ),
 ]
 Random = Annotated[
     int | None,
@@ -68,7 +83,12 @@ Size = Annotated[
 ]
 Dtypes = Annotated[
     list[Dtype] | None,
-    typer.Option("--dtype", metavar="TYPE", show_default="both", help="float64 or float32; may be repeated."),
+    typer.Option(
+        "--proof-dtype",
+        metavar="TYPE",
+        show_default="both",
+        help="Precision of the proof, float64 or float32; may be repeated.",
+    ),
 ]
 GluonPython = Annotated[
     Path | None,
@@ -76,18 +96,26 @@ GluonPython = Annotated[
 ]
 
 
-def origin(name: str, params: Path | None, random: int | None) -> Origin:
+def origin(name: str, params: Path | None, random: int | None, symbol: Path | None = None) -> Origin:
     """Return which parameters are meant.
 
     Errors: ``CatalogError`` for an unknown model.
     """
-    return Origin(catalog.find(name), params, random)
+    return Origin(None if name == AUTO else catalog.find(name), params, random, symbol)
 
 
-def exclude(params: Path | None, random: int | None) -> None:
-    """Refuse two origins at once, as a wrong call."""
+def check_origin(name: str, params: Path | None, random: int | None, symbol: Path | None = None) -> None:
+    """Refuse two origins at once, as a wrong call, and what needs a file without one."""
     if params is not None and random is not None:
         raise typer.BadParameter("--params and --random exclude each other")
+    if params is None and name == AUTO:
+        raise typer.BadParameter("auto tells the model by a file: --params FILE")
+    if params is None and symbol is not None:
+        raise typer.BadParameter("--symbol belongs to a file: --params FILE")
+    if Path(name).is_file():
+        raise typer.BadParameter(
+            f"{name} is a file, where a model is named; auto --params {name} tells which"
+        )
 
 
 def terms(
@@ -107,4 +135,4 @@ def terms(
 def refuse_unused(reference: Choice, sizes: list[tuple[int, int]] | None, dtypes: list[Dtype] | None) -> None:
     """Refuse sizes or precisions of a proof that is not made, as a wrong call."""
     if reference is Choice.none and (sizes or dtypes):
-        raise typer.BadParameter("--size and --dtype are of the proof, and --reference none makes none")
+        raise typer.BadParameter("--size and --proof-dtype are of the proof, and --reference none makes none")

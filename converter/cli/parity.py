@@ -25,6 +25,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     name: options.Name,
     *,
     params: options.Params = None,
+    symbol: options.Symbol = None,
     random: options.Random = None,
     weights: Annotated[
         Path | None,
@@ -53,18 +54,22 @@ def parity(  # noqa: PLR0913 - the options of the command line
     Exits 0 when they agree, 1 when they do not or cannot be compared, 2 when the call is wrong.
     Under GitHub Actions it also writes the job's summary, and an annotation where they do not agree.
     """
-    options.exclude(params, random)
+    options.check_origin(name, params, random, symbol)
+    if report_file is not None and report_file.suffix not in {".html", ".htm"}:
+        raise typer.BadParameter(
+            f"--report writes HTML, to a file that ends in .html, and not to {report_file}"
+        )
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
         request = comparison.Request(
-            options.origin(name, params, random),
+            options.origin(name, params, random, symbol),
             weights,
             terms=options.terms(Choice(reference), size, dtype, gluon_python),
         )
         with console.progress() as progress:
             found = findings.build(comparison.compare(request, progress))
         if as_json:
-            typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+            typer.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
         _show(found, console.lines(stderr=as_json))
         if report_file is not None:
             report.write(found, report_file)

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from converter import artifact, catalog, zoo
+from converter import catalog, disk, zoo
 from converter.cli import console, options
 from converter.errors import CatalogError
 from converter.proving import Choice
@@ -90,7 +90,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         if as_json:
             typer.echo(text)
         _show(outcomes, found["counts"], Console(stderr=as_json))
-        artifact.write_text(out / SUMMARY, text + "\n")
+        disk.write_text(out / SUMMARY, text + "\n")
     raise typer.Exit(any(outcome.status is Status.failed for outcome in outcomes))
 
 

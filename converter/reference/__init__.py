@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from converter.params import Array
+    from converter.dtypes import Array
 
-Settings = dict[str, int | float | bool]  # a layer's hyper-parameters: stride, padding, eps, …
+Settings = dict[str, int | float | bool | str]  # a layer's hyper-parameters: stride, padding, eps, …
 
 
 @dataclass(frozen=True, slots=True)

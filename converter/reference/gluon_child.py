@@ -92,7 +92,7 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
     # Two of GluonCV's networks cannot be made without saying that they are not pretrained.
     net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"], pretrained=False)
     net.collect_params().setattr("grad_req", "null")  # else each parameter gets a gradient of its size
-    net.load_parameters(request["params"])
+    net.load_parameters(request["params"], cast_dtype=True, dtype_source="saved")
     blocks = [functools.reduce(child, name.split("."), net) for name in request["layers"]]
 
     def keep(layer: int, _block: object, _inputs: object, output: Any) -> None:  # noqa: ANN401 - MXNet's
@@ -100,12 +100,14 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
 
     for layer, block in enumerate(blocks):
         block.register_forward_hook(functools.partial(keep, layer))
-    current = "float32"
-    for number, step in enumerate(request["runs"]):  # noqa: B007 - `keep` reads it
-        if step["dtype"] != current:
+    current = {numpy.dtype(parameter.dtype).name for parameter in net.collect_params().values()}
+    # The wider precision first: what is rounded to the narrower does not come back.
+    runs = sorted(enumerate(request["runs"]), key=lambda run: run[1]["dtype"], reverse=True)
+    for number, step in runs:  # noqa: B007 - `keep` reads it
+        if current != {step["dtype"]}:
             net.cast(step["dtype"])
-            current = step["dtype"]
-        net(mxnet.nd.array(numpy.load(folder / step["input"]), dtype=current))
+            current = {step["dtype"]}
+        net(mxnet.nd.array(numpy.load(folder / step["input"]), dtype=step["dtype"]))
     return {"settings": [settings(block) for block in blocks]}
 
 

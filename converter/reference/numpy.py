@@ -21,7 +21,7 @@ from converter.reference import Output, operators
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from converter.params import Array
+    from converter.dtypes import Array
     from converter.proof import Probe
     from converter.reference import Settings
 

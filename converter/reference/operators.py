@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
-    from converter.params import Array
+    from converter.dtypes import Array
 
 UNFOLDED_ELEMENTS = 1 << 21  # of an input at once, in a convolution: 16 MB in float64
 

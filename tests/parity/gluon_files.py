@@ -1,12 +1,14 @@
 """Write ``.params`` files with GluonCV itself; run by the parity tests in a process of its own.
 
 python gluon_files.py FOLDER NAME: NAME.params, of a model of the catalog. Without a name: ten-classes.params,
-fresh.params, kinds.params (every dense type and some odd shapes) with kinds.npz beside it, prefix.params and
-export-0000.params.
+fresh.params, prefix.params and export-0000.params; for the reader kinds.params (every dense type, some odd
+shapes), legacy, v1, bfloat16, np-shape and np-array, each with an npz of what MXNet reads from it, and
+row_sparse, csr, unnamed, none and empty.
 """
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,17 @@ BATCHNORM = {
     "running_var": (0.7, 1.4),
 }
 CLASSES = 10
+# By name, the number that MXNet 1 writes for a type.
+DTYPES = {
+    "float32": 0,
+    "float64": 1,
+    "float16": 2,
+    "uint8": 3,
+    "int32": 4,
+    "int8": 5,
+    "int64": 6,
+    "bool": 7,
+}
 
 
 def main(folder: Path, *names: str) -> None:
@@ -52,14 +65,72 @@ def main(folder: Path, *names: str) -> None:
     small(mxnet.nd.zeros((1, 3, 32, 32)))
     small.export(str(folder / "export"))
 
+    mended = network("resnet18_v1b", classes=CLASSES)
+    with mended.layer1.name_scope():  # so that the new BatchNorm counts on: it gets the last number
+        mended.layer1[0].bn1 = mxnet.gluon.nn.BatchNorm(in_channels=64)
+    mended.layer1[0].bn1.initialize()
+    for name, parameter in mended.layer1[0].bn1._collect_params_with_prefix().items():
+        parameter.set_data(mxnet.nd.array(generator.uniform(*BATCHNORM[name], parameter.shape)))
+    mended.save_parameters(str(folder / "replaced-structural.params"))
+    mended.collect_params().save(str(folder / "replaced-prefix.params"))
+    mended.hybridize()
+    mended(mxnet.nd.zeros((1, 3, 32, 32)))
+    mended.export(str(folder / "replaced"))
+
+    write_kinds(folder, numpy, mxnet)
+
+
+def write_kinds(folder: Path, numpy: Any, mxnet: Any) -> None:  # noqa: ANN401 - MXNet has no types
+    """Write every kind of file that MXNet writes or reads, and as npz what it then reads from them."""
     arrays = {
         f"{dtype}.{'x'.join(map(str, shape))}": numpy.arange(numpy.prod(shape)).reshape(shape).astype(dtype)
-        for dtype in ("float32", "float64", "float16", "uint8", "int32", "int8", "int64")
+        for dtype in DTYPES
         for shape in ((1,), (5,), (2, 3), (3, 1, 2, 2))
     }
     lists = {name: mxnet.nd.array(array, dtype=array.dtype) for name, array in arrays.items()}
+    weight = lists["float32.2x3"]
     mxnet.nd.save(str(folder / "kinds.params"), lists)
-    numpy.savez(folder / "kinds.npz", **arrays)
+    mxnet.nd.save(str(folder / "row_sparse.params"), {"w": weight.tostype("row_sparse")})
+    mxnet.nd.save(str(folder / "csr.params"), {"w": weight.tostype("csr")})
+    mxnet.nd.save(str(folder / "unnamed.params"), list(lists.values()))
+    mxnet.nd.save(str(folder / "none.params"), {"w": mxnet.nd.array(numpy.array(3.5))})
+    for kind in ("legacy", "v1"):  # which MXNet 1.9 reads and no longer writes
+        (folder / f"{kind}.params").write_bytes(old_list(arrays, kind))
+    for kind in ("kinds", "legacy", "v1"):
+        save_read(folder, kind, numpy, mxnet.nd)
+    halves = mxnet.nd.amp_cast(weight / 3, dtype=numpy.dtype([("bfloat16", numpy.uint16)]))
+    mxnet.nd.save(str(folder / "bfloat16.params"), {"w": halves})
+    back = mxnet.nd.load(str(folder / "bfloat16.params"))["w"]
+    values = mxnet.nd.amp_cast(back, dtype="float32").asnumpy()
+    numpy.savez(folder / "bfloat16.npz", bits=back.asnumpy().view(numpy.uint16), values=values)
+    with mxnet.util.np_shape(True):  # noqa: FBT003 - MXNet's
+        mxnet.nd.save(str(folder / "empty.params"), {"w": mxnet.nd.zeros((0, 3))})
+        scalars = {f"scalar.{name}": mxnet.nd.array(numpy.array(7, name), dtype=name) for name in DTYPES}
+        mxnet.nd.save(str(folder / "np-shape.params"), {**lists, **scalars})
+        save_read(folder, "np-shape", numpy, mxnet.nd)
+        with mxnet.util.np_array(True):  # noqa: FBT003 - as above
+            ours = {name: mxnet.np.array(array, dtype=array.dtype) for name, array in arrays.items()}
+            mxnet.npx.save(str(folder / "np-array.params"), {**ours, "scalar": mxnet.np.array(3.5)})
+            save_read(folder, "np-array", numpy, mxnet.npx)
+
+
+def save_read(folder: Path, name: str, numpy: Any, module: Any) -> None:  # noqa: ANN401 - as above
+    """Write NAME.npz: what MXNet itself reads from NAME.params."""
+    found = module.load(str(folder / f"{name}.params"))
+    numpy.savez(folder / f"{name}.npz", **{key: array.asnumpy() for key, array in found.items()})
+
+
+def old_list(arrays: dict[str, Any], kind: str) -> bytes:
+    """Return a list as MXNet wrote it before 0.12: legacy records, or those of version 1."""
+    content = struct.pack("<QQQ", 0x112, 0, len(arrays))
+    for array in arrays.values():
+        if kind == "legacy":
+            content += struct.pack(f"<I{array.ndim}I", array.ndim, *array.shape)
+        else:
+            content += struct.pack(f"<II{array.ndim}q", 0xF993FAC8, array.ndim, *array.shape)
+        content += struct.pack("<iii", 1, 0, DTYPES[array.dtype.name]) + array.tobytes()
+    content += struct.pack("<Q", len(arrays))
+    return content + b"".join(struct.pack("<Q", len(name)) + name.encode() for name in arrays)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import reading
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import catalog, network, parity, pipeline, preparation, proving
+from converter import catalog, network, parity, pipeline, proving
 from converter.cli.app import app, convert_app
 from converter.errors import MappingError, ParamsError, ParityError
 from converter.params import read_params, write_params
@@ -46,11 +47,11 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
     gluon_params: Callable[[str], Path], name: str
 ) -> None:
     file = gluon_params(name)
-    prepared = preparation.prepare(catalog.find(name), file)
+    prepared = reading.prepare(catalog.find(name), file)
     even, odd, rectangular = CIFAR_SIZES if "cifar" in name else SIZES
     probes = (Probe("float32", odd), *(Probe("float64", size) for size in (even, odd, rectangular)))
     module = network.watch(network.build(prepared.state, prepared.model.config), prepared.mapping)
-    with proving.references(proving.settle(Terms(probes=probes)), prepared, file) as (gluon, own):
+    with proving.references(proving.settle(Terms(probes=probes)), prepared) as (gluon, own):
         proof = proving.prove((gluon,), module, prepared)
         assert (proof.reference, proof.passed) == ("gluon", True)
         assert proof.versions["mxnet"] == "1.9.1"

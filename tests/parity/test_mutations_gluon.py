@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import reading
 from mutations import controls, find, mutations, one_thread, record
 
-from converter import catalog, preparation, proving
+from converter import catalog, proving
 from converter.proof import Probe
 from converter.proving import Choice, Terms
 
@@ -48,10 +49,9 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 @pytest.fixture(scope="module")
 def run(gluon_files: Path) -> Iterator[tuple[Prepared, Recorded]]:
     """The sound network, and what GluonCV gave for it, which ran once."""
-    path = gluon_files / f"{MODEL.name}.params"
-    prepared = preparation.prepare(MODEL, path)
+    prepared = reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params")
     terms = proving.settle(Terms(Choice.gluon, (PROBE,)))
-    with one_thread(), proving.references(terms, prepared, path) as (gluon,):
+    with one_thread(), proving.references(terms, prepared) as (gluon,):
         yield prepared, record(gluon)
 
 

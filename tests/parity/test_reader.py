@@ -7,25 +7,50 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import catalog, preparation
-from converter.errors import DialectError
-from converter.params import read_params, write_params
+from converter.dtypes import BFLOAT16
+from converter.errors import ParamsError
+from converter.params import open_params, read_params, write_params
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_every_type_and_shape_is_read_bit_for_bit(gluon_files: Path) -> None:
-    found = read_params(gluon_files / "kinds.params")
-    with np.load(gluon_files / "kinds.npz") as expected:
-        assert list(found) == list(expected)
+@pytest.mark.parametrize(
+    ("file", "record"),
+    [("kinds", "V2"), ("legacy", "legacy"), ("v1", "V1"), ("np-shape", "V3"), ("np-array", "V3")],
+)
+def test_every_type_and_shape_is_read_bit_for_bit_as_mxnet_reads_it(
+    gluon_files: Path, file: str, record: str
+) -> None:
+    found = open_params(gluon_files / f"{file}.params")
+    assert found.records == (record,)
+    with np.load(gluon_files / f"{file}.npz") as expected:
+        assert list(found.arrays) == list(expected)
         for name, array in expected.items():
-            assert found[name].dtype == array.dtype
-            assert found[name].shape == array.shape
-            assert found[name].tobytes() == array.tobytes()
+            assert found.arrays[name].dtype == array.dtype
+            assert found.arrays[name].shape == array.shape
+            assert found.arrays[name].tobytes() == array.tobytes()
 
 
-@pytest.mark.parametrize("name", ["kinds", "ten-classes", "gluon_resnext50_32x4d"])
+def test_the_files_hold_every_type_that_mxnet_1_has_and_scalars_of_each(gluon_files: Path) -> None:
+    found = read_params(gluon_files / "np-shape.params").values()
+    scalars = {array.dtype.name for array in found if array.shape == ()}
+    assert scalars == {array.dtype.name for array in found if array.shape != ()}
+    assert scalars == {"float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool"}
+
+
+def test_bfloat16_is_read_bit_for_bit_and_means_the_same_numbers(gluon_files: Path) -> None:
+    found = read_params(gluon_files / "bfloat16.params")["w"]
+    assert found.dtype == BFLOAT16
+    with np.load(gluon_files / "bfloat16.npz") as expected:
+        assert np.array_equal(found.view(np.uint16), expected["bits"])
+        assert np.array_equal(found.astype(np.float32), expected["values"])
+        assert not np.array_equal(found.view(np.float16), expected["values"])
+
+
+@pytest.mark.parametrize(
+    "name", ["kinds", "bfloat16", "np-shape", "np-array", "ten-classes", "gluon_resnext50_32x4d"]
+)
 def test_a_file_of_mxnets_is_written_back_byte_for_byte(gluon_files: Path, tmp_path: Path, name: str) -> None:
     original = gluon_files / f"{name}.params"
     with (tmp_path / "again").open("wb") as stream:
@@ -33,7 +58,25 @@ def test_a_file_of_mxnets_is_written_back_byte_for_byte(gluon_files: Path, tmp_p
     assert (tmp_path / "again").read_bytes() == original.read_bytes()
 
 
-@pytest.mark.parametrize(("file", "dialect"), [("prefix.params", "prefix"), ("export-0000.params", "export")])
-def test_the_other_dialects_are_refused_by_name(gluon_files: Path, file: str, dialect: str) -> None:
-    with pytest.raises(DialectError, match=f"names in the {dialect} style, as "):
-        preparation.prepare(catalog.find("gluon_resnext50_32x4d"), gluon_files / file)
+@pytest.mark.parametrize("name", ["legacy", "v1"])
+def test_a_file_of_older_records_is_written_as_mxnet_writes_it_today(
+    gluon_files: Path, tmp_path: Path, name: str
+) -> None:
+    with (tmp_path / "again").open("wb") as stream:
+        write_params(stream, read_params(gluon_files / f"{name}.params"))
+    assert (tmp_path / "again").read_bytes() == (gluon_files / "kinds.params").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("row_sparse", "byte 28: array 0 is row_sparse; a network's weights are dense"),
+        ("csr", "byte 28: array 0 is csr; a network's weights are dense"),
+        ("unnamed", r"byte 2000: the arrays have no names"),
+        ("none", "byte 32: array 0 is none"),
+        ("empty", r"byte 32: array 0 has the shape \(0, 3\); every dimension must be 1 or more"),
+    ],
+)
+def test_what_is_no_networks_is_refused_by_place(gluon_files: Path, name: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=rf"{name}\.params: {message}"):
+        read_params(gluon_files / f"{name}.params")

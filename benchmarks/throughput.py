@@ -1,0 +1,226 @@
+"""Images per second of our network, fused and not, beside the same one in timm, torchvision and GluonCV.
+
+All have the same seeded weights, and must give the same logits before they are timed. They take turns within
+each round; figures are medians over the rounds, and ratios to ours are taken round by round, for machines
+drift. GluonCV, hybridized, runs in a process of its own, on the CPU, where MXNet is installed. Where there is
+a CUDA device the others run there, in channels_last too and in float16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import timm
+import torch
+import torchvision
+from rich.console import Console
+from rich.table import Table
+
+from converter import catalog, matching, synthetic
+from converter.params import write_params
+from resnext_torch import create_model, fuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from converter.dtypes import Array
+
+    Turn = Callable[[], float]  # sends the images through, and returns the seconds it took
+    Rounds = list[dict[str, float]]
+
+# What timm and torchvision call the same network; "" where they have none.
+NAMES = {
+    "gluon_resnet18_v1b": ("resnet18", "resnet18"),
+    "gluon_resnet50_v1b": ("resnet50", "resnet50"),
+    "gluon_resnet50_v1d": ("resnet50d", ""),
+    "gluon_resnext50_32x4d": ("resnext50_32x4d", "resnext50_32x4d"),
+    "gluon_resnext101_32x4d": ("resnext101_32x4d", ""),
+    "gluon_resnext101_64x4d": ("resnext101_64x4d", "resnext101_64x4d"),
+    "gluon_seresnext50_32x4d": ("seresnext50_32x4d", ""),
+}
+OURS = "ours"
+FUSED = "ours, fused"
+PACKAGES = ("torch", "torchvision", "timm", "mxnet", "gluoncv")
+LIMITS = {torch.float32: 1e-2, torch.float16: 1e-1}  # of the logits' deviation, for TF32 has ten bits
+QUICK = ("gluon_resnet18_v1b", "--batch", "1", "--size", "64", "--rounds", "2")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the networks run: where, in which type, and which axis is innermost."""
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.contiguous_format
+
+    def __str__(self) -> str:
+        return " ".join(str(part).removeprefix("torch.") for part in (self.device, self.dtype, self.layout))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print a table for each setting."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", nargs="?", default="gluon_resnext50_32x4d", choices=NAMES, metavar="NAME")
+    parser.add_argument("--batch", type=int, default=128 if torch.cuda.is_available() else 8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="where the figures of every round are written to")
+    parser.add_argument("--quick", action="store_true", help="only show that it runs, on a small network")
+    chosen = parser.parse_args([*QUICK, *given] if "--quick" in given else given)
+    torch.set_num_threads(chosen.threads)
+    results = {str(setting): measure(chosen, setting) for setting in settings()}
+    for setting, rounds in results.items():
+        report(f"{chosen.name}, {chosen.batch} × {chosen.size} px, {setting}", rounds, chosen.batch)
+    described = {"name": chosen.name, "batch": chosen.batch, "size": chosen.size, **machine()}
+    Console(width=110).print(", ".join(f"{name} {value}" for name, value in described.items()))
+    if chosen.json:
+        chosen.json.write_text(
+            json.dumps({**described, "seconds": results}, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+def settings() -> list[Setting]:
+    """Return how the networks are run on this machine."""
+    layouts = (torch.contiguous_format, torch.channels_last)
+    if not torch.cuda.is_available():
+        return [Setting(layout=layout) for layout in layouts]
+    return [Setting("cuda", dtype, layout) for dtype in LIMITS for layout in layouts]
+
+
+def measure(chosen: argparse.Namespace, setting: Setting) -> Rounds:
+    """Return the seconds that every network took in every round.
+
+    Errors: ``SystemExit`` where their logits differ, for then they are not the same network.
+    """
+    model = catalog.find(chosen.name)
+    params = synthetic.random_params(model.mapping, model.shapes, seed=0)
+    arrays = matching.rename(model.mapping, params, model.shapes, "seed 0")
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    shape = (chosen.batch, 3, chosen.size, chosen.size)
+    images = np.random.default_rng(0).standard_normal(shape, np.float32)
+    turns, logits = {}, {}
+    with contextlib.ExitStack() as stack:
+        for label, module in modules(chosen.name, state).items():
+            if label != FUSED:  # which is in a layout of its own
+                layout: Any = {"memory_format": setting.layout}  # of which not every torch's types know
+                module.to(**layout)
+            turns[label], logits[label] = prepared(module, setting, torch.from_numpy(images))
+        if setting == Setting() and importlib.util.find_spec("mxnet"):
+            child = stack.enter_context(gluon(model.entry.gluon, params, images))
+            turns["GluonCV, hybridized"], logits["GluonCV, hybridized"] = child
+        require_same(logits, LIMITS[setting.dtype])
+        for turn in turns.values():  # once uncounted
+            turn()
+        return [{label: turn() for label, turn in turns.items()} for _ in range(chosen.rounds)]
+
+
+def modules(name: str, state: dict[str, Tensor]) -> dict[str, nn.Module]:
+    """Return the network of each library, with the same weights."""
+    of_timm, of_torchvision = NAMES[name]
+    found: dict[str, nn.Module] = {OURS: create_model(name), "timm": timm.create_model(of_timm)}
+    if of_torchvision:
+        found["torchvision"] = torchvision.models.get_model(of_torchvision)
+    for module in found.values():
+        module.load_state_dict(state, strict=True)
+        module.eval()
+    return {**found, FUSED: fuse(found[OURS])}  # type: ignore[arg-type]  # it is a ResNeXt
+
+
+def prepared(module: nn.Module, setting: Setting, images: Tensor) -> tuple[Turn, Tensor]:
+    """Return what times a network, and its logits."""
+    module.to(setting.device, setting.dtype)
+    batch = images.to(setting.device, setting.dtype, memory_format=setting.layout)
+    with torch.inference_mode():
+        return partial(seconds, module, batch), module(batch).float().cpu()
+
+
+@torch.inference_mode()
+def seconds(module: nn.Module, batch: Tensor) -> float:
+    """Return how long a network takes for a batch."""
+    synchronise: Callable[[], None] = torch.cuda.synchronize if batch.is_cuda else lambda: None
+    synchronise()
+    begin = time.perf_counter()
+    module(batch)
+    synchronise()
+    return time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def gluon(name: str, params: dict[str, Array], images: Array) -> Iterator[tuple[Turn, Tensor]]:
+    """Run GluonCV's network in a process of its own, with as many threads; yield as ``prepared`` returns."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(Path(folder, file)) for file in ("weights.params", "images.npy", "logits.npy")]
+        with Path(files[0]).open("wb") as stream:
+            write_params(stream, params)
+        np.save(files[1], images)
+        # Its threads must not wait for work while the others are timed.
+        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "OMP_WAIT_POLICY": "PASSIVE"}
+        command = [sys.executable, str(Path(__file__).with_name("gluon_timed.py")), name, *files]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **threads}, text=True
+        ) as process:
+            if process.stdout is None or process.stdin is None or process.stdout.readline() != "ready\n":
+                raise SystemExit("GluonCV did not start")
+            answers, requests = process.stdout, process.stdin
+
+            def turn() -> float:
+                requests.write("\n")
+                requests.flush()
+                return float(answers.readline())
+
+            yield turn, torch.from_numpy(np.load(files[2]))
+
+
+def require_same(logits: dict[str, Tensor], limit: float) -> None:
+    """Compare all logits with ours. Errors: ``SystemExit`` with those that differ by more than the limit."""
+    ours = logits[OURS]
+    apart = {label: float((found - ours).abs().max() / ours.std()) for label, found in logits.items()}
+    if wrong := [f"{label} by {value:.1e}" for label, value in apart.items() if not value <= limit]:
+        raise SystemExit(f"not the same network, in deviations of the logits: {', '.join(wrong)}")
+
+
+def report(title: str, rounds: Rounds, batch: int) -> None:
+    """Print medians, and how much faster than ours each is, of the same round."""
+    table = Table(title=title, caption=f"median of {len(rounds)} rounds")
+    table.add_column("")
+    for heading in ("images / s", "min", "max", "× ours"):
+        table.add_column(heading, justify="right")
+    for label in rounds[0]:
+        speeds = [batch / taken[label] for taken in rounds]
+        ratio = statistics.median(taken[OURS] / taken[label] for taken in rounds)
+        figures = (statistics.median(speeds), min(speeds), max(speeds))
+        table.add_row(label, *(f"{figure:.1f}" for figure in figures), f"{ratio:.2f}")
+    Console(width=110).print(table)
+
+
+def machine() -> dict[str, str | int]:
+    """Return what the figures depend on."""
+    device = f"{platform.machine()} CPU, {os.cpu_count()} cores"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    versions = {name: metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
+    return {"device": device, "threads": torch.get_num_threads(), **versions}
+
+
+if __name__ == "__main__":
+    main()

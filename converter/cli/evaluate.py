@@ -1,0 +1,64 @@
+"""`gluon2torch evaluate`: how often a network is right on a folder of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from converter import evaluation
+from converter.classifier import Device, Preprocessing, Terms
+from converter.cli import console, vision
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from converter.evaluation import Evaluation
+
+
+def evaluate(  # noqa: PLR0913 - the options of the command line
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with a folder of images for each class.", file_okay=False)
+    ],
+    weights: vision.Weights,
+    *,
+    batch_size: vision.BatchSize = 32,
+    workers: Annotated[int, typer.Option(min=0, help="So many processes prepare images; 0: this one.")] = 0,
+    preprocessing: vision.Recipe = Preprocessing.bicubic,
+    device: vision.Where = Device.auto,
+    as_json: vision.Json = False,
+) -> None:
+    """Count how often a network is right: top-1 and top-5 on a folder of images, a folder for each class.
+
+    Folders are the classes in their sorted order, as ImageNet's are, or by the names that the manifest
+    beside the weights has. Many processes share the work under `torchrun -m converter evaluate …`.
+    Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
+    """
+    request = evaluation.Request(folder, Terms(weights, preprocessing, device, batch_size), workers)
+    with console.refusals(), console.progress() as progress:
+        found = evaluation.evaluate(request, progress)
+    if found.place.number:
+        return  # the first of the processes tells the result
+    if as_json:
+        document = evaluation.document(found, request)
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _show(found, console.lines())
+
+
+def _show(found: Evaluation, screen: Console) -> None:
+    by = f", by {found.place.count} processes" if found.place.count > 1 else ""
+    screen.print(f"[bold]model[/]   {console.word(str(found.classifier.model))}")
+    screen.print(f"[bold]images[/]  {found.images:,}{by}")
+    table = Table("", box=box.SIMPLE_HEAD)
+    for column in ("top-1", "top-5"):
+        table.add_column(column, justify="right")
+    table.add_row("here", f"{found.top1:.2f}", f"{found.top5:.2f}")
+    if published := evaluation.published(found.classifier):
+        row = "GluonCV's" if published["official"] else "GluonCV's, other weights"
+        table.add_row(row, f"{published['top1']:.2f}", f"{published['top5']:.2f}")
+    screen.print(table)

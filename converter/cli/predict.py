@@ -1,0 +1,61 @@
+"""`gluon2torch predict`: what a network takes images for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+
+from converter import prediction
+from converter.classifier import Device, Preprocessing, Terms
+from converter.cli import console, vision
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from converter.prediction import Predictions
+
+BAR = 24  # characters
+
+
+def predict(  # noqa: PLR0913 - the options of the command line
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.", metavar="IMAGE")],
+    weights: vision.Weights,
+    *,
+    top: Annotated[int, typer.Option(min=1, help="So many classes are shown of each.")] = prediction.TOP,
+    preprocessing: vision.Recipe = Preprocessing.bicubic,
+    batch_size: vision.BatchSize = 32,
+    device: vision.Where = Device.auto,
+    as_json: vision.Json = False,
+) -> None:
+    """Tell what a network takes images for. The tensors alone tell which network the weights are of.
+
+    Classes are called as the manifest beside the weights says, else, where there are 1000, as in ImageNet.
+    Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
+    """
+    terms = Terms(weights, preprocessing, device, batch_size)
+    with console.refusals(), console.progress() as progress:
+        found = prediction.predict(prediction.Request(tuple(images), terms, top), progress)
+    if as_json:
+        document = prediction.document(found, terms)
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _show(found, console.lines())
+
+
+def _show(found: Predictions, screen: Console) -> None:
+    screen.print(f"[bold]model[/]  {console.word(str(found.classifier.model))}")
+    for image in found.images:
+        screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
+        number, share = (Column(justify="right", no_wrap=True) for _ in range(2))
+        table = Table(number, Column(overflow="fold"), share, Column(), box=box.SIMPLE, show_header=False)
+        for guess in image.guesses:
+            bar = ProgressBar(total=1.0, completed=guess.probability, width=BAR)
+            name = console.word(guess.label)
+            table.add_row(str(guess.number), name, f"{guess.probability:.2%}", bar)
+        screen.print(table)

@@ -1,0 +1,124 @@
+"""`gluon2torch publish`: converted files become folders that timm and the Hugging Face hub can use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from converter import hub, publication
+from converter.card import LICENSE
+from converter.cli import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from converter.publication import Published
+
+
+def publish(  # noqa: PLR0913 - the options of the command line
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE… DIR",
+            help="Converted files, their manifests beside them, and the folder to make; of several files it "
+            "gets a folder NAME for each.",
+            show_default=False,
+        ),
+    ],
+    *,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="A parity report of the file, to be published with it.", dir_okay=False),
+    ] = None,
+    license_id: Annotated[
+        str, typer.Option("--license", help="The weights' licence, by the hub's identifiers.", metavar="ID")
+    ] = LICENSE,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            help="Upload the folder to this repository of the Hugging Face hub.", metavar="ORG/NAME"
+        ),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    allow_random: Annotated[
+        bool, typer.Option("--allow-random", help="Publish random weights, and say so on the card.")
+    ] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Publish unproven weights, and say so on the card.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what was published in the folder before.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was published as JSON, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Make a folder of a converted file: weights, config.json for timm, model card, manifest, SHA256SUMS.
+
+    A file that is not what its manifest says is refused; so are random and unproven weights, unless allowed.
+    The folder appears whole or not at all. --push uploads it with the token that huggingface_hub finds.
+    Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
+    """
+    *files, folder = paths
+    _check_call(files, report, push, private=private)
+    with console.refusals():
+        if push is not None:
+            hub.require_ready()
+        request = publication.Request(
+            tuple(files),
+            folder,
+            report,
+            push,
+            license_id,
+            allow_random=allow_random,
+            allow_unproven=allow_unproven,
+            force=force,
+        )
+        screen = console.lines(stderr=as_json)
+        with console.progress() as progress:
+            published = publication.publish(request, progress)
+        for each in published:
+            _show(each, screen)
+        url = hub.push(folder, push, private=private) if push is not None else None
+        if url is not None:
+            screen.print(f"[green]pushed[/]     {console.plain(url)}")
+    if as_json:
+        typer.echo(json.dumps([_document(each, url) for each in published], indent=2, ensure_ascii=False))
+
+
+def _check_call(files: list[Path], report: Path | None, push: str | None, *, private: bool) -> None:
+    if not files:
+        raise typer.BadParameter("at least one FILE, and the DIR to make")
+    if len(files) > 1 and (report is not None or push is not None):
+        raise typer.BadParameter("--report and --push go with one file")
+    if push is not None and not hub.REPO.fullmatch(push):
+        raise typer.BadParameter(f"--push {push!r}: ORG/NAME expected")
+    if private and push is None:
+        raise typer.BadParameter("--private goes with --push")
+
+
+def _document(published: Published, url: str | None) -> dict[str, Any]:
+    found = published.converted
+    return {
+        "model": found.model.name,
+        "folder": str(published.folder),
+        "sha256": found.manifest.artifact.sha256,
+        "proven": found.manifest.parity.proven,
+        "official": found.official,
+        "random": found.random,
+        "commit": url,
+    }
+
+
+def _show(published: Published, screen: Console) -> None:
+    found = published.converted
+    screen.print(f"[green]published[/]  {console.plain(published.folder)}: {found.model}")
+    for is_so, text in (
+        (found.random, "random weights, as --allow-random asks; the card says so"),
+        (not found.manifest.parity.proven, "unproven, as --allow-unproven asks; the card says so"),
+    ):
+        if is_so:
+            screen.print(f"[yellow]warning[/]    {text}")

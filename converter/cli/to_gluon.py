@@ -1,0 +1,104 @@
+"""`gluon2torch to-gluon`: a PyTorch checkpoint back to GluonCV."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from converter import catalog, disk, manifest, reversal
+from converter.cli import console, options
+from converter.precision import Precision
+from converter.proving import Choice
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def to_gluon(  # noqa: PLR0913 - the options of the command line
+    weights: Annotated[
+        Path,
+        typer.Argument(help="A .safetensors or .pth file, from here, timm or torchvision.", dir_okay=False),
+    ],
+    out: Annotated[Path, typer.Argument(help="The .params file to write.", dir_okay=False)],
+    *,
+    model: Annotated[
+        str | None, typer.Option(help="The model.", show_default="told by the tensors", metavar="NAME")
+    ] = None,
+    dtype: Annotated[
+        Precision, typer.Option(help="The type to write; one that cannot hold every number is refused.")
+    ] = Precision.keep,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    reference: options.Reference = Choice.auto,
+    size: options.Size = None,
+    proof_dtype: options.Dtypes = None,
+    gluon_python: options.GluonPython = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as JSON, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Write a PyTorch checkpoint as a .params file that GluonCV loads, and prove that the outputs agree.
+
+    The bytes are those that GluonCV's save_parameters writes: a file that was converted from such a one
+    returns, and a lost official file can be regained from its converted weights; its SHA-1 tells.
+    Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
+    """
+    options.refuse_unused(reference, size, proof_dtype)
+    with console.refusals():
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
+        request = reversal.Request(
+            weights,
+            out,
+            catalog.find(model) if model else None,
+            options.terms(reference, size, proof_dtype, gluon_python),
+            dtype,
+            force,
+        )
+        with console.progress() as progress:
+            result = reversal.to_gluon(request, progress)
+    if as_json:
+        typer.echo(json.dumps(_document(result, out), indent=2, allow_nan=False))
+    _summary(result, out, console.lines(stderr=as_json))
+
+
+def _document(result: reversal.Result, out: Path) -> dict[str, Any]:
+    return {
+        "model": result.model.name,
+        "file": disk.file_name(out),
+        "sha1": result.sha1,
+        "bytes": result.size,
+        "tensors": result.tensors,
+        "published": {"sha1": result.model.entry.params_sha1 or None, "same": result.is_published},
+        "origin": {"sha1": result.origin, "same": result.is_original},
+        "parity": manifest.parity(result.proof),
+    }
+
+
+def _summary(result: reversal.Result, out: Path, screen: Console) -> None:
+    """Say what was found and written, how well it is proven, and whether it is a file that is known."""
+    published = result.model.entry.params_sha1
+    screen.print(f"[green]found[/]   {result.model}")
+    if result.proof.passed:
+        screen.print(f"[green]proven[/]  {console.proven(manifest.parity(result.proof))}")
+    else:
+        screen.print("[yellow]unproven[/] as --reference none asks")
+    screen.print(
+        f"[green]wrote[/]   {console.word(out)}: {result.size / console.MEGABYTE:.1f} MB, "
+        f"{result.tensors} arrays, SHA-1 {result.sha1}"
+    )
+    if result.is_published:
+        screen.print("[green]file[/]    is the one that GluonCV published, byte for byte")
+    elif published:
+        screen.print(f"[blue]file[/]    is not the one that GluonCV published, SHA-1 {published}")
+    if result.is_original:
+        screen.print("[green]file[/]    is the one that these weights were converted from, byte for byte")
+    elif result.origin:
+        screen.print(f"[blue]file[/]    is not the one that these weights came from, SHA-1 {result.origin}")
+    if result.dtypes != ("float32",):
+        found = " and ".join(result.dtypes)
+        screen.print(
+            f"[blue]types[/]   {found}: for net.load_parameters(…, cast_dtype=True, dtype_source='saved')"
+        )

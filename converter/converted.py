@@ -1,0 +1,230 @@
+"""A converted file as it lies on the disk, read back and held to what the manifest beside it says."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from converter import catalog, checkpoint, disk, identification
+from converter.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.catalog import Model
+
+MAX_MANIFEST_BYTES = 1 << 25  # class names are what may be many
+RANDOM = ".random-"  # in the names of what seeded random parameters became; nothing else in a manifest tells
+
+
+Sha1 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The ``.params`` file that the weights came from."""
+
+    file: str
+    sha1: Sha1
+    official: bool
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """The table by which its names were mapped."""
+
+    file: str
+    sha256: Sha256
+
+
+class Pth(msgspec.Struct, frozen=True):
+    """The ``.pth`` that was written with it."""
+
+    file: str
+    sha256: Sha256
+    bytes: int
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The file that was written."""
+
+    file: str
+    sha256: Sha256
+    bytes: int
+    dtypes: tuple[str, ...]
+    tensors: int
+    parameters: int
+    pth: Pth | None = None
+
+
+class Worst(msgspec.Struct, frozen=True):
+    """The layer that came nearest to its limit."""
+
+    layer: str
+    relative: float
+    limit: float
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One comparison; ``max_abs`` and ``relative`` are the logits'."""
+
+    dtype: str
+    size: str
+    layers: int
+    max_abs: float
+    relative: float
+    worst: Worst
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """What was proven, and against what."""
+
+    proven: bool
+    reference: Literal["gluon", "numpy", "none"]
+    versions: dict[str, str]
+    checks: tuple[Check, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a card and a folder need of a manifest; ``converter.manifest`` writes it."""
+
+    model: str
+    source: Source
+    mapping: Mapping
+    artifact: Written
+    parity: Parity
+    version: str
+    labels: tuple[str, ...] | None = None
+    narrowing: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A file and its manifest, which agree; ``model`` has the file's number of classes."""
+
+    path: Path
+    model: Model
+    manifest: Manifest
+    manifest_bytes: bytes
+
+    @property
+    def random(self) -> bool:
+        """Whether the weights are seeded random numbers."""
+        name = self.model.name + RANDOM
+        return self.manifest.source.file.startswith(name) or self.manifest.artifact.file.startswith(name)
+
+    @property
+    def official(self) -> bool:
+        """Whether they are those that GluonCV published, not rounded, by the SHA-1 that the manifest has."""
+        published = self.manifest.source.sha1 == self.model.entry.params_sha1
+        return published and not self.random and self.manifest.narrowing is None
+
+
+def read(path: Path) -> Converted:
+    """Read a converted file's manifest, and hold the file to it: name, size, SHA-256, tensors.
+
+    Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
+    """
+    written, found = _manifest(path)
+    said = found.artifact
+    try:
+        size = path.stat().st_size
+        sha256 = digest(path)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    name = disk.file_name(path)
+    for what, told, is_so in (
+        ("file", said.file, name),
+        ("bytes", said.bytes, size),
+        ("sha256", said.sha256, sha256),
+    ):
+        if told != is_so:
+            raise ArtifactError(f"{path}: its manifest says {what} {told}; {is_so} found")
+    if found.parity.proven and (not found.parity.checks or found.parity.reference == "none"):
+        raise ArtifactError(f"{path}: its manifest says proven, and not by what")
+    return Converted(path, _model(path, found), found, written)
+
+
+class _Bytes(msgspec.Struct, frozen=True):
+    sha256: str = ""
+
+
+class _Pair(msgspec.Struct, frozen=True):
+    sha256: str
+    pth: _Bytes = _Bytes()
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    sha1: str = ""
+    official: bool = False
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a manifest, of whatever version, tells of the weights beside it."""
+
+    artifact: _Pair
+    source: _Origin = _Origin()
+    labels: tuple[str, ...] | None = None
+
+
+def beside(path: Path) -> Told | None:
+    """Return the manifest of these very bytes that lies in their folder, whatever it is called; else None.
+
+    A ``.pth`` that was written with an artifact has the artifact's, a published file that of its folder.
+    """
+    sha256 = ""
+    for place in sorted(path.parent.glob("*.json"), key=lambda place: place.stem != path.stem):
+        try:
+            written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
+            found = msgspec.json.decode(written, type=Told)
+        except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another program's
+            continue
+        sha256 = sha256 or digest(path)
+        if sha256 in {found.artifact.sha256, found.artifact.pth.sha256}:
+            return found
+    return None
+
+
+def digest(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _manifest(path: Path) -> tuple[bytes, Manifest]:
+    place = path.with_suffix(".json")
+    if path == place:
+        raise ArtifactError(f"{path}: a .safetensors expected, whose manifest lies beside it")
+    try:
+        written = place.read_bytes()
+        return written, msgspec.json.decode(written, type=Manifest)
+    except OSError as error:
+        raise ArtifactError(f"{place}: the manifest of {path.name}: {error.strerror or error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is one
+        raise ArtifactError(f"{place}: no manifest: {error}") from error
+
+
+def _model(path: Path, found: Manifest) -> Model:
+    """Return the model that both the manifest and the tensors name, with the file's classes."""
+    known = catalog.find(found.model)
+    arrays = checkpoint.outline(path)
+    dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
+    if (len(arrays), dtypes) != (found.artifact.tensors, set(found.artifact.dtypes)):
+        raise ArtifactError(f"{path}: its manifest tells of other tensors than are in it")
+    fitting = identification.of_torch(arrays)
+    for model in fitting:
+        if model.name == known.name:
+            return _labelled(path, found, model)
+    others = " or ".join(model.name for model in fitting) or "no model"
+    raise ArtifactError(f"{path}: its manifest says {known.name}, its tensors are those of {others}")
+
+
+def _labelled(path: Path, found: Manifest, model: Model) -> Model:
+    classes = model.config.num_classes
+    if found.artifact.parameters != model.parameters:
+        raise ArtifactError(f"{path}: its manifest tells of other parameters than are in it")
+    if found.labels is not None and len(found.labels) != classes:
+        raise ArtifactError(f"{path}: its manifest names {len(found.labels)} classes, its head has {classes}")
+    return model

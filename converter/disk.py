@@ -1,0 +1,144 @@
+"""How files reach the disk: whole under their names, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError, ConversionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMPORARY = ".convert-"
+
+
+@contextlib.contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """Make an empty hidden file in ``folder``, itself made if need be; remove it unless it was renamed.
+
+    Errors: ``ArtifactError`` where that fails.
+    """
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}.part"
+        path.touch(exist_ok=False)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where something is in one, it stays
+            for parent in made:
+                parent.rmdir()
+
+
+@contextlib.contextmanager
+def explained(place: Path) -> Iterator[None]:
+    """Turn what the system says about writing into an ``ArtifactError`` that names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def flush(path: Path) -> None:
+    """Return when the file's bytes are on the disk."""
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the renames last, where system and file system can (Windows and some network drives cannot)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def place(part: Path, destination: Path, *, overwrite: bool) -> None:
+    """Give a written file its name; return when it is on the disk.
+
+    Errors: ``ArtifactError`` where something is there that may not or cannot be written over.
+    """
+    with explained(destination):
+        flush(part)
+        if overwrite:
+            require_free(destination, overwrite=True)
+            part.replace(destination)
+        else:
+            try:
+                os.link(part, destination)  # which never takes another's place
+            except FileExistsError as error:
+                raise ArtifactError(f"{destination}: is there already; --force writes over it") from error
+        flush_folder(destination.parent)
+
+
+def require_regular(path: Path, error: type[ConversionError]) -> os.stat_result:
+    """Return what the system knows of a file; refuse what is none: a folder, a pipe, a device.
+
+    Errors: ``error``.
+    """
+    try:
+        status = path.stat()
+    except OSError as cause:
+        raise error(f"{path}: {cause.strerror or cause}") from cause
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"{path}: a file was expected")
+    return status
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write over what is there; with ``overwrite`` over anything but a file, links included.
+
+    Errors: ``ArtifactError``.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(mode):
+        raise ArtifactError(f"{path}: is there and no file")
+    if not overwrite:
+        raise ArtifactError(f"{path}: is there already; --force writes over it")
+
+
+def read_small(path: Path, limit: int, error: type[ConversionError]) -> bytes:
+    """Read a file of at most ``limit`` bytes.
+
+    Errors: ``error`` where it is longer, is none, or cannot be read.
+    """
+    require_regular(path, error)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as cause:
+        raise error(f"{path}: {cause.strerror or cause}") from cause
+    if len(content) > limit:
+        raise error(f"{path}: more than {limit} bytes")
+    return content
+
+
+def file_name(path: Path) -> str:
+    """Return a file's name as text, whatever bytes it is made of."""
+    return os.fsencode(path.name).decode(errors="backslashreplace")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; its folder is made if need be.
+
+    Errors: ``ArtifactError``.
+    """
+    with temporary(path.parent) as part, explained(path):
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)

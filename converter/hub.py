@@ -1,0 +1,70 @@
+"""A published folder on the Hugging Face hub. Nothing else here knows huggingface_hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from converter.errors import HubError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+MESSAGE = "Converted and published by gluon2torch"
+SERVER_ERROR = 500  # and above
+REASONS = {
+    401: "the token is not accepted; `hf auth login` stores another, HF_TOKEN names one",
+    403: "the token has no right to write there",
+    404: "there is no such place, or the token does not see it",
+    409: "someone else changed it at the same time",
+}
+
+
+def require_ready() -> None:
+    """Refuse, before any work, where huggingface_hub or a token is missing.
+
+    Errors: ``HubError``.
+    """
+    try:
+        from huggingface_hub import get_token  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise HubError("--push needs huggingface_hub: pip install 'gluon2torch[hub]'") from error
+    if get_token() is None:
+        raise HubError("--push needs a token: `hf auth login` stores one, HF_TOKEN names one")
+
+
+def push(folder: Path, repo: str, *, private: bool = False) -> str:
+    """Upload a folder to the model repository ``ORG/NAME``, made if need be; return the commit's URL.
+
+    The token is found by huggingface_hub itself; ``HF_ENDPOINT`` names another hub.
+    Errors: ``HubError`` with what the hub said.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415 - as above
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 - as above
+
+    # The errors of whichever HTTP client it is made with, the system's, and its own words for both.
+    stops: tuple[Any, ...] = (*HfHubHTTPError.__bases__, ValueError, RuntimeError)
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="gluon2torch")
+    try:
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        if private and not api.repo_info(repo).private:
+            raise HubError(f"{repo}: is public already; nothing was uploaded")
+        return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=MESSAGE).commit_url)
+    except stops as error:
+        raise HubError(f"{repo}: not uploaded{_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return why, in a line, and what the hub itself said, in another."""
+    answer = getattr(error, "response", None)
+    if answer is None:
+        cause = error.__cause__
+        if isinstance(error, RuntimeError) and cause is not None:  # which file it was, and then why
+            return f", {error}{_reason(cause)}".replace(" to the Hub.", "")
+        return f": {error or type(error).__name__}"
+    said = " ".join((getattr(error, "server_message", None) or "").split())
+    status: int = answer.status_code
+    known = REASONS.get(status, "the hub failed; it may do later" if status >= SERVER_ERROR else said)
+    return f", the hub answers {status}: {known}" + (f"\n  {said}" if said and said != known else "")

@@ -1,0 +1,38 @@
+"""What it costs to keep the weights in a narrower type: how far the logits move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter import network, parity
+from converter.proof import Probe
+
+if TYPE_CHECKING:
+    from converter.catalog import Model
+    from converter.dtypes import Array
+    from converter.precision import Precision
+
+PROBE = Probe("float64", (65, 95))  # in float64, so that nothing but the weights differs
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Of the logits for one probe.
+
+    ``relative`` is ``max_abs`` over the standard deviation of the logits that the unrounded weights give.
+    """
+
+    precision: Precision
+    probe: Probe
+    max_abs: float
+    relative: float
+
+
+def measure(
+    model: Model, state: dict[str, Array], narrow: dict[str, Array], precision: Precision
+) -> Narrowing:
+    """Send one probe through our module with the weights as they were, and as they are rounded."""
+    before, after = (network.logits(network.build(arrays, model.config), PROBE) for arrays in (state, narrow))
+    found = parity.difference(model.mapping.layers[-1], 0.0, before, after)
+    return Narrowing(precision, PROBE, found.max_abs, found.relative)

@@ -1,0 +1,160 @@
+"""What fine-tuning and training share: the options, and one loop over epochs, which can be resumed.
+
+Needs torch, torchvision, accelerate, rich and safetensors. One process, or several with ``torchrun`` or
+``accelerate launch``: they share every batch, and the BatchNorms of each see its own part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+from images import Seeded, Shuffled, centred, read
+from outputs import History, Metrics, bar, begin, keep
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+import resnext_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+    from torchvision.transforms import v2
+
+    from resnext_torch import ResNeXt
+
+    Batches = DataLoader[tuple[Tensor, Tensor]]
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of both programs, which set their own defaults."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", type=Path, help="folder with train/CLASS/ and val/CLASS/")
+    add("--model", default="gluon_resnext50_32x4d", choices=resnext_torch.list_models(), metavar="NAME")
+    add("--out", type=Path, required=True, help="folder for what is learnt")
+    add("--resume", action="store_true", help="go on from the last checkpoint in OUT, if there is one")
+    add("--epochs", type=int, help="how often every image is seen")
+    add("--warm-up", type=int, help="epochs in which the learning rate rises")
+    add("--batch", type=int, help="images in a step, of all processes together")
+    add("--rate", type=float, help="highest learning rate")
+    add("--decay", type=float, default=1e-4, help="weight decay, not of biases and BatchNorms")
+    add("--size", type=int, default=224, help="pixels")
+    add("--mixed-precision", default="no", choices=["no", "fp16", "bf16"])
+    add("--workers", type=int, default=4, help="that load images, of each process")
+    add("--seed", type=int, default=0)
+    return parser
+
+
+def fit(
+    chosen: argparse.Namespace,
+    build: Callable[[int], ResNeXt],
+    transform: v2.Compose,
+    *,
+    smoothing: float = 0.0,
+    frozen: int = 0,
+) -> list[Metrics]:
+    """Train the network that ``build`` makes for a number of classes; return the metrics of every epoch.
+
+    The labels are smoothed by ``smoothing``; for the first ``frozen`` epochs all but the head keeps its
+    weights, and the BatchNorms their statistics.
+    Errors: ``SystemExit`` where the folders do not fit each other, or OUT holds another run.
+    """
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # unsaid, processes on CPUs would each train alone
+        mixed_precision=chosen.mixed_precision,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),  # a batch is all processes'
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=frozen > 0)],
+    )
+    set_seed(chosen.seed, device_specific=True)
+    seen, unseen = read(chosen.data, transform, centred(chosen.model, chosen.size), chosen.batch)
+    order, history = Shuffled(len(seen), chosen.seed), History()
+    model = build(len(seen.classes))
+    optimizer = torch.optim.SGD(groups(model, chosen.decay), lr=chosen.rate, momentum=0.9, nesterov=True)
+    steps = len(seen) // chosen.batch
+    model, optimizer, schedule, training, validation = accelerator.prepare(
+        model,
+        optimizer,
+        LambdaLR(optimizer, cosine(chosen.warm_up * steps, chosen.epochs * steps)),
+        DataLoader(Seeded(seen), chosen.batch, sampler=order, num_workers=chosen.workers, drop_last=True),
+        DataLoader(unseen, chosen.batch, num_workers=chosen.workers),
+    )
+    accelerator.register_for_checkpointing(history)
+    begin(accelerator, chosen.out, seen.classes, resume=chosen.resume)
+    for epoch in range(len(history.epochs), chosen.epochs):
+        order.epoch = epoch
+        freeze(accelerator.unwrap_model(model), frozen=epoch < frozen)
+        loss = train(accelerator, model, optimizer, schedule, training, smoothing)
+        history.epochs.append(
+            {"epoch": epoch + 1, "train_loss": loss, **evaluate(accelerator, model, validation)}
+        )
+        keep(accelerator, model, history.epochs, chosen.out)
+    return history.epochs
+
+
+def groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Return all parameters, of which only matrices and kernels decay ("Bag of tricks", section 3.1)."""
+    plain = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    decaying = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    return [{"params": decaying, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def cosine(rising: int, steps: int) -> Callable[[int], float]:
+    """Return the learning rate's factor at a step: a linear rise, then half a cosine to zero."""
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
+
+    return factor
+
+
+def freeze(model: ResNeXt, *, frozen: bool) -> None:
+    """Freeze all but the head, or nothing; put the rest into training mode."""
+    model.train(not frozen)
+    model.requires_grad_(not frozen)
+    model.fc.requires_grad_()
+
+
+def train(  # noqa: PLR0913, PLR0917 - what Accelerator.prepare gave
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: LambdaLR,
+    batches: Batches,
+    smoothing: float,
+) -> float:
+    """Go through one epoch; return the mean loss."""
+    total = torch.zeros((), device=accelerator.device)
+    for images, labels in bar(accelerator, batches, "training"):
+        loss = cross_entropy(model(images), labels, label_smoothing=smoothing)
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        total += loss.detach()
+    return float(accelerator.reduce(total, "mean")) / len(batches)
+
+
+@torch.inference_mode()
+def evaluate(accelerator: Accelerator, model: nn.Module, batches: Batches) -> Metrics:
+    """Return the loss, top-1 and top-5 in percent, and of how many images: of each once."""
+    model.eval()
+    rows = []
+    for images, labels in bar(accelerator, batches, "validation"):
+        logits = model(images)
+        hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        row = torch.stack([cross_entropy(logits, labels, reduction="none"), hits[:, 0], hits.any(1)], dim=1)
+        rows.append(accelerator.gather_for_metrics(row))  # less what fills up the last batch
+    loss, top1, top5 = torch.cat(rows).cpu().double().mean(0).tolist()
+    return {"loss": loss, "top1": 100 * top1, "top5": 100 * top5, "images": sum(map(len, rows))}

@@ -1,0 +1,42 @@
+"""Fine-tune converted weights on your own classes: finetune.py DATA --weights FILE --out OUT.
+
+DATA has train/CLASS/*.jpg and val/CLASS/*.jpg. The head is replaced by one for these classes. Afterwards
+``resnext_torch.create_model(NAME, weights=OUT)`` gives the network, and OUT/labels.txt names its logits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import fit, options
+from images import augmented
+
+import resnext_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from outputs import Metrics
+
+    from resnext_torch import ResNeXt
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
+    """Run the program; return the metrics of every epoch."""
+    parser = options(__doc__)
+    parser.set_defaults(epochs=20, warm_up=1, batch=64, rate=0.01)
+    parser.add_argument("--weights", type=Path, required=True, help="file, or folder with one of that model")
+    parser.add_argument("--freeze", type=int, default=0, help="epochs in which only the head learns")
+    chosen = parser.parse_args(arguments)
+
+    def build(classes: int) -> ResNeXt:
+        model = resnext_torch.create_model(chosen.model, chosen.weights)
+        model.reset_classifier(classes)  # a fresh one, even where the number is the same
+        return model
+
+    return fit(chosen, build, augmented(chosen.model, chosen.size), frozen=chosen.freeze)
+
+
+if __name__ == "__main__":
+    main()

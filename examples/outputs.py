@@ -1,0 +1,99 @@
+"""The folder OUT: what is learnt, and what a later run goes on from.
+
+``metrics.jsonl``: a line per epoch. ``labels.txt``: the classes in the order of the logits.
+``model.safetensors``: the weights of the best epoch, by top-1, the earliest of equals, for
+``resnext_torch.create_model(name, weights=OUT)``. ``checkpoint-NNN/``: everything after NNN epochs; while it
+is being written it is called ``checkpoint-NNN.part``, so that a run may end at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.progress import track
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from accelerate import Accelerator
+    from torch import nn
+
+CHECKPOINT = re.compile(r"checkpoint-\d{3,}")
+
+Metrics = dict[str, float]
+Item = TypeVar("Item")
+
+
+@dataclass
+class History:
+    """The metrics of the epochs so far, kept in every checkpoint."""
+
+    epochs: list[Metrics] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what a checkpoint holds."""
+        self.epochs = state["epochs"]
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """Return the whole checkpoints, the latest last."""
+    found = [path for path in out.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bool) -> None:
+    """Make the folder, and go on from its last checkpoint if there is one.
+
+    Errors: ``SystemExit`` where there is one and it was not asked for.
+    """
+    kept = checkpoints(out)
+    if kept and not resume:
+        raise SystemExit(f"{out} holds a run: --resume goes on with it")
+    if not kept and (out / "model.safetensors").exists():
+        raise SystemExit(f"{out} holds weights that no run here made: another --out is needed")
+    labels = "".join(f"{name}\n" for name in classes)
+    if kept and (out / "labels.txt").read_text(encoding="utf-8") != labels:
+        raise SystemExit(f"{out} holds a run on other classes than DATA has")
+    if kept:
+        accelerator.load_state(str(kept[-1]))
+    if accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "labels.txt").write_text(labels, encoding="utf-8")
+
+
+def keep(accelerator: Accelerator, model: nn.Module, epochs: list[Metrics], out: Path) -> None:
+    """Print and write down the epoch that has just ended."""
+    accelerator.print("  ".join(f"{name} {value:.5g}" for name, value in epochs[-1].items()))
+    state = accelerator.unwrap_model(model).state_dict()
+    if accelerator.is_main_process:
+        if all(epochs[-1]["top1"] > earlier["top1"] for earlier in epochs[:-1]):
+            part = out / "model.part"
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
+            part.replace(out / "model.safetensors")
+        lines = "".join(json.dumps(metrics) + "\n" for metrics in epochs)
+        (out / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    part = out / f"checkpoint-{len(epochs):03}.part"
+    accelerator.save_state(str(part))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        earlier = checkpoints(out)
+        part.replace(part.with_suffix(""))
+        for path in earlier:
+            shutil.rmtree(path)
+
+
+def bar(accelerator: Accelerator, items: Iterable[Item], label: str) -> Iterable[Item]:
+    """Show how far a loop is, on a terminal and once for all processes."""
+    shown = accelerator.is_local_main_process and sys.stdout.isatty()
+    return track(items, label, disable=not shown, transient=True)

@@ -1,0 +1,56 @@
+"""Train a network from scratch, as GluonCV did: train.py DATA --out OUT.
+
+The recipe of "Bag of tricks for image classification with convolutional neural networks" (He et al. 2019):
+random crops, flips and colours, label smoothing, a warm-up and a cosine, no weight decay of biases and
+BatchNorms, and blocks that begin as their shortcuts. ``--rate`` is for a batch of 256, and grows with
+it. Source: scripts/classification/imagenet/train_imagenet.py, dmlc/gluon-cv 56777561. Not taken over: its
+PCA lighting, mixup and distillation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common import fit, options
+from images import augmented
+from torch import nn
+
+import resnext_torch
+from resnext_torch import Basic, Bottleneck
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from outputs import Metrics
+
+    from resnext_torch import ResNeXt
+
+JITTER = 0.4
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
+    """Run the program; return the metrics of every epoch."""
+    parser = options(__doc__)
+    parser.set_defaults(epochs=120, warm_up=5, batch=256, rate=0.1)
+    parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels")
+    chosen = parser.parse_args(arguments)
+
+    def build(classes: int) -> ResNeXt:
+        model = resnext_torch.create_model(chosen.model, num_classes=classes)
+        zero_last_gammas(model)
+        return model
+
+    return fit(chosen, build, augmented(chosen.model, chosen.size, jitter=JITTER), smoothing=chosen.smoothing)
+
+
+def zero_last_gammas(model: ResNeXt) -> None:
+    """Let every block begin as its shortcut ("Bag of tricks", section 3.1)."""
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+        elif isinstance(module, Basic):
+            nn.init.zeros_(module.bn2.weight)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""How an image becomes a network's input: timm's way, which is bicubic, and GluonCV's own.
+
+Needs Pillow, and torchvision for timm's or OpenCV for GluonCV's; each is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from .config import CONFIGS, Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy as np
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from .features import Features
+    from .resnext import ResNeXt
+
+    Transform = Callable[[Any], Tensor]
+
+COLOURS = 3  # the channels of an image
+
+
+class DataConfig(TypedDict):
+    """What a network wants of its input, under timm's names.
+
+    ``input_size``: (channels, h, w) in pixels. ``crop_pct``: of the resized image's short side, so much is
+    kept. ``mean`` and ``std``: of the channels, red first, on a scale from 0 to 1.
+    """
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = DataConfig(
+    input_size=(COLOURS, 224, 224),
+    interpolation="bicubic",
+    crop_pct=0.875,
+    crop_mode="center",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+# Source: scripts/classification/cifar/train_cifar10.py, dmlc/gluon-cv 56777561.
+CIFAR = DataConfig(
+    input_size=(COLOURS, 32, 32),
+    interpolation="bicubic",
+    crop_pct=1.0,
+    crop_mode="center",
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2023, 0.1994, 0.2010),
+)
+
+
+def resolve_data_config(model: str | Config | ResNeXt | Features | None = None) -> DataConfig:
+    """Return what a network, or the one of that name, wants of its input; without one, ImageNet's.
+
+    Errors: ``KeyError`` for a name that is not in ``list_models()``.
+    """
+    if model is None:
+        return IMAGENET.copy()
+    config = _config(model)
+    found = CIFAR if config.stem == "small" else IMAGENET
+    _, height, width = found["input_size"]
+    return DataConfig(**{**found, "input_size": (config.in_chans, height, width)})
+
+
+def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
+    recipe: Literal["bicubic", "gluon"] = "bicubic",
+    *,
+    input_size: tuple[int, int, int] = IMAGENET["input_size"],
+    interpolation: str = IMAGENET["interpolation"],
+    crop_pct: float = IMAGENET["crop_pct"],
+    crop_mode: str = IMAGENET["crop_mode"],
+    mean: tuple[float, ...] = IMAGENET["mean"],
+    std: tuple[float, ...] = IMAGENET["std"],
+) -> Transform:
+    """Return what makes an RGB image a network's input: ``create_transform(**resolve_data_config(model))``.
+
+    "bicubic" gives the ``torchvision.transforms.Compose`` that timm evaluates with; "gluon" GluonCV's own
+    way, which has its own interpolation.
+    Errors: ``ValueError`` for what neither does; ``ImportError`` without torchvision.
+    """
+    channels, height, width = input_size
+    if channels != COLOURS or height != width:
+        raise ValueError(f"input_size: ({COLOURS}, n, n) expected, {input_size} found")
+    if crop_mode != "center":
+        raise ValueError(f"crop_mode: 'center' expected, {crop_mode!r} found")
+    resized = math.floor(height / crop_pct)
+    if recipe == "gluon":
+        return GluonTransform(resized, height, mean, std)
+    if recipe != "bicubic":
+        raise ValueError(f"recipe: 'bicubic' or 'gluon' expected, {recipe!r} found")
+    from torchvision import transforms  # noqa: PLC0415 - GluonCV's way does without
+
+    return transforms.Compose(  # type: ignore[no-any-return]  # torchvision has no types
+        [
+            transforms.Resize(resized, transforms.InterpolationMode(interpolation)),
+            transforms.CenterCrop(height),
+            transforms.ToTensor(),
+            transforms.Normalize(mean, std),
+        ]
+    )
+
+
+def gluon_transform(model: str | Config | ResNeXt | Features | None = None) -> GluonTransform:
+    """Return GluonCV's own way for a network; without one, ImageNet's.
+
+    Errors: as of ``resolve_data_config``.
+    """
+    config = resolve_data_config(model)
+    size = config["input_size"][1]
+    return GluonTransform(math.floor(size / config["crop_pct"]), size, config["mean"], config["std"])
+
+
+@dataclass(frozen=True, slots=True)
+class GluonTransform:
+    """Resize the short side to ``resized`` pixels, crop ``size`` from the centre, normalise.
+
+    Bilinear by OpenCV on bytes: it does not smooth before it shrinks, as Pillow does.
+    Source: gluoncv/data/transforms/presets/imagenet.py, ``transform_eval``, dmlc/gluon-cv 56777561.
+    """
+
+    resized: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image | np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+        """Return the input, (3, size, size) in float32, of an RGB image or its (h, w, 3) bytes.
+
+        Errors: ``ValueError`` for anything else; ``ImportError`` without OpenCV.
+        """
+        import cv2  # noqa: PLC0415 - timm's way does without
+        import numpy as np  # noqa: PLC0415 - as above
+        import torch  # noqa: PLC0415 - takes more than a second
+
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != COLOURS:  # noqa: PLR2004 - (h, w, c)
+            raise ValueError(
+                f"an RGB image expected, (h, w, {COLOURS}) in uint8; {pixels.shape} in {pixels.dtype} found"
+            )
+        height, width, _ = pixels.shape
+        short = min(height, width)
+        height, width = self.resized * height // short, self.resized * width // short
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        cropped = pixels[top : top + self.size, left : left + self.size]
+        scaled = cropped.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        return torch.from_numpy((scaled - mean) / std)
+
+
+def _config(model: str | Config | ResNeXt | Features) -> Config:
+    if isinstance(model, str):
+        return CONFIGS[model]
+    if isinstance(model, Config):
+        return model
+    network: Any = model
+    found: Config = getattr(network, "model", network).config  # a backbone keeps its network there
+    return found

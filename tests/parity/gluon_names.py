@@ -1,0 +1,166 @@
+"""Write what GluonCV calls its parameters, and files of them; run by the tests in a process of its own.
+
+python gluon_names.py names FOLDER: names.json, {model: {variant: {structural name: the other name}}}, of the
+whole catalog.
+python gluon_names.py files FOLDER: of each of MODELS, with numbers drawn at random and ten classes, in a
+folder of its name, structural.params, prefix.params, stripped.params, export-0000.params, export-symbol.json;
+with a new head of seven classes replaced.params, by prefix names, and replaced-structural.params.
+python gluon_names.py graphs FOLDER: MODEL-symbol.json of each of GRAPHS; of resnext50_32x4d eps-symbol.json,
+with another eps, and fixed-0000.params and fixed-symbol.json, with BatchNorms that do not scale.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter import catalog
+from converter.reference.gluon_child import import_frameworks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODELS = ("resnext50_32x4d", "resnet50_v1c", "resnet50_v1d")
+GRAPHS = (
+    *("resnext50_32x4d", "resnet50_v1d", "se_resnext50_32x4d", "senet_154"),
+    *("resnext101e_64x4d", "cifar_resnext29_32x4d"),
+)
+SEED, CLASSES, NEW_CLASSES = 2026, 10, 7
+BATCHNORM = {"gamma", "beta", "running_mean", "running_var"}
+LIMITS = (0.4, 0.9)  # of their numbers: none as a fresh network has them
+
+numpy, mxnet, gluoncv = import_frameworks()
+nn = mxnet.gluon.nn
+Net = Any  # MXNet has no types
+Names = dict[str, str]
+
+
+def nested(make: Callable[[], Net]) -> Net:
+    """Make a network inside another one."""
+    outer = mxnet.gluon.nn.HybridSequential()
+    with outer.name_scope():
+        outer.add(make())
+    return outer[0]
+
+
+def network(gluon: str, **options: object) -> Net:
+    return gluoncv.model_zoo.get_model(gluon, pretrained=False, **options)
+
+
+def with_prefix(gluon: str, prefix: str) -> Net:
+    """Make a network under a prefix, where its factory fixes one of its own too."""
+    factory = gluoncv.model_zoo.model_zoo._models[gluon]
+    made = factory.__globals__.get("ResNetV1b")
+    if made is None:
+        return factory(prefix=prefix, pretrained=False)
+
+    def fix(*arguments: object, name_prefix: str, **options: object) -> Net:
+        del name_prefix
+        return made(*arguments, name_prefix=prefix, **options)
+
+    other_globals = {**factory.__globals__, "ResNetV1b": fix}
+    return types.FunctionType(factory.__code__, other_globals, None, factory.__defaults__)(pretrained=False)
+
+
+def replace_head(net: Net, *, in_scope: bool) -> Net:
+    name = "fc" if hasattr(net, "fc") else "output"
+    if in_scope:
+        with net.name_scope():
+            setattr(net, name, nn.Dense(NEW_CLASSES))
+    else:
+        setattr(net, name, nn.Dense(NEW_CLASSES))
+    return net
+
+
+def names_of(net: Net) -> Names:
+    return {key: parameter.name for key, parameter in net._collect_params_with_prefix().items()}
+
+
+def stripped(net: Net) -> Names:
+    """As ``net.collect_params().save(file, strip_prefix=net.prefix)`` writes them."""
+    return {key: name.removeprefix(net.prefix) for key, name in names_of(net).items()}
+
+
+def exported(net: Net) -> Names:
+    """As ``net.export`` writes them: it takes from the graph what is auxiliary."""
+    auxiliary = set(net(mxnet.sym.var("data")).list_auxiliary_states())
+    return {key: f"aux:{name}" if name in auxiliary else f"arg:{name}" for key, name in names_of(net).items()}
+
+
+def variants(gluon: str) -> Iterator[tuple[str, Callable[[], Names]]]:
+    make = partial(network, gluon)
+    yield "first", lambda: names_of(make())
+    yield "second", lambda: names_of(make())
+    yield "named", lambda: names_of(with_prefix(gluon, "foo_"))
+    yield "without prefix", lambda: names_of(with_prefix(gluon, ""))
+    yield "stripped", lambda: stripped(make())
+    yield "nested", lambda: names_of(nested(make))
+    yield (
+        "synchronised",
+        lambda: names_of(
+            make(norm_layer=mxnet.gluon.contrib.nn.SyncBatchNorm, norm_kwargs={"num_devices": 2})
+        ),
+    )
+    yield "head replaced", lambda: names_of(replace_head(make(), in_scope=True))
+    yield "head from outside", lambda: names_of(replace_head(make(), in_scope=False))
+    yield "stripped, head replaced", lambda: stripped(replace_head(make(), in_scope=True))
+    yield "exported", lambda: exported(make())
+
+
+def write_names(folder: Path) -> None:
+    found = {
+        name: {variant: names() for variant, names in variants(model.entry.gluon)}
+        for name, model in catalog.models().items()
+    }
+    (folder / "names.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def run(net: Net, initializer: object) -> Net:
+    """Run a network once, so that every shape is known and it can be exported."""
+    net.initialize(initializer)
+    net.hybridize()
+    net(mxnet.nd.zeros((1, 3, 32, 32)))
+    return net
+
+
+def trained(net: Net) -> Net:
+    """Fill a network with numbers, none as a fresh one has them."""
+    run(net, mxnet.init.MSRAPrelu())
+    generator = numpy.random.RandomState(SEED)
+    for name, parameter in net._collect_params_with_prefix().items():
+        if name.rpartition(".")[2] in BATCHNORM:
+            parameter.set_data(mxnet.nd.array(generator.uniform(*LIMITS, parameter.shape)))
+    return net
+
+
+def write_files(folder: Path) -> None:
+    for gluon in MODELS:
+        place = folder / gluon
+        place.mkdir()
+        net = trained(network(gluon, classes=CLASSES))
+        net.save_parameters(str(place / "structural.params"))
+        net.collect_params().save(str(place / "prefix.params"))
+        net.collect_params().save(str(place / "stripped.params"), strip_prefix=net.prefix)
+        net.export(str(place / "export"))
+        replaced = trained(replace_head(network(gluon), in_scope=False))
+        replaced.save_parameters(str(place / "replaced-structural.params"))
+        replaced.collect_params().save(str(place / "replaced.params"))
+
+
+def write_graphs(folder: Path) -> None:
+    for gluon in GRAPHS:
+        run(network(gluon, classes=CLASSES), mxnet.init.Zero()).export(str(folder / gluon))
+        (folder / f"{gluon}-0000.params").unlink()
+    for name, options in {"eps": {"epsilon": 1e-3}, "fixed": {"scale": False}}.items():
+        net = network("resnext50_32x4d", classes=CLASSES, norm_kwargs=options)
+        trained(net).export(str(folder / name))
+    (folder / "eps-0000.params").unlink()
+
+
+if __name__ == "__main__":
+    mxnet.random.seed(SEED)
+    {"names": write_names, "files": write_files, "graphs": write_graphs}[sys.argv[1]](Path(sys.argv[2]))

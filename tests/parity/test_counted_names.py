@@ -1,0 +1,83 @@
+"""Counted names: GluonCV finds their layers itself; where one was replaced, the file's order tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from converter import catalog, pipeline
+from converter.errors import MappingError, ParityError
+from converter.params import read_params, write_params
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.catalog import Model
+
+NAME, REPLACED = "gluon_resnext50_32x4d", "gluon_resnet18_v1b"
+FIRST, SECOND = '"body.1" = ["bn1", "batchnorm"]\n', '"body.4" = ["bn2", "batchnorm"]\n'
+
+
+@pytest.fixture
+def misordered(tmp_path: Path) -> Model:
+    """The model, by a table that has two BatchNorms of one shape in the wrong order."""
+    model = catalog.find(NAME)
+    text = model.mapping_file.read_text()
+    assert (text.count(FIRST), text.count(SECOND)) == (1, 1)
+    path = tmp_path / "resnext.toml"
+    path.write_text(text.replace(FIRST, "(first)").replace(SECOND, FIRST).replace("(first)", SECOND))
+    return replace(model, mapping_file=path)
+
+
+def convert(model: Model, params: Path, out: Path, choice: Choice) -> pipeline.Result:
+    return pipeline.convert(pipeline.Request(Origin(model, params), out, Terms(choice)))
+
+
+@pytest.mark.parametrize("file", ["prefix.params", "export-0000.params"])
+def test_counted_names_are_proven_against_gluoncv(gluon_files: Path, out: Path, file: str) -> None:
+    manifest = convert(catalog.find(NAME), gluon_files / file, out, Choice.gluon).manifest
+    assert manifest["parity"]["proven"] is True
+    assert manifest["source"]["dialect"] == file.split("-", maxsplit=1)[0].removesuffix(".params")
+
+
+def test_a_table_in_the_wrong_order_is_caught_where_it_pairs_wrongly(
+    misordered: Model, gluon_files: Path, out: Path
+) -> None:
+    with pytest.raises(ParityError, match=r"first apart  features\.4\.0\.body\.4 "):
+        convert(misordered, gluon_files / "prefix.params", out, Choice.gluon)
+    assert list(out.iterdir()) == []
+
+
+def test_structural_names_do_not_depend_on_the_order(misordered: Model, gluon_files: Path, out: Path) -> None:
+    manifest = convert(misordered, gluon_files / "ten-classes.params", out, Choice.gluon).manifest
+    assert manifest["parity"]["proven"] is True
+
+
+def test_the_numpy_reference_could_not_have_seen_it(misordered: Model, gluon_files: Path, out: Path) -> None:
+    manifest = convert(misordered, gluon_files / "prefix.params", out, Choice.numpy).manifest
+    assert manifest["parity"]["proven"] is True
+
+
+@pytest.mark.parametrize("file", ["replaced-prefix.params", "replaced-0000.params"])
+def test_a_network_of_which_a_layer_was_replaced_is_the_same_in_every_style(
+    gluon_files: Path, out: Path, tmp_path: Path, file: str
+) -> None:
+    structural = gluon_files / "replaced-structural.params"
+    expected = convert(catalog.find(REPLACED), structural, tmp_path, Choice.none).artifact
+    found = convert(catalog.find(REPLACED), gluon_files / file, out, Choice.gluon)
+    assert found.artifact.name == expected.name
+    assert found.manifest["parity"]["proven"] is True
+
+
+def test_where_the_order_is_not_the_networks_a_replaced_layer_is_refused(
+    gluon_files: Path, out: Path, tmp_path: Path
+) -> None:
+    arrays = read_params(gluon_files / "replaced-prefix.params")
+    with (tmp_path / "sorted.params").open("wb") as stream:
+        write_params(stream, dict(sorted(arrays.items())))
+    with pytest.raises(MappingError, match=r"numbers with gaps, .*\n  layers1: BatchNorms \["):
+        convert(catalog.find(REPLACED), tmp_path / "sorted.params", out, Choice.none)

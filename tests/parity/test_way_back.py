@@ -1,0 +1,106 @@
+"""The way back to GluonCV: its own files return byte for byte, and it computes what PyTorch does."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from converter import catalog, network, pipeline, reversal
+from converter.errors import ParityError
+from converter.params import read_params
+from converter.preparation import Origin
+from converter.proof import LIMITS
+from converter.proving import Choice, Terms
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import nn
+
+    from converter.dtypes import Array
+    from resnext_torch import Config
+
+UNPROVEN, PROVEN = Terms(Choice.none), Terms(Choice.gluon)
+PROVED = ["gluon_resnext50_32x4d", "gluon_seresnext50_32x4d", "gluon_resnet50_v1d"]
+RANGES = {"weight": (0.5, 1.0), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2), "running_var": (0.7, 1.4)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose files are gone after the test, for all of them are 5 GB."""
+    path = tmp_path / "files"
+    path.mkdir()
+    yield path
+    for file in path.iterdir():
+        file.unlink()
+
+
+def sha1(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha1").hexdigest()
+
+
+@pytest.mark.parametrize("name", catalog.models())
+def test_every_file_of_gluoncvs_returns_byte_for_byte(
+    name: str, gluon_params: Callable[[str], Path], folder: Path
+) -> None:
+    params = gluon_params(name)
+    artifact = pipeline.convert(pipeline.Request(Origin(None, params), folder, UNPROVEN)).artifact
+    terms = PROVEN if name in PROVED else UNPROVEN
+    result = reversal.to_gluon(reversal.Request(artifact, folder / "back.params", terms=terms))
+    assert result.model.name == name
+    assert result.sha1 == sha1(params) == sha1(folder / "back.params")
+    assert (result.is_original, result.size) == (True, params.stat().st_size)
+    assert (result.proof.passed, result.proof.reference) == (
+        (True, "gluon") if name in PROVED else (False, "none")
+    )
+    assert all(0 < check.rows[-1].relative <= LIMITS[check.probe.dtype] for check in result.proof.checks)
+
+
+def trained(name: str) -> nn.Module:
+    """Return a network with every array of a BatchNorm at random, as no fresh one has it."""
+    torch.manual_seed(2026)
+    module = create_model(name)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            state = layer.state_dict()
+            layer.load_state_dict(
+                state | {role: state[role].uniform_(*limits) for role, limits in RANGES.items()}
+            )
+    return module
+
+
+@pytest.mark.parametrize("name", PROVED)
+def test_a_network_of_pytorchs_is_one_of_gluoncvs(name: str, folder: Path) -> None:
+    module = trained(name)
+    torch.save({"state_dict": module.state_dict()}, folder / "trained.pth")
+    request = reversal.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    result = reversal.to_gluon(request)
+    assert (result.model.name, result.proof.passed, result.proof.reference) == (name, True, "gluon")
+    assert [check.probe.dtype for check in result.proof.checks] == ["float32", "float64"]
+    head = read_params(folder / "back.params")[result.model.mapping.to_source()["fc.weight"]]
+    assert torch.equal(torch.tensor(head), module.get_parameter("fc.weight").detach())
+
+
+def test_gluoncv_refuses_a_network_that_is_not_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: our module with a stride elsewhere, behind the same tensors."""
+    module = trained(PROVED[0])
+    torch.save(module.state_dict(), folder / "trained.pth")
+    build = network.build
+
+    def build_otherwise(state: dict[str, Array], config: Config) -> nn.Module:
+        found = build(state, config)
+        one, other = (vars(found.get_submodule(f"layer2.0.conv{number}")) for number in (1, 2))
+        one["stride"], other["stride"] = other["stride"], one["stride"]
+        return found
+
+    monkeypatch.setattr(network, "build", build_otherwise)
+    request = reversal.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    with pytest.raises(ParityError, match=r"first apart  features\.5\.0\.body\.0 → layer2\.0\.conv1 "):
+        reversal.to_gluon(request)
+    assert [path.name for path in folder.iterdir()] == ["trained.pth"]

@@ -1,0 +1,32 @@
+"""Parameters as tests need them: laid beside their model, from a file or from nowhere."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter import dialects, preparation, source
+from converter.dialects import Naming
+from converter.params import LIST, Params
+from converter.preparation import Origin, Reading
+from converter.progress import silent
+from converter.source import Source
+
+if TYPE_CHECKING:
+    from converter.catalog import Model
+    from converter.preparation import Prepared
+
+
+def prepare(model: Model, path: Path) -> Prepared:
+    """Read a file for a model; an archive is unpacked beside it."""
+    return preparation.prepare(Origin(model, path), source.from_file(path, path.parent, silent))
+
+
+def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> Reading:
+    """Return what parameters say that were read from no file."""
+    digest: Future[str] = Future()
+    digest.set_result(sha1)
+    path = Path(name)
+    origin = Source(path, path, name, None, (0, 0, 0), digest)
+    return Reading(origin, Params({}, LIST, ("V2",)), Naming(name, dialects.STRUCTURAL))

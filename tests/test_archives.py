@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import struct
+import tracemalloc
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from converter import archives
+from converter.archives import GZIP, ZIP
+from converter.errors import SourceError
+from converter.params import read_params, write_params
+from converter.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WEIGHT = np.arange(600, dtype=np.float32).reshape(20, 30)
+CENTRAL = b"PK\x01\x02"
+LIMIT = 1 << 26  # what a small archive may unpack to
+PACKERS = (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+def params() -> bytes:
+    stream = io.BytesIO()
+    write_params(stream, {"w": WEIGHT})
+    return stream.getvalue()
+
+
+CONTENT = params()
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def declared(archive: bytes, size: int) -> bytes:
+    """Return a zip whose last member is said to have another size."""
+    place = archive.rindex(CENTRAL) + 24
+    return archive[:place] + struct.pack("<I", size) + archive[place + 4 :]
+
+
+def encrypted(archive: bytes) -> bytes:
+    """Return a zip whose one member is marked as encrypted, in both of its headers."""
+    directory = archive.index(CENTRAL)
+    return archive[:6] + b"\1" + archive[7 : directory + 8] + b"\1" + archive[directory + 9 :]
+
+
+def spoilt(archive: bytes, place: int) -> bytes:
+    spoilt_bytes = bytearray(archive)
+    spoilt_bytes[place] ^= 0xFF
+    return bytes(spoilt_bytes)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    return tmp_path / "downloads" / "holiday"
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Path:
+    (tmp_path / "downloads").mkdir()
+    return tmp_path / "downloads" / "unpacked"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (gzip.compress(CONTENT), GZIP),
+        (gzip.compress(CONTENT[:100]) + gzip.compress(CONTENT[100:]), GZIP),
+        (zipped(("holiday.params", CONTENT), method=zipfile.ZIP_STORED), ZIP),
+        (zipped(("holiday.params", CONTENT)), ZIP),
+        (zipped(("a/b/holiday.params", CONTENT)), ZIP),
+        (zipped(("README", b"of a model"), ("holiday.params", CONTENT), ("symbol.json", b"{}")), ZIP),
+        (zipped(("__MACOSX/._holiday.params", b"fork"), ("holiday.params", CONTENT)), ZIP),
+        (zipped(("../../holiday.params", CONTENT)), ZIP),
+    ],
+    ids=[
+        "gzip",
+        "gzip of two members",
+        "stored",
+        "deflated",
+        "in folders",
+        "among others",
+        "fork",
+        "escaping",
+    ],
+)
+def test_the_one_params_of_an_archive_is_unpacked_there_and_nowhere_else(
+    packed: Path, unpacked: Path, tmp_path: Path, content: bytes, kind: str
+) -> None:
+    packed.write_bytes(content)
+    told: list[tuple[str, int, int]] = []
+    sha1 = archives.unpack(packed, unpacked, lambda *progress: told.append(progress))
+    assert archives.kind(packed) == kind
+    assert sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
+    assert unpacked.read_bytes() == CONTENT
+    assert np.array_equal(read_params(unpacked)["w"], WEIGHT)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {packed, unpacked}
+    assert told[-1][:2] == ("unpacking", len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x1f",
+        CONTENT,
+        zipped(("w.npy", b"array")),
+        zipped(("README", CONTENT)),
+        zipped(("__MACOSX/._holiday.params", b"fork")),
+        zipped(("holiday.params", CONTENT))[:-30],
+    ],
+    ids=["empty", "one byte", "a list", "npz", "no params", "a fork alone", "cut"],
+)
+def test_what_holds_no_params_is_no_archive_of_one(packed: Path, unpacked: Path, content: bytes) -> None:
+    packed.write_bytes(content)
+    assert archives.kind(packed) is None
+    with pytest.raises(SourceError, match=r"downloads/holiday: (a zip with one|cannot be unpacked: )"):
+        archives.unpack(packed, unpacked, silent)
+    assert not unpacked.exists()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_numpys_npz_is_no_archive(packed: Path, unpacked: Path, *, compressed: bool) -> None:
+    with packed.open("wb") as stream:
+        (np.savez_compressed if compressed else np.savez)(stream, w=WEIGHT)
+    assert zipfile.is_zipfile(packed)
+    assert archives.kind(packed) is None
+    assert not unpacked.exists()
+
+
+def test_a_checkpoint_of_torchs_is_no_archive(packed: Path, unpacked: Path) -> None:
+    torch.save({"w.params": torch.zeros(3)}, packed)
+    assert zipfile.is_zipfile(packed)
+    assert archives.kind(packed) is None
+    assert not unpacked.exists()
+
+
+def test_a_missing_file_and_a_folder_are_refused(packed: Path, unpacked: Path) -> None:
+    with pytest.raises(SourceError, match="downloads/holiday: No such file"):
+        archives.kind(packed)
+    with pytest.raises(SourceError, match="downloads: Is a directory"):
+        archives.kind(unpacked.parent)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped(("a.params", CONTENT), ("b.params", CONTENT)), r"a zip with one \.params expected, 2 found"),
+        (encrypted(zipped(("a.params", CONTENT))), "cannot be unpacked: .* is encrypted"),
+        (declared(zipped(("a.params", CONTENT)), 2**31), r"its \.params is said to have 2147483648 bytes"),
+        (zipped(("a.params", bytes(LIMIT + 1))), rf"its \.params is said to have {LIMIT + 1} bytes"),
+        (declared(zipped(("a.params", CONTENT)), 1000), r"cannot be unpacked: Bad CRC-32 .*a\.params"),
+        (declared(zipped(("a.params", CONTENT), method=0), 1000), r"cannot be unpacked: Bad CRC-32 .*a\.pa"),
+        (spoilt(zipped(("a.params", CONTENT)), 60), "cannot be unpacked: (Error -3|Bad CRC-32)"),
+        (spoilt(zipped(("a.params", CONTENT), method=0), 60), r"cannot be unpacked: Bad CRC-32 .*a\.params"),
+        (gzip.compress(CONTENT)[:-9], "cannot be unpacked: Compressed file ended before"),
+        (gzip.compress(CONTENT)[:2], "cannot be unpacked: Compressed file ended before"),
+        (spoilt(gzip.compress(CONTENT), -8), "cannot be unpacked: CRC check failed"),
+        (spoilt(gzip.compress(CONTENT), -4), "cannot be unpacked: Incorrect length"),
+        (spoilt(gzip.compress(CONTENT), 200), "cannot be unpacked: (Error -3|CRC check failed)"),
+        (gzip.compress(CONTENT) + b"more", r"cannot be unpacked: Not a gzipped file \(b'mo'\)"),
+        (gzip.compress(CONTENT) + gzip.compress(CONTENT)[:-9], "cannot be unpacked: Compressed file ended"),
+        (gzip.compress(bytes(LIMIT + 1), 1), f"unpacks to more than {LIMIT} bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_archive_that_is_damaged_encrypted_or_a_bomb_is_refused(
+    packed: Path, unpacked: Path, content: bytes, message: str
+) -> None:
+    packed.write_bytes(content)
+    with pytest.raises(SourceError, match=f"downloads/holiday: {message}"):
+        archives.unpack(packed, unpacked, silent)
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_a_member_that_unpacks_to_more_than_it_says_does_not_fill_the_memory(
+    packed: Path, unpacked: Path, method: int
+) -> None:
+    packed.write_bytes(declared(zipped(("a.params", bytes(LIMIT)), method=method), 1000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="downloads/holiday: "):
+            archives.unpack(packed, unpacked, silent)
+        assert tracemalloc.get_traced_memory()[1] < LIMIT // 4
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [lambda content: zipped(("a.params", content)), gzip.compress])
+def test_what_just_fits_is_unpacked(
+    packed: Path, unpacked: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(archives, "SMALL", len(CONTENT))
+    monkeypatch.setattr(archives, "MAX_RATIO", 1)
+    packed.write_bytes(pack(CONTENT))
+    archives.unpack(packed, unpacked, silent)
+    assert unpacked.read_bytes() == CONTENT
+    packed.write_bytes(pack(CONTENT + b"\0"))
+    with pytest.raises(SourceError, match=f"more than {len(CONTENT)} bytes|have {len(CONTENT) + 1} bytes"):
+        archives.unpack(packed, unpacked, silent)
+
+
+@pytest.mark.parametrize(("size", "limit"), [(0, 1 << 26), (1 << 20, 100 << 20), (1 << 29, 1 << 31)])
+def test_the_limit_grows_with_the_archive_up_to_the_largest_model(size: int, limit: int) -> None:
+    assert archives.packed_limit(size) == limit

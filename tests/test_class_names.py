@@ -1,0 +1,78 @@
+"""The names of a network's classes follow its weights, whatever file or folder these are in."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from converter import catalog, classifier, pipeline, publication
+from converter.errors import LabelsError
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "gluon_cifar_resnext29_32x4d"
+LABELS = tuple(f"kind {number}" for number in range(10))
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Result:
+    folder = tmp_path_factory.mktemp("converted")
+    (folder / "classes.txt").write_text("\n".join(LABELS))
+    origin = Origin(catalog.find(NAME), seed=0)
+    request = pipeline.Request(
+        origin, folder / "out", Terms(Choice.none), labels=folder / "classes.txt", as_pth=True
+    )
+    return pipeline.convert(request)
+
+
+def labels(place: Path) -> tuple[str, ...]:
+    return classifier.load(classifier.Terms(place)).labels
+
+
+def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(converted: pipeline.Result) -> None:
+    assert converted.pth is not None
+    assert labels(converted.artifact) == LABELS
+    assert labels(converted.pth) == LABELS
+    assert labels(converted.artifact.parent) == LABELS
+
+
+def test_a_published_folder_has_them_too(converted: pipeline.Result, tmp_path: Path) -> None:
+    request = publication.Request(
+        (converted.artifact,), tmp_path / "published", allow_random=True, allow_unproven=True
+    )
+    publication.publish(request)
+    assert labels(tmp_path / "published") == LABELS
+
+
+def test_the_manifest_of_other_weights_names_nothing(converted: pipeline.Result, tmp_path: Path) -> None:
+    content = bytearray(converted.artifact.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / converted.artifact.name).write_bytes(content)
+    (tmp_path / converted.manifest_file.name).write_bytes(converted.manifest_file.read_bytes())
+    assert labels(tmp_path / converted.artifact.name) == ()
+
+
+def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
+    converted: pipeline.Result, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
+    assert labels(tmp_path) == ()
+    (tmp_path / "labels.txt").write_text("\n".join(reversed(LABELS)))
+    assert labels(tmp_path) == LABELS[::-1]
+    (tmp_path / "labels.txt").write_text("cat\ndog")
+    with pytest.raises(LabelsError, match="10 class names expected"):
+        labels(tmp_path)
+
+
+def test_what_is_no_file_beside_the_weights_is_not_waited_for(
+    converted: pipeline.Result, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").write_bytes(converted.manifest_file.read_bytes())
+    assert labels(tmp_path) == LABELS

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from typer.testing import CliRunner
+
+from converter import catalog, inspection, matching
+from converter.cli.app import app
+from converter.errors import MappingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from typer.testing import Result
+
+    from converter.catalog import Model
+    from converter.dtypes import Array
+
+    Write = Callable[[dict[str, Array]], Path]
+
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+STEM_GAMMA = ["stem", "gamma", "64"]
+
+
+@pytest.fixture(autouse=True)
+def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model alone is in the catalog; on a desk, with a wide terminal."""
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def run(path: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["inspect", str(path), *options])
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parse JSON as it is standardised: without NaN and infinity."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return found
+
+
+def lines(text: str) -> dict[str, str]:
+    """Return what is told, by the words before it."""
+    return {line[:10].strip(): line[11:] for line in text.splitlines() if line[:10].strip()}
+
+
+def test_the_headers_are_told_line_by_line(tiny_params: dict[str, Array], write: Write) -> None:
+    path = write(tiny_params)
+    result = run(path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert lines(result.stdout) == {
+        "file": f"holiday.params, {path.stat().st_size:,} bytes",
+        "container": "ndarray-list, V2 records",
+        "names": "structural",
+        "model": "tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes",
+        "tensors": f"102, 102 float32; {sum(array.size for array in tiny_params.values()):,} numbers",
+    }
+
+
+def test_the_types_of_pytorchs_tensors_are_told(
+    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path
+) -> None:
+    state = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
+    state["fc.bias"] = state["fc.bias"].astype(np.float16)
+    safetensors.numpy.save_file(state, tmp_path / "a.safetensors")
+    found = lines(run(tmp_path / "a.safetensors").stdout)
+    assert (found["container"], found["names"]) == ("safetensors", "PyTorch")
+    counters = len(tiny.mapping.target_only)
+    assert found["tensors"].startswith(f"{102 + counters}, 101 float32, {counters} int64, 1 float16; ")
+
+
+def test_what_fits_no_model_and_names_in_no_style_are_told(write: Write) -> None:
+    found = lines(run(write({"w": np.ones(3, np.float32)})).stdout)
+    assert found["model"] == "none that is known; the nearest is tiny"
+    assert found["remark"] == "holiday.params: names in none of Gluon's styles"
+    assert "names" not in found
+
+
+def test_full_tells_the_sha1_and_a_table(tiny_params: dict[str, Array], write: Write) -> None:
+    path = write(tiny_params)
+    result = run(path, "--full")
+    digest = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+    assert lines(result.stdout)["SHA-1"] == f"{digest}, not published by GluonCV"
+    rows = [line.split() for line in result.stdout.splitlines()]
+    gamma = tiny_params["features.1.gamma"].astype(np.float64)
+    figures = [f"{value:.2g}" for value in (gamma.mean(), gamma.std(), gamma.min(), gamma.max())]
+    assert [*STEM_GAMMA, *figures] in rows
+    assert ["part", "role", "numbers", "mean", "deviation", "least", "largest"] in rows
+    assert "not finite" not in result.stdout
+
+
+def test_a_published_file_is_named(
+    tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "_published", lambda _: "tiny")
+    assert lines(run(write(tiny_params), "--full").stdout)["SHA-1"].endswith(", as GluonCV published tiny")
+
+
+def test_what_is_not_finite_is_told_and_json_stays_strict(
+    tiny_params: dict[str, Array], write: Write
+) -> None:
+    tiny_params["output.bias"][:3] = np.nan, np.inf, -np.inf
+    path = write(tiny_params)
+    assert "not finite head bias: 3" in run(path, "--full").stdout.splitlines()
+    rows = parse(run(path, "--full", "--json").stdout)["statistics"]
+    assert {(row["part"], row["role"]): row["not_finite"] for row in rows if row["not_finite"]} == {
+        ("head", "bias"): 3
+    }
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_json_is_strict_and_nothing_else(full: bool, tiny_params: dict[str, Array], write: Write) -> None:
+    path = write(tiny_params)
+    result = run(path, "--json", *(["--full"] if full else []))
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = parse(result.stdout)
+    statistics, sha1 = found.pop("statistics"), found.pop("sha1")
+    assert (statistics is not None, sha1 is not None) == (full, full)
+    assert found == {
+        "file": "holiday.params",
+        "bytes": path.stat().st_size,
+        "archive": None,
+        "container": "ndarray-list",
+        "records": ["V2"],
+        "dialect": "structural",
+        "prefix": None,
+        "models": [{"model": "tiny", "depths": [1, 2, 1, 1], "cardinality": 2, "width": 4, "classes": 10}],
+        "nearest": None,
+        "dtypes": {"float32": 102},
+        "tensors": 102,
+        "numbers": sum(array.size for array in tiny_params.values()),
+        "official": False if full else None,
+        "remark": None,
+    }
+
+
+def test_what_is_packed_is_told_to_need_full(
+    tiny_params: dict[str, Array], write: Write, tmp_path: Path
+) -> None:
+    packed = tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(write(tiny_params).read_bytes(), 1))
+    assert lines(run(packed).stdout) == {
+        "file": f"packed.gz, {packed.stat().st_size:,} bytes",
+        "container": "gzip",
+        "remark": "what is packed is read with --full",
+    }
+    whole = lines(run(packed, "--full").stdout)
+    assert (whole["container"], "remark" in whole) == ("gzip, ndarray-list, V2 records", False)
+
+
+def test_what_cannot_be_read_exits_1_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"hello")
+    for path, message in ((tmp_path / "a", "begins with b'hello'"), (tmp_path / "b", "No such file")):
+        result = run(path)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"refused  {path}: ")
+        assert message in result.stderr
+
+
+def test_a_folder_is_a_wrong_call(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is a directory" in " ".join(BOX.sub("", result.stderr).split())
+
+
+def test_an_unknown_option_is_a_wrong_call(tmp_path: Path) -> None:
+    result = run(tmp_path / "a", "--deep")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "No such option: --deep" in " ".join(BOX.sub("", result.stderr).split())
+
+
+def test_the_help_tells_every_option_and_the_exit_statuses() -> None:
+    result = CliRunner().invoke(app, ["inspect", "--help"])
+    assert result.exit_code == 0
+    text = " ".join(BOX.sub("", result.stdout).split())
+    assert all(option in text for option in ("--full", "--json"))
+    assert "Exits 0 when the file can be read, 1 with the reason when it cannot" in text
+
+
+EVIL = "\x1b[31m[bold]evil\x9b"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_escape_sequences_of_names_reach_no_terminal(full: bool, write: Write, tmp_path: Path) -> None:
+    path = write({f"a.{EVIL}\n": np.array([1, np.nan], np.float32)}).rename(tmp_path / f"{EVIL}.params")
+    options = ["--full"] if full else []
+    result = run(path, *options)
+    assert result.exit_code == 0
+    assert not {"\x1b", "\x9b"} & set(result.stdout)
+    assert r"\x1b[31m[bold]evil\x9b.params, " in result.stdout
+    assert ("not finite all other: 1" in result.stdout) is full
+    found = run(path, *options, "--json").stdout
+    assert "\x1b" not in found
+    assert parse(found)["file"] == f"{EVIL}.params"
+
+
+def test_escape_sequences_of_strange_names_reach_no_terminal(write: Write) -> None:
+    result = run(write({f"{EVIL}\nSHA-1      forged": np.ones(2, np.float32)}))
+    assert not {"\x1b", "\x9b"} & set(result.stdout)
+    assert r"\x1b[31m[bold]evil\x9b" in result.stdout
+
+
+def test_full_reaches_the_inspection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = []
+
+    def record(path: Path, _: object, *, full: bool) -> None:
+        requests.append((path, full))
+        raise MappingError("enough")
+
+    monkeypatch.setattr(inspection, "inspect", record)
+    assert run(tmp_path / "a").stderr == "refused  enough\n"
+    run(tmp_path / "b", "--full")
+    assert requests == [(tmp_path / "a", False), (tmp_path / "b", True)]

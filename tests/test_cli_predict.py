@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer import Typer
+from typer.testing import CliRunner
+
+from converter.cli.predict import predict
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    state = create_model(NAME).state_dict()
+    state["fc.bias"][7] += 100
+    path = tmp_path_factory.mktemp("weights") / f"{NAME}.safetensors"
+    save_file(state, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a [red].png"):
+        Image.fromarray(np.zeros((40, 33, 3), np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    app = Typer()
+    app.command()(predict)
+    return CliRunner().invoke(app, [*map(str, arguments), "--device", "cpu"], env={"COLUMNS": "120"})
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parse JSON as it is standardised: without NaN and infinity."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return found
+
+
+def test_every_image_is_shown_with_its_classes_and_bars(weights: Path, folder: Path) -> None:
+    result = run(folder, "--weights", weights, "--top", 3)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
+    assert lines[0] == f"model  {NAME}: blocks 3-3-3, cardinality 32, width 4, 10 classes"
+    assert lines[1].endswith(f"{os.sep}a [red].png")
+    assert lines[5].endswith(f"{os.sep}b.png")
+    assert lines[2].split()[:3] == ["7", "7", "100.00%"]
+    assert len(lines[2].split()[3]) == 24
+    assert len(lines) == 9
+
+
+def test_json_holds_all_of_it_and_nothing_else(weights: Path, folder: Path) -> None:
+    result = run(folder / "b.png", "--weights", weights, "--json", "--preprocessing", "gluon")
+    found = parse(result.stdout)
+    (image,) = found.pop("images")
+    assert found == {"model": NAME, "weights": str(weights), "preprocessing": "gluon", "device": "cpu"}
+    assert image["file"] == str(folder / "b.png")
+    assert [guess.keys() for guess in image["top"]] == [{"class", "label", "probability"}] * 5
+    assert image["top"][0] == {"class": 7, "label": "7", "probability": 1.0}
+
+
+def test_a_refusal_names_the_file_and_exits_1(weights: Path, folder: Path) -> None:
+    (folder / "c.png").write_text("no image")
+    result = run(folder, "--weights", weights, "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"refused  {folder / 'c.png'}: not an image, or of a kind that is not read\n"
+    result = run(folder / "b.png", "--weights", folder / "missing.pth")
+    assert result.exit_code == 1
+    assert "missing.pth: No such file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--top", "0"], ["--batch-size", "0"], ["--preprocessing", "area"], ["--frobnicate"]]
+)
+def test_a_wrong_call_exits_2(weights: Path, folder: Path, options: list[str]) -> None:
+    assert run(folder, "--weights", weights, *options).exit_code == 2
+    assert run(folder, "--weights", weights).exit_code == 0
+
+
+def test_images_and_weights_are_needed(weights: Path, folder: Path) -> None:
+    assert run("--weights", weights).exit_code == 2
+    assert run(folder).exit_code == 2

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from converter import catalog, hub, pipeline
+from converter.cli.publish import publish
+from converter.errors import HubError
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+NAME = "gluon_cifar_resnext29_32x4d"
+ALLOWED = ("--allow-random", "--allow-unproven")
+URL = "https://hub.example/org/tiny/commit/1234"
+
+command = typer.Typer()
+command.command()(publish)
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print as in a wide terminal."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    request = pipeline.Request(
+        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("cli"), Terms(Choice.none)
+    )
+    return pipeline.convert(request).artifact
+
+
+@dataclass
+class Uploads:
+    """What would have been uploaded; ``failure`` is what the hub refuses with."""
+
+    sent: list[tuple[Path, str, bool]]
+    failure: str = ""
+
+    def push(self, folder: Path, repo: str, *, private: bool) -> str:
+        if self.failure:
+            raise HubError(self.failure)
+        self.sent.append((folder, repo, private))
+        return URL
+
+
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
+    found = Uploads([])
+    monkeypatch.setattr(hub, "push", found.push)
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
+    return found
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [*map(str, arguments)])
+
+
+def test_a_file_becomes_a_folder(file: Path, tmp_path: Path) -> None:
+    result = run(file, tmp_path / "out", *ALLOWED)
+    assert result.exit_code == 0
+    assert f"published  {tmp_path / 'out'}: {NAME}: blocks 3-3-3" in result.stdout
+    assert "warning    random weights, as --allow-random asks; the card says so" in result.stdout
+    assert "warning    unproven, as --allow-unproven asks; the card says so" in result.stdout
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_for_programs_it_is_json_and_nothing_else(file: Path, tmp_path: Path) -> None:
+    result = run(file, tmp_path / "out", *ALLOWED, "--json")
+    (found,) = json.loads(result.stdout)
+    assert found["sha256"].startswith(file.stem[-8:])
+    assert {key: value for key, value in found.items() if key != "sha256"} == {
+        "model": NAME,
+        "folder": str(tmp_path / "out"),
+        "proven": False,
+        "official": False,
+        "random": True,
+        "commit": None,
+    }
+    assert "published" in result.stderr
+
+
+def test_random_weights_are_refused(file: Path, tmp_path: Path) -> None:
+    result = run(file, tmp_path / "out", "--allow-unproven")
+    assert result.exit_code == 1
+    assert "refused" in result.stderr
+    assert "random weights; --allow-random publishes them as such" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_replaced_by_force_alone(file: Path, tmp_path: Path) -> None:
+    assert [run(file, tmp_path / "out", *ALLOWED, *force).exit_code for force in ((), (), ("--force",))] == [
+        0,
+        1,
+        0,
+    ]
+
+
+def test_the_licence_is_on_the_card(file: Path, tmp_path: Path) -> None:
+    run(file, tmp_path / "out", *ALLOWED, "--license", "cc-by-nc-4.0")
+    assert 'license: "cc-by-nc-4.0"' in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_folder_is_pushed_and_its_card_names_the_place(
+    file: Path, tmp_path: Path, uploads: Uploads
+) -> None:
+    result = run(file, tmp_path / "out", *ALLOWED, "--push", "org/tiny", "--private", "--json")
+    assert uploads.sent == [(tmp_path / "out", "org/tiny", True)]
+    assert json.loads(result.stdout)[0]["commit"] == URL
+
+
+def test_without_being_asked_nothing_is_pushed(file: Path, tmp_path: Path, uploads: Uploads) -> None:
+    assert run(file, tmp_path / "out", *ALLOWED).exit_code == 0
+    assert uploads.sent == []
+
+
+def test_what_the_hub_refuses_is_said_and_the_folder_stays(
+    file: Path, tmp_path: Path, uploads: Uploads
+) -> None:
+    uploads.failure = "org/tiny: not uploaded, the hub answers 403: no right"
+    result = run(file, tmp_path / "out", *ALLOWED, "--push", "org/tiny")
+    assert result.exit_code == 1
+    assert "refused  org/tiny: not uploaded, the hub answers 403: no right" in result.stderr
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["out"], "at least one FILE, and the DIR to make"),
+        (["a", "b", "out", "--report", "r.html"], "--report and --push go with one file"),
+        (["a", "b", "out", "--push", "org/name"], "--report and --push go with one file"),
+        (["a", "out", "--push", "name"], "--push 'name': ORG/NAME expected"),
+        (["a", "out", "--private"], "--private goes with --push"),
+    ],
+)
+def test_a_wrong_call_exits_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr

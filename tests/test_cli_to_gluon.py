@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from converter import catalog, matching, pipeline, reversal
+from converter.cli.app import app
+from converter.errors import MappingError
+from converter.params import write_params
+from converter.precision import Precision
+from converter.preparation import Origin
+from converter.proof import Probe
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from typer.testing import Result
+
+    from converter.catalog import Model
+    from converter.dtypes import Array
+
+    Write = Callable[[dict[str, Array]], Path]
+
+BEFORE = b"what was there"
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
+NONE = ["--reference", "none"]
+
+
+@pytest.fixture(autouse=True)
+def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model alone is in the catalog; on a desk, with a wide terminal."""
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("GLUON_PYTHON", raising=False)
+
+
+@pytest.fixture
+def state(tiny: Model, tiny_params: dict[str, Array]) -> dict[str, torch.Tensor]:
+    arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
+    return {name: torch.tensor(array) for name, array in arrays.items()}
+
+
+@pytest.fixture
+def weights(state: dict[str, torch.Tensor], tmp_path: Path) -> Path:
+    torch.save(state, tmp_path / "trained.pth")
+    return tmp_path / "trained.pth"
+
+
+@pytest.fixture
+def back(tmp_path: Path) -> Path:
+    """Where to write to: a folder of its own, to see that nothing else is left in it."""
+    (tmp_path / "back").mkdir()
+    return tmp_path / "back" / "back.params"
+
+
+def run(weights: Path, back: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["to-gluon", str(weights), str(back), *options])
+
+
+def sha1(path: Path) -> str:
+    return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parse JSON as it is standardised: without NaN and infinity."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return found
+
+
+def test_what_was_written_is_told_line_by_line(weights: Path, back: Path) -> None:
+    result = run(weights, back, *FAST)
+    assert (result.exit_code, result.stderr) == (0, "")
+    found, proven, wrote, other = result.stdout.splitlines()
+    assert found == "found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
+    assert re.fullmatch(
+        r"proven  against our numpy forward of its parameters, 48 layers; largest difference / deviation: "
+        r"\d\.\de-1\d in float64 at 33x47 \(limit 1e-12\)",
+        proven,
+    )
+    size = back.stat().st_size / 1e6
+    assert wrote == f"wrote   {back}: {size:.1f} MB, 102 arrays, SHA-1 {sha1(back)}"
+    assert other.startswith("file    is not the one that GluonCV published, SHA-1 4ecf62e2")
+
+
+def test_without_a_proof_it_says_so(weights: Path, back: Path) -> None:
+    lines = run(weights, back, *NONE).stdout.splitlines()
+    assert lines[1] == "unproven as --reference none asks"
+    assert not any(line.startswith("proven") for line in lines)
+
+
+def test_the_published_file_is_recognised(
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    write: Write,
+    weights: Path,
+    back: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published = replace_sha1(tiny, sha1(write(tiny_params)))
+    monkeypatch.setattr(catalog, "models", lambda: {"tiny": published})
+    assert run(weights, back, *NONE).stdout.splitlines()[-1] == (
+        "file    is the one that GluonCV published, byte for byte"
+    )
+    assert parse(run(weights, back, *NONE, "--force", "--json").stdout)["published"] == {
+        "sha1": sha1(back),
+        "same": True,
+    }
+
+
+def test_of_a_model_that_was_never_published_nothing_is_said(
+    tiny: Model, weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "models", lambda: {"tiny": replace_sha1(tiny, "")})
+    result = run(weights, back, *NONE)
+    assert "published" not in result.stdout
+    found = parse(run(weights, back, *NONE, "--force", "--json").stdout)
+    assert found["published"] == {"sha1": None, "same": False}
+
+
+def replace_sha1(model: Model, published: str) -> Model:
+    fields = {name: getattr(model.entry, name) for name in model.entry.__struct_fields__}
+    return replace(model, entry=catalog.Entry(**{**fields, "params_sha1": published}))
+
+
+def test_the_source_of_the_weights_is_recognised_and_another_one_told(
+    tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
+) -> None:
+    params = write(tiny_params)
+    request = pipeline.Request(Origin(None, params), tmp_path / "out", Terms(Choice.none))
+    result = pipeline.convert(request)
+    assert run(result.artifact, back, *NONE).stdout.splitlines()[-1] == (
+        "file    is the one that these weights were converted from, byte for byte"
+    )
+    manifest = json.loads(result.manifest_file.read_text())
+    manifest["source"]["sha1"] = "5ac1"
+    result.manifest_file.write_text(json.dumps(manifest))
+    assert run(result.artifact, back, *NONE, "--force").stdout.splitlines()[-1] == (
+        "file    is not the one that these weights came from, SHA-1 5ac1"
+    )
+
+
+def test_json_is_strict_and_nothing_else(weights: Path, back: Path) -> None:
+    result = run(weights, back, *FAST, "--json")
+    assert result.exit_code == 0
+    found = parse(result.stdout)
+    parity = found.pop("parity")
+    assert found == {
+        "model": "tiny",
+        "file": "back.params",
+        "sha1": sha1(back),
+        "bytes": back.stat().st_size,
+        "tensors": 102,
+        "published": {"sha1": "4ecf62e29336e0cbc5a2f844652635a330928b5a", "same": False},
+        "origin": {"sha1": None, "same": False},
+    }
+    assert (parity["proven"], parity["reference"]) == (True, "numpy")
+    assert [(check["dtype"], check["size"]) for check in parity["checks"]] == [("float64", "33x47")]
+    assert result.stderr.startswith("found   tiny")  # people still see it, elsewhere
+
+
+def test_a_file_that_is_there_needs_force(weights: Path, back: Path) -> None:
+    back.write_bytes(BEFORE)
+    result = run(weights, back, *NONE)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"refused  {back}: is there already; --force writes over it\n"
+    assert back.read_bytes() == BEFORE
+    assert run(weights, back, *NONE, "--force").exit_code == 0
+    assert back.read_bytes() != BEFORE
+    assert list(back.parent.iterdir()) == [back]
+
+
+def flip(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write a list with one bit of one number otherwise."""
+    changed = {name: array.copy() for name, array in arrays.items()}
+    changed["output.bias"].view(np.uint32)[2] ^= 1
+    write_params(stream, changed)
+
+
+@pytest.mark.parametrize("before", [None, BEFORE], ids=["nothing there", "a file there"])
+def test_a_refusal_leaves_what_was_there(
+    before: bytes | None, weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before is not None:
+        back.write_bytes(before)
+    monkeypatch.setattr(reversal, "write_params", flip)
+    result = run(weights, back, *NONE, "--force")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "refused  read back: the file differs from what was written\n"
+    assert [path.read_bytes() for path in back.parent.iterdir()] == ([before] if before else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "tinny"], "no model 'tinny'; did you mean tiny?"),
+        (["--dtype", "float16"], "trained.pth: float16 cannot hold these weights as they are"),
+        (["--reference", "gluon", "--gluon-python", "no-python"], "no-python is no program"),
+    ],
+)
+def test_what_cannot_be_done_exits_1_with_the_reason_on_stderr(
+    options: list[str], message: str, weights: Path, back: Path
+) -> None:
+    result = run(weights, back, *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("refused  ")
+    assert message in result.stderr
+    assert list(back.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dtype", "float64"], "'float64' is not one of 'keep', 'float32', 'float16', 'bfloat16'"),
+        (["--reference", "keras"], "'keras' is not one of 'auto', 'gluon', 'numpy', 'none'"),
+        ([*NONE, "--size", "64"], "--size and --proof-dtype are of the proof"),
+        (["--size", "12"], "32 to 2048 pixels"),
+    ],
+)
+def test_a_wrong_call_exits_2(options: list[str], message: str, weights: Path, back: Path) -> None:
+    result = run(weights, back, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in " ".join(BOX.sub("", result.stderr).split())
+
+
+def test_weights_that_are_not_there_are_refused(back: Path, tmp_path: Path) -> None:
+    result = run(tmp_path / "none.pth", back)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "none.pth: No such file" in result.stderr
+
+
+def test_the_help_tells_every_option_and_the_exit_statuses() -> None:
+    result = CliRunner().invoke(app, ["to-gluon", "--help"])
+    assert result.exit_code == 0
+    for option in ("--model", "--dtype", "--force", "--reference", "--size", "--proof-dtype", "--json"):
+        assert option in result.stdout
+    assert "Exits 0 when that is done, 1 with the reason" in " ".join(BOX.sub("", result.stdout).split())
+
+
+def test_escape_sequences_of_a_file_name_reach_no_terminal(weights: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "\x1b[31m[bold]evil\x9b\n.params"
+    shown = run(weights, evil, *NONE).stdout
+    refused = run(weights, evil, *NONE).stderr
+    for text in (shown, refused):
+        assert not {"\x1b", "\x9b"} & set(text)
+        assert r"\x1b[31m[bold]evil\x9b" in text
+    found = run(weights, evil, *NONE, "--force", "--json")
+    assert "\x1b" not in found.stdout
+    assert parse(found.stdout)["file"] == evil.name
+
+
+def test_every_option_reaches_the_reversal(
+    weights: Path, back: Path, tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+
+    def record(request: reversal.Request, _: object) -> None:
+        requests.append(request)
+        raise MappingError("enough")
+
+    monkeypatch.setattr(reversal, "to_gluon", record)
+    python = tmp_path / "python9"
+    run(weights, back)
+    proof = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
+    options = ["--model", "tiny", "--dtype", "bfloat16", "--force", "--gluon-python", str(python)]
+    assert run(weights, back, *proof, *options).stderr == "refused  enough\n"
+    terms = Terms(Choice.gluon, (Probe("float64", (97, 131)),), python)
+    assert requests == [
+        reversal.Request(weights, back),
+        reversal.Request(weights, back, tiny, terms, Precision.bfloat16, overwrite=True),
+    ]

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from converter import catalog, converted, pipeline
+from converter.errors import ArtifactError, CatalogError
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NAME = "gluon_cifar_resnext29_32x4d"
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    request = pipeline.Request(
+        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("original"), Terms(Choice.none)
+    )
+    return pipeline.convert(request).artifact
+
+
+@pytest.fixture
+def file(original: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    for path in (original, original.with_suffix(".json")):
+        shutil.copy(path, tmp_path)
+    return tmp_path / original.name
+
+
+@pytest.fixture
+def edit(file: Path) -> Callable[[Callable[[dict[str, Any]], object]], None]:
+    """Change the manifest."""
+
+    def change(edit: Callable[[dict[str, Any]], object]) -> None:
+        content = json.loads(file.with_suffix(".json").read_text())
+        edit(content)
+        file.with_suffix(".json").write_text(json.dumps(content))
+
+    return change
+
+
+def test_a_file_and_its_manifest_are_read(file: Path) -> None:
+    found = converted.read(file)
+    assert found.model == catalog.find(NAME)
+    assert found.manifest.artifact.bytes == file.stat().st_size
+    assert (found.random, found.official, found.manifest.parity.proven) == (True, False, False)
+    assert found.manifest_bytes == file.with_suffix(".json").read_bytes()
+
+
+def test_a_changed_byte_is_refused(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"its manifest says sha256 [0-9a-f]{64}; [0-9a-f]{64} found"):
+        converted.read(file)
+
+
+def test_a_truncated_file_is_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="its manifest says bytes 19220728; 19220727 found"):
+        converted.read(file)
+
+
+def test_a_manifest_of_another_file_is_refused(file: Path) -> None:
+    for path in (file, file.with_suffix(".json")):
+        path.rename(path.with_name(f"other{path.suffix}"))
+    with pytest.raises(ArtifactError, match=f"its manifest says file {NAME}.*; other.safetensors found"):
+        converted.read(file.with_name("other.safetensors"))
+
+
+@pytest.mark.parametrize("change", ["missing", "no JSON", "no manifest"])
+def test_without_its_manifest_a_file_is_refused(file: Path, change: str) -> None:
+    beside = file.with_suffix(".json")
+    beside.unlink() if change == "missing" else beside.write_text("{" if change == "no JSON" else "{}")
+    reason = "the manifest of .*: No such file" if change == "missing" else "no manifest: "
+    with pytest.raises(ArtifactError, match=reason):
+        converted.read(file)
+
+
+def test_the_manifest_itself_is_no_converted_file(file: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"a \.safetensors expected, whose manifest lies beside it"):
+        converted.read(file.with_suffix(".json"))
+
+
+def test_a_file_that_is_not_there_is_named(file: Path) -> None:
+    file.unlink()
+    with pytest.raises(ArtifactError, match=r"\.safetensors: No such file"):
+        converted.read(file)
+
+
+def test_tensors_of_another_model_are_refused(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content.update(model="gluon_resnext50_32x4d"))
+    with pytest.raises(ArtifactError, match=f"says gluon_resnext50_32x4d, its tensors are those of {NAME}"):
+        converted.read(file)
+
+
+def test_an_unknown_model_is_refused(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content.update(model="vgg"))
+    with pytest.raises(CatalogError, match="no model 'vgg'"):
+        converted.read(file)
+
+
+def test_too_few_class_names_are_refused(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content.update(labels=["cat", "dog"]))
+    with pytest.raises(ArtifactError, match="its manifest names 2 classes, its head has 10"):
+        converted.read(file)
+
+
+@pytest.mark.parametrize(
+    ("sha1", "official"), [("e8ff9f4f9cb319dfbf524d01e487af9a7f8a3cf5", True), ("0" * 40, False)]
+)
+def test_official_is_what_has_the_published_sha1(sha1: str, *, official: bool) -> None:
+    model = catalog.find("gluon_cifar_resnext29_16x64d")
+    manifest = converted.Manifest(
+        model.name,
+        converted.Source("mine.params", sha1, official=not official),
+        converted.Mapping("cifar_resnext.toml", ""),
+        converted.Written("mine.safetensors", "", 0, ("float32",), 0, 0),
+        converted.Parity(proven=False, reference="none", versions={}, checks=()),
+        "0.1.0",
+    )
+    assert converted.Converted(model.mapping_file, model, manifest, b"").official == official
+    rounded = msgspec.structs.replace(manifest, narrowing={"dtype": "float16"})
+    assert not converted.Converted(model.mapping_file, model, rounded, b"").official
+
+
+def test_without_a_published_sha1_nothing_is_official(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content["source"].update(sha1="0" * 40, file="mine.params"))
+    edit(lambda content: content["artifact"].update(file=file.name))
+    assert not converted.read(file).official
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("source", "sha1", "<script>"),
+        ("mapping", "sha256", "# Owned"),
+        ("artifact", "sha256", "0"),
+        ("parity", "reference", "<img src=x>"),
+    ],
+)
+def test_what_is_no_hash_and_no_reference_is_no_manifest(
+    file: Path, edit: Callable[..., None], section: str, field: str, value: str
+) -> None:
+    edit(lambda content: content[section].update({field: value}))
+    with pytest.raises(ArtifactError, match=f"no manifest: .*{section}.{field}"):
+        converted.read(file)
+
+
+@pytest.mark.parametrize(("field", "value"), [("tensors", 7), ("dtypes", ["<b>"]), ("parameters", 7)])
+def test_a_manifest_is_held_to_the_tensors(
+    file: Path, edit: Callable[..., None], field: str, value: object
+) -> None:
+    edit(lambda content: content["artifact"].update({field: value}))
+    with pytest.raises(ArtifactError, match=r"its manifest tells of other (tensors|parameters)"):
+        converted.read(file)
+
+
+def test_a_proof_without_a_check_is_none(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content["parity"].update(proven=True))
+    with pytest.raises(ArtifactError, match="says proven, and not by what"):
+        converted.read(file)

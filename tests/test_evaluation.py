@@ -1,0 +1,243 @@
+"""Accuracy on folders of images is a plain loop's, by however many processes, each image counted once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torchvision.datasets import ImageFolder
+from typer import Typer
+from typer.testing import CliRunner
+
+from converter import catalog, evaluation
+from converter.classifier import Device, Preprocessing, Terms
+from converter.cli.evaluate import evaluate as command
+from converter.errors import EvaluationError, ImageError
+from converter.evaluation import Request
+from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.evaluation import Evaluation
+
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+CLASSES = tuple(f"class{number}" for number in range(10))
+IMAGES = 23  # no multiple of any batch or number of processes that is tried
+PROGRAM = "import typer; from converter.cli.evaluate import evaluate; typer.run(evaluate)"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of noise, of some classes more than of others."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    for number in range(IMAGES):
+        path = folder / CLASSES[number % 10 if number < 20 else 3] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (33, 40, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """A network that is right about a part of them: its head is fitted to every other image."""
+    torch.manual_seed(0)
+    model = create_model(NAME).eval()
+    transform = create_transform(**resolve_data_config(model))
+    samples = ImageFolder(str(folder), transform)
+    batch, numbers = (list(column) for column in zip(*samples, strict=True))
+    with torch.inference_mode():
+        features = model.forward_head(model.forward_features(torch.stack(batch)), pre_logits=True)
+    features = features - features.mean(dim=0)
+    wanted = torch.nn.functional.one_hot(torch.tensor(numbers), 10).float()
+    state = model.state_dict()
+    state["fc.weight"] = torch.linalg.pinv(features[::2]).matmul(wanted[::2]).T.contiguous()
+    state["fc.bias"] = torch.zeros(10)
+    path = tmp_path_factory.mktemp("weights") / f"{NAME}.safetensors"
+    save_file(state, path)
+    return path
+
+
+def evaluate(weights: Path, folder: Path, workers: int = 0, **terms: Any) -> Evaluation:  # noqa: ANN401 - Terms'
+    return evaluation.evaluate(Request(folder, Terms(weights, **{"device": Device.cpu, **terms}), workers))
+
+
+def counts(found: Evaluation) -> tuple[int, int, int]:
+    return found.images, found.first, found.among_five
+
+
+def labelled(weights: Path, folder: Path, labels: tuple[str, ...]) -> Path:
+    """Write the weights beside a manifest with these labels."""
+    path = folder / weights.name
+    path.write_bytes(weights.read_bytes())
+    artifact = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    document = {"artifact": artifact, "labels": labels, "source": {"official": True}}
+    path.with_suffix(".json").write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize("preprocessing", Preprocessing)
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (4, 1), (32, 0)])
+def test_a_plain_loop_counts_the_same(
+    weights: Path, folder: Path, preprocessing: Preprocessing, batch_size: int, workers: int
+) -> None:
+    found = evaluate(weights, folder, workers, preprocessing=preprocessing, batch_size=batch_size)
+    model = create_model(NAME, weights).eval()
+    ways: dict[str, Any] = {
+        "bicubic": create_transform(**resolve_data_config(model)),
+        "gluon": gluon_transform(model),
+    }
+    first = among_five = 0
+    for image, number in ImageFolder(str(folder)):
+        with torch.inference_mode():
+            ranked = model(ways[preprocessing](image).unsqueeze(0))[0].argsort(descending=True).tolist()
+        first += ranked[0] == number
+        among_five += number in ranked[:5]
+    assert counts(found) == (IMAGES, first, among_five)
+    assert (found.top1, found.top5) == (100 * first / IMAGES, 100 * among_five / IMAGES)
+    assert 0 < first < among_five < IMAGES or preprocessing is Preprocessing.gluon
+
+
+def test_the_images_are_those_of_torchvisions_folder(folder: Path) -> None:
+    classes, samples = evaluation.listed(folder)
+    theirs = ImageFolder(str(folder))
+    assert classes == theirs.classes
+    assert sorted((str(path), number) for path, number in samples) == sorted(theirs.samples)
+
+
+def torchrun(tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Evaluate by two processes."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "program.py"]
+    return subprocess.run(
+        [sys.executable, *map(str, [*launch, *arguments]), "--batch-size=4", "--device=cpu", "--json"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_two_processes_under_torchrun_agree_with_one(weights: Path, folder: Path, tmp_path: Path) -> None:
+    result = torchrun(tmp_path, folder, f"--weights={weights}")
+    document = json.loads(result.stdout)  # which one of the two prints
+    assert document["processes"] == 2
+    assert (document["images"], *document["correct"].values()) == counts(evaluate(weights, folder))
+
+
+def test_one_process_that_stops_stops_all_and_says_why(weights: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data" / "class9" / "19.png").write_text("no image")
+    result = torchrun(tmp_path, tmp_path / "data", f"--weights={weights}")
+    assert result.returncode == 1
+    assert "19.png: not an image, or of a kind that is not read" in result.stderr
+    assert (result.stdout, result.stderr.count("RuntimeError")) == ("", 0)
+
+
+def test_a_share_that_is_lost_is_seen(weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluation.images.batches  # type: ignore[attr-defined]  # a module's module
+    lossy = lambda *arguments: list(whole(*arguments))[:-1]  # noqa: E731 - a line
+    monkeypatch.setattr("converter.images.batches", lossy)
+    with pytest.raises(EvaluationError, match="23 images expected, 20 counted"):
+        evaluate(weights, folder, batch_size=4)
+
+
+def test_the_manifests_names_decide_which_class_a_folder_is(
+    weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    plain = evaluate(weights, folder)
+    same = evaluate(labelled(weights, tmp_path, CLASSES), folder)
+    turned = evaluate(labelled(weights, tmp_path, CLASSES[::-1]), folder)
+    assert counts(same) == counts(plain)
+    assert counts(turned) != counts(plain)
+
+
+def test_folders_of_other_names_are_all_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+    path = labelled(weights, tmp_path, ("cat", "dog", *CLASSES[2:]))
+    message = (
+        r"the folders are not named as the manifest's classes\n  missing     cat\n  missing     dog\n"
+        r"  unexpected  class0\n  unexpected  class1$"
+    )
+    with pytest.raises(EvaluationError, match=message):
+        evaluate(path, folder)
+
+
+def test_too_few_folders_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+    for name in CLASSES[:9]:
+        (tmp_path / name).symlink_to(folder / name)
+    with pytest.raises(EvaluationError, match="10 folders expected, for so many classes has the head; 9"):
+        evaluate(weights, tmp_path)
+    (tmp_path / CLASSES[9]).symlink_to(folder / CLASSES[9])
+    assert evaluate(weights, tmp_path).images == IMAGES
+
+
+def test_a_folder_of_no_folders_or_none_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="missing: no such folder"):
+        evaluate(weights, tmp_path / "missing")
+    with pytest.raises(EvaluationError, match="class0: a folder for each class expected, none found"):
+        evaluate(weights, folder / "class0")
+
+
+def test_classes_without_images_are_all_named(weights: Path, tmp_path: Path) -> None:
+    for name in CLASSES[:2]:
+        (tmp_path / name).mkdir()
+    with pytest.raises(ImageError, match=r"class0: no image in it; .*\n.*class1: no image in it; "):
+        evaluate(weights, tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named(weights: Path, tmp_path: Path, workers: int) -> None:
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_text("no image")
+    with pytest.raises(ImageError) as caught:
+        evaluate(weights, tmp_path, workers, batch_size=2)
+    message = "not an image, or of a kind that is not read"
+    assert str(caught.value) == "\n  ".join(f"{tmp_path / name / 'a.png'}: {message}" for name in CLASSES[:2])
+
+
+def run(weights: Path, folder: Path, *options: str) -> str:
+    app = Typer()
+    app.command()(command)
+    result = CliRunner().invoke(
+        app, [str(folder), "--weights", str(weights), *options], env={"COLUMNS": "200"}
+    )
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_figures_stand_beside_those_that_gluoncv_published(
+    weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = evaluate(weights, folder)
+    here = ["here", f"{found.top1:.2f}", f"{found.top5:.2f}"]
+    plain = [line.split() for line in run(weights, folder).splitlines() if "." in line]
+    assert plain == [here]
+    model = catalog.find(NAME)
+    known = replace(model, entry=catalog.Entry(model.entry.gluon, model.entry.layout, top1=96.3, top5=99.9))
+    monkeypatch.setattr(catalog, "models", lambda: {NAME: known})
+    other = [line.split("  ") for line in run(weights, folder).splitlines() if "." in line]
+    assert [cell.strip() for cell in other[1] if cell.strip()] == [
+        "GluonCV's, other weights",
+        "96.30",
+        "99.90",
+    ]
+    official = run(labelled(weights, tmp_path, CLASSES), folder)
+    assert "GluonCV's  " in official
+    assert "other weights" not in official
+    document = json.loads(run(weights, folder, "--json"))
+    assert document["published"] == {"top1": 96.3, "top5": 99.9, "official": False}
+    assert document["correct"] == {"top1": found.first, "top5": found.among_five}

@@ -1,0 +1,305 @@
+"""The programs for fine-tuning and training, on small images of three colours."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    Metrics = list[dict[str, float]]
+    Program = Callable[..., Metrics]
+
+pytest.importorskip("accelerate")
+pytest.importorskip("torchvision")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+COLOURS = ("blue", "green", "red")
+COUNTS = {"train": (14, 16, 16), "val": (11, 13, 13)}  # 37 to validate with: two processes must fill up
+MODEL = "gluon_resnet18_v1b"
+SHORT = ["--model", MODEL, "--size", "32", "--batch", "12", "--workers", "0", "--warm-up", "1"]
+NAMES = ("common", "finetune", "images", "outputs", "train")
+
+# Between one process and two, relative: of the losses, measured 1e-7, and of how far biases moved, 6e-7.
+LIMIT = 1e-5
+
+# Without BatchNorms, each of which would see its own process's half of a batch.
+PROGRAM = """
+import sys
+
+sys.path.insert(0, sys.argv.pop(1))
+import accelerate, common, images, resnext_torch
+
+def build(classes):
+    model = resnext_torch.create_model(chosen.model, num_classes=classes)
+    return resnext_torch.fuse(model.eval()).requires_grad_()
+
+if sys.argv.pop(1) == "all":
+    accelerate.Accelerator.gather_for_metrics = accelerate.Accelerator.gather
+chosen = common.options(None).parse_args()
+common.fit(chosen, build, images.augmented(chosen.model, chosen.size), frozen=1)
+"""
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise of 40 pixels, in which one colour is a little stronger."""
+    folder = tmp_path_factory.mktemp("colours")
+    generator = np.random.default_rng(0)
+    for part, counts in COUNTS.items():
+        for colour, (name, count) in enumerate(zip(COLOURS, counts, strict=True)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 160, (40, 40, 3), dtype=np.uint8)
+                pixels[..., 2 - colour] += 60
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors"
+    save_file(create_model(MODEL).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """Import the examples, to run them on the CPU."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return {name: importlib.import_module(name) for name in NAMES}
+
+
+@pytest.fixture
+def finetune(programs: dict[str, ModuleType], data: Path, weights: Path) -> Program:
+    """Fine-tune: ``finetune(out, *options)`` returns the metrics."""
+
+    def run(out: Path, *options: str) -> Metrics:
+        forget_processes()
+        arguments = [str(data), "--weights", str(weights), "--out", str(out), *SHORT, *options]
+        metrics: Metrics = programs["finetune"].main(arguments)
+        return metrics
+
+    return run
+
+
+def forget_processes() -> None:
+    """Let accelerate begin as in a new process."""
+    state = importlib.import_module("accelerate.state")
+    state.AcceleratorState._reset_state(reset_partial_state=True)
+    state.GradientState._reset_state()
+
+
+def read(out: Path) -> Metrics:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_fine_tuning_learns_and_its_best_weights_load_by_name(
+    finetune: Program, programs: dict[str, ModuleType], data: Path, tmp_path: Path
+) -> None:
+    metrics = finetune(tmp_path / "out", "--epochs", "4")
+    assert metrics == read(tmp_path / "out")
+    assert metrics[-1]["train_loss"] < 0.3 * metrics[0]["train_loss"]  # measured 0.01 to 0.03
+    best = max(metrics, key=lambda epoch: epoch["top1"])
+    assert best["top1"] > 90
+    assert (tmp_path / "out/labels.txt").read_text() == "blue\ngreen\nred\n"
+    model = create_model(MODEL, weights=tmp_path / "out").eval()
+    _, unseen = programs["images"].read(data, None, programs["images"].centred(MODEL, 32), 1)
+    with torch.inference_mode():
+        hits = model(torch.stack([image for image, _ in unseen])).argmax(1) == torch.tensor(unseen.targets)
+    assert 100 * float(hits.double().mean()) == pytest.approx(best["top1"])
+
+
+def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
+    finetune: Program, programs: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts, other = (tmp_path / name for name in ("whole", "parts", "other"))
+    options = ("--epochs", "3", "--freeze", "1")
+    expected = finetune(whole, *options)
+    with monkeypatch.context() as patched:
+        patched.setattr(programs["common"], "evaluate", interrupted(programs["common"].evaluate, after=2))
+        with pytest.raises(KeyboardInterrupt, match="power"):
+            finetune(parts, *options)
+    assert len(read(parts)) == 2
+    shutil.copytree(parts, other)
+    (parts / "checkpoint-003.part").mkdir()  # as if the power went later
+    assert finetune(parts, *options, "--resume") == expected == read(parts)
+    one, two = (load_file(out / "model.safetensors") for out in (whole, parts))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert [path.name for path in parts.glob("checkpoint-*")] == ["checkpoint-003"]
+    apart = finetune(other, *options, "--resume", "--seed", "1")
+    assert apart[:2] == expected[:2]
+    assert apart[2] != expected[2]
+
+
+def interrupted(function: Callable[..., object], *, after: int) -> Callable[..., object]:
+    """Return a function that is cut off when it is called once too often."""
+    calls = iter(range(after))
+
+    def call(*arguments: object) -> object:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt("power")
+        return function(*arguments)
+
+    return call
+
+
+def test_a_frozen_network_learns_in_its_head_alone(finetune: Program, weights: Path, tmp_path: Path) -> None:
+    finetune(tmp_path / "frozen", "--epochs", "1", "--freeze", "1")
+    finetune(tmp_path / "free", "--epochs", "1")
+    before = load_file(weights)
+    frozen, free = (load_file(tmp_path / name / "model.safetensors") for name in ("frozen", "free"))
+    body = [name for name in before if not name.startswith("fc.")]
+    assert all(torch.equal(frozen[name], before[name]) for name in body)
+    assert not any(torch.equal(free[name], before[name]) for name in body)
+
+
+def test_a_run_is_not_written_over(finetune: Program, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-001").mkdir()
+    with pytest.raises(SystemExit, match="holds a run: --resume goes on with it"):
+        finetune(tmp_path)
+
+
+def test_folders_that_do_not_fit_are_refused(finetune: Program, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="46 images, fewer than a batch of 64"):
+        finetune(tmp_path, "--batch", "64")
+    extra = data / "train/yellow"
+    shutil.copytree(data / "train/red", extra)
+    with pytest.raises(SystemExit, match=r"not in both of train/ and val/: yellow"):
+        finetune(tmp_path)
+    shutil.rmtree(extra)
+
+
+def test_training_from_scratch_learns(programs: dict[str, ModuleType], data: Path, tmp_path: Path) -> None:
+    forget_processes()
+    metrics = programs["train"].main(
+        [str(data), "--out", str(tmp_path), *SHORT, "--epochs", "4", "--rate", "0.02"]
+    )
+    assert metrics[-1]["train_loss"] < 0.7 * metrics[0]["train_loss"]  # measured 0.37 to 0.47
+    assert max(epoch["top1"] for epoch in metrics) > 90
+
+
+def test_mixed_precision_moves_the_loss_a_little_and_saves_full_weights(
+    finetune: Program, tmp_path: Path
+) -> None:
+    options = ("--epochs", "1", "--freeze", "1")
+    (full,) = finetune(tmp_path / "full", *options)
+    (mixed,) = finetune(tmp_path / "mixed", *options, "--mixed-precision", "bf16")
+    assert mixed["train_loss"] != full["train_loss"]
+    assert mixed["train_loss"] == pytest.approx(full["train_loss"], rel=0.01)  # measured 5e-4
+    saved = load_file(tmp_path / "mixed/model.safetensors").values()
+    assert {tensor.dtype for tensor in saved} == {torch.float32, torch.int64}
+
+
+@pytest.mark.parametrize("name", ["gluon_resnet18_v1b", "gluon_cifar_resnext29_32x4d"])
+def test_a_block_begins_as_its_shortcut(programs: dict[str, ModuleType], name: str) -> None:
+    model = create_model(name, num_classes=3).eval()
+    block = model.get_submodule("layer1.1")
+    images = torch.rand(1, *block.get_parameter("conv1.weight").shape[1:2], 8, 8)
+    assert not torch.equal(block(images), images)
+    programs["train"].zero_last_gammas(model)
+    assert torch.equal(block(images), images)
+
+
+def test_an_image_is_augmented_by_its_seed_alone(programs: dict[str, ModuleType], data: Path) -> None:
+    images = programs["images"]
+    seen, _ = images.read(data, images.augmented(MODEL, 32, jitter=0.4), None, 1)
+    before = torch.get_rng_state()
+    one, again, other = (images.Seeded(seen)[(0, seed)][0] for seed in (5, 5, 6))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_every_epoch_has_all_images_in_an_order_of_its_own(programs: dict[str, ModuleType]) -> None:
+    order = programs["images"].Shuffled(count=20, seed=0)
+    first, again = list(order), list(order)
+    order.epoch = 1
+    second = list(order)
+    assert first == again
+    assert first != second
+    assert sorted(index for index, _ in first) == sorted(index for index, _ in second) == list(range(20))
+    assert len({seed for _, seed in first + second}) == 40
+
+
+def test_the_learning_rate_rises_and_falls_to_zero(programs: dict[str, ModuleType]) -> None:
+    factor = programs["common"].cosine(4, 12)
+    assert [factor(step) for step in (0, 3, 4, 8, 12)] == pytest.approx([0.25, 1, 1, 0.5, 0])
+
+
+def test_kernels_and_matrices_alone_decay(programs: dict[str, ModuleType]) -> None:
+    model = create_model(MODEL)
+    decaying, plain = programs["common"].groups(model, 0.1)
+    assert (decaying["weight_decay"], plain["weight_decay"]) == (0.1, 0)
+    assert len(decaying["params"]) == len(
+        [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    )
+    found = [id(parameter) for group in (decaying, plain) for parameter in group["params"]]
+    assert sorted(found) == sorted(map(id, model.parameters()))
+
+
+@pytest.mark.parametrize("name", ["finetune", "train"])
+def test_the_programs_explain_themselves(
+    programs: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        programs[name].main(["--help"])
+    assert "images in a step, of all processes together (default:" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Callable[[int, str], Path]:
+    """Start ``PROGRAM`` in a number of processes; return what it leaves."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "program.py").write_text(PROGRAM)
+    paths = os.pathsep.join([str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
+
+    def run(processes: int, gather: str) -> Path:
+        out = folder / f"{processes}-{gather}"
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        options = [str(data), "--out", str(out), *SHORT, "--epochs", "2", "--rate", "1e-4"]
+        command = [sys.executable, *launcher, str(folder / "program.py"), str(EXAMPLES), gather, *options]
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+        return out
+
+    return run
+
+
+def test_two_processes_agree_with_one_and_count_every_image_once(start: Callable[[int, str], Path]) -> None:
+    one, two = start(1, "once"), start(2, "once")
+    assert (two / "checkpoint-002/random_states_1.pkl").exists()  # there were two indeed
+    for alone, together in zip(read(one), read(two), strict=True):
+        assert alone["images"] == together["images"] == sum(COUNTS["val"])
+        assert together == pytest.approx(alone, rel=LIMIT)
+    first, second = read(one)
+    assert first["loss"] != pytest.approx(second["loss"], rel=10 * LIMIT)
+    ours, theirs = (load_file(out / "checkpoint-002/model.safetensors") for out in (one, two))
+    # These were 0 before: what they are now is how far they moved.
+    for name in (name for name in ours if name.endswith("conv1.bias")):
+        assert (ours[name] - theirs[name]).abs().max() <= LIMIT * ours[name].abs().max()
+
+
+def test_an_image_counted_twice_would_be_seen(start: Callable[[int, str], Path]) -> None:
+    assert read(start(2, "all"))[0]["images"] == 48  # four batches of 12, of which the last begins anew

@@ -1,0 +1,161 @@
+"""The pyramid's levels and the parts of a forward are timm's, and compilers take the network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import timm
+import torch
+
+from resnext_torch import CONFIGS, Config, Features, ResNeXt, create_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+PAIRS = {
+    "gluon_resnext50_32x4d": "resnext50_32x4d",
+    "gluon_seresnext50_32x4d": "seresnext50_32x4d",
+    "gluon_resnet50_v1d": "resnet50d",
+}
+KINDS = [*PAIRS, "gluon_resnet18_v1b", "gluon_resnet50_v1s", "gluon_senet154e", "gluon_cifar_resnext29_32x4d"]
+ODD = ("gluon_senet154e", (97, 65))  # whose pool without padding gives 24×16 of 49×33
+
+
+@cache
+def pair(name: str) -> tuple[ResNeXt, Any]:
+    """Return a network of ours and timm's with the same weights, of which no two BatchNorms are alike."""
+    torch.manual_seed(0)
+    ours = create_model(name).eval()
+    for module in ours.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                torch.nn.init.uniform_(tensor, 0.7, 1.4)  # type: ignore[arg-type]  # a buffer
+    theirs: Any = timm.create_model(PAIRS[name])
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs.eval()
+
+
+def images(size: tuple[int, int] = (64, 97)) -> Tensor:
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def backbones(name: str, out_indices: tuple[int, ...] | None) -> tuple[Features, Any]:
+    ours, theirs = pair(name)
+    model = create_model(name, features_only=True, out_indices=out_indices).eval()
+    weights = {key: tensor for key, tensor in ours.state_dict().items() if not key.startswith("fc.")}
+    model.model.load_state_dict(weights)
+    options: dict[str, Any] = {} if out_indices is None else {"out_indices": out_indices}
+    backbone: Any = timm.create_model(PAIRS[name], features_only=True, **options)
+    backbone.load_state_dict({key: theirs.state_dict()[key] for key in backbone.state_dict()})
+    return model, backbone.eval()
+
+
+@pytest.mark.parametrize("out_indices", [None, (2, 3), (-2, -1), (0, 4)])
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_levels_are_timms_bit_for_bit(name: str, out_indices: tuple[int, ...] | None) -> None:
+    ours, theirs = backbones(name, out_indices)
+    with torch.inference_mode():
+        found, expected = ours(images()), theirs(images())
+    assert [level.shape for level in found] == [level.shape for level in expected]
+    assert all(torch.equal(level, other) for level, other in zip(found, expected, strict=True))
+    info = [(level["num_chs"], level["reduction"]) for level in ours.feature_info]
+    assert info == list(zip(theirs.feature_info.channels(), theirs.feature_info.reduction(), strict=True))
+    assert [channels for channels, _ in info] == [level.shape[1] for level in found]
+
+
+def test_a_changed_weight_is_seen_in_its_level_and_after() -> None:
+    ours, theirs = backbones("gluon_resnext50_32x4d", None)
+    with torch.inference_mode():
+        ours.model.get_parameter("layer2.0.bn1.bias").add_(0.5)
+        found, expected = ours(images()), theirs(images())
+    same = [torch.equal(level, other) for level, other in zip(found, expected, strict=True)]
+    assert same == [True, True, False, False, False]
+
+
+def test_levels_come_in_the_order_they_are_asked_for() -> None:
+    model = create_model("gluon_resnet18_v1b", features_only=True, out_indices=(3, -5)).eval()
+    assert model.out_indices == (3, 0)
+    assert [level.shape[1] for level in model(images())] == [256, 64]
+    assert [info["module"] for info in model.feature_info] == ["layer3", "relu"]
+
+
+@pytest.mark.parametrize("index", [5, -6])
+def test_a_level_that_there_is_not_is_refused(index: int) -> None:
+    with torch.device("meta"), pytest.raises(IndexError, match="out of range"):
+        create_model("gluon_resnet18_v1b", features_only=True, out_indices=(index,))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name in KINDS for size in [(64, 64), (97, 65)] if (name, size) != ODD]
+)
+def test_a_level_is_as_much_smaller_as_is_said(name: str, size: tuple[int, int]) -> None:
+    with torch.device("meta"):
+        model = create_model(name, features_only=True).eval()
+        found = model(torch.zeros(1, 3, *size))
+    for level, info in zip(found, model.feature_info, strict=True):
+        expected = [-(-side // info["reduction"]) for side in size]
+        assert list(level.shape[1:]) == [info["num_chs"], *expected]
+
+
+def test_a_pool_without_padding_gives_one_pixel_less_of_odd_sides() -> None:
+    name, size = ODD
+    with torch.device("meta"):
+        found = create_model(name, features_only=True).eval()(torch.zeros(1, 3, *size))
+    assert [tuple(level.shape[2:]) for level in found] == [(49, 33), (24, 16), (12, 8), (6, 4), (3, 2)]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_parts_of_a_forward_are_timms_bit_for_bit(name: str) -> None:
+    ours, theirs = pair(name)
+    with torch.inference_mode():
+        features = ours.forward_features(images())
+        assert torch.equal(features, theirs.forward_features(images()))
+        assert torch.equal(ours.forward_head(features), theirs.forward_head(features))
+        before = ours.forward_head(features, pre_logits=True)
+        assert torch.equal(before, theirs.forward_head(features, pre_logits=True))
+        assert torch.equal(ours(images()), theirs(images()))
+        assert not torch.equal(ours(images()), theirs(images() + 1))
+
+
+def small(name: str) -> ResNeXt:
+    """Return a network of that kind with few blocks and groups, ready for inference."""
+    config: Config = CONFIGS[name]
+    depths = (1, 2, 1, 1)[: len(config.depths)]
+    torch.manual_seed(0)
+    cardinality = min(config.cardinality, 2)
+    return ResNeXt(replace(config, depths=depths, cardinality=cardinality, num_classes=10)).eval()
+
+
+def test_a_head_can_be_exchanged() -> None:
+    model = small("gluon_seresnext50_32x4d").double()
+    model.reset_classifier(3)
+    found = model(images().double())
+    assert (found.shape, found.dtype) == ((1, 3), torch.float64)
+    assert model.config.num_classes == 3
+    model.reset_classifier(0)
+    assert model(images().double()).shape == (1, model.config.features)
+
+
+COMPILERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "fx": lambda model, _: torch.fx.symbolic_trace(model),
+    "export": lambda model, batch: torch.export.export(model, (batch,)).module(),
+    "compile": lambda model, _: torch.compile(model, backend="aot_eager", fullgraph=True),
+}
+LIMIT = 1e-5  # of the logits' deviation, in float32; measured 0
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_compiled_network_gives_the_same_logits(name: str, compiler: str) -> None:
+    model, batch = small(name), images((64, 64))
+    torch.compiler.reset()
+    with torch.no_grad():
+        expected = model(batch)
+        compiled = COMPILERS[compiler](model, batch)
+        assert (compiled(batch) - expected).abs().max() <= LIMIT * expected.std()
+        assert (compiled(batch + 1) - expected).abs().max() > LIMIT * expected.std()

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from converter import catalog, figures, pipeline, timm_config
+from converter.cli.app import app
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.catalog import Model
+
+# Activations in millions at 224 pixels, as timm's results/model_metadata-in1k.csv has them.
+TIMM_ACTIVATIONS = {
+    "gluon_resnet18_v1b": 2.48,
+    "gluon_resnet50_v1b": 11.11,
+    "gluon_resnext50_32x4d": 14.40,
+    "gluon_resnext101_32x4d": 21.23,
+}
+# One of each stem, block, shortcut and pool.
+VARIED = [
+    "gluon_resnet18_v1b",
+    "gluon_resnet50_v1e",
+    "gluon_seresnext50_32x4d",
+    "gluon_senet154",
+    "gluon_cifar_resnext29_32x4d",
+]
+
+
+def counted(module: nn.Module, size: tuple[int, ...]) -> dict[str, int]:
+    """Count plainly, from the shapes of weights and outputs: each output element takes a weight's row."""
+    totals = {"multiply_adds": 0, "activations": 0}
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        weight = layer.get_parameter("weight")
+        totals["multiply_adds"] += output.numel() * weight[0].numel()
+        totals["activations"] += output.numel()
+
+    for layer in module.modules():
+        if getattr(layer, "weight", None) is not None and layer.get_parameter("weight").ndim > 1:
+            layer.register_forward_hook(count)
+    with torch.inference_mode():
+        module.eval()(torch.empty(1, *size, device="meta"))
+    return totals
+
+
+def computed(model: Model) -> dict[str, int]:
+    cost = figures.cost(model)
+    return {"multiply_adds": cost.multiply_adds, "activations": cost.activations}
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_costs_are_those_of_a_plain_count(name: str) -> None:
+    model = catalog.find(name)
+    with torch.device("meta"):
+        module = create_model(name)
+    assert computed(model) == counted(module, figures.preprocessing(model)["input_size"])
+    assert model.parameters == sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", ["gluon_resnext50_32x4d", "gluon_resnet50_v1d", "gluon_seresnext50_32x4d"])
+def test_timms_network_costs_the_same(name: str) -> None:
+    model = catalog.find(name)
+    with torch.device("meta"):
+        theirs = timm.create_model(timm_config.ARCHITECTURES[name])
+    assert computed(model) == counted(theirs, (3, 224, 224))
+    assert model.parameters == sum(parameter.numel() for parameter in theirs.parameters())
+
+
+def test_another_network_costs_something_else() -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model("resnet50")
+    assert computed(catalog.find("gluon_resnet50_v1c")) != counted(theirs, (3, 224, 224))
+
+
+@pytest.mark.parametrize(("name", "millions"), TIMM_ACTIVATIONS.items())
+def test_activations_are_those_in_timms_table(name: str, millions: float) -> None:
+    assert round(figures.cost(catalog.find(name)).activations / 1e6, 2) == millions
+
+
+def test_a_multiply_add_is_two_operations() -> None:
+    assert figures.Cost(3, 1).flops == 6
+
+
+def test_fewer_classes_cost_less(tiny: Model) -> None:
+    fewer = figures.cost(tiny.with_classes(9))
+    assert figures.cost(tiny).multiply_adds - fewer.multiply_adds == tiny.config.features
+    assert figures.cost(tiny).activations - fewer.activations == 1
+
+
+def test_the_size_is_that_of_the_file_that_is_written(tmp_path: Path) -> None:
+    model = catalog.find("gluon_cifar_resnext29_32x4d")
+    request = pipeline.Request(Origin(model, seed=0), tmp_path, Terms(Choice.none))
+    assert figures.file_bytes(model) == pipeline.convert(request).artifact.stat().st_size
+
+
+@pytest.mark.parametrize("name", timm_config.ARCHITECTURES)
+def test_the_input_is_as_timm_makes_it(name: str) -> None:
+    model = catalog.find(name)
+    seen = {**figures.preprocessing(model), "pool_size": figures.pool_size(model)}
+    theirs: Any = timm.get_pretrained_cfg(f"{timm_config.ARCHITECTURES[name]}.gluon_in1k")
+    for field in ("input_size", "pool_size", "crop_pct", "mean", "std", "interpolation"):
+        assert seen[field] == getattr(theirs, field)
+
+
+def test_images_of_cifar_are_seen_whole() -> None:
+    model = catalog.find("gluon_cifar_resnext29_16x64d")
+    seen = figures.preprocessing(model)
+    assert (seen["input_size"], seen["crop_pct"], seen["interpolation"]) == ((3, 32, 32), 1.0, "bicubic")
+    assert figures.pool_size(model) == (8, 8)
+
+
+def test_the_list_for_programs_tells_computed_from_published() -> None:
+    models = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    found = {model["model"]: model for model in models}
+    assert found.keys() == catalog.models().keys()
+    one = found["gluon_resnext50_32x4d"]
+    assert one["published"] == {"top1": 79.32, "top5": 94.53}
+    assert one["published_source"] == "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop"
+    assert one["computed"] == {
+        "parameters": 25_028_904,
+        "multiply_adds": 4_230_479_872,
+        "activations": 14_401_512,
+        "file_bytes": 100_417_816,
+        "convention": figures.CONVENTION,
+    }
+    assert one["input"] == {"size": [3, 224, 224], "crop_pct": 0.875, "interpolation": "bicubic"}
+    assert found["gluon_resnet50_v1e"]["published_source"] is None
+
+
+@pytest.mark.parametrize(("arguments", "imported"), [([], False), (["--json"], True)])
+def test_the_table_does_without_torch(arguments: list[str], *, imported: bool) -> None:
+    program = (
+        "import sys; from converter.cli.app import app; "
+        f"app(['list', *{arguments}], standalone_mode=False); print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.split()[-1] == str(imported)

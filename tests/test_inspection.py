@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from test_identification import counted, gluon
+
+from converter import catalog, inspection, matching
+from converter.dtypes import BFLOAT16
+from converter.errors import CheckpointError, ConversionError, ParamsError, SourceError
+from converter.params import write_params
+from converter.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.catalog import Model
+    from converter.dtypes import Array
+    from converter.inspection import Inspection
+
+    Write = Callable[[dict[str, Array]], Path]
+
+PARTS = {
+    "features.0": "stem",
+    "features.1": "stem",
+    "output": "head",
+    **{f"features.{number + 3}": f"layer{number}" for number in range(1, 5)},
+}
+PROGRAM = """\
+import sys
+from pathlib import Path
+from converter import inspection
+from converter.progress import silent
+import safetensors, safetensors.numpy
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+before = peak()
+found = inspection.inspect(Path(sys.argv[1]), silent, full=sys.argv[2] == "full")
+print(found.numbers, peak() - before)
+"""
+GIGABYTES = 3 << 30
+SMALL = 1 << 26  # of which all is read
+
+
+@pytest.fixture
+def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model alone is in the catalog."""
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+
+
+def inspect(path: Path, *, full: bool = False) -> Inspection:
+    return inspection.inspect(path, silent, full=full)
+
+
+def sha1(path: Path) -> str:
+    return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def hollow(path: Path, arrays: dict[str, Array]) -> Path:
+    """Write a list of float32 arrays without their numbers: the file has holes in their places."""
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<QQQ", 0x112, 0, len(arrays)))
+        for array in arrays.values():
+            stream.write(struct.pack(f"<Iii{array.ndim}q", 0xF993FAC9, 0, array.ndim, *array.shape))
+            stream.write(struct.pack("<iii", 1, 0, 0))
+            stream.seek(4 * array.size, 1)
+        stream.write(struct.pack("<Q", len(arrays)))
+        for name in arrays:
+            stream.write(struct.pack("<Q", len(name)) + name.encode())
+    return path
+
+
+def hollow_safetensors(path: Path, size: int) -> Path:
+    spec = {"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+    header = json.dumps(spec).encode().ljust(96)
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(header)) + header)
+        stream.truncate(8 + len(header) + size)
+    return path
+
+
+def hollow_params(path: Path, size: int) -> Path:
+    return hollow(path, {"w.weight": np.broadcast_to(np.float32(0), size // 4)})
+
+
+def legacy(path: Path, params: dict[str, Array]) -> None:
+    content = struct.pack("<QQQ", 0x112, 0, len(params))
+    for array in params.values():
+        content += struct.pack(f"<I{array.ndim}I", array.ndim, *array.shape)
+        content += struct.pack("<iii", 1, 0, 0) + array.tobytes()
+    content += struct.pack("<Q", len(params))
+    path.write_bytes(content + b"".join(struct.pack("<Q", len(name)) + name.encode() for name in params))
+
+
+def v2(path: Path, params: dict[str, Array]) -> None:
+    with path.open("wb") as stream:
+        write_params(stream, params)
+
+
+def npz(path: Path, params: dict[str, Array]) -> None:
+    with path.open("wb") as stream:
+        arrays: dict[str, Any] = params
+        np.savez(stream, **arrays)
+
+
+GLUON = [("ndarray-list", v2, ("V2",)), ("ndarray-list", legacy, ("legacy",)), ("npz", npz, ())]
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("container", "save", "records"), GLUON, ids=["list", "legacy", "npz"])
+def test_every_container_of_gluons_is_told(
+    container: str,
+    save: Callable[[Path, dict[str, Array]], None],
+    records: tuple[str, ...],
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    tmp_path: Path,
+) -> None:
+    save(tmp_path / "a.params", tiny_params)
+    found = inspect(tmp_path / "a.params")
+    assert (found.container, found.records, found.dialect) == (container, records, "structural")
+    assert (found.file, found.size) == ("a.params", (tmp_path / "a.params").stat().st_size)
+    assert (found.models, found.nearest, found.archive, found.remark) == ((tiny,), None, None, None)
+    assert (found.tensors, found.dtypes) == (102, (("float32", 102),))
+    assert found.numbers == sum(array.size for array in tiny_params.values())
+    assert (found.sha1, found.official, found.statistics) == (None, None, None)
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("container", ["safetensors", "pth"])
+@pytest.mark.parametrize("full", [False, True])
+def test_every_container_of_pytorchs_is_told(
+    container: str, full: bool, tiny: Model, tiny_params: dict[str, Array], tmp_path: Path
+) -> None:
+    state = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
+    if container == "pth":
+        torch.save({"model": {f"module.{name}": torch.tensor(state[name]) for name in state}}, tmp_path / "a")
+    else:
+        safetensors.numpy.save_file(state, tmp_path / "a")
+    found = inspect(tmp_path / "a", full=full)
+    assert (found.container, found.dialect, found.models) == (container, "PyTorch", (tiny,))
+    assert found.dtypes == (("float32", 102), ("int64", len(tiny.mapping.target_only)))
+    assert found.numbers == sum(array.size for array in tiny_params.values())
+    assert found.sha1 == (sha1(tmp_path / "a") if full else None)
+    if found.statistics is not None:
+        assert sum(row.numbers for row in found.statistics) == found.numbers
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("archive", ["gzip", "zip"])
+def test_what_is_packed_is_told_with_full_alone(
+    archive: str, tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path
+) -> None:
+    path, packed = write(tiny_params), tmp_path / "packed"
+    if archive == "gzip":
+        packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    else:
+        with zipfile.ZipFile(packed, "w") as opened:
+            opened.write(path, "a.params")
+    found, whole = inspect(packed), inspect(packed, full=True)
+    assert (found.archive, found.container, found.tensors) == (archive, None, None)
+    assert found.remark == "what is packed is read with --full"
+    assert (whole.archive, whole.container, whole.models) == (archive, "ndarray-list", (tiny,))
+    assert (whole.file, whole.size, whole.remark) == ("packed", packed.stat().st_size, None)
+    assert whole.sha1 == sha1(path)  # of what was packed
+
+
+def test_a_damaged_file_in_an_archive_is_refused_by_the_archives_name(write: Write, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.params.gz"
+    packed.write_bytes(gzip.compress(write({"a.weight": np.ones(9, np.float32)}).read_bytes()[:-1]))
+    with pytest.raises(ParamsError, match=r"packed\.params\.gz: .*is the file truncated"):
+        inspect(packed, full=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory there was at most")
+@pytest.mark.parametrize("write_hollow", [hollow_params, hollow_safetensors])
+@pytest.mark.parametrize(("size", "full"), [(GIGABYTES, False), (SMALL, False), (SMALL, True)])
+def test_of_three_gigabytes_only_the_headers_are_read(
+    write_hollow: Callable[[Path, int], Path], size: int, full: bool, tmp_path: Path
+) -> None:
+    path = write_hollow(tmp_path / "huge", size)
+    arguments = [sys.executable, "-c", PROGRAM, str(path), "full" * full]
+    numbers, grown = map(int, subprocess.check_output(arguments, timeout=60).split())
+    assert numbers == size // 4
+    assert grown > SMALL if full else grown < SMALL // 8
+
+
+@pytest.mark.parametrize("name", catalog.models())
+def test_every_model_is_told_by_its_headers(name: str, tmp_path: Path) -> None:
+    model = catalog.find(name).with_classes(7)
+    found = inspect(hollow(tmp_path / "a", gluon(model)))
+    assert (found.models, found.nearest) == ((model,), None)
+
+
+@pytest.mark.parametrize("version", ["c", "d"])
+def test_models_that_the_names_do_not_tell_apart_are_both_listed(version: str, tmp_path: Path) -> None:
+    model = catalog.find(f"gluon_resnet50_v1{version}")
+    both = inspect(hollow(tmp_path / "a", counted(model)))
+    one = inspect(hollow(tmp_path / "b", counted(model, f"resnetv1{version}_")))
+    assert [found.name for found in both.models] == ["gluon_resnet50_v1c", "gluon_resnet50_v1d"]
+    assert (both.dialect, both.prefix) == ("stripped prefix", None)
+    assert (one.dialect, one.prefix, one.models) == ("prefix", f"resnetv1{version}_", (model,))
+
+
+def test_what_fits_no_model_has_a_nearest(tmp_path: Path) -> None:
+    arrays = gluon(catalog.find("gluon_senet154"))
+    found = inspect(hollow(tmp_path / "a", {**arrays, "features.99.gamma": np.ones(3, np.float32)}))
+    assert (found.models, found.nearest, found.dialect) == ((), "gluon_senet154", "structural")
+
+
+def test_names_in_no_style_get_a_remark(write: Write) -> None:
+    found = inspect(write({"w": np.ones(3, np.float32), "count": np.ones(2, np.int32)}), full=True)
+    assert (found.remark or "").startswith("holiday.params: names in none of Gluon's styles\n  w\n  count")
+    assert (found.dialect, found.models, found.tensors, found.numbers) == (None, (), 2, 3)
+    assert [(row.part, row.role) for row in found.statistics or ()] == [("all", "other")]
+
+
+@pytest.mark.usefixtures("known")
+def test_the_published_file_is_recognised_by_all_its_bytes(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {name: getattr(tiny.entry, name) for name in tiny.entry.__struct_fields__}
+    published = catalog.Entry(**{**fields, "params_sha1": sha1(write(tiny_params))})
+    monkeypatch.setattr(catalog, "models", lambda: {"tiny": replace(tiny, entry=published)})
+    assert inspect(write(tiny_params), full=True).official == "tiny"
+    assert inspect(write(tiny_params)).official is None
+    tiny_params["output.bias"].view(np.uint32)[0] ^= 1
+    assert inspect(write(tiny_params), full=True).official is False
+
+
+@pytest.mark.usefixtures("known")
+def test_the_statistics_are_numpys_own(tiny_params: dict[str, Array], write: Write) -> None:
+    tiny_params["output.bias"][:4] = np.nan, np.inf, -np.inf, 0
+    groups: dict[tuple[str, str], list[Array]] = {}
+    for name, array in tiny_params.items():
+        part = next(part for prefix, part in PARTS.items() if name.startswith(f"{prefix}."))
+        groups.setdefault((part, name.rpartition(".")[2]), []).append(array.ravel())
+    rows = {(row.part, row.role): row for row in inspect(write(tiny_params), full=True).statistics or ()}
+    assert list(rows) == list(groups)
+    for place, arrays in groups.items():
+        joined = np.concatenate(arrays).astype(np.float64)
+        finite, row = joined[np.isfinite(joined)], rows[place]
+        assert (row.arrays, row.numbers, row.zeros) == (len(arrays), joined.size, (joined == 0).sum())
+        assert (row.least, row.largest) == (finite.min(), finite.max())
+        assert (row.mean, row.deviation) == pytest.approx((finite.mean(), finite.std()), rel=1e-12)
+        assert row.not_finite == (3 if place == ("head", "bias") else 0)
+
+
+@pytest.mark.parametrize("numbers", [[np.nan], [np.nan, np.inf, 1], [], [1e308] * 9, [-1e308, 1e308]])
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, BFLOAT16])
+def test_the_document_is_strict_json_whatever_the_numbers(
+    numbers: list[float], dtype: type, tmp_path: Path
+) -> None:
+    with np.errstate(over="ignore"):
+        safetensors.numpy.save_file({"w": np.array(numbers).astype(dtype)}, tmp_path / "a")
+    document = inspection.document(inspect(tmp_path / "a", full=True))
+    (row,) = json.loads(json.dumps(document, allow_nan=False))["statistics"]
+    assert row["numbers"] == len(numbers)
+
+
+def test_a_checksum_is_looked_at_with_full_alone(tmp_path: Path) -> None:
+    npz(tmp_path / "a", {"a.weight": np.ones(999, np.float32)})
+    content = bytearray((tmp_path / "a").read_bytes())
+    content[1000] ^= 1
+    (tmp_path / "a").write_bytes(content)
+    assert inspect(tmp_path / "a").numbers == 999
+    with pytest.raises(ParamsError, match=r"CRC|checksum"):
+        inspect(tmp_path / "a", full=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b"", CheckpointError, r"neither \.safetensors nor \.pth nor \.params: begins with b''"),
+        (b"hello, world", CheckpointError, r"begins with b'hello, wo"),
+        (b"\x1f\x8b" + bytes(16), SourceError, "cannot be unpacked: Unknown compression method"),
+        (b"\x12\x01" + bytes(15), ParamsError, "is the file truncated"),
+        (b"\x80nothing", CheckpointError, r"cannot be read as a \.pth of weights alone"),
+        (struct.pack("<Q", 99) + b"{", CheckpointError, "cannot be read as safetensors"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(
+    content: bytes, error: type[ConversionError], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(error, match=message):
+        inspect(tmp_path / "a", full=True)

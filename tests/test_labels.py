@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from converter import labels, pipeline
+from converter.errors import LabelsError
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.catalog import Model
+
+NAMES = ("tench", "great white shark", "crêpe")
+TEXT = "tench\ngreat white shark\ncrêpe\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT.encode(),
+        TEXT.rstrip().encode(),
+        TEXT.encode("utf-8-sig"),
+        TEXT.replace("\n", "\r\n").encode(),
+        b"  tench\t\n great white shark \ncr\xc3\xaape \n",
+    ],
+    ids=["lines", "no last newline", "BOM", "CRLF", "spaces around"],
+)
+def test_a_text_holds_a_class_on_each_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_bytes(content)
+    assert labels.read(path, 3) == NAMES
+
+
+@pytest.mark.parametrize(
+    "content",
+    [list(NAMES), dict(zip("012", NAMES, strict=True)), dict(zip("210", NAMES[::-1], strict=True))],
+    ids=["list", "object", "object out of order"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_json_holds_a_list_or_an_object_from_numbers(
+    content: object, encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps(content), encoding=encoding)
+    assert labels.read(path, 3) == NAMES
+
+
+def test_more_than_ten_classes_of_an_object_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({str(number): f"class {number}" for number in range(12)}))
+    assert labels.read(path, 12) == tuple(f"class {number}" for number in range(12))
+
+
+def test_the_same_name_may_stand_for_two_classes(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("crane\ncrane\n")
+    assert labels.read(path, 2) == ("crane", "crane")
+
+
+@pytest.mark.parametrize(("classes", "found"), [(2, 3), (4, 3), (1000, 3)])
+@pytest.mark.parametrize("ending", ["txt", "json"])
+def test_another_number_of_names_is_refused_with_both(
+    classes: int, found: int, ending: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"classes.{ending}"
+    path.write_text(json.dumps(NAMES) if ending == "json" else TEXT, encoding="utf-8")
+    with pytest.raises(
+        LabelsError, match=rf"classes\.{ending}: {classes} class names expected.*; {found} found$"
+    ):
+        labels.read(path, classes)
+
+
+def test_an_empty_file_has_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.touch()
+    with pytest.raises(LabelsError, match=r"3 class names expected, .* 0 found"):
+        labels.read(path, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "number"),
+    [
+        ("classes.txt", "tench\n\ncrêpe\n", 1),
+        ("classes.txt", "tench\nshark\n \t\n", 2),
+        ("classes.txt", "tench\nshark\ncrêpe\n\n", 3),
+        ("classes.json", '["", "shark", "crêpe"]', 0),
+    ],
+    ids=["empty line", "blank line", "a line too many", "empty string"],
+)
+def test_a_class_without_a_name_is_refused_by_its_number(
+    name: str, content: str, number: int, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(LabelsError, match=rf": class {number} has no name$"):
+        labels.read(path, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('["tench", "shark"', "no JSON: Expecting ',' delimiter: line 1"),
+        ("", "no JSON: Expecting value"),
+        ("[" * 100_000, "no JSON: "),
+        ('"tench"', "a list of class names expected"),
+        ("3", "a list of class names expected"),
+        ("null", "a list of class names expected"),
+        ('["tench", 1, "crêpe"]', "a list of class names expected"),
+        ('[["tench"], ["shark"], ["crêpe"]]', "a list of class names expected"),
+        ('{"0": "tench", "1": 1, "2": "crêpe"}', "a list of class names expected"),
+        ('{"1": "tench", "2": "shark", "3": "crêpe"}', 'the keys "0" to "2" expected'),
+        ('{"tench": 0, "shark": 1, "crêpe": 2}', 'the keys "0" to "2" expected'),
+        ('{"0": "tench", "01": "shark", "2": "crêpe"}', 'the keys "0" to "2" expected'),
+    ],
+)
+def test_json_of_another_kind_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(LabelsError, match=rf"classes\.json: {message}"):
+        labels.read(path, 3)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "classes.json"])
+def test_another_encoding_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(TEXT.encode("latin-1"))
+    with pytest.raises(LabelsError, match=rf"{name}: not UTF-8: invalid continuation byte"):
+        labels.read(path, 3)
+
+
+def test_a_file_that_is_too_big_to_be_class_names_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    with path.open("wb") as stream:
+        stream.truncate(labels.MAX_BYTES)
+    with pytest.raises(LabelsError, match=r"no class is called .\\x00"):
+        labels.read(path, 3)
+    with path.open("wb") as stream:
+        stream.truncate(labels.MAX_BYTES + 1)
+    with pytest.raises(LabelsError, match=rf"more than {1 << 24} bytes"):
+        labels.read(path, 3)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match=r"none\.txt: No such file or directory"):
+        labels.read(tmp_path / "none.txt", 3)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match="a file was expected"):
+        labels.read(tmp_path, 3)
+
+
+@pytest.mark.parametrize("count", [9, 10, 11])
+def test_class_names_reach_the_manifest_if_there_is_one_for_each_class(
+    count: int, tiny: Model, tmp_path: Path
+) -> None:
+    names = [f"Klasse {number} ä" for number in range(count)]
+    (tmp_path / "classes.txt").write_text("\n".join(names), encoding="utf-8")
+    terms, out = Terms(Choice.none), tmp_path / "out"
+    request = pipeline.Request(Origin(tiny, seed=0), out, terms, labels=tmp_path / "classes.txt")
+    if count == 10:
+        assert json.loads(pipeline.convert(request).manifest_file.read_text("utf-8"))["labels"] == names
+    else:
+        with pytest.raises(LabelsError, match=rf"10 class names expected, .*; {count} found"):
+            pipeline.convert(request)
+        assert not out.exists()

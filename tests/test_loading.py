@@ -1,0 +1,173 @@
+"""Weights by file and folder, and a network fitted to other classes and channels."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from timm.models import adapt_input_conv
+
+from resnext_torch import CONFIGS, WeightsError, create_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    State = dict[str, Tensor]
+
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+DEEP = "gluon_resnet50_v1c"  # with a stem of three convolutions
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    torch.manual_seed(0)
+    return create_model(NAME).state_dict()
+
+
+@pytest.fixture
+def file(state: State, tmp_path: Path) -> Path:
+    return saved(state, tmp_path)
+
+
+def saved(state: State, folder: Path, *, stem: str = NAME, sha256: str = "") -> Path:
+    """Write weights under a name with their hash, or with another."""
+    path = folder / "unnamed"
+    save_file(state, path)
+    found = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return path.rename(folder / f"{stem}-{found}.safetensors")
+
+
+def same(found: State, expected: State) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_a_file_a_folder_and_a_pth_give_the_same_network(state: State, file: Path, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "epoch.pth")
+    for place in (file, str(file), tmp_path, tmp_path / "epoch.pth"):
+        model = create_model(NAME, place)
+        assert same(model.state_dict(), state)
+        assert model.training
+    assert not same(create_model(NAME).state_dict(), state)
+
+
+def test_a_folder_as_the_hub_has_it_is_read(state: State, file: Path, tmp_path: Path) -> None:
+    file.rename(tmp_path / "model.safetensors")
+    assert same(create_model(NAME, tmp_path).state_dict(), state)
+
+
+def test_the_hash_in_a_files_name_is_checked(state: State, tmp_path: Path) -> None:
+    path = saved(state, tmp_path, sha256="0badc0de")
+    with pytest.raises(WeightsError, match=r"SHA-256 0badc0de… expected, [0-9a-f]{8}… found: damaged or"):
+        create_model(NAME, path)
+    assert same(create_model(NAME, path.rename(tmp_path / "mine.safetensors")).state_dict(), state)
+
+
+def test_several_files_or_none_in_a_folder_are_refused(state: State, file: Path, tmp_path: Path) -> None:
+    random = saved(state, tmp_path, stem=f"{NAME}.random")
+    known = re.escape(f"one file of {NAME} or model.safetensors expected, {file.name}, {random.name} found")
+    with pytest.raises(WeightsError, match=known):
+        create_model(NAME, tmp_path)
+    with pytest.raises(WeightsError, match=r"gluon_senet154 or model\.safetensors expected, none found"):
+        create_model("gluon_senet154", tmp_path)
+
+
+def test_a_file_of_a_name_that_goes_on_is_not_meant(state: State, file: Path, tmp_path: Path) -> None:
+    saved(state, tmp_path, stem=f"{NAME}e")
+    assert same(create_model(NAME, tmp_path).state_dict(), state)
+    assert file.exists()
+
+
+def test_a_missing_or_damaged_file_is_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"missing\.safetensors: No such file"):
+        create_model(NAME, tmp_path / "missing.safetensors")
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=r"short\.safetensors: .*(?i:header|metadata|incomplete)"):
+        create_model(NAME, short)
+
+
+def test_another_networks_file_is_refused_by_its_tensors(file: Path) -> None:
+    with pytest.raises(WeightsError, match=r"not this network's: .*(\n.*)*Missing key.*layer4"):
+        create_model("gluon_resnext50_32x4d", file)
+    with pytest.raises(WeightsError, match=r"not this network's: .*(\n.*)*size mismatch for layer1"):
+        create_model("gluon_cifar_resnext29_16x64d", file)
+
+
+def test_a_head_of_the_files_size_stays(
+    state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(1)
+    seven = {**state, "fc.weight": torch.randn(7, 1024), "fc.bias": torch.randn(7)}
+    path = saved(seven, tmp_path)
+    for model in (create_model(NAME, path), create_model(NAME, path, num_classes=7)):
+        assert same(model.state_dict(), seven)
+        assert model.config.num_classes == 7
+    assert not caplog.records
+
+
+def test_a_head_of_another_size_is_replaced_and_said_so(
+    state: State, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = create_model(NAME, file, num_classes=3).eval()
+    assert caplog.messages == ["the head for 10 classes is replaced by a fresh one for 3"]
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    assert same({name: model.state_dict()[name] for name in body}, body)
+
+
+def test_without_classes_the_features_come_out(file: Path) -> None:
+    model = create_model(NAME, file, num_classes=0).eval()
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 1024)
+
+
+@pytest.mark.parametrize("in_chans", [1, 2, 4, 5, 7])
+def test_the_first_convolution_is_fitted_as_timm_fits_it(
+    state: State, file: Path, in_chans: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = create_model(NAME, file, in_chans=in_chans)
+    expected = adapt_input_conv(in_chans, state["conv1.weight"].clone())
+    assert torch.equal(model.state_dict()["conv1.weight"], expected)
+    assert caplog.messages == [f"the first convolution is fitted to {in_chans} channels"]
+    assert same({**model.state_dict(), "conv1.weight": state["conv1.weight"]}, state)
+
+
+def test_the_first_of_three_convolutions_is_fitted(tmp_path: Path) -> None:
+    state = create_model(DEEP).state_dict()
+    model = create_model(DEEP, saved(state, tmp_path, stem=DEEP), in_chans=1)
+    assert torch.equal(model.state_dict()["conv1.0.weight"], adapt_input_conv(1, state["conv1.0.weight"]))
+    assert torch.equal(model.state_dict()["conv1.3.weight"], state["conv1.3.weight"])
+
+
+def test_a_convolution_for_other_channels_is_fitted_to_none(state: State, tmp_path: Path) -> None:
+    four = {**state, "conv1.weight": torch.zeros(64, 4, 3, 3)}
+    path = saved(four, tmp_path)
+    assert same(create_model(NAME, path, in_chans=4).state_dict(), four)
+    with pytest.raises(
+        WeightsError, match=r"conv1\.weight: made for 4 channels, which cannot be fitted to 3"
+    ):
+        create_model(NAME, path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounded_weights_are_loaded_in_float32(state: State, tmp_path: Path, dtype: torch.dtype) -> None:
+    rounded = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
+    found = create_model(NAME, saved(rounded, tmp_path)).state_dict()
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32, torch.int64}
+    assert same(found, {name: tensor.to(found[name].dtype) for name, tensor in rounded.items()})
+    assert not same(found, state)
+
+
+def test_a_pth_that_would_call_something_is_refused(tmp_path: Path) -> None:
+    torch.save({"fc.weight": CONFIGS}, tmp_path / "evil.pth")
+    with pytest.raises(
+        WeightsError, match=r"(?i)evil\.pth: cannot be read as a \.pth of weights.*weights.only"
+    ):
+        create_model(NAME, tmp_path / "evil.pth")

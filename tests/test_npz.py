@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from converter.errors import ParamsError
+from converter.npz import is_npz
+from converter.params import NPZ, Params, open_params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.dtypes import Array
+
+WEIGHT = np.arange(6, dtype="<f4").reshape(2, 3)
+BIAS = np.arange(3, dtype="<i8")
+LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
+TYPES = ("<f8", "<f4", "<f2", "<u8", "<i8", "<u4", "<i4", "<u2", "<i2", "u1", "i1", "?")
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot go back, for which zipfile writes data descriptors, as MXNet 2 does."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: object) -> int:
+        self.content += bytes(content)  # type: ignore[call-overload]  # a buffer
+        return memoryview(content).nbytes  # type: ignore[arg-type]  # a buffer
+
+
+class Bomb:
+    """What a pickle may do: create a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.marker,)
+
+
+def npy(array: Array) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def header(text: str, version: bytes = b"\x01\x00") -> bytes:
+    return b"\x93NUMPY" + version + struct.pack("<H", len(text)) + text.encode()
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def saved(*, compressed: bool = False, **arrays: Array) -> bytes:
+    stream = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(stream, **arrays)  # type: ignore[arg-type]  # no flag of theirs
+    return stream.getvalue()
+
+
+WHOLE = saved(w=WEIGHT)
+
+
+def patched(content: bytes, signature: bytes, place: int, value: bytes) -> bytes:
+    """Write over a field of the last header that begins with a signature."""
+    begin = content.rindex(signature) + place
+    return content[:begin] + value + content[begin + len(value) :]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "holiday.params"
+
+
+def test_stored_arrays_are_read_only_views_of_the_file(path: Path) -> None:
+    path.write_bytes(saved(w=WEIGHT, b=BIAS))
+    found = open_params(path)
+    assert (found.container, found.records) == (NPZ, ())
+    assert list(found.arrays) == ["w", "b"]
+    assert np.array_equal(found.arrays["w"], WEIGHT)
+    assert np.array_equal(found.arrays["b"], BIAS)
+    for array in found.arrays.values():
+        assert not array.flags.owndata
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 7
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_type_of_numpys_that_mxnet_has_is_read(path: Path, dtype: str, *, compressed: bool) -> None:
+    array = np.arange(12).astype(dtype).reshape(3, 1, 4)
+    path.write_bytes(saved(compressed=compressed, w=array))
+    found = open_params(path).arrays["w"]
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.tobytes() == array.tobytes()
+
+
+def test_a_file_written_to_a_pipe_as_mxnet_2_does_is_read_from_the_map(path: Path) -> None:
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as archive:
+        archive.writestr("w.npy", npy(WEIGHT))
+        archive.writestr("b.npy", npy(BIAS))
+    assert pipe.content[14:26] == bytes(12)  # no checksum and no sizes before the data
+    path.write_bytes(pipe.content)
+    found = open_params(path).arrays
+    assert np.array_equal(found["w"], WEIGHT)
+    assert np.array_equal(found["b"], BIAS)
+    assert not found["w"].flags.owndata
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_in_fortran_order_are_turned(path: Path, *, compressed: bool) -> None:
+    array = np.asfortranarray(WEIGHT)
+    assert b"'fortran_order': True" in npy(array)
+    path.write_bytes(saved(compressed=compressed, w=array))
+    found = open_params(path).arrays["w"]
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, WEIGHT)
+
+
+def test_a_scalar_is_read(path: Path) -> None:
+    path.write_bytes(saved(scale=np.array(3.5, np.float32)))
+    found = open_params(path).arrays["scale"]
+    assert found.shape == ()
+    assert float(found) == 3.5
+
+
+def test_a_long_header_of_version_2_is_read(path: Path) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, WEIGHT, version=(2, 0))
+    path.write_bytes(zipped(("w.npy", stream.getvalue())))
+    assert np.array_equal(open_params(path).arrays["w"], WEIGHT)
+
+
+def test_what_was_pickled_is_refused_and_never_run(path: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "run"
+    pickled = np.empty(1, object)
+    pickled[0] = Bomb(marker)
+    path.write_bytes(saved(w=pickled))
+    with pytest.raises(ParamsError, match=r"byte \d+: w\.npy has type object, which MXNet has not"):
+        open_params(path)
+    assert not marker.exists()
+    with np.load(path, allow_pickle=True) as careless:
+        careless["w"]
+    assert marker.exists()
+
+
+def test_a_damaged_stored_member_is_refused_unless_its_checksum_is_not_asked_for(path: Path) -> None:
+    content = saved(w=WEIGHT, b=BIAS)
+    begin = content.index(WEIGHT.tobytes())
+    path.write_bytes(content[:begin] + b"\xff" + content[begin + 1 :])
+    member = content.index(b"\x93NUMPY")
+    with pytest.raises(ParamsError, match=rf"holiday\.params: byte {member}: w\.npy: its checksum is not"):
+        open_params(path)
+    assert np.array_equal(open_params(path, verify=False).arrays["b"], BIAS)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (("w.txt", npy(BIAS)), r"'w\.txt' is no \.npy"),
+        (("ok.npy", npy(BIAS)), "'ok' occurs twice"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # which is what zipfile says to the one who writes it
+def test_a_member_that_is_no_array_of_its_own_is_refused_where_it_begins(
+    path: Path, spoilt: tuple[str, bytes], message: str
+) -> None:
+    content = zipped(("ok.npy", npy(WEIGHT)), spoilt)
+    path.write_bytes(content)
+    with pytest.raises(ParamsError, match=rf"holiday\.params: byte {content.rindex(LOCAL)}: {message}"):
+        open_params(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy(WEIGHT.astype(">f4")), "has type >f4, which MXNet has not"),
+        (npy(WEIGHT.astype("c8")), "has type complex64, which MXNet has not"),
+        (npy(np.array(["a"])), "has type <U1, which MXNet has not"),
+        (npy(np.zeros((0, 3), "f4")), r"has the shape \(0, 3\); every dimension must be 1 or more"),
+        (npy(WEIGHT)[:-1], r", float32 \(2, 3\), does not fill its 23 bytes"),
+        (npy(WEIGHT) + b"\0", r", float32 \(2, 3\), does not fill its 25 bytes"),
+        (b"no array at all", ".*magic string is not correct"),
+        (header("{}", b"\x09\x00"), ".*version"),
+        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1"), ".*"),
+        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"), r"has the shape \(-1,\)"),
+        (header("{'descr': '<f4', 'fortran_order': False}"), ".*keys"),
+        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1L,), }"), ".*"),  # Python 2's
+        (header("{[]: 1}"), ".*"),
+        (header("-" * 5000 + "1"), ".*"),  # deeper than Python parses
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.filterwarnings("ignore:Reading `.npy`")  # numpy's, at what Python 2 wrote
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_array_that_is_not_read_is_refused_by_name_and_place(
+    path: Path, content: bytes, message: str, method: int
+) -> None:
+    archive = zipped(("ok.npy", npy(BIAS)), ("w.npy", content), method=method)
+    path.write_bytes(archive)
+    member = archive.rindex(LOCAL)
+    at = member if method == zipfile.ZIP_DEFLATED else archive.index(b"w.npy", member) + len("w.npy")
+    with pytest.raises(ParamsError, match=rf"holiday\.params: byte {at}: w\.npy(: | |){message}"):
+        open_params(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped(), r"byte 0: no \.params file: begins with b'PK\\x05"),
+        (saved(w=WEIGHT)[:-30], "byte 0: no zip that can be read: File is not a zip file"),
+        (patched(saved(w=WEIGHT), CENTRAL, 8, b"\1\0"), r"byte 0: 'w\.npy' is encrypted"),
+        (patched(saved(w=WEIGHT, b=BIAS), LOCAL, 0, b"PK\x03\x05"), r"byte 207: b\.npy: no member begins"),
+        (patched(saved(w=WEIGHT), CENTRAL, 20, struct.pack("<II", 9999, 9999)), r"w\.npy needs 9999 bytes"),
+        (patched(saved(w=WEIGHT), CENTRAL, 24, struct.pack("<I", 2**31)), "byte 0: its arrays are said to"),
+        (patched(saved(w=WEIGHT), CENTRAL, 10, b"\x63\0"), "is compressed by method"),
+        (patched(saved(w=WEIGHT), b"PK\x05\x06", 16, b"\xff\xff\0\0"), r"byte \d+: "),
+        (patched(saved(wé=WEIGHT), CENTRAL, 46, b"\xff"), "byte 0: no zip that can be read"),
+        (
+            patched(saved(compressed=True, w=WEIGHT), CENTRAL, 16, bytes(4)),
+            "byte 0: no zip .*Bad CRC-32 .*w.npy",
+        ),
+        (
+            saved(compressed=True, w=np.zeros((1 << 24) + 1, "f4")),
+            "are said to have more than 67108864 bytes",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_zip_that_is_damaged_encrypted_or_a_bomb_is_refused(
+    path: Path, content: bytes, message: str
+) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ParamsError, match=rf"holiday\.params: .*{message}"):
+        open_params(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_unpacks_to_more_than_it_says_is_not_unpacked(path: Path, method: int) -> None:
+    bomb = zipped(("w.npy", bytes(1 << 26)), method=method)
+    path.write_bytes(patched(bomb, CENTRAL, 24, struct.pack("<I", 1000)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ParamsError, match=r"holiday\.params: byte 0: "):
+            open_params(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", range(8, len(WHOLE)))
+def test_a_file_cut_anywhere_is_refused(path: Path, length: int) -> None:
+    path.write_bytes(WHOLE)
+    assert is_npz(path)
+    path.write_bytes(WHOLE[:length])
+    assert not is_npz(path)
+    with pytest.raises(ParamsError, match="byte 0: no zip that can be read: File is not a zip file"):
+        open_params(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # zipfile and numpy warn of what they then refuse
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    st.sampled_from([saved(w=WEIGHT, b=BIAS), saved(compressed=True, w=WEIGHT, b=BIAS)]),
+    st.lists(st.tuples(st.integers(0, 999), st.integers(1, 255)), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(
+    path: Path, content: bytes, damage: list[tuple[int, int]], verify: bool
+) -> None:
+    damaged = bytearray(content)
+    for place, difference in damage:
+        damaged[-1 - place % len(damaged)] ^= difference
+    path.write_bytes(damaged)
+    with contextlib.suppress(ParamsError):
+        assert isinstance(open_params(path, verify=verify), Params)

@@ -1,0 +1,269 @@
+"""Images through a network give what a plain loop gives; what cannot be read is refused by its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from converter import classifier, images, prediction
+from converter.classifier import Device, Preprocessing, Terms
+from converter.errors import CheckpointError, ClassifierError, ImageError, MappingError
+from converter.prediction import Request
+from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.prediction import Predictions
+
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+LABELS = ["airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+LIMIT = 1e-5  # of a probability: batches of other sizes are summed otherwise; measured 1e-8
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose classes are far apart."""
+    torch.manual_seed(0)
+    model = create_model(NAME)
+    torch.nn.init.normal_(model.get_parameter("fc.weight"))
+    path = tmp_path_factory.mktemp("weights") / f"{NAME}.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images of odd sizes, modes and formats, in a folder and its folder."""
+    generator = np.random.default_rng(0)
+    pictures = tmp_path / "pictures"
+    (pictures / "more").mkdir(parents=True)
+    for name, size in {"b.png": (40, 51), "a.JPG": (33, 32), "more/c.webp": (32, 32)}.items():
+        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(pictures / name)
+    Image.fromarray(generator.integers(0, 256, (35, 37), dtype=np.uint8)).save(pictures / "more/grey.png")
+    (pictures / "notes.txt").write_text("no image")
+    return pictures
+
+
+def manifest(weights: Path, folder: Path, **changes: object) -> Path:
+    """Write the weights and a manifest of theirs into a folder of their own."""
+    folder.mkdir()
+    path = folder / weights.name
+    path.write_bytes(weights.read_bytes())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    document = {"artifact": {"sha256": sha256, "file": path.name}, "labels": LABELS, **changes}
+    path.with_suffix(".json").write_text(json.dumps(document))
+    return path
+
+
+def predict(weights: Path, *places: Path, top: int = 5, **terms: Any) -> Predictions:  # noqa: ANN401 - of Terms
+    return prediction.predict(Request(places, Terms(weights, **{"device": Device.cpu, **terms}), top))
+
+
+def first_labels(found: Predictions) -> set[str]:
+    return {guess.label for image in found.images for guess in image.guesses}
+
+
+@pytest.mark.parametrize("preprocessing", Preprocessing)
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_a_plain_loop_finds_the_same(
+    weights: Path, folder: Path, preprocessing: Preprocessing, batch_size: int
+) -> None:
+    found = predict(weights, folder, preprocessing=preprocessing, batch_size=batch_size)
+    model = create_model(NAME, weights).eval()
+    ways: dict[str, Any] = {
+        "bicubic": create_transform(**resolve_data_config(model)),
+        "gluon": gluon_transform(model),
+    }
+    expected = [folder / name for name in ("a.JPG", "b.png", "more/c.webp", "more/grey.png")]
+    assert [image.file for image in found.images] == expected
+    for image in found.images:
+        with Image.open(image.file) as opened, torch.inference_mode():
+            batch = ways[preprocessing](opened.convert("RGB")).unsqueeze(0)
+            values, numbers = model(batch).softmax(dim=1)[0].topk(5)
+        assert [guess.number for guess in image.guesses] == numbers.tolist()
+        assert [guess.probability for guess in image.guesses] == pytest.approx(values.tolist(), abs=LIMIT)
+
+
+def test_the_two_ways_of_preparing_differ_in_the_result(weights: Path, folder: Path) -> None:
+    bicubic, gluon = (predict(weights, folder / "b.png", preprocessing=way) for way in Preprocessing)
+    difference = bicubic.images[0].guesses[0].probability - gluon.images[0].guesses[0].probability
+    assert abs(difference) > LIMIT
+
+
+def test_all_classes_add_up_and_more_than_all_are_all(weights: Path, folder: Path) -> None:
+    found = predict(weights, folder / "b.png", top=99)
+    probabilities = [guess.probability for guess in found.images[0].guesses]
+    assert len(probabilities) == 10
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
+
+
+def test_the_manifests_labels_are_the_names(weights: Path, folder: Path, tmp_path: Path) -> None:
+    path = manifest(weights, tmp_path / "out")
+    for place in (path, tmp_path / "out"):
+        found = predict(place, folder, top=10)
+        assert [(g.label) for g in found.images[0].guesses] == [
+            LABELS[g.number] for g in found.images[0].guesses
+        ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"artifact": {"sha256": "0" * 64}}, {"labels": None}, {"artifact": 3}],
+    ids=["of another file", "without labels", "of another program"],
+)
+def test_without_labels_of_its_own_classes_are_numbers(
+    weights: Path, folder: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    found = predict(manifest(weights, tmp_path / "out", **changes), folder, top=10)
+    assert first_labels(found) == {str(number) for number in range(10)}
+
+
+def test_a_manifest_of_too_few_names_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+    path = manifest(weights, tmp_path / "out", labels=LABELS[:9])
+    with pytest.raises(CheckpointError, match="10 classes; its manifest names 9"):
+        predict(path, folder)
+
+
+def test_a_thousand_classes_are_imagenets(tmp_path: Path, folder: Path) -> None:
+    state = create_model("gluon_resnet18_v1b").state_dict()
+    state["fc.bias"][258] += 100
+    torch.save(
+        {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "a.pth"
+    )
+    (image,) = predict(tmp_path / "a.pth", folder / "b.png").images
+    assert (image.guesses[0].number, image.guesses[0].label) == (258, "Samoyed")
+
+
+def test_rounded_weights_and_missing_counters_do(weights: Path, folder: Path, tmp_path: Path) -> None:
+    state = create_model(NAME, weights).state_dict()
+    state = {name: tensor.half() for name, tensor in state.items() if tensor.is_floating_point()}
+    save_file(state, tmp_path / "half.safetensors")
+    found, exact = predict(tmp_path / "half.safetensors", folder), predict(weights, folder)
+    assert [i.guesses[0].number for i in found.images] == [i.guesses[0].number for i in exact.images]
+
+
+def test_how_far_it_is_is_told(weights: Path, folder: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    request = Request((folder,), Terms(weights, device=Device.cpu, batch_size=3))
+    prediction.predict(request, lambda *step: told.append(step))
+    assert told == [("images", 3, 4), ("images", 4, 4)]
+
+
+def test_images_that_cannot_be_read_are_all_named(weights: Path, folder: Path) -> None:
+    whole = (folder / "b.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[:-200])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "void.png").touch()
+    with pytest.raises(ImageError) as caught:
+        predict(weights, folder)
+    lines = str(caught.value).split("\n  ")
+    assert [re.split(": ", line)[0] for line in lines] == [
+        str(folder / name) for name in ("cut.png", "text.jpg", "void.png")
+    ]
+    assert "cannot be read as an image: " in lines[0]
+    assert lines[1].endswith("not an image, or of a kind that is not read")
+
+
+@pytest.mark.parametrize("way", Preprocessing)
+def test_a_truncated_jpeg_is_refused(weights: Path, folder: Path, way: Preprocessing) -> None:
+    path = folder / "a.JPG"
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ImageError, match=r"a\.JPG: cannot be read as an image: .*truncated"):
+        predict(weights, path, preprocessing=way)
+
+
+def test_places_without_images_are_all_named(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    message = r"empty: no image in it; looked for \.jpg, (.*\n)+.*missing\.png: no such file or folder"
+    with pytest.raises(ImageError, match=message):
+        predict(weights, tmp_path / "empty", tmp_path / "missing.png")
+
+
+def test_an_image_meant_twice_is_shown_once(folder: Path) -> None:
+    assert images.find([folder / "more", folder]) == (
+        *(folder / "more" / name for name in ("c.webp", "grey.png")),
+        *(folder / name for name in ("a.JPG", "b.png")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("way", "missing"),
+    [(Preprocessing.bicubic, "torchvision"), (Preprocessing.gluon, "cv2"), (Preprocessing.gluon, "PIL")],
+)
+def test_what_is_not_installed_is_named_with_the_extra(
+    weights: Path, folder: Path, way: Preprocessing, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)  # which is what an import fails at
+    message = rf"need {missing}, which cannot be imported: pip install 'gluon2torch\[vision\]'; .*halted"
+    with pytest.raises(ImageError, match=message):
+        predict(weights, folder, preprocessing=way)
+
+
+def test_gluons_way_does_without_torchvision(
+    weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert len(predict(weights, folder, preprocessing=Preprocessing.gluon).images) == 4
+
+
+def test_weights_of_no_network_that_is_known_are_refused(folder: Path, tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
+    with pytest.raises(MappingError, match=r"a\.safetensors: the tensors fit no model; the nearest is"):
+        predict(tmp_path / "a.safetensors", folder)
+
+
+def test_gluons_own_parameters_are_refused_with_what_to_do(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.params"
+    path.write_bytes((0x112).to_bytes(8, "little") + bytes(16))
+    with pytest.raises(CheckpointError, match="Gluon's parameters; first gluon2torch convert auto OUT"):
+        predict(path, folder)
+
+
+def test_a_folder_of_several_weights_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+    path = manifest(weights, tmp_path / "out")
+    path.with_name("other.safetensors").write_bytes(b"")
+    message = rf"one file of weights expected, .*; {NAME}\.safetensors, other\.safetensors found"
+    with pytest.raises(CheckpointError, match=message):
+        predict(tmp_path / "out", folder)
+    path.rename(path.with_name("model.safetensors"))
+    assert classifier.find(tmp_path / "out") == tmp_path / "out" / "model.safetensors"
+
+
+def test_logits_that_are_not_finite_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+    state = create_model(NAME, weights).state_dict()
+    state["bn1.bias"][0] = float("nan")
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(ClassifierError, match=r"nan\.safetensors: the network gives logits that are not"):
+        predict(tmp_path / "nan.safetensors", folder)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_there_is_not_is_refused(weights: Path, folder: Path) -> None:
+    with pytest.raises(ClassifierError, match="--device cuda: torch sees no GPU here"):
+        predict(weights, folder, device=Device.cuda)
+    assert predict(weights, folder, device=Device.auto).classifier.device == "cpu"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_an_image_that_rgb_would_cut_is_refused(weights: Path, tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "deep.tiff"
+    Image.new(mode, (32, 32), 300).save(path)
+    with pytest.raises(ImageError, match=r"deep\.\w+: has more than 8 bits a pixel"):
+        predict(weights, path)
+
+
+def test_a_link_that_leads_back_is_followed_once(folder: Path) -> None:
+    expected = len(images.find([folder]))
+    (folder / "more" / "again").symlink_to(folder)
+    assert len(images.find([folder])) == expected

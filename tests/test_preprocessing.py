@@ -1,0 +1,170 @@
+"""Images are prepared as timm prepares them, bit for bit; tests/parity has GluonCV's own way."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import timm
+import timm.data
+import torch
+from PIL import Image
+
+from resnext_torch import (
+    CONFIGS,
+    create_model,
+    create_transform,
+    gluon_transform,
+    list_models,
+    resolve_data_config,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+# (height, width) in pixels: odd, smaller than the crop, on the short side's limit, thin
+SIZES = [(300, 401), (97, 131), (256, 256), (224, 224), (255, 257), (1000, 259), (31, 640)]
+TIMM: Any = timm.data  # with types in part
+CIFAR = "gluon_cifar_resnext29_32x4d"
+
+
+def pixels(height: int, width: int) -> NDArray[np.uint8]:
+    """Return an image with edges: noise on half of it, plain on the other."""
+    drawn = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    drawn[:, : width // 2] = (250, 10, 120)
+    return drawn
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_cards_transform_is_timms_bit_for_bit(size: tuple[int, int]) -> None:
+    image = Image.fromarray(pixels(*size))
+    with torch.device("meta"):
+        model = create_model("gluon_resnext101_32x4d")
+        theirs = timm.create_model("resnext101_32x4d.gluon_in1k")
+    wanted = TIMM.create_transform(**TIMM.resolve_data_config({}, model=theirs))
+    found = create_transform(**resolve_data_config(model))(image)
+    assert found.shape == (3, 224, 224)
+    assert torch.equal(found, wanted(image))
+    config = resolve_data_config(model)
+    config["interpolation"] = "bilinear"
+    other = create_transform(**config)
+    assert not torch.equal(other(image), wanted(image)) or min(size) == 256
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("gluon_resnext50_32x4d", "resnext50_32x4d.gluon_in1k"),
+        ("gluon_seresnext101_64x4d", "seresnext101_64x4d.gluon_in1k"),
+        ("gluon_resnet50_v1d", "resnet50d.gluon_in1k"),
+        ("gluon_senet154", "senet154.gluon_in1k"),
+    ],
+)
+def test_what_a_network_wants_is_what_timm_says(ours: str, theirs: str) -> None:
+    with torch.device("meta"):
+        expected = TIMM.resolve_data_config({}, model=timm.create_model(theirs))
+    assert resolve_data_config(ours) == expected
+
+
+def test_a_network_of_other_channels_wants_no_image() -> None:
+    with torch.device("meta"):
+        config = resolve_data_config(create_model("gluon_resnet18_v1b", in_chans=1))
+    assert config["input_size"] == (1, 224, 224)
+    with pytest.raises(ValueError, match=r"\(3, n, n\) expected, \(1, 224, 224\) found"):
+        create_transform(**config)
+
+
+def test_what_is_returned_is_the_callers_own() -> None:
+    resolve_data_config()["crop_pct"] = 0.5
+    resolve_data_config(CIFAR)["crop_pct"] = 0.5
+    assert (resolve_data_config()["crop_pct"], resolve_data_config(CIFAR)["crop_pct"]) == (0.875, 1.0)
+
+
+def test_a_network_is_meant_by_its_name_itself_or_its_backbone() -> None:
+    with torch.device("meta"):
+        model, backbone = create_model(CIFAR), create_model(CIFAR, features_only=True)
+    found = resolve_data_config(CIFAR)
+    assert found["input_size"] == (3, 32, 32)
+    assert found["crop_pct"] == 1.0
+    assert (found["mean"], found["std"]) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    assert resolve_data_config(model) == resolve_data_config(backbone) == found
+    assert resolve_data_config(CONFIGS[CIFAR]) == found
+    assert resolve_data_config() != found
+    with pytest.raises(KeyError, match="vgg"):
+        resolve_data_config("vgg")
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("recipe", ["bicubic", "gluon"])
+def test_every_network_gets_the_input_it_wants(name: str, recipe: Any) -> None:  # noqa: ANN401 - a literal
+    config = resolve_data_config(name)
+    image = Image.fromarray(pixels(40, 37))
+    assert create_transform(recipe, **config)(image).shape == config["input_size"]
+
+
+@pytest.mark.parametrize(
+    "make", [create_transform, lambda: create_transform("gluon"), gluon_transform, lambda: None]
+)
+def test_a_transform_goes_to_other_processes(make: Callable[[], Any]) -> None:
+    image, transform = Image.fromarray(pixels(40, 37)), make() or gluon_transform(CIFAR)
+    assert torch.equal(pickle.loads(pickle.dumps(transform))(image), transform(image))  # noqa: S301 - our own
+
+
+def test_an_image_of_cifar_is_only_normalised() -> None:
+    drawn = pixels(32, 32)
+    plain = torch.from_numpy(drawn).permute(2, 0, 1) / 255
+    config = resolve_data_config(CIFAR)
+    mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
+    assert torch.equal(gluon_transform(CIFAR)(drawn), (plain - mean) / std)
+    assert torch.equal(create_transform(**config)(Image.fromarray(drawn)), (plain - mean) / std)
+
+
+def test_gluons_way_takes_an_image_or_its_bytes_and_is_not_timms() -> None:
+    drawn = pixels(300, 401)
+    found = gluon_transform()(drawn)
+    assert (found.shape, found.dtype) == ((3, 224, 224), torch.float32)
+    assert torch.equal(found, gluon_transform()(Image.fromarray(drawn)))
+    assert torch.equal(found, create_transform("gluon")(drawn))
+    assert not torch.equal(found, create_transform()(Image.fromarray(drawn)))
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (pixels(9, 9).astype(np.float32), r"\(9, 9, 3\) in float32"),
+        (pixels(9, 9)[..., 0], r"\(9, 9\) in uint8"),
+        (Image.new("RGBA", (9, 9)), r"\(9, 9, 4\) in uint8"),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused(image: Any, found: str) -> None:  # noqa: ANN401 - all that is wrong
+    with pytest.raises(ValueError, match=rf"\(h, w, 3\) in uint8; {found} found"):
+        gluon_transform()(image)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"recipe": "area"}, "'bicubic' or 'gluon' expected, 'area' found"),
+        ({"crop_mode": "border"}, "crop_mode: 'center' expected, 'border' found"),
+        ({"input_size": (1, 224, 224)}, r"\(3, n, n\) expected, \(1, 224, 224\) found"),
+        ({"input_size": (3, 224, 256)}, r"\(3, n, n\) expected, \(3, 224, 256\) found"),
+        ({"interpolation": "sharp"}, "'sharp' is not a valid InterpolationMode"),
+    ],
+)
+def test_what_neither_way_does_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_transform(**wrong)
+
+
+def test_preprocessing_is_described_without_torch() -> None:
+    program = (
+        "import sys; from resnext_torch import resolve_data_config as r; r('gluon_resnext50_32x4d');"
+        "print({'torch', 'torchvision', 'cv2'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "set()\n"

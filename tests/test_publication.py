@@ -1,0 +1,401 @@
+"""A published folder is at home in timm: the reference's logits, other heads, other channels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import timm
+import timm.data.config
+import torch
+from safetensors.torch import load_file
+
+from converter import (
+    card,
+    catalog,
+    comparison,
+    converted,
+    disk,
+    findings,
+    pipeline,
+    publication,
+    report,
+    timm_config,
+)
+from converter.errors import ArtifactError, PublicationError
+from converter.params import write_params
+from converter.preparation import Origin
+from converter.proof import Probe
+from converter.proving import Choice, Terms
+from converter.publication import Request, publish
+from converter.synthetic import random_params
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIMIT = 1e-5  # of the logits' standard deviation, in float32; measured 2e-7
+LARGE, SMALL = "gluon_resnext50_32x4d", "gluon_cifar_resnext29_32x4d"
+ALL_FILES = {"README.md", "SHA256SUMS", "config.json", "manifest.json", "model.safetensors"}
+ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
+
+
+def convert(name: str, out: Path) -> Path:
+    """Convert seeded parameters without a proof."""
+    return pipeline.convert(
+        pipeline.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
+    ).artifact
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published folder of ResNeXt-50 with random weights."""
+    folder = tmp_path_factory.mktemp("large")
+    file = convert(LARGE, folder)
+    publish(Request((file,), folder / "published", **ALLOWED))
+    return folder / "published"
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted file of the smallest network with random weights."""
+    return convert(SMALL, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted file, proven against numpy, of parameters that are not called random."""
+    folder, model = tmp_path_factory.mktemp("proven"), catalog.find(SMALL)
+    labels = folder / "labels.txt"
+    labels.write_text("".join(f"kind {number}\n" for number in range(10)))
+    with (folder / "mine.params").open("wb") as stream:
+        write_params(stream, random_params(model.mapping, model.shapes, seed=1))
+    terms = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
+    request = pipeline.Request(Origin(model, folder / "mine.params"), folder, terms, labels=labels)
+    return pipeline.convert(request).artifact
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Callable[..., Request]:
+    """Return a request for ``tmp_path/out`` with everything allowed."""
+
+    def make(*files: Path, **options: Any) -> Request:  # noqa: ANN401 - a request's fields
+        return Request(files, tmp_path / "out", **{**ALLOWED, **options})
+
+    return make
+
+
+def timms(folder: Path, **options: Any) -> Any:  # noqa: ANN401 - a module, whose layers have no types
+    """Return timm's module of a folder."""
+    return timm.create_model(f"local-dir:{folder}", **options)
+
+
+def images(channels: int = 3) -> torch.Tensor:
+    return torch.randn(2, channels, 97, 65, generator=torch.Generator().manual_seed(0))
+
+
+def logits(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = model.eval()(x)
+    return found
+
+
+def apart(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float((first - second).abs().max() / first.std())
+
+
+def test_timm_gives_the_reference_logits(large: Path) -> None:
+    theirs = timms(large, pretrained=True)
+    ours = create_model(LARGE, large)
+    assert apart(logits(ours, images()), logits(theirs, images())) <= LIMIT
+    untrained = timms(large, pretrained=False)
+    assert apart(logits(ours, images()), logits(untrained, images())) > LIMIT
+
+
+def test_timm_gives_it_another_head(large: Path) -> None:
+    model = timms(large, pretrained=True, num_classes=7)
+    assert logits(model, images()).shape == (2, 7)
+    whole = timms(large, pretrained=True)
+    assert torch.equal(model.layer4[2].conv3.weight, whole.layer4[2].conv3.weight)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_timm_gives_it_other_channels(large: Path, channels: int) -> None:
+    model = timms(large, pretrained=True, in_chans=channels)
+    assert logits(model, images(channels)).shape == (2, 1000)
+    assert model.conv1.weight.shape[1] == channels
+
+
+@pytest.mark.parametrize(
+    ("key", "options"), [("classifier", {"num_classes": 7}), ("first_conv", {"in_chans": 1})]
+)
+def test_without_its_key_that_fails(large: Path, tmp_path: Path, key: str, options: dict[str, int]) -> None:
+    config = json.loads((large / "config.json").read_text())
+    del config["pretrained_cfg"][key]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").symlink_to(large / "model.safetensors")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        timms(tmp_path, pretrained=True, **options)
+
+
+def test_timm_knows_how_an_image_is_prepared(large: Path) -> None:
+    resolve: Any = timm.data.config.resolve_data_config
+    found = resolve({}, model=timms(large))
+    assert (tuple(found["input_size"]), found["crop_pct"], found["interpolation"]) == (
+        (3, 224, 224),
+        0.875,
+        "bicubic",
+    )
+
+
+def test_the_card_loads_the_model_and_extracts_features(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(large)
+    blocks = re.findall(r"```python\n(.*?)```", (large / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {"tensor": images(), "torch": torch, "NUM_FINETUNE_CLASSES": 5}
+    for block in (block for block in blocks if "urllib" not in block):
+        exec(block, names)  # noqa: S102 - what the card tells people to run
+    assert [level.shape[1] for level in names["levels"]] == [64, 256, 512, 1024, 2048]
+    assert names["model"].num_classes == 5
+
+
+@pytest.mark.parametrize("name", timm_config.ARCHITECTURES)
+def test_timm_has_the_network_under_the_same_tensor_names(name: str) -> None:
+    model = catalog.find(name)
+    config = timm_config.document(model, None)
+    with torch.device("meta"):
+        theirs = timm.create_model(config["architecture"], pretrained_cfg=config["pretrained_cfg"])
+    assert {name: tuple(tensor.shape) for name, tensor in theirs.state_dict().items()} == model.shapes
+    assert f"{config['pretrained_cfg']['first_conv']}.weight" in model.shapes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gluon_resnet18_v1b",
+        "gluon_resnet50_v1c",
+        "gluon_resnet50_v1d",
+        "gluon_resnet50_v1s",
+        "gluon_seresnext50_32x4d",
+    ],
+)
+def test_timms_network_of_that_name_gives_the_same_logits(name: str) -> None:
+    ours = create_model(name)
+    theirs = timm.create_model(timm_config.ARCHITECTURES[name])
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    assert apart(logits(ours, images()), logits(theirs, images())) <= LIMIT
+
+
+def test_another_network_with_the_same_tensors_gives_others() -> None:
+    ours, theirs = create_model("gluon_resnet18_v1b"), timm.create_model("resnet18")
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    theirs.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
+    assert apart(logits(ours, images()), logits(theirs, images())) > LIMIT
+
+
+def test_the_folder_holds_everything_and_its_sums(small: Path, request_of: Callable[..., Request]) -> None:
+    (found,) = publish(request_of(small))
+    assert {path.name for path in found.folder.iterdir()} == ALL_FILES
+    assert (found.folder / "model.safetensors").read_bytes() == small.read_bytes()
+    assert (found.folder / "manifest.json").read_bytes() == small.with_suffix(".json").read_bytes()
+    check = ["sha256sum", "-c", "--strict", "SHA256SUMS"]
+    said = subprocess.run(check, cwd=found.folder, capture_output=True, text=True, check=True)
+    assert said.stdout.count(": OK") == len(ALL_FILES) - 1
+    (found.folder / "config.json").write_text("{}")
+    assert subprocess.run(check, cwd=found.folder, capture_output=True, check=False).returncode == 1
+
+
+def test_the_folder_is_the_same_every_time(small: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        publish(Request((small,), tmp_path / name, **ALLOWED))
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_a_proven_file_needs_no_leave_and_brings_its_labels(proven: Path, tmp_path: Path) -> None:
+    (found,) = publish(Request((proven,), tmp_path / "out"))
+    config = json.loads((found.folder / "config.json").read_text())
+    assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == 10
+    assert config["label_names"] == [f"kind {number}" for number in range(10)]
+    assert "architecture" not in config
+    text = (found.folder / "README.md").read_text()
+    assert "UNPROVEN" not in text
+    assert "our numpy forward of its parameters" in text
+    assert "**timm does not have this network**" in text
+
+
+def test_labels_reach_timm(tmp_path: Path) -> None:
+    model = catalog.find("gluon_resnet18_v1b").with_classes(2)
+    (tmp_path / "config.json").write_text(json.dumps(timm_config.document(model, ("cat", "dog"))))
+    found = timms(tmp_path)
+    assert (found.num_classes, found.pretrained_cfg["label_names"]) == (2, ["cat", "dog"])
+
+
+def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Path) -> None:
+    other = convert("gluon_resnet18_v1b", tmp_path)
+    found = publish(Request((small, other), tmp_path / "out", **ALLOWED))
+    assert [each.folder for each in found] == [
+        tmp_path / "out" / SMALL,
+        tmp_path / "out" / "gluon_resnet18_v1b",
+    ]
+    assert all({path.name for path in each.folder.iterdir()} == ALL_FILES for each in found)
+    with pytest.raises(PublicationError, match=f"more than one file would become .*{SMALL}"):
+        publish(Request((small, proven), tmp_path / "new", **ALLOWED))
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ({"allow_random": False}, "random weights; --allow-random publishes them as such"),
+        ({"allow_unproven": False}, "unproven, its manifest says; --allow-unproven"),
+    ],
+)
+def test_random_and_unproven_weights_need_leave(
+    small: Path, request_of: Callable[..., Request], tmp_path: Path, refused: dict[str, bool], message: str
+) -> None:
+    with pytest.raises(PublicationError, match=message):
+        publish(request_of(small, **refused))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(small: Path, request_of: Callable[..., Request]) -> None:
+    publish(request_of(small))
+    with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
+        publish(request_of(small))
+
+
+def test_force_replaces_what_was_published_and_nothing_else(
+    small: Path, proven: Path, request_of: Callable[..., Request]
+) -> None:
+    (before,) = publish(request_of(small))
+    (after,) = publish(request_of(proven, force=True))
+    assert (after.folder / "model.safetensors").read_bytes() == proven.read_bytes()
+    assert [path.name for path in before.folder.parent.iterdir()] == ["out"]
+    (after.folder / "thesis.tex").touch()
+    with pytest.raises(
+        PublicationError, match=r"is not replaced, it holds what we did not write: thesis\.tex"
+    ):
+        publish(request_of(small, force=True))
+    assert (after.folder / "thesis.tex").exists()
+
+
+def test_a_file_in_the_way_is_not_replaced(
+    small: Path, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(PublicationError, match="a folder expected, or nothing"):
+        publish(request_of(small, force=True))
+
+
+def test_after_a_failure_nothing_is_there(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(card, "render", fail)
+    with pytest.raises(ArtifactError, match="out: cannot be written: No space left on device"):
+        publish(request_of(small))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_stays_where_the_new_cannot_take_its_place(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (before,) = publish(request_of(small))
+    replace_path = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name.startswith(disk.TEMPORARY) and not path.name.endswith(".old"):
+            raise PermissionError(13, "Permission denied")
+        return replace_path(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(ArtifactError, match="out: cannot be written: Permission denied"):
+        publish(request_of(small, force=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in before.folder.iterdir()} == ALL_FILES
+
+
+def test_weights_that_change_while_they_are_copied_are_refused(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def spoil(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:-1] + b"!")
+
+    monkeypatch.setattr(shutil, "copyfile", spoil)
+    with pytest.raises(ArtifactError, match="changed while it was copied"):
+        publish(request_of(small))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def page(proven: Path) -> str:
+    """The report of a parity check of that file, as `gluon2torch parity` writes it."""
+    origin = Origin(catalog.find(SMALL), proven.parent / "mine.params")
+    terms = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
+    found = comparison.compare(comparison.Request(origin, proven, terms=terms))
+    return report.render(findings.build(found))
+
+
+def test_a_report_of_these_weights_is_published_with_them(
+    proven: Path, page: str, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    (found,) = publish(request_of(proven, report=path))
+    assert (found.folder / publication.REPORT).read_bytes() == path.read_bytes()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in (found.folder / "SHA256SUMS").read_text()
+
+
+@pytest.mark.parametrize("lacking", ["agreement", "source", "weights"])
+def test_another_report_is_refused(
+    proven: Path, page: str, request_of: Callable[..., Request], tmp_path: Path, lacking: str
+) -> None:
+    manifest = converted.read(proven).manifest
+    parts = {
+        "agreement": f"<title>agrees: {SMALL}",
+        "source": manifest.source.sha1,
+        "weights": manifest.artifact.sha256,
+    }
+    path = tmp_path / "report.html"
+    path.write_text(page.replace(parts[lacking], "other"), encoding="utf-8")
+    with pytest.raises(PublicationError, match=f"no parity report of .*: {parts[lacking]}.* not in it"):
+        publish(request_of(proven, report=path))
+
+
+def test_a_report_that_cannot_be_read_is_named(
+    proven: Path, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    with pytest.raises(PublicationError, match=r"cannot be read as a report: .*No such file"):
+        publish(request_of(proven, report=tmp_path / "none"))
+
+
+def test_our_own_package_loads_every_folder(small: Path, request_of: Callable[..., Request]) -> None:
+    (found,) = publish(request_of(small))
+    loaded = create_model(SMALL, found.folder).state_dict()
+    assert torch.equal(loaded["fc.weight"], load_file(small)["fc.weight"])
+
+
+def test_force_believes_no_ones_sums(small: Path, request_of: Callable[..., Request], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    sha256 = hashlib.sha256(b"precious").hexdigest()
+    (tmp_path / "out" / "SHA256SUMS").write_text(f"{sha256}  thesis.txt\n")
+    with pytest.raises(PublicationError, match=r"holds what we did not write: SHA256SUMS, thesis\.txt"):
+        publish(request_of(small, force=True))
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+
+
+def test_force_keeps_a_card_that_was_edited(small: Path, request_of: Callable[..., Request]) -> None:
+    (found,) = publish(request_of(small))
+    card = found.folder / "README.md"
+    card.write_text(card.read_text() + "my own words\n")
+    with pytest.raises(PublicationError, match=r"holds what we did not write: README\.md"):
+        publish(request_of(small, force=True))
+    assert card.read_text().endswith("my own words\n")

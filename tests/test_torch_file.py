@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from converter import catalog, pipeline, torch_file
+from converter.dtypes import BFLOAT16
+from converter.errors import ArtifactError
+from converter.preparation import Origin
+from converter.proving import Choice, Terms
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UNPROVEN = Terms(Choice.none)
+NAME = "gluon_cifar_resnext29_32x4d"
+STATE = {
+    "conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "fc.weight": np.arange(4).astype(BFLOAT16),
+    "bn1.num_batches_tracked": np.zeros((), np.int64),
+}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server on loopback that gives what lies in ``out``."""
+    handler = functools.partial(Quiet, directory=tmp_path / "out")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> pipeline.Result:
+    origin = Origin(catalog.find(NAME), seed=0)
+    return pipeline.convert(pipeline.Request(origin, tmp_path / "out", UNPROVEN, as_pth=True))
+
+
+def test_a_pth_has_the_arrays_bit_for_bit_and_the_same_bytes_every_time(tmp_path: Path) -> None:
+    hashes = []
+    for folder in ("a", "b"):
+        with torch_file.draft(tmp_path / folder, STATE) as draft:
+            found = torch.load(draft.path, weights_only=True)
+            hashes.append(draft.sha256)
+            assert draft.size == draft.path.stat().st_size
+            assert draft.sha256 == hashlib.sha256(draft.path.read_bytes()).hexdigest()
+        assert not (tmp_path / folder).exists()
+        assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
+            name: array.shape for name, array in STATE.items()
+        }
+        assert torch.equal(found["fc.weight"].view(torch.int16), torch.tensor(STATE["fc.weight"].view("i2")))
+    assert hashes[0] == hashes[1]
+
+
+def test_a_pth_that_reads_back_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+
+    def spoil(state: dict[str, torch.Tensor], stream: object) -> None:
+        save({name: tensor + (name == "conv1.weight") for name, tensor in state.items()}, stream)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch, "save", spoil)
+    with (
+        pytest.raises(ArtifactError, match=r"the \.pth differs from what was written"),
+        torch_file.draft(tmp_path, STATE),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_tells_of_both_files(converted: pipeline.Result) -> None:
+    assert converted.pth is not None
+    content = converted.pth.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert converted.pth.name == f"{NAME}.random-{sha256[:8]}.pth"
+    told = json.loads(converted.manifest_file.read_text())["artifact"]["pth"]
+    assert told == {"file": converted.pth.name, "sha256": sha256, "bytes": len(content)}
+
+
+def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
+    converted: pipeline.Result, served: str, tmp_path: Path
+) -> None:
+    assert converted.pth is not None
+    options = {
+        "model_dir": str(tmp_path / "hub"),
+        "check_hash": True,
+        "progress": False,
+        "weights_only": True,
+    }
+    url = f"{served}/{converted.pth.name}"
+    state = torch.hub.load_state_dict_from_url(url, **options)  # type: ignore[arg-type]
+    model = create_model(NAME)
+    model.load_state_dict(state, strict=True)
+    ours = create_model(NAME, converted.artifact)
+    assert all(torch.equal(state[name], tensor) for name, tensor in ours.state_dict().items())
+
+
+def test_torch_hub_refuses_another_file_of_its_name(
+    converted: pipeline.Result, served: str, tmp_path: Path
+) -> None:
+    assert converted.pth is not None
+    content = bytearray(converted.pth.read_bytes())
+    content[len(content) // 2] ^= 1
+    converted.pth.write_bytes(content)
+    options = {
+        "model_dir": str(tmp_path / "hub"),
+        "check_hash": True,
+        "progress": False,
+        "weights_only": True,
+    }
+    with pytest.raises(RuntimeError, match="invalid hash value"):
+        torch.hub.load_state_dict_from_url(f"{served}/{converted.pth.name}", **options)  # type: ignore[arg-type]
+
+
+def test_without_it_no_pth_is_written(tmp_path: Path) -> None:
+    origin = Origin(catalog.find(NAME), seed=0)
+    found = pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN))
+    assert found.pth is None
+    assert "pth" not in found.manifest["artifact"]
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_where_the_artifact_cannot_be_published_no_pth_is_left(
+    converted: pipeline.Result, tmp_path: Path
+) -> None:
+    out = tmp_path / "elsewhere"
+    (out / converted.artifact.name).mkdir(parents=True)
+    origin = Origin(catalog.find(NAME), seed=0)
+    with pytest.raises(ArtifactError, match="is a folder, where a file is to be written"):
+        pipeline.convert(pipeline.Request(origin, out, UNPROVEN, as_pth=True))
+    assert [path.name for path in out.iterdir()] == [converted.artifact.name]
