@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import nox
 
 nox.needs_version = ">=2024.4"
@@ -15,6 +18,12 @@ def groups(*names: str) -> list[str]:
     return [requirement for name in names for requirement in PYPROJECT["dependency-groups"][name]]
 
 
+def leave(session: nox.Session) -> None:
+    """Remove a large environment in CI, where nothing runs in it again and the disk may be small."""
+    if "CI" in os.environ:
+        shutil.rmtree(session.virtualenv.location)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     session.install(*groups("lint"))
@@ -26,6 +35,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     session.install(".", *groups("torch", "types", "tests"))
     session.run("mypy")
+    leave(session)
 
 
 @nox.session
@@ -33,6 +43,7 @@ def tests(session: nox.Session) -> None:
     """Everything but MXNet, beside torchvision and timm. Arguments after -- go to pytest."""
     session.install(".", *groups("ecosystem", "tests"))
     session.run("pytest", "--ignore", "tests/parity", *session.posargs)
+    leave(session)
 
 
 @nox.session
