@@ -49,8 +49,8 @@ def main(rounds: int) -> None:
 
 def write_source(path: Path) -> None:
     """Write seeded parameters to convert."""
-    from converter import catalog, synthetic  # noqa: PLC0415 - keep the measuring process small
-    from converter.params import write_params  # noqa: PLC0415 - as above
+    from converter.files.params import write_params  # noqa: PLC0415 - as above
+    from converter.models import catalog, synthetic  # noqa: PLC0415 - keep the measuring process small
 
     model = catalog.find(MODEL)
     with path.open("wb") as stream:

@@ -32,8 +32,8 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
-from converter import catalog, matching, synthetic
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import catalog, matching, synthetic
 from resnext_torch import create_model, fuse
 
 if TYPE_CHECKING:

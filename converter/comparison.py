@@ -8,9 +8,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import checkpoint, diagnosis, disk, matching, network, preparation, proving, source, tensors
+from converter import preparation, source
+from converter.files import checkpoint, disk
+from converter.models import matching
 from converter.progress import silent
-from converter.proving import Terms
+from converter.proof import diagnosis, network, proving, tensors
+from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +21,12 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from converter.diagnosis import Diagnosis
     from converter.dtypes import Array
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
-    from converter.proof import Proof
-    from converter.tensors import Apart
+    from converter.proof.diagnosis import Diagnosis
+    from converter.proof.tensors import Apart
+    from converter.proof.verdict import Proof
 
 STEPS = 2
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from converter import catalog, checkpoint, disk, identification
 from converter.errors import ArtifactError
+from converter.files import checkpoint, disk
+from converter.models import catalog, identification
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 MAX_MANIFEST_BYTES = 1 << 25  # class names are what may be many
 RANDOM = ".random-"  # in the names of what seeded random parameters became; nothing else in a manifest tells

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import checkpoint, dialects, identification, tensors
 from converter.errors import CheckpointError, DialectError
+from converter.files import checkpoint
+from converter.models import dialects, identification
+from converter.proof import tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.mapping import Mapping
-    from converter.tensors import Apart
+    from converter.models.mapping import Mapping
+    from converter.proof.tensors import Apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter import archives, catalog, checkpoint, dialects, disk, identification, params, source
-from converter.checkpoint import Kind
+from converter import source
 from converter.dtypes import FLOATS
 from converter.errors import DialectError, SourceError
+from converter.files import archives, checkpoint, disk, params
+from converter.files.checkpoint import Kind
+from converter.models import catalog, dialects, identification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from converter.progress import Progress
 
 ROLE = re.compile(r"(weight|bias|gamma|beta|running_mean|running_var)$")

@@ -6,17 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from converter import __version__, disk, names
+from converter import __version__, names
 from converter.errors import ArtifactError
-from converter.proof import NO_PROOF
+from converter.files import disk
+from converter.proof.verdict import NO_PROOF
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.artifact import Draft
+    from converter.files.artifact import Draft
     from converter.narrowing import Narrowing
     from converter.preparation import Prepared
-    from converter.proof import Check, Proof
+    from converter.proof.verdict import Check, Proof
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import network, parity
-from converter.proof import Probe
+from converter.proof import network, parity
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from converter.precision import Precision
 
 PROBE = Probe("float64", (65, 95))  # in float64, so that nothing but the weights differs

@@ -6,35 +6,25 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from converter import (
-    artifact,
-    diagnosis,
-    labels,
-    manifest,
-    narrowing,
-    network,
-    precision,
-    preparation,
-    proving,
-    source,
-    torch_file,
-)
+from converter import manifest, narrowing, precision, preparation, source
+from converter.files import artifact, labels, torch_file
 from converter.manifest import Findings
 from converter.precision import Precision
 from converter.progress import silent
-from converter.proof import NO_PROOF, require_passed
-from converter.proving import Choice, Terms
+from converter.proof import diagnosis, network, proving
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import NO_PROOF, require_passed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
-    from converter.catalog import Model
-    from converter.parity import Reference
+    from converter.models.catalog import Model
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
-    from converter.proof import Proof
+    from converter.proof.parity import Reference
+    from converter.proof.verdict import Proof
 
 PROOF_STEPS = 2
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import names, tensors
+from converter import names
 from converter.dtypes import BFLOAT16, FLOATS
 from converter.errors import PrecisionError
+from converter.proof import tensors
 
 if TYPE_CHECKING:
     from converter.dtypes import Array

@@ -10,20 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import (
-    checkpoint,
-    dialects,
-    graph,
-    identification,
-    matching,
-    network,
-    params,
-    precision,
-    source,
-    symbol,
-    synthetic,
-)
-from converter.checkpoint import Kind
+from converter import precision, source
 from converter.errors import (
     CheckpointError,
     DialectError,
@@ -32,18 +19,22 @@ from converter.errors import (
     SourceError,
     SymbolError,
 )
-from converter.params import Params, write_params
+from converter.files import checkpoint, params, symbol
+from converter.files.checkpoint import Kind
+from converter.files.params import Params, write_params
+from converter.models import dialects, graph, identification, matching, synthetic
+from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.catalog import Model
-    from converter.dialects import Naming
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.files.symbol import Symbol
+    from converter.models.catalog import Model
+    from converter.models.dialects import Naming
+    from converter.models.mapping import Mapping
     from converter.progress import Progress
     from converter.source import Source
-    from converter.symbol import Symbol
 
 READ_BY_MXNET = {"legacy", "V1", "V2"}  # the records that MXNet 1.9 reads as it is
 

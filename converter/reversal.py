@@ -9,33 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import (
-    checkpoint,
-    comparison,
-    converted,
-    disk,
-    identification,
-    matching,
-    precision,
-    source,
-    tensors,
-)
+from converter import comparison, converted, precision, source
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
-from converter.params import read_params, write_params
+from converter.files import checkpoint, disk
+from converter.files.params import read_params, write_params
+from converter.models import identification, matching
 from converter.precision import Precision
 from converter.preparation import Origin
 from converter.progress import silent
-from converter.proof import NO_PROOF, require_passed
-from converter.proving import Choice, Terms
+from converter.proof import tensors
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import NO_PROOF, require_passed
 from resnext_torch import HEAD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from converter.progress import Progress
-    from converter.proof import Proof
+    from converter.proof.verdict import Proof
 
 QUESTION = "which one is it? --model says it"
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import archives, disk
-from converter.archives import MAX_PARAMS_BYTES
 from converter.errors import SourceError
-from converter.params import write_params
+from converter.files import archives, disk
+from converter.files.archives import MAX_PARAMS_BYTES
+from converter.files.params import write_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from converter.progress import Progress
 
 BUCKET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import catalog, comparison, findings, proving, report
+from converter import comparison
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof import LIMITS, SMALLEST, Probe
-from converter.proving import Choice, Terms
+from converter.proof import findings, proving, report
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import LIMITS, SMALLEST, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from converter.findings import Document
+    from converter.proof.findings import Document
 
 
 def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of the comparison

@@ -15,13 +15,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from converter.errors import SourceError
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 
 class Status(StrEnum):

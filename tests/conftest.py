@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import catalog, synthetic
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import catalog, synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 # Before torch and typer are imported, which read these then.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run in turn: see cli/convert.py

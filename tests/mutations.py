@@ -18,18 +18,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from converter import diagnosis, matching, network, proving, tensors
 from converter.errors import MappingError, ParityError
+from converter.models import matching
+from converter.proof import diagnosis, network, proving, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Layer, Mapping, Tensor
-    from converter.parity import Reference
+    from converter.models.catalog import Model
+    from converter.models.mapping import Layer, Mapping, Tensor
     from converter.preparation import Prepared
-    from converter.proof import Probe
+    from converter.proof.parity import Reference
+    from converter.proof.verdict import Probe
     from converter.reference import Output
     from resnext_torch.config import Shape
 

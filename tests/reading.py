@@ -6,15 +6,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import dialects, preparation, source
-from converter.dialects import Naming
-from converter.params import LIST, Params
+from converter import preparation, source
+from converter.files.params import LIST, Params
+from converter.models import dialects
+from converter.models.dialects import Naming
 from converter.preparation import Origin, Reading
 from converter.progress import silent
 from converter.source import Source
 
 if TYPE_CHECKING:
-    from converter.catalog import Model
+    from converter.models.catalog import Model
     from converter.preparation import Prepared
 
 

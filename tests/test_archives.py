@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from converter import archives
-from converter.archives import GZIP, ZIP
 from converter.errors import SourceError
-from converter.params import read_params, write_params
+from converter.files import archives
+from converter.files.archives import GZIP, ZIP
+from converter.files.params import read_params, write_params
 from converter.progress import silent
 
 if TYPE_CHECKING:

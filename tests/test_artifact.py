@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converter import artifact
 from converter.errors import ArtifactError
+from converter.files import artifact
 from converter.progress import silent
 
 if TYPE_CHECKING:

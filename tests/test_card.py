@@ -10,12 +10,13 @@ import msgspec
 import pytest
 from huggingface_hub import ModelCard
 
-from converter import card, catalog, figures
-from converter.card import Circumstances
 from converter.converted import Check, Converted, Manifest, Mapping, Parity, Source, Worst, Written
+from converter.models import catalog, figures
+from converter.publishing import card
+from converter.publishing.card import Circumstances
 
 if TYPE_CHECKING:
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 NAME = "gluon_resnext50_32x4d"
 CHECK = Check("float64", "65x95", 125, 2e-14, 1.5e-14, Worst("features.5.1.body.4", 1.8e-14, 1e-12))

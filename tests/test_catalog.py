@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import catalog
 from converter.errors import CatalogError
+from converter.models import catalog
 from resnext_torch import CONFIGS
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from converter import checkpoint
 from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ParamsError
+from converter.files import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import catalog, classifier, pipeline, publication
+from converter import pipeline
 from converter.errors import LabelsError
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.publishing import publication
+from converter.vision import classifier
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter import matching
 from converter.cli.app import app
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 LONG = "backbone.encoder.stages.3.blocks.17.attention.relative_position_bias_table.weight"
 STATE: dict[str, Array] = {

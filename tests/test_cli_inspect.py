@@ -11,9 +11,10 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
-from converter import catalog, inspection, matching
+from converter import inspection
 from converter.cli.app import app
 from converter.errors import MappingError
+from converter.models import catalog, matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 

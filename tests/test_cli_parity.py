@@ -9,12 +9,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter import catalog, comparison, matching
+from converter import comparison
 from converter.cli.app import app
 from converter.errors import MappingError
+from converter.models import catalog, matching
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import DEFAULT_PROBES, Choice, Terms
+from converter.proof.proving import DEFAULT_PROBES, Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.findings import Document
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
+    from converter.proof.findings import Document
 
 NAME = "gluon_resnext50_32x4d"
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]

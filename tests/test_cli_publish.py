@@ -8,11 +8,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from converter import catalog, hub, pipeline
+from converter import pipeline
 from converter.cli.publish import publish
 from converter.errors import HubError
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.publishing import hub
 
 if TYPE_CHECKING:
     from pathlib import Path

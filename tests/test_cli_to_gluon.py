@@ -11,14 +11,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter import catalog, matching, pipeline, reversal
+from converter import pipeline, reversal
 from converter.cli.app import app
 from converter.errors import MappingError
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import catalog, matching
 from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 

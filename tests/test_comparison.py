@@ -8,21 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from converter import comparison, matching, network
+from converter import comparison
 from converter.comparison import Comparison, Request
 from converter.errors import CheckpointError, MappingError, ReferenceUnavailableError, SourceError
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import matching
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof import network
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
 NAME = "layer1.0.conv2.weight"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from converter import catalog, converted, pipeline
+from converter import converted, pipeline
 from converter.errors import ArtifactError, CatalogError
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,18 +9,18 @@ import reading
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converter import diagnosis, network, proving
-from converter.proof import Probe
+from converter.proof import diagnosis, network, proving
+from converter.proof.verdict import Probe
 from converter.reference import numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
-    from converter.diagnosis import Diagnosis
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from converter.preparation import Prepared
+    from converter.proof.diagnosis import Diagnosis
 
 SIZE = (33, 47)
 

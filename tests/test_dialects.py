@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import dialects, names
+from converter import names
 from converter.errors import DialectError, MappingError
-from converter.mapping import Layer, Mapping, Tensor
+from converter.models import dialects
+from converter.models.mapping import Layer, Mapping, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,18 +7,19 @@ import pytest
 import safetensors.numpy
 import torch
 
-from converter import diff, matching
+from converter import diff
 from converter.errors import CheckpointError, ParamsError
-from converter.params import write_params
-from converter.tensors import Apart
+from converter.files.params import write_params
+from converter.models import matching
+from converter.proof.tensors import Apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 FORMATS = ["params", "pth", "safetensors"]
 NAME = "layer1.0.bn1.weight"

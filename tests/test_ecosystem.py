@@ -11,12 +11,13 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from converter import catalog, pipeline, reversal
-from converter.params import write_params
+from converter import pipeline, reversal
+from converter.files.params import write_params
+from converter.models import catalog
+from converter.models.synthetic import random_params
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
-from converter.synthetic import random_params
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 from converter.testing import assert_parity
 from resnext_torch import create_model
 

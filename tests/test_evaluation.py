@@ -20,17 +20,18 @@ from torchvision.datasets import ImageFolder
 from typer import Typer
 from typer.testing import CliRunner
 
-from converter import catalog, evaluation
-from converter.classifier import Device, Preprocessing, Terms
 from converter.cli.evaluate import evaluate as command
 from converter.errors import EvaluationError, ImageError
-from converter.evaluation import Request
+from converter.models import catalog
+from converter.vision import evaluation
+from converter.vision.classifier import Device, Preprocessing, Terms
+from converter.vision.evaluation import Request
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.evaluation import Evaluation
+    from converter.vision.evaluation import Evaluation
 
 NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
 CLASSES = tuple(f"class{number}" for number in range(10))
@@ -150,7 +151,7 @@ def test_one_process_that_stops_stops_all_and_says_why(weights: Path, folder: Pa
 def test_a_share_that_is_lost_is_seen(weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluation.images.batches  # type: ignore[attr-defined]  # a module's module
     lossy = lambda *arguments: list(whole(*arguments))[:-1]  # noqa: E731 - a line
-    monkeypatch.setattr("converter.images.batches", lossy)
+    monkeypatch.setattr("converter.vision.images.batches", lossy)
     with pytest.raises(EvaluationError, match="23 images expected, 20 counted"):
         evaluate(weights, folder, batch_size=4)
 

@@ -11,16 +11,18 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import catalog, figures, pipeline, timm_config
+from converter import pipeline
 from converter.cli.app import app
+from converter.models import catalog, figures
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.publishing import timm_config
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 # Activations in millions at 224 pixels, as timm's results/model_metadata-in1k.csv has them.
 TIMM_ACTIVATIONS = {

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import reading
 
-from converter import __version__, findings
+from converter import __version__
 from converter.comparison import Comparison, Weights
-from converter.diagnosis import Diagnosis
 from converter.preparation import Prepared
-from converter.proof import Check, Difference, Probe, Proof, Statistics
-from converter.tensors import Apart
+from converter.proof import findings
+from converter.proof.diagnosis import Diagnosis
+from converter.proof.tensors import Apart
+from converter.proof.verdict import Check, Difference, Probe, Proof, Statistics
 
 if TYPE_CHECKING:
-    from converter.catalog import Model
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 STATISTICS = Statistics(0.5, 2.0)
 DOUBLE, SINGLE = Probe("float64", (65, 95)), Probe("float32", (224, 224), seed=3)

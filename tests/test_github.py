@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import github
 from converter.errors import ArtifactError
+from converter.proof import github
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.findings import Document
+    from converter.proof.findings import Document
 
 AGREEING: Document = {
     "model": "tiny",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from huggingface_hub import constants
 
-from converter import hub
 from converter.errors import HubError
+from converter.publishing import hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import catalog, dialects, identification
 from converter.errors import MappingError
+from converter.models import catalog, dialects, identification
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from resnext_torch.config import Shape
 
 MODELS = list(catalog.models())

@@ -16,19 +16,20 @@ import safetensors.numpy
 import torch
 from test_identification import counted, gluon
 
-from converter import catalog, inspection, matching
+from converter import inspection
 from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ConversionError, ParamsError, SourceError
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import catalog, matching
 from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
     from converter.inspection import Inspection
+    from converter.models.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import labels, pipeline
+from converter import pipeline
 from converter.errors import LabelsError
+from converter.files import labels
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 NAMES = ("tench", "great white shark", "crêpe")
 TEXT = "tench\ngreat white shark\ncrêpe\n"

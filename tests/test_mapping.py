@@ -12,18 +12,18 @@ import reading
 import torch
 from torch import nn
 
-from converter import catalog, mapping
 from converter.errors import ConversionError, MappingError
-from converter.matching import rename
+from converter.models import catalog, mapping
+from converter.models.matching import rename
 from resnext_torch import Basic, Bottleneck, Config, ResNeXt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
     from resnext_torch.config import Shape
 
 RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import matching
 from converter.errors import MappingError
+from converter.models import matching
 
 if TYPE_CHECKING:
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 
 def rename(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array]) -> dict[str, Array]:

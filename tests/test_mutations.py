@@ -9,9 +9,9 @@ import pytest
 import reading
 from mutations import controls, find, mutations, one_thread, record, summary
 
-from converter import catalog, synthetic
+from converter.models import catalog, synthetic
 from converter.preparation import Prepared
-from converter.proof import Probe
+from converter.proof.verdict import Probe
 from converter.reference import numpy
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mutations import Mutation, Recorded
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
     Runs = dict[str, tuple[Prepared, Recorded]]
 

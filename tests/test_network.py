@@ -8,17 +8,18 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from converter import matching, network
 from converter.errors import ParityError
-from converter.proof import Probe
+from converter.models import matching
+from converter.proof import network
+from converter.proof.verdict import Probe
 from resnext_torch import ResNeXt
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
     from converter.reference import Settings
 
 PROBE = Probe("float32", (33, 47))

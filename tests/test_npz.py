@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter.errors import ParamsError
-from converter.npz import is_npz
-from converter.params import NPZ, Params, open_params
+from converter.files.npz import is_npz
+from converter.files.params import NPZ, Params, open_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from converter import catalog, matching, synthetic
-from converter.proof import Probe
+from converter.models import catalog, matching, synthetic
+from converter.proof.verdict import Probe
 from converter.reference.numpy import Run
 from resnext_torch import ResNeXt, create_model, fuse
 
@@ -23,8 +23,8 @@ pytest.importorskip("onnxscript")
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
 
 # Of the logits' standard deviation, in float32, from numpy's in float64; measured 3e-7 to 8e-7.
 LIMIT = 1e-5

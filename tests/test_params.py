@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from converter.dtypes import BFLOAT16, BY_MXNET
 from converter.errors import ParamsError
-from converter.params import LIST, Params, open_params, read_params, write_params
+from converter.files.params import LIST, Params, open_params, read_params, write_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import matching, network, parity
 from converter.errors import ParityError
-from converter.mapping import Layer
-from converter.proof import LAYER_LIMITS, LIMITS, Probe, Proof
+from converter.models import matching
+from converter.models.mapping import Layer
+from converter.proof import network, parity
+from converter.proof.verdict import LAYER_LIMITS, LIMITS, Probe, Proof
 from converter.reference import Output, numpy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
-    from converter.parity import Network, Visit
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
+    from converter.proof.parity import Network, Visit
     from converter.reference import Settings
 
 PROBE = Probe("float64", (33, 33))

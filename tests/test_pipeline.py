@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converter import artifact, catalog, pipeline
+from converter import pipeline
 from converter.errors import (
     ArtifactError,
     MappingError,
@@ -22,17 +22,19 @@ from converter.errors import (
     ReferenceUnavailableError,
     SourceError,
 )
+from converter.files import artifact
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 from converter.reference import gluon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
     Write = Callable[[dict[str, Array]], Path]
 
@@ -334,9 +336,10 @@ def test_without_a_proof_torch_is_not_imported(out: Path) -> None:
     program = """\
 import sys
 from pathlib import Path
-from converter import catalog, pipeline
+from converter.models import catalog
+from converter import pipeline
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
 origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
 request = pipeline.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
 pipeline.convert(request)

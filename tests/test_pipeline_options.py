@@ -14,7 +14,7 @@ import torch
 from test_symbol import changed, drawn
 from typer.testing import CliRunner
 
-from converter import catalog, pipeline
+from converter import pipeline
 from converter.cli.app import convert_app
 from converter.dtypes import BFLOAT16
 from converter.errors import (
@@ -22,10 +22,11 @@ from converter.errors import (
     MappingError,
     SymbolError,
 )
+from converter.models import catalog
 from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
     Change = Callable[[dict[str, Array]], dict[str, Array]]

@@ -8,14 +8,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from converter import artifact, matching, network, pipeline, precision
+from converter import pipeline, precision
 from converter.dtypes import BFLOAT16
 from converter.errors import ParityError, PrecisionError
+from converter.files import artifact
+from converter.models import matching
 from converter.precision import Precision
 from converter.preparation import Origin
 from converter.progress import silent
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof import network
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 from resnext_torch import ResNeXt
 
 if TYPE_CHECKING:
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
     from resnext_torch import Config
 
 AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))

@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from converter import classifier, images, prediction
-from converter.classifier import Device, Preprocessing, Terms
 from converter.errors import CheckpointError, ClassifierError, ImageError, MappingError
-from converter.prediction import Request
+from converter.vision import classifier, images, prediction
+from converter.vision.classifier import Device, Preprocessing, Terms
+from converter.vision.prediction import Request
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.prediction import Predictions
+    from converter.vision.prediction import Predictions
 
 NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
 LABELS = ["airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

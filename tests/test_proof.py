@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from converter.errors import ParityError
-from converter.mapping import Layer
-from converter.proof import LIMITS, NO_PROOF, Check, Difference, Probe, Proof, Statistics, require_passed
+from converter.models.mapping import Layer
+from converter.proof.verdict import (
+    LIMITS,
+    NO_PROOF,
+    Check,
+    Difference,
+    Probe,
+    Proof,
+    Statistics,
+    require_passed,
+)
 
 PROBE = Probe("float64", (65, 97))
 ANY = Statistics(0.0, 1.0)

@@ -16,25 +16,18 @@ import timm.data.config
 import torch
 from safetensors.torch import load_file
 
-from converter import (
-    card,
-    catalog,
-    comparison,
-    converted,
-    disk,
-    findings,
-    pipeline,
-    publication,
-    report,
-    timm_config,
-)
+from converter import comparison, converted, pipeline
 from converter.errors import ArtifactError, PublicationError
-from converter.params import write_params
+from converter.files import disk
+from converter.files.params import write_params
+from converter.models import catalog
+from converter.models.synthetic import random_params
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
-from converter.publication import Request, publish
-from converter.synthetic import random_params
+from converter.proof import findings, report
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
+from converter.publishing import card, publication, timm_config
+from converter.publishing.publication import Request, publish
 from resnext_torch import create_model
 
 if TYPE_CHECKING:

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter import comparison, findings, matching, network, report, synthetic
+from converter import comparison
 from converter.errors import ArtifactError
+from converter.models import matching, synthetic
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof import findings, network, report
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.findings import Document
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
+    from converter.proof.findings import Document
 
 TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
 FETCHING = {

@@ -14,10 +14,11 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import sync_playwright
 
-from converter import comparison, findings, report
+from converter import comparison
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof import findings, report
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from converter.catalog import Model
-    from converter.findings import Document
+    from converter.models.catalog import Model
+    from converter.proof.findings import Document
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DESK = {"width": 1280, "height": 900}

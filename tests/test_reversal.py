@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from converter import catalog, matching, pipeline, reversal
+from converter import pipeline, reversal
 from converter.dtypes import BFLOAT16
 from converter.errors import (
     ArtifactError,
@@ -19,18 +19,19 @@ from converter.errors import (
     ParityError,
     PrecisionError,
 )
-from converter.params import read_params, write_params
+from converter.files.params import read_params, write_params
+from converter.models import catalog, matching
 from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
+    from converter.models.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 

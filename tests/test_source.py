@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from converter import archives, source
+from converter import source
 from converter.errors import SourceError
+from converter.files import archives
 from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
     from converter.progress import Progress
     from converter.source import Source
 

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter import catalog, graph, network, symbol
 from converter.errors import ConversionError, SymbolError
+from converter.files import symbol
+from converter.models import catalog, graph
+from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
     Graph = dict[str, Any]
     Save = Callable[[Graph | str], Path]

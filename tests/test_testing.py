@@ -10,16 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from converter import catalog, matching, network, testing
+from converter import testing
 from converter.errors import CatalogError, CheckpointError, MappingError, ReferenceUnavailableError
+from converter.models import catalog, matching
+from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
     from converter.dtypes import Array
-    from converter.mapping import Mapping
+    from converter.models.catalog import Model
+    from converter.models.mapping import Mapping
 
 assert_parity = functools.partial(
     testing.assert_parity, "tiny", reference="numpy", sizes=[(33, 47)], dtypes=["float32"]

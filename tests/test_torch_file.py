@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from converter import catalog, pipeline, torch_file
+from converter import pipeline
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
+from converter.files import torch_file
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
 from resnext_torch import create_model
 
 if TYPE_CHECKING:

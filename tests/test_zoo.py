@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from converter import catalog, pipeline, zoo
+from converter import pipeline, zoo
 from converter.cli.app import app
-from converter.params import write_params
+from converter.files.params import write_params
+from converter.models import catalog
+from converter.models.synthetic import random_params
 from converter.preparation import Origin
-from converter.proof import Probe
-from converter.proving import Choice, Terms
-from converter.synthetic import random_params
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 from converter.zoo import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 SMALL, OTHER = "gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b"
 UNPROVEN = ("--reference", "none")

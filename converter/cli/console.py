@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from converter.errors import ConversionError
-from converter.findings import REFERENCES
+from converter.proof.findings import REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter import artifact, pipeline
+from converter import pipeline
 from converter.cli import console, options
+from converter.files import artifact
 from converter.precision import Precision
-from converter.proving import Choice
+from converter.proof.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console

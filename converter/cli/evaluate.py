@@ -10,14 +10,14 @@ import typer
 from rich import box
 from rich.table import Table
 
-from converter import evaluation
-from converter.classifier import Device, Preprocessing, Terms
 from converter.cli import console, vision
+from converter.vision import evaluation
+from converter.vision.classifier import Device, Preprocessing, Terms
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.evaluation import Evaluation
+    from converter.vision.evaluation import Evaluation
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command line

@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from converter import catalog, figures
 from converter.cli import console
+from converter.models import catalog, figures
 
 
 def list_models(

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from converter import catalog, proving
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof import LARGEST, SMALLEST, Probe
-from converter.proving import Choice, Terms
+from converter.proof import proving
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import LARGEST, SMALLEST, Probe
 
 AUTO = "auto"
 

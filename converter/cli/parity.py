@@ -11,14 +11,15 @@ import typer
 from rich import box
 from rich.table import Table
 
-from converter import comparison, findings, github, report
+from converter import comparison
 from converter.cli import console, options
-from converter.proving import Choice
+from converter.proof import findings, github, report
+from converter.proof.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.findings import Document
+    from converter.proof.findings import Document
 
 
 def parity(  # noqa: PLR0913 - the options of the command line

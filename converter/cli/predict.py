@@ -11,14 +11,14 @@ from rich import box
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
-from converter import prediction
-from converter.classifier import Device, Preprocessing, Terms
 from converter.cli import console, vision
+from converter.vision import prediction
+from converter.vision.classifier import Device, Preprocessing, Terms
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.prediction import Predictions
+    from converter.vision.prediction import Predictions
 
 BAR = 24  # characters
 

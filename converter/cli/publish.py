@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter import hub, publication
-from converter.card import LICENSE
 from converter.cli import console
+from converter.publishing import hub, publication
+from converter.publishing.card import LICENSE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.publication import Published
+    from converter.publishing.publication import Published
 
 
 def publish(  # noqa: PLR0913 - the options of the command line

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter import catalog, disk, manifest, reversal
+from converter import manifest, reversal
 from converter.cli import console, options
+from converter.files import disk
+from converter.models import catalog
 from converter.precision import Precision
-from converter.proving import Choice
+from converter.proof.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console

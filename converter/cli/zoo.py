@@ -22,16 +22,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from converter import catalog, disk, zoo
+from converter import zoo
 from converter.cli import console, options
 from converter.errors import CatalogError
-from converter.proving import Choice
+from converter.files import disk
+from converter.models import catalog
+from converter.proof.proving import Choice
 from converter.zoo import Outcome, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 SUMMARY = "summary.json"
 COLOURS = {Status.converted: "green", Status.skipped: "blue", Status.failed: "red"}

@@ -25,7 +25,7 @@ from converter.reference import Output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.proof import Probe
+    from converter.proof.verdict import Probe
 
 NAME = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from converter.dtypes import Array
-    from converter.proof import Probe
+    from converter.proof.verdict import Probe
     from converter.reference import Settings
 
     Layers = Generator[Output, None, Array]  # yields each layer's output, returns the last

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter import catalog
+from converter.models import catalog
 from converter.reference.gluon_child import import_frameworks
 
 SEED = 2026

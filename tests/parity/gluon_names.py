@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter import catalog
+from converter.models import catalog
 from converter.reference.gluon_child import import_frameworks
 
 if TYPE_CHECKING:

@@ -13,20 +13,22 @@ import reading
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import catalog, network, parity, pipeline, proving
+from converter import pipeline
 from converter.cli.app import app, convert_app
 from converter.errors import MappingError, ParamsError, ParityError
-from converter.params import read_params, write_params
+from converter.files.params import read_params, write_params
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof import LIMITS, Probe
-from converter.proving import Choice, Terms
+from converter.proof import network, parity, proving
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import LIMITS, Probe
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 SIZES = (224, 224), (65, 65), (97, 131)
 CIFAR_SIZES = (32, 32), (33, 33), (40, 57)

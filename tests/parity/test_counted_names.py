@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import catalog, pipeline
+from converter import pipeline
 from converter.errors import MappingError, ParityError
-from converter.params import read_params, write_params
+from converter.files.params import read_params, write_params
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proving import Choice, Terms
+from converter.proof.proving import Choice, Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
 
 NAME, REPLACED = "gluon_resnext50_32x4d", "gluon_resnet18_v1b"
 FIRST, SECOND = '"body.1" = ["bn1", "batchnorm"]\n', '"body.4" = ["bn2", "batchnorm"]\n'

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter import catalog, dialects, graph, network, preparation, symbol
+from converter import preparation
 from converter.errors import ConversionError, MappingError, SymbolError
-from converter.params import read_params
+from converter.files import symbol
+from converter.files.params import read_params
+from converter.models import catalog, dialects, graph
 from converter.preparation import Origin
 from converter.progress import silent
+from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.catalog import Model
+    from converter.models.catalog import Model
     from converter.preparation import Prepared
 
 WRITER = Path(__file__).with_name("gluon_names.py")

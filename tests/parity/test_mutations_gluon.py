@@ -8,9 +8,10 @@ import pytest
 import reading
 from mutations import controls, find, mutations, one_thread, record
 
-from converter import catalog, proving
-from converter.proof import Probe
-from converter.proving import Choice, Terms
+from converter.models import catalog
+from converter.proof import proving
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from converter import catalog, network, pipeline, reversal
+from converter import pipeline, reversal
 from converter.errors import ParityError
-from converter.params import read_params
+from converter.files.params import read_params
+from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof import LIMITS
-from converter.proving import Choice, Terms
+from converter.proof import network
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import LIMITS
 from resnext_torch import create_model
 
 if TYPE_CHECKING:

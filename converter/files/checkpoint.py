@@ -1,0 +1,227 @@
+"""Anybody's checkpoint as numpy arrays: ``.safetensors``, ``.pth`` (no pickle is executed), or ``.params``.
+
+What a file is, its first bytes tell, not its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+import struct
+import tempfile
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from converter import names
+from converter.dtypes import BFLOAT16, BY_SAFETENSORS
+from converter.errors import CheckpointError
+from converter.files import archives, disk, ndarray_list, npz
+from converter.files.params import read_params
+from converter.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from converter.dtypes import Array
+
+WRAPPERS = (
+    "state_dict",
+    "model",
+    "state_dict_ema",
+    "model_ema",
+)  # under which training scripts keep the weights
+PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put before every name
+TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip, since torch 1.6, and a pickle, before
+HEADER_BYTES = 9
+GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: what that would have called
+# What torch.load raises at files that are damaged, or that hold something else than tensors.
+UNREADABLE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+
+
+class Kind(StrEnum):
+    """What a file is: PyTorch's two, Gluon's, and an archive of Gluon's."""
+
+    safetensors = "safetensors"
+    torch = "pth"
+    params = "params"
+    packed = "packed"
+
+
+def kind(path: Path) -> Kind:
+    """Return what a file is.
+
+    Errors: ``CheckpointError`` where it is nothing that can be read, ``SourceError``.
+    """
+    disk.require_regular(path, CheckpointError)
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(HEADER_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
+        return Kind.params
+    if archives.kind(path):
+        return Kind.packed
+    if begin[8:] == b"{" and not begin.startswith(npz.SIGNATURE):  # before it any length, 0x80 too
+        return Kind.safetensors
+    if begin.startswith(TORCH_SIGNATURES):
+        return Kind.torch
+    raise CheckpointError(f"{path}: neither .safetensors nor .pth nor .params: begins with {begin!r}")
+
+
+def read(path: Path) -> dict[str, Array]:
+    """Read a checkpoint's arrays by name.
+
+    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` with what cannot be read.
+    """
+    readers = {
+        Kind.params: read_params,
+        Kind.packed: _read_packed,
+        Kind.torch: _read_torch,
+        Kind.safetensors: _read_safetensors,
+    }
+    return readers[kind(path)](path)
+
+
+def outline(path: Path) -> dict[str, Array]:
+    """Return arrays of the names, types and shapes of a checkpoint's.
+
+    Of a ``.safetensors`` only the header is read, and the numbers are not its own.
+    Errors: as of ``read``.
+    """
+    if kind(path) is not Kind.safetensors:
+        return read(path)
+    with _opened(path) as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    return _unprefixed(_arrays(path, slices, lambda name: _outlined(slices[name])))
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    with _opened(path) as opened:
+        return _unprefixed(_arrays(path, opened.keys(), opened.get_tensor))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="np") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def _outlined(part: Any) -> Array:  # noqa: ANN401 - safetensors has no types
+    dtype = BY_SAFETENSORS.get(part.get_dtype())
+    if dtype is None:
+        raise TypeError(f"type {part.get_dtype()}, which is not read")
+    return np.broadcast_to(np.zeros((), dtype), part.get_shape())
+
+
+def _read_packed(path: Path) -> dict[str, Array]:
+    # The file may go while it is mapped, except on Windows, where it stays.
+    with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
+        unpacked = Path(folder, "unpacked.params")
+        archives.unpack(path, unpacked, silent)
+        return read_params(unpacked)
+
+
+def _read_torch(path: Path) -> dict[str, Array]:
+    """Read a ``.pth`` with torch's restricted reader, which builds tensors and containers alone."""
+    import torch  # noqa: PLC0415 - takes more than a second
+
+    try:
+        with path.open("rb") as stream, warnings.catch_warnings():  # a path is judged by its ending
+            warnings.simplefilter("ignore")  # of what is refused below
+            content = torch.load(stream, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        reason = _reason(error)
+        raise CheckpointError(f"{path}: cannot be read as a .pth of weights alone: {reason}") from error
+    state = _unwrap(path, content)
+    if not state:
+        raise CheckpointError(f"{path}: a state dict expected, no tensors")
+    return _unprefixed(_arrays(path, state, lambda name: _array(state[name])))
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch refuses, in a line and without its advice, which is to trust the file."""
+    if called := GLOBAL.search(str(error)):
+        return f"it would call {called[1]}; torch.save(model.state_dict(), …) writes one that calls nothing"
+    if isinstance(error, pickle.UnpicklingError):
+        return "no pickle that torch.save wrote, or a damaged one"
+    return str(error).partition("\n")[0] or "the file is truncated"
+
+
+def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
+    import torch  # noqa: PLC0415 - as above
+
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"a tensor expected, {type(value).__name__} found")
+    value = value.detach()
+    if (
+        value.layout == torch.strided
+        and value.nbytes > value.untyped_storage().nbytes()
+        and not value.is_meta
+    ):
+        raise TypeError("a view that repeats its numbers")
+    if value.dtype == torch.bfloat16:  # which torch does not give to numpy
+        bits: Array = value.contiguous().view(torch.int16).numpy()
+        return bits.view(BFLOAT16)
+    array: Array = value.numpy()
+    return array
+
+
+def _arrays(path: Path, found: Iterable[str], take: Callable[[str], Array]) -> dict[str, Array]:
+    """Take every array by its name, or refuse with all that are none in numpy: bfloat16, sparse."""
+    arrays: dict[str, Array] = {}
+    refused: dict[str, list[str]] = {}
+    for name in found:
+        try:
+            arrays[name] = take(name)
+        except (TypeError, AttributeError, RuntimeError) as error:
+            refused.setdefault(str(error), []).append(name)
+    lines = [f"{name}: {error}" for error, group in refused.items() for name in names.collapse(group)]
+    if lines:
+        headline = f"{path}: not everything in it can be read as an array"
+        raise CheckpointError("\n  ".join([headline, *names.shorten(lines)]))
+    return arrays
+
+
+def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the file holds
+    """Return the state dict in what a training script wrote; an empty one where there is none.
+
+    Errors: ``CheckpointError`` where there are several.
+    """
+    if not isinstance(content, dict):
+        return {}
+    wrapped = {wrapper: content[wrapper] for wrapper in WRAPPERS if isinstance(content.get(wrapper), dict)}
+    if len(wrapped) > 1:
+        raise CheckpointError(
+            f"{path}: more than one state dict, {' and '.join(wrapped)}; which one is meant?"
+        )
+    state = next(iter(wrapped.values()), content)
+    return {str(name): value for name, value in state.items()}
+
+
+def _unprefixed(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays without the prefixes that all their names have."""
+    for prefix in PREFIXES * 2:  # in either order
+        if all(name.startswith(prefix) for name in arrays):
+            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return arrays

@@ -1,0 +1,61 @@
+"""The names of a fine-tuned network's classes, from a file: a line each, or JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from converter.errors import LabelsError
+from converter.files import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES = 1 << 24
+
+
+def read(path: Path, classes: int) -> tuple[str, ...]:
+    """Return the class names in the order of the classes.
+
+    A ``.json`` holds a list of them, or an object from "0", "1", … to them; any other file one on each line.
+    Errors: ``LabelsError`` where it holds something else, or not as many as there are classes.
+    """
+    try:
+        text = disk.read_small(path, MAX_BYTES, LabelsError).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelsError(f"{path}: not UTF-8: {error.reason}") from error
+    lines = text.removesuffix("\n").split("\n") if text.strip() else []
+    found = _from_json(path, text) if path.suffix == ".json" else lines
+    labels = tuple(label.strip() for label in found)
+    if strange := [label for label in labels if not label.isprintable()]:
+        raise LabelsError(f"{path}: no class is called {strange[0]!a}")
+    if empty := [number for number, label in enumerate(labels) if not label]:
+        raise LabelsError(f"{path}: class {empty[0]} has no name")
+    if len(labels) != classes:
+        raise LabelsError(
+            f"{path}: {classes} class names expected, for so many classes has the head; {len(labels)} found"
+        )
+    return labels
+
+
+def _from_json(path: Path, text: str) -> list[str]:
+    try:
+        content = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise LabelsError(f"{path}: no JSON: {error}") from error
+    if isinstance(content, dict):
+        numbers = [str(number) for number in range(len(content))]
+        if content.keys() != set(numbers):
+            raise LabelsError(f'{path}: the keys "0" to "{len(content) - 1}" expected')
+        content = [content[number] for number in numbers]
+    if not isinstance(content, list) or not all(isinstance(label, str) for label in content):
+        raise LabelsError(f"{path}: a list of class names expected")
+    return content
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON whose keys are all different. Errors: ``ValueError``."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found

@@ -1,0 +1,67 @@
+"""Gluon's ``.params`` files: read from a memory map, whatever their container; written as MXNet 1 does."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from converter.errors import ParamsError
+from converter.files import ndarray_list, npz
+from converter.files.cursor import Cursor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.dtypes import Array
+
+LIST, NPZ = "ndarray-list", "npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What is in a ``.params`` file: its arrays by name, in file order, and how it keeps them.
+
+    ``records`` are the kinds of record of an NDArray list: legacy, V1, V2, V3.
+    """
+
+    arrays: dict[str, Array]
+    container: str
+    records: tuple[str, ...] = ()
+
+
+def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
+    """Map a ``.params`` file into memory. Its arrays are read-only views, as far as they are not compressed.
+
+    ``name`` is what errors call the file, where that is not its path. ``verify``: check the checksums of a
+    container that has them; without that only headers are read.
+    Errors: ``ParamsError`` with the byte offset and what stood there.
+    """
+    try:
+        with path.open("rb") as stream:
+            memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError as error:
+        raise ParamsError(f"{path}: the file is empty") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror or error}") from error
+    cursor = Cursor(memory, name or str(path))
+    begin = memory[: len(ndarray_list.MAGIC)]
+    if begin.startswith(npz.SIGNATURE):
+        return Params(npz.read(path, cursor, verify=verify), NPZ)
+    if not ndarray_list.MAGIC.startswith(begin):
+        raise cursor.error(f"no .params file: begins with {begin!r}")
+    arrays, records = ndarray_list.read(cursor)
+    return Params(arrays, LIST, records)
+
+
+def read_params(path: Path) -> dict[str, Array]:
+    """Return the arrays of a ``.params`` file.
+
+    Errors: as of ``open_params``.
+    """
+    return open_params(path).arrays
+
+
+def write_params(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write arrays as ``net.save_parameters`` does."""
+    ndarray_list.write(stream, arrays)

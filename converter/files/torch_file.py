@@ -1,0 +1,53 @@
+"""The same weights as a ``.pth`` of torch's, for ``torch.hub`` and whoever reads no safetensors."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError
+from converter.files import checkpoint, disk
+from converter.proof import network, tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from converter.dtypes import Array
+
+SUFFIX = ".pth"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchDraft:
+    """A ``.pth`` that is written, read back and hashed, and has no final name yet."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+@contextlib.contextmanager
+def draft(folder: Path, state: dict[str, Array]) -> Iterator[TorchDraft]:
+    """Write a state dict to a temporary file in ``folder``; on leaving it is gone, published or not.
+
+    It is read back as ``torch.load(…, weights_only=True)`` does, and compared bit for bit.
+    Errors: ``ArtifactError``.
+    """
+    import torch  # noqa: PLC0415 - takes more than a second, and few ask for this file
+
+    with disk.temporary(folder) as path:
+        # To a stream, for a file's name would be in its bytes.
+        with disk.explained(folder), path.open("wb") as stream:
+            torch.save({name: network.tensor(array) for name, array in state.items()}, stream)
+        found = checkpoint.read(path)
+        if list(found) != list(state) or any(
+            tensors.compare(name, found[name], state[name]) for name in state
+        ):
+            raise ArtifactError("read back: the .pth differs from what was written")
+        with disk.explained(folder), path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+        yield TorchDraft(path, sha256, size)

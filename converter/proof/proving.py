@@ -1,0 +1,100 @@
+"""Which reference a proof rests on, and the proof itself."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from converter.errors import ReferenceFailedError, ReferenceUnavailableError
+from converter.proof import parity
+from converter.proof.verdict import Probe
+from converter.reference import gluon, numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from converter.preparation import Prepared
+    from converter.proof.parity import Network, Reference
+    from converter.proof.verdict import Proof
+
+# After the stem 33×48, odd and even: a pool that rounds otherwise shows, and so does a swapped axis.
+DEFAULT_PROBES = (Probe("float32", (65, 95)), Probe("float64", (65, 95)))
+
+
+class Choice(StrEnum):
+    """What a network is compared with; ``auto`` is GluonCV where it can run, and numpy elsewhere."""
+
+    auto = "auto"
+    gluon = "gluon"
+    numpy = "numpy"
+    none = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What to compare with, on which inputs, and the interpreter that has GluonCV, if not our own."""
+
+    choice: Choice = Choice.auto
+    probes: tuple[Probe, ...] = DEFAULT_PROBES
+    gluon_python: Path | None = None
+
+
+def settle(terms: Terms) -> Terms:
+    """Name the interpreter for GluonCV, or settle on numpy where ``auto`` finds none.
+
+    Errors: ``ReferenceUnavailableError`` where GluonCV or an interpreter is asked for and not there.
+    """
+    if terms.choice in {Choice.numpy, Choice.none}:
+        return terms
+    try:
+        python = gluon.find_python(terms.gluon_python)
+    except ReferenceUnavailableError:
+        if terms.choice is Choice.gluon or terms.gluon_python:
+            raise
+        return replace(terms, choice=Choice.numpy)
+    demanded = terms.choice is Choice.gluon or terms.gluon_python
+    return replace(terms, choice=Choice.gluon if demanded else Choice.auto, gluon_python=python)
+
+
+@contextlib.contextmanager
+def references(terms: Terms, prepared: Prepared) -> Iterator[tuple[Reference, ...]]:
+    """Start the reference that settled terms ask for, at work beside us; ``auto`` keeps numpy in reserve."""
+    own = numpy.Run(prepared.params, terms.probes)
+    if terms.gluon_python is None:
+        yield (own,)
+        return
+    model = prepared.model
+    layers = tuple(layer.source for layer in prepared.mapping.layers)
+    with (
+        prepared.for_gluon() as file,
+        gluon.start(
+            terms.gluon_python, model.entry.gluon, model.config.num_classes, file, layers, terms.probes
+        ) as run,
+    ):
+        yield (run, own) if terms.choice is Choice.auto else (run,)
+
+
+def prove(candidates: tuple[Reference, ...], network: Network, prepared: Prepared) -> Proof:
+    """Compare a network with the first of the references that can run.
+
+    Errors: ``ReferenceUnavailableError`` where none can, or where one runs and fails, which is no reason to
+    ask another; ``ParityError`` where there is nothing to compare.
+    """
+    *preferred, last = candidates
+    for reference in preferred:
+        try:
+            return _prove(reference, network, prepared)
+        except ReferenceFailedError:
+            raise
+        except ReferenceUnavailableError:
+            continue
+    return _prove(last, network, prepared)
+
+
+def _prove(reference: Reference, network: Network, prepared: Prepared) -> Proof:
+    proof = parity.compare(reference, network, prepared.mapping, prepared.params)
+    return replace(proof, versions={**proof.versions, "torch": version("torch")})

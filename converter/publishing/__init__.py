@@ -1,0 +1,1 @@
+"""Converted files made into folders for timm and the Hugging Face hub."""

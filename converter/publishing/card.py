@@ -1,0 +1,127 @@
+"""The model card of a published folder: Markdown, and at its head what the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from converter.models import figures
+from converter.proof.findings import REFERENCES
+from converter.publishing import timm_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.converted import Converted
+    from converter.models.catalog import Model
+    from resnext_torch.config import Config
+
+LICENSE = "apache-2.0"  # GluonCV's
+HERE = "local-dir:."
+IMAGENET_CLASSES = 1000
+LIBRARIES = {True: "timm", False: "pytorch"}  # whether timm has the network
+# What a network is made of, in the words of paperswithcode, and whether a network has it.
+PARTS: dict[str, Callable[[Config], bool]] = {
+    "1x1 Convolution": lambda _: True,
+    "Average Pooling": lambda config: config.shortcut_pool != "never",
+    "Batch Normalization": lambda _: True,
+    "Convolution": lambda _: True,
+    "Dropout": lambda config: config.dropout > 0,
+    "Global Average Pooling": lambda _: True,
+    "Grouped Convolution": lambda config: config.cardinality > 1,
+    "Max Pooling": lambda config: config.pool != "none",
+    "ReLU": lambda _: True,
+    "Residual Connection": lambda _: True,
+    "Softmax": lambda _: True,
+    "Squeeze-and-Excitation Block": lambda config: config.squeeze_excite,
+}
+
+
+class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a card says of all models of a family."""
+
+    title: str
+    text: str
+    block: str
+    paper: str
+    arxiv: str
+    authors: str
+    year: int
+    key: str
+    dataset: str = "ImageNet"
+    dataset_id: str = "imagenet-1k"
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a card says that the converted file does not know of itself.
+
+    ``place`` is what timm loads the folder by, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``; ``license`` an
+    identifier of the hub's; ``report`` the file name of the parity report in the folder, if there is one.
+    """
+
+    place: str = HERE
+    license: str = LICENSE
+    report: str | None = None
+
+
+def render(converted: Converted, circumstances: Circumstances) -> str:
+    """Return the card. What is measured, published, random or unproven is called so."""
+    import jinja2  # noqa: PLC0415 - only pages need it
+
+    model = converted.model
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("converter.publishing"),
+        autoescape=False,  # noqa: S701 - Markdown; what files say of themselves is made plain
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["plain"] = plain
+    return environment.get_template("card.md").render(
+        converted=converted,
+        manifest=converted.manifest,
+        model=model,
+        entry=model.entry,
+        classes=model.config.num_classes,
+        imagenet=model.config.num_classes == IMAGENET_CLASSES and not converted.manifest.labels,
+        family=family(model),
+        parts=parts(model),
+        cost=figures.cost(model),
+        seen=figures.preprocessing(model),
+        file_bytes=converted.manifest.artifact.bytes,
+        source=figures.SOURCE,
+        source_url=figures.SOURCE_URL,
+        convention=figures.CONVENTION,
+        architecture=timm_config.ARCHITECTURES.get(model.name),
+        library=LIBRARIES[model.name in timm_config.ARCHITECTURES],
+        reference=REFERENCES.get(converted.manifest.parity.reference),
+        circumstances=circumstances,
+    )
+
+
+def family(model: Model) -> Family:
+    """Return what there is to say of a model's family: that of its mapping file."""
+    return families()[model.mapping_file.stem]
+
+
+def families() -> dict[str, Family]:
+    """Return every family by the stem of its mapping file."""
+    table = Path(__file__).with_name("families.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(table), dict[str, Family])
+
+
+def parts(model: Model) -> list[str]:
+    """Return what a network is made of, in alphabetical order."""
+    return sorted([family(model).block, *(part for part, is_in in PARTS.items() if is_in(model.config))])
+
+
+def plain(text: Any) -> str:  # noqa: ANN401 - whatever a template shows
+    """Return text from a file as one line that neither Markdown nor HTML will read as its own."""
+    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+    return "".join(f"&#{ord(char)};" if char in "<>&|`*[]" else char for char in printable)

@@ -1,0 +1,195 @@
+"""A folder to publish: weights, what timm must know, a model card, provenance and hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter import converted
+from converter.errors import ArtifactError, PublicationError
+from converter.files import disk
+from converter.progress import silent
+from converter.publishing import card, timm_config
+from converter.publishing.card import HERE, LICENSE, Circumstances
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from converter.converted import Converted
+    from converter.progress import Progress
+
+WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
+REPORT, SUMS = "parity.html", "SHA256SUMS"
+CONVERTED = "as converted from them"  # what a report says of weights that have no file of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which files become which folder: ``folder`` itself of one file, ``folder/NAME`` of several.
+
+    Random and unproven weights must be allowed. ``force``: a folder that we made is replaced. ``repo``, as
+    "org/name", is where the folder will be, for the card to say so; ``report`` goes with a single file.
+    """
+
+    files: tuple[Path, ...]
+    folder: Path
+    report: Path | None = None
+    repo: str | None = None
+    license: str = LICENSE
+    allow_random: bool = False
+    allow_unproven: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A folder that is there, and what it was made from."""
+
+    folder: Path
+    converted: Converted
+
+
+def publish(request: Request, progress: Progress = silent) -> tuple[Published, ...]:
+    """Make the folders. None gets its name before all of them are written.
+
+    Errors: ``PublicationError`` for what must not be published or where, ``ArtifactError`` for a file that
+    is not what its manifest says, or that cannot be written.
+    """
+    found = [converted.read(path) for path in request.files]
+    for file in found:
+        _require_fit(request, file)
+    planned = tuple(Published(_target(request, file), file) for file in found)
+    _require_free(request, planned)
+    with contextlib.ExitStack() as stack:
+        drafts = []
+        for done, each in enumerate(planned, start=1):
+            draft = stack.enter_context(_temporary(each.folder.parent))
+            with disk.explained(each.folder):
+                _fill(draft, request, each)
+            drafts.append(draft)
+            progress("publishing", done, len(planned))
+        for draft, each in zip(drafts, planned, strict=True):
+            _place(draft, each.folder)
+    return planned
+
+
+def _require_fit(request: Request, found: Converted) -> None:
+    if found.random and not request.allow_random:
+        raise PublicationError(f"{found.path}: random weights; --allow-random publishes them as such")
+    if not found.manifest.parity.proven and not request.allow_unproven:
+        raise PublicationError(
+            f"{found.path}: unproven, its manifest says; --allow-unproven publishes it as such"
+        )
+    if request.report is not None:
+        _require_report(request.report, found)
+
+
+def _require_report(report: Path, found: Converted) -> None:
+    """Refuse what is no parity report that these weights agree with their source."""
+    try:
+        page = report.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PublicationError(f"{report}: cannot be read as a report: {error}") from error
+    agreement, sha256 = f"<title>agrees: {found.model.name}</title>", found.manifest.artifact.sha256
+    # A report of the conversion, without a file of its own, speaks of weights that were not rounded.
+    subject = CONVERTED if CONVERTED in page and found.manifest.narrowing is None else sha256
+    for expected in (agreement, found.manifest.source.sha1, subject):
+        if expected not in page:
+            raise PublicationError(f"{report}: no parity report of {found.path.name}: {expected} not in it")
+
+
+def _target(request: Request, found: Converted) -> Path:
+    return request.folder if len(request.files) == 1 else request.folder / found.model.name
+
+
+def _require_free(request: Request, planned: tuple[Published, ...]) -> None:
+    """Refuse two files for one folder, a folder that is not empty, and to replace one that is not ours."""
+    folders = [each.folder for each in planned]
+    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
+        raise PublicationError(f"more than one file would become {', '.join(twice)}")
+    for folder in folders if request.force else {request.folder, *folders}:
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise PublicationError(f"{folder}: a folder expected, or nothing")
+        inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if inside and not request.force:
+            raise PublicationError(f"{folder}: is not empty; --force replaces what was published there")
+        if inside and (others := inside - _known(folder)):
+            raise PublicationError(
+                f"{folder}: is not replaced, it holds what we did not write: {', '.join(sorted(others))}"
+            )
+
+
+def _known(folder: Path) -> set[str]:
+    """Return the names of what we published in a folder and nobody changed since: its sums tell."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    sums = dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
+    ours = {WEIGHTS, CONFIG, CARD, MANIFEST, REPORT}
+    if not {WEIGHTS, CONFIG, CARD, MANIFEST} <= sums.keys() <= ours:
+        return set()
+    same = {
+        name for name in sums if (folder / name).is_file() and converted.digest(folder / name) == sums[name]
+    }
+    return {SUMS, *same}
+
+
+def _fill(draft: Path, request: Request, each: Published) -> None:
+    """Write everything into a folder, each file flushed; the sums last, from what is on the disk."""
+    found, manifest = each.converted, each.converted.manifest
+    shutil.copyfile(found.path, draft / WEIGHTS)
+    if converted.digest(draft / WEIGHTS) != manifest.artifact.sha256:
+        raise ArtifactError(f"{found.path}: changed while it was copied")
+    (draft / MANIFEST).write_bytes(found.manifest_bytes)
+    if request.report is not None:
+        shutil.copyfile(request.report, draft / REPORT)
+    config = timm_config.document(found.model, manifest.labels)
+    _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    place = f"hf-hub:{request.repo}" if request.repo else HERE
+    report = REPORT if request.report is not None else None
+    _write(draft / CARD, card.render(found, Circumstances(place, request.license, report)))
+    sums = [f"{converted.digest(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
+    _write(draft / SUMS, "".join(sums))
+    for path in draft.iterdir():
+        disk.flush(path)
+    disk.flush_folder(draft)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextlib.contextmanager
+def _temporary(parent: Path) -> Iterator[Path]:
+    """Make an empty hidden folder beside where it shall be; remove it unless it was renamed."""
+    with disk.explained(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = parent / f"{disk.TEMPORARY}{secrets.token_hex(8)}"
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(draft: Path, folder: Path) -> None:
+    """Give a folder its name; one that has it already goes when the new one is there, and stays otherwise."""
+    aside = folder.with_name(f"{disk.TEMPORARY}{secrets.token_hex(8)}.old")
+    with disk.explained(folder):
+        replaced = folder.exists()
+        if replaced:
+            folder.replace(aside)
+        try:
+            draft.replace(folder)
+        except OSError:
+            if replaced:
+                aside.replace(folder)
+            raise
+        disk.flush_folder(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)

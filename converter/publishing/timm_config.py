@@ -1,0 +1,63 @@
+"""``config.json``: what timm must know of a folder to build the network and to load and change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from converter.models import figures
+
+if TYPE_CHECKING:
+    from converter.models.catalog import Model
+
+# What timm calls the networks that it has: the same tensor names and, by a test, the same logits.
+# It has none of v1e, of the `e` variants and for CIFAR, and its senet154 pools otherwise: docs/senet154.md.
+ARCHITECTURES = {
+    "gluon_resnext50_32x4d": "resnext50_32x4d",
+    "gluon_resnext101_32x4d": "resnext101_32x4d",
+    "gluon_resnext101_64x4d": "resnext101_64x4d",
+    "gluon_seresnext50_32x4d": "seresnext50_32x4d",
+    "gluon_seresnext101_32x4d": "seresnext101_32x4d",
+    "gluon_seresnext101_64x4d": "seresnext101_64x4d",
+    "gluon_resnet18_v1b": "resnet18",
+    "gluon_resnet34_v1b": "resnet34",
+    "gluon_resnet50_v1b": "resnet50",
+    "gluon_resnet101_v1b": "resnet101",
+    "gluon_resnet152_v1b": "resnet152",
+    "gluon_resnet50_v1c": "resnet50c",
+    "gluon_resnet101_v1c": "resnet101c",
+    "gluon_resnet152_v1c": "resnet152c",
+    "gluon_resnet50_v1d": "resnet50d",
+    "gluon_resnet101_v1d": "resnet101d",
+    "gluon_resnet152_v1d": "resnet152d",
+    "gluon_resnet50_v1s": "resnet50s",
+    "gluon_resnet101_v1s": "resnet101s",
+    "gluon_resnet152_v1s": "resnet152s",
+}
+FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by the stem
+CLASSIFIER = "fc"
+
+
+def document(model: Model, labels: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return the configuration; without ``architecture`` where timm has no such network.
+
+    timm ignores what it does not know, except in ``pretrained_cfg``, where it refuses it.
+    """
+    seen, classes = figures.preprocessing(model), model.config.num_classes
+    architecture = ARCHITECTURES.get(model.name)
+    return {
+        **({"architecture": architecture} if architecture else {}),
+        "num_classes": classes,
+        "num_features": model.config.features,
+        **({"label_names": list(labels)} if labels else {}),
+        "pretrained_cfg": {
+            "input_size": list(seen["input_size"]),
+            "interpolation": seen["interpolation"],
+            "crop_pct": seen["crop_pct"],
+            "mean": list(seen["mean"]),
+            "std": list(seen["std"]),
+            "num_classes": classes,
+            "pool_size": list(figures.pool_size(model)),
+            "first_conv": FIRST_CONVS[model.config.stem],
+            "classifier": CLASSIFIER,
+        },
+    }

@@ -1,0 +1,1 @@
+"""Converted networks at work on images."""
