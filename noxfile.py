@@ -11,6 +11,9 @@ nox.needs_version = ">=2024.4"
 nox.options.sessions = ["lint", "types", "tests", "parity"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+# A worker for each core, and so a thread for each worker: small networks gain nothing from more.
+PARALLEL = ("-n", "auto")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def groups(*names: str) -> list[str]:
@@ -42,7 +45,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Everything but MXNet, beside torchvision and timm. Arguments after -- go to pytest."""
     session.install(".", *groups("ecosystem", "tests"))
-    session.run("pytest", "--ignore", "tests/parity", *session.posargs)
+    options = [*PARALLEL, "--dist", "loadfile", "--ignore", "tests/parity"]
+    session.run("pytest", *options, *session.posargs, env=ONE_THREAD)
     leave(session)
 
 
@@ -50,7 +54,7 @@ def tests(session: nox.Session) -> None:
 def parity(session: nox.Session) -> None:
     """All models against real GluonCV. Arguments after -- go to pytest."""
     session.install(".[gluon]", *groups("torch", "tests"))
-    session.run("pytest", "tests/parity", *session.posargs)
+    session.run("pytest", *PARALLEL, "--dist", "worksteal", "tests/parity", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
