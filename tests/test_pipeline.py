@@ -340,6 +340,7 @@ from pathlib import Path
 from converter.models import catalog
 from converter import pipeline
 from converter.preparation import Origin
+from converter.choices import Choice
 from converter.proof.proving import Terms
 origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
 request = pipeline.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
