@@ -9,9 +9,9 @@ from converter.proof import network, parity
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
+    from converter.choices import Precision
     from converter.dtypes import Array
     from converter.models.catalog import Model
-    from converter.precision import Precision
 
 PROBE = Probe("float64", (65, 95))  # in float64, so that nothing but the weights differs
 

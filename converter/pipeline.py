@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from converter import manifest, narrowing, precision, preparation, source
+from converter.choices import Choice, Precision
 from converter.files import artifact, labels, torch_file
 from converter.manifest import Findings
-from converter.precision import Precision
 from converter.progress import silent
 from converter.proof import diagnosis, network, proving
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import NO_PROOF, require_passed
 
 if TYPE_CHECKING:

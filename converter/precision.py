@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter import names
+from converter.choices import Precision
 from converter.dtypes import BFLOAT16, FLOATS
 from converter.errors import PrecisionError
 from converter.proof import tensors
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
-
-
-class Precision(StrEnum):
-    """Of the weights; ``keep`` leaves each as it is in the source."""
-
-    keep = "keep"
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
 
 
 DTYPES = {

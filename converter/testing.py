@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter import comparison
+from converter.choices import Choice
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof import findings, proving, report
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import LIMITS, SMALLEST, Probe
 
 if TYPE_CHECKING:

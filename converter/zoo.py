@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from converter.choices import Choice
 from converter.errors import SourceError
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

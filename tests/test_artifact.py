@@ -111,6 +111,17 @@ def test_a_byte_too_few_or_too_many_is_found(tmp_path: Path, cut: int, tail: byt
             artifact.verify(written, STATE)
 
 
+def test_every_chunk_of_a_large_tensor_is_compared(tmp_path: Path) -> None:
+    state = {"w": np.arange(2 * artifact.CHUNK + 5, dtype=np.uint8)}
+    for place in (0, artifact.CHUNK - 1, artifact.CHUNK, 2 * artifact.CHUNK + 4):
+        with artifact.draft(tmp_path, state, silent) as written:
+            artifact.verify(written, state)
+            changed = {"w": state["w"].copy()}
+            changed["w"][place] ^= 1
+            with pytest.raises(ArtifactError, match="read back: w differs"):
+                artifact.verify(written, changed)
+
+
 def test_the_tensor_that_differs_is_named(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         content = bytearray(written.path.read_bytes())

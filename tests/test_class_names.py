@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import LabelsError
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing import publication
 from converter.vision import classifier
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from converter import pipeline
+from converter.choices import Choice, Precision
 from converter.cli import app, console, options
 from converter.errors import MappingError
 from converter.models import catalog
-from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof.proving import DEFAULT_PROBES, Choice, Terms
+from converter.proof.proving import DEFAULT_PROBES, Terms
 from converter.proof.verdict import Probe
 
 NAME = "gluon_resnext50_32x4d"

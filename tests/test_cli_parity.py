@@ -10,11 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 from converter import comparison
+from converter.choices import Choice
 from converter.cli.app import app
 from converter.errors import MappingError
 from converter.models import catalog, matching
 from converter.preparation import Origin
-from converter.proof.proving import DEFAULT_PROBES, Choice, Terms
+from converter.proof.proving import DEFAULT_PROBES, Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

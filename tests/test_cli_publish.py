@@ -9,11 +9,12 @@ import typer
 from typer.testing import CliRunner
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.cli.publish import publish
 from converter.errors import HubError
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing import hub
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import torch
 from typer.testing import CliRunner
 
 from converter import pipeline, reversal
+from converter.choices import Choice, Precision
 from converter.cli.app import app
 from converter.errors import MappingError
 from converter.files.params import write_params
 from converter.models import catalog, matching
-from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from converter import comparison
+from converter.choices import Choice
 from converter.comparison import Comparison, Request
 from converter.errors import CheckpointError, MappingError, ReferenceUnavailableError, SourceError
 from converter.files.params import write_params
 from converter.models import matching
 from converter.preparation import Origin
 from converter.proof import network
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

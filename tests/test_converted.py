@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from converter import converted, pipeline
+from converter.choices import Choice
 from converter.errors import ArtifactError, CatalogError
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

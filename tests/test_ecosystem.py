@@ -12,11 +12,12 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from converter import pipeline, reversal
+from converter.choices import Choice
 from converter.files.params import write_params
 from converter.models import catalog
 from converter.models.synthetic import random_params
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from converter.testing import assert_parity
 from resnext_torch import create_model

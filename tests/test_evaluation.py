@@ -20,11 +20,12 @@ from torchvision.datasets import ImageFolder
 from typer import Typer
 from typer.testing import CliRunner
 
+from converter.choices import Device, Preprocessing
 from converter.cli.evaluate import evaluate as command
 from converter.errors import EvaluationError, ImageError
 from converter.models import catalog
 from converter.vision import evaluation
-from converter.vision.classifier import Device, Preprocessing, Terms
+from converter.vision.classifier import Terms
 from converter.vision.evaluation import Request
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 

@@ -12,10 +12,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.cli.app import app
 from converter.models import catalog, figures
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing import timm_config
 from resnext_torch import create_model
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import LabelsError
 from converter.files import labels
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import (
     ArtifactError,
     MappingError,
@@ -25,7 +26,7 @@ from converter.errors import (
 from converter.files import artifact
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from converter.reference import gluon
 
@@ -339,7 +340,8 @@ from pathlib import Path
 from converter.models import catalog
 from converter import pipeline
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.choices import Choice
+from converter.proof.proving import Terms
 origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
 request = pipeline.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
 pipeline.convert(request)

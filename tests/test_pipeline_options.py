@@ -15,6 +15,7 @@ from test_symbol import changed, drawn
 from typer.testing import CliRunner
 
 from converter import pipeline
+from converter.choices import Choice, Precision
 from converter.cli.app import convert_app
 from converter.dtypes import BFLOAT16
 from converter.errors import (
@@ -23,9 +24,8 @@ from converter.errors import (
     SymbolError,
 )
 from converter.models import catalog
-from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ import safetensors.torch
 import torch
 
 from converter import pipeline, precision
+from converter.choices import Choice, Precision
 from converter.dtypes import BFLOAT16
 from converter.errors import ParityError, PrecisionError
 from converter.files import artifact
 from converter.models import matching
-from converter.precision import Precision
 from converter.preparation import Origin
 from converter.progress import silent
 from converter.proof import network
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from resnext_torch import ResNeXt
 

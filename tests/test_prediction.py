@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError, ImageError, MappingError
 from converter.vision import classifier, images, prediction
-from converter.vision.classifier import Device, Preprocessing, Terms
+from converter.vision.classifier import Terms
 from converter.vision.prediction import Request
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from converter import comparison, converted, pipeline
+from converter.choices import Choice
 from converter.errors import ArtifactError, PublicationError
 from converter.files import disk
 from converter.files.params import write_params
@@ -24,7 +25,7 @@ from converter.models import catalog
 from converter.models.synthetic import random_params
 from converter.preparation import Origin
 from converter.proof import findings, report
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from converter.publishing import card, publication, timm_config
 from converter.publishing.publication import Request, publish

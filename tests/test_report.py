@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from converter import comparison
+from converter.choices import Choice
 from converter.errors import ArtifactError
 from converter.models import matching, synthetic
 from converter.preparation import Origin
 from converter.proof import findings, network, report
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

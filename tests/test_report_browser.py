@@ -15,9 +15,10 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import sync_playwright
 
 from converter import comparison
+from converter.choices import Choice
 from converter.preparation import Origin
 from converter.proof import findings, report
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

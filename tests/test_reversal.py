@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from converter import pipeline, reversal
+from converter.choices import Choice, Precision
 from converter.dtypes import BFLOAT16
 from converter.errors import (
     ArtifactError,
@@ -21,9 +22,8 @@ from converter.errors import (
 )
 from converter.files.params import read_params, write_params
 from converter.models import catalog, matching
-from converter.precision import Precision
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

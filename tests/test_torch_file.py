@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
 from converter.files import torch_file
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from resnext_torch import create_model
 
 if TYPE_CHECKING:

@@ -12,12 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from converter import pipeline, zoo
+from converter.choices import Choice
 from converter.cli.app import app
 from converter.files.params import write_params
 from converter.models import catalog
 from converter.models.synthetic import random_params
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from converter.zoo import Status
 

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from converter.errors import ConversionError
-from converter.proof.findings import REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +90,8 @@ def progress() -> Iterator[Report]:
 
 def proven(proof: dict[str, Any]) -> str:
     """Return in a line what a manifest's proof rests on and found."""
+    from converter.proof.findings import REFERENCES
+
     found = ", ".join(
         f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
         f" (limit {check['worst']['limit']:.0e})"

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter import pipeline
+from converter.choices import Choice, Precision
 from converter.cli import console, options
-from converter.files import artifact
-from converter.precision import Precision
-from converter.proof.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from converter import pipeline
 
 
 class Format(StrEnum):
@@ -58,6 +57,9 @@ def convert(  # noqa: PLR0913 - the options of the command line
     Writes OUT/NAME-<sha256[:8]>.safetensors and its manifest, the same name with .json.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
+    from converter import pipeline
+    from converter.files import artifact
+
     options.check_origin(name, params, random, symbol)
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():

@@ -11,7 +11,6 @@ import typer
 from rich import box
 from rich.table import Column, Table
 
-from converter import diff as diffing
 from converter.cli import console
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def diff(
     Nothing but tensors is read from a .pth: no pickle is executed.
     Exits 0 when they are identical, 1 when they are not or cannot be read, 2 when the call is wrong.
     """
+    from converter import diff as diffing
+
     with console.refusals():
         found = diffing.diff(first, second)
     if as_json:

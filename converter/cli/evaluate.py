@@ -10,9 +10,8 @@ import typer
 from rich import box
 from rich.table import Table
 
+from converter.choices import Device, Preprocessing
 from converter.cli import console, vision
-from converter.vision import evaluation
-from converter.vision.classifier import Device, Preprocessing, Terms
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +37,9 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     beside the weights has. Many processes share the work under `torchrun -m converter evaluate …`.
     Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
     """
+    from converter.vision import evaluation
+    from converter.vision.classifier import Terms
+
     request = evaluation.Request(folder, Terms(weights, preprocessing, device, batch_size), workers)
     with console.refusals(), console.progress() as progress:
         found = evaluation.evaluate(request, progress)
@@ -51,6 +53,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
 
 
 def _show(found: Evaluation, screen: Console) -> None:
+    from converter.vision import evaluation
+
     by = f", by {found.place.count} processes" if found.place.count > 1 else ""
     screen.print(f"[bold]model[/]   {console.word(str(found.classifier.model))}")
     screen.print(f"[bold]images[/]  {found.images:,}{by}")

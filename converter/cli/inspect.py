@@ -10,7 +10,6 @@ import typer
 from rich import box
 from rich.table import Column, Table
 
-from converter import inspection
 from converter.cli import console
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def inspect(
     Only headers are read, so that any size takes no time; a .pth is read whole. --full reads everything.
     Exits 0 when the file can be read, 1 with the reason when it cannot, 2 when the call is wrong.
     """
+    from converter import inspection
+
     with console.refusals(), console.progress() as progress:
         found = inspection.inspect(file, progress, full=full)
     if as_json:

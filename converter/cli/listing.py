@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -11,20 +11,26 @@ from rich.console import Console
 from rich.table import Table
 
 from converter.cli import console
-from converter.models import catalog, figures
+
+if TYPE_CHECKING:
+    from converter.models.catalog import Model
 
 
 def list_models(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False
 ) -> None:
     """Show the models that can be converted, with their published figures."""
+    from converter.models import catalog
+
     with console.refusals():
         models = list(catalog.models().values())
         if as_json:
             typer.echo(json.dumps(_measured(models), indent=2))
             return
     table = Table(box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy, and the .params' SHA-1, as published")
-    table.add_column("model", overflow="fold", no_wrap=True, min_width=max(map(len, catalog.models())))
+    table.add_column(
+        "model", overflow="fold", no_wrap=True, min_width=max(len(model.name) for model in models)
+    )
     for column in ("parameters", "top-1", "top-5", "SHA-1"):
         table.add_column(column, justify="right")
     for model in models:
@@ -34,7 +40,7 @@ def list_models(
     Console().print(table)
 
 
-def _measured(models: list[catalog.Model]) -> list[dict[str, Any]]:
+def _measured(models: list[Model]) -> list[dict[str, Any]]:
     """Return every model's figures; what a network costs takes seconds to compute."""
     found = []
     with console.progress() as progress:
@@ -44,7 +50,9 @@ def _measured(models: list[catalog.Model]) -> list[dict[str, Any]]:
     return found
 
 
-def _figures(model: catalog.Model) -> dict[str, Any]:
+def _figures(model: Model) -> dict[str, Any]:
+    from converter.models import figures
+
     entry = model.entry
     return {
         "model": model.name,

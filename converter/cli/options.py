@@ -6,15 +6,15 @@ import itertools
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof import proving
-from converter.proof.proving import Choice, Terms
-from converter.proof.verdict import LARGEST, SMALLEST, Probe
+from converter.choices import Choice
+
+if TYPE_CHECKING:
+    from converter.preparation import Origin
+    from converter.proof.proving import Terms
 
 AUTO = "auto"
 
@@ -36,6 +36,8 @@ class Dtype(StrEnum):
 
 def read_size(text: str) -> tuple[int, int]:
     """Read ``224`` or ``97x131``, height first."""
+    from converter.proof.verdict import LARGEST, SMALLEST
+
     match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
     height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
@@ -102,6 +104,9 @@ def origin(name: str, params: Path | None, random: int | None, symbol: Path | No
 
     Errors: ``CatalogError`` for an unknown model.
     """
+    from converter.models import catalog
+    from converter.preparation import Origin
+
     return Origin(None if name == AUTO else catalog.find(name), params, random, symbol)
 
 
@@ -126,9 +131,11 @@ def terms(
     gluon_python: Path | None,
 ) -> Terms:
     """Return the terms of a proof: a probe for every size in every precision."""
-    default = proving.DEFAULT_PROBES
-    chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in default])
-    chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in default])
+    from converter.proof.proving import DEFAULT_PROBES, Terms
+    from converter.proof.verdict import Probe
+
+    chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in DEFAULT_PROBES])
+    chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in DEFAULT_PROBES])
     pairs = itertools.product(chosen_dtypes, chosen_sizes)
     return Terms(choice, tuple(Probe(dtype.value, size) for dtype, size in pairs), gluon_python)
 

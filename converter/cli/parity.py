@@ -11,10 +11,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from converter import comparison
+from converter.choices import Choice
 from converter.cli import console, options
-from converter.proof import findings, github, report
-from converter.proof.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +53,9 @@ def parity(  # noqa: PLR0913 - the options of the command line
     Exits 0 when they agree, 1 when they do not or cannot be compared, 2 when the call is wrong.
     Under GitHub Actions it also writes the job's summary, and an annotation where they do not agree.
     """
+    from converter import comparison
+    from converter.proof import findings, github, report
+
     options.check_origin(name, params, random, symbol)
     if report_file is not None and report_file.suffix not in {".html", ".htm"}:
         raise typer.BadParameter(
@@ -84,6 +85,8 @@ def _echo_error(text: str) -> None:
 
 def _show(found: Document, screen: Console) -> None:
     """Print a table of the network's parts, what is suspicious, and the verdict."""
+    from converter.proof import findings
+
     checks = found["checks"]
     table = Table("part", box=box.SIMPLE_HEAD, caption="largest difference / deviation of a layer's output")
     table.add_column("layers", justify="right")

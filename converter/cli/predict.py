@@ -11,9 +11,8 @@ from rich import box
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
+from converter.choices import TOP, Device, Preprocessing
 from converter.cli import console, vision
-from converter.vision import prediction
-from converter.vision.classifier import Device, Preprocessing, Terms
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +26,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.", metavar="IMAGE")],
     weights: vision.Weights,
     *,
-    top: Annotated[int, typer.Option(min=1, help="So many classes are shown of each.")] = prediction.TOP,
+    top: Annotated[int, typer.Option(min=1, help="So many classes are shown of each.")] = TOP,
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     batch_size: vision.BatchSize = 32,
     device: vision.Where = Device.auto,
@@ -38,6 +37,9 @@ def predict(  # noqa: PLR0913 - the options of the command line
     Classes are called as the manifest beside the weights says, else, where there are 1000, as in ImageNet.
     Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
     """
+    from converter.vision import prediction
+    from converter.vision.classifier import Terms
+
     terms = Terms(weights, preprocessing, device, batch_size)
     with console.refusals(), console.progress() as progress:
         found = prediction.predict(prediction.Request(tuple(images), terms, top), progress)

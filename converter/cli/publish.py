@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from converter.choices import LICENSE
 from converter.cli import console
-from converter.publishing import hub, publication
-from converter.publishing.card import LICENSE
+from converter.publishing import hub
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,8 @@ def publish(  # noqa: PLR0913 - the options of the command line
     The folder appears whole or not at all. --push uploads it with the token that huggingface_hub finds.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
+    from converter.publishing import publication
+
     *files, folder = paths
     _check_call(files, report, push, private=private)
     with console.refusals():

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter import manifest, reversal
+from converter.choices import Choice, Precision
 from converter.cli import console, options
-from converter.files import disk
-from converter.models import catalog
-from converter.precision import Precision
-from converter.proof.proving import Choice
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from converter import reversal
 
 
 def to_gluon(  # noqa: PLR0913 - the options of the command line
@@ -48,6 +46,9 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     returns, and a lost official file can be regained from its converted weights; its SHA-1 tells.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
+    from converter import reversal
+    from converter.models import catalog
+
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
@@ -67,6 +68,9 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
 
 
 def _document(result: reversal.Result, out: Path) -> dict[str, Any]:
+    from converter import manifest
+    from converter.files import disk
+
     return {
         "model": result.model.name,
         "file": disk.file_name(out),
@@ -81,6 +85,8 @@ def _document(result: reversal.Result, out: Path) -> dict[str, Any]:
 
 def _summary(result: reversal.Result, out: Path, screen: Console) -> None:
     """Say what was found and written, how well it is proven, and whether it is a file that is known."""
+    from converter import manifest
+
     published = result.model.entry.params_sha1
     screen.print(f"[green]found[/]   {result.model}")
     if result.proof.passed:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from converter.vision.classifier import Device, Preprocessing
+from converter.choices import Device, Preprocessing
 
 Weights = Annotated[
     Path, typer.Option(help="A converted .safetensors, a .pth, or a folder with one of them.")

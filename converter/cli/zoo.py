@@ -22,21 +22,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from converter import zoo
+from converter.choices import Choice
 from converter.cli import console, options
 from converter.errors import CatalogError
-from converter.files import disk
-from converter.models import catalog
-from converter.proof.proving import Choice
-from converter.zoo import Outcome, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from converter.models.catalog import Model
+    from converter.zoo import Outcome
 
 SUMMARY = "summary.json"
-COLOURS = {Status.converted: "green", Status.skipped: "blue", Status.failed: "red"}
+COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
 
 
 def convert_zoo(  # noqa: PLR0913 - the options of the command line
@@ -73,6 +70,9 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     Ends with a table, and writes the same for programs to OUT/summary.json.
     Exits 0 when all are there, 1 when any failed, 2 when the call is wrong.
     """
+    from converter import zoo
+    from converter.files import disk
+
     if params_dir is not None and random is not None:
         raise typer.BadParameter("--params-dir and --random exclude each other")
     options.refuse_unused(reference, size, dtype)
@@ -93,7 +93,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
             typer.echo(text)
         _show(outcomes, found["counts"], Console(stderr=as_json))
         disk.write_text(out / SUMMARY, text + "\n")
-    raise typer.Exit(any(outcome.status is Status.failed for outcome in outcomes))
+    raise typer.Exit(any(outcome.status is zoo.Status.failed for outcome in outcomes))
 
 
 def _chosen(patterns: list[str] | None) -> tuple[Model, ...]:
@@ -101,6 +101,8 @@ def _chosen(patterns: list[str] | None) -> tuple[Model, ...]:
 
     Errors: ``CatalogError`` for a pattern that names none.
     """
+    from converter.models import catalog
+
     known = catalog.models()
     chosen: dict[str, Model] = {}
     for pattern in patterns or ["*"]:

@@ -24,6 +24,7 @@ from converter.files import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from pathlib import Path
 
     from converter.dtypes import Array
@@ -58,7 +59,8 @@ def draft(folder: Path, state: dict[str, Array], progress: Progress) -> Iterator
     Errors: ``ArtifactError`` where it cannot be written.
     """
     with disk.temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
-        with disk.explained(folder), path.open("wb") as stream:
+        # Not "wb": where a file is emptied anew, some systems write all of it out before it is closed.
+        with disk.explained(folder), path.open("r+b") as stream:
             sha256, size = _write(stream, state, progress)
         dtypes = dict.fromkeys(str(state[name].dtype) for name in layout(state)[1] if state[name].shape)
         yield Draft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
@@ -74,8 +76,9 @@ def verify(written: Draft, state: dict[str, Array]) -> None:
     with disk.explained(written.path.parent), written.path.open("rb") as stream:
         if stream.read(len(header)) != header:
             raise ArtifactError("read back: the header differs from what was written")
+        buffer = np.empty(CHUNK, np.uint8)  # one for all: fresh memory for each would cost more than reading
         for name in order:
-            if not _reads_back(stream, state[name]):
+            if not _reads_back(stream, state[name], buffer):
                 raise ArtifactError(f"read back: {name} differs from what was written")
         if stream.read(1):
             raise ArtifactError("read back: the file is longer than what was written")
@@ -141,24 +144,26 @@ def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tup
     stream.write(header)
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
-    for name in order:
-        buffer = _bytes(state[name]).data
-        stream.write(buffer)
-        digest.update(buffer)
-        done += buffer.nbytes
-        progress("writing", done, total)
+    buffers = [_bytes(state[name]).data for name in order]
+    with ThreadPoolExecutor(max_workers=1) as hasher:  # one: it takes them in their order
+        hashed = hasher.map(digest.update, buffers)
+        for buffer in buffers:
+            stream.write(buffer)
+            done += buffer.nbytes
+            progress("writing", done, total)
+        list(hashed)  # which raises what went wrong there
     return digest.hexdigest(), len(header) + total
 
 
-def _reads_back(stream: BinaryIO, array: Array) -> bool:
+def _reads_back(stream: BufferedReader, array: Array, buffer: Array) -> bool:
     """Return whether the stream goes on with the array's bytes, bit for bit."""
     expected = _bytes(array)
     chunks = (expected[begin : begin + CHUNK] for begin in range(0, expected.size, CHUNK))
-    return all(_equal(stream.read(chunk.nbytes), chunk) for chunk in chunks)
+    return all(_equal(stream, chunk, buffer[: chunk.size]) for chunk in chunks)
 
 
-def _equal(found: bytes, expected: Array) -> bool:
-    return len(found) == expected.nbytes and np.array_equal(np.frombuffer(found, np.uint8), expected)
+def _equal(stream: BufferedReader, expected: Array, buffer: Array) -> bool:
+    return stream.readinto(buffer.data) == expected.size and np.array_equal(buffer, expected)
 
 
 def _bytes(array: Array) -> Array:

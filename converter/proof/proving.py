@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from converter.choices import Choice
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.proof import parity
 from converter.proof.verdict import Probe
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 # After the stem 33×48, odd and even: a pool that rounds otherwise shows, and so does a swapped axis.
 DEFAULT_PROBES = (Probe("float32", (65, 95)), Probe("float64", (65, 95)))
-
-
-class Choice(StrEnum):
-    """What a network is compared with; ``auto`` is GluonCV where it can run, and numpy elsewhere."""
-
-    auto = "auto"
-    gluon = "gluon"
-    numpy = "numpy"
-    none = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converter.choices import LICENSE
 from converter.models import figures
 from converter.proof.findings import REFERENCES
 from converter.publishing import timm_config
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from converter.models.catalog import Model
     from resnext_torch.config import Config
 
-LICENSE = "apache-2.0"  # GluonCV's
 HERE = "local-dir:."
 IMAGENET_CLASSES = 1000
 LIBRARIES = {True: "timm", False: "pytorch"}  # whether timm has the network

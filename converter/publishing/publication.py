@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter import converted
+from converter.choices import LICENSE
 from converter.errors import ArtifactError, PublicationError
 from converter.files import disk
 from converter.progress import silent
 from converter.publishing import card, timm_config
-from converter.publishing.card import HERE, LICENSE, Circumstances
+from converter.publishing.card import HERE, Circumstances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

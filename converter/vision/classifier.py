@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from converter import converted
+from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError
 from converter.files import checkpoint
 from converter.files import labels as label_files
@@ -33,21 +33,6 @@ TUNED = "labels.txt"  # which examples/finetune.py leaves beside the weights
 ENDINGS = (".safetensors", ".pth")
 IMAGENET_CLASSES = 1000
 QUESTION = "which of them is meant cannot be told"
-
-
-class Preprocessing(StrEnum):
-    """How an image becomes an input: timm's way, or GluonCV's own."""
-
-    bicubic = "bicubic"
-    gluon = "gluon"
-
-
-class Device(StrEnum):
-    """Where the network runs; ``auto``: on a GPU where there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 NEEDED = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("PIL", "cv2")}

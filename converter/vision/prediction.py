@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from converter.choices import TOP
 from converter.progress import silent
 from converter.vision import classifier, images
 from converter.vision.images import Inputs
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from converter.progress import Progress
     from converter.vision.classifier import Classifier, Terms
-
-TOP = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.cli.app import app, convert_app
 from converter.errors import MappingError, ParamsError, ParityError
 from converter.files.params import read_params, write_params
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof import network, parity, proving
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import LIMITS, Probe
 from resnext_torch import resnext
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import MappingError, ParityError
 from converter.files.params import read_params, write_params
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,10 @@ import pytest
 import reading
 from mutations import controls, find, mutations, one_thread, record
 
+from converter.choices import Choice
 from converter.models import catalog
 from converter.proof import proving
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from converter import pipeline, reversal
+from converter.choices import Choice
 from converter.errors import ParityError
 from converter.files.params import read_params
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof import network
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import LIMITS
 from resnext_torch import create_model
 
