@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from converter.models import catalog, dialects, identification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from converter.dtypes import Array
     from converter.models.catalog import Model
@@ -87,8 +86,8 @@ def inspect(path: Path, progress: Progress, *, full: bool = False) -> Inspection
     found = Inspection(name, size, archive=archives.kind(path))
     if not full:
         return replace(found, remark="what is packed is read with --full")
-    with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
-        unpacked = Path(folder, "unpacked.params")
+    with disk.scratch() as folder:
+        unpacked = folder / "unpacked.params"
         archives.unpack(path, unpacked, progress)
         return _contents(unpacked, found, progress, full=True)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from converter import manifest, narrowing, precision, preparation, source
 from converter.choices import Choice, Precision
-from converter.files import artifact, labels, torch_file
+from converter.errors import LabelsError
+from converter.files import artifact, disk, labels, torch_file
 from converter.manifest import Findings
 from converter.progress import silent
 from converter.proof import diagnosis, network, proving
@@ -58,6 +59,9 @@ def convert(request: Request, progress: Progress = silent) -> Result:
     Errors: ``ConversionError``, of a kind for each thing that can be wrong.
     """
     terms = proving.settle(request.terms)
+    disk.require_writable(request.out)
+    if request.labels is not None:
+        disk.require_regular(request.labels, LabelsError)
     with preparation.opened(request.origin, progress) as found, contextlib.ExitStack() as stack:
         prepared = preparation.prepare(request.origin, found)
         model = prepared.model
@@ -84,8 +88,9 @@ def convert(request: Request, progress: Progress = silent) -> Result:
             told = {"file": more[pth.path].name, "sha256": pth.sha256, "bytes": pth.size}
             document["artifact"]["pth"] = told
         source.require_genuine(found, model)
-        manifest.require_no_loss(destination.with_suffix(".json"), document)
-        beside = artifact.publish(written, destination, document, more)
+        with disk.alone(request.out):  # what a run at the same time has proven is not lost either
+            manifest.require_no_loss(destination.with_suffix(".json"), document)
+            beside = artifact.publish(written, destination, document, more)
     return Result(model, destination, beside, document, *more.values())
 
 

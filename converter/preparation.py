@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +11,14 @@ import numpy as np
 from converter import precision, source
 from converter.errors import (
     CheckpointError,
+    ConversionError,
     DialectError,
     MappingError,
     ParamsError,
     SourceError,
     SymbolError,
 )
-from converter.files import checkpoint, params, symbol
+from converter.files import checkpoint, disk, params, symbol
 from converter.files.checkpoint import Kind
 from converter.files.params import Params, write_params
 from converter.models import dialects, graph, identification, matching, synthetic
@@ -27,6 +26,7 @@ from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from converter.dtypes import Array
     from converter.files.symbol import Symbol
@@ -101,8 +101,8 @@ class Prepared:
         naming = self.reading.naming
         ours = {file_name: name for name, file_name in naming.resolve(self.mapping).items()}
         names = {name: ours[file_name] for name, file_name in naming.stripped().items()}
-        with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder, "for-gluon.params")
+        with disk.scratch() as folder:
+            path = folder / "for-gluon.params"
             try:
                 with path.open("wb") as stream:
                     arrays = {name: self.params[ours] for name, ours in names.items()} or self.params
@@ -145,22 +145,29 @@ def prepare(origin: Origin, found: Source) -> Prepared:
 def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
     """Find the parameters; what must be made or unpacked lies in a temporary folder while it is needed.
 
-    Errors: ``SourceError``.
+    Errors: ``SourceError``; also in the place of any other refusal, where the file was changed meanwhile.
     """
-    # Windows cannot remove a file while it is mapped; everywhere else nothing is left.
-    with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as name:
-        folder, model = Path(name), origin.model
-        if origin.params is not None:
-            yield source.from_file(origin.params, folder, progress)
-        elif model is None:
-            raise SourceError("a model that the tensors shall tell needs a file: --params FILE")
-        elif origin.seed is None:
-            yield source.from_zoo(model, folder, progress)
-        else:
-            path = folder / f"{model.name}.random-{origin.seed}.params"
-            yield source.from_arrays(  # which keeps no copy of the arrays
-                synthetic.random_params(model.mapping, model.shapes, origin.seed), path, progress
-            )
+    with disk.scratch() as folder:
+        found = _found(origin, folder, progress)
+        try:
+            yield found
+        except ConversionError:
+            source.require_unchanged(found)
+            raise
+
+
+def _found(origin: Origin, folder: Path, progress: Progress) -> Source:
+    model = origin.model
+    if origin.params is not None:
+        return source.from_file(origin.params, folder, progress)
+    if model is None:
+        raise SourceError("a model that the tensors shall tell needs a file: --params FILE")
+    if origin.seed is None:
+        return source.from_zoo(model, folder, progress)
+    path = folder / f"{model.name}.random-{origin.seed}.params"
+    return source.from_arrays(  # which keeps no copy of the arrays
+        synthetic.random_params(model.mapping, model.shapes, origin.seed), path, progress
+    )
 
 
 def _require_no_checkpoint(found: Source) -> None:

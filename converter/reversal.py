@@ -74,6 +74,7 @@ def to_gluon(request: Request, progress: Progress = silent) -> Result:
     Errors: ``ConversionError``, of a kind for each thing that can be wrong.
     """
     _require_free(request)
+    disk.require_writable(request.out.parent)
     manifest = converted.beside(request.weights) if request.weights.is_file() else None
     arrays = checkpoint.read(request.weights)
     model = request.model or _identify(arrays, str(request.weights))

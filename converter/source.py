@@ -33,7 +33,8 @@ TIMEOUT_SECONDS = 30
 WAY_OUT_FILE = "  --params FILE         a file you hold"
 WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try everything out"
 
-Stamp = tuple[int, int, int]  # inode, size, last change: with another stamp it is another file or content
+# Inode, size, and the times of the last change: of the content, which can be set back, and of anything.
+Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,14 @@ def require_genuine(source: Source, model: Model) -> None:
             f"{source.origin}: SHA-1 {model.entry.params_sha1} expected, {source.sha1} found\n"
             "  It bears the published file's name and is not that file: damaged, or to be renamed."
         )
+    require_unchanged(source)
+
+
+def require_unchanged(source: Source) -> None:
+    """Refuse a file that is not what it was when it was opened.
+
+    Errors: ``SourceError``.
+    """
     try:
         now = _stamp(source.origin.stat())
     except OSError as error:
@@ -177,7 +186,7 @@ def download_url(model: Model) -> str:
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _download(url: str, destination: Path, sha1: str, progress: Progress) -> None:

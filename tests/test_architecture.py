@@ -16,7 +16,8 @@ CONVERTER, RESNEXT_TORCH = (Path(package.__file__ or "").parent for package in (
 # Each may import those in the rows above its own, and none beside it.
 ROWS = """
 choices cli dtypes errors files models names progress proof publishing reference vision
-    reference.gluon_child
+    cli.signals reference.gluon_child
+files.locks
 files.disk
 files.archives files.cursor files.labels files.symbol models.mapping publishing.hub vision.images
     vision.processes

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from converter import comparison, converted, pipeline
 from converter.choices import Choice
 from converter.errors import ArtifactError, PublicationError
-from converter.files import disk
+from converter.files import locks
 from converter.files.params import write_params
 from converter.models import catalog
 from converter.models.synthetic import random_params
@@ -305,7 +305,7 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
     replace_path = Path.replace
 
     def fail(path: Path, target: Path) -> Path:
-        if path.name.startswith(disk.TEMPORARY) and not path.name.endswith(".old"):
+        if locks.TEMPORARY.fullmatch(path.name):
             raise PermissionError(13, "Permission denied")
         return replace_path(path, target)
 

@@ -13,16 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from converter.cli import signals
 from converter.errors import ConversionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from converter.progress import Progress as Report
 
-ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 MEGABYTE = 1_000_000
-SIGNALLED = 128  # and the signal: the exit status that shells give
 
 
 def lines(*, stderr: bool = False) -> Console:
@@ -40,19 +39,15 @@ def lines(*, stderr: bool = False) -> Console:
 def refusals() -> Iterator[None]:
     """Turn a refusal into its message and exit status 1, and a signal into an orderly end."""
     console = lines(stderr=True)
-    previous = {number: signal.signal(number, _interrupt) for number in ENDING_SIGNALS}
-    try:
-        yield
-    except ConversionError as error:
-        console.print(f"[red]refused[/]  {plain(error)}")
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as interruption:
-        console.print("[red]interrupted[/]")
-        number = interruption.args[0] if interruption.args else signal.SIGINT
-        raise typer.Exit(SIGNALLED + number) from None
-    finally:
-        for ending, handler in previous.items():
-            signal.signal(ending, handler)
+    with signals.interrupting():
+        try:
+            yield
+        except ConversionError as error:
+            console.print(f"[red]refused[/]  {plain(error)}")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as interruption:
+            console.print("[red]interrupted[/]")
+            raise typer.Exit(signals.SIGNALLED + (*interruption.args, signal.SIGINT)[0]) from None
 
 
 def plain(text: object) -> str:
@@ -102,5 +97,21 @@ def proven(proof: dict[str, Any]) -> str:
     return f"against {against}, {layers} layers; largest difference / deviation: {found}"
 
 
-def _interrupt(number: int, _: object) -> NoReturn:
-    raise KeyboardInterrupt(number)
+def run(app: Callable[..., object], name: str) -> NoReturn:
+    """Run a program to its exit; where the system refuses what it prints, say so and exit 1."""
+    try:
+        app(prog_name=name)
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # on which typer and rich end without a word
+            _tell(ending.__context__)
+        raise
+    except OSError as error:
+        _tell(error)
+        sys.exit(1)
+    sys.exit()
+
+
+def _tell(error: OSError) -> None:
+    """Say what the system refused. It names every file, but not the one that is open as stdout."""
+    with contextlib.suppress(OSError):  # stderr may be no better
+        lines(stderr=True).print(f"[red]refused[/]  {word(error.filename or 'stdout')}: {error.strerror}")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from converter.choices import Choice
 from converter.cli import console, options
+from converter.files import disk
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +64,8 @@ def parity(  # noqa: PLR0913 - the options of the command line
         )
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
+        if report_file is not None:
+            disk.require_writable(report_file.parent)
         request = comparison.Request(
             options.origin(name, params, random, symbol),
             weights,

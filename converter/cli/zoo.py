@@ -85,6 +85,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
             options.terms(reference, size, dtype, gluon_python),
             jobs,
         )
+        disk.require_writable(out)
         with _progress(len(request.models)) as (started, ended):
             outcomes = zoo.convert(request, started, ended)
         found = zoo.summary(outcomes)

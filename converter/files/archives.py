@@ -14,8 +14,10 @@ import zlib
 from typing import TYPE_CHECKING, Protocol
 
 from converter.errors import SourceError
+from converter.files import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from converter.progress import Progress
@@ -64,7 +66,8 @@ def kind(path: Path) -> str | None:
 def unpack(path: Path, destination: Path, progress: Progress) -> str:
     """Unpack the one ``.params`` of an archive, and return its SHA-1.
 
-    Errors: ``SourceError`` for anything else than such an archive, whole, not encrypted and no bomb.
+    Errors: ``SourceError`` for anything else than such an archive, whole, not encrypted and no bomb;
+    ``ArtifactError`` where ``destination`` cannot be written.
     """
     try:
         if kind(path) == GZIP:
@@ -72,9 +75,7 @@ def unpack(path: Path, destination: Path, progress: Progress) -> str:
                 return _copy(path, packed, destination, packed_limit(path.stat().st_size), progress)
         return _unzip(path, destination, progress)
     except UNZIPPABLE as error:
-        raise SourceError(
-            f"{path}: cannot be unpacked: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def packed_limit(size: int) -> int:
@@ -117,10 +118,23 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+def _chunks(path: Path, packed: _Readable) -> Iterator[bytes]:
+    """Read what is packed. Errors: ``SourceError``, so that none looks as if the writing had failed."""
+    try:
+        while chunk := packed.read(CHUNK):
+            yield chunk
+    except UNZIPPABLE as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{path}: cannot be unpacked: {getattr(error, 'strerror', None) or error}")
+
+
 def _copy(path: Path, packed: _Readable, destination: Path, limit: int, progress: Progress) -> str:
     digest, written = hashlib.sha1(usedforsecurity=False), 0
-    with destination.open("wb") as unpacked:
-        while chunk := packed.read(CHUNK):
+    with disk.explained(destination), destination.open("wb") as unpacked:
+        for chunk in _chunks(path, packed):
             written += len(chunk)
             if written > limit:
                 raise SourceError(f"{path}: unpacks to more than {limit} bytes")

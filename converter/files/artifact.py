@@ -95,13 +95,15 @@ def publish(
     """Give a draft its final name, and put its manifest beside it; return the manifest's path.
 
     ``more``: other written files and their final names. All are whole on the disk before any has its name.
+    The manifest gets its own last: a run that is killed before that leaves weights and no claim.
     Errors: ``ArtifactError`` where that fails.
     """
     beside = destination.with_suffix(".json")
     more = more or {}
     for final in (destination, beside, *more.values()):
-        if final.is_dir():
-            raise ArtifactError(f"{final}: is a folder, where a file is to be written")
+        with disk.explained(final):
+            if final.is_dir():
+                raise ArtifactError(f"{final}: is a folder, where a file is to be written")
     with disk.temporary(destination.parent) as path, disk.explained(destination.parent):
         path.write_bytes(manifest_bytes(manifest))
         for part in (path, *more):

@@ -9,10 +9,8 @@ import contextlib
 import pickle
 import re
 import struct
-import tempfile
 import warnings
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from converter.dtypes import Array
 
@@ -135,9 +134,8 @@ def _outlined(part: Any) -> Array:  # noqa: ANN401 - safetensors has no types
 
 
 def _read_packed(path: Path) -> dict[str, Array]:
-    # The file may go while it is mapped, except on Windows, where it stays.
-    with tempfile.TemporaryDirectory(prefix="gluon2torch-", ignore_cleanup_errors=True) as folder:
-        unpacked = Path(folder, "unpacked.params")
+    with disk.scratch() as folder:
+        unpacked = folder / "unpacked.params"
         archives.unpack(path, unpacked, silent)
         return read_params(unpacked)
 

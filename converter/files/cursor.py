@@ -1,4 +1,4 @@
-"""A place in a file that is mapped into memory, and the promise that nothing is taken that is not there."""
+"""A place in a file that is in memory, and the promise that nothing is taken that is not there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import numpy as np
 from converter.errors import ParamsError
 
 if TYPE_CHECKING:
-    import mmap
-
     from converter.dtypes import Array
 
 MAX_DIMENSIONS = 32  # of an array
@@ -21,7 +19,7 @@ MAX_DIMENSIONS = 32  # of an array
 class Cursor:
     """Steps through a file; every error it makes names the file and the byte."""
 
-    def __init__(self, memory: mmap.mmap, file: str, offset: int = 0) -> None:
+    def __init__(self, memory: memoryview, file: str, offset: int = 0) -> None:
         self.memory = memory
         self.file = file
         self.offset = offset
@@ -60,10 +58,10 @@ class Cursor:
         Errors: as of ``skip``.
         """
         begin = self.skip(size, what)
-        return self.memory[begin : self.offset]
+        return bytes(self.memory[begin : self.offset])
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> Array:
-        """Return the array that stands next: a read-only view of the map.
+        """Return the array that stands next: a read-only view of the file.
 
         Errors: as of ``skip``.
         """

@@ -4,37 +4,112 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
+import shutil
 import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError, ConversionError
+from converter.errors import ArtifactError
+from converter.files import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-TEMPORARY = ".convert-"
+    from converter.errors import ConversionError
+
+ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
 
 
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[Path]:
     """Make an empty hidden file in ``folder``, itself made if need be; remove it unless it was renamed.
 
+    What dead runs left there goes first.
     Errors: ``ArtifactError`` where that fails.
     """
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}.part"
-        path.touch(exist_ok=False)
+    with _made(folder, Path.touch) as path:
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):  # the next run removes it
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Make an empty hidden folder in ``parent``, as ``temporary`` makes a file.
+
+    Errors: as of ``temporary``.
+    """
+    with _made(parent, Path.mkdir) as path:
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Make a folder for what is needed while we work, where the system keeps such: ``TMPDIR`` names it.
+
+    Errors: ``ArtifactError``.
+    """
     try:
+        parent = Path(tempfile.gettempdir())
+    except OSError as error:
+        raise ArtifactError(f"no room for temporary files: {error.strerror}; TMPDIR names another") from error
+    with temporary_folder(parent) as folder:
+        folder.chmod(stat.S_IRWXU)
+        yield folder
+
+
+@contextlib.contextmanager
+def _made(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """Make something in a folder under a name of its own, and hold it; folders made for it go if empty."""
+    with contextlib.ExitStack() as stack:
+        with explained(folder):
+            absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+            stack.callback(_remove_empty, absent)
+            locks.sweep(folder)
+            for attempt in range(1, ATTEMPTS + 1):
+                path = folder / locks.temporary_name()
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    make(path)
+                    stack.enter_context(locks.held(path))
+                    break
+                except FileNotFoundError:  # another run has taken the folder, or this, for its litter
+                    if attempt == ATTEMPTS:
+                        raise
         yield path
-    finally:
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # where something is in one, it stays
-            for parent in made:
-                parent.rmdir()
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # where something is in one, it stays
+        for folder in folders:
+            folder.rmdir()
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse, before any work, a folder into which nothing can be written.
+
+    Errors: ``ArtifactError``.
+    """
+    with temporary(folder):
+        pass
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let no other run give files their names in a folder meanwhile.
+
+    Errors: ``ArtifactError`` where it is not there.
+    """
+    with contextlib.ExitStack() as stack:
+        with explained(folder):
+            stack.enter_context(locks.held(folder))
+        yield
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """MXNet 2's container of ``.params`` files: numpy's npz, a zip with a ``.npy`` for each array.
 
-A member that is stored is read from the memory map; one that is compressed is unpacked into memory.
+A member that is stored is a view of the file; one that is compressed is unpacked into memory.
 Sources: src/serialization/cnpy.cc, apache/mxnet 2.0; numpy/lib/format.py; PKWARE's APPNOTE 6.3, 4.3.7.
 """
 
@@ -102,7 +102,7 @@ def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, *, verify: b
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
     local.skip(name_length + extra_length, what)
     begin = local.skip(member.file_size, what)
-    content = memoryview(cursor.memory)[begin : local.offset]
+    content = cursor.memory[begin : local.offset]
     if verify and zlib.crc32(content) != member.CRC:
         raise local.error(f"{what}: its checksum is not what it should be: the file is damaged", at=begin)
     header = io.BytesIO(content[: MAX_HEADER_BYTES + npy.MAGIC_LEN + 4])

@@ -1,16 +1,24 @@
-"""Gluon's ``.params`` files: read from a memory map, whatever their container; written as MXNet 1 does."""
+"""Gluon's ``.params`` files: read as views of their bytes, whatever the container; written as MXNet 1 does.
+
+The bytes are read into memory once, and not mapped: a mapped file that is cut off ends the process without a
+word, and one that is written to changes weights that were checked already.
+"""
 
 from __future__ import annotations
 
 import mmap
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
 
 from converter.errors import ParamsError
 from converter.files import ndarray_list, npz
 from converter.files.cursor import Cursor
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
     from converter.dtypes import Array
@@ -31,21 +39,24 @@ class Params:
 
 
 def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
-    """Map a ``.params`` file into memory. Its arrays are read-only views, as far as they are not compressed.
+    """Read a ``.params`` file. Its arrays are read-only views of it, as far as they are not compressed.
 
     ``name`` is what errors call the file, where that is not its path. ``verify``: check the checksums of a
-    container that has them; without that only headers are read.
+    container that has them; without that the file is mapped, and only headers are read.
     Errors: ``ParamsError`` with the byte offset and what stood there.
     """
     try:
-        with path.open("rb") as stream:
-            memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        with path.open("rb", buffering=0) as stream:
+            begin = stream.read(len(ndarray_list.MAGIC))
+            known = begin.startswith((npz.SIGNATURE, ndarray_list.MAGIC))
+            memory = _read(stream) if verify and known else _mapped(stream)
     except ValueError as error:
         raise ParamsError(f"{path}: the file is empty") from error
+    except MemoryError as error:
+        raise ParamsError(f"{path}: does not fit into memory") from error
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror or error}") from error
     cursor = Cursor(memory, name or str(path))
-    begin = memory[: len(ndarray_list.MAGIC)]
     if begin.startswith(npz.SIGNATURE):
         return Params(npz.read(path, cursor, verify=verify), NPZ)
     if not ndarray_list.MAGIC.startswith(begin):
@@ -65,3 +76,17 @@ def read_params(path: Path) -> dict[str, Array]:
 def write_params(stream: BinaryIO, arrays: dict[str, Array]) -> None:
     """Write arrays as ``net.save_parameters`` does."""
     ndarray_list.write(stream, arrays)
+
+
+def _read(stream: FileIO) -> memoryview:
+    """Return all bytes of a file, in memory that does not change with it."""
+    size, done = stream.seek(0, os.SEEK_END), stream.seek(0)
+    memory = np.empty(size, np.uint8).data  # in large pages, and not filled with zeros
+    while done < size and (more := stream.readinto(memory[done:])):
+        done += more
+    return memory[:done].toreadonly()
+
+
+def _mapped(stream: FileIO) -> memoryview:
+    """Return all bytes of a file, none of them read yet. Errors: ``ValueError`` without any."""
+    return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from converter.publishing import card, timm_config
 from converter.publishing.card import HERE, Circumstances
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from converter.converted import Converted
@@ -69,7 +67,7 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
     with contextlib.ExitStack() as stack:
         drafts = []
         for done, each in enumerate(planned, start=1):
-            draft = stack.enter_context(_temporary(each.folder.parent))
+            draft = stack.enter_context(disk.temporary_folder(each.folder.parent))
             with disk.explained(each.folder):
                 _fill(draft, request, each)
             drafts.append(draft)
@@ -166,25 +164,13 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-@contextlib.contextmanager
-def _temporary(parent: Path) -> Iterator[Path]:
-    """Make an empty hidden folder beside where it shall be; remove it unless it was renamed."""
-    with disk.explained(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = parent / f"{disk.TEMPORARY}{secrets.token_hex(8)}"
-        folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _place(draft: Path, folder: Path) -> None:
     """Give a folder its name; one that has it already goes when the new one is there, and stays otherwise."""
-    aside = folder.with_name(f"{disk.TEMPORARY}{secrets.token_hex(8)}.old")
-    with disk.explained(folder):
+    aside = folder.with_name(f".convert-{folder.name}.old")
+    with disk.explained(folder), disk.alone(folder.parent):
         replaced = folder.exists()
         if replaced:
+            shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
             folder.replace(aside)
         try:
             draft.replace(folder)
@@ -193,4 +179,4 @@ def _place(draft: Path, folder: Path) -> None:
                 aside.replace(folder)
             raise
         disk.flush_folder(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
+from converter.files import disk
 from converter.reference import Output
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 NAME = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
+SAID = "said.txt"
+ROOM = 1 << 16  # bytes; where fewer are free, the disk is full
+PATIENCE_SECONDS = 1800  # for one more output: the slowest layer at 2048 pixels takes a minute, in float64
 SAID_CHARACTERS = 2000  # of the child's last words, in an error
 
 
@@ -65,7 +68,7 @@ class Run:
 
     @contextlib.contextmanager
     def _reply(self) -> Iterator[dict[str, Any]]:
-        status = self.process.wait()
+        status = self._wait()
         try:
             reply = json.loads((self.folder / "reply.json").read_text(encoding="utf-8"))
             if "unavailable" in reply:
@@ -74,9 +77,26 @@ class Run:
                 raise ReferenceFailedError(str(unavailable(f"it ended with status {status}")))
             yield reply
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            said = (self.folder / "said.txt").read_text(errors="replace")[-SAID_CHARACTERS:]
+            if shutil.disk_usage(self.folder).free < ROOM:  # then its last words found none either
+                raise ReferenceFailedError(f"{self.folder}: GluonCV's outputs filled the disk") from error
+            said = (self.folder / SAID).read_text(errors="replace")[-SAID_CHARACTERS:]
             failed = unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}")
             raise ReferenceFailedError(str(failed)) from error
+
+    def _wait(self) -> int:
+        """Return the child's exit status; any run takes as long as it needs, if it gets on.
+
+        Errors: ``ReferenceFailedError`` where no output comes for too long.
+        """
+        outputs = -1
+        while True:
+            try:
+                return self.process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                before, outputs = outputs, len(list(self.folder.glob("*.npy")))
+                if outputs == before:
+                    reason = f"it gave no output for {PATIENCE_SECONDS} seconds"
+                    raise ReferenceFailedError(str(unavailable(reason))) from None
 
 
 def find_python(chosen: Path | None) -> Path:
@@ -103,14 +123,15 @@ def start(  # noqa: PLR0913, PLR0917 - the program, a network by its name, class
 
     ``layers`` are the blocks whose outputs will be asked for, by Gluon's structural names.
     """
-    with tempfile.TemporaryDirectory(prefix="gluon2torch-") as name:
-        folder = Path(name)
+    with disk.scratch() as folder:
         request = {"model": model, "classes": classes, "params": str(params.resolve()), "layers": layers}
-        _write_request(folder, request, probes)
-        with _startable(python), (folder / "said.txt").open("wb") as said:
+        with disk.explained(folder):
+            _write_request(folder, request, probes)
+            said = (folder / SAID).open("wb")
+        with said, _startable(python):
             process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
                 [python, CHILD, folder],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # never written to: when it ends we are dead, and the child goes
                 stdout=said,
                 stderr=said,
                 # Warnings that the user makes errors would stop packages as old as these.
@@ -120,7 +141,7 @@ def start(  # noqa: PLR0913, PLR0917 - the program, a network by its name, class
             yield Run(process, folder, layers, probes)
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 @contextlib.contextmanager

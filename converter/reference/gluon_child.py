@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,8 +183,16 @@ class Hidden(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is hidden from GluonCV", name=name)
 
 
+def end_with_parent() -> None:
+    """Wait for the end of stdin, which whoever started us holds open, and go: nobody wants the outputs."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # this file's own folder must not stand before the installed packages
+    threading.Thread(target=end_with_parent, daemon=True).start()
     main(Path(sys.argv[1]))
     sys.stderr.flush()
     os._exit(0)  # MXNet would take up to a second to take itself apart
