@@ -58,7 +58,7 @@ def draft(folder: Path, state: dict[str, Array], progress: Progress) -> Iterator
     Errors: ``ArtifactError`` where it cannot be written.
     """
     with disk.temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
-        with disk.explained(folder), path.open("wb") as stream:
+        with disk.explained(folder), path.open("r+b") as stream:
             sha256, size = _write(stream, state, progress)
         dtypes = dict.fromkeys(str(state[name].dtype) for name in layout(state)[1] if state[name].shape)
         yield Draft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
