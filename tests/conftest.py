@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,7 @@ from converter.files.params import write_params
 from converter.models import catalog, synthetic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from converter.dtypes import Array
     from converter.models.catalog import Model
@@ -51,6 +52,14 @@ def write(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one, for tests that write the same hundreds of times."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -316,6 +316,17 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
     assert {path.name for path in before.folder.iterdir()} == ALL_FILES
 
 
+def test_what_killed_runs_left_is_cleared_up(
+    small: Path, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    (before,) = publish(request_of(small))
+    before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new one took its place
+    (tmp_path / locks.temporary_name()).mkdir()  # killed while the new one was written
+    (after,) = publish(request_of(small))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in after.folder.iterdir()} == ALL_FILES
+
+
 def test_weights_that_change_while_they_are_copied_are_refused(
     small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from converter.errors import ArtifactError
 from converter.files import checkpoint, disk
@@ -36,12 +36,10 @@ def draft(folder: Path, state: dict[str, Array]) -> Iterator[TorchDraft]:
     It is read back as ``torch.load(…, weights_only=True)`` does, and compared bit for bit.
     Errors: ``ArtifactError``.
     """
-    import torch  # noqa: PLC0415 - takes more than a second, and few ask for this file
-
     with disk.temporary(folder) as path:
         # To a stream, for a file's name would be in its bytes.
-        with disk.explained(folder), path.open("wb") as stream:
-            torch.save({name: network.tensor(array) for name, array in state.items()}, stream)
+        with disk.explained(folder), path.open("r+b") as stream:
+            _save(state, stream)
         found = checkpoint.read(path)
         if list(found) != list(state) or any(
             tensors.compare(name, found[name], state[name]) for name in state
@@ -51,3 +49,14 @@ def draft(folder: Path, state: dict[str, Array]) -> Iterator[TorchDraft]:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = stream.tell()
         yield TorchDraft(path, sha256, size)
+
+
+def _save(state: dict[str, Array], stream: BinaryIO) -> None:
+    """Write a state dict as torch does. Errors: ``OSError``."""
+    import torch  # noqa: PLC0415 - takes more than a second, and few ask for this file
+
+    try:
+        torch.save({name: network.tensor(array) for name, array in state.items()}, stream)
+    except RuntimeError as error:
+        # torch ends its archive although writing has failed or was interrupted, and stumbles over that.
+        raise error.__context__ or error from None

@@ -1,0 +1,116 @@
+"""A source that is written to, cut off or removed while it is read: a refusal, and never a crash."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import faults
+import pytest
+
+from converter import pipeline
+from converter.errors import SourceError
+from converter.preparation import Origin
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
+
+CHANGED = "the file was changed while it was read"
+AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
+ROUNDS = 10
+
+
+@pytest.fixture
+def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]) -> Path:
+    return write(tiny_params)
+
+
+def overwrite(path: Path) -> None:
+    """Change a byte, and set the time of the last change back."""
+    before = path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(before.st_size // 2)
+        stream.write(b"\x55")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+HARMS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "emptied": (lambda path: os.truncate(path, 0), CHANGED),
+    "cut off": (lambda path: os.truncate(path, path.stat().st_size // 2), CHANGED),
+    "longer": (lambda path: os.truncate(path, path.stat().st_size + 1), CHANGED),
+    "written to, of the same age": (overwrite, CHANGED),
+    "removed": (os.unlink, "No such file or directory"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file is locked there")
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("step", ["writing", "proving"])
+def test_a_source_that_changes_is_refused_and_leaves_nothing(
+    tiny: Model, params: Path, tmp_path: Path, harm: str, step: str
+) -> None:
+    do, message = HARMS[harm]
+    out, done = tmp_path / "out", []
+
+    def progress(at: str, *_: int) -> None:
+        if at == step and not done:
+            done.append(at)
+            do(params)
+
+    with pytest.raises(SourceError, match=message):
+        pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY), progress)
+    assert not out.exists()
+
+
+def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
+    tiny: Model, params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        overwrite(params)
+        raise pipeline.LabelsError("something else")
+
+    monkeypatch.setattr("converter.files.artifact.verify", refuse)
+    with pytest.raises(SourceError, match=CHANGED):
+        pipeline.convert(pipeline.Request(Origin(tiny, params), tmp_path / "out", Terms(Choice.none)))
+
+
+def flicker(path: Path, rounds: int) -> None:
+    """Cut a file off and write it again, over and over."""
+    content = path.read_bytes()
+    for _ in range(rounds):
+        os.truncate(path, len(content) // 3)
+        path.write_bytes(content)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="as above")
+def test_no_moment_of_cutting_off_crashes_a_conversion(tiny: Model, params: Path, in_memory: Path) -> None:
+    out = in_memory / "out"
+    told = [in_memory / f"told{number}" for number in range(ROUNDS)]
+    writer = faults.start(flicker, params, 1_000_000)
+    for number in range(ROUNDS):
+        request = pipeline.Request(Origin(tiny, params), out, Terms(Choice.none))
+        assert faults.finish(faults.start(faults.refusal, request, in_memory, told[number])) == 0
+    writer.kill()
+    texts = {path.read_text() for path in told}
+    assert all(text == "converted" or text.startswith(str(params)) for text in texts)
+    assert not out.exists() or not faults.complaints(out)
+
+
+def read_mapped(path: Path) -> None:
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        os.truncate(path, 0)
+        print(memory[0])  # noqa: T201 - so that it is read
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the signal is another elsewhere")
+def test_a_mapped_file_that_is_cut_off_would_end_the_process(params: Path) -> None:
+    assert faults.finish(faults.start(read_mapped, params)) == -signal.SIGBUS

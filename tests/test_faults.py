@@ -1,0 +1,154 @@
+"""Runs beside each other, streams that take nothing, and a reference that hangs or is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faults
+import pytest
+
+from converter import pipeline
+from converter.errors import ReferenceFailedError
+from converter.files import disk
+from converter.files.params import write_params
+from converter.preparation import Origin
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
+from converter.reference import gluon
+
+if TYPE_CHECKING:
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the harm is done as POSIX can")
+
+MODEL = "gluon_resnet18_v1b"
+PROGRAM = [sys.executable, "-P", "-m", "converter"]
+UNPROVEN, PROVEN = Terms(Choice.none), Terms(Choice.numpy, (Probe("float32", (33, 33)),))
+PATIENCE_SECONDS = 0.3
+
+
+def script(path: Path, text: str) -> Path:
+    """Write a program of the shell, to be called in place of an interpreter."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("terms", "sources"),
+    [([UNPROVEN] * 2, 1), ([UNPROVEN] * 8, 1), ([UNPROVEN] * 8, 4), ([UNPROVEN, PROVEN] * 2, 1)],
+    ids=["two", "eight", "eight of four sources", "with a proof and without"],
+)
+def test_runs_into_one_folder_at_once_leave_it_whole(
+    tiny: Model, tiny_params: dict[str, Array], in_memory: Path, terms: list[Terms], sources: int
+) -> None:
+    out, running = in_memory / "out", []
+    for number, each in enumerate(terms):
+        params = in_memory / f"{number % sources}.params"
+        if number < sources:
+            tiny_params["output.bias"][0] = number
+            with params.open("wb") as stream:
+                write_params(stream, tiny_params)
+        request, told = pipeline.Request(Origin(tiny, params), out, each), in_memory / f"told{number}"
+        running.append(faults.start(faults.refusal, request, in_memory, told))
+    assert {faults.finish(process) for process in running} == {0}
+    told_texts = [(in_memory / f"told{number}").read_text() for number in range(len(terms))]
+    refused = [text for text in told_texts if text != "converted"]
+    assert all("with a proof that this run has not" in text for text in refused)
+    assert len(refused) <= terms.count(UNPROVEN) * (PROVEN in terms)
+    assert len(faults.contents(out)) == 2 * sources
+    assert not faults.complaints(out)
+    for manifest in out.glob("*.json"):
+        assert json.loads(manifest.read_text())["parity"]["proven"] == (PROVEN in terms)
+    assert not list(in_memory.glob(".*"))
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--version"], ["--help"]])
+@pytest.mark.parametrize("kind", ["full", "closed pipe"])
+def test_output_that_nobody_takes_is_said_in_a_line(arguments: list[str], kind: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("wb") as full:
+        stdout = full.fileno() if kind == "full" else writing
+        done = subprocess.run(
+            [*PROGRAM, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
+    os.close(writing)
+    reason = "No space left on device" if kind == "full" else "Broken pipe"
+    assert (done.returncode, done.stderr) == (1, f"refused  stdout: {reason}\n")
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "2>/dev/full"])
+def test_streams_that_are_closed_from_the_start_do_not_harm_the_files(closed: str, tmp_path: Path) -> None:
+    command = f'"$@" {closed}'
+    arguments = ["convert", MODEL, str(tmp_path / "out"), "--random", "0", "--reference", "none"]
+    done = subprocess.run(["/bin/sh", "-c", command, "sh", *PROGRAM, *arguments], check=False)
+    assert done.returncode == 0
+    assert len(faults.contents(tmp_path / "out")) == 2
+    assert not faults.complaints(tmp_path / "out")
+
+
+def test_a_reference_that_hangs_is_given_up(
+    tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+    sleeper = script(tmp_path / "sleeper", "exec sleep 60")
+    with (
+        gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, (), ()) as run,
+        pytest.raises(ReferenceFailedError, match=r"it gave no output for 0\.3 seconds\nThree ways out"),
+    ):
+        run.outputs(0)
+    assert run.process.returncode is not None
+
+
+def test_a_reference_that_is_slow_and_gets_on_is_waited_for(
+    tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+    steps = "for layer in 0 1 2 3 4 5 6 7 8 9; do : >$2/0-$layer.npy; sleep 0.1; done; echo done; exit 3"
+    slow = script(tmp_path / "slow", steps)
+    with (
+        gluon.start(slow, tiny.entry.gluon, 10, tmp_path, (), ()) as run,
+        pytest.raises(ReferenceFailedError, match="it ended with status 3 and said:\ndone"),
+    ):
+        run.outputs(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_gluoncv_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "mxnet.py").write_text("import time\ntime.sleep(60)\n")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    program = """\
+import sys, time
+from pathlib import Path
+from converter.reference import gluon
+with gluon.start(Path(sys.executable), "resnet18_v1b", 10, Path("none.params"), (), ()) as run:
+    print(run.process.pid, flush=True)
+    time.sleep(60)
+"""
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        child = Path("/proc", process.stdout.readline().strip(), "cmdline")
+        time.sleep(0.5)  # it has begun to import MXNet
+        assert b"gluon_child" in child.read_bytes()
+        process.kill()
+    deadline = time.monotonic() + 30
+    while child.exists() and child.read_bytes():  # of one that nobody has buried yet it is empty
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.01)
+    assert faults.contents(temporary)
+    with disk.temporary_folder(temporary):
+        assert len(list(temporary.iterdir())) == 1
+    assert not faults.contents(temporary)

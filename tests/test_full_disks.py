@@ -1,0 +1,194 @@
+"""No room on the disk, or no right to write: a refusal that names the place, and nothing left in OUT."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faults
+import pytest
+
+from converter import pipeline, reversal
+from converter.errors import ArtifactError
+from converter.files import archives, disk
+from converter.preparation import Origin
+from converter.progress import silent
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
+from converter.reference import gluon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are Linux's")
+
+KILOBYTE, MEGABYTE = 1 << 10, 1 << 20
+UNPROVEN = Terms(Choice.none)
+MODEL = "gluon_resnet18_v1b"
+NO_ROOM = "No space left on device"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a disk of so many bytes, in memory; read-only if asked for."""
+    mounted = []
+
+    def mount(size: int, options: str = "") -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", place]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted: {done.stderr.strip()}")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", place], check=True)  # noqa: S607 - wherever it lies
+
+
+@pytest.fixture
+def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]) -> Path:
+    return write(tiny_params)
+
+
+def of_the_tiny(model: Model, params: Path, out: Path, *, as_pth: bool = False) -> pipeline.Request:
+    return pipeline.Request(Origin(model, params), out, UNPROVEN, as_pth=as_pth)
+
+
+# The safetensors has 11.4 MB, the .pth 11.4 MB; half of each, and just not enough for the manifest.
+@pytest.mark.parametrize("size", [16 * KILOBYTE, 6 * MEGABYTE, 17 * MEGABYTE])
+def test_a_full_disk_is_named_and_nothing_stays_on_it(
+    small_disk: Callable[..., Path], tiny: Model, params: Path, size: int
+) -> None:
+    out = small_disk(size)
+    with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
+        pipeline.convert(of_the_tiny(tiny, params, out, as_pth=True))
+    assert not faults.contents(out)
+
+
+def test_no_room_for_the_manifest_leaves_no_weights_without_one(
+    small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
+) -> None:
+    made = pipeline.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact.stat().st_size
+    out = small_disk(-(-made // 4096) * 4096)  # the pages that the weights fill, and no more
+    with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
+        pipeline.convert(of_the_tiny(tiny, params, out))
+    assert not faults.contents(out)
+
+
+@pytest.mark.parametrize("limit", [100, MEGABYTE, 11 * MEGABYTE])
+@pytest.mark.parametrize("as_pth", [False, True])
+def test_a_limit_on_the_size_of_files_is_a_refusal(
+    tiny: Model, params: Path, tmp_path: Path, limit: int, *, as_pth: bool
+) -> None:
+    request = of_the_tiny(tiny, params, tmp_path / "out", as_pth=as_pth)
+    told = tmp_path / "told"
+    assert faults.finish(faults.start(faults.refusal, request, tmp_path, told, limit)) == 0
+    assert told.read_text() == f"{request.out}: cannot be written: File too large"
+    assert not request.out.exists()
+
+
+def test_a_full_disk_is_named_where_a_gluon_file_is_written(
+    small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
+) -> None:
+    weights = pipeline.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact
+    folder = small_disk(MEGABYTE)
+    with pytest.raises(ArtifactError, match=f"back.params: cannot be written: {NO_ROOM}"):
+        reversal.to_gluon(reversal.Request(weights, folder / "back.params", tiny, UNPROVEN))
+    assert not faults.contents(folder)
+
+
+def test_a_full_disk_is_named_where_text_is_written(small_disk: Callable[..., Path]) -> None:
+    report = small_disk(16 * KILOBYTE) / "report.html"
+    with pytest.raises(ArtifactError, match=f"report.html: cannot be written: {NO_ROOM}"):
+        disk.write_text(report, "x" * MEGABYTE)
+    assert not faults.contents(report.parent)
+
+
+def test_a_full_disk_is_told_from_a_damaged_archive(small_disk: Callable[..., Path], tmp_path: Path) -> None:
+    import gzip  # noqa: PLC0415 - here alone
+
+    packed = tmp_path / "big.params.gz"
+    packed.write_bytes(gzip.compress(os.urandom(MEGABYTE)))
+    unpacked = small_disk(16 * KILOBYTE) / "unpacked.params"
+    with pytest.raises(ArtifactError, match=f"unpacked.params: cannot be written: {NO_ROOM}"):
+        archives.unpack(packed, unpacked, silent)
+
+
+@pytest.mark.parametrize("room", [8 * KILOBYTE, 4 * MEGABYTE])
+def test_no_room_for_temporary_files_is_a_refusal(
+    small_disk: Callable[..., Path], tmp_path: Path, room: int
+) -> None:
+    temporary, said = small_disk(room), tmp_path / "said"
+    arguments = ["convert", MODEL, str(tmp_path / "out"), "--random", "0", "--reference", "none"]
+    assert faults.finish(faults.start(faults.command, arguments, temporary, said)) == 1
+    assert said.read_text().startswith(f"refused  {temporary}/.convert-")
+    assert said.read_text().endswith(f".params: {NO_ROOM}\n")
+    assert not faults.contents(temporary)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("room", "message"),
+    [
+        (8 * KILOBYTE, r"cannot be written: \d+ requested and \d+ written"),
+        (256 * KILOBYTE, "GluonCV's outputs filled the disk"),
+    ],
+)
+def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
+    small_disk: Callable[..., Path],
+    tiny: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+    message: str,
+) -> None:
+    filler = tmp_path / "filler"
+    filler.write_text("#!/bin/sh\nexec cat /dev/zero >$2/0-0.npy\n")
+    filler.chmod(0o755)
+    temporary = small_disk(room)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    probes = (Probe("float32", (65, 95)),)
+    with (
+        pytest.raises((ArtifactError, gluon.ReferenceFailedError), match=message),
+        gluon.start(filler, tiny.entry.gluon, 10, tmp_path, ("features.0",), probes) as run,
+    ):
+        run.outputs(0)
+    assert not faults.contents(temporary)
+
+
+def test_a_disk_that_is_read_only_is_refused_before_any_work(
+    small_disk: Callable[..., Path], tiny: Model, tmp_path: Path
+) -> None:
+    out = small_disk(MEGABYTE, ",ro")
+    with pytest.raises(ArtifactError, match=f"{out}: cannot be written: Read-only file system"):
+        pipeline.convert(of_the_tiny(tiny, tmp_path / "not read yet", out))
+
+
+@pytest.mark.parametrize("inside", ["", "/deeper"])
+def test_a_file_in_the_place_of_the_folder_is_refused(tiny: Model, params: Path, inside: str) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot be written: (File exists|Not a directory)"):
+        pipeline.convert(of_the_tiny(tiny, params, Path(f"{params}{inside}")))
+
+
+def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
+    origin = Origin(tiny, tmp_path / "not read yet")
+    request = pipeline.Request(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
+    with pytest.raises(pipeline.LabelsError, match=r"classes\.txt: No such file or directory"):
+        pipeline.convert(request)
+
+
+def test_a_folder_stands_where_a_file_is_to_be_written(tiny: Model, params: Path, tmp_path: Path) -> None:
+    name = pipeline.convert(of_the_tiny(tiny, params, tmp_path / "first")).manifest_file.name
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=r"\.json: is a folder, where a file is to be written"):
+        pipeline.convert(of_the_tiny(tiny, params, tmp_path / "out"))
+    assert faults.contents(tmp_path / "out") == [name]

@@ -1,0 +1,74 @@
+"""Killed at every step: whatever has a name is whole, and the next run leaves nothing of the last."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import faults
+import pytest
+
+from converter import pipeline
+from converter.files.params import write_params
+from converter.preparation import Origin
+from converter.proof.proving import Choice, Terms
+from converter.proof.verdict import Probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL nor fork")
+
+PROBES = (Probe("float32", (33, 33)),)
+# How a conversion is made, and every which step of it is tried.
+WAYS = {
+    "unproven": (Choice.none, False, 1),
+    "as .pth too": (Choice.none, True, 7),
+    "proven": (Choice.numpy, False, 7),
+}
+LEAST_STEPS = 170
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
+    way: str, tiny: Model, tiny_params: dict[str, Array], in_memory: Path
+) -> None:
+    choice, as_pth, stride = WAYS[way]
+    params, temporary = in_memory / "holiday.params", in_memory / "temporary"
+    temporary.mkdir()
+    with params.open("wb") as stream:
+        write_params(stream, tiny_params)
+    request = pipeline.Request(Origin(tiny, params), in_memory / "out", Terms(choice, PROBES), as_pth=as_pth)
+    for die_at in itertools.count(step=stride):
+        status = faults.finish(faults.start(faults.convert, request, temporary, die_at))
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        assert not faults.complaints(request.out), f"at step {die_at}"
+        assert faults.finish(faults.start(faults.convert, request, temporary)) == 0
+        assert not faults.complaints(request.out)
+        suffixes = {name.rpartition(".")[2] for name in faults.contents(request.out)}
+        assert suffixes == {"json", "safetensors"} | ({"pth"} if as_pth else set())
+        assert len(faults.contents(request.out)) == len(suffixes)
+        assert not faults.contents(temporary)
+        shutil.rmtree(request.out)
+    assert die_at >= LEAST_STEPS
+
+
+def test_what_is_not_whole_or_not_as_it_says_is_seen(tiny: Model, tmp_path: Path) -> None:
+    result = pipeline.convert(pipeline.Request(Origin(tiny, seed=0), tmp_path, Terms(Choice.none)))
+    assert not faults.complaints(tmp_path)
+    content = result.artifact.read_bytes()
+    result.artifact.write_bytes(content[:-1])
+    assert faults.complaints(tmp_path) == [
+        f"{result.manifest_file.name}: claims {result.artifact.name}",
+        f"{result.artifact.name}: not what its name says",
+    ]
+    result.artifact.unlink()
+    assert faults.complaints(tmp_path) == [f"{result.manifest_file.name}: claims {result.artifact.name}"]

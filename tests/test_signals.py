@@ -1,0 +1,113 @@
+"""A signal at any moment, or two: the exit status that shells give, no traceback, no litter, no child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import faults
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+MODEL = "gluon_resnet18_v1b"
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+POINTS = 30
+PROGRAM = [sys.executable, "-P", "-m", "converter"]
+
+
+@pytest.fixture
+def call(in_memory: Path) -> Callable[..., tuple[int, str]]:
+    """Call the command and send it signals, each so many seconds later; return its exit status and words."""
+    (in_memory / "temporary").mkdir()
+    said = in_memory / "said"
+
+    def run(*arguments: str, sent: list[tuple[float, signal.Signals]]) -> tuple[int, str]:
+        said.unlink(missing_ok=True)
+        process = faults.start(faults.command, arguments, in_memory / "temporary", said)
+        wait_for(said.exists)
+        for seconds, number in sent:
+            time.sleep(seconds)
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, number)
+        status = faults.finish(process)
+        return status, said.read_text()
+
+    return run
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.005)
+
+
+def test_signals_spread_over_a_conversion_end_it_in_order(
+    call: Callable[..., tuple[int, str]], in_memory: Path
+) -> None:
+    arguments = ["convert", MODEL, str(in_memory / "out"), "--random", "0", "--reference", "none"]
+    call(*arguments, sent=[])  # once before it counts: what the others fork from must start
+    begin = time.monotonic()
+    assert call(*arguments, sent=[])[0] == 0
+    whole = time.monotonic() - begin
+    statuses = []
+    for point in range(POINTS):
+        number = SIGNALS[point % len(SIGNALS)]
+        status, said = call(*arguments, sent=[(point / POINTS * whole, number)])
+        statuses.append(status)
+        assert status in {0, 128 + number}, said
+        assert "Traceback" not in said
+        assert not faults.complaints(in_memory / "out")
+        assert not list((in_memory / "out").glob(".*"))
+        assert not faults.contents(in_memory / "temporary")
+    assert sum(map(bool, statuses)) > POINTS // 2  # else the signals came too late
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_second_signal_does_not_disturb_the_orderly_end(
+    call: Callable[..., tuple[int, str]], in_memory: Path, number: signal.Signals
+) -> None:
+    sleeper = in_memory / "sleeper"
+    sleeper.write_text(f"#!/bin/sh\necho $$ >{in_memory}/child\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    arguments = ["convert", MODEL, str(in_memory / "out"), "--random", "0", "--gluon-python", str(sleeper)]
+    sent = [(2.0, number), *[(0.001, signal.SIGINT)] * 3]
+    status, said = call(*arguments, sent=sent)
+    assert (status, said) == (128 + number, "interrupted\n")
+    assert not faults.contents(in_memory / "temporary")
+    assert not (in_memory / "out").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((in_memory / "child").read_text()), 0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.05])
+def test_a_signal_while_the_program_is_imported_ends_it_without_a_word(seconds: float) -> None:
+    program = "import converter.__main__ as m; m._begin(); print(flush=True); m.gluon2torch()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, "")
+
+
+def test_what_is_ignored_stays_so(in_memory: Path) -> None:
+    arguments = ["convert", MODEL, str(in_memory / "out"), "--random", "0", "--reference", "none"]
+    program = ["nohup", *PROGRAM, *arguments]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(in_memory.glob("out/.convert-*")))
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
+    assert not faults.complaints(in_memory / "out")
