@@ -97,8 +97,9 @@ def read(path: Path) -> Symbol:
     try:
         content = json.loads(written)
         nodes = [_Raw(path, number, node) for number, node in enumerate(content["nodes"])]
-        heads = [nodes[entry[0]].operator for entry in content["heads"]]
-        return Symbol(path, tuple(_nodes(nodes)), tuple(heads))
+        operators = [node.operator for node in nodes]
+        heads = [operators[entry[0]] for entry in content["heads"]]
+        return Symbol(path, tuple(_nodes(nodes, operators)), tuple(heads))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise SymbolError(f"{path}: no symbol file: {type(error).__name__}: {error}") from error
 
@@ -146,13 +147,13 @@ class _Raw:
             raise SymbolError(f"{self.path}: node {self.number}, {self.name}: {key} is {found}") from error
 
 
-def _nodes(raw: list[_Raw]) -> Iterator[Node]:
-    for node in raw:
-        operator = ACTIVATED.get(node.operator, node.operator)
+def _nodes(raw: list[_Raw], operators: list[str]) -> Iterator[Node]:
+    for node, written in zip(raw, operators, strict=True):
+        operator = ACTIVATED.get(written, written)
         if operator in HARMLESS:
             continue
         read = READERS.get(operator)
-        variables = tuple(raw[place].name for place in node.inputs[1:] if raw[place].operator == VARIABLE)
+        variables = tuple(raw[place].name for place in node.inputs[1:] if operators[place] == VARIABLE)
         yield Node(node.name, operator, read(node) if read else {}, variables if operator in WEIGHTED else ())
 
 
