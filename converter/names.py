@@ -37,7 +37,7 @@ def collapse(names: Iterable[str]) -> list[str]:
 
 
 def shorten(lines: list[str], limit: int = 20) -> list[str]:
-    """Return the lines, or the first of them and how many there are more; what is too long of each is left out."""
+    """Return the lines, or the first of them and how many there are more, each as long as one reads."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return [*(printable(clipped(line)) for line in lines[:limit]), *more]
 

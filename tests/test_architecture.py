@@ -18,8 +18,8 @@ ROWS = """
 cli dtypes errors files models names progress proof publishing reference vision
     reference.gluon_child
 files.disk
-files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub vision.images
-    vision.processes
+files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub
+    vision.images vision.processes
 files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
     reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy

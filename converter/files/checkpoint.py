@@ -39,7 +39,7 @@ PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put
 TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip, since torch 1.6, and a pickle, before
 HEADER_BYTES = 9
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: what that would have called
-# What torch.load raises at files that are damaged, that hold something else than tensors, or promise too much.
+# What is raised at files that are damaged, hold something else than tensors, or promise too much.
 UNREADABLE = (
     *archives.UNZIPPABLE,
     pickle.UnpicklingError,
@@ -162,7 +162,7 @@ def _reason(error: Exception) -> str:
         return f"it would call {called[1]}; torch.save(model.state_dict(), …) writes one that calls nothing"
     if isinstance(error, pickle.UnpicklingError):
         return "no pickle that torch.save wrote, or a damaged one"
-    return str(error).partition("\n")[0] or "the file is truncated"
+    return names.clipped(str(error).partition("\n")[0]) or "the file is truncated"
 
 
 def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds

@@ -1,7 +1,8 @@
-"""What a ``.pth`` would make torch do, found out before torch reads it: nothing that costs more than the file.
+"""What a ``.pth`` would make torch do, found out before torch does it: nothing that costs more than the file.
 
 torch's restricted reader calls no strangers, but it unpacks what is compressed, and it hashes and prints what
-the pickle builds. A tuple of twice a tuple of twice a tuple, and so on, has a few hundred bytes and 2^100 members.
+the pickle builds. A tuple of twice a tuple of twice a tuple, and so on, has a few hundred bytes and 2^100
+members.
 Sources: torch/_weights_only_unpickler.py, torch/serialization.py, PyTorch 2.13; pickletools.py, Python 3.11.
 """
 
@@ -11,7 +12,7 @@ import io
 import pickletools
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +22,17 @@ PICKLE = "data.pkl"
 LEGACY_PICKLES = 5  # magic number, version, machine, state dict, order of the storages
 MAX_DEPTH = 100  # of what stands in each other; a training script's checkpoint has ten
 MAX_GROWTH = 100  # times the operations; a tensor that two names share has some forty
-# The operations that torch knows, by what they take from the stack; the rest of them take nothing.
-MAKERS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
-CHANGERS = {"APPEND": 2, "SETITEM": 3, "BUILD": 2}
-CHANGERS_TO_MARK = {"APPENDS", "SETITEMS"}
+# The operations that torch knows, by how many objects they take from the stack, or all after a mark.
+AFTER_MARK = -1
+MAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": AFTER_MARK, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
+CHANGES = {"APPEND": 1, "SETITEM": 2, "BUILD": 1, "APPENDS": AFTER_MARK, "SETITEMS": AFTER_MARK}
+TAKES = MAKES | CHANGES
+PUTS, GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 LEAVES = {
-    *("GLOBAL", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"),
-    *("SHORT_BINSTRING", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
+    *("GLOBAL", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
 }
+KNOWN = {"PROTO", "MARK", "STOP", *TAKES, *PUTS, *GETS, *LEAVES}
 
 
 @dataclass(slots=True)
@@ -75,41 +79,46 @@ def _require_stored(members: list[zipfile.ZipInfo], size: int) -> None:
 
 def _require_flat(stream: BinaryIO) -> bool:
     """Follow a pickle's operations with sizes in place of objects; return whether torch knows all of them."""
-    stack: list[_Made] = []
-    marks: list[int] = []
-    memo: dict[int, _Made] = {}
+    machine = _Machine()
     for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
-        name = operation.name
-        if name == "MARK":
-            marks.append(len(stack))
-        elif name in {"BINPUT", "LONG_BINPUT"}:
-            memo[int(argument)] = stack[-1]
-        elif name in {"BINGET", "LONG_BINGET"}:
-            stack.append(memo[int(argument)])
-            stack[-1].is_shared = True
-        elif name in CHANGERS or name in CHANGERS_TO_MARK:
-            members = _popped(stack, CHANGERS[name] - 1 if name in CHANGERS else len(stack) - marks.pop())
-            if stack[-1].is_shared:
-                raise ValueError("its pickle changes what it has used already")
-            stack[-1].take(members)
-        elif name in MAKERS or name == "TUPLE":
-            members = _popped(stack, MAKERS[name] if name in MAKERS else len(stack) - marks.pop())
-            stack.append(_Made())
-            stack[-1].take(members)
-        elif name in LEAVES:
-            stack.append(_Made())
-        elif name not in {"PROTO", "STOP"}:
+        if operation.name not in KNOWN:
             return False
-        if stack and (stack[-1].depth > MAX_DEPTH or stack[-1].size > MAX_GROWTH * (count + MAX_GROWTH)):
+        made = machine.step(operation.name, argument)
+        if made and (made.depth > MAX_DEPTH or made.size > MAX_GROWTH * (count + MAX_GROWTH)):
             raise ValueError("its pickle stands for much more than it is")
     return True
 
 
-def _popped(stack: list[_Made], count: int) -> list[_Made]:
-    """Take the last ``count`` objects from the stack."""
-    if count > len(stack):
-        raise IndexError("its pickle takes what it has not made")
-    place = len(stack) - count
-    members = stack[place:]
-    del stack[place:]
-    return members
+class _Machine:
+    """What unpickles: a stack of what was made, the marks in it, and what is kept to be used again."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Made] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, _Made] = {}
+
+    def step(self, name: str, argument: Any) -> _Made | None:  # noqa: ANN401 - what the operation has
+        """Do one operation, and return what lies on top of the stack then."""
+        if name == "MARK":
+            self.marks.append(len(self.stack))
+        elif name in PUTS:
+            self.memo[argument] = self.stack[-1]
+        elif name in GETS:
+            self.stack.append(self.memo[argument])
+            self.stack[-1].is_shared = True
+        elif name in TAKES:
+            self._put_together(name)
+        elif name in LEAVES:
+            self.stack.append(_Made())
+        return self.stack[-1] if self.stack else None
+
+    def _put_together(self, name: str) -> None:
+        count = TAKES[name]
+        place = self.marks.pop() if count == AFTER_MARK else len(self.stack) - count
+        members = self.stack[place:]
+        del self.stack[place:]
+        if name in MAKES:
+            self.stack.append(_Made())
+        elif self.stack[-1].is_shared:
+            raise ValueError("its pickle changes what it has used already")
+        self.stack[-1].take(members)

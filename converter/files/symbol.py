@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Value = int | float | bool | str | tuple[int, ...]
 Found = dict[str, Value]
 
-MAX_BYTES = 1 << 25  # senet_154's has 0.7 MB
+MAX_BYTES = 1 << 22  # senet_154's has 0.7 MB; Python's objects take up to twenty times as much
+MAX_NODES = 100_000  # a hundred for each array of the largest network here
 MAX_VALUE = 100  # characters of an attribute
 EXPORTED = re.compile(r"(?P<stem>.+?)(-\d{4})?\.params(\.gz|\.zip)?")
 ATTRIBUTES = ("attr", "param", "attrs")  # where files of MXNet 0.8, 0.9 and 1 keep them; the last one wins
@@ -96,6 +97,8 @@ def read(path: Path) -> Symbol:
     written = disk.read_small(path, MAX_BYTES, SymbolError)
     try:
         content = json.loads(written)
+        if len(content["nodes"]) > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES} nodes")  # noqa: TRY301 - said as all that is none
         nodes = [_Raw(path, number, node) for number, node in enumerate(content["nodes"])]
         operators = [node.operator for node in nodes]
         heads = [operators[entry[0]] for entry in content["heads"]]

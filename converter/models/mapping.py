@@ -26,6 +26,7 @@ Known = TypeVar("Known")
 STEM, HEAD = "stem", "head"
 SHORTCUT = "shortcut"
 MAX_BYTES = 1 << 16  # ten times our longest
+MAX_DOTS = 100  # in a line; a key of many parts takes tomllib memory and time by their square
 MAX_TENSORS = 100_000  # of a network, and as many layers; the largest here has 987
 
 
@@ -158,8 +159,13 @@ def load(path: Path, error: type[ConversionError]) -> tuple[dict[str, Any], byte
     """
     content = disk.read_small(path, MAX_BYTES, error)
     try:
+        if max(line.count(b".") for line in content.split(b"\n")) > MAX_DOTS:
+            raise ValueError(f"more than {MAX_DOTS} dots in a line")  # noqa: TRY301 - said as all that is no TOML
         return tomllib.loads(content.decode()), content
-    except (ValueError, RecursionError) as cause:  # the first is no TOML's, no UTF-8's and too long a number's
+    except (
+        ValueError,
+        RecursionError,
+    ) as cause:  # the first is no TOML's, no UTF-8's and too long a number's
         raise error(f"{path.name}: {cause}") from cause
 
 

@@ -1,4 +1,4 @@
-"""All readers under atheris, each in a process of its own, and what came of it: ``python -m fuzz.campaign SUMMARY``."""
+"""All readers under atheris, each in a process of its own: ``python -m fuzz.campaign SUMMARY``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,34 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fuzz.targets import TARGETS
+from fuzz.targets import LIMIT_SECONDS, TARGETS
 
 FOLDER = Path("build/fuzz")
 EXECUTED = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 COVERED = re.compile(r"cov: (\d+) .*?corp: (\d+)")
 PACKAGES = ("atheris", "numpy", "torch", "safetensors", "msgspec")
-COMMAND = "nox -s fuzz"
+ROW = "| {} | {:,} | {:.0f} | {:,} | {:,} | {} |"
+SUMMARY = """\
+# Fuzzing, as it last ran
+
+Written by `nox -s fuzz`. Python {python}, {packages}; {cores} cores.
+
+Each reader runs in a process of its own, which has a limit to its address space. A finding is any exception
+but `ConversionError`, a file that takes {limit} seconds, or one that is written beside the input. Coverage is
+libFuzzer's count of edges, in `converter` and in what it uses of `tomllib`, `zipfile` and `gzip`; the corpus
+are the files that it kept for them. `tests/fuzz/targets.py` lists the readers. What was found lies in
+`tests/regressions/`, and the tests read it again.
+
+| reader | executions | seconds | coverage | corpus | findings |
+|---|---|---|---|---|---|
+{rows}
+{total}
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What fuzzing one reader came to. ``covered`` is libFuzzer's count, ``corpus`` the files it kept for it."""
+    """What fuzzing one reader came to: edges that were covered, and files that libFuzzer kept for them."""
 
     name: str
     executions: int
@@ -74,34 +90,18 @@ def outcome_of(name: str, log: str, seconds: float, folder: Path) -> Outcome:
 
 def document(outcomes: list[Outcome]) -> str:
     """Return the summary as Markdown."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     rows = [
-        f"| {each.name} | {each.executions:,} | {each.seconds:.0f} | {each.covered:,} | {each.corpus:,} "
-        f"| {len(each.findings)} |"
+        (each.name, each.executions, each.seconds, each.covered, each.corpus, len(each.findings))
         for each in outcomes
     ]
-    total = (
-        f"| all | {sum(each.executions for each in outcomes):,} | {sum(each.seconds for each in outcomes):.0f} "
-        f"| | | {sum(len(each.findings) for each in outcomes)} |"
-    )
-    return "\n".join(
-        [
-            "# Fuzzing, as it last ran",
-            "",
-            f"Written by `{COMMAND}`. Python {platform.python_version()}, {packages}; {os.cpu_count()} cores.",
-            "",
-            "Each reader runs in a process of its own, with a limit to its address space; a file that takes ten",
-            "seconds is a finding, and so is any exception but `ConversionError`, or a file written beside the input.",
-            "Coverage is libFuzzer's count of edges in `converter` and the parsers of Python's library that it uses;",
-            "the corpus are the files that it kept for them. `tests/fuzz/targets.py` lists the readers,",
-            "`tests/regressions/` has what was found, and the tests read it on every run.",
-            "",
-            "| reader | executions | seconds | coverage | corpus | findings |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            total,
-            "",
-        ]
+    _, executions, seconds, _, _, findings = zip(*rows, strict=True)
+    return SUMMARY.format(
+        python=platform.python_version(),
+        packages=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        cores=os.cpu_count(),
+        limit=LIMIT_SECONDS,
+        rows="\n".join(ROW.format(*row) for row in rows),
+        total=f"| all | {sum(executions):,} | {sum(seconds):.0f} | | | {sum(findings)} |",
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fuzz import mutation
 from fuzz.targets import Target
 
 from converter.errors import ParamsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GREED = 1 << 28
 

@@ -1,4 +1,4 @@
-"""One reader under atheris: ``python -m fuzz.drive TARGET FOLDER RUNS``, with ``tests`` on the path. See campaign.py."""
+"""One reader under atheris: ``python -m fuzz.drive TARGET FOLDER RUNS``; ``campaign`` starts it for each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where there i
 
 
 def main(name: str, folder: Path, runs: int) -> None:
-    """Spoil the target's seeds ``runs`` times. What it raises, and how it hangs, libFuzzer saves in ``folder``."""
+    """Spoil the target's seeds ``runs`` times; libFuzzer saves what it cannot bear in ``folder``."""
     target = TARGETS[name]
     seeds, corpus = folder / "seeds", folder / "corpus"
     for place in (seeds, corpus):
         place.mkdir(parents=True)
-    for number, content in enumerate(target.seeds()):
-        (seeds / str(number)).write_bytes(content)
+    for number, seed in enumerate(target.seeds()):
+        (seeds / str(number)).write_bytes(seed)
 
     def mutate(content: bytes, max_size: int, seed: int) -> bytes:
         random = Random(seed)  # noqa: S311 - to be repeated
@@ -44,11 +44,12 @@ def main(name: str, folder: Path, runs: int) -> None:
         "seed": 1,
         "artifact_prefix": f"{folder}/",
     }
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place_name:
+        inputs = Path(place_name)
         arguments = [f"-{option}={value}" for option, value in options.items()]
         atheris.Setup(
             [sys.argv[0], *arguments, str(corpus), str(seeds)],
-            lambda content: attempt(target, content, Path(place)),
+            lambda content: attempt(target, content, inputs),
             custom_mutator=mutate,
         )
         confine(HEADROOM)

@@ -1,4 +1,7 @@
-"""Ways of spoiling a file that get past its checksums and its syntax. Content and a seeded source go in, content goes out."""
+"""Ways of spoiling a file that get past its checksums and its syntax.
+
+Content and a seeded source of chance go in, content goes out.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,19 @@ NUMBERS = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62,
 TOKENS = re.compile(rb"\w+|\s+|.", re.DOTALL)
 WORDS = [
     *(b"0", b"-1", b"1e999", b"NaN", b"9" * 5000, b"0x" + b"f" * 4000, b"18446744073709551616", b"1.5"),
-    *(b"null", b"true", b"{}", b"[]", b'""', b"[[", b"]]", b'"\\ud800"', b'"\\u0000"', b"\xff", b"\xf0\x9f\x94\xa5"),
+    *(
+        b"null",
+        b"true",
+        b"{}",
+        b"[]",
+        b'""',
+        b"[[",
+        b"]]",
+        b'"\\ud800"',
+        b'"\\u0000"',
+        b"\xff",
+        b"\xf0\x9f\x94\xa5",
+    ),
     *(b"[" * 2000, b'{"a":' * 500, b"(" * 500, b"a." * 500 + b"a", b"\n", b"'", b'"', b"=", b"#"),
 ]
 
@@ -73,7 +88,9 @@ def zipped(inner: Mutate) -> Mutate:
         if kind == 0:
             method = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
         elif kind == 1:
-            name = random.choice((f"../{name}", f"/{name}", "w.params", "w.npy", "a/data.pkl", name[1:], name * 2))
+            name = random.choice(
+                (f"../{name}", f"/{name}", "w.params", "w.npy", "a/data.pkl", name[1:], name * 2)
+            )
         elif kind == 2:
             members.append(members[random.randrange(len(members))])
         elif kind == 3:
@@ -108,10 +125,7 @@ def headed(inner: Mutate) -> Mutate:
         if length > len(content) - 8 or random.random() < 0.2:
             return flip(content, random)
         header = content[8 : 8 + length]
-        if random.random() < 0.3:
-            header = _reshaped(header, random)
-        else:
-            header = inner(header, random)
+        header = _reshaped(header, random) if random.random() < 0.3 else inner(header, random)
         return struct.pack("<Q", len(header)) + header + content[8 + length :]
 
     return mutate
@@ -119,10 +133,12 @@ def headed(inner: Mutate) -> Mutate:
 
 def _reshaped(header: bytes, random: Random) -> bytes:
     """Return a header, one of whose arrays has another shape of as many numbers."""
-    with contextlib.suppress(ValueError, AttributeError, TypeError, IndexError):
+    with contextlib.suppress(ValueError, AttributeError, TypeError, LookupError, RecursionError):
         found = json.loads(header)
         entry = found[random.choice([name for name in found if name != "__metadata__"])]
-        entry["shape"] = random.choice(([1] * 70 + entry["shape"], [0, 2**60], [0, 2**63], [], entry["shape"][::-1]))
+        entry["shape"] = random.choice(
+            ([1] * 70 + entry["shape"], [0, 2**60], [0, 2**63], [], entry["shape"][::-1])
+        )
         if 0 in entry["shape"]:
             entry["data_offsets"] = [entry["data_offsets"][0]] * 2
         return json.dumps(found).encode()
@@ -137,7 +153,16 @@ def _members(content: bytes) -> list[tuple[str, bytes, int]]:
                 for member in archive.infolist()
                 if member.file_size <= MAX_BYTES
             ]
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, ValueError, LookupError, EOFError, struct.error):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        OSError,
+        ValueError,
+        LookupError,
+        EOFError,
+        struct.error,
+    ):
         return []  # what flip made of one
 
 

@@ -79,8 +79,17 @@ def lists() -> list[bytes]:
     counted = listed(
         {f"resnext0_{name}": record() for name in ("conv0_weight", "stage1_batchnorm0_gamma", "dense0_bias")}
     )
-    exported = listed({"arg:conv0_weight": record(), "aux:batchnorm0_running_var": record(type_number=1)[:-24]})
-    return [*WHOLE.values(), MIXED, written(ARRAYS), written({"scalar": np.zeros((), np.float32)}), counted, exported]
+    exported = listed(
+        {"arg:conv0_weight": record(), "aux:batchnorm0_running_var": record(type_number=1)[:-24]}
+    )
+    return [
+        *WHOLE.values(),
+        MIXED,
+        written(ARRAYS),
+        written({"scalar": np.zeros((), np.float32)}),
+        counted,
+        exported,
+    ]
 
 
 def written(arrays: dict[str, Any]) -> bytes:
@@ -105,7 +114,10 @@ def saved(save: Any) -> bytes:  # noqa: ANN401 - numpy's two writers have types 
 def gzips() -> list[bytes]:
     """Return a packed list and one of two members."""
     content = written(ARRAYS)
-    return [gzip.compress(content, mtime=0), gzip.compress(content[:50], mtime=0) + gzip.compress(content[50:], mtime=0)]
+    return [
+        gzip.compress(content, mtime=0),
+        gzip.compress(content[:50], mtime=0) + gzip.compress(content[50:], mtime=0),
+    ]
 
 
 def zips() -> list[bytes]:
@@ -153,7 +165,7 @@ def tables() -> list[bytes]:
 
 def line_labels() -> list[bytes]:
     """Return three classes, a line each."""
-    return ["cat\ndog\nШкаф\n".encode()]
+    return ["cat\ndog\nKäuzchen\n".encode()]
 
 
 def json_labels() -> list[bytes]:
@@ -180,7 +192,12 @@ def manifests() -> list[bytes]:
             "parameters": 8,
             "pth": {"file": "weights.pth", "sha256": sha256, "bytes": 1},
         },
-        "parity": {"proven": True, "reference": "numpy", "versions": {"numpy": "2"}, "checks": [{**size, "worst": worst}]},
+        "parity": {
+            "proven": True,
+            "reference": "numpy",
+            "versions": {"numpy": "2"},
+            "checks": [{**size, "worst": worst}],
+        },
         "labels": ["cat", "dog"],
         "narrowing": {"dtype": "bfloat16"},
         "version": "0",

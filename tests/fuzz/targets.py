@@ -13,7 +13,7 @@ from fuzz import mutation, seeds
 
 from converter import converted, diff, inspection, preparation, source
 from converter.errors import ConversionError, SymbolError
-from converter.files import archives, checkpoint, labels, params, symbol
+from converter.files import checkpoint, labels, params, symbol
 from converter.models import catalog, dialects, graph, mapping
 from converter.preparation import Origin
 from converter.progress import silent
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fuzz.mutation import Mutate
+
+    from converter.reference import Settings
 
 LIMIT_SECONDS = 10  # for one small file
 MODEL = "gluon_cifar_resnext29_32x4d"
@@ -106,7 +108,7 @@ def _checkpoint(path: Path) -> None:
 
 
 @cache
-def _settings() -> dict[str, dict[str, object]]:
+def _settings() -> dict[str, Settings]:
     return network.hyper_parameters(catalog.find(MODEL))
 
 
@@ -138,7 +140,7 @@ def _stages(path: Path) -> None:
 
 TARGETS = {
     "ndarray-list": Target(_params, "a.params", seeds.lists, mutation.flip, 400_000),
-    "npz": Target(_params, "a.params", seeds.npzs, mutation.zipped(mutation.words), 150_000),
+    "npz": Target(_params, "a.params", seeds.npzs, mutation.zipped(mutation.words), 200_000),
     "gzip": Target(
         _packed, "a.gz", seeds.gzips, mutation.gzipped(mutation.flip), 80_000, frozenset({UNPACKED})
     ),
@@ -146,14 +148,14 @@ TARGETS = {
         _packed, "a.zip", seeds.zips, mutation.zipped(mutation.flip), 80_000, frozenset({UNPACKED})
     ),
     "safetensors": Target(
-        _checkpoint, "a.safetensors", seeds.safetensors, mutation.headed(mutation.words), 150_000
+        _checkpoint, "a.safetensors", seeds.safetensors, mutation.headed(mutation.words), 200_000
     ),
-    "pth": Target(_checkpoint, "a.pth", seeds.pths, mutation.zipped(mutation.flip), 100_000),
-    "symbol": Target(_symbol, "a-symbol.json", seeds.symbols, mutation.words, 80_000),
+    "pth": Target(_checkpoint, "a.pth", seeds.pths, mutation.zipped(mutation.flip), 150_000),
+    "symbol": Target(_symbol, "a-symbol.json", seeds.symbols, mutation.words, 100_000),
     "mapping": Target(
-        lambda path: mapping.read(path, "plain", (2, 1)), "a.toml", seeds.tables, mutation.words, 30_000
+        lambda path: mapping.read(path, "plain", (2, 1)), "a.toml", seeds.tables, mutation.words, 60_000
     ),
-    "catalog": Target(catalog._read.__wrapped__, "a.toml", seeds.tables, mutation.words, 20_000),
+    "catalog": Target(catalog._read.__wrapped__, "a.toml", seeds.tables, mutation.words, 40_000),
     "labels": Target(
         lambda path: labels.read(path, 3), "labels.txt", seeds.line_labels, mutation.words, 50_000
     ),
@@ -163,5 +165,5 @@ TARGETS = {
     "manifest": Target(
         _manifest, "weights.json", seeds.manifests, mutation.words, 50_000, frozenset({"weights.safetensors"})
     ),
-    "stages": Target(_stages, "a.params", seeds.lists, mutation.flip, 3_000),
+    "stages": Target(_stages, "a.params", seeds.lists, mutation.flip, 10_000),
 }
