@@ -37,7 +37,7 @@ KNOWN = {"PROTO", "MARK", "STOP", *TAKES, *PUTS, *GETS, *LEAVES}
 
 @dataclass(slots=True)
 class _Made:
-    """One object of a pickle: how many there are in it, each counted as often as it is there, and how deep."""
+    """One object of a pickle: how many are in it, each counted as often as it is there, and how deep."""
 
     size: int = 1
     depth: int = 1
