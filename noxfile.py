@@ -1,4 +1,7 @@
-"""The checks, each in an environment of its own. `nox` runs them all; `nox -s bench` measures."""
+"""The checks, each in an environment of its own.
+
+`nox` runs them all; `nox -s bench` measures, `nox -s fuzz` searches for files that a reader cannot bear.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,13 @@ def parity(session: nox.Session) -> None:
     """All models against real GluonCV. Arguments after -- go to pytest."""
     session.install(".[gluon]", *groups("torch", "tests"))
     session.run("pytest", *PARALLEL, "--dist", "worksteal", "tests/parity", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give a million and more of spoilt files to the readers, and write docs/fuzzing.md anew."""
+    session.install(".", *groups("fuzz", "torch"))
+    session.run("python", "-m", "fuzz.campaign", "docs/fuzzing.md", env={"PYTHONPATH": "tests"})
 
 
 @nox.session

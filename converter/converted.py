@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from converter.models.catalog import Model
 
-MAX_MANIFEST_BYTES = 1 << 25  # class names are what may be many
+MAX_MANIFEST_BYTES = 1 << 23  # class names are what may be many
 RANDOM = ".random-"  # in the names of what seeded random parameters became; nothing else in a manifest tells
 
 
@@ -199,10 +199,11 @@ def _manifest(path: Path) -> tuple[bytes, Manifest]:
     if path == place:
         raise ArtifactError(f"{path}: a .safetensors expected, whose manifest lies beside it")
     try:
-        written = place.read_bytes()
+        written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
+    except ArtifactError as error:
+        raise ArtifactError(f"the manifest of {path.name}: {error}") from error
+    try:
         return written, msgspec.json.decode(written, type=Manifest)
-    except OSError as error:
-        raise ArtifactError(f"{place}: the manifest of {path.name}: {error.strerror or error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is one
         raise ArtifactError(f"{place}: no manifest: {error}") from error
 

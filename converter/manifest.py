@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from converter import __version__, names
+from converter.converted import MAX_MANIFEST_BYTES
 from converter.errors import ArtifactError
 from converter.files import disk
 from converter.proof.verdict import NO_PROOF
@@ -88,9 +89,9 @@ def require_no_loss(path: Path, document: dict[str, Any]) -> None:
     Errors: ``ArtifactError``.
     """
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
         proven, labelled = before["parity"]["proven"], before["labels"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (ArtifactError, ValueError, LookupError, TypeError, RecursionError):
         return  # nothing is there that could be lost
     lost = [
         *(["a proof"] if proven and not document["parity"]["proven"] else []),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
+import operator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_DIGITS = 9
 MAX_PARTS = 32  # of a name; ours have seven
+MAX_CHARACTERS = 1000  # of a line; ours have a hundred
 
 
 def collapse(names: Iterable[str]) -> list[str]:
@@ -34,9 +37,14 @@ def collapse(names: Iterable[str]) -> list[str]:
 
 
 def shorten(lines: list[str], limit: int = 20) -> list[str]:
-    """Return the lines, or the first of them and how many there are more."""
+    """Return the lines, or the first of them and how many there are more, each as long as one reads."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
-    return [*map(printable, lines[:limit]), *more]
+    return [*(printable(clipped(line)) for line in lines[:limit]), *more]
+
+
+def clipped(text: str) -> str:
+    """Return a text, or the beginning of one that is too long to be read: a file may name anything."""
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 def printable(text: str) -> str:
@@ -53,16 +61,14 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def _boxes(indices: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-    """Split index tuples into boxes, each the product of one set of numbers per position."""
+    """Split sorted index tuples into boxes, each the product of one set of numbers per position."""
     ranges = [tuple(sorted(set(column))) for column in zip(*indices, strict=True)]
     if math.prod(len(numbers) for numbers in ranges) == len(indices):
         return [ranges]
     position = next(place for place, numbers in enumerate(ranges) if len(numbers) > 1)
-    return [
-        box
-        for number in ranges[position]
-        for box in _boxes([index for index in indices if index[position] == number])
-    ]
+    # Sorted indices that are the same before a position are sorted by it, too.
+    groups = itertools.groupby(indices, key=operator.itemgetter(position))
+    return [box for _, group in groups for box in _boxes(list(group))]
 
 
 def _is_index(part: str) -> bool:

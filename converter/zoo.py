@@ -15,7 +15,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from converter.choices import Choice
-from converter.errors import SourceError
+from converter.converted import MAX_MANIFEST_BYTES
+from converter.errors import ArtifactError, SourceError
+from converter.files import disk
 from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.models.catalog import Model
+
+# What a manifest raises that is none, or of another version.
+UNREADABLE = (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Status(StrEnum):
@@ -96,8 +101,8 @@ def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> di
     ``origin`` is what its manifest must say of the source. Its proof must be no weaker than the terms ask.
     """
     for path in sorted(out.glob(f"{model.name}*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(*UNREADABLE):
+            manifest = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
             artifact = out / manifest["artifact"]["file"]
             if (
                 manifest["model"] == model.name

@@ -19,8 +19,8 @@ choices cli dtypes errors files models names progress proof publishing reference
     cli.signals reference.gluon_child
 files.locks
 files.disk
-files.archives files.cursor files.labels files.symbol models.mapping publishing.hub vision.images
-    vision.processes
+files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub
+    vision.images vision.processes
 files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
     reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import pickle
 import re
-import struct
 import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from converter import names
 from converter.dtypes import BFLOAT16, BY_SAFETENSORS
 from converter.errors import CheckpointError
-from converter.files import archives, disk, ndarray_list, npz
+from converter.files import archives, disk, ndarray_list, npz, pickles
 from converter.files.params import read_params
 from converter.progress import silent
 
@@ -39,18 +38,15 @@ PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put
 TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip, since torch 1.6, and a pickle, before
 HEADER_BYTES = 9
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: what that would have called
-# What torch.load raises at files that are damaged, or that hold something else than tensors.
+# What is raised at files that are damaged, hold something else than tensors, or promise too much.
 UNREADABLE = (
-    RuntimeError,
+    *archives.UNZIPPABLE,
     pickle.UnpicklingError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
     TypeError,
     AttributeError,
     AssertionError,
-    struct.error,
+    MemoryError,
+    RecursionError,
 )
 
 
@@ -147,6 +143,7 @@ def _read_torch(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as stream, warnings.catch_warnings():  # a path is judged by its ending
             warnings.simplefilter("ignore")  # of what is refused below
+            pickles.require_harmless(stream)
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         reason = _reason(error)
@@ -163,7 +160,7 @@ def _reason(error: Exception) -> str:
         return f"it would call {called[1]}; torch.save(model.state_dict(), …) writes one that calls nothing"
     if isinstance(error, pickle.UnpicklingError):
         return "no pickle that torch.save wrote, or a damaged one"
-    return str(error).partition("\n")[0] or "the file is truncated"
+    return names.clipped(str(error).partition("\n")[0]) or "the file is truncated"
 
 
 def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
@@ -179,7 +176,7 @@ def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
     ):
         raise TypeError("a view that repeats its numbers")
     if value.dtype == torch.bfloat16:  # which torch does not give to numpy
-        bits: Array = value.contiguous().view(torch.int16).numpy()
+        bits: Array = value.view(torch.int16).numpy()
         return bits.view(BFLOAT16)
     array: Array = value.numpy()
     return array
@@ -192,7 +189,7 @@ def _arrays(path: Path, found: Iterable[str], take: Callable[[str], Array]) -> d
     for name in found:
         try:
             arrays[name] = take(name)
-        except (TypeError, AttributeError, RuntimeError) as error:
+        except (TypeError, AttributeError, RuntimeError, ValueError, OverflowError) as error:
             refused.setdefault(str(error), []).append(name)
     lines = [f"{name}: {error}" for error, group in refused.items() for name in names.collapse(group)]
     if lines:
@@ -214,7 +211,9 @@ def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - whate
             f"{path}: more than one state dict, {' and '.join(wrapped)}; which one is meant?"
         )
     state = next(iter(wrapped.values()), content)
-    return {str(name): value for name, value in state.items()}
+    if strange := [type(name).__name__ for name in state if not isinstance(name, str)]:
+        raise CheckpointError(f"{path}: names expected as text, {strange[0]} found")
+    return state
 
 
 def _unprefixed(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from converter.files import disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_BYTES = 1 << 24
+MAX_BYTES = 1 << 22  # a hundred thousand classes of forty letters
 
 
 def read(path: Path, classes: int) -> tuple[str, ...]:

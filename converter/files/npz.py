@@ -134,4 +134,6 @@ def _read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[An
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         shape, fortran, dtype = readers[version](stream)
+    if any(isinstance(length, bool) for length in shape):  # which numpy lets pass, and does not take
+        raise ValueError(f"the shape {shape}")
     return shape, fortran, dtype

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Value = int | float | bool | str | tuple[int, ...]
 Found = dict[str, Value]
 
-MAX_BYTES = 1 << 25  # senet_154's has 0.7 MB
+MAX_BYTES = 1 << 22  # senet_154's has 0.7 MB; Python's objects take up to twenty times as much
+MAX_NODES = 100_000  # a hundred for each array of the largest network here
 MAX_VALUE = 100  # characters of an attribute
 EXPORTED = re.compile(r"(?P<stem>.+?)(-\d{4})?\.params(\.gz|\.zip)?")
 ATTRIBUTES = ("attr", "param", "attrs")  # where files of MXNet 0.8, 0.9 and 1 keep them; the last one wins
@@ -96,9 +97,12 @@ def read(path: Path) -> Symbol:
     written = disk.read_small(path, MAX_BYTES, SymbolError)
     try:
         content = json.loads(written)
+        if len(content["nodes"]) > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES} nodes")  # noqa: TRY301 - said as all that is none
         nodes = [_Raw(path, number, node) for number, node in enumerate(content["nodes"])]
-        heads = [nodes[entry[0]].operator for entry in content["heads"]]
-        return Symbol(path, tuple(_nodes(nodes)), tuple(heads))
+        operators = [node.operator for node in nodes]
+        heads = [operators[entry[0]] for entry in content["heads"]]
+        return Symbol(path, tuple(_nodes(nodes, operators)), tuple(heads))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise SymbolError(f"{path}: no symbol file: {type(error).__name__}: {error}") from error
 
@@ -146,13 +150,13 @@ class _Raw:
             raise SymbolError(f"{self.path}: node {self.number}, {self.name}: {key} is {found}") from error
 
 
-def _nodes(raw: list[_Raw]) -> Iterator[Node]:
-    for node in raw:
-        operator = ACTIVATED.get(node.operator, node.operator)
+def _nodes(raw: list[_Raw], operators: list[str]) -> Iterator[Node]:
+    for node, written in zip(raw, operators, strict=True):
+        operator = ACTIVATED.get(written, written)
         if operator in HARMLESS:
             continue
         read = READERS.get(operator)
-        variables = tuple(raw[place].name for place in node.inputs[1:] if raw[place].operator == VARIABLE)
+        variables = tuple(raw[place].name for place in node.inputs[1:] if operators[place] == VARIABLE)
         yield Node(node.name, operator, read(node) if read else {}, variables if operator in WEIGHTED else ())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -105,8 +104,8 @@ def _mapping(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
 @cache
 def _read(path: Path) -> tuple[Model, ...]:
     try:
-        entries = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8"))["models"], dict[str, Entry])
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
+        entries = msgspec.convert(mapping.load(path, CatalogError)[0]["models"], dict[str, Entry])
+    except (msgspec.ValidationError, KeyError) as error:
         raise CatalogError(f"{path.name}: models: {error}") from error
     if unknown := entries.keys() - CONFIGS.keys():
         raise CatalogError(f"{path.name}: models: resnext_torch has no {', '.join(sorted(unknown))}")

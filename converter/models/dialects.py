@@ -38,6 +38,7 @@ READ = (
     "Read are features.0.weight (net.save_parameters), resnext0_conv0_weight (net.collect_params().save) "
     "and arg:resnext0_conv0_weight (net.export)."
 )
+MAX_LINES = 100  # of an error
 MAX_NAME_CHARACTERS = 200  # a network inside many others may reach half of it
 HEAD = "dense"  # a replaced one may have another prefix than the rest
 PLURALS = {"conv": "convolutions", "batchnorm": "BatchNorms", "dense": "dense layers"}
@@ -130,7 +131,7 @@ class Naming:
         ]
         if lines:
             headline = f"{self.file}: the layers do not match mappings/{mapping.file}"
-            raise MappingError("\n  ".join([headline, *lines]))
+            raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
 
 
 def _is_whole(layers: Collection[int]) -> bool:

@@ -6,15 +6,17 @@ A table names layers. It is expanded to tensors before anything is looked up.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from converter import names
-from converter.errors import MappingError
+from converter.errors import ConversionError, MappingError
+from converter.files import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,6 +25,9 @@ Known = TypeVar("Known")
 
 STEM, HEAD = "stem", "head"
 SHORTCUT = "shortcut"
+MAX_BYTES = 1 << 16  # ten times our longest
+MAX_DOTS = 100  # in a line; a key of many parts takes tomllib memory and time by their square
+MAX_TENSORS = 100_000  # of a network, and as many layers; the largest here has 987
 
 
 Lines = dict[str, tuple[str, str]]  # Gluon's name: PyTorch's, and the kind
@@ -122,19 +127,23 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
 
     Errors: ``MappingError`` with the dotted place, or with every name that is mapped twice.
     """
-    content = path.read_bytes()
+    document, content = load(path, MappingError)
     try:
-        table = msgspec.convert(tomllib.loads(content.decode()), Table)
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = msgspec.convert(document, Table)
+    except msgspec.ValidationError as error:
         raise MappingError(f"{path.name}: {error}") from error
-    layers = tuple(_layers(table, layout, depths, path.name))
-    tensors = tuple(
-        Tensor(layer, source, target)
-        for layer in layers
-        for source, target in table.kinds[layer.kind].items()
+    layers = _bounded(_layers(table, layout, depths, path.name), path.name)
+    tensors = _bounded(
+        (
+            Tensor(layer, source, target)
+            for layer in layers
+            for source, target in table.kinds[layer.kind].items()
+        ),
+        path.name,
     )
-    target_only = tuple(
-        f"{layer.target}.{role}" for layer in layers for role in table.target_only.get(layer.kind, ())
+    target_only = _bounded(
+        (f"{layer.target}.{role}" for layer in layers for role in table.target_only.get(layer.kind, ())),
+        path.name,
     )
     _require_one_to_one("Gluon", (layer.source for layer in layers), path.name)
     _require_one_to_one("PyTorch", (layer.target for layer in layers), path.name)
@@ -143,16 +152,43 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
     return Mapping(layers, tensors, target_only, path.name, hashlib.sha256(content).hexdigest())
 
 
+def load(path: Path, error: type[ConversionError]) -> tuple[dict[str, Any], bytes]:
+    """Return what stands in a TOML file of at most ``MAX_BYTES``, and the bytes of it.
+
+    Errors: ``error``.
+    """
+    content = disk.read_small(path, MAX_BYTES, error)
+    try:
+        if max(line.count(b".") for line in content.split(b"\n")) > MAX_DOTS:
+            raise ValueError(f"more than {MAX_DOTS} dots in a line")  # noqa: TRY301 - said as all that is no TOML
+        return tomllib.loads(content.decode()), content
+    except (
+        ValueError,
+        RecursionError,
+    ) as cause:  # the first is no TOML's, no UTF-8's and too long a number's
+        raise error(f"{path.name}: {cause}") from cause
+
+
+def _bounded(expanded: Iterable[Known], file: str) -> tuple[Known, ...]:
+    """Take all that a table expands to; little text may stand for very much."""
+    taken = tuple(itertools.islice(expanded, MAX_TENSORS + 1))
+    if len(taken) > MAX_TENSORS:
+        raise MappingError(f"{file}: expands to more than {MAX_TENSORS} layers or tensors")
+    return taken
+
+
 def _layers(table: Table, name: str, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
     layout = _named("layout", name, table.layouts, file)
     if len(layout.stages) != len(depths):
         raise MappingError(
             f"{file}: layouts.{name}.stages: {len(depths)} expected, {len(layout.stages)} found"
         )
-    rows = [("", "", STEM, "", part, False) for part in layout.before]
-    for number, (stage, depth) in enumerate(zip(layout.stages, depths, strict=True), start=1):
-        rows += _rows(layout.block, stage, depth, number, table.prefix_names)
-    rows += [("", "", HEAD, "", part, False) for part in layout.after]
+    stages = enumerate(zip(layout.stages, depths, strict=True), start=1)
+    rows = itertools.chain(
+        (("", "", STEM, "", part, False) for part in layout.before),
+        *(_rows(layout.block, stage, depth, number, table.prefix_names) for number, (stage, depth) in stages),
+        (("", "", HEAD, "", part, False) for part in layout.after),
+    )
     for source_place, target_place, where, scope, part, on_shortcut in rows:
         for source, (target, kind) in _named("part", part, table.parts, file).items():
             roles = _named("kind", kind, table.kinds, f"{file}: {source}")

@@ -1,0 +1,178 @@
+"""Ways of spoiling a file that get past its checksums and its syntax.
+
+Content and a seeded source of chance go in, content goes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import re
+import struct
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    Mutate = Callable[[bytes, Random], bytes]
+
+MAX_BYTES = 1 << 14  # of a mutated file; more is slow, and finds little that less does not
+NUMBERS = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
+TOKENS = re.compile(rb"\w+|\s+|.", re.DOTALL)
+WORDS = [
+    *(b"0", b"-1", b"1e999", b"NaN", b"9" * 5000, b"0x" + b"f" * 4000, b"18446744073709551616", b"1.5"),
+    *(
+        b"null",
+        b"true",
+        b"{}",
+        b"[]",
+        b'""',
+        b"[[",
+        b"]]",
+        b'"\\ud800"',
+        b'"\\u0000"',
+        b"\xff",
+        b"\xf0\x9f\x94\xa5",
+    ),
+    *(b"[" * 2000, b'{"a":' * 500, b"(" * 500, b"a." * 500 + b"a", b"\n", b"'", b'"', b"=", b"#"),
+]
+
+
+def flip(content: bytes, random: Random) -> bytes:
+    """Change, take out, repeat or put in some bytes, or a number at the edge of what its width can hold."""
+    changed = bytearray(content)
+    for _ in range(random.choice((1, 1, 2, 4, 8))):
+        place, length = random.randint(0, len(changed)), random.choice((1, 1, 2, 4, 8, 32))
+        width = random.choice("BHIQ")
+        number = random.choice(NUMBERS) % (1 << 8 * struct.calcsize(width))
+        piece = random.choice(
+            (
+                random.randbytes(length),
+                b"",
+                bytes(changed[place : place + length]) * 2,
+                struct.pack(f"<{width}", number),
+                struct.pack(f"<{width}", random.randint(0, 64)),
+            )
+        )
+        changed[place : place + random.choice((0, length, len(piece)))] = piece
+    return bytes(changed[: random.randint(0, len(changed))] if random.random() < 0.05 else changed)
+
+
+def words(content: bytes, random: Random) -> bytes:
+    """Exchange, repeat or take out tokens of a text, or put in such as readers stumble over."""
+    tokens = TOKENS.findall(content)
+    for _ in range(random.choice((1, 1, 2, 4))):
+        place = random.randint(0, len(tokens))
+        other = random.choice(tokens) if tokens and random.random() < 0.5 else random.choice(WORDS)
+        length = random.choice((0, 1, 1, 2, 8))
+        kept = tokens[place : place + length]
+        tokens[place : place + length] = random.choice(([other], [], [*kept, *kept], [other, *kept]))
+    return b"".join(tokens)
+
+
+def zipped(inner: Mutate) -> Mutate:
+    """Return what spoils a member of a zip, or how it is packed, and leaves checksums and directory right."""
+
+    def mutate(content: bytes, random: Random) -> bytes:
+        members = _members(content)
+        if not members:
+            return flip(content, random)
+        place = random.randrange(len(members))
+        name, packed, method = members[place]
+        kind = random.randrange(8)
+        if kind == 0:
+            method = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
+        elif kind == 1:
+            name = random.choice(
+                (f"../{name}", f"/{name}", "w.params", "w.npy", "a/data.pkl", name[1:], name * 2)
+            )
+        elif kind == 2:
+            members.append(members[random.randrange(len(members))])
+        elif kind == 3:
+            packed += bytes(random.choice((1, 100, 100_000)))
+        else:
+            packed = inner(packed, random)
+        members[place] = (name, packed, method)
+        return flip(_zip(members), random) if random.random() < 0.1 else _zip(members)
+
+    return mutate
+
+
+def gzipped(inner: Mutate) -> Mutate:
+    """Return what spoils what is in a gzip, or, now and then, the gzip itself."""
+
+    def mutate(content: bytes, random: Random) -> bytes:
+        try:
+            unpacked = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            return flip(content, random)
+        packed = gzip.compress(inner(unpacked, random), random.randint(0, 1), mtime=0)
+        return flip(packed, random) if random.random() < 0.2 else packed
+
+    return mutate
+
+
+def headed(inner: Mutate) -> Mutate:
+    """Return what spoils the JSON before a safetensors' numbers, and leaves its length right."""
+
+    def mutate(content: bytes, random: Random) -> bytes:
+        length = int.from_bytes(content[:8], "little")
+        if length > len(content) - 8 or random.random() < 0.2:
+            return flip(content, random)
+        header = content[8 : 8 + length]
+        header = _reshaped(header, random) if random.random() < 0.3 else inner(header, random)
+        return struct.pack("<Q", len(header)) + header + content[8 + length :]
+
+    return mutate
+
+
+def _reshaped(header: bytes, random: Random) -> bytes:
+    """Return a header, one of whose arrays has another shape of as many numbers."""
+    with contextlib.suppress(ValueError, AttributeError, TypeError, LookupError, RecursionError):
+        found = json.loads(header)
+        entry = found[random.choice([name for name in found if name != "__metadata__"])]
+        entry["shape"] = random.choice(
+            ([1] * 70 + entry["shape"], [0, 2**60], [0, 2**63], [], entry["shape"][::-1])
+        )
+        if 0 in entry["shape"]:
+            entry["data_offsets"] = [entry["data_offsets"][0]] * 2
+        return json.dumps(found).encode()
+    return words(header, random)
+
+
+def _members(content: bytes) -> list[tuple[str, bytes, int]]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return [
+                (member.filename, archive.read(member), member.compress_type)
+                for member in archive.infolist()
+                if member.file_size <= MAX_BYTES
+            ]
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        OSError,
+        ValueError,
+        LookupError,
+        EOFError,
+        struct.error,
+    ):
+        return []  # what flip made of one
+
+
+def _zip(members: list[tuple[str, bytes, int]]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content, method in members:
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = method
+            if entry.filename in archive.NameToInfo:  # written all the same, without the warning
+                del archive.NameToInfo[entry.filename]
+            archive.writestr(entry, content)
+    return stream.getvalue()

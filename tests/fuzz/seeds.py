@@ -1,0 +1,205 @@
+"""Small whole files of every kind that is read, made by our own writers where we have one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from records import MIXED, WHOLE, listed, record
+
+from converter.dtypes import BFLOAT16
+from converter.files import artifact
+from converter.files.params import write_params
+
+ARRAYS = {
+    "features.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "features.1.gamma": np.ones(2, np.float16),
+    "features.1.running_var": np.ones(1, np.float64),
+}
+STATE = {
+    "conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "bn1.weight": np.ones(2).astype(BFLOAT16),
+    "bn1.num_batches_tracked": np.zeros((), np.int64),
+}
+MAPPINGS = sorted((Path(__file__).parents[2] / "mappings").glob("*.toml"))
+TABLE = b"""
+[kinds.conv]
+weight = "weight"
+[kinds.batchnorm]
+gamma = "weight"
+[target_only]
+batchnorm = ["num_batches_tracked"]
+[prefix_names]
+block = "stage"
+shortcut = "down"
+kinds = { conv = "conv", batchnorm = "batchnorm" }
+[parts.stem]
+"features.0" = ["conv1", "conv"]
+[parts.block]
+"body.0" = ["conv1", "conv"]
+"body.1" = ["bn1", "batchnorm"]
+[layouts.plain]
+before = ["stem"]
+stages = [["features.4", "layer1", ""], ["features.5", "layer2", ""]]
+block = ["block"]
+after = []
+[models.gluon_resnet18_v1b]
+gluon = "resnet18_v1b"
+layout = "plain"
+top1 = 70.1
+"""
+SYMBOL = {
+    "nodes": [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": "null", "name": "features.0.weight", "inputs": []},
+        {
+            "op": "Convolution",
+            "name": "conv0",
+            "attrs": {"kernel": "(3, 3)", "stride": "[1,1]", "num_group": "32", "no_bias": "True"},
+            "inputs": [[0, 0, 0], [1, 0, 0]],
+        },
+        {"op": "Activation", "name": "relu0", "attr": {"act_type": "relu"}, "inputs": [[2, 0, 0]]},
+        {"op": "Pooling", "name": "pool0", "param": {"kernel": "(3L, 3L)"}, "inputs": [[3, 0]]},
+        {"op": "BatchNorm", "name": "bn", "attrs": {"eps": "1e-05"}, "inputs": [[4, 0, 0]]},
+        {"op": "Flatten", "name": "flat", "inputs": [[5, 0, 0]]},
+    ],
+    "arg_nodes": [0, 1],
+    "heads": [[6, 0, 0]],
+}
+
+
+def lists() -> list[bytes]:
+    """Return NDArray lists of every kind of record, and of every kind of name."""
+    counted = listed(
+        {f"resnext0_{name}": record() for name in ("conv0_weight", "stage1_batchnorm0_gamma", "dense0_bias")}
+    )
+    exported = listed(
+        {"arg:conv0_weight": record(), "aux:batchnorm0_running_var": record(type_number=1)[:-24]}
+    )
+    return [
+        *WHOLE.values(),
+        MIXED,
+        written(ARRAYS),
+        written({"scalar": np.zeros((), np.float32)}),
+        counted,
+        exported,
+    ]
+
+
+def written(arrays: dict[str, Any]) -> bytes:
+    """Return the ``.params`` that we write."""
+    stream = io.BytesIO()
+    write_params(stream, arrays)
+    return stream.getvalue()
+
+
+def npzs() -> list[bytes]:
+    """Return MXNet 2's files, stored and deflated."""
+    return [saved(np.savez), saved(np.savez_compressed)]
+
+
+def saved(save: Any) -> bytes:  # noqa: ANN401 - numpy's two writers have types of their own
+    """Return what one of numpy's writers writes."""
+    stream = io.BytesIO()
+    save(stream, **ARRAYS, fortran=np.asfortranarray(np.eye(3, 2)))
+    return stream.getvalue()
+
+
+def gzips() -> list[bytes]:
+    """Return a packed list and one of two members."""
+    content = written(ARRAYS)
+    return [
+        gzip.compress(content, mtime=0),
+        gzip.compress(content[:50], mtime=0) + gzip.compress(content[50:], mtime=0),
+    ]
+
+
+def zips() -> list[bytes]:
+    """Return a ``.params`` stored and deflated, alone and among others."""
+    found = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as archive:
+            archive.writestr("holiday.params", written(ARRAYS))
+            archive.writestr("README", b"of a model")
+        found.append(stream.getvalue())
+    return found
+
+
+def safetensors() -> list[bytes]:
+    """Return a canonical file."""
+    header, order = artifact.layout(STATE)
+    return [header + b"".join(STATE[name].tobytes() for name in order)]
+
+
+def pths() -> list[bytes]:
+    """Return what torch writes now, and what it wrote before 1.6, bare and in a training script's wrapper."""
+    import torch  # noqa: PLC0415 - takes more than a second, and one target of many needs it
+
+    shared = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
+    state = {"conv1.weight": torch.ones(2, 3), "bn1.weight": shared, "bn1.bias": shared.t()}
+    found = []
+    for content in (state, {"epoch": 3, "state_dict": state, "optimizer": {"betas": (0.9, 0.999)}}):
+        for is_zip in (True, False):
+            stream = io.BytesIO()
+            torch.save(content, stream, _use_new_zipfile_serialization=is_zip)
+            found.append(stream.getvalue())
+    return found
+
+
+def symbols() -> list[bytes]:
+    """Return a graph with every operator that is understood."""
+    return [json.dumps(SYMBOL).encode()]
+
+
+def tables() -> list[bytes]:
+    """Return a small mapping file, and all of ours."""
+    return [TABLE, *(path.read_bytes() for path in MAPPINGS)]
+
+
+def line_labels() -> list[bytes]:
+    """Return three classes, a line each."""
+    return ["cat\ndog\nKäuzchen\n".encode()]
+
+
+def json_labels() -> list[bytes]:
+    """Return three classes, as a list and by their numbers."""
+    return [b'["cat", "dog", "owl"]', b'{"0": "cat", "1": "dog", "2": "owl"}']
+
+
+def manifests() -> list[bytes]:
+    """Return the manifest of ``safetensors``' file."""
+    (weights,) = safetensors()
+    sha256 = hashlib.sha256(weights).hexdigest()
+    worst = {"layer": "fc", "relative": 1e-14, "limit": 1e-12}
+    size = {"dtype": "float64", "size": "65x95", "layers": 3, "max_abs": 1e-14, "relative": 1e-14}
+    document = {
+        "model": "gluon_resnext50_32x4d",
+        "source": {"file": "my.params", "sha1": "0" * 40, "official": False},
+        "mapping": {"file": "resnext.toml", "sha256": "0" * 64},
+        "artifact": {
+            "file": "weights.safetensors",
+            "sha256": sha256,
+            "bytes": len(weights),
+            "dtypes": ["float32", "bfloat16"],
+            "tensors": len(STATE),
+            "parameters": 8,
+            "pth": {"file": "weights.pth", "sha256": sha256, "bytes": 1},
+        },
+        "parity": {
+            "proven": True,
+            "reference": "numpy",
+            "versions": {"numpy": "2"},
+            "checks": [{**size, "worst": worst}],
+        },
+        "labels": ["cat", "dog"],
+        "narrowing": {"dtype": "bfloat16"},
+        "version": "0",
+    }
+    return [artifact.manifest_bytes(document)]

@@ -1,0 +1,169 @@
+"""Every reader of files from elsewhere, in one table: how a file is given to it, and how one is spoilt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn
+
+from fuzz import mutation, seeds
+
+from converter import converted, diff, inspection, preparation, source
+from converter.errors import ConversionError, SymbolError
+from converter.files import checkpoint, labels, params, symbol
+from converter.models import catalog, dialects, graph, mapping
+from converter.preparation import Origin
+from converter.progress import silent
+from converter.proof import network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from fuzz.mutation import Mutate
+
+    from converter.reference import Settings
+
+LIMIT_SECONDS = 10  # for one small file
+MODEL = "gluon_cifar_resnext29_32x4d"
+UNPACKED = "unpacked.params"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A reader. ``file`` is what its input is called, ``runs`` how often the campaign calls it.
+
+    ``beside`` are the names of other files that may lie there afterwards.
+    """
+
+    read: Callable[[Path], object]
+    file: str
+    seeds: Callable[[], list[bytes]]
+    mutate: Mutate
+    runs: int
+    beside: frozenset[str] = frozenset()
+
+
+class HangError(BaseException):
+    """A reader took too long. Not an ``Exception``, which a reader might take for its own."""
+
+
+class StrayError(Exception):
+    """A reader wrote where it had nothing to write."""
+
+
+def attempt(target: Target, content: bytes, folder: Path) -> bool:
+    """Give a content to a reader, and return whether it was read; refused is the other thing it may be.
+
+    Errors: whatever else the reader raises, ``StrayError``.
+    """
+    path = folder / target.file
+    path.unlink(missing_ok=True)  # not written over: an older content may still be mapped into memory
+    path.write_bytes(content)
+    try:
+        target.read(path)
+    except ConversionError:
+        return False
+    finally:
+        strays = set(os.listdir(folder)) - {target.file, *target.beside}  # noqa: PTH208 - a tenth of the time
+        if strays:
+            raise StrayError(f"{sorted(strays)} in the reader's folder")
+    return True
+
+
+@contextlib.contextmanager
+def limited(seconds: float = LIMIT_SECONDS) -> Iterator[None]:
+    """Raise ``HangError`` where what is inside takes longer."""
+    previous = signal.signal(signal.SIGALRM, _hang)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _hang(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise HangError
+
+
+def _params(path: Path) -> None:
+    dialects.read(params.open_params(path).arrays, path.name)
+
+
+def _packed(path: Path) -> None:
+    checkpoint.kind(path)
+    found = source.from_file(path, path.parent, silent)
+    if found.archive:
+        params.open_params(found.path)
+
+
+def _checkpoint(path: Path) -> None:
+    checkpoint.outline(path)
+    checkpoint.read(path)
+
+
+@cache
+def _settings() -> dict[str, Settings]:
+    return network.hyper_parameters(catalog.find(MODEL))
+
+
+def _symbol(path: Path) -> None:
+    drawn = symbol.read(path)
+    with contextlib.suppress(ConversionError):
+        graph.fixed_gammas(drawn, catalog.find(MODEL).mapping)
+    if graph.disagreements(drawn, catalog.find(MODEL).mapping, _settings()):
+        raise SymbolError(f"{path}: apart")
+
+
+def _manifest(path: Path) -> None:
+    weights = path.with_suffix(".safetensors")
+    if not weights.exists():
+        weights.write_bytes(seeds.safetensors()[0])
+    converted.beside(weights)
+    converted.read(weights)
+
+
+def _stages(path: Path) -> None:
+    """Do all that is done with a file before a network runs."""
+    inspection.document(inspection.inspect(path, silent, full=True))
+    with contextlib.suppress(ConversionError):
+        diff.diff(path, path)
+    for model in (None, catalog.find(MODEL)):
+        with preparation.opened(Origin(model, path), silent) as found:
+            preparation.prepare(Origin(model, path), found)
+
+
+TARGETS = {
+    "ndarray-list": Target(_params, "a.params", seeds.lists, mutation.flip, 400_000),
+    "npz": Target(_params, "a.params", seeds.npzs, mutation.zipped(mutation.words), 200_000),
+    "gzip": Target(
+        _packed, "a.gz", seeds.gzips, mutation.gzipped(mutation.flip), 80_000, frozenset({UNPACKED})
+    ),
+    "zip": Target(
+        _packed, "a.zip", seeds.zips, mutation.zipped(mutation.flip), 80_000, frozenset({UNPACKED})
+    ),
+    "safetensors": Target(
+        _checkpoint, "a.safetensors", seeds.safetensors, mutation.headed(mutation.words), 200_000
+    ),
+    "pth": Target(_checkpoint, "a.pth", seeds.pths, mutation.zipped(mutation.flip), 150_000),
+    "symbol": Target(_symbol, "a-symbol.json", seeds.symbols, mutation.words, 100_000),
+    "mapping": Target(
+        lambda path: mapping.read(path, "plain", (2, 1)), "a.toml", seeds.tables, mutation.words, 60_000
+    ),
+    "catalog": Target(catalog._read.__wrapped__, "a.toml", seeds.tables, mutation.words, 40_000),
+    "labels": Target(
+        lambda path: labels.read(path, 3), "labels.txt", seeds.line_labels, mutation.words, 50_000
+    ),
+    "labels-json": Target(
+        lambda path: labels.read(path, 3), "labels.json", seeds.json_labels, mutation.words, 50_000
+    ),
+    "manifest": Target(
+        _manifest, "weights.json", seeds.manifests, mutation.words, 50_000, frozenset({"weights.safetensors"})
+    ),
+    "stages": Target(_stages, "a.params", seeds.lists, mutation.flip, 10_000),
+}

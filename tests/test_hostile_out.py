@@ -1,0 +1,167 @@
+"""Links in the place of what is to be written: nothing outside is changed, and nothing is waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from fuzz.targets import limited
+
+from converter import pipeline, reversal
+from converter.errors import ArtifactError, PublicationError
+from converter.files import disk
+from converter.models import catalog
+from converter.preparation import Origin
+from converter.proof.proving import Choice, Terms
+from converter.publishing import publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
+UNPROVEN = Terms(Choice.none)
+CONTENT = "somebody else's"
+ENDINGS = (".safetensors", ".json", ".pth")
+
+
+def convert(out: Path) -> pipeline.Result:
+    origin = Origin(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
+    return pipeline.convert(pipeline.Request(origin, out, UNPROVEN, as_pth=True))
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Result:
+    return convert(tmp_path_factory.mktemp("converted"))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file that a link names, in a folder of its own."""
+    (tmp_path / "outside").mkdir()
+    path = tmp_path / "outside" / "file"
+    path.write_text(CONTENT)
+    return path
+
+
+def require_untouched(outside: Path) -> None:
+    assert outside.read_text() == CONTENT
+    assert [*outside.parent.iterdir()] == [outside]
+
+
+def written(result: pipeline.Result) -> dict[str, Path]:
+    files = (result.artifact, result.manifest_file, result.pth)
+    return {path.suffix: path for path in files if path is not None}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("target", ["file", "not there yet", "."], ids=["file", "nothing", "folder"])
+def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
+    converted: pipeline.Result, out: Path, outside: Path, ending: str, target: str
+) -> None:
+    link = out / written(converted)[ending].name
+    link.symlink_to(outside.parent / target)
+    try:
+        convert(out)
+    except ArtifactError:
+        assert target == "."
+        assert [*out.iterdir()] == [link]
+    else:
+        assert link.is_file()
+        assert not link.is_symlink()
+    require_untouched(outside)
+
+
+def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(converted: pipeline.Result, out: Path) -> None:
+    os.mkfifo(out / converted.manifest_file.name)
+    with limited():
+        assert convert(out).manifest_file.is_file()
+
+
+@pytest.mark.parametrize("target", ["file", "not there yet"])
+def test_a_report_or_a_summary_replaces_a_link(out: Path, outside: Path, target: str) -> None:
+    link = out / "parity.html"
+    link.symlink_to(outside.parent / target)
+    disk.write_text(link, "<html>")
+    assert (link.is_symlink(), link.read_text()) == (False, "<html>")
+    require_untouched(outside)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("target", ["file", "not there yet"])
+def test_to_gluon_refuses_a_link(
+    converted: pipeline.Result, out: Path, outside: Path, target: str, *, overwrite: bool
+) -> None:
+    link = out / "back.params"
+    link.symlink_to(outside.parent / target)
+    with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
+        reversal.to_gluon(reversal.Request(converted.artifact, link, terms=UNPROVEN, overwrite=overwrite))
+    assert link.is_symlink()
+    require_untouched(outside)
+
+
+@pytest.fixture
+def publish(converted: pipeline.Result) -> Callable[[Path], object]:
+    def publish_to(folder: Path) -> object:
+        request = publication.Request(
+            (converted.artifact,), folder, allow_random=True, allow_unproven=True, force=True
+        )
+        return publication.publish(request)
+
+    return publish_to
+
+
+def test_publish_refuses_a_link_in_the_place_of_its_folder(
+    publish: Callable[[Path], object], out: Path, outside: Path
+) -> None:
+    link = out / "published"
+    link.symlink_to(outside.parent)
+    with pytest.raises(PublicationError, match="published: a folder expected, or nothing"):
+        publish(link)
+    require_untouched(outside)
+
+
+def test_publish_replaces_links_in_its_folder_and_does_not_follow_them(
+    publish: Callable[[Path], object], out: Path, outside: Path
+) -> None:
+    folder = out / "published"
+    publish(folder)
+    card = (folder / "README.md").rename(outside.with_name("card"))
+    before = card.read_bytes()
+    (folder / "README.md").symlink_to(card)
+    publish(folder)
+    assert not (folder / "README.md").is_symlink()
+    assert card.read_bytes() == before
+    card.unlink()
+    require_untouched(outside)
+
+
+def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
+    converted: pipeline.Result, out: Path, outside: Path
+) -> None:
+    artifact = out / converted.artifact.name
+    shutil.copy(converted.artifact, artifact)
+    manifest = json.loads(converted.manifest_file.read_text())
+    manifest["artifact"]["file"] = f"../outside/{outside.name}"
+    (out / converted.manifest_file.name).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"its manifest says file \.\./outside/file"):
+        publication.publish(publication.Request((artifact,), out / "published", allow_random=True))
+    require_untouched(outside)
+
+
+def test_a_writer_that_follows_a_link_would_be_seen(out: Path, outside: Path) -> None:
+    link = out / "parity.html"
+    link.symlink_to(outside)
+    link.write_text("<html>")
+    with pytest.raises(AssertionError):
+        require_untouched(outside)
