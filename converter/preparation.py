@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import precision, source
+from converter import precision, published, source
 from converter.errors import (
     CheckpointError,
     DialectError,
@@ -155,7 +155,7 @@ def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
         elif model is None:
             raise SourceError("a model that the tensors shall tell needs a file: --params FILE")
         elif origin.seed is None:
-            yield source.from_zoo(model, folder, progress)
+            yield published.take(model, folder, progress)
         else:
             path = folder / f"{model.name}.random-{origin.seed}.params"
             yield source.from_arrays(  # which keeps no copy of the arrays
