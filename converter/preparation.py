@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import precision, source
+from converter import precision, published, source
 from converter.errors import (
     CheckpointError,
     ConversionError,
@@ -163,7 +163,7 @@ def _found(origin: Origin, folder: Path, progress: Progress) -> Source:
     if model is None:
         raise SourceError("a model that the tensors shall tell needs a file: --params FILE")
     if origin.seed is None:
-        return source.from_zoo(model, folder, progress)
+        return published.take(model, folder, progress)
     path = folder / f"{model.name}.random-{origin.seed}.params"
     return source.from_arrays(  # which keeps no copy of the arrays
         synthetic.random_params(model.mapping, model.shapes, origin.seed), path, progress

@@ -18,15 +18,15 @@ ROWS = """
 choices cli dtypes errors files models names progress proof publishing reference vision
     cli.signals reference.gluon_child
 files.locks
-files.disk
+files.disk files.partial files.web
 files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub
     vision.images vision.processes
-files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
+files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
     reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy
 files.checkpoint models.catalog proof.network proof.parity
 narrowing source files.artifact files.torch_file models.identification
-converted
+converted published
 diff inspection preparation models.figures
 manifest proof.diagnosis proof.proving publishing.timm_config vision.classifier
 comparison pipeline zoo vision.evaluation vision.prediction

@@ -1,0 +1,353 @@
+"""Every fault is really served, on loopback; limits are short, clocks are real."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import pytest
+from serving import TAG, cut, endless, serving, stalled, status, trickle, whole
+
+from converter.errors import SourceError
+from converter.files import web
+from converter.files.download import Limits, fetch
+from converter.files.partial import Known, Partial
+from converter.progress import silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from serving import Answer, Handler
+
+CONTENT = bytes(range(256)) * 1000
+LIMITS = Limits(attempts=3, stall=0.3, total=10, first_pause=0.01, longest_pause=2)
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Partial:
+    return Partial(tmp_path / "file.zip")
+
+
+def get(url: str, partial: Partial, limits: Limits = LIMITS) -> bytes:
+    fetch(url, partial, silent, limits)
+    return partial.path.read_bytes()
+
+
+def begun(partial: Partial, url: str, size: int, validator: str = TAG) -> None:
+    """Leave what an earlier run would have left."""
+    partial.restart(Known(url, validator, len(CONTENT)))
+    partial.path.write_bytes(CONTENT[:size])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        cut(CONTENT, 0),
+        cut(CONTENT, 1000),
+        cut(CONTENT, 1000, tag=None),
+        stalled(CONTENT, 1000),
+        status(500),
+        status(503),
+        status(408),
+        status(429, Retry_After="0"),
+        status(429, Retry_After="yesterday"),
+        status(503, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
+        lambda _: None,
+    ],
+)
+def test_what_passes_is_tried_again(partial: Partial, fault: Answer) -> None:
+    with serving(fault, whole(CONTENT)) as server:
+        assert get(server.url, partial) == CONTENT
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (status(500), r"the server answers 500 Internal Server Error; 3 attempts in \d s$"),
+        (status(429), "the server answers 429 Too Many Requests; 3 attempts"),
+        (cut(CONTENT, 0), "256,000 bytes expected, 0 came; 3 attempts"),
+        (cut(CONTENT, 9, tag=None), "256,000 bytes expected, 9 came; 3 attempts"),
+        (stalled(CONTENT, 0), r"no byte for 0\.3 s; 3 attempts"),
+        (lambda _: None, "the connection failed: Remote end closed connection without response; 3 attempts"),
+    ],
+)
+def test_what_does_not_pass_is_given_up(partial: Partial, fault: Answer, message: str) -> None:
+    with serving(fault) as server, pytest.raises(SourceError, match=message):
+        get(server.url, partial)
+    assert len(server.seen) == LIMITS.attempts
+    assert list(partial.path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [400, 401, 403, 404, 410, 206, 304])
+def test_what_asking_again_does_not_help_is_refused_at_once(partial: Partial, number: int) -> None:
+    with serving(status(number)) as server:
+        begun(partial, server.url, 0)
+        expected = f"the server answers {number} {HTTPStatus(number).phrase}$"
+        with pytest.raises(SourceError, match=expected):
+            get(server.url, partial)
+    assert len(server.seen) == 1
+    assert list(partial.path.parent.iterdir()) == []
+
+
+def test_a_status_that_nobody_knows_is_refused(partial: Partial) -> None:
+    with serving(status(499)) as server, pytest.raises(SourceError, match="499 which is no status"):
+        get(server.url, partial)
+
+
+def test_a_server_is_left_alone_for_as_long_as_it_asks(partial: Partial) -> None:
+    start = time.monotonic()
+    with serving(status(429, Retry_After="1"), whole(CONTENT)) as server:
+        assert get(server.url, partial) == CONTENT
+    assert 1 <= time.monotonic() - start < 2
+
+
+def test_and_not_for_longer_than_a_user_would_wait(partial: Partial) -> None:
+    expected = "503 Service Unavailable, and asks for 3,600 s of patience; 1 attempt in 0 s"
+    with serving(status(503, Retry_After="3600")) as server, pytest.raises(SourceError, match=expected):
+        get(server.url, partial)
+    assert len(server.seen) == 1
+
+
+def test_nobody_there_is_said_as_often_as_it_was_tried(partial: Partial) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(SourceError, match="the connection failed: Connection refused; 3 attempts"):
+        get(url, partial)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("file:///etc/passwd", "No connection adapters"),
+        ("ftp://127.0.0.1/file", "No connection adapters"),
+        ("nothing", "No scheme supplied"),
+        ("http://", "No host supplied"),
+    ],
+)
+def test_only_the_web_is_asked(partial: Partial, url: str, message: str) -> None:
+    with pytest.raises(SourceError, match=f"cannot be asked: .*{message}"):
+        get(url, partial)
+
+
+def test_what_speaks_no_tls_is_not_asked_twice(partial: Partial) -> None:
+    with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=r"cannot be asked: \[SSL"):
+        get(server.url.replace("http:", "https:"), partial)
+
+
+def test_a_broken_transfer_goes_on_where_it_broke(partial: Partial) -> None:
+    with serving(cut(CONTENT, 100_000), whole(CONTENT)) as server:
+        assert get(server.url, partial) == CONTENT
+    assert server.ranges == [None, "bytes=100000-"]
+    assert server.seen[1]["If-Range"] == TAG
+
+
+def test_another_run_goes_on_too(partial: Partial) -> None:
+    expected = "3 attempts in . s; 100,000 of 256,000 bytes are kept, and another run goes on from there"
+    with serving(cut(CONTENT, 100_000), status(500)) as server:
+        with pytest.raises(SourceError, match=expected):
+            get(server.url, partial)
+        server.answers = [whole(CONTENT)]
+        assert get(server.url, partial) == CONTENT
+    assert server.ranges[-1] == "bytes=100000-"
+
+
+def test_a_date_serves_where_there_is_no_tag(partial: Partial) -> None:
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+    def broken(handler: Handler) -> None:
+        handler.head(200, Content_Length=len(CONTENT), Last_Modified=date, ETag='W/"weak"')
+        handler.wfile.write(CONTENT[:500])
+
+    with serving(broken, whole(CONTENT, tag=date)) as server:
+        assert get(server.url, partial) == CONTENT
+    assert (server.ranges[1], server.seen[1]["If-Range"]) == ("bytes=500-", date)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        pytest.param(whole(CONTENT, tag='"another"'), id="another content"),
+        pytest.param(cut(CONTENT, len(CONTENT)), id="no ranges"),
+    ],
+)
+def test_another_content_begins_anew(partial: Partial, then: Answer) -> None:
+    with serving(then) as server:
+        begun(partial, server.url, 1000)
+        partial.path.write_bytes(b"x" * 1000)
+        assert get(server.url, partial) == CONTENT
+    assert server.ranges == ["bytes=1000-"]
+
+
+def ranged(told: str, tag: str = TAG) -> Answer:
+    def answer(handler: Handler) -> None:
+        handler.head(206, Content_Length=10, Content_Range=told, ETag=tag)
+        handler.wfile.write(b"x" * 10)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ranged("bytes 999-255999/256000"),
+        ranged("bytes 1000-256000/256001"),
+        ranged("bytes 1000-255999/*"),
+        ranged(""),
+        ranged("bytes 1000-255999/256000", tag='"another"'),
+        status(416),
+    ],
+)
+def test_a_wrong_part_is_not_taken_and_all_is_asked_for(partial: Partial, wrong: Answer) -> None:
+    with serving(wrong, whole(CONTENT)) as server:
+        begun(partial, server.url, 1000)
+        assert get(server.url, partial) == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
+
+
+def test_a_part_that_brings_too_little_is_gone_on_with(partial: Partial) -> None:
+    with serving(ranged("bytes 1000-255999/256000"), whole(CONTENT)) as server:
+        begun(partial, server.url, 1000)
+        assert get(server.url, partial)[1010:] == CONTENT[1010:]
+    assert server.ranges == ["bytes=1000-", "bytes=1010-"]
+
+
+def test_what_is_whole_already_is_not_asked_for(partial: Partial) -> None:
+    with serving(status(500)) as server:
+        begun(partial, server.url, len(CONTENT))
+        assert get(server.url, partial) == CONTENT
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("note", ["{", "{}", '{"url":"U","validator":"a\\r\\nb","total":256000}', None])
+def test_a_rotten_note_begins_anew(partial: Partial, note: str | None) -> None:
+    with serving(whole(CONTENT)) as server:
+        begun(partial, server.url, 1000)
+        partial.note.unlink() if note is None else partial.note.write_text(note.replace("U", server.url))
+        assert get(server.url, partial) == CONTENT
+    assert server.ranges == [None]
+
+
+def test_a_part_of_another_address_or_longer_than_the_whole_begins_anew(partial: Partial) -> None:
+    with serving(whole(CONTENT)) as server:
+        begun(partial, "http://elsewhere", 1000)
+        assert get(server.url, partial) == CONTENT
+        begun(partial, server.url, 1000)
+        partial.path.write_bytes(CONTENT + b"x")
+        assert get(server.url, partial) == CONTENT
+    assert server.ranges == [None, None]
+
+
+def test_an_announcement_that_is_too_large_is_refused_unread(partial: Partial) -> None:
+    limits = replace(LIMITS, size=len(CONTENT) - 1)
+    expected = "256,000 bytes announced; more than 255,999 are not taken"
+    with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=expected):
+        get(server.url, partial, limits)
+    assert list(partial.path.parent.iterdir()) == []
+
+
+def test_a_body_without_end_is_ended(partial: Partial) -> None:
+    limits = replace(LIMITS, size=1 << 20)
+    with serving(endless()) as server, pytest.raises(SourceError, match="more than 1,048,576 bytes"):
+        get(server.url, partial, limits)
+    assert list(partial.path.parent.iterdir()) == []
+
+
+def test_more_than_was_announced_is_not_read(partial: Partial) -> None:
+    with serving(endless(Content_Length=1000)) as server:
+        assert get(server.url, partial) == bytes(1000)
+
+
+def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: Partial) -> None:
+    limits = replace(LIMITS, total=0.5)
+    start = time.monotonic()
+    with serving(trickle(CONTENT, 0.05)) as server, pytest.raises(SourceError, match=r"all of it .* 0\.5 s"):
+        get(server.url, partial, limits)
+    assert time.monotonic() - start < 2
+
+
+def test_a_redirect_leads_to_another_host(partial: Partial) -> None:
+    with serving(whole(CONTENT)) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost")
+        with serving(status(302, Location=elsewhere)) as server:
+            assert get(server.url, partial) == CONTENT
+
+
+def test_credentials_stay_with_the_host_they_are_for(
+    partial: Partial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine localhost\nlogin me\npassword secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with serving(cut(CONTENT, 1000), whole(CONTENT)) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost")
+        with serving(status(307, Location=elsewhere)) as server:
+            assert get(server.url.replace("//", "//me:secret@"), partial) == CONTENT
+    assert all(headers["Authorization"].startswith("Basic ") for headers in server.seen)
+    assert not any("Authorization" in headers or "Cookie" in headers for headers in other.seen)
+
+
+def test_credentials_are_not_written_down(partial: Partial) -> None:
+    with serving(cut(CONTENT, 1000), status(500)) as server:
+        with pytest.raises(SourceError, match="are kept"):
+            get(server.url.replace("//", "//me:secret@"), partial)
+        assert "secret" not in partial.note.read_text()
+
+
+def test_redirects_have_an_end(partial: Partial) -> None:
+    with serving(status(301, Location="/again")) as server:
+        with pytest.raises(SourceError, match=rf"more than 5 redirects, the last to {server.url}/again"):
+            get(server.url, partial)
+        assert len(server.seen) == 6
+
+
+def test_the_body_of_a_redirect_is_not_read(partial: Partial) -> None:
+    with serving(endless(302, Location="/there"), whole(CONTENT)) as server:
+        assert get(server.url, partial) == CONTENT
+
+
+def test_a_redirect_to_a_file_is_not_followed(partial: Partial) -> None:
+    answer = status(302, Location="file:///etc/passwd")
+    with serving(answer) as server, pytest.raises(SourceError, match="No connection adapters"):
+        get(server.url, partial)
+
+
+@pytest.mark.parametrize(
+    ("begin", "target", "followed"),
+    [
+        ("https://a/x", "http://a/x", False),
+        ("https://a/x", "ftp://a/x", False),
+        ("https://a/x", "https://b/x", True),
+        ("http://a/x", "https://b/x", True),
+        ("http://a/x", "http://b/x", True),
+    ],
+)
+def test_a_redirect_never_leaves_https(begin: str, target: str, followed: bool) -> None:
+    assert web.may_lead(begin, target) == followed
+
+
+def test_a_redirect_that_may_not_be_followed_is_not(
+    partial: Partial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "may_lead", lambda *_: False)
+    with serving(whole(CONTENT)) as other, serving(status(302, Location=f"{other.url}/x")) as server:
+        with pytest.raises(SourceError, match=f"redirected from https to {other.url}/x, which is not"):
+            get(server.url, partial)
+        assert other.seen == []
+
+
+def test_progress_tells_the_whole(partial: Partial) -> None:
+    told: list[tuple[str, int, int]] = []
+    with serving(whole(CONTENT)) as server:
+        begun(partial, server.url, 1000)
+        fetch(server.url, partial, lambda *step: told.append(step), LIMITS)
+    assert told[-1] == ("downloading", len(CONTENT), len(CONTENT))
+    assert all(1000 < done <= total == len(CONTENT) for _, done, total in told)
