@@ -12,7 +12,7 @@ import faults
 import pytest
 
 from converter import pipeline
-from converter.errors import SourceError
+from converter.errors import LabelsError, SourceError
 from converter.preparation import Origin
 from converter.proof.proving import Choice, Terms
 from converter.proof.verdict import Probe
@@ -59,7 +59,7 @@ def test_a_source_that_changes_is_refused_and_leaves_nothing(
     tiny: Model, params: Path, tmp_path: Path, harm: str, step: str
 ) -> None:
     do, message = HARMS[harm]
-    out, done = tmp_path / "out", []
+    out, done = tmp_path / "out", list[str]()
 
     def progress(at: str, *_: int) -> None:
         if at == step and not done:
@@ -76,7 +76,7 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
 ) -> None:
     def refuse(*_: object) -> None:
         overwrite(params)
-        raise pipeline.LabelsError("something else")
+        raise LabelsError("something else")
 
     monkeypatch.setattr("converter.files.artifact.verify", refuse)
     with pytest.raises(SourceError, match=CHANGED):

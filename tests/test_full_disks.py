@@ -12,7 +12,7 @@ import faults
 import pytest
 
 from converter import pipeline, reversal
-from converter.errors import ArtifactError
+from converter.errors import ArtifactError, LabelsError, ReferenceFailedError
 from converter.files import archives, disk
 from converter.preparation import Origin
 from converter.progress import silent
@@ -37,12 +37,12 @@ NO_ROOM = "No space left on device"
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mount a disk of so many bytes, in memory; read-only if asked for."""
-    mounted = []
+    mounted: list[Path] = []
 
     def mount(size: int, options: str = "") -> Path:
         place = tmp_path / f"disk{len(mounted)}"
         place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", place]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(place)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"no disk can be mounted: {done.stderr.strip()}")
@@ -158,7 +158,7 @@ def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     probes = (Probe("float32", (65, 95)),)
     with (
-        pytest.raises((ArtifactError, gluon.ReferenceFailedError), match=message),
+        pytest.raises((ArtifactError, ReferenceFailedError), match=message),
         gluon.start(filler, tiny.entry.gluon, 10, tmp_path, ("features.0",), probes) as run,
     ):
         run.outputs(0)
@@ -182,7 +182,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tiny: Model, params: Path,
 def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
     origin = Origin(tiny, tmp_path / "not read yet")
     request = pipeline.Request(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
-    with pytest.raises(pipeline.LabelsError, match=r"classes\.txt: No such file or directory"):
+    with pytest.raises(LabelsError, match=r"classes\.txt: No such file or directory"):
         pipeline.convert(request)
 
 

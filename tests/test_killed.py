@@ -29,8 +29,8 @@ PROBES = (Probe("float32", (33, 33)),)
 # How a conversion is made, and every which step of it is tried.
 WAYS = {
     "unproven": (Choice.none, False, 1),
-    "as .pth too": (Choice.none, True, 7),
-    "proven": (Choice.numpy, False, 7),
+    "as .pth too": (Choice.none, True, 11),
+    "proven": (Choice.numpy, False, 13),
 }
 LEAST_STEPS = 170
 

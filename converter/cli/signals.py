@@ -35,11 +35,15 @@ def interrupting() -> Iterator[None]:
 
 
 def _interrupt(number: int, _: object) -> NoReturn:
-    _handle(signal.SIG_IGN)
+    _handle(_overhear)
     raise KeyboardInterrupt(number)
 
 
-def _handle(handler: Callable[[int, object], object] | signal.Handlers) -> None:
+def _overhear(*_: object) -> None:
+    """Do nothing: Python complains where a signal that has come already is to be ignored by then."""
+
+
+def _handle(handler: Callable[[int, object], object]) -> None:
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
