@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import stat
 import struct
 import tracemalloc
 import zipfile
@@ -42,6 +43,16 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
     with zipfile.ZipFile(stream, "w", method) as archive:
         for name, content in members:
             archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def linking(content: bytes) -> bytes:
+    """Return a zip whose one member is said to be a symbolic link."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        member = zipfile.ZipInfo("holiday.params")
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(member, content)
     return stream.getvalue()
 
 
@@ -85,6 +96,8 @@ def unpacked(tmp_path: Path) -> Path:
         (zipped(("README", b"of a model"), ("holiday.params", CONTENT), ("symbol.json", b"{}")), ZIP),
         (zipped(("__MACOSX/._holiday.params", b"fork"), ("holiday.params", CONTENT)), ZIP),
         (zipped(("../../holiday.params", CONTENT)), ZIP),
+        (zipped(("/holiday.params", CONTENT)), ZIP),
+        (linking(CONTENT), ZIP),
     ],
     ids=[
         "gzip",
@@ -95,6 +108,8 @@ def unpacked(tmp_path: Path) -> Path:
         "among others",
         "fork",
         "escaping",
+        "absolute",
+        "a link",
     ],
 )
 def test_the_one_params_of_an_archive_is_unpacked_there_and_nowhere_else(

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from fuzz import campaign
 from fuzz.controls import CONTROLS
 from fuzz.targets import TARGETS, HangError, StrayError, attempt, limited
 from hypothesis import HealthCheck, given, settings
@@ -82,3 +83,25 @@ def test_a_reader_that_hangs_is_caught(tmp_path: Path) -> None:
 def test_a_reader_that_writes_where_it_should_not_is_caught(tmp_path: Path) -> None:
     with pytest.raises(StrayError, match="escaped"):
         attempt(CONTROLS["strays"], b"", tmp_path)
+
+
+LOG = """
+#2837\tNEW    cov: 241 ft: 672 corp: 39/35Kb lim: 16384 exec/s: 0 rss: 66Mb L: 870/1945 MS: 2 Custom-
+#10000\tDONE   cov: 250 ft: 690 corp: 40/35Kb lim: 16384 exec/s: 0 rss: 66Mb
+stat::number_of_executed_units: 10000
+"""
+
+
+def test_the_summary_has_what_the_fuzzer_printed_and_what_it_saved(tmp_path: Path) -> None:
+    whole = campaign.outcome_of("stages", LOG, 3.0, tmp_path)
+    (tmp_path / "crash-0a4d").touch()
+    found = campaign.outcome_of("stages", LOG, 3.0, tmp_path)
+    short = campaign.outcome_of("stages", LOG.replace("10000", "9999"), 3.0, tmp_path / "..")
+    assert (whole.executions, whole.covered, whole.corpus, whole.is_whole) == (10_000, 250, 40, True)
+    assert (found.findings, found.is_whole) == ((tmp_path / "crash-0a4d",), False)
+    assert not short.is_whole
+    assert campaign.ROW.format("stages", 10_000, 3.0, 250, 40, 1) == "| stages | 10,000 | 3 | 250 | 40 | 1 |"
+
+
+def test_the_campaign_is_a_million_executions() -> None:
+    assert sum(target.runs for target in TARGETS.values()) >= 1_000_000

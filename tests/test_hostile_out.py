@@ -12,11 +12,12 @@ import pytest
 from fuzz.targets import limited
 
 from converter import pipeline, reversal
+from converter.choices import Choice
 from converter.errors import ArtifactError, PublicationError
 from converter.files import disk
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing import publication
 
 if TYPE_CHECKING:

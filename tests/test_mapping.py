@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import reading
 import torch
+from fuzz import hostile
 from torch import nn
 
 from converter.errors import ConversionError, MappingError
@@ -207,3 +208,28 @@ def test_nothing_in_a_table_is_unused(path: Path) -> None:
     assert used == table["kinds"].keys()
     assert parts - {"shortcut", ""} == table["parts"].keys()
     assert {model["layout"] for model in table["models"].values()} == table["layouts"].keys()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (hostile.table(before=2000, lines=100, roles=0), "expands to more than 100000 layers or tensors"),
+        (hostile.table(before=1, lines=1000, roles=101), "expands to more than 100000 layers or tensors"),
+        (b"a" + b".a" * 101 + b" = 1", "more than 100 dots in a line"),
+        (b"a = " + b"[" * 3000, "maximum recursion depth exceeded"),
+        (b"a = " + b"9" * 5000, "Exceeds the limit"),
+        (b"#" * (mapping.MAX_BYTES + 1), f"more than {mapping.MAX_BYTES} bytes"),
+        (b"a = '\xff'", "'utf-8' codec can't decode"),
+    ],
+    ids=["layers", "tensors", "dotted", "nested", "digits", "long", "no UTF-8"],
+)
+def test_a_table_that_stands_for_too_much_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "big.toml"
+    path.write_bytes(content)
+    with pytest.raises(MappingError, match=rf"big\.toml: {message}"):
+        mapping.read(path, "plain", (2, 1))
+
+
+def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match=r"none\.toml: No such file"):
+        mapping.read(tmp_path / "none.toml", "plain", (2, 1))

@@ -4,10 +4,11 @@ import itertools
 import re
 
 import pytest
+from fuzz.targets import limited
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.names import collapse, nearest
+from converter.names import MAX_CHARACTERS, collapse, nearest, shorten
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,16 @@ def test_patterns_stand_for_exactly_the_names(indices: set[tuple[int, str, int]]
 def test_the_nearest_name_is_the_one_mistyped() -> None:
     assert nearest("body.7.scale", ["body.7.gamma", "output.bias"]) == "body.7.gamma"
     assert nearest("zzz", ["body.7.gamma"]) is None
+
+
+def test_thirty_thousand_names_on_a_diagonal_are_split_at_once() -> None:
+    names = [f"a.{number}.{number}" for number in range(30_000)]
+    with limited():
+        assert collapse(names) == names
+
+
+def test_a_line_that_is_too_long_to_be_read_is_cut() -> None:
+    assert shorten(["a" * MAX_CHARACTERS, "b" * (MAX_CHARACTERS + 1)]) == [
+        "a" * MAX_CHARACTERS,
+        "b" * MAX_CHARACTERS + "…",
+    ]

@@ -346,3 +346,10 @@ def test_other_outputs_are_named(tiny: Model, save: Save) -> None:
 def test_a_bias_more_or_less_is_named(layer: str, found: bool, tiny: Model, save: Save) -> None:
     path = save(changed(drawn(tiny), layer, no_bias=str(found)))
     assert disagreements(path, tiny) == [f"{layer}: no_bias {found}, in the model {not found}"]
+
+
+def test_more_nodes_than_any_network_has_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net-symbol.json"
+    path.write_text(json.dumps({"nodes": [0] * (symbol.MAX_NODES + 1), "heads": []}))
+    with pytest.raises(SymbolError, match=f"more than {symbol.MAX_NODES} nodes"):
+        symbol.read(path)

@@ -121,7 +121,9 @@ def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
     assert manifest["model"] == SMALL
 
 
-@pytest.mark.parametrize("spoil", ["flip", "truncate", "remove", "no manifest", "another name", "nonsense"])
+@pytest.mark.parametrize(
+    "spoil", ["flip", "truncate", "remove", "no manifest", "another name", "a deep manifest", "nonsense"]
+)
 def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -> None:
     (artifact,) = whole.glob("*.safetensors")
     manifest = artifact.with_suffix(".json")
@@ -136,6 +138,8 @@ def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -
         manifest.unlink()
     elif spoil == "another name":
         manifest.rename(whole / f"{SMALL}-00000000.json")
+    elif spoil == "a deep manifest":
+        manifest.write_text("[" * 100_000)
     else:
         manifest.write_text('{"model": 3, "artifact": []}')
     assert zoo.present(whole, small, SEEDED, Terms(Choice.none)) is None

@@ -42,7 +42,7 @@ class Partial:
         """Return what is known of bytes that came from there; None where they cannot be gone on with."""
         try:
             found = msgspec.json.decode(self.note.read_bytes(), type=Known)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return found if found.url == url and 0 < self.size <= found.total else None
 

@@ -161,6 +161,8 @@ def _fitted(model: Model, params: dict[str, Array], naming: Naming) -> Model | N
         found = naming.resolve(model.mapping)
     except MappingError:
         return None
+    if len(found) != len(model.mapping.tensors):  # as of most models, and of a file of very many names
+        return None
     arrays = {name: params[file_name] for name, file_name in found.items()}
     model = with_classes_of(model, gluons_head(model, arrays))
     return model if matching.fits(model.mapping, arrays, model.shapes) else None

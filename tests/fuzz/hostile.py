@@ -41,8 +41,8 @@ def npy(shape: str, data: bytes = bytes(24)) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
 
-def pth(pickled: bytes) -> bytes:
-    return zipped(("a/data.pkl", pickled), ("a/byteorder", b"little"), ("a/version", b"3\n"))
+def pth(pickled: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    return zipped(("a/data.pkl", pickled), ("a/byteorder", b"little"), ("a/version", b"3\n"), method=method)
 
 
 def doubled(count: int) -> bytes:

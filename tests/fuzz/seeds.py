@@ -10,13 +10,16 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from records import MIXED, WHOLE, listed, record
 
 from converter.dtypes import BFLOAT16
 from converter.files import artifact
 from converter.files.params import write_params
+from converter.files.partial import Known
 
+URL = "https://example.org/holiday.zip"
 ARRAYS = {
     "features.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "features.1.gamma": np.ones(2, np.float16),
@@ -203,3 +206,8 @@ def manifests() -> list[bytes]:
         "version": "0",
     }
     return [artifact.manifest_bytes(document)]
+
+
+def notes() -> list[bytes]:
+    """Return what is kept of a download that is not whole yet."""
+    return [msgspec.json.encode(Known(URL, '"5ac1"', 1 << 20))]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 from fuzz import mutation, seeds
 
 from converter import converted, diff, inspection, preparation, source
-from converter.errors import ConversionError, SymbolError
+from converter.errors import ConversionError, SourceError, SymbolError
 from converter.files import checkpoint, labels, params, symbol
+from converter.files.partial import Partial
 from converter.models import catalog, dialects, graph, mapping
 from converter.preparation import Origin
 from converter.progress import silent
@@ -128,6 +129,13 @@ def _manifest(path: Path) -> None:
     converted.read(weights)
 
 
+def _note(path: Path) -> None:
+    begun = Partial(path.with_suffix(""))
+    begun.path.write_bytes(b"PK")
+    if begun.known(seeds.URL) is None:
+        raise SourceError(f"{path}: not to be gone on with")
+
+
 def _stages(path: Path) -> None:
     """Do all that is done with a file before a network runs."""
     inspection.document(inspection.inspect(path, silent, full=True))
@@ -165,5 +173,6 @@ TARGETS = {
     "manifest": Target(
         _manifest, "weights.json", seeds.manifests, mutation.words, 50_000, frozenset({"weights.safetensors"})
     ),
+    "download": Target(_note, "a.part.json", seeds.notes, mutation.words, 50_000, frozenset({"a.part"})),
     "stages": Target(_stages, "a.params", seeds.lists, mutation.flip, 10_000),
 }

@@ -1,0 +1,161 @@
+"""Well-formed files with strange contents, through all that is done with a file before a network runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from fuzz.targets import limited
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+from typer.testing import CliRunner
+
+from converter import diff, inspection, preparation, reversal
+from converter.choices import Choice
+from converter.cli.app import app
+from converter.errors import ConversionError
+from converter.files.params import write_params
+from converter.models import catalog
+from converter.preparation import Origin
+from converter.progress import silent
+from converter.proof.proving import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+
+    Arrays = dict[str, Array]
+
+MODEL = "gluon_cifar_resnext29_32x4d"
+DTYPES = ["<f4", "<f8", "<f2", "<i8", "<i4", "i1", "u1", "?"]
+# What Gluon and PyTorch call arrays, and what nobody does.
+PARTS = [
+    "features",
+    "0",
+    "7",
+    "00",
+    "99999999999",
+    "conv0",
+    "stage1",
+    "batchnorm3",
+    "dense0",
+    "fc",
+    "arg:",
+    "_",
+]
+ROLES = [
+    "weight",
+    "gamma",
+    "running_var",
+    "num_batches_tracked",
+    "",
+    "[red]",
+    "\n",
+    "\x1b[2J",
+    "Ⅷ",
+    "🔥",
+    "x" * 300,
+]
+NAMES = st.one_of(
+    st.builds(
+        str.join,
+        st.sampled_from([".", "_"]),
+        st.lists(st.sampled_from(PARTS + ROLES), min_size=1, max_size=5),
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+VALUES = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: arrays_of.arrays(
+        dtype, arrays_of.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)
+    )
+)
+CONTENTS = st.dictionaries(NAMES, VALUES, min_size=1, max_size=6)
+
+
+def _params(arrays: Arrays, path: Path) -> None:
+    with path.open("wb") as stream:
+        write_params(stream, arrays)
+
+
+def _npz(arrays: Arrays, path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, **{f"a{name}".replace("\0", ""): array for name, array in arrays.items()})
+
+
+def _pth(arrays: Arrays, path: Path) -> None:
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, path)
+
+
+WRITERS: dict[str, Callable[[Arrays, Path], None]] = {
+    "params": _params,
+    "npz": _npz,
+    "safetensors": safetensors.numpy.save_file,
+    "pth": _pth,
+}
+
+
+def every_stage(path: Path, out: Path) -> None:
+    """Do everything; what is refused is refused for a reason."""
+    for done in (
+        lambda: json.dumps(inspection.document(inspection.inspect(path, silent, full=True)), allow_nan=False),
+        lambda: diff.diff(path, path),
+        lambda: reversal.to_gluon(reversal.Request(path, out, terms=Terms(Choice.none))),
+        lambda: _prepare(path, None),
+        lambda: _prepare(path, MODEL),
+    ):
+        with contextlib.suppress(ConversionError):
+            done()
+    assert not out.exists()
+
+
+def _prepare(path: Path, name: str | None) -> None:
+    origin = Origin(catalog.find(name) if name else None, path)
+    with preparation.opened(origin, silent) as found:
+        preparation.prepare(origin, found)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,  # `limited` says it
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(contents=CONTENTS)
+def test_strange_contents_are_shown_or_refused(writer: str, contents: Arrays, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.unlink(missing_ok=True)
+    WRITERS[writer](contents, path)
+    with limited():
+        every_stage(path, tmp_path / "back.params")
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--full"], ["diff"]])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_strange_name_steers_no_terminal(command: list[str], role: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.pth", tmp_path / "b.pth"
+    _pth({"fc.weight": np.ones(2, np.float32), role: np.ones(2, np.float32)}, first)
+    _pth({"fc.weight": np.zeros(2, np.float32), f"{role}.gamma": np.full(2, np.nan, np.float32)}, second)
+    files = [str(first), str(second)] if command == ["diff"] else [str(second)]
+    result = CliRunner().invoke(app, [*command, *files])
+    assert result.exit_code in {0, 1}
+    assert not isinstance(result.exception, ConversionError | ValueError)
+    assert "\x1b[2J" not in result.output
+
+
+def test_something_that_is_no_refusal_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("gamma")
+
+    monkeypatch.setattr(diff, "diff", fail)
+    _params({"a.b": np.ones(1, np.float32)}, tmp_path / "a.params")
+    with pytest.raises(KeyError, match="gamma"):
+        every_stage(tmp_path / "a.params", tmp_path / "back.params")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+import torch
+from fuzz import hostile
+from torch import nn
+
+from converter.errors import CheckpointError
+from converter.files import checkpoint, pickles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WRITERS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+
+
+def saved(content: object, *, is_zip: bool) -> io.BytesIO:
+    stream = io.BytesIO()
+    torch.save(content, stream, _use_new_zipfile_serialization=is_zip)
+    stream.seek(0)
+    return stream
+
+
+def trained() -> dict[str, Any]:
+    """What a training script saves: weights of which two are tied, an optimizer's state, a history."""
+    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
+    network[2].weight = network[0].weight
+    betas = (0.9, 0.999)
+    optimizer = {
+        "state": {number: {"step": torch.tensor(1.0), "exp_avg": torch.ones(3)} for number in range(5)},
+        "param_groups": [{"lr": 1e-3, "betas": betas, "params": [number]} for number in range(5)],
+    }
+    history = {str(number): [{"betas": betas}] * number for number in range(20)}
+    return {"state_dict": network.state_dict(), "optimizer": optimizer, "history": history}
+
+
+@WRITERS
+def test_what_a_training_script_saves_is_harmless(*, is_zip: bool) -> None:
+    stream = saved(trained(), is_zip=is_zip)
+    pickles.require_harmless(stream)
+    assert stream.tell() == 0
+    assert torch.load(stream, weights_only=True)["optimizer"]["state"]
+
+
+@WRITERS
+def test_thousands_of_tied_weights_are_harmless(*, is_zip: bool) -> None:
+    weight = nn.Parameter(torch.ones(2))
+    pickles.require_harmless(saved({f"layer{number}": weight for number in range(5000)}, is_zip=is_zip))
+
+
+STANDS_FOR_MORE = "its pickle stands for much more than it is"
+HARMFUL = {
+    "doubled": (hostile.doubled(20), STANDS_FOR_MORE),
+    "doubled in a zip": (hostile.pth(hostile.doubled(20)), STANDS_FOR_MORE),
+    "in capitals": (hostile.pth(hostile.doubled(20)).replace(b"data.pkl", b"DATA.PKL"), STANDS_FOR_MORE),
+    "deep": (hostile.nested(101), STANDS_FOR_MORE),
+    "changed later": (b"\x80\x02]q\x00h\x00h\x00a.", "its pickle changes what it has used already"),
+    "compressed": (
+        hostile.pth(b"\x80\x02}.", zipfile.ZIP_DEFLATED),
+        r"'a/data\.pkl' is compressed, and torch",
+    ),
+    "overlapping": (hostile.overlapping(), r"its members are said to have more than its \d+ bytes"),
+    "no zip": (b"PK\x03\x04 and no more", "File is not a zip file"),
+    "cut": (b"\x80\x02", "pickle exhausted before seeing STOP"),
+    "nothing kept": (b"\x80\x02h\x07.", "7"),
+    "no mark": (b"\x80\x02u.", "pop from empty list"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), HARMFUL.values(), ids=HARMFUL)
+def test_what_stands_for_more_than_it_is_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"cannot be read as a \.pth of weights alone: .*{message}"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("content", [hostile.doubled(10), hostile.nested(90)], ids=["doubled", "deep"])
+def test_what_is_used_twice_or_lies_deep_with_measure_is_left_to_torch(content: bytes) -> None:
+    pickles.require_harmless(io.BytesIO(hostile.pth(content)))
+
+
+def test_without_the_check_torch_builds_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(hostile.doubled(16))
+    harmless: Callable[[BinaryIO], None] = lambda _: None  # noqa: E731 - a stand-in of one line
+    monkeypatch.setattr(pickles, "require_harmless", harmless)
+    with pytest.raises(CheckpointError) as refused:
+        checkpoint.read(path)
+    assert "stands for much more" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [3, (1, 2), None])
+def test_a_name_that_is_no_text_is_refused(name: object, tmp_path: Path) -> None:
+    torch.save({name: torch.ones(1)}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=f"names expected as text, {type(name).__name__} found"):
+        checkpoint.read(tmp_path / "a.pth")
+
+
+def test_a_bfloat16_that_is_transposed_is_a_view(tmp_path: Path) -> None:
+    weight = torch.arange(6).to(torch.bfloat16).reshape(2, 3)
+    torch.save({"a": weight, "b": weight.t()}, tmp_path / "a.pth")
+    found = checkpoint.read(tmp_path / "a.pth")
+    assert found["b"].tolist() == weight.t().tolist()
+    assert not found["b"].flags.owndata
+    assert not found["b"].flags.c_contiguous
