@@ -17,9 +17,9 @@ CONVERTER, RESNEXT_TORCH = (Path(package.__file__ or "").parent for package in (
 ROWS = """
 cli dtypes errors files models names progress proof publishing reference vision
     reference.gluon_child
-files.disk files.partial files.web
-files.archives files.cursor files.labels files.symbol models.mapping publishing.hub vision.images
-    vision.processes
+checks files.disk files.folders files.partial files.web
+files.archives files.cursor files.labels files.symbol models.mapping publishing.hub
+    publishing.signature publishing.sums vision.images vision.processes
 files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
     reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy
@@ -32,8 +32,9 @@ comparison pipeline zoo vision.evaluation vision.prediction
 reversal proof.findings
 proof.github proof.report publishing.card
 testing cli.console cli.options cli.vision publishing.publication
+verification
 cli.convert cli.diff cli.evaluate cli.inspect cli.listing cli.parity cli.predict cli.publish
-    cli.to_gluon cli.zoo
+    cli.to_gluon cli.verify cli.zoo
 cli.app
 __main__
 """
