@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -65,6 +67,20 @@ def fuzz(session: nox.Session) -> None:
     """Give a million and more of spoilt files to the readers, and write docs/fuzzing.md anew."""
     session.install(".", *groups("fuzz", "torch"))
     session.run("python", "-m", "fuzz.campaign", "docs/fuzzing.md", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look up every package of every extra among known vulnerabilities; what cannot be looked up fails."""
+    session.install("pip-audit>=2.7")
+    report, pins = (Path(session.create_tmp(), name) for name in ("report.json", "pins.txt"))
+    extras = ",".join(PYPROJECT["project"]["optional-dependencies"])
+    resolve = ["pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
+    session.run(*resolve, f".[{extras}]")
+    found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
+    others = [each for each in found if each["name"] != PYPROJECT["project"]["name"]]
+    pins.write_text("".join(f"{each['name']}=={each['version']}\n" for each in others))
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--requirement", str(pins))
 
 
 @nox.session
