@@ -102,7 +102,6 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure a conversion beside the floor, and images per second beside timm, torchvision and GluonCV."""
+    """Measure conversions, commands and networks. After --: --write puts the page into docs."""
     session.install(".[gluon]", *groups("ecosystem"))
-    session.run("python", "benchmarks/conversion.py")
-    session.run("python", "benchmarks/throughput.py", *session.posargs)
+    session.run("python", "benchmarks/run.py", *session.posargs)
