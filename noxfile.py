@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2024.4"
-nox.options.sessions = ["lint", "types", "tests", "parity"]
+nox.options.sessions = ["lint", "types", "reproducible", "package", "minimums", "tests", "parity"]
+nox.options.error_on_missing_interpreters = False  # a Python that is not here is skipped, and said to be
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 # A worker for each core, and so a thread for each worker: small networks gain nothing from more.
@@ -22,6 +26,19 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 def groups(*names: str) -> list[str]:
     """Return the requirements of some of pyproject's dependency groups."""
     return [requirement for name in names for requirement in PYPROJECT["dependency-groups"][name]]
+
+
+# What runs networks and draws reports: large, and not needed for a conversion without a proof.
+HEAVY = {"altair", "jinja2", "torch", "vl-convert-python"}
+
+
+CORE = ["tests"]
+
+
+def light() -> list[str]:
+    """Return the requirements of a conversion without a proof."""
+    required = PYPROJECT["project"]["dependencies"]
+    return [requirement for requirement in required if Requirement(requirement).name not in HEAVY]
 
 
 def leave(session: nox.Session) -> None:
@@ -45,10 +62,41 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize(
+    ["python", "numpy"], [("3.11", "1.26"), ("3.11", "2"), ("3.12", "1.26"), ("3.12", "2"), ("3.13", "2")]
+)
+def reproducible(session: nox.Session, numpy: str) -> None:
+    """Convert to the same bytes with every Python and numpy. The hundred runs are in `tests`."""
+    session.install("--no-deps", ".")
+    session.install(*light(), f"numpy=={numpy}.*", "pytest>=8")
+    session.run("pytest", "tests/test_bytes.py", "-k", "not hundred", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Look into wheel and sdist, and do the main job with each in an empty environment."""
+    session.install("--no-deps", ".")
+    session.install(*light(), *PYPROJECT["build-system"]["requires"], "pytest>=8", "uv")
+    session.run("pytest", "tests/package", *session.posargs)
+
+
+@nox.session(python="3.11")
+def minimums(session: nox.Session) -> None:
+    """Test with the lowest versions that pyproject allows. Arguments after -- go to pytest."""
+    session.install("uv")  # pip has no such resolution
+    uv = ("uv", "pip", "install", "--cache-dir", str(Path(session.create_tmp(), "uv")))
+    extras = ",".join(name for name in PYPROJECT["project"]["optional-dependencies"] if name != "gluon")
+    session.run(*uv, "--resolution", "lowest-direct", f".[{extras}]")
+    session.run(*uv, *groups("tests"), *(each for each in groups("ecosystem") if each.startswith("timm")))
+    session.run("pytest", *(session.posargs or CORE))
+    leave(session)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Everything but MXNet, beside torchvision and timm. Arguments after -- go to pytest."""
     session.install(".", *groups("ecosystem", "tests"))
-    options = [*PARALLEL, "--dist", "loadfile", "--ignore", "tests/parity"]
+    options = [*PARALLEL, "--dist", "loadfile", "--ignore", "tests/parity", "--ignore", "tests/package"]
     session.run("pytest", *options, *session.posargs, env=ONE_THREAD)
     leave(session)
 
@@ -68,8 +116,21 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Look up every package of every extra among known vulnerabilities; what cannot be looked up fails."""
+    session.install("pip-audit>=2.7")
+    report, pins = (Path(session.create_tmp(), name) for name in ("report.json", "pins.txt"))
+    extras = ",".join(PYPROJECT["project"]["optional-dependencies"])
+    resolve = ["pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
+    session.run(*resolve, f".[{extras}]")
+    found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
+    others = [each for each in found if each["name"] != PYPROJECT["project"]["name"]]
+    pins.write_text("".join(f"{each['name']}=={each['version']}\n" for each in others))
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--requirement", str(pins))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
-    """Measure a conversion beside the floor, and images per second beside timm, torchvision and GluonCV."""
+    """Measure conversions, commands and networks. After --: --write puts the page into docs."""
     session.install(".[gluon]", *groups("ecosystem"))
-    session.run("python", "benchmarks/conversion.py")
-    session.run("python", "benchmarks/throughput.py", *session.posargs)
+    session.run("python", "benchmarks/run.py", *session.posargs)

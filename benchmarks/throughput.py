@@ -21,7 +21,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,7 @@ import numpy as np
 import timm
 import torch
 import torchvision
-from rich.console import Console
-from rich.table import Table
+from tables import markdown, versions
 
 from converter.files.params import write_params
 from converter.models import catalog, matching, synthetic
@@ -58,7 +56,6 @@ NAMES = {
 }
 OURS = "ours"
 FUSED = "ours, fused"
-PACKAGES = ("torch", "torchvision", "timm", "mxnet", "gluoncv")
 LIMITS = {torch.float32: 1e-2, torch.float16: 1e-1}  # of the logits' deviation, for TF32 has ten bits
 QUICK = ("gluon_resnet18_v1b", "--batch", "1", "--size", "64", "--rounds", "2")
 
@@ -90,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     results = {str(setting): measure(chosen, setting) for setting in settings()}
     for setting, rounds in results.items():
-        report(f"{chosen.name}, {chosen.batch} × {chosen.size} px, {setting}", rounds, chosen.batch)
+        title = f"Throughput: {chosen.name}, {chosen.batch} × {chosen.size} px, {setting}"
+        sys.stdout.write(report(f"{title}, medians of {chosen.rounds} rounds", rounds, chosen.batch) + "\n")
     described = {"name": chosen.name, "batch": chosen.batch, "size": chosen.size, **machine()}
-    Console(width=110).print(", ".join(f"{name} {value}" for name, value in described.items()))
     if chosen.json:
         chosen.json.write_text(
             json.dumps({**described, "seconds": results}, indent=2) + "\n", encoding="utf-8"
@@ -199,18 +196,15 @@ def require_same(logits: dict[str, Tensor], limit: float) -> None:
         raise SystemExit(f"not the same network, in deviations of the logits: {', '.join(wrong)}")
 
 
-def report(title: str, rounds: Rounds, batch: int) -> None:
-    """Print medians, and how much faster than ours each is, of the same round."""
-    table = Table(title=title, caption=f"median of {len(rounds)} rounds")
-    table.add_column("")
-    for heading in ("images / s", "min", "max", "× ours"):
-        table.add_column(heading, justify="right")
+def report(title: str, rounds: Rounds, batch: int) -> str:
+    """Return medians, and how much faster than ours each is, of the same round."""
+    rows = []
     for label in rounds[0]:
         speeds = [batch / taken[label] for taken in rounds]
         ratio = statistics.median(taken[OURS] / taken[label] for taken in rounds)
         figures = (statistics.median(speeds), min(speeds), max(speeds))
-        table.add_row(label, *(f"{figure:.1f}" for figure in figures), f"{ratio:.2f}")
-    Console(width=110).print(table)
+        rows.append((label, *(f"{figure:.1f}" for figure in figures), f"{ratio:.2f}"))
+    return markdown(title, ("images / s", "min", "max", "× ours"), rows)
 
 
 def machine() -> dict[str, str | int]:
@@ -218,8 +212,7 @@ def machine() -> dict[str, str | int]:
     device = f"{platform.machine()} CPU, {os.cpu_count()} cores"
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
-    versions = {name: metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
-    return {"device": device, "threads": torch.get_num_threads(), **versions}
+    return {"device": device, "threads": torch.get_num_threads(), **versions()}
 
 
 if __name__ == "__main__":

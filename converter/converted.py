@@ -41,9 +41,9 @@ class Mapping(msgspec.Struct, frozen=True):
 
 
 class Pth(msgspec.Struct, frozen=True):
-    """The ``.pth`` that was written with it."""
+    """The ``.pth`` that was written with it, beside it."""
 
-    file: str
+    file: Annotated[str, msgspec.Meta(pattern=r"^[^/\\]+\.pth$")]
     sha256: Sha256
     bytes: int
 
@@ -128,24 +128,49 @@ def read(path: Path) -> Converted:
 
     Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
     """
-    written, found = _manifest(path)
-    said = found.artifact
+    place = path.with_suffix(".json")
+    if path == place:
+        raise ArtifactError(f"{path}: a .safetensors expected, whose manifest lies beside it")
+    written, found = read_manifest(place)
+    for what, told, is_so in compared(path, found.artifact):
+        if told != is_so:
+            raise ArtifactError(f"{path}: its manifest says {what} {told}; {is_so} found")
+    require_sound(place, found)
+    return Converted(path, model_of(path, found), found, written)
+
+
+def compared(path: Path, said: Written | Pth) -> tuple[tuple[str, str, str], ...]:
+    """Lay a file beside what its manifest says of it: what, as it is told, as it is.
+
+    Errors: ``ArtifactError`` where it cannot be read.
+    """
+    size = disk.require_regular(path, ArtifactError).st_size
     try:
-        size = path.stat().st_size
         sha256 = digest(path)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
-    name = disk.file_name(path)
-    for what, told, is_so in (
-        ("file", said.file, name),
-        ("bytes", said.bytes, size),
+    return (
+        ("file", said.file, disk.file_name(path)),
+        ("bytes", str(said.bytes), str(size)),
         ("sha256", said.sha256, sha256),
-    ):
-        if told != is_so:
-            raise ArtifactError(f"{path}: its manifest says {what} {told}; {is_so} found")
-    if found.parity.proven and (not found.parity.checks or found.parity.reference == "none"):
-        raise ArtifactError(f"{path}: its manifest says proven, and not by what")
-    return Converted(path, _model(path, found), found, written)
+    )
+
+
+def require_sound(place: Path, found: Manifest) -> None:
+    """Refuse a manifest that contradicts itself: a proof of nothing, or one beyond its own limits.
+
+    Errors: ``ArtifactError``.
+    """
+    if not found.parity.proven:
+        return
+    if not found.parity.checks or found.parity.reference == "none":
+        raise ArtifactError(f"{place}: says proven, and not by what")
+    for check in found.parity.checks:
+        if not check.worst.relative <= check.worst.limit:
+            raise ArtifactError(
+                f"{place}: says proven, and {check.worst.layer} is apart by {check.worst.relative:.1e} in "
+                f"{check.dtype} at {check.size}; at most {check.worst.limit:.0e} expected"
+            )
 
 
 class _Bytes(msgspec.Struct, frozen=True):
@@ -194,22 +219,23 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _manifest(path: Path) -> tuple[bytes, Manifest]:
-    place = path.with_suffix(".json")
-    if path == place:
-        raise ArtifactError(f"{path}: a .safetensors expected, whose manifest lies beside it")
-    try:
-        written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
-    except ArtifactError as error:
-        raise ArtifactError(f"the manifest of {path.name}: {error}") from error
+def read_manifest(place: Path) -> tuple[bytes, Manifest]:
+    """Read a manifest; return its bytes too.
+
+    Errors: ``ArtifactError``.
+    """
+    written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
     try:
         return written, msgspec.json.decode(written, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is one
         raise ArtifactError(f"{place}: no manifest: {error}") from error
 
 
-def _model(path: Path, found: Manifest) -> Model:
-    """Return the model that both the manifest and the tensors name, with the file's classes."""
+def model_of(path: Path, found: Manifest) -> Model:
+    """Return the model that both the manifest and the tensors name, with the file's classes.
+
+    Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
+    """
     known = catalog.find(found.model)
     arrays = checkpoint.outline(path)
     dtypes = {str(array.dtype) for array in arrays.values() if array.shape}

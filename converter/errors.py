@@ -79,5 +79,13 @@ class PublicationError(ConversionError):
     """What is to be published is not fit for it, or where it is to go is not free."""
 
 
+class SignatureError(ConversionError):
+    """There is no signature, it is not by this key of these files, or it cannot be made."""
+
+
+class VerificationError(ConversionError):
+    """There is nothing that could be verified."""
+
+
 class HubError(ConversionError):
     """The hub refused, or could not be reached. The folder stays where it was written."""

@@ -18,9 +18,9 @@ ROWS = """
 choices cli dtypes errors files models names progress proof publishing reference vision
     cli.signals reference.gluon_child
 files.locks
-files.disk files.partial files.web
+checks files.disk files.folders files.partial files.web
 files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub
-    vision.images vision.processes
+    publishing.signature publishing.sums vision.images vision.processes
 files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
     reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy
@@ -33,8 +33,9 @@ comparison pipeline zoo vision.evaluation vision.prediction
 reversal proof.findings
 proof.github proof.report publishing.card
 testing cli.console cli.options cli.vision publishing.publication
+verification
 cli.convert cli.diff cli.evaluate cli.inspect cli.listing cli.parity cli.predict cli.publish
-    cli.to_gluon cli.zoo
+    cli.to_gluon cli.verify cli.zoo
 cli.app
 __main__
 """

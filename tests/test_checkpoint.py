@@ -189,7 +189,7 @@ def test_a_file_without_a_state_dict_is_refused(content: object, tmp_path: Path)
     [
         (3, "a tensor expected, int found"),
         ({"weight": torch.ones(1)}, "a tensor expected, dict found"),
-        (torch.ones(1, dtype=torch.float8_e4m3fn), "Got unsupported ScalarType Float8_e4m3fn"),
+        (torch.ones(1).to(torch.float8_e4m3fn), "Got unsupported ScalarType Float8_e4m3fn"),
         (torch.eye(2).to_sparse(), "can't convert Sparse layout tensor to numpy"),
         (torch.ones(1, device="meta"), "can't convert meta device type tensor to numpy"),
     ],

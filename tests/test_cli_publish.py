@@ -89,6 +89,7 @@ def test_for_programs_it_is_json_and_nothing_else(file: Path, tmp_path: Path) ->
         "proven": False,
         "official": False,
         "random": True,
+        "signed": False,
         "commit": None,
     }
     assert "published" in result.stderr

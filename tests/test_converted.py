@@ -82,7 +82,7 @@ def test_a_manifest_of_another_file_is_refused(file: Path) -> None:
 def test_without_its_manifest_a_file_is_refused(file: Path, change: str) -> None:
     beside = file.with_suffix(".json")
     beside.unlink() if change == "missing" else beside.write_text("{" if change == "no JSON" else "{}")
-    reason = "the manifest of .*: No such file" if change == "missing" else "no manifest: "
+    reason = r"\.json: No such file" if change == "missing" else "no manifest: "
     with pytest.raises(ArtifactError, match=reason):
         converted.read(file)
 
@@ -168,5 +168,27 @@ def test_a_manifest_is_held_to_the_tensors(
 
 def test_a_proof_without_a_check_is_none(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content["parity"].update(proven=True))
-    with pytest.raises(ArtifactError, match="says proven, and not by what"):
+    with pytest.raises(ArtifactError, match=r"\.json: says proven, and not by what"):
         converted.read(file)
+
+
+@pytest.mark.parametrize(("relative", "refused"), [(1e-5, False), (1e-3, True)])
+def test_a_proof_beyond_its_own_limit_is_none(
+    file: Path, edit: Callable[..., None], relative: float, *, refused: bool
+) -> None:
+    worst = {"layer": "layer1.0.conv1", "relative": relative, "limit": 1e-4}
+    check = {
+        "dtype": "float32",
+        "size": "65x95",
+        "layers": 9,
+        "max_abs": 0.1,
+        "relative": 0.1,
+        "worst": worst,
+    }
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
+    if refused:
+        expected = r"says proven, and layer1\.0\.conv1 is apart by 1\.0e-03 .*; at most 1e-04 expected"
+        with pytest.raises(ArtifactError, match=expected):
+            converted.read(file)
+    else:
+        assert converted.read(file).manifest.parity.proven

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from converter import __version__
-from converter.cli import convert, diff, evaluate, inspect, listing, parity, predict, publish, to_gluon, zoo
+from converter.cli import (
+    convert,
+    diff,
+    evaluate,
+    inspect,
+    listing,
+    parity,
+    predict,
+    publish,
+    to_gluon,
+    verify,
+    zoo,
+)
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -19,6 +31,7 @@ app.command("to-gluon")(to_gluon.to_gluon)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("publish")(publish.publish)
+app.command("verify")(verify.verify)
 app.command("parity")(parity.parity)
 app.command("diff")(diff.diff)
 app.command("inspect")(inspect.inspect)

@@ -10,7 +10,7 @@ import typer
 
 from converter.choices import LICENSE
 from converter.cli import console
-from converter.publishing import hub
+from converter.publishing import hub, signature
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,15 @@ def publish(  # noqa: PLR0913 - the options of the command line
         ),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sign the folder with this private key, elliptic and not encrypted (pip install "
+            "'gluon2torch[sign]').",
+            metavar="KEY.pem",
+            dir_okay=False,
+        ),
+    ] = None,
     allow_random: Annotated[
         bool, typer.Option("--allow-random", help="Publish random weights, and say so on the card.")
     ] = False,
@@ -69,6 +78,8 @@ def publish(  # noqa: PLR0913 - the options of the command line
     with console.refusals():
         if push is not None:
             hub.require_ready()
+        if sign_key is not None:
+            signature.require_key(sign_key)
         request = publication.Request(
             tuple(files),
             folder,
@@ -78,6 +89,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
             allow_random=allow_random,
             allow_unproven=allow_unproven,
             force=force,
+            sign_key=sign_key,
         )
         screen = console.lines(stderr=as_json)
         with console.progress() as progress:
@@ -111,6 +123,7 @@ def _document(published: Published, url: str | None) -> dict[str, Any]:
         "proven": found.manifest.parity.proven,
         "official": found.official,
         "random": found.random,
+        "signed": (published.folder / signature.SIGNATURE).exists(),
         "commit": url,
     }
 

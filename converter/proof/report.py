@@ -83,7 +83,9 @@ def chart(found: Document) -> str:
     lines = alt.Chart(_data(points)).encode(x=depth)
     drawn = lines.encode(y=alt.Y("drawn:Q", scale=scale, axis=axis), color=colour)
     bands = alt.Chart(_data(_bands(found))).encode(x="begin:Q")
-    pointed = alt.selection_point(on="pointerover", clear="pointerout", empty=False, encodings=["x"])
+    pointed = alt.selection_point(
+        "pointed", on="pointerover", clear="pointerout", empty=False, encodings=["x"]
+    )
     layers = [
         bands.mark_rect(fill=BAND).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None)),
         bands.mark_text(align="left", baseline="top", dx=3, dy=3, color=TEXT)

@@ -13,8 +13,10 @@ from converter.choices import LICENSE
 from converter.errors import ArtifactError, PublicationError
 from converter.files import disk
 from converter.progress import silent
-from converter.publishing import card, timm_config
+from converter.publishing import card, signature, sums, timm_config
 from converter.publishing.card import HERE, Circumstances
+from converter.publishing.signature import SIGNATURE
+from converter.publishing.sums import SUMS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
-REPORT, SUMS = "parity.html", "SHA256SUMS"
+REPORT = "parity.html"
+ALWAYS = (WEIGHTS, CONFIG, CARD, MANIFEST)  # in every folder; with it sums, a report, a signature
 CONVERTED = "as converted from them"  # what a report says of weights that have no file of their own
 
 
@@ -33,6 +36,7 @@ class Request:
 
     Random and unproven weights must be allowed. ``force``: a folder that we made is replaced. ``repo``, as
     "org/name", is where the folder will be, for the card to say so; ``report`` goes with a single file.
+    ``sign_key`` is the private key that signs each folder.
     """
 
     files: tuple[Path, ...]
@@ -43,6 +47,7 @@ class Request:
     allow_random: bool = False
     allow_unproven: bool = False
     force: bool = False
+    sign_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +131,22 @@ def _require_free(request: Request, planned: tuple[Published, ...]) -> None:
 def _known(folder: Path) -> set[str]:
     """Return the names of what we published in a folder and nobody changed since: its sums tell."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        listed = sums.read(folder)
+    except PublicationError:
         return set()
-    sums = dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
-    ours = {WEIGHTS, CONFIG, CARD, MANIFEST, REPORT}
-    if not {WEIGHTS, CONFIG, CARD, MANIFEST} <= sums.keys() <= ours:
+    ours = {*ALWAYS, REPORT}
+    if not set(ALWAYS) <= listed.keys() <= ours:
         return set()
     same = {
-        name for name in sums if (folder / name).is_file() and converted.digest(folder / name) == sums[name]
+        name
+        for name in listed
+        if (folder / name).is_file() and converted.digest(folder / name) == listed[name]
     }
-    return {SUMS, *same}
+    return {SUMS, SIGNATURE, *same}
 
 
 def _fill(draft: Path, request: Request, each: Published) -> None:
-    """Write everything into a folder, each file flushed; the sums last, from what is on the disk."""
+    """Write everything into a folder, each file flushed; sums and signature last, of what is on the disk."""
     found, manifest = each.converted, each.converted.manifest
     shutil.copyfile(found.path, draft / WEIGHTS)
     if converted.digest(draft / WEIGHTS) != manifest.artifact.sha256:
@@ -153,8 +159,10 @@ def _fill(draft: Path, request: Request, each: Published) -> None:
     place = f"hf-hub:{request.repo}" if request.repo else HERE
     report = REPORT if request.report is not None else None
     _write(draft / CARD, card.render(found, Circumstances(place, request.license, report)))
-    sums = [f"{converted.digest(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
-    _write(draft / SUMS, "".join(sums))
+    lines = [f"{converted.digest(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
+    _write(draft / SUMS, "".join(lines))
+    if request.sign_key is not None:
+        signature.sign(draft, request.sign_key)
     for path in draft.iterdir():
         disk.flush(path)
     disk.flush_folder(draft)

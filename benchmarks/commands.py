@@ -1,0 +1,64 @@
+"""How long one waits for the other commands: whole processes, in turn. commands.py [--rounds N]."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from processes import MEGABYTE, in_turn
+from tables import markdown
+
+MODEL = "gluon_resnet50_v1b"
+ROUNDS = 5
+PROGRAM = "from converter.cli.app import convert_app; convert_app(prog_name='convert')"
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        columns = in_turn(commands(*prepared(Path(folder))), rounds)
+    rows = []
+    for label, runs in columns.items():
+        seconds = [run.seconds for run in runs]
+        figures = [f"{figure:.2f}" for figure in (median(seconds), min(seconds), max(seconds))]
+        rows.append((label, *figures, f"{median(run.memory for run in runs) / MEGABYTE:.0f}"))
+    title = f"Commands, medians of {rounds} rounds"
+    sys.stdout.write(markdown(title, ("seconds", "min", "max", "peak MB"), rows))
+
+
+def prepared(folder: Path) -> tuple[Path, Path]:
+    """Write a converted file and an image; return their paths."""
+    convert = [*gluon2torch("convert"), MODEL, str(folder / "out"), "--random", "0", "--reference", "none"]
+    subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
+    (weights,) = (folder / "out").glob("*.safetensors")
+    image = folder / "noise.png"
+    # In a process of its own: a child's accounted memory begins at its parent's.
+    draw = "import sys; from PIL import Image; Image.effect_noise((500, 375), 64).save(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", draw, image], check=True)
+    return weights, image
+
+
+def gluon2torch(*arguments: str) -> list[str]:
+    """Return the command, run by this interpreter."""
+    return [sys.executable, "-m", "converter", *arguments]
+
+
+def commands(weights: Path, image: Path) -> dict[str, list[str]]:
+    """Return what is measured, by the name it has in the table."""
+    return {
+        "`convert --help`": [sys.executable, "-c", PROGRAM, "--help"],
+        "`gluon2torch list`": gluon2torch("list"),
+        "`inspect`, 102 MB": gluon2torch("inspect", str(weights)),
+        f"`predict`, one image, {MODEL}": gluon2torch("predict", str(image), "--weights", str(weights)),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""All benchmarks as one page of tables: run.py [--write] [--quick].
+
+With --write the page goes to docs/benchmarks.md, without it to standard output. --quick only shows that it
+runs: one round of everything, on small networks where there is a choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+from tables import machine, versions
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs/benchmarks.md"
+PARTS = {  # the options of a quick run
+    "conversion.py": ("--rounds", "1"),
+    "commands.py": ("--rounds", "1"),
+    "throughput.py": ("--quick",),
+}
+HEADING = """# Benchmarks
+
+Measured on {date} by `nox -s bench -- --write`, which replaces this page.
+{machine}; {versions}.
+
+Processes and networks take turns within each round, and ratios are taken round by round, for machines drift.
+Seconds are those of a whole process, its start included; ratios to the floor leave out the interpreter's.
+Peak memory is that of the largest process; in a proof two are at work. In a conversion it includes the
+source's memory map: pages of the system's file cache, which it takes back when it needs them. The floor does
+not wait for the disk, a conversion does.
+
+"""
+
+
+def main() -> None:
+    """Run every part in a process of its own, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)}")
+    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    chosen = parser.parse_args()
+    commands = [
+        [sys.executable, str(HERE / name), *(quick if chosen.quick else ())] for name, quick in PARTS.items()
+    ]
+    parts = [subprocess.check_output(command, text=True) for command in commands]
+    page = heading() + "\n".join(parts).rstrip("\n") + "\n"
+    if chosen.write:
+        PAGE.write_text(page, encoding="utf-8")
+    else:
+        sys.stdout.write(page)
+
+
+def heading() -> str:
+    """Return what stands above the tables."""
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    today = dt.datetime.now(tz=dt.UTC).date()
+    return HEADING.format(date=today, machine=machine(), versions=found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""One source gives one file: whichever Python, numpy, locale, thread or folder converts it.
+
+`nox -s bytes` runs these in environments of their own. Needs neither torch nor MXNet. Where a recorded hash
+is no longer found, every published file name changes with it: then it is a new major version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from converter import pipeline
+from converter.choices import Choice, Precision
+from converter.dtypes import BFLOAT16
+from converter.files import artifact
+from converter.models import catalog, synthetic
+from converter.preparation import Origin
+from converter.proof.proving import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
+
+    Write = Callable[[dict[str, Array]], Path]
+
+UNPROVEN = Terms(Choice.none)
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float64": np.dtype("<f8"),
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": BFLOAT16,
+}
+# SHA-256 of the artifact, and of its manifest without what changes with a version of ours.
+GOLDEN = {
+    "float64": (
+        "1b64bd96b71f02bdef6094679bdf5809fa258cd8a6f636c1340e786ed508db2f",
+        "3843c73e7df9dba6cd789373fcbf3b98e637d26e74e19d3c7fe4af877da292b2",
+    ),
+    "float32": (
+        "085cf322899874104cb6b625741ee9b16df9ad77f090036c3f1a22628413d77a",
+        "b8353089b39a43514abaa89f7919b3eb17211c8a545cb4ad72ac2d606bb99843",
+    ),
+    "float16": (
+        "dbfb3157b99dff5efdc82fb228ce57a8cd2748c0e40aeba35845a45c1f738937",
+        "9a4470d2b15976d20e8a2cfdd2c6a64bc8cf225d10fc0dc187297de233c602b7",
+    ),
+    "bfloat16": (
+        "9fa9d3c8124a1cb79da6736155b82d170bddd98c73d68601eee623a4e04156ee",
+        "aab28e910eb135a9014be45b873625e04870265597a27452288795d764f0352c",
+    ),
+    "gluon_cifar_resnext29_32x4d": (
+        "bcf53d5e128df4683ac6a1ca19de063e56829f896aa7d23e61a1ef2ff7390a8e",
+        "f50838885059cab51c195de678817ff98ea750ea0a513f1ad5f3435cc79184c4",
+    ),
+    "gluon_resnet18_v1b": (
+        "e5e8c80cab4d1d125c2d6830701d7e6f7a4719a4ba47239a4381e0c862590b33",
+        "dad9725a68e4e79f90f613cd886587c3854c3f7349ad15182fa6b121397132ef",
+    ),
+}
+SEEDED = [name for name in GOLDEN if name not in DTYPES]
+RUNS, PROCESSES = 100, 20
+SMALLEST = "gluon_cifar_resnext29_32x4d"
+CIRCUMSTANCES = {
+    "LC_ALL": ("C", "C.UTF-8", "de_DE.UTF-8", "tr_TR"),
+    "TZ": ("UTC", "Asia/Kathmandu", "America/St_Johns"),
+    "OMP_NUM_THREADS": ("1", "2", "7"),
+    "PYTHONUTF8": ("0", "1"),
+    "PYTHONOPTIMIZE": ("", "2"),
+}
+UMASKS = (0o000, 0o022, 0o077)
+PROGRAM = """
+import sys
+from pathlib import Path
+from converter import pipeline
+from converter.choices import Choice
+from converter.models import catalog
+from converter.preparation import Origin
+from converter.proof.proving import Terms
+_, name, file, *outs = sys.argv
+for out in outs:
+    pipeline.convert(pipeline.Request(Origin(catalog.find(name), Path(file)), Path(out), Terms(Choice.none)))
+"""
+
+
+def pattern(model: Model, dtype: np.dtype[Any]) -> dict[str, Array]:
+    """Return arrays of 1/256 to 255/256, by Gluon's names: exact in every type, and no generator's."""
+    found = {}
+    for number, tensor in enumerate(model.mapping.tensors):
+        shape = model.shapes[tensor.target]
+        counted = np.arange(np.prod(shape), dtype=np.int64) * 7 + number
+        found[tensor.source] = ((counted % 255 + 1) / 256).astype(dtype).reshape(shape)
+    return found
+
+
+def hashes(result: pipeline.Result) -> tuple[str, str]:
+    """Return the artifact's SHA-256, and that of its manifest as GOLDEN has it."""
+    written = result.manifest_file.read_bytes()
+    document = json.loads(written)
+    assert artifact.manifest_bytes(document) == written
+    del document["version"], document["mapping"]["sha256"]
+    found = (result.artifact.read_bytes(), artifact.manifest_bytes(document))
+    return hashlib.sha256(found[0]).hexdigest(), hashlib.sha256(found[1]).hexdigest()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
+    origin = Origin(tiny, write(pattern(tiny, DTYPES[dtype])))
+    assert hashes(pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[dtype]
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
+    origin = Origin(catalog.find(name), seed=0)
+    assert hashes(pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[name]
+
+
+@pytest.mark.parametrize(
+    ("source", "written"), [*itertools.permutations(("float32", "float16", "bfloat16"), 2)]
+)
+def test_the_bytes_are_those_of_the_type_whatever_the_numbers_came_in(
+    tiny: Model, write: Write, tmp_path: Path, source: str, written: str
+) -> None:
+    origin = Origin(tiny, write(pattern(tiny, DTYPES[source])))
+    request = pipeline.Request(origin, tmp_path, UNPROVEN, Precision(written))
+    assert hashes(pipeline.convert(request))[0] == GOLDEN[written][0]
+
+
+def test_the_order_of_the_file_changes_the_manifest_alone(tiny: Model, write: Write, tmp_path: Path) -> None:
+    arrays = pattern(tiny, DTYPES["float32"])
+    backwards = dict(reversed(arrays.items()))
+    found = hashes(pipeline.convert(pipeline.Request(Origin(tiny, write(backwards)), tmp_path, UNPROVEN)))
+    assert found[0] == GOLDEN["float32"][0]
+    assert found[1] != GOLDEN["float32"][1]  # it has the source's SHA-1
+
+
+def flipped(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Change one bit of one number."""
+    name, array = next(iter(arrays.items()))
+    changed = array.copy()
+    changed.reshape(-1).view(np.uint8)[0] ^= 1
+    return arrays | {name: changed}
+
+
+def swapped(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Give two tensors of one shape each other's numbers."""
+    first, second = "features.1.gamma", "features.1.beta"
+    return arrays | {first: arrays[second], second: arrays[first]}
+
+
+@pytest.mark.parametrize("change", [flipped, swapped])
+def test_other_numbers_are_seen(
+    tiny: Model, write: Write, tmp_path: Path, change: Callable[[dict[str, Array]], dict[str, Array]]
+) -> None:
+    origin = Origin(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
+    found = hashes(pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN)))
+    assert found[0] != GOLDEN["float32"][0]
+    assert found[1] != GOLDEN["float32"][1]
+
+
+def run(number: int, source: Path, folder: Path) -> set[tuple[str, bytes]]:
+    """Convert in a process of its own, some times over, under circumstances by the number.
+
+    Return the SHA-256 of the artifacts, and the manifests.
+    """
+    folder.mkdir()
+    chosen = {name: values[number % len(values)] for name, values in CIRCUMSTANCES.items()}
+    chosen |= {"PYTHONHASHSEED": str(number), "PYTHONCOERCECLOCALE": "0"}
+    file = str(source) if number % 2 else os.path.relpath(source, folder)
+    outs = [f"out-{turn}" for turn in range(RUNS // PROCESSES)]
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, SMALLEST, file, *outs],
+        check=True,
+        cwd=folder,
+        env=os.environ | chosen,
+        umask=UMASKS[number % len(UMASKS)],
+    )
+    found = set()
+    for out in outs:
+        manifest, weights = sorted((folder / out).iterdir())
+        found.add((hashlib.sha256(weights.read_bytes()).hexdigest(), manifest.read_bytes()))
+        weights.unlink()  # of a hundred
+    return found
+
+
+def test_a_hundred_runs_give_one_file_and_one_manifest(tmp_path: Path, write: Write) -> None:
+    model = catalog.find(SMALLEST)
+    source = write(synthetic.random_params(model.mapping, model.shapes, seed=0))
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        folders = [tmp_path / str(number) for number in range(PROCESSES)]
+        found = set().union(*executor.map(run, range(PROCESSES), [source] * PROCESSES, folders))
+    assert [sha256 for sha256, _ in found] == [GOLDEN[SMALLEST][0]]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from converter.errors import PublicationError
+from converter.publishing import sums
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HASH = "0123456789abcdef" * 4
+
+
+def test_sums_are_read_by_name(tmp_path: Path) -> None:
+    (tmp_path / "SHA256SUMS").write_text(f"{HASH}  a b.txt\n{HASH[::-1]}  c\n")
+    assert sums.read(tmp_path) == {"a b.txt": HASH, "c": HASH[::-1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("", 1),
+        (f"{HASH}  a\n\n{HASH}  b\n", 2),
+        (f"{HASH}  a\n{HASH}  a\n", 2),
+        (f"{HASH}  ../a\n", 1),
+        (f"{HASH}  /etc/passwd\n", 1),
+        (f"{HASH}  a\\b\n", 1),
+        (f"{HASH.upper()}  a\n", 1),
+        (f"{HASH[1:]}  a\n", 1),
+        (f"{HASH} *a\n", 1),
+        (f"{HASH}  a\r\n", 1),
+    ],
+)
+def test_a_line_that_is_none_is_named(tmp_path: Path, text: str, number: int) -> None:
+    (tmp_path / "SHA256SUMS").write_text(text, newline="")
+    with pytest.raises(PublicationError, match=f"line {number}: a SHA-256 and the name of one more file"):
+        sums.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"\xff", "no text: "), (bytes(sums.MAX_BYTES + 1), "more than 1048576 bytes")]
+)
+def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "SHA256SUMS").write_bytes(content)
+    with pytest.raises(PublicationError, match=message):
+        sums.read(tmp_path)
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PublicationError, match="SHA256SUMS: No such file"):
+        sums.read(tmp_path)

@@ -1,0 +1,296 @@
+"""Each thing that can be wrong with a file or a folder is found, and nothing else is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from converter import pipeline
+from converter.errors import VerificationError
+from converter.models import catalog
+from converter.preparation import Origin
+from converter.proof.proving import Choice, Terms
+from converter.publishing.publication import Request, publish
+from converter.verification import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Change = Callable[[Path], object]
+
+NAME = "gluon_cifar_resnext29_32x4d"
+WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
+ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
+
+PUBLISHED = ("README.md", "config.json", "manifest.json", WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder ``out`` with a converted file and its ``.pth``, and a ``published`` one."""
+    folder = tmp_path_factory.mktemp("originals")
+    request = pipeline.Request(
+        Origin(catalog.find(NAME), seed=0), folder / "out", Terms(Choice.none), as_pth=True
+    )
+    publish(Request((pipeline.convert(request).artifact,), folder / "published", **ALLOWED))
+    return folder
+
+
+@pytest.fixture
+def published(originals: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(originals / "published", tmp_path / "published")
+
+
+@pytest.fixture
+def out(originals: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(originals / "out", tmp_path / "out")
+
+
+def flip(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        last = stream.read(1)[0]
+        stream.seek(-1, os.SEEK_END)
+        stream.write(bytes([last ^ 1]))
+
+
+def add(name: str, content: str = "") -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    return change
+
+
+def resum(folder: Path) -> None:
+    """Write the sums anew, as whoever forges a folder does."""
+    listed = [path for path in sorted(folder.iterdir()) if path.name not in {SUMS, "model.sig"}]
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in listed]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def edited(place: str, *keys: str, value: object) -> Change:
+    """Change what a JSON file says, and its sum too."""
+
+    def change(folder: Path) -> None:
+        content = json.loads((folder / place).read_text())
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        (folder / place).write_text(json.dumps(content))
+        resum(folder)
+
+    return change
+
+
+def lead_out(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder.parent / "elsewhere")
+    (folder / WEIGHTS).symlink_to(folder.parent / "elsewhere")
+
+
+def failing(path: Path) -> set[tuple[str, str]]:
+    found = verify(path)
+    wrong = {(finding.place, finding.what) for finding in found.findings if finding.holds is False}
+    assert found.holds is (not wrong)
+    return wrong
+
+
+def named(out: Path, suffix: str) -> Path:
+    (found,) = out.glob(f"*{suffix}")
+    return found
+
+
+def test_what_was_published_holds(published: Path) -> None:
+    found = verify(published)
+    assert (found.holds, found.signed) == (True, False)
+    checked = {finding.what for finding in found.findings}
+    assert checked == {
+        "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "classes",
+        "class names",
+    }  # fmt: skip
+    assert {finding.place for finding in found.findings if finding.what == "sum"} == {
+        path.name for path in published.iterdir() if path.name != SUMS
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            lambda folder: flip(folder / WEIGHTS),
+            {(WEIGHTS, "sum"), (WEIGHTS, "sha256"), (WEIGHTS, "hash in its name")},
+        ),
+        (lambda folder: flip(folder / "README.md"), {("README.md", "sum")}),
+        (lambda folder: (folder / "README.md").unlink(), {("README.md", "file")}),
+        (lambda folder: (folder / WEIGHTS).unlink(), {(WEIGHTS, "file")}),
+        (add("pickle.bin"), {("pickle.bin", "sum")}),
+        (add("deep/down.py"), {("deep/down.py", "sum")}),
+        (add(".gitignore"), {(".gitignore", "sum")}),
+        (add(SUMS, "nonsense"), {(SUMS, "form"), *((name, "sum") for name in PUBLISHED)}),
+        (add("manifest.json", "{}"), {("manifest.json", "sum"), ("manifest.json", "manifest")}),
+        (add(".convert-0123.part"), {(".convert-0123.part", "file"), (".convert-0123.part", "sum")}),
+        (lead_out, {(WEIGHTS, "kind"), (WEIGHTS, "file")}),
+        (lambda folder: os.mkfifo(folder / "pipe"), {("pipe", "kind")}),
+        (lambda folder: (folder / "gone").symlink_to("nowhere"), {("gone", "kind")}),
+        (edited("manifest.json", "artifact", "sha256", value="0" * 64), {(WEIGHTS, "sha256")}),
+        (edited("manifest.json", "artifact", "bytes", value=1), {(WEIGHTS, "bytes")}),
+        (
+            edited("manifest.json", "artifact", "file", value="x-00000000.safetensors"),
+            {(WEIGHTS, "hash in its name")},
+        ),
+        (edited("manifest.json", "artifact", "tensors", value=1), {(WEIGHTS, "tensors")}),
+        (edited("manifest.json", "model", value="gluon_resnext50_32x4d"), {(WEIGHTS, "tensors")}),
+        (edited("manifest.json", "model", value="vgg"), {(WEIGHTS, "tensors")}),
+        (edited("manifest.json", "source", "official", value=True), {(WEIGHTS, "official")}),
+        (edited("manifest.json", "parity", "proven", value=True), {("manifest.json", "manifest")}),
+        (edited("manifest.json", "labels", value=list("abcdefghij")), {("config.json", "class names")}),
+        (edited("config.json", "num_classes", value=11), {("config.json", "classes")}),
+        (edited("config.json", "num_classes", value="ten"), {("config.json", "form")}),
+    ],
+)  # fmt: skip
+def test_what_was_changed_is_found(published: Path, change: Change, expected: set[tuple[str, str]]) -> None:
+    change(published)
+    assert failing(published) == expected
+
+
+def test_sums_that_are_gone_are_missed(published: Path) -> None:
+    (published / SUMS).unlink()
+    assert (SUMS, "form") in failing(published)
+
+
+def test_a_link_within_the_folder_is_a_file(published: Path) -> None:
+    (published / "README.md").rename(published / "card")
+    (published / "README.md").symlink_to("card")
+    resum(published)
+    assert failing(published) == set()
+
+
+def test_what_the_hub_leaves_is_seen_and_not_judged(published: Path) -> None:
+    add(".gitattributes")(published)
+    add(".cache/huggingface/download/model.safetensors.metadata")(published)
+    found = verify(published)
+    assert found.holds
+    assert [finding.place for finding in found.findings if finding.holds is None] == [
+        ".cache/huggingface",
+        ".gitattributes",
+    ]
+    add(".cache/other")(published)
+    assert failing(published) == {(".cache/other", "sum")}
+
+
+def test_a_folder_that_was_forged_as_a_whole_holds_as_far_as_hashes_go(published: Path) -> None:
+    (published / "README.md").write_text("Mine.")
+    assert failing(published) == {("README.md", "sum")}
+    resum(published)
+    assert failing(published) == set()
+
+
+def test_a_converted_file_holds(out: Path) -> None:
+    found = verify(named(out, ".safetensors"))
+    assert (found.holds, found.signed) == (True, False)
+    assert {finding.place for finding in found.findings} == {
+        named(out, ".safetensors").name,
+        named(out, ".pth").name,
+    }
+    assert failing(out) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix", "whats"),
+    [
+        (flip, ".safetensors", {"sha256", "hash in its name"}),
+        (flip, ".pth", {"sha256", "hash in its name"}),
+        (Path.unlink, ".pth", {"file"}),
+    ],
+)
+def test_a_converted_file_that_was_changed_is_found(
+    out: Path, change: Change, suffix: str, whats: set[str]
+) -> None:
+    change(named(out, suffix))
+    assert failing(out) == {(named_in_manifest(out, suffix), what) for what in whats}
+
+
+def named_in_manifest(out: Path, suffix: str) -> str:
+    said = json.loads(named(out, ".json").read_text())["artifact"]
+    file: str = said["file"] if suffix == ".safetensors" else said["pth"]["file"]
+    return file
+
+
+def test_another_name_is_found(out: Path) -> None:
+    for suffix in (".safetensors", ".json"):
+        named(out, suffix).rename(out / f"other{suffix}")
+    assert failing(out) == {("other.safetensors", "name")}
+
+
+def test_a_file_without_its_manifest_is_found(out: Path) -> None:
+    named(out, ".json").unlink()
+    assert failing(out) == {(named(out, ".safetensors").name, "manifest")}
+
+
+def test_a_manifest_without_its_file_is_found(out: Path, originals: Path) -> None:
+    lost = shutil.copy(named(originals / "out", ".json"), out / "lost.json")
+    assert failing(out) == {(Path(lost).name, "artifact")}
+
+
+def test_a_pth_elsewhere_is_not_looked_for(out: Path) -> None:
+    edit = json.loads(named(out, ".json").read_text())
+    edit["artifact"]["pth"]["file"] = "../../secret.pth"
+    named(out, ".json").write_text(json.dumps(edit))
+    assert failing(out) == {(named(out, ".safetensors").name, "manifest")}
+
+
+def test_other_files_in_a_folder_are_seen_and_not_judged(out: Path) -> None:
+    for name in ("summary.json", "notes.txt"):
+        add(name, "[]")(out)
+    found = verify(out)
+    assert found.holds
+    assert [finding.place for finding in found.findings if finding.holds is None] == [
+        "notes.txt",
+        "summary.json",
+    ]
+
+
+def test_what_a_stopped_run_left_is_found(out: Path) -> None:
+    add(".convert-0123.part")(out)
+    assert failing(out) == {(".convert-0123.part", "file")}
+
+
+def test_folders_of_published_folders_are_checked_one_by_one(published: Path) -> None:
+    flip(published / "README.md")
+    assert failing(published.parent) == {("published/README.md", "sum")}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "nowhere: No such file"),
+        ("empty", "empty: neither a converted file nor a published folder is in it"),
+        ("notes.txt", r"notes\.txt: a converted \.safetensors expected, or a folder"),
+        ("pipe", "pipe: a file was expected"),
+    ],
+)
+def test_what_is_nothing_of_ours_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(VerificationError, match=message):
+        verify(tmp_path / name)
+
+
+def test_torch_is_not_needed(originals: Path) -> None:
+    program = (
+        "import sys, pathlib; from converter.verification import verify\n"
+        "print(verify(pathlib.Path(sys.argv[1])).holds, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-P", "-c", program, str(originals / "published")]
+    assert subprocess.check_output(command, text=True).split() == ["True", "False"]
