@@ -33,6 +33,7 @@ WAYS = {
     "proven": (Choice.numpy, False, 13),
 }
 LEAST_STEPS = 170
+KILLED_IN_A_ROW = 4  # before a run that clears up after all of them
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -47,16 +48,18 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
     request = pipeline.Request(Origin(tiny, params), in_memory / "out", Terms(choice, PROBES), as_pth=as_pth)
     for die_at in itertools.count(step=stride):
         status = faults.finish(faults.start(faults.convert, request, temporary, die_at))
-        if status == 0:
-            break
-        assert status == -signal.SIGKILL
+        assert status in {0, -signal.SIGKILL}
         assert not faults.complaints(request.out), f"at step {die_at}"
+        if status and die_at // stride % KILLED_IN_A_ROW:
+            continue
         assert faults.finish(faults.start(faults.convert, request, temporary)) == 0
         assert not faults.complaints(request.out)
         suffixes = {name.rpartition(".")[2] for name in faults.contents(request.out)}
         assert suffixes == {"json", "safetensors"} | ({"pth"} if as_pth else set())
         assert len(faults.contents(request.out)) == len(suffixes)
         assert not faults.contents(temporary)
+        if status == 0:
+            break
         shutil.rmtree(request.out)
     assert die_at >= LEAST_STEPS
 

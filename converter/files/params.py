@@ -11,8 +11,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from converter.errors import ParamsError
 from converter.files import ndarray_list, npz
 from converter.files.cursor import Cursor
@@ -52,8 +50,6 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
             memory = _read(stream) if verify and known else _mapped(stream)
     except ValueError as error:
         raise ParamsError(f"{path}: the file is empty") from error
-    except MemoryError as error:
-        raise ParamsError(f"{path}: does not fit into memory") from error
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror or error}") from error
     cursor = Cursor(memory, name or str(path))
@@ -81,7 +77,7 @@ def write_params(stream: BinaryIO, arrays: dict[str, Array]) -> None:
 def _read(stream: FileIO) -> memoryview:
     """Return all bytes of a file, in memory that does not change with it."""
     size, done = stream.seek(0, os.SEEK_END), stream.seek(0)
-    memory = np.empty(size, np.uint8).data  # in large pages, and not filled with zeros
+    memory = memoryview(mmap.mmap(-1, size, access=mmap.ACCESS_COPY))  # small pages: large ones must be found
     while done < size and (more := stream.readinto(memory[done:])):
         done += more
     return memory[:done].toreadonly()
