@@ -64,7 +64,7 @@ def verify(path: Path, key: Path | None = None) -> Verification:
     if key is not None:
         signature.require_public_key(key)
     checks = Checks()
-    if not path.is_dir():
+    if not folders.is_folder(path):
         disk.require_regular(path, VerificationError)
         if path.suffix != ARTIFACT:
             raise VerificationError(f"{path}: a converted {ARTIFACT} expected, or a folder")
@@ -78,13 +78,13 @@ def verify(path: Path, key: Path | None = None) -> Verification:
 
 
 def _is_published(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (SUMS, WEIGHTS))
+    return not {SUMS, WEIGHTS}.isdisjoint(folders.names(folder))
 
 
 def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
     """Check a folder of converted files, or of published folders."""
-    inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
-    published = [path for path in inside if _is_published(path)]
+    inside = [folder / name for name in folders.names(folder)]
+    published = [path for path in inside if path.is_dir() and not path.is_symlink() and _is_published(path)]
     tree = folders.read(folder, tuple(path.name for path in published))
     artifacts = [name for name in tree.files if name.endswith(ARTIFACT)]
     if not artifacts and not published:
@@ -165,7 +165,14 @@ def _sums(checks: Checks, folder: Path, tree: Folder, prefix: str) -> None:
         elif said is None:
             checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
         else:
-            checks.equal(prefix + name, "sum", said, converted.digest(tree.files[name]))
+            checks.equal(prefix + name, "sum", said, _digest(tree.files[name]))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return converted.digest(path)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _manifest(checks: Checks, place: Path, name: str) -> Manifest | None:

@@ -294,3 +294,17 @@ def test_torch_is_not_needed(originals: Path) -> None:
     )
     command = [sys.executable, "-P", "-c", program, str(originals / "published")]
     assert subprocess.check_output(command, text=True).split() == ["True", "False"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_said(published: Path, out: Path) -> None:
+    (published / "README.md").chmod(0)
+    assert failing(published) == {("README.md", "sum")}
+    out.chmod(0)
+    try:
+        with pytest.raises(VerificationError, match="out: Permission denied"):
+            verify(out)
+        with pytest.raises(VerificationError, match=r"x\.safetensors: Permission denied"):
+            verify(out / "x.safetensors")
+    finally:
+        out.chmod(0o700)
