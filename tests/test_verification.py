@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import VerificationError
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing.publication import Request, publish
 from converter.verification import verify
 
@@ -263,6 +264,13 @@ def test_other_files_in_a_folder_are_seen_and_not_judged(out: Path) -> None:
 def test_what_a_stopped_run_left_is_found(out: Path) -> None:
     add(".convert-0123.part")(out)
     assert failing(out) == {(".convert-0123.part", "file")}
+
+
+def test_what_a_stopped_publication_left_is_found(published: Path) -> None:
+    shutil.copytree(published, published.parent / ".convert-published.old")
+    assert failing(published.parent) == {
+        (f".convert-published.old/{path.name}", "file") for path in published.iterdir()
+    }
 
 
 def test_folders_of_published_folders_are_checked_one_by_one(published: Path) -> None:
