@@ -98,7 +98,7 @@ def _download(model: Model, cached: Path, folder: Path, progress: Progress, limi
                 return _cached(model, cached, folder, progress)
             _sweep(cached.parent)
         destination = cached if writable else folder / cached.name
-        _fetch(model, Partial(destination.with_name(name)), destination, progress, limits)
+        _fetch(model, Partial(destination.with_name(name), writable), destination, progress, limits)
         return source.from_file(destination, folder, progress)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from converter import converted
 from converter.checks import Checks
 from converter.errors import ArtifactError, VerificationError
-from converter.files import artifact, disk, folders
+from converter.files import artifact, disk, folders, locks
 from converter.publishing import publication, signature, sums
 from converter.publishing.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.publishing.signature import HUBS_OWN, SIGNATURE
@@ -64,7 +64,7 @@ def verify(path: Path, key: Path | None = None) -> Verification:
     if key is not None:
         signature.require_public_key(key)
     checks = Checks()
-    if not path.is_dir():
+    if not folders.is_folder(path):
         disk.require_regular(path, VerificationError)
         if path.suffix != ARTIFACT:
             raise VerificationError(f"{path}: a converted {ARTIFACT} expected, or a folder")
@@ -78,15 +78,23 @@ def verify(path: Path, key: Path | None = None) -> Verification:
 
 
 def _is_published(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (SUMS, WEIGHTS))
+    return not {SUMS, WEIGHTS}.isdisjoint(folders.names(folder))
+
+
+def _is_left_over(name: str) -> bool:
+    """Return whether a file, or a folder it is in, is of a run that did not end."""
+    return any(part.startswith(locks.PREFIX) for part in name.split("/"))
 
 
 def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
     """Check a folder of converted files, or of published folders."""
-    inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
-    published = [path for path in inside if _is_published(path)]
+    inside = [folder / name for name in folders.names(folder)]
+    ours = [
+        path for path in inside if path.is_dir() and not path.is_symlink() and not _is_left_over(path.name)
+    ]
+    published = [path for path in ours if _is_published(path)]
     tree = folders.read(folder, tuple(path.name for path in published))
-    artifacts = [name for name in tree.files if name.endswith(ARTIFACT)]
+    artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not _is_left_over(name)]
     if not artifacts and not published:
         raise VerificationError(f"{folder}: neither a converted file nor a published folder is in it")
     _strange(checks, tree, "")
@@ -94,7 +102,8 @@ def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
     for name in artifacts:
         known |= _converted(checks, tree.files[name], name, key)
     for name in sorted(tree.files.keys() - known):
-        _remaining(checks, tree.files[name], name)
+        if not _is_left_over(name):  # which was said already
+            _remaining(checks, tree.files[name], name)
     for path in published:
         _published(checks, path, f"{path.name}/", key)
 
@@ -106,8 +115,7 @@ def _remaining(checks: Checks, path: Path, name: str) -> None:
             lost = converted.read_manifest(path)[1].artifact.file
             checks.wrong(name, "artifact", lost, NOTHING)
             return
-    if not path.name.startswith(disk.TEMPORARY):  # which was said already
-        checks.unchecked(name, "file", "belongs to no converted file")
+    checks.unchecked(name, "file", "belongs to no converted file")
 
 
 def _converted(checks: Checks, path: Path, name: str, key: Path | None) -> set[str]:
@@ -147,8 +155,8 @@ def _strange(checks: Checks, tree: Folder, prefix: str) -> None:
     for name, reason in tree.strange.items():
         checks.wrong(prefix + name, "kind", "a file or a folder, in here", reason)
     for name in tree.files:
-        if name.rpartition("/")[2].startswith(disk.TEMPORARY):
-            checks.wrong(prefix + name, "file", NOTHING, "left over from a run that was stopped")
+        if _is_left_over(name):
+            checks.wrong(prefix + name, "file", NOTHING, "of a run that was stopped, or is not done")
     for name in tree.left_out:
         if name in HUBS_OWN:
             checks.unchecked(prefix + name, "file", "the hub's own, which nobody loads")
@@ -165,7 +173,14 @@ def _sums(checks: Checks, folder: Path, tree: Folder, prefix: str) -> None:
         elif said is None:
             checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
         else:
-            checks.equal(prefix + name, "sum", said, converted.digest(tree.files[name]))
+            checks.equal(prefix + name, "sum", said, _digest(tree.files[name]))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return converted.digest(path)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _manifest(checks: Checks, place: Path, name: str) -> Manifest | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     Answer = Callable[["Handler"], None]
@@ -57,14 +58,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(*answers: Answer) -> Iterator[Server]:
-    """Serve these answers, in turn, at whatever path."""
+def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Serve these answers, in turn, at whatever path; over TLS as localhost."""
     served = Server(answers=list(answers))
     handler = type("Bound", (Handler,), {"served": served})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        served.url = f"http://127.0.0.1:{server.server_port}"
+        place = "http://127.0.0.1" if tls is None else "https://localhost"
+        served.url = f"{place}:{server.server_port}"
         try:
             yield served
         finally:

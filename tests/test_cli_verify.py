@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.cli.app import app
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing import signature
 
 if TYPE_CHECKING:

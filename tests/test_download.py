@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
+import ssl
 import time
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from serving import TAG, cut, endless, serving, stalled, status, trickle, whole
@@ -334,14 +336,55 @@ def test_a_redirect_never_leaves_https(begin: str, target: str, followed: bool) 
     assert web.may_lead(begin, target) == followed
 
 
-def test_a_redirect_that_may_not_be_followed_is_not(
-    partial: Partial, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and the certificate that it gave itself, for localhost."""
+    x509: Any = pytest.importorskip("cryptography.x509")
+    hashes: Any = pytest.importorskip("cryptography.hazmat.primitives.hashes")
+    serialization: Any = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    ec: Any = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ec")
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(days=1))
+    builder = builder.not_valid_after(now + dt.timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, none)
+        + builder.sign(key, hashes.SHA256()).public_bytes(pem)
+    )
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def test_https_leads_to_https_alone(
+    partial: Partial, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "may_lead", lambda *_: False)
-    with serving(whole(CONTENT)) as other, serving(status(302, Location=f"{other.url}/x")) as server:
-        with pytest.raises(SourceError, match=f"redirected from https to {other.url}/x, which is not"):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with serving(whole(CONTENT)) as bare, serving(whole(CONTENT), tls=tls) as other:
+        with serving(status(302, Location=f"{other.url}/x"), tls=tls) as server:
+            assert get(server.url, partial) == CONTENT
+        with serving(status(302, Location=f"{bare.url}/x"), tls=tls) as server:
+            expected = f"redirected from https to {bare.url}/x, which is not followed"
+            with pytest.raises(SourceError, match=expected):
+                get(server.url, partial)
+        assert bare.seen == []
+
+
+def test_a_certificate_of_nobody_is_refused_at_once(partial: Partial, tls: ssl.SSLContext) -> None:
+    with serving(whole(CONTENT), tls=tls) as server:
+        with pytest.raises(SourceError, match=r"cannot be asked: \[SSL: CERTIFICATE_VERIFY_FAILED\]"):
             get(server.url, partial)
-        assert other.seen == []
+        assert server.seen == []
 
 
 def test_progress_tells_the_whole(partial: Partial) -> None:

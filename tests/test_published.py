@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
@@ -23,7 +24,6 @@ from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from serving import Handler
 
@@ -280,6 +280,24 @@ def test_a_cache_that_cannot_be_made_does_without(
     found = fetch()
     assert (found.path, found.is_published(model)) == (tmp_path / model.official_file, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", model.official_file]
+    found.path.unlink()
+    mirror.answers = [cut(CONTENT, 50)]
+    with pytest.raises(SourceError, match=r"50 came; 2 attempts in 0 s\nThree ways out"):
+        fetch()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.usefixtures("cache")
+def test_a_full_disk_is_named_and_not_tried_again(
+    model: Model, mirror: Server, fetch: Callable[..., Source]
+) -> None:
+    part = f".download-{model.official_file.removesuffix('.params')}.zip"
+    (published.cache_folder() / part).symlink_to("/dev/full")
+    mirror.answers = [whole(zipped(("a.params", CONTENT)))]
+    with pytest.raises(SourceError, match=r"(?s)No space left on device.*Three ways out"):
+        fetch()
+    assert len(mirror.seen) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import SignatureError
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing import signature
 from converter.publishing.publication import Request, publish
 from converter.verification import verify

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import VerificationError
 from converter.models import catalog
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.publishing.publication import Request, publish
 from converter.verification import verify
 
@@ -265,6 +266,13 @@ def test_what_a_stopped_run_left_is_found(out: Path) -> None:
     assert failing(out) == {(".convert-0123.part", "file")}
 
 
+def test_what_a_stopped_publication_left_is_found(published: Path) -> None:
+    shutil.copytree(published, published.parent / ".convert-published.old")
+    assert failing(published.parent) == {
+        (f".convert-published.old/{path.name}", "file") for path in published.iterdir()
+    }
+
+
 def test_folders_of_published_folders_are_checked_one_by_one(published: Path) -> None:
     flip(published / "README.md")
     assert failing(published.parent) == {("published/README.md", "sum")}
@@ -294,3 +302,17 @@ def test_torch_is_not_needed(originals: Path) -> None:
     )
     command = [sys.executable, "-P", "-c", program, str(originals / "published")]
     assert subprocess.check_output(command, text=True).split() == ["True", "False"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_said(published: Path, out: Path) -> None:
+    (published / "README.md").chmod(0)
+    assert failing(published) == {("README.md", "sum")}
+    out.chmod(0)
+    try:
+        with pytest.raises(VerificationError, match="out: Permission denied"):
+            verify(out)
+        with pytest.raises(VerificationError, match=r"x\.safetensors: Permission denied"):
+            verify(out / "x.safetensors")
+    finally:
+        out.chmod(0o700)

@@ -86,7 +86,7 @@ def fetch(url: str, partial: Partial, progress: Progress, limits: Limits) -> Non
 
 def _kept(url: str, partial: Partial) -> str:
     """Say what is kept for another run, and keep nothing that it could not use."""
-    known = partial.known(web.public(url))
+    known = partial.known(web.public(url)) if partial.lasting else None
     if known is None:
         partial.drop()
         return ""

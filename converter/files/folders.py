@@ -30,8 +30,8 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
     files: dict[str, Path] = {}
     left_out: list[str] = []
     strange: dict[str, str] = {}
-    for place, names, others in os.walk(folder, onerror=_refuse):
-        for entry in [*names, *others]:
+    for place, inside, others in os.walk(folder, onerror=_refuse):
+        for entry in [*inside, *others]:
             path = Path(place, entry)
             name = path.relative_to(folder).as_posix()
             if name in leave_out:
@@ -40,10 +40,32 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
                 strange[name] = reason
             elif path.is_file():
                 files[name] = path
-        names[:] = [
-            entry for entry in names if Path(place, entry).relative_to(folder).as_posix() not in leave_out
+        inside[:] = [
+            entry for entry in inside if Path(place, entry).relative_to(folder).as_posix() not in leave_out
         ]
     return Folder(dict(sorted(files.items())), tuple(sorted(left_out)), dict(sorted(strange.items())))
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder, or a link to one.
+
+    Errors: ``VerificationError`` where that cannot be known.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise VerificationError(f"{path}: {error.strerror or error}") from error
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """Return what is in a folder itself.
+
+    Errors: ``VerificationError`` where it cannot be listed.
+    """
+    try:
+        return tuple(sorted(path.name for path in folder.iterdir()))
+    except OSError as error:
+        raise VerificationError(f"{folder}: {error.strerror or error}") from error
 
 
 def _strangeness(path: Path, folder: Path) -> str | None:

@@ -24,9 +24,10 @@ class Known(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The first bytes of a file, at ``path``."""
+    """The first bytes of a file, at ``path``; ``lasting`` where another run will find them."""
 
     path: Path
+    lasting: bool = True
 
     @property
     def note(self) -> Path:
