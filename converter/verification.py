@@ -16,7 +16,7 @@ import msgspec
 from converter import converted
 from converter.checks import Checks
 from converter.errors import ArtifactError, VerificationError
-from converter.files import artifact, disk, folders
+from converter.files import artifact, disk, folders, locks
 from converter.publishing import publication, signature, sums
 from converter.publishing.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.publishing.signature import HUBS_OWN, SIGNATURE
@@ -106,7 +106,7 @@ def _remaining(checks: Checks, path: Path, name: str) -> None:
             lost = converted.read_manifest(path)[1].artifact.file
             checks.wrong(name, "artifact", lost, NOTHING)
             return
-    if not path.name.startswith(disk.TEMPORARY):  # which was said already
+    if not path.name.startswith(locks.PREFIX):  # which was said already
         checks.unchecked(name, "file", "belongs to no converted file")
 
 
@@ -147,7 +147,7 @@ def _strange(checks: Checks, tree: Folder, prefix: str) -> None:
     for name, reason in tree.strange.items():
         checks.wrong(prefix + name, "kind", "a file or a folder, in here", reason)
     for name in tree.files:
-        if name.rpartition("/")[2].startswith(disk.TEMPORARY):
+        if name.rpartition("/")[2].startswith(locks.PREFIX):
             checks.wrong(prefix + name, "file", NOTHING, "left over from a run that was stopped")
     for name in tree.left_out:
         if name in HUBS_OWN:

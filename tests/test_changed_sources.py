@@ -12,9 +12,10 @@ import faults
 import pytest
 
 from converter import pipeline
+from converter.choices import Choice
 from converter.errors import LabelsError, SourceError
 from converter.preparation import Origin
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:

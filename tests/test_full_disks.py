@@ -12,11 +12,12 @@ import faults
 import pytest
 
 from converter import pipeline, reversal
+from converter.choices import Choice
 from converter.errors import ArtifactError, LabelsError, ReferenceFailedError
 from converter.files import archives, disk
 from converter.preparation import Origin
 from converter.progress import silent
-from converter.proof.proving import Choice, Terms
+from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from converter.reference import gluon
 

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-TEMPORARY = re.compile(r"\.convert-[0-9a-f]{16}\.part")
+PREFIX = ".convert-"  # of everything that is not yet, or no longer, what it shall be
+TEMPORARY = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{16}}\.part")
 
 
 def temporary_name() -> str:
     """Return a name that nobody has, and by which litter is known."""
-    return f".convert-{secrets.token_hex(8)}.part"
+    return f"{PREFIX}{secrets.token_hex(8)}.part"
 
 
 @contextlib.contextmanager

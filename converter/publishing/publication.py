@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from converter import converted
 from converter.choices import LICENSE
 from converter.errors import ArtifactError, PublicationError
-from converter.files import disk
+from converter.files import disk, locks
 from converter.progress import silent
 from converter.publishing import card, signature, sums, timm_config
 from converter.publishing.card import HERE, Circumstances
@@ -174,7 +174,7 @@ def _write(path: Path, text: str) -> None:
 
 def _place(draft: Path, folder: Path) -> None:
     """Give a folder its name; one that has it already goes when the new one is there, and stays otherwise."""
-    aside = folder.with_name(f".convert-{folder.name}.old")
+    aside = folder.with_name(f"{locks.PREFIX}{folder.name}.old")
     with disk.explained(folder), disk.alone(folder.parent):
         replaced = folder.exists()
         if replaced:
