@@ -28,7 +28,7 @@ def require_key(key: Path) -> None:
 
     Errors: ``SignatureError``.
     """
-    signing = _signing()
+    signing = _package("signing")
     with _explained(f"{key}: cannot sign"):
         signing.Config().use_elliptic_key_signer(private_key=key)
 
@@ -38,7 +38,7 @@ def require_public_key(key: Path) -> None:
 
     Errors: ``SignatureError``.
     """
-    verifying = _signing("verifying")
+    verifying = _package("verifying")
     with _explained(f"{key}: no public key that is known here"):
         verifying.Config().use_elliptic_key_verifier(public_key=key)
 
@@ -48,7 +48,7 @@ def sign(folder: Path, key: Path) -> None:
 
     Errors: ``SignatureError``.
     """
-    signing = _signing()
+    signing = _package("signing")
     with _explained(f"{key}: cannot sign"):
         config = signing.Config().use_elliptic_key_signer(private_key=key)
         config.set_hashing_config(_hashing(SIGNATURE)).sign(folder, folder / SIGNATURE)
@@ -59,16 +59,16 @@ def check(folder: Path, key: Path) -> None:
 
     Errors: ``SignatureError``: no signature, another key, a file that differs, is lacking or was added.
     """
-    signing = _signing("verifying")
+    verifying = _package("verifying")
     place = folder / SIGNATURE
     if not place.is_file():
         raise SignatureError(f"{place}: no such file")
     with _explained(f"{place}: not by the key {key} of these files"):
-        config = signing.Config().use_elliptic_key_verifier(public_key=key)
+        config = verifying.Config().use_elliptic_key_verifier(public_key=key)
         config.set_hashing_config(_hashing(SIGNATURE, *HUBS_OWN)).verify(folder, place)
 
 
-def _signing(part: str = "signing") -> Any:  # noqa: ANN401 - a module of an extra
+def _package(part: str) -> Any:  # noqa: ANN401 - a module of an extra
     try:
         import model_signing  # noqa: PLC0415 - an extra, and takes a second
     except ImportError as error:
@@ -80,9 +80,7 @@ def _signing(part: str = "signing") -> Any:  # noqa: ANN401 - a module of an ext
 
 def _hashing(*ignored: str) -> Any:  # noqa: ANN401 - as above
     """Return what counts: all files but those named; .git too, which model-signing would leave out."""
-    from model_signing import hashing  # noqa: PLC0415 - as above
-
-    return hashing.Config().set_ignored_paths(paths=ignored, ignore_git_paths=False)
+    return _package("hashing").Config().set_ignored_paths(paths=ignored, ignore_git_paths=False)
 
 
 @contextlib.contextmanager
