@@ -31,12 +31,11 @@ def groups(*names: str) -> list[str]:
 # What runs networks and draws reports: large, and not needed for a conversion without a proof.
 HEAVY = {"altair", "jinja2", "torch", "vl-convert-python"}
 
-
 # Each dependency is at work in some of these. All tests would take several minutes more.
 CORE = [
     *("artifact", "bytes", "checkpoint", "cli", "cli_parity", "cli_to_gluon", "figures", "fusing", "hub"),
     *("mapping", "network", "npz", "onnx", "params", "parity", "pipeline", "precision", "prediction"),
-    *("preprocessing", "report", "source", "torch_file"),
+    *("preprocessing", "report", "signature", "source", "torch_file", "verification"),
 ]
 
 
@@ -93,7 +92,8 @@ def minimums(session: nox.Session) -> None:
     extras = ",".join(name for name in PYPROJECT["project"]["optional-dependencies"] if name != "gluon")
     session.run(*uv, "--resolution", "lowest-direct", f".[{extras}]")
     session.run(*uv, *groups("tests"), *(each for each in groups("ecosystem") if each.startswith("timm")))
-    session.run("pytest", *(session.posargs or (f"tests/test_{name}.py" for name in CORE)))
+    chosen = session.posargs or [f"tests/test_{name}.py" for name in CORE]
+    session.run("pytest", *PARALLEL, *chosen, env=ONE_THREAD)
     leave(session)
 
 
