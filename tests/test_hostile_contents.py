@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -86,8 +86,11 @@ def _params(arrays: Arrays, path: Path) -> None:
 
 
 def _npz(arrays: Arrays, path: Path) -> None:
+    members: Any = {
+        f"a{name}".replace("\0", ""): array for name, array in arrays.items()
+    }  # no flags of theirs
     with path.open("wb") as stream:
-        np.savez(stream, **{f"a{name}".replace("\0", ""): array for name, array in arrays.items()})
+        np.savez(stream, **members)
 
 
 def _pth(arrays: Arrays, path: Path) -> None:
