@@ -31,9 +31,9 @@ def groups(*names: str) -> list[str]:
 # What runs networks and draws reports: large, and not needed for a conversion without a proof.
 HEAVY = {"altair", "jinja2", "torch", "vl-convert-python"}
 
-# Extras whose versions are their makers' to say: MXNet's are pinned, and torch, onnxscript and onnx-ir fit each
-# other in few versions; the session `tests` has those.
+# MXNet's versions are pinned; torch, onnxscript and onnx-ir fit each other in few, which `tests` has.
 NOT_LOWEST = {"gluon", "onnx"}
+
 # Each dependency is at work in some of these. All tests would take several minutes more.
 CORE = [
     *("artifact", "bytes", "checkpoint", "cli", "cli_parity", "cli_to_gluon", "figures", "fusing", "hub"),
