@@ -171,11 +171,13 @@ def test_a_report_is_written_whether_they_agree_or_not(
     assert f"<title>{title}: tiny</title>" in (tmp_path / "new" / "report.html").read_text()
 
 
-def test_a_report_that_cannot_be_written_is_refused(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     result = run("--report", str(tmp_path / "file" / "report.html"))
     assert result.exit_code == 1
-    assert "agrees   the conversion and" in result.stdout
+    assert not result.stdout
     assert result.stderr == f"refused  {tmp_path}/file: cannot be written: File exists\n"
 
 
