@@ -74,6 +74,8 @@ def convert(request: pipeline.Request, temporary: Path, die_at: int = -1) -> Non
 
 def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0) -> None:
     """Run the `gluon2torch` command as a program does, what it says written to a file."""
+    for number in signals.ENDING:  # which whoever runs the tests may ignore, as CI and nohup do
+        signal.signal(number, signal.SIG_DFL)
     signals.leave()
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     with said.open("ab") as stream:
@@ -95,14 +97,15 @@ def refusal(request: pipeline.Request, temporary: Path, told: Path, limit: int =
     """Convert, and write to a file what it was refused with; no file may have more than ``limit`` bytes."""
     tempfile.tempdir = str(temporary)
     with told.open("w", encoding="utf-8") as stream:
+        found = "converted"
         if limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
             pipeline.convert(request)
         except ConversionError as error:
-            stream.write(str(error))
-        else:
-            stream.write("converted")
+            found = str(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        stream.write(found)
 
 
 def complaints(out: Path) -> list[str]:
