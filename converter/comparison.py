@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter import preparation, source
+from converter.errors import CheckpointError
 from converter.files import checkpoint, disk
 from converter.models import matching
 from converter.progress import silent
@@ -78,6 +79,8 @@ def compare(request: Request, progress: Progress = silent) -> Comparison:
     terms = proving.settle(request.terms)
     with preparation.opened(request.origin, progress) as found, contextlib.ExitStack() as stack:
         prepared = preparation.prepare(request.origin, found)
+        if request.weights is not None:
+            stack.enter_context(disk.unchanged(request.weights, CheckpointError))
         candidates = stack.enter_context(proving.references(terms, prepared))
         progress("comparing", 0, STEPS)
         module, state = _other_side(request, prepared)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from converter.errors import ArtifactError
-from converter.files import checkpoint, disk
+from converter.files import artifact, checkpoint, disk
+from converter.files.checkpoint import Kind
 from converter.models import catalog, identification
+from converter.proof.verdict import LAYER_LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from converter.dtypes import Array
     from converter.models.catalog import Model
 
 MAX_MANIFEST_BYTES = 1 << 23  # class names are what may be many
@@ -166,10 +169,11 @@ def require_sound(place: Path, found: Manifest) -> None:
     if not found.parity.checks or found.parity.reference == "none":
         raise ArtifactError(f"{place}: says proven, and not by what")
     for check in found.parity.checks:
-        if not check.worst.relative <= check.worst.limit:
+        limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))  # its own, and never more than ours
+        if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
             raise ArtifactError(
                 f"{place}: says proven, and {check.worst.layer} is apart by {check.worst.relative:.1e} in "
-                f"{check.dtype} at {check.size}; at most {check.worst.limit:.0e} expected"
+                f"{check.dtype} at {check.size}; at most {limit:.0e} expected"
             )
 
 
@@ -234,10 +238,12 @@ def read_manifest(place: Path) -> tuple[bytes, Manifest]:
 def model_of(path: Path, found: Manifest) -> Model:
     """Return the model that both the manifest and the tensors name, with the file's classes.
 
+    The file must begin as those do that we write: no other kind of file, no other names than PyTorch's.
+
     Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
     """
     known = catalog.find(found.model)
-    arrays = checkpoint.outline(path)
+    arrays = _outline(path)
     dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
     if (len(arrays), dtypes) != (found.artifact.tensors, set(found.artifact.dtypes)):
         raise ArtifactError(f"{path}: its manifest tells of other tensors than are in it")
@@ -247,6 +253,22 @@ def model_of(path: Path, found: Manifest) -> Model:
             return _labelled(path, found, model)
     others = " or ".join(model.name for model in fitting) or "no model"
     raise ArtifactError(f"{path}: its manifest says {known.name}, its tensors are those of {others}")
+
+
+def _outline(path: Path) -> dict[str, Array]:
+    """Return the arrays of a file's header, which is the one that we write for them; nothing else is read.
+
+    Errors: ``ArtifactError`` where it is not, ``CheckpointError``.
+    """
+    found = checkpoint.kind(path)
+    if found is not Kind.safetensors:
+        raise ArtifactError(f"{path}: a .safetensors of ours expected, {found} found")
+    arrays = checkpoint.outline(path)
+    header, _ = artifact.layout(arrays)
+    with path.open("rb") as stream:
+        if stream.read(len(header)) != header:
+            raise ArtifactError(f"{path}: its header is not the one that we write for these tensors")
+    return arrays
 
 
 def _labelled(path: Path, found: Manifest, model: Model) -> Model:

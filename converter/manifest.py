@@ -84,24 +84,33 @@ def _source(prepared: Prepared) -> dict[str, Any]:
 
 
 def require_no_loss(path: Path, document: dict[str, Any]) -> None:
-    """Refuse to replace a manifest of the same bytes that tells more: a proof, or class names.
+    """Refuse to replace a manifest of the same bytes that tells more: a proof, a ``.pth``, class names.
+
+    A proof tells more where it was made in a precision that the other was not.
 
     Errors: ``ArtifactError``.
     """
     try:
         before = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
-        proven, labelled = before["parity"]["proven"], before["labels"]
-    except (ArtifactError, ValueError, LookupError, TypeError, RecursionError):
+        proven, labels, pth = _proven(before), before["labels"], before["artifact"].get("pth")
+    except (ArtifactError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return  # nothing is there that could be lost
     lost = [
-        *(["a proof"] if proven and not document["parity"]["proven"] else []),
-        *(["class names"] if labelled and document["labels"] != labelled else []),
+        *([f"a proof in {' and '.join(missing)}"] if (missing := sorted(proven - _proven(document))) else []),
+        *(["a .pth"] if pth and "pth" not in document["artifact"] else []),
+        *(["class names"] if labels and document["labels"] != labels else []),
     ]
     if lost:
         raise ArtifactError(
             f"{path}: is there already for the same bytes, with {' and '.join(lost)} that this run has not; "
             "give them again, or another folder"
         )
+
+
+def _proven(document: dict[str, Any]) -> set[str]:
+    """Return the precisions in which the weights are proven, those before rounding too."""
+    proofs = [document["parity"], document.get("narrowing", {}).get("before", {})]
+    return {check["dtype"] for proof in proofs if proof.get("proven") for check in proof["checks"]}
 
 
 def parity(proof: Proof) -> dict[str, Any]:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 
-# Inode, size, and the times of the last change: of the content, which can be set back, and of anything.
-Stamp = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -41,7 +38,7 @@ class Source:
     origin: Path
     name: str
     archive: str | None
-    stamp: Stamp
+    stamp: disk.Stamp
     digest: Future[str]
 
     @property
@@ -62,16 +59,16 @@ def from_file(path: Path, folder: Path, progress: Progress) -> Source:
 
     Errors: ``SourceError`` where there is none, or what is packed cannot be unpacked.
     """
-    status = disk.require_regular(path, SourceError)
+    stamp = disk.stamp(path, SourceError)
     name = disk.file_name(path)
     archive = archives.kind(path)
     if archive is None:
         digest = _in_background(lambda: sha1(path, progress))
-        return Source(path, path, name, None, _stamp(status), digest)
+        return Source(path, path, name, None, stamp, digest)
     unpacked = folder / "unpacked.params"
     digest = Future()
     digest.set_result(archives.unpack(path, unpacked, progress))
-    return Source(unpacked, path, name, archive, _stamp(status), digest)
+    return Source(unpacked, path, name, archive, stamp, digest)
 
 
 def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Source:
@@ -106,12 +103,8 @@ def require_unchanged(source: Source) -> None:
 
     Errors: ``SourceError``.
     """
-    try:
-        now = _stamp(source.origin.stat())
-    except OSError as error:
-        raise SourceError(f"{source.origin}: {error.strerror or error}") from error
-    if now != source.stamp:
-        raise SourceError(f"{source.origin}: the file was changed while it was read")
+    if disk.stamp(source.origin, SourceError) != source.stamp:
+        raise SourceError(f"{source.origin}: {disk.CHANGED}")
 
 
 def sha1(path: Path, progress: Progress) -> str:
@@ -130,10 +123,6 @@ def sha1(path: Path, progress: Progress) -> str:
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
     return digest.hexdigest()
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _in_background(function: Callable[[], str]) -> Future[str]:

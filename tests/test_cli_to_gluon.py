@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -97,6 +99,19 @@ def test_what_was_written_is_told_line_by_line(weights: Path, back: Path) -> Non
     size = back.stat().st_size / 1e6
     assert wrote == f"wrote   {back}: {size:.1f} MB, 102 arrays, SHA-1 {sha1(back)}"
     assert other.startswith("file    is not the one that GluonCV published, SHA-1 4ecf62e2")
+
+
+def test_a_drive_that_has_no_links_is_written_to_too(
+    weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("os.link", refuse)
+    assert run(weights, back, "--reference", "none").exit_code == 0
+    again = run(weights, back, "--reference", "none")
+    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    assert [path.name for path in back.parent.iterdir()] == [back.name]
 
 
 def test_without_a_proof_it_says_so(weights: Path, back: Path) -> None:

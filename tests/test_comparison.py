@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -207,6 +208,20 @@ def test_parameters_that_change_meanwhile_are_refused(origin: Origin) -> None:
 
     with pytest.raises(SourceError, match="the file was changed while it was read"):
         comparison.compare(Request(origin, terms=TERMS), touch)
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
+    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path], tmp_path: Path
+) -> None:
+    path = save(state)
+    other = shutil.copy(path, tmp_path / "other.pth")
+
+    def replace(step: str, done: int, _total: int) -> None:
+        if step == "comparing" and done == 1:
+            other.replace(path)
+
+    with pytest.raises(CheckpointError, match=r"trained\.pth: the file was changed while it was read"):
+        comparison.compare(Request(origin, path, terms=TERMS), replace)
 
 
 def test_no_reference_is_refused_before_anything_is_read(tiny: Model, tmp_path: Path) -> None:

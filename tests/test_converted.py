@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from converter import converted, pipeline
 from converter.choices import Choice
@@ -169,6 +172,57 @@ def test_a_manifest_is_held_to_the_tensors(
 def test_a_proof_without_a_check_is_none(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content["parity"].update(proven=True))
     with pytest.raises(ArtifactError, match=r"\.json: says proven, and not by what"):
+        converted.read(file)
+
+
+def state(file: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in load_file(file).items()}  # for the file is written over
+
+
+OTHERWISE: dict[str, Callable[[Path], object]] = {
+    "a pickle": lambda file: torch.save(state(file), file),
+    "prefixed names": lambda file: save_file(
+        {f"module.{name}": tensor for name, tensor in state(file).items()}, file, {"format": "pt"}
+    ),
+    "other metadata": lambda file: save_file(state(file), file, {"format": "np"}),
+}
+
+
+@pytest.mark.parametrize("otherwise", OTHERWISE)
+def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says(
+    file: Path, edit: Callable[..., None], otherwise: str
+) -> None:
+    OTHERWISE[otherwise](file)
+    content = file.read_bytes()
+    told = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit(lambda manifest: manifest["artifact"].update(told))
+    with pytest.raises(ArtifactError, match=r"a \.safetensors of ours expected|not the one that we write"):
+        converted.read(file)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dtype": "float8"},
+        {"layers": 0},
+        {"worst": {"layer": "fc", "relative": -5.0, "limit": 1e-4}},
+        {"worst": {"layer": "fc", "relative": 1.0, "limit": 1e30}},
+    ],
+)
+def test_a_proof_by_limits_that_are_not_ours_is_none(
+    file: Path, edit: Callable[..., None], wrong: dict[str, Any]
+) -> None:
+    worst = {"layer": "fc", "relative": 1e-6, "limit": 1e-4}
+    check = {
+        "dtype": "float32",
+        "size": "65x95",
+        "layers": 9,
+        "max_abs": 0.1,
+        "relative": 0.1,
+        "worst": worst,
+    }
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check | wrong]))
+    with pytest.raises(ArtifactError, match="says proven, and fc is apart by"):
         converted.read(file)
 
 

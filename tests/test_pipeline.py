@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from converter import pipeline
-from converter.choices import Choice
+from converter.choices import Choice, Precision
 from converter.errors import (
     ArtifactError,
     MappingError,
@@ -340,7 +341,7 @@ from pathlib import Path
 from converter.models import catalog
 from converter import pipeline
 from converter.preparation import Origin
-from converter.choices import Choice
+from converter.choices import Choice, Precision
 from converter.proof.proving import Terms
 origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
 request = pipeline.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
@@ -441,12 +442,39 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
     proven = pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY))
     before = proven.manifest_file.read_bytes()
     with pytest.raises(
-        ArtifactError, match="is there already for the same bytes, with a proof that this run"
+        ArtifactError, match="is there already for the same bytes, with a proof in float64 that this run"
     ):
         convert(tiny, out, params)
     assert proven.manifest_file.read_bytes() == before
     assert len(contents(out)) == 2
     pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+
+
+@pytest.mark.parametrize(
+    ("more", "lost"),
+    [
+        ({"terms": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64"),
+        ({"as_pth": True}, "a .pth"),
+    ],
+)
+def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lost(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, more: dict[str, Any], lost: str
+) -> None:
+    request = pipeline.Request(Origin(tiny, write(tiny_params)), out, **{"terms": UNPROVEN, **more})
+    before = pipeline.convert(request).manifest_file.read_bytes()
+    with pytest.raises(ArtifactError, match=f"with {re.escape(lost)} that this run has not"):
+        pipeline.convert(replace(request, terms=UNPROVEN, as_pth=False))
+    assert [path.read_bytes() for path in out.glob("*.json")] == [before]
+
+
+def test_a_proof_in_one_precision_does_not_replace_one_in_two(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    weaker = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
+    request = pipeline.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY)
+    pipeline.convert(request)
+    with pytest.raises(ArtifactError, match="with a proof in float64 that this run has not"):
+        pipeline.convert(replace(request, terms=weaker))
 
 
 def test_class_names_are_not_replaced_by_a_run_without_them(

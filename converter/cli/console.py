@@ -114,4 +114,6 @@ def run(app: Callable[..., object], name: str) -> NoReturn:
 def _tell(error: OSError) -> None:
     """Say what the system refused. It names every file, but not the one that is open as stdout."""
     with contextlib.suppress(OSError):  # stderr may be no better
-        lines(stderr=True).print(f"[red]refused[/]  {word(error.filename or 'stdout')}: {error.strerror}")
+        lines(stderr=True).print(
+            f"[red]refused[/]  {word(error.filename or 'stdout')}: {error.strerror or error}"
+        )

@@ -175,7 +175,7 @@ def _bytes(array: Array) -> Array:
 
 def _verify_header(path: Path, state: dict[str, Array]) -> None:
     try:
-        with safe_open(path, framework="np") as opened:
+        with disk.explained(path.parent), safe_open(path, framework="np") as opened:
             found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
             metadata = opened.metadata()
     except SafetensorError as error:

@@ -10,14 +10,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError
+from converter.errors import ArtifactError, ConversionError
 from converter.files import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from converter.errors import ConversionError
-
+# Inode, size, and the times of the last change: of the content, which can be set back, and of anything.
+Stamp = tuple[int, int, int, int]
+CHANGED = "the file was changed while it was read"
 ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
 
 
@@ -154,6 +155,9 @@ def place(part: Path, destination: Path, *, overwrite: bool) -> None:
                 os.link(part, destination)  # which never takes another's place
             except FileExistsError as error:
                 raise ArtifactError(f"{destination}: is there already; --force writes over it") from error
+            except OSError:  # a drive that has no links: what appears there at this very moment is lost
+                require_free(destination, overwrite=False)
+                part.replace(destination)
         flush_folder(destination.parent)
 
 
@@ -169,6 +173,35 @@ def require_regular(path: Path, error: type[ConversionError]) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise error(f"{path}: a file was expected")
     return status
+
+
+def stamp(path: Path, error: type[ConversionError]) -> Stamp:
+    """Return by what a file is known to be unchanged.
+
+    Errors: as of ``require_regular``.
+    """
+    status = require_regular(path, error)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@contextlib.contextmanager
+def unchanged(path: Path, error: type[ConversionError]) -> Iterator[None]:
+    """Refuse a file that is another at the end than it was at the beginning.
+
+    Errors: ``error``; also in the place of any other refusal.
+    """
+    before = stamp(path, error)
+    try:
+        yield
+    except ConversionError:
+        _require_same(before, path, error)
+        raise
+    _require_same(before, path, error)
+
+
+def _require_same(before: Stamp, path: Path, error: type[ConversionError]) -> None:
+    if stamp(path, error) != before:
+        raise error(f"{path}: {CHANGED}")
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:

@@ -31,6 +31,8 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
         raise LabelsError(f"{path}: no class is called {strange[0]!a}")
     if empty := [number for number, label in enumerate(labels) if not label]:
         raise LabelsError(f"{path}: class {empty[0]} has no name")
+    if len(json.dumps(labels, indent=4, ensure_ascii=False).encode()) > MAX_BYTES:
+        raise LabelsError(f"{path}: more than {MAX_BYTES} bytes in a manifest")
     if len(labels) != classes:
         raise LabelsError(
             f"{path}: {classes} class names expected, for so many classes has the head; {len(labels)} found"
