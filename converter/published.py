@@ -72,7 +72,7 @@ def cache_folder() -> Path:
 
 def download_url(model: Model) -> str:
     """Return where GluonCV downloads the model from; ``MXNET_GLUON_REPO`` names a mirror."""
-    repository = os.environ.get("MXNET_GLUON_REPO", BUCKET).rstrip("/")
+    repository = (os.environ.get("MXNET_GLUON_REPO") or BUCKET).rstrip("/")
     return f"{repository}/gluon/models/{Path(model.official_file).stem}.zip"
 
 

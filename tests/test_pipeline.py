@@ -442,7 +442,8 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
     proven = pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY))
     before = proven.manifest_file.read_bytes()
     with pytest.raises(
-        ArtifactError, match="is there already for the same bytes, with a proof in float64 that this run"
+        ArtifactError,
+        match="is there already for the same bytes, with a proof in float64 against numpy that this run",
     ):
         convert(tiny, out, params)
     assert proven.manifest_file.read_bytes() == before
@@ -453,7 +454,7 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
 @pytest.mark.parametrize(
     ("more", "lost"),
     [
-        ({"terms": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64"),
+        ({"terms": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64 against numpy"),
         ({"as_pth": True}, "a .pth"),
     ],
 )
@@ -473,7 +474,7 @@ def test_a_proof_in_one_precision_does_not_replace_one_in_two(
     weaker = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
     request = pipeline.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY)
     pipeline.convert(request)
-    with pytest.raises(ArtifactError, match="with a proof in float64 that this run has not"):
+    with pytest.raises(ArtifactError, match="with a proof in float64 against numpy that this run has not"):
         pipeline.convert(replace(request, terms=weaker))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -111,12 +112,16 @@ class _Attempt:
         try:
             with web.get(self.url, asked, self.limits.redirects, self.limits.stall) as response:
                 self._receive(response, self._begin(response, known))
-        except (requests.exceptions.SSLError, ValueError) as error:  # ValueErrors are what is wrong with URLs
+        except ValueError as error:  # what is wrong with URLs
             raise SourceError(f"cannot be asked: {_innermost(error)}") from error
         except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise _PassingError(f"no byte for {self.limits.stall:g} s") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _PassingError(f"the connection failed: {_innermost(error)}") from error
+            cause = _innermost(error)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise SourceError(f"cannot be asked: {cause}") from error
+            reason = getattr(cause, "strerror", None) or cause
+            raise _PassingError(f"the connection failed: {reason}") from error
 
     def _begin(self, response: Response, known: Known | None) -> int | None:
         """Make the file ready for what is about to come; return the size of the whole, if it is told."""
@@ -149,7 +154,7 @@ class _Attempt:
     def _receive(self, response: Response, total: int | None) -> None:
         response.raw.enforce_content_length = False  # what is lacking is said below
         done = self.partial.size
-        with self.partial.path.open("ab", buffering=0) as stream:
+        with self.partial.path.open("ab") as stream:
             # At once what there is, so that a trickle meets the limit too.
             while chunk := response.raw.read1(CHUNK, decode_content=False):
                 done += len(chunk)
@@ -188,8 +193,8 @@ def _retry_after(response: Response) -> float:
         return 0
 
 
-def _innermost(error: BaseException) -> str:
+def _innermost(error: BaseException) -> BaseException:
     """Return what happened, without the layers through which it was passed on."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return str(getattr(error, "strerror", None) or error)
+    return error
