@@ -65,6 +65,27 @@ HARMFUL = {
         r"'a/data\.pkl' is compressed, and torch",
     ),
     "overlapping": (hostile.overlapping(), r"its members are said to have more than its \d+ bytes"),
+    "called": (
+        hostile.pth(b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\nJ\x00\x5e\xd0\xb2\x85Rs."),
+        r"it would call builtins\.bytearray",
+    ),
+    "of another device": (
+        hostile.pth(b"\x80\x02ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n."),
+        r"it would call torch\._utils\._rebuild_device_tensor_from_cpu_tensor",
+    ),
+    "of many operations": (
+        hostile.pth(b"\x80\x02](" + b"N" * 2_000_001 + b"e."),
+        "its pickle has more than 2,000,000 operations",
+    ),
+    "twice there": (
+        hostile.zipped(("a/data.pkl", hostile.doubled(20)), ("a/Data.pkl", b"\x80\x02}.")),
+        "two of its members have one name",
+    ),
+    "of two directories": (
+        hostile.two_directories(hostile.pth(hostile.doubled(20)), hostile.pth(b"\x80\x02}.")),
+        r"its directory is said to be at byte \d+, and is at \d+",
+    ),
+    "ending in a comment": (hostile.pth(b"\x80\x02}.")[:-2] + b"\x01\x00x", "it does not end as torch"),
     "no zip": (b"PK\x03\x04 and no more", "File is not a zip file"),
     "cut": (b"\x80\x02", "pickle exhausted before seeing STOP"),
     "nothing kept": (b"\x80\x02h\x07.", "7"),

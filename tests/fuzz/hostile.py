@@ -45,6 +45,12 @@ def pth(pickled: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
     return zipped(("a/data.pkl", pickled), ("a/byteorder", b"little"), ("a/version", b"3\n"), method=method)
 
 
+def two_directories(followed: bytes, counted: bytes) -> bytes:
+    """Return two zips in one: whose directory depends on whether a reader follows its offset or its size."""
+    end = followed.rindex(b"PK\x05\x06")
+    return followed[:end] + counted[:-6] + followed[-6:]
+
+
 def doubled(count: int) -> bytes:
     """Return a pickle of a dictionary, whose key is a tuple of twice a tuple of twice a tuple …"""
     return b"\x80\x02]K\x01\x85q\x01a" + b"h\x01h\x01\x86q\x01a" * count + b"}h\x01K\x00s."
