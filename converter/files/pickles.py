@@ -2,8 +2,8 @@
 
 torch's restricted reader calls no strangers, but it unpacks what is compressed, calls what makes a gigabyte
 of nothing, and hashes and prints what the pickle builds. A tuple of twice a tuple of twice a tuple has, so
-continued, a few hundred bytes and 2^100 members. What is looked at must be what torch will read: of a zip that two
-readers could take for two, nothing is read.
+continued, a few hundred bytes and 2^100 members. What is looked at must be what torch will read: a zip that two
+readers could take for two is refused.
 Sources: torch/_weights_only_unpickler.py, torch/serialization.py, PyTorch 2.13; pickletools.py, Python 3.11.
 """
 
