@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -314,6 +315,27 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
         publish(request_of(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in before.folder.iterdir()} == ALL_FILES
+
+
+def test_the_folder_one_is_in_may_be_published_to(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    (found,) = publish(dataclasses.replace(request_of(small), folder=Path()))
+    assert found.folder == tmp_path / "out"
+    assert {path.name for path in found.folder.iterdir()} == ALL_FILES
+
+
+def test_the_folder_above_has_its_own_name(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out" / "inner")
+    with pytest.raises(
+        PublicationError, match="/out: is not replaced, it holds what we did not write: inner"
+    ):
+        publish(dataclasses.replace(request_of(small, force=True), folder=Path("..")))
 
 
 def test_of_two_at_once_the_second_is_refused(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter import converted
@@ -19,8 +22,6 @@ from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from converter.converted import Converted
     from converter.progress import Progress
 
@@ -64,6 +65,7 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
     Errors: ``PublicationError`` for what must not be published or where, ``ArtifactError`` for a file that
     is not what its manifest says, or that cannot be written.
     """
+    request = dataclasses.replace(request, folder=_named(request.folder))
     found = [converted.read(path) for path in request.files]
     for file in found:
         _require_fit(request, file)
@@ -80,6 +82,11 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
         for draft, each in zip(drafts, planned, strict=True):
             _place(draft, each.folder, force=request.force)
     return planned
+
+
+def _named(folder: Path) -> Path:
+    """Return a folder by its name in another, which ``.`` and ``..`` are not; a link stays one."""
+    return folder if folder.name not in {"", ".."} else Path(os.path.realpath(folder))
 
 
 def _require_fit(request: Request, found: Converted) -> None:
@@ -112,7 +119,7 @@ def _target(request: Request, found: Converted) -> Path:
 
 
 def _require_free(request: Request, planned: tuple[Published, ...]) -> None:
-    """Refuse two files for one folder, and folders whose place is not free; what a killed run took returns."""
+    """Refuse two files for one folder, and one that may not be replaced; what a killed run took returns."""
     folders = [each.folder for each in planned]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise PublicationError(f"more than one file would become {', '.join(twice)}")
