@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -316,15 +317,106 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
     assert {path.name for path in before.folder.iterdir()} == ALL_FILES
 
 
+def test_the_folder_one_is_in_may_be_published_to(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    (found,) = publish(dataclasses.replace(request_of(small), folder=Path()))
+    assert found.folder == tmp_path / "out"
+    assert {path.name for path in found.folder.iterdir()} == ALL_FILES
+
+
+def test_the_folder_above_has_its_own_name(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out" / "inner")
+    with pytest.raises(
+        PublicationError, match="/out: is not replaced, it holds what we did not write: inner"
+    ):
+        publish(dataclasses.replace(request_of(small, force=True), folder=Path("..")))
+
+
+def test_of_two_at_once_the_second_is_refused(
+    small: Path, proven: Path, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    def meanwhile(*_: object) -> None:
+        publish(request_of(proven))
+
+    with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
+        publish(request_of(small), meanwhile)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == proven.read_bytes()
+
+
+def test_force_takes_no_file_that_is_added_meanwhile(
+    small: Path, proven: Path, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    publish(request_of(small))
+    thesis = tmp_path / "out" / "thesis.tex"
+    with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
+        publish(request_of(proven, force=True), lambda *_: thesis.touch())
+    assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_force_takes_no_file_that_is_added_at_the_last_moment(
+    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    publish(request_of(small))
+    thesis = tmp_path / "out" / "thesis.tex"
+    replace_path = Path.replace
+
+    def late(path: Path, target: Path) -> Path:
+        if path == thesis.parent:
+            thesis.touch()
+        return replace_path(path, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
+        publish(request_of(small, force=True))
+    assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["nothing", "an empty folder"])
+def test_a_folder_that_a_killed_run_took_away_is_there_again(
+    small: Path, proven: Path, request_of: Callable[..., Request], tmp_path: Path, *, empty: bool
+) -> None:
+    (before,) = publish(request_of(small))
+    before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new one took its place
+    if empty:
+        before.folder.mkdir()
+    with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
+        publish(request_of(proven))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (before.folder / "model.safetensors").read_bytes() == small.read_bytes()
+
+
 def test_what_killed_runs_left_is_cleared_up(
     small: Path, request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
     (before,) = publish(request_of(small))
-    before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new one took its place
+    shutil.copytree(before.folder, tmp_path / ".convert-out.old")  # killed when the new one was there
     (tmp_path / locks.temporary_name()).mkdir()  # killed while the new one was written
-    (after,) = publish(request_of(small))
+    (after,) = publish(request_of(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in after.folder.iterdir()} == ALL_FILES
+
+
+def test_what_is_not_ours_is_not_cleared_up(
+    small: Path, request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    publish(request_of(small))
+    (tmp_path / ".convert-out.old").mkdir()
+    (tmp_path / ".convert-out.old" / "thesis.tex").touch()
+    with pytest.raises(
+        PublicationError, match=r"\.convert-out\.old: is not replaced, it holds .*thesis\.tex"
+    ):
+        publish(request_of(small, force=True))
+    assert (tmp_path / ".convert-out.old" / "thesis.tex").exists()
+    assert (tmp_path / "out" / "model.safetensors").exists()
 
 
 def test_weights_that_change_while_they_are_copied_are_refused(

@@ -96,7 +96,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
             published = publication.publish(request, progress)
         for each in published:
             _show(each, screen)
-        url = hub.push(folder, push, private=private) if push is not None else None
+        url = hub.push(published[0].folder, push, private=private) if push is not None else None
         if url is not None:
             screen.print(f"[green]pushed[/]     {console.plain(url)}")
     if as_json:

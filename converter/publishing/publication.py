@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter import converted
@@ -19,8 +22,6 @@ from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from converter.converted import Converted
     from converter.progress import Progress
 
@@ -64,6 +65,7 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
     Errors: ``PublicationError`` for what must not be published or where, ``ArtifactError`` for a file that
     is not what its manifest says, or that cannot be written.
     """
+    request = dataclasses.replace(request, folder=_named(request.folder))
     found = [converted.read(path) for path in request.files]
     for file in found:
         _require_fit(request, file)
@@ -78,8 +80,13 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
             drafts.append(draft)
             progress("publishing", done, len(planned))
         for draft, each in zip(drafts, planned, strict=True):
-            _place(draft, each.folder)
+            _place(draft, each.folder, force=request.force)
     return planned
+
+
+def _named(folder: Path) -> Path:
+    """Return a folder by its name in another, which ``.`` and ``..`` are not; a link stays one."""
+    return folder if folder.name not in {"", ".."} else Path(os.path.realpath(folder))
 
 
 def _require_fit(request: Request, found: Converted) -> None:
@@ -112,20 +119,28 @@ def _target(request: Request, found: Converted) -> Path:
 
 
 def _require_free(request: Request, planned: tuple[Published, ...]) -> None:
-    """Refuse two files for one folder, a folder that is not empty, and to replace one that is not ours."""
+    """Refuse two files for one folder, and one that may not be replaced; what a killed run took returns."""
     folders = [each.folder for each in planned]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise PublicationError(f"more than one file would become {', '.join(twice)}")
     for folder in folders if request.force else {request.folder, *folders}:
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise PublicationError(f"{folder}: a folder expected, or nothing")
-        inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        if inside and not request.force:
-            raise PublicationError(f"{folder}: is not empty; --force replaces what was published there")
-        if inside and (others := inside - _known(folder)):
-            raise PublicationError(
-                f"{folder}: is not replaced, it holds what we did not write: {', '.join(sorted(others))}"
-            )
+        if _aside(folder).is_dir():
+            with disk.alone(folder.parent):
+                _restore(folder)
+        _require_replaceable(folder, force=request.force)
+
+
+def _require_replaceable(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that is not empty, or with ``force`` one that holds what is not ours."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise PublicationError(f"{folder}: a folder expected, or nothing")
+    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if inside and not force:
+        raise PublicationError(f"{folder}: is not empty; --force replaces what was published there")
+    if inside and (others := inside - _known(folder)):
+        raise PublicationError(
+            f"{folder}: is not replaced, it holds what we did not write: {', '.join(sorted(others))}"
+        )
 
 
 def _known(folder: Path) -> set[str]:
@@ -172,19 +187,38 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _place(draft: Path, folder: Path) -> None:
-    """Give a folder its name; one that has it already goes when the new one is there, and stays otherwise."""
-    aside = folder.with_name(f"{locks.PREFIX}{folder.name}.old")
-    with disk.explained(folder), disk.alone(folder.parent):
-        replaced = folder.exists()
-        if replaced:
-            shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
+def _aside(folder: Path) -> Path:
+    """Return where a folder is while another takes its name."""
+    return folder.parent / f"{locks.PREFIX}{folder.name}.old"
+
+
+def _restore(folder: Path) -> None:
+    """Give a folder that was put aside its name again, unless something has that."""
+    with contextlib.suppress(OSError):
+        _aside(folder).replace(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder; where we are killed meanwhile, the rest is litter by its name."""
+    litter = folder.with_name(locks.temporary_name())
+    with contextlib.suppress(OSError):
+        folder.replace(litter)
+        shutil.rmtree(litter, ignore_errors=True)
+
+
+def _place(draft: Path, folder: Path, *, force: bool) -> None:
+    """Give a folder its name, if that is still free; one that has it goes when the new one is there."""
+    aside = _aside(folder)
+    with disk.explained(folder), disk.alone(folder.parent), contextlib.ExitStack() as undo:
+        _restore(folder)
+        _require_replaceable(folder, force=force)
+        if folder.exists():
+            _require_replaceable(aside, force=True)  # of a run that was killed when the new one was there
+            _discard(aside)
             folder.replace(aside)
-        try:
-            draft.replace(folder)
-        except OSError:
-            if replaced:
-                aside.replace(folder)
-            raise
+            undo.callback(_restore, folder)
+            _require_replaceable(aside, force=force)  # again: nothing is put there now
+        draft.replace(folder)
+        undo.pop_all()
         disk.flush_folder(folder.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        _discard(aside)
