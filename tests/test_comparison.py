@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,6 @@ from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from converter.dtypes import Array
     from converter.models.catalog import Model
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
     origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     path = save(state)
-    other = shutil.copy(path, tmp_path / "other.pth")
+    other = Path(shutil.copy(path, tmp_path / "other.pth"))
 
     def replace(step: str, done: int, _total: int) -> None:
         if step == "comparing" and done == 1:

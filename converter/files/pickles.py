@@ -2,8 +2,8 @@
 
 torch's restricted reader calls no strangers, but it unpacks what is compressed, calls what makes a gigabyte
 of nothing, and hashes and prints what the pickle builds. A tuple of twice a tuple of twice a tuple has, so
-continued, a few hundred bytes and 2^100 members. What is looked at must be what torch will read: a zip that two
-readers could take for two is refused.
+continued, a few hundred bytes and 2^100 members. What is looked at must be what torch will read: a zip that
+two readers could take for two is refused.
 Sources: torch/_weights_only_unpickler.py, torch/serialization.py, PyTorch 2.13; pickletools.py, Python 3.11.
 """
 
@@ -133,7 +133,7 @@ def _require_flat(stream: BinaryIO) -> bool:
         if count > MAX_OPERATIONS:
             raise ValueError(f"its pickle has more than {MAX_OPERATIONS:,} operations")
         if operation.name == "GLOBAL" and argument not in CALLED:
-            raise ValueError(f"GLOBAL {argument.replace(' ', '.')} is nothing that a state dict needs")
+            raise ValueError(f"GLOBAL {str(argument).replace(' ', '.')} is nothing that a state dict needs")
         made = machine.step(operation.name, argument)
         if made and (made.depth > MAX_DEPTH or made.size > MAX_GROWTH * (count + MAX_GROWTH)):
             raise ValueError("its pickle stands for much more than it is")
