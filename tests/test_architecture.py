@@ -20,9 +20,9 @@ choices cli dtypes errors files models names progress proof publishing reference
 files.locks
 checks files.disk files.folders files.partial files.web
 files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub
-    publishing.signature publishing.sums vision.images vision.processes
-files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict reference.gluon
-    reference.operators
+    publishing.signature vision.images vision.processes
+files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict publishing.sums
+    reference.gluon reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy
 files.checkpoint models.catalog proof.network proof.parity
 narrowing source files.artifact files.torch_file models.identification

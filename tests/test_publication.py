@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -466,11 +467,46 @@ def test_another_report_is_refused(
         publish(request_of(proven, report=path))
 
 
-def test_a_report_that_cannot_be_read_is_named(
-    proven: Path, request_of: Callable[..., Request], tmp_path: Path
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "No such file"),
+        (os.mkfifo, "a file was expected"),
+        (lambda path: path.symlink_to("/dev/zero"), "a file was expected"),
+        (lambda path: path.write_bytes(b"\xff"), "no text: "),
+        (lambda path: path.write_bytes(bytes(publication.MAX_REPORT_BYTES + 1)), "more than 16777216 bytes"),
+    ],
+)
+def test_what_cannot_be_a_report_is_named(
+    proven: Path,
+    request_of: Callable[..., Request],
+    tmp_path: Path,
+    make: Callable[[Path], object],
+    message: str,
 ) -> None:
-    with pytest.raises(PublicationError, match=r"cannot be read as a report: .*No such file"):
-        publish(request_of(proven, report=tmp_path / "none"))
+    path = tmp_path / "report.html"
+    make(path)
+    with pytest.raises(PublicationError, match=rf"report\.html: {message}"):
+        publish(request_of(proven, report=path))
+
+
+def test_the_report_that_was_read_is_published_though_it_changes(
+    proven: Path,
+    page: str,
+    request_of: Callable[..., Request],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path, copy = tmp_path / "report.html", shutil.copyfile
+    path.write_text(page, encoding="utf-8")
+
+    def change(source: Path, target: Path) -> None:
+        path.write_text("other")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", change)
+    (found,) = publish(request_of(proven, report=path))
+    assert (found.folder / publication.REPORT).read_text(encoding="utf-8") == page
 
 
 def test_our_own_package_loads_every_folder(small: Path, request_of: Callable[..., Request]) -> None:

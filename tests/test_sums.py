@@ -24,6 +24,8 @@ def test_sums_are_read_by_name(tmp_path: Path) -> None:
         ("", 1),
         (f"{HASH}  a\n\n{HASH}  b\n", 2),
         (f"{HASH}  a\n{HASH}  a\n", 2),
+        (f"{HASH}  a\n{HASH}  SHA256SUMS\n", 2),
+        (f"{HASH}  a\n{HASH}  model.sig\n", 2),
         (f"{HASH}  ../a\n", 1),
         (f"{HASH}  /etc/passwd\n", 1),
         (f"{HASH}  a\\b\n", 1),

@@ -169,6 +169,14 @@ def test_sums_that_are_gone_are_missed(published: Path) -> None:
     assert (SUMS, "form") in failing(published)
 
 
+@pytest.mark.parametrize("name", [SUMS, "model.sig"])
+def test_sums_that_no_other_program_finds_right_do_not_hold(published: Path, name: str) -> None:
+    (published / "model.sig").touch()
+    with (published / SUMS).open("a") as stream:
+        stream.write(f"{'0' * 64}  {name}\n")
+    assert (SUMS, "form") in failing(published)
+
+
 def test_a_link_within_the_folder_is_a_file(published: Path) -> None:
     (published / "README.md").rename(published / "card")
     (published / "README.md").symlink_to("card")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
-REPORT = "parity.html"
+REPORT, MAX_REPORT_BYTES = "parity.html", 1 << 24  # ours have less than 1 MB
 ALWAYS = (WEIGHTS, CONFIG, CARD, MANIFEST)  # in every folder; with it sums, a report, a signature
 CONVERTED = "as converted from them"  # what a report says of weights that have no file of their own
 
@@ -69,6 +69,7 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
     found = [converted.read(path) for path in request.files]
     for file in found:
         _require_fit(request, file)
+    page = _report(request.report, found) if request.report is not None else None
     planned = tuple(Published(_target(request, file), file) for file in found)
     _require_free(request, planned)
     with contextlib.ExitStack() as stack:
@@ -76,7 +77,7 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
         for done, each in enumerate(planned, start=1):
             draft = stack.enter_context(disk.temporary_folder(each.folder.parent))
             with disk.explained(each.folder):
-                _fill(draft, request, each)
+                _fill(draft, request, each, page)
             drafts.append(draft)
             progress("publishing", done, len(planned))
         for draft, each in zip(drafts, planned, strict=True):
@@ -96,16 +97,21 @@ def _require_fit(request: Request, found: Converted) -> None:
         raise PublicationError(
             f"{found.path}: unproven, its manifest says; --allow-unproven publishes it as such"
         )
-    if request.report is not None:
-        _require_report(request.report, found)
 
 
-def _require_report(report: Path, found: Converted) -> None:
-    """Refuse what is no parity report that these weights agree with their source."""
+def _report(path: Path, found: list[Converted]) -> bytes:
+    """Read a parity report that weights agree with their source; refuse any other file."""
+    content = disk.read_small(path, MAX_REPORT_BYTES, PublicationError)
     try:
-        page = report.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PublicationError(f"{report}: cannot be read as a report: {error}") from error
+        page = content.decode()
+    except UnicodeDecodeError as error:
+        raise PublicationError(f"{path}: no text: {error}") from error
+    for each in found:
+        _require_report(path, page, each)
+    return content
+
+
+def _require_report(report: Path, page: str, found: Converted) -> None:
     agreement, sha256 = f"<title>agrees: {found.model.name}</title>", found.manifest.artifact.sha256
     # A report of the conversion, without a file of its own, speaks of weights that were not rounded.
     subject = CONVERTED if CONVERTED in page and found.manifest.narrowing is None else sha256
@@ -160,19 +166,19 @@ def _known(folder: Path) -> set[str]:
     return {SUMS, SIGNATURE, *same}
 
 
-def _fill(draft: Path, request: Request, each: Published) -> None:
+def _fill(draft: Path, request: Request, each: Published, page: bytes | None) -> None:
     """Write everything into a folder, each file flushed; sums and signature last, of what is on the disk."""
     found, manifest = each.converted, each.converted.manifest
     shutil.copyfile(found.path, draft / WEIGHTS)
     if converted.digest(draft / WEIGHTS) != manifest.artifact.sha256:
         raise ArtifactError(f"{found.path}: changed while it was copied")
     (draft / MANIFEST).write_bytes(found.manifest_bytes)
-    if request.report is not None:
-        shutil.copyfile(request.report, draft / REPORT)
+    if page is not None:
+        (draft / REPORT).write_bytes(page)
     config = timm_config.document(found.model, manifest.labels)
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     place = f"hf-hub:{request.repo}" if request.repo else HERE
-    report = REPORT if request.report is not None else None
+    report = REPORT if page is not None else None
     _write(draft / CARD, card.render(found, Circumstances(place, request.license, report)))
     lines = [f"{converted.digest(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
     _write(draft / SUMS, "".join(lines))

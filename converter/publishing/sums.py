@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converter.errors import PublicationError
 from converter.files import disk
+from converter.publishing.signature import SIGNATURE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,8 @@ LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\x00-\x1f]+)")
 def read(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file that is listed, by name; no name leads into another folder.
 
-    Errors: ``PublicationError`` with the line that is none, or names a file again.
+    Neither the list is listed, which cannot know its own hash, nor the signature, which is made of the list.
+    Errors: ``PublicationError`` with the line that is none, or names one of these or a file again.
     """
     place = folder / SUMS
     try:
@@ -29,7 +31,7 @@ def read(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         match = LINE.fullmatch(line)
-        if match is None or match[2] in found:
+        if match is None or match[2] in {*found, SUMS, SIGNATURE}:
             raise PublicationError(
                 f"{place}: line {number}: a SHA-256 and the name of one more file expected, {line!r} found"
             )
