@@ -48,6 +48,16 @@ def test_what_a_training_script_saves_is_harmless(*, is_zip: bool) -> None:
 
 
 @WRITERS
+def test_what_may_stand_beside_weights_is_harmless(*, is_zip: bool) -> None:
+    weight = nn.Parameter(torch.ones(2))
+    weight.tag = "mine"  # type: ignore[attr-defined]  # as training scripts do
+    beside = {"set": {1, 2}, "bytes": b"\xff", "device": torch.device("cpu"), "size": torch.Size([3])}
+    stream = saved({"w": weight, "dtype": torch.bfloat16} | beside, is_zip=is_zip)
+    pickles.require_harmless(stream)
+    assert torch.load(stream, weights_only=True)["set"] == {1, 2}
+
+
+@WRITERS
 def test_thousands_of_tied_weights_are_harmless(*, is_zip: bool) -> None:
     weight = nn.Parameter(torch.ones(2))
     pickles.require_harmless(saved({f"layer{number}": weight for number in range(5000)}, is_zip=is_zip))

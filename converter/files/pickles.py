@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -28,18 +29,18 @@ MAX_OPERATIONS = 2_000_000  # a tensor has some forty
 # The end of a zip, of which all else is found (APPNOTE 4.3.14 to 16); large ones have two records before it.
 END, LOCATOR, LARGE_END = (struct.Struct(form) for form in ("<4s4H2LH", "<4sLQL", "<4sQ2H2L4Q"))
 END_SIGNATURE, LOCATOR_SIGNATURE = b"PK\x05\x06", b"PK\x06\x07"
-# What a state dict is made of. All else that torch would call makes something that no file needs.
+# What checkpoints are made of. All else that torch would call makes something that no file needs.
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+DTYPE = re.compile(r"torch (bool|u?int\d+|b?float\d\w*|complex\d+)", re.ASCII)
 CALLED = {
-    "collections OrderedDict",
-    "torch Size",
-    *(f"torch._utils _rebuild_{what}" for what in ("tensor_v2", "tensor_v3", "parameter")),
+    *("collections OrderedDict", "__builtin__ set", "_codecs encode", "torch Size", "torch device"),
     *(f"torch {kind}Storage" for kind in STORAGES),
-    *("torch.storage UntypedStorage", "torch uint16", "torch uint32", "torch uint64"),  # of tensor_v3
-    # Sparse tensors, those without numbers, and types that numpy has not: refused by name when they are read.
+    *("torch.storage UntypedStorage", "torch.nn.parameter Parameter"),
+    *(f"torch._utils _rebuild_{what}" for what in ("tensor", "tensor_v2", "tensor_v3", "parameter")),
+    "torch._utils _rebuild_parameter_with_state",
+    # Sparse tensors, and those without numbers: refused by name when they are read.
     *("torch._utils _rebuild_sparse_tensor", "torch.serialization _get_layout"),
-    *("torch._utils _rebuild_meta_tensor_no_storage", "torch float32"),
-    *(f"torch float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")),
+    "torch._utils _rebuild_meta_tensor_no_storage",
 }
 # The operations that torch knows, by how many objects they take from the stack, or all after a mark.
 AFTER_MARK = -1
@@ -132,12 +133,17 @@ def _require_flat(stream: BinaryIO) -> bool:
             return False
         if count > MAX_OPERATIONS:
             raise ValueError(f"its pickle has more than {MAX_OPERATIONS:,} operations")
-        if operation.name == "GLOBAL" and argument not in CALLED:
-            raise ValueError(f"GLOBAL {str(argument).replace(' ', '.')} is nothing that a state dict needs")
+        if operation.name == "GLOBAL":
+            _require_known(str(argument))
         made = machine.step(operation.name, argument)
         if made and (made.depth > MAX_DEPTH or made.size > MAX_GROWTH * (count + MAX_GROWTH)):
             raise ValueError("its pickle stands for much more than it is")
     return True
+
+
+def _require_known(called: str) -> None:
+    if called not in CALLED and not DTYPE.fullmatch(called):
+        raise ValueError(f"GLOBAL {called.replace(' ', '.')} is nothing that a checkpoint needs")
 
 
 class _Machine:
