@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -91,6 +93,22 @@ def test_what_steers_a_terminal_is_not_printed(file: Path) -> None:
     result = run(file.parent)
     assert "a\\x1b[2Jb" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there every name is text")
+def test_names_that_are_no_text_are_json_all_the_same(file: Path) -> None:
+    folder = file.parent / os.fsdecode(b"bad\xff")
+    folder.mkdir()
+    for path in (file, file.with_suffix(".json")):
+        path.rename(folder / path.name)
+    (folder / os.fsdecode(b"\xfe.txt")).touch()
+    command = [sys.executable, "-m", "converter", "verify", str(folder), "--json"]
+    said = subprocess.run(
+        command, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}, capture_output=True, check=True
+    )
+    found = json.loads(said.stdout)
+    assert found["path"] == rf"{file.parent}/bad\xff"
+    assert found["checks"][-1]["place"] == r"\xfe.txt"
 
 
 def test_without_the_package_a_key_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

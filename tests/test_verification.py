@@ -197,6 +197,27 @@ def test_what_the_hub_leaves_is_seen_and_not_judged(published: Path) -> None:
     assert failing(published) == {(".cache/other", "sum")}
 
 
+def test_a_link_to_itself_is_found(published: Path, out: Path) -> None:
+    for folder in (published, out):
+        (folder / "loop").symlink_to("loop")
+        assert failing(folder) == {("loop", "kind")}
+
+
+@pytest.mark.parametrize("depth", [64, 65, 1500])
+def test_folders_are_looked_into_up_to_a_depth(published: Path, depth: int) -> None:
+    nested = [published.joinpath(*["d"] * number) for number in range(1, depth + 1)]
+    for folder in nested:
+        folder.mkdir()
+    (published / "d" / "x").touch()
+    deepest = {("/".join(["d"] * 65), "kind")} if depth > 64 else set()
+    try:
+        assert failing(published) == {("d/x", "sum"), *deepest}
+    finally:
+        (published / "d" / "x").unlink()
+        for folder in reversed(nested):  # pytest's own way of it overruns the stack
+            folder.rmdir()
+
+
 def test_a_folder_that_was_forged_as_a_whole_holds_as_far_as_hashes_go(published: Path) -> None:
     (published / "README.md").write_text("Mine.")
     assert failing(published) == {("README.md", "sum")}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress as Report
 
 MEGABYTE = 1_000_000
+SURROGATE = re.compile("[\udc80-\udcff]")  # what Python makes of a byte that is no text
 
 
 def lines(*, stderr: bool = False) -> Console:
@@ -60,6 +63,12 @@ def plain(text: object) -> str:
 def word(text: object) -> str:
     """Escape the same and line breaks too."""
     return plain(text).replace("\n", r"\n")
+
+
+def print_json(document: object) -> None:
+    """Print what programs read; a byte of a name that is no text is written as by ``disk.file_name``."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    typer.echo(SURROGATE.sub(lambda found: rf"\\x{ord(found[0]) & 0xFF:02x}", text))
 
 
 @contextlib.contextmanager

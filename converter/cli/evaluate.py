@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +46,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
         return  # the first of the processes tells the result
     if as_json:
         document = evaluation.document(found, request)
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        console.print_json(document)
     else:
         _show(found, console.lines())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,7 +73,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
         with console.progress() as progress:
             found = findings.build(comparison.compare(request, progress))
         if as_json:
-            typer.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+            console.print_json(found)
         _show(found, console.lines(stderr=as_json))
         if report_file is not None:
             report.write(found, report_file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +44,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
         found = prediction.predict(prediction.Request(tuple(images), terms, top), progress)
     if as_json:
         document = prediction.document(found, terms)
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        console.print_json(document)
     else:
         _show(found, console.lines())
 

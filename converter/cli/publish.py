@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +99,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
         if url is not None:
             screen.print(f"[green]pushed[/]     {console.plain(url)}")
     if as_json:
-        typer.echo(json.dumps([_document(each, url) for each in published], indent=2, ensure_ascii=False))
+        console.print_json([_document(each, url) for each in published])
 
 
 def _check_call(files: list[Path], report: Path | None, push: str | None, *, private: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +49,7 @@ def verify(
     with console.refusals():
         found = verification.verify(path, key)
     if as_json:
-        typer.echo(json.dumps(_document(path, found), indent=2, ensure_ascii=False))
+        console.print_json(_document(path, found))
     _show(path, found, console.lines(stderr=as_json))
     if not found.holds:
         raise typer.Exit(1)

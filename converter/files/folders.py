@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from converter.errors import VerificationError
+
+MAX_DEPTH = 64  # folders in folders in a folder; what we and the hub write has five
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +31,22 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
     files: dict[str, Path] = {}
     left_out: list[str] = []
     strange: dict[str, str] = {}
-    for place, inside, others in os.walk(folder, onerror=_refuse):
-        for entry in [*inside, *others]:
-            path = Path(place, entry)
-            name = path.relative_to(folder).as_posix()
+    within = [PurePosixPath()]  # folders still to be listed
+    while within:
+        place = within.pop()
+        for entry in names(folder / place):
+            inner = place / entry
+            path, name = folder / inner, inner.as_posix()
             if name in leave_out:
                 left_out.append(name)
             elif reason := _strangeness(path, folder):
                 strange[name] = reason
             elif path.is_file():
                 files[name] = path
-        inside[:] = [
-            entry for entry in inside if Path(place, entry).relative_to(folder).as_posix() not in leave_out
-        ]
+            elif len(inner.parts) > MAX_DEPTH:
+                strange[name] = f"a folder within more than {MAX_DEPTH} others"
+            elif not path.is_symlink():
+                within.append(inner)
     return Folder(dict(sorted(files.items())), tuple(sorted(left_out)), dict(sorted(strange.items())))
 
 
@@ -70,15 +74,11 @@ def names(folder: Path) -> tuple[str, ...]:
 
 def _strangeness(path: Path, folder: Path) -> str | None:
     """Return why something must not be read; None for files, folders, and links to those within."""
-    target = path.resolve()
-    if not target.is_relative_to(folder.resolve()):
-        return f"a link to {target}"
     try:
         mode = path.stat().st_mode
     except OSError as error:
         return error.strerror or str(error)
+    target = path.resolve()
+    if not target.is_relative_to(folder.resolve()):
+        return f"a link to {target}"
     return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-
-
-def _refuse(error: OSError) -> None:
-    raise VerificationError(f"{error.filename}: {error.strerror or error}") from error

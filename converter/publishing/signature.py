@@ -96,6 +96,7 @@ def _explained(headline: str) -> Iterator[None]:
         AttributeError,
         LookupError,
         OSError,
+        RuntimeError,
         TypeError,
         ValueError,
     )
