@@ -15,6 +15,7 @@ from converter.files import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 # Inode, size, and the times of the last change: of the content, which can be set back, and of anything.
 Stamp = tuple[int, int, int, int]
@@ -22,32 +23,21 @@ CHANGED = "the file was changed while it was read"
 ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
 
 
-@contextlib.contextmanager
-def temporary(folder: Path) -> Iterator[Path]:
+def temporary(folder: Path) -> AbstractContextManager[Path]:
     """Make an empty hidden file in ``folder``, itself made if need be; remove it unless it was renamed.
 
     What dead runs left there goes first.
     Errors: ``ArtifactError`` where that fails.
     """
-    with _made(folder, Path.touch) as path:
-        try:
-            yield path
-        finally:
-            with contextlib.suppress(OSError):  # the next run removes it
-                path.unlink(missing_ok=True)
+    return _made(folder, Path.touch, Path.unlink)
 
 
-@contextlib.contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
+def temporary_folder(parent: Path) -> AbstractContextManager[Path]:
     """Make an empty hidden folder in ``parent``, as ``temporary`` makes a file.
 
     Errors: as of ``temporary``.
     """
-    with _made(parent, Path.mkdir) as path:
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+    return _made(parent, Path.mkdir, shutil.rmtree)
 
 
 @contextlib.contextmanager
@@ -66,7 +56,7 @@ def scratch() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _made(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+def _made(folder: Path, make: Callable[[Path], None], remove: Callable[[Path], object]) -> Iterator[Path]:
     """Make something in a folder under a name of its own, and hold it; folders made for it go if empty."""
     with contextlib.ExitStack() as stack:
         with explained(folder):
@@ -75,6 +65,7 @@ def _made(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
             locks.sweep(folder)
             for attempt in range(1, ATTEMPTS + 1):
                 path = folder / locks.temporary_name()
+                stack.callback(_remove, path, remove)  # before it is made, for a signal may come between
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                     make(path)
@@ -84,6 +75,11 @@ def _made(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
                     if attempt == ATTEMPTS:
                         raise
         yield path
+
+
+def _remove(path: Path, remove: Callable[[Path], object]) -> None:
+    with contextlib.suppress(OSError):  # it has its final name, or the next run removes it
+        remove(path)
 
 
 def _remove_empty(folders: list[Path]) -> None:
