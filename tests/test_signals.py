@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import faults
 import pytest
 
+from converter.files import disk
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from contextlib import AbstractContextManager
+    from types import FrameType
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -81,6 +85,41 @@ def test_signals_spread_over_a_conversion_end_it_in_order(
         assert not list((in_memory / "out").glob(".*"))
         assert not faults.contents(in_memory / "temporary")
     assert sum(map(bool, statuses)) >= POINTS // 4  # else the signals came too late
+
+
+@pytest.mark.parametrize("make", [disk.temporary, disk.temporary_folder])
+def test_at_no_step_does_an_interruption_leave_what_is_temporary(
+    make: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
+) -> None:
+    steps, abandoned = 0, 0
+
+    def interrupt(frame: FrameType, _event: str, _: object) -> Callable[..., object] | None:
+        nonlocal left
+        if Path(frame.f_code.co_filename).name not in {"disk.py", "locks.py", "contextlib.py"}:
+            return None
+        frame.f_trace_opcodes = True
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return interrupt
+
+    left = 0
+    while not left:  # until there are fewer steps than that
+        steps += 1
+        left = steps
+        sys.settrace(interrupt)
+        try:
+            with make(tmp_path / "new/out"):
+                pass
+        except KeyboardInterrupt as error:
+            sys.settrace(None)
+            abandoned += bool(faults.contents(tmp_path))
+            disk.remove_temporary()
+            assert not faults.contents(tmp_path), error
+        finally:
+            sys.settrace(None)
+    assert steps > 500
+    assert abandoned  # else there were nothing to remove
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -49,6 +49,9 @@ def refusals() -> Iterator[None]:
             console.print(f"[red]refused[/]  {plain(error)}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interruption:
+            from converter.files import disk
+
+            disk.remove_temporary()
             console.print("[red]interrupted[/]")
             raise typer.Exit(signals.SIGNALLED + (*interruption.args, signal.SIGINT)[0]) from None
 

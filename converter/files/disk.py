@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import stat
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Stamp = tuple[int, int, int, int]
 CHANGED = "the file was changed while it was read"
 ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
+_OWED: dict[Callable[[], None], None] = {}  # what is to be removed when its time has come, in order
 
 
 def temporary(folder: Path) -> AbstractContextManager[Path]:
@@ -60,12 +62,13 @@ def _made(folder: Path, make: Callable[[Path], None], remove: Callable[[Path], o
     """Make something in a folder under a name of its own, and hold it; folders made for it go if empty."""
     with contextlib.ExitStack() as stack:
         with explained(folder):
+            paths: list[Path] = []
             absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            stack.callback(_remove_empty, absent)
+            stack.callback(_owe(functools.partial(_remove, remove, paths, absent)))
             locks.sweep(folder)
             for attempt in range(1, ATTEMPTS + 1):
                 path = folder / locks.temporary_name()
-                stack.callback(_remove, path, remove)  # before it is made, for a signal may come between
+                paths.append(path)  # before it is made, for a signal may come between
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                     make(path)
@@ -77,14 +80,32 @@ def _made(folder: Path, make: Callable[[Path], None], remove: Callable[[Path], o
         yield path
 
 
-def _remove(path: Path, remove: Callable[[Path], object]) -> None:
-    with contextlib.suppress(OSError):  # it has its final name, or the next run removes it
-        remove(path)
+def remove_temporary() -> None:
+    """Remove what is temporary and still there, at the end of a process that a signal ends.
+
+    An exception that a signal raises may leave even a ``with`` without its end.
+    """
+    for debt in reversed(list(_OWED)):
+        _pay(debt)
 
 
-def _remove_empty(folders: list[Path]) -> None:
-    with contextlib.suppress(OSError):  # where something is in one, it stays
-        for folder in folders:
+def _owe(debt: Callable[[], None]) -> Callable[[], None]:
+    """Return what pays a debt, which ``remove_temporary`` does if nobody did."""
+    _OWED[debt] = None
+    return functools.partial(_pay, debt)
+
+
+def _pay(debt: Callable[[], None]) -> None:
+    debt()
+    _OWED.pop(debt, None)
+
+
+def _remove(remove: Callable[[Path], object], paths: list[Path], folders: list[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # it has its final name, or the next run removes it
+            remove(path)
+    for folder in folders:
+        with contextlib.suppress(OSError):  # where something is in one, it stays; or it is gone already
             folder.rmdir()
 
 
