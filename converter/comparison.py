@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
     from converter.proof.diagnosis import Diagnosis
@@ -95,7 +95,7 @@ def compare(request: Request, progress: Progress = silent) -> Comparison:
     return Comparison(prepared, beside, weights, proof, apart, suspicion)
 
 
-def _other_side(request: Request, prepared: Prepared) -> tuple[nn.Module, dict[str, Array]]:
+def _other_side(request: Request, prepared: Prepared) -> tuple[nn.Module, Arrays]:
     """Return the module to compare with, and its arrays."""
     if request.module is not None:
         module = copy.deepcopy(request.module)  # it will change its precision
@@ -106,14 +106,14 @@ def _other_side(request: Request, prepared: Prepared) -> tuple[nn.Module, dict[s
     return network.build(state, prepared.model.config), state
 
 
-def _completed(prepared: Prepared, arrays: dict[str, Array], name: str) -> dict[str, Array]:
+def _completed(prepared: Prepared, arrays: Arrays, name: str) -> Arrays:
     target = prepared.mapping.to_target()
     if arrays.keys() == target.keys():  # Gluon's own names
         arrays = {target[source]: array for source, array in arrays.items()}
     return matching.complete(prepared.mapping, arrays, prepared.model.shapes, name)
 
 
-def _apart(prepared: Prepared, state: dict[str, Array]) -> Iterator[Apart]:
+def _apart(prepared: Prepared, state: Arrays) -> Iterator[Apart]:
     for tensor in prepared.mapping.tensors:
         found = tensors.compare(tensor.target, prepared.params[tensor.source], state[tensor.target])
         if found is not None and found.count != 0:  # the same values in another precision are the same

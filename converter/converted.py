@@ -17,7 +17,7 @@ from converter.proof.verdict import LAYER_LIMITS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.catalog import Model
 
 MAX_MANIFEST_BYTES = 1 << 23  # class names are what may be many
@@ -255,7 +255,7 @@ def model_of(path: Path, found: Manifest) -> Model:
     raise ArtifactError(f"{path}: its manifest says {known.name}, its tensors are those of {others}")
 
 
-def _outline(path: Path) -> dict[str, Array]:
+def _outline(path: Path) -> Arrays:
     """Return the arrays of a file's header, which is the one that we write for them; nothing else is read.
 
     Errors: ``ArtifactError`` where it is not, ``CheckpointError``.
@@ -263,7 +263,7 @@ def _outline(path: Path) -> dict[str, Array]:
     found = checkpoint.kind(path)
     if found is not Kind.safetensors:
         raise ArtifactError(f"{path}: a .safetensors of ours expected, {found} found")
-    arrays = checkpoint.outline(path)
+    arrays = checkpoint.read(path)
     header, _ = artifact.layout(arrays)
     with path.open("rb") as stream:
         if stream.read(len(header)) != header:

@@ -13,7 +13,7 @@ from converter.proof import tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.mapping import Mapping
     from converter.proof.tensors import Apart
 
@@ -72,12 +72,12 @@ def diff(first: Path, second: Path) -> Diff:
     )
 
 
-def _is_gluons(arrays: dict[str, Array]) -> bool:
+def _is_gluons(arrays: Arrays) -> bool:
     """Return whether these are Gluon's names: its BatchNorms have a gamma, PyTorch's a weight."""
     return any(name.endswith("gamma") for name in arrays)
 
 
-def _structural(arrays: dict[str, Array], beside: dict[str, Array]) -> dict[str, Array]:
+def _structural(arrays: Arrays, beside: Arrays) -> Arrays:
     """Return Gluon's arrays under structural names, whatever their style; all others as they are.
 
     Where the names may be those of several models, the one that has most in common with ``beside`` is taken.
@@ -93,11 +93,11 @@ def _structural(arrays: dict[str, Array], beside: dict[str, Array]) -> dict[str,
     return {name: arrays[file_name] for name, file_name in names.items()} or arrays
 
 
-def _renamed(arrays: dict[str, Array], mapping: Mapping) -> dict[str, Array]:
+def _renamed(arrays: Arrays, mapping: Mapping) -> Arrays:
     """Return the arrays under PyTorch's names, as far as the mapping goes, without PyTorch's counters."""
     target, left_out = mapping.to_target(), set(mapping.target_only)
     return {target.get(name, name): array for name, array in arrays.items() if name not in left_out}
 
 
-def _example(arrays: dict[str, Array]) -> str:
+def _example(arrays: Arrays) -> str:
     return next(iter(arrays), "nothing")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
     from converter.models.catalog import Model
     from converter.progress import Progress
 
@@ -134,10 +135,10 @@ def _contents(path: Path, found: Inspection, progress: Progress, *, full: bool) 
     kind = checkpoint.kind(path)
     if kind is Kind.params:
         file = params.open_params(path, name=found.file, verify=full)
-        arrays = file.arrays
+        arrays: Arrays = file.arrays
         found = _gluon(arrays, replace(found, container=file.container, records=file.records))
     else:
-        arrays = checkpoint.read(path) if full else checkpoint.outline(path)
+        arrays = checkpoint.read(path)
         models = tuple(identification.of_torch(arrays))
         found = replace(found, container=kind.value, dialect=PYTORCH, models=models)
     nearest = (
@@ -159,7 +160,7 @@ def _contents(path: Path, found: Inspection, progress: Progress, *, full: bool) 
     )
 
 
-def _gluon(arrays: dict[str, Array], found: Inspection) -> Inspection:
+def _gluon(arrays: Arrays, found: Inspection) -> Inspection:
     try:
         naming = dialects.read(arrays, found.file)
     except DialectError as error:
@@ -174,10 +175,10 @@ def _published(sha1: str) -> str | bool:
     return next((model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1), False)
 
 
-def _summaries(arrays: dict[str, Array], models: tuple[Model, ...]) -> Iterator[Summary]:
+def _summaries(arrays: Arrays, models: tuple[Model, ...]) -> Iterator[Summary]:
     """Summarise the arrays by part and role, in the network's order; without a model by role alone."""
     places = _places(arrays, models[0]) if models else {}
-    groups: dict[tuple[str, str], list[Array]] = {}
+    groups: dict[tuple[str, str], list[AnyArray]] = {}
     for name, array in arrays.items():
         if array.dtype in FLOATS:
             groups.setdefault(places.get(name) or ("all", _role(name)), []).append(array)
@@ -193,7 +194,7 @@ def _role(name: str) -> str:
     return match[0] if match else "other"
 
 
-def _places(arrays: dict[str, Array], model: Model) -> dict[str, tuple[str, str]]:
+def _places(arrays: Arrays, model: Model) -> dict[str, tuple[str, str]]:
     """Return of every array, by the file's names, its part and its role, by Gluon's, which tells more."""
     tensors = model.mapping.tensors
     if arrays.keys() >= model.mapping.to_source().keys():
@@ -202,7 +203,7 @@ def _places(arrays: dict[str, Array], model: Model) -> dict[str, tuple[str, str]
     return {found[tensor.source]: (tensor.layer.part, tensor.source_role) for tensor in tensors}
 
 
-def _summary(part: str, role: str, group: list[Array]) -> Summary:
+def _summary(part: str, role: str, group: list[AnyArray]) -> Summary:
     """Summarise arrays, of which only one at a time is widened."""
     numbers = sum(array.size for array in group)
     count, total, zeros = 0, 0.0, 0
@@ -223,7 +224,7 @@ def _summary(part: str, role: str, group: list[Array]) -> Summary:
     )
 
 
-def _finite_numbers(array: Array) -> Array:
-    wide = array.reshape(-1).astype(np.float64)
+def _finite_numbers(array: AnyArray) -> Array:
+    wide = np.asarray(array).reshape(-1).astype(np.float64)
     known: Array = wide[np.isfinite(wide)]
     return known

@@ -10,7 +10,7 @@ from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from converter.choices import Precision
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.catalog import Model
 
 PROBE = Probe("float64", (65, 95))  # in float64, so that nothing but the weights differs
@@ -29,9 +29,7 @@ class Narrowing:
     relative: float
 
 
-def measure(
-    model: Model, state: dict[str, Array], narrow: dict[str, Array], precision: Precision
-) -> Narrowing:
+def measure(model: Model, state: Arrays, narrow: Arrays, precision: Precision) -> Narrowing:
     """Send one probe through our module with the weights as they were, and as they are rounded."""
     before, after = (network.logits(network.build(arrays, model.config), PROBE) for arrays in (state, narrow))
     found = parity.difference(model.mapping.layers[-1], 0.0, before, after)

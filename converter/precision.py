@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from converter.errors import PrecisionError
 from converter.proof import tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
+
+A = TypeVar("A", bound="AnyArray")
 
 
 DTYPES = {
@@ -23,8 +28,8 @@ DTYPES = {
 }
 
 
-def cast(state: dict[str, Array], precision: Precision) -> dict[str, Array]:
-    """Return the arrays with all floats in one type, rounded to nearest; what is of that type is not copied.
+def cast(state: Mapping[str, A], precision: Precision) -> Mapping[str, A | Array]:
+    """Return the arrays with all floats in one type, rounded to nearest; what is of that type stays as it is.
 
     A float64 becomes a bfloat16 by way of float32, as in torch.
     Errors: ``PrecisionError`` with every array that has a value beyond the type's range.
@@ -34,23 +39,24 @@ def cast(state: dict[str, Array], precision: Precision) -> dict[str, Array]:
     dtype = DTYPES[precision]
     with np.errstate(over="ignore"):  # what overflows is refused below
         narrow = {
-            name: array.astype(dtype, copy=False) if array.dtype in FLOATS else array
+            name: np.asarray(array).astype(dtype)
             for name, array in state.items()
+            if array.dtype in FLOATS and array.dtype != dtype
         }
-    beyond = [name for name, array in narrow.items() if array.dtype == dtype and not np.isfinite(array).all()]
+    beyond = [name for name, array in narrow.items() if not np.isfinite(array).all()]
     if beyond:
         headline = f"these have values that {precision} cannot hold"
         raise PrecisionError("\n  ".join([headline, *names.shorten(names.collapse(beyond))]))
-    return narrow
+    return {**state, **narrow}
 
 
-def lossless(state: dict[str, Array], other: dict[str, Array]) -> bool:
+def lossless(state: Arrays, other: Arrays) -> bool:
     """Return whether every number is the same on both sides, be it in another type."""
     return all(
         array is other[name] or tensors.same_values(array, other[name]) for name, array in state.items()
     )
 
 
-def widened(array: Array) -> Array:
+def widened(array: AnyArray) -> AnyArray:
     """Return an array in a type that MXNet can compute in on a CPU: the narrow ones in float32, exactly."""
-    return array.astype(np.float32) if array.dtype in {np.dtype(np.float16), BFLOAT16} else array
+    return np.asarray(array).astype(np.float32) if array.dtype in {np.dtype(np.float16), BFLOAT16} else array

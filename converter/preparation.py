@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
     from converter.files.symbol import Symbol
     from converter.models.catalog import Model
     from converter.models.dialects import Naming
@@ -80,12 +80,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Parameters that fit their model, not copied: ``params`` by Gluon's names, ``state`` by PyTorch's."""
+    """Parameters that fit their model, in their file: ``params`` by Gluon's names, ``state`` by PyTorch's."""
 
     model: Model
     mapping: Mapping
-    params: dict[str, Array]
-    state: dict[str, Array]
+    params: Arrays
+    state: Arrays
     reading: Reading
 
     @contextlib.contextmanager
@@ -132,7 +132,11 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     structural = _resolved(model, file.arrays, naming)
     model = identification.with_classes_of(model, identification.gluons_head(model, structural))
     gammas = _compared(drawn, model) if drawn else ()
-    structural |= {gamma: np.ones_like(structural[gamma]) for gamma in gammas if gamma in structural}
+    structural |= {
+        gamma: np.ones(structural[gamma].shape, structural[gamma].dtype)
+        for gamma in gammas
+        if gamma in structural
+    }
     try:
         state = matching.rename(model.mapping, structural, model.shapes, name)
     except MappingError as error:
@@ -193,7 +197,7 @@ def _compared(drawn: Symbol, model: Model) -> tuple[str, ...]:
     return tuple(graph.fixed_gammas(drawn, model.mapping))
 
 
-def _resolved(model: Model, arrays: dict[str, Array], naming: Naming) -> dict[str, Array]:
+def _resolved(model: Model, arrays: Arrays, naming: Naming) -> dict[str, AnyArray]:
     """Return the arrays by structural names."""
     try:
         found = naming.resolve(model.mapping)

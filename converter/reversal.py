@@ -13,7 +13,7 @@ from converter import comparison, converted, precision, source
 from converter.choices import Choice, Precision
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.files import checkpoint, disk
-from converter.files.params import read_params, write_params
+from converter.files.params import open_params, write_params
 from converter.models import identification, matching
 from converter.preparation import Origin
 from converter.progress import silent
@@ -25,7 +25,7 @@ from resnext_torch import HEAD
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.catalog import Model
     from converter.progress import Progress
     from converter.proof.verdict import Proof
@@ -109,14 +109,14 @@ def _require_free(request: Request) -> None:
     disk.require_free(request.out, overwrite=request.overwrite)
 
 
-def _identify(arrays: dict[str, Array], file: str) -> Model:
+def _identify(arrays: Arrays, file: str) -> Model:
     if any(name.endswith("gamma") for name in arrays):
         raise CheckpointError(f"{file}: these are Gluon's names already; `convert auto` reads them")
     return identification.only(identification.of_torch(arrays), arrays.values(), file, question=QUESTION)
 
 
-def _require_reads_back(part: Path, params: dict[str, Array]) -> None:
-    found = read_params(part)
+def _require_reads_back(part: Path, params: Arrays) -> None:
+    found = open_params(part).arrays
     apart = (tensors.compare(name, found[name], array) for name, array in params.items() if name in found)
     if list(found) != list(params) or any(apart):
         raise ArtifactError("read back: the file differs from what was written")

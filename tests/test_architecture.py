@@ -19,8 +19,9 @@ choices cli dtypes errors files models names progress proof publishing reference
     cli.signals reference.gluon_child
 files.locks
 checks files.disk files.folders files.partial files.web
-files.archives files.cursor files.labels files.pickles files.symbol models.mapping publishing.hub
+files.archives files.labels files.pickles files.stored files.symbol models.mapping publishing.hub
     publishing.signature vision.images vision.processes
+files.cursor
 files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict publishing.sums
     reference.gluon reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy

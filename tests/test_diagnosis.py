@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.catalog import Model
     from converter.preparation import Prepared
     from converter.proof.diagnosis import Diagnosis
@@ -34,12 +35,12 @@ def prepared(
 
 def diagnose(
     prepared: Prepared,
-    changes: dict[str, Array] | None = None,
+    changes: Arrays | None = None,
     change: Callable[[nn.Module], object] = id,
     dtypes: tuple[str, ...] = ("float64",),
 ) -> Diagnosis | None:
     """Diagnose our module with some other arrays, or changed in some way."""
-    state = prepared.state | (changes or {})
+    state = {**prepared.state, **(changes or {})}
     module = network.build(state, prepared.model.config)
     change(module)
     reference = numpy.Run(prepared.params, tuple(Probe(dtype, SIZE) for dtype in dtypes))
@@ -76,7 +77,7 @@ def test_swapped_layers_are_named_where_they_part_first(prepared: Prepared) -> N
 
 def test_permuted_groups_are_named(prepared: Prepared) -> None:
     name = "layer1.0.conv2.weight"
-    found = diagnose(prepared, {name: np.roll(prepared.state[name], 4, axis=0)})
+    found = diagnose(prepared, {name: np.roll(np.asarray(prepared.state[name]), 4, axis=0)})
     assert found is not None
     (suspicion,) = found.suspicions
     assert suspicion.startswith(f"{name}: 288 of 288 elements differ, by up to ")
@@ -84,7 +85,7 @@ def test_permuted_groups_are_named(prepared: Prepared) -> None:
 
 
 def test_a_changed_weight_is_counted(prepared: Prepared) -> None:
-    changed = prepared.state["fc.bias"].copy()
+    changed = np.array(prepared.state["fc.bias"])
     changed[3] += 0.5
     found = diagnose(prepared, {"fc.bias": changed})
     require(found, "fc", "fc.bias: 1 of 10 elements differ, by up to 5.0e-01")
@@ -148,18 +149,18 @@ def test_what_lies_between_the_layers_is_suspected_where_these_are_right(
 
 
 def test_a_checkpoint_in_float64_is_not_suspected_for_that(prepared: Prepared) -> None:
-    wide = {name: prepared.state[name].astype(np.float64) for name in ("bn1.weight", "bn1.running_var")}
+    wide = {name: np.asarray(prepared.state[name], np.float64) for name in ("bn1.weight", "bn1.running_var")}
     found = diagnose(prepared, wide, lambda module: setattr(module.get_submodule("bn1"), "eps", 1e-3))
     require(found, "bn1", "eps: 1e-05 in the reference, 0.001 in the module")
 
 
 def test_swapped_tensors_are_recognised_in_float64_too(prepared: Prepared) -> None:
-    found = diagnose(prepared, {"bn1.bias": prepared.state["bn1.running_mean"].astype(np.float64)})
+    found = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.running_mean"], np.float64)})
     require(found, "bn1", "bn1.bias is not Gluon's features.1.beta but its features.1.running_mean")
 
 
 def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: Prepared) -> None:
-    slightly = {"conv1.weight": prepared.state["conv1.weight"] * np.float32(1 + 1e-6)}
+    slightly = {"conv1.weight": np.asarray(prepared.state["conv1.weight"]) * np.float32(1 + 1e-6)}
     assert diagnose(prepared, slightly, dtypes=("float32",)) is None  # within the limits of float32
     found = diagnose(prepared, slightly, dtypes=("float32", "float64"))
     assert found is not None
@@ -167,7 +168,7 @@ def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: Pr
 
 
 def test_it_reads_as_a_few_lines(prepared: Prepared) -> None:
-    found = diagnose(prepared, {"bn1.bias": prepared.state["bn1.bias"] + np.float32(1)})
+    found = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.bias"]) + np.float32(1)})
     expected = (
         r"  first apart  features\.1 → bn1 \(batchnorm\), .* at 33x47: by up to 1, \S+ of the deviation\n"
         r"    reference  mean \S+, deviation \S+\n"

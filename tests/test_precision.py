@@ -158,7 +158,7 @@ def test_one_bit_in_one_of_many_arrays_is_no_longer_lossless() -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_narrow_types_are_widened_exactly(dtype: str) -> None:
     array = every_kind(TYPES[dtype])
-    found = precision.widened(array)
+    found = np.asarray(precision.widened(array))
     assert found.dtype == np.float32
     assert found.astype(array.dtype).tobytes() == array.tobytes()
 
@@ -185,7 +185,7 @@ def test_a_state_of_every_type_is_written_in_safetensors_own_bytes(tmp_path: Pat
 
 @pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
 def test_a_cast_state_is_written_in_safetensors_own_bytes(target: str, tmp_path: Path) -> None:
-    state = precision.cast({**MIXED, "bn1.running_var": np.array([1e-30, 2.5])}, Precision(target))
+    state = {**precision.cast({**MIXED, "bn1.running_var": np.array([1e-30, 2.5])}, Precision(target))}
     assert written(state, tmp_path) == saved(state, tmp_path) != written(MIXED, tmp_path)
 
 

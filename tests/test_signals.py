@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import faults
 import pytest
@@ -91,33 +91,36 @@ def test_signals_spread_over_a_conversion_end_it_in_order(
 def test_at_no_step_does_an_interruption_leave_what_is_temporary(
     make: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
 ) -> None:
-    steps, abandoned = 0, 0
+    def interrupted(step: int) -> bool:
+        """Make and remove something, interrupted at a step, if there are so many."""
+        left = step
 
-    def interrupt(frame: FrameType, _event: str, _: object) -> Callable[..., object] | None:
-        nonlocal left
-        if Path(frame.f_code.co_filename).name not in {"disk.py", "locks.py", "contextlib.py"}:
-            return None
-        frame.f_trace_opcodes = True
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-        return interrupt
+        def interrupt(frame: FrameType, _event: str, _: object) -> Callable[..., Any] | None:
+            nonlocal left
+            if Path(frame.f_code.co_filename).name not in {"disk.py", "locks.py", "contextlib.py"}:
+                return None
+            frame.f_trace_opcodes = True
+            left -= 1
+            if not left:
+                raise KeyboardInterrupt
+            return interrupt
 
-    left = 0
-    while not left:  # until there are fewer steps than that
-        steps += 1
-        left = steps
         sys.settrace(interrupt)
         try:
             with make(tmp_path / "new/out"):
                 pass
-        except KeyboardInterrupt as error:
-            sys.settrace(None)
-            abandoned += bool(faults.contents(tmp_path))
-            disk.remove_temporary()
-            assert not faults.contents(tmp_path), error
+        except KeyboardInterrupt:
+            return True
         finally:
             sys.settrace(None)
+        return False
+
+    steps, abandoned = 0, 0
+    while interrupted(steps + 1):
+        steps += 1
+        abandoned += bool(faults.contents(tmp_path))
+        disk.remove_temporary()
+        assert not faults.contents(tmp_path)
     assert steps > 500
     assert abandoned  # else there were nothing to remove
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
     from converter.progress import Progress
 
 # One key alone: with two, safetensors' own writer orders them differently every time.
@@ -52,7 +53,7 @@ class Draft:
 
 
 @contextlib.contextmanager
-def draft(folder: Path, state: dict[str, Array], progress: Progress) -> Iterator[Draft]:
+def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[Draft]:
     """Write the tensors to a temporary file in ``folder``; on leaving it is gone, published or not.
 
     It goes on to the disk while it is verified and proven; ``publish`` waits for that.
@@ -66,7 +67,7 @@ def draft(folder: Path, state: dict[str, Array], progress: Progress) -> Iterator
         yield Draft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
 
 
-def verify(written: Draft, state: dict[str, Array]) -> None:
+def verify(written: Draft, state: Arrays) -> None:
     """Read a draft back: its header by safetensors' own reader, its every byte against the arrays.
 
     Errors: ``ArtifactError`` with the first tensor that differs.
@@ -122,7 +123,7 @@ def manifest_bytes(manifest: dict[str, Any]) -> bytes:
     return (json.dumps(manifest, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def layout(state: dict[str, Array]) -> tuple[bytes, list[str]]:
+def layout(state: Arrays) -> tuple[bytes, list[str]]:
     """Return the canonical header, and the names in the order of their buffers: by type, then by name."""
     ranks = list(TO_SAFETENSORS)
     order = sorted(state, key=lambda name: (ranks.index(state[name].dtype), name))
@@ -141,23 +142,25 @@ def layout(state: dict[str, Array]) -> tuple[bytes, list[str]]:
     return struct.pack("<Q", len(encoded)) + encoded, order
 
 
-def _write(stream: BinaryIO, state: dict[str, Array], progress: Progress) -> tuple[str, int]:
+def _write(stream: BinaryIO, state: Arrays, progress: Progress) -> tuple[str, int]:
     header, order = layout(state)
     stream.write(header)
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
-    buffers = [_bytes(state[name]).data for name in order]
-    with ThreadPoolExecutor(max_workers=1) as hasher:  # one: it takes them in their order
-        hashed = hasher.map(digest.update, buffers)
-        for buffer in buffers:
+    with ThreadPoolExecutor(max_workers=1) as hasher:
+        hashed = hasher.submit(digest.update, b"")
+        for name in order:
+            buffer = _bytes(state[name]).data
+            hashed.result()  # no more than two are in memory: one is hashed while the next is read
+            hashed = hasher.submit(digest.update, buffer)
             stream.write(buffer)
             done += buffer.nbytes
             progress("writing", done, total)
-        list(hashed)  # which raises what went wrong there
+        hashed.result()
     return digest.hexdigest(), len(header) + total
 
 
-def _reads_back(stream: BufferedReader, array: Array, buffer: Array) -> bool:
+def _reads_back(stream: BufferedReader, array: AnyArray, buffer: Array) -> bool:
     """Return whether the stream goes on with the array's bytes, bit for bit."""
     expected = _bytes(array)
     chunks = (expected[begin : begin + CHUNK] for begin in range(0, expected.size, CHUNK))
@@ -168,12 +171,12 @@ def _equal(stream: BufferedReader, expected: Array, buffer: Array) -> bool:
     return stream.readinto(buffer.data) == expected.size and np.array_equal(buffer, expected)
 
 
-def _bytes(array: Array) -> Array:
-    """Return an array's bytes, not copied."""
+def _bytes(array: AnyArray) -> Array:
+    """Return an array's bytes; those of one in memory are not copied."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _verify_header(path: Path, state: dict[str, Array]) -> None:
+def _verify_header(path: Path, state: Arrays) -> None:
     try:
         with disk.explained(path.parent), safe_open(path, framework="np") as opened:
             found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping

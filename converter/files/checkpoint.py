@@ -1,32 +1,35 @@
-"""Anybody's checkpoint as numpy arrays: ``.safetensors``, ``.pth`` (no pickle is executed), or ``.params``.
+"""Anybody's checkpoint as arrays: ``.safetensors``, ``.pth`` (no pickle is executed), or ``.params``.
 
 What a file is, its first bytes tell, not its name.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import pickle
 import re
+import struct
 import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from converter import names
 from converter.dtypes import BFLOAT16, BY_SAFETENSORS
 from converter.errors import CheckpointError
 from converter.files import archives, disk, ndarray_list, npz, pickles
-from converter.files.params import read_params
+from converter.files.cursor import MAX_DIMENSIONS
+from converter.files.params import open_params, read_params
+from converter.files.stored import Storage, Stored
 from converter.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
 
 WRAPPERS = (
     "state_dict",
@@ -81,13 +84,14 @@ def kind(path: Path) -> Kind:
     raise CheckpointError(f"{path}: neither .safetensors nor .pth nor .params: begins with {begin!r}")
 
 
-def read(path: Path) -> dict[str, Array]:
-    """Read a checkpoint's arrays by name.
+def read(path: Path) -> Arrays:
+    """Return a checkpoint's arrays by name; those of a file that is neither packed nor a pickle stay in it.
 
-    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` with what cannot be read.
+    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` with what cannot be read; also when the
+    numbers are.
     """
-    readers = {
-        Kind.params: read_params,
+    readers: dict[Kind, Callable[[Path], Arrays]] = {
+        Kind.params: lambda path: open_params(path).arrays,
         Kind.packed: _read_packed,
         Kind.torch: _read_torch,
         Kind.safetensors: _read_safetensors,
@@ -95,48 +99,51 @@ def read(path: Path) -> dict[str, Array]:
     return readers[kind(path)](path)
 
 
-def outline(path: Path) -> dict[str, Array]:
-    """Return arrays of the names, types and shapes of a checkpoint's.
-
-    Of a ``.safetensors`` only the header is read, and the numbers are not its own.
-    Errors: as of ``read``.
-    """
-    if kind(path) is not Kind.safetensors:
-        return read(path)
-    with _opened(path) as opened:
-        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    return _unprefixed(_arrays(path, slices, lambda name: _outlined(slices[name])))
-
-
-def _read_safetensors(path: Path) -> dict[str, Array]:
-    with _opened(path) as opened:
-        return _unprefixed(_arrays(path, opened.keys(), opened.get_tensor))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _read_safetensors(path: Path) -> Arrays:
+    """Return the arrays of a header that safetensors' own reader finds right."""
+    storage = Storage(path, str(path), CheckpointError)
     try:
         with safe_open(path, framework="np") as opened:
-            yield opened
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+    begin, offsets = _offsets(storage)
+
+    def stored(name: str) -> Stored:
+        found = slices[name]
+        dtype = BY_SAFETENSORS.get(found.get_dtype())
+        if dtype is None:
+            raise TypeError(f"type {found.get_dtype()}, which is not read")
+        shape = tuple(found.get_shape())
+        if len(shape) > MAX_DIMENSIONS or max(shape, default=0) > storage.size:
+            raise TypeError(f"{len(shape)} dimensions, the longest of {max(shape)}, which numpy has not")
+        return Stored(storage, begin + offsets[name], dtype, shape)
+
+    return _unprefixed(_arrays(path, slices, stored))
 
 
-def _outlined(part: Any) -> Array:  # noqa: ANN401 - safetensors has no types
-    dtype = BY_SAFETENSORS.get(part.get_dtype())
-    if dtype is None:
-        raise TypeError(f"type {part.get_dtype()}, which is not read")
-    return np.broadcast_to(np.zeros((), dtype), part.get_shape())
+def _offsets(storage: Storage) -> tuple[int, dict[str, int]]:
+    """Return where a safetensors file's numbers begin, and by name where each array's do from there on.
+
+    Errors: ``CheckpointError`` where the header is no longer the one that was found right.
+    """
+    try:
+        (length,) = struct.unpack("<Q", storage.read(0, 8))
+        header = json.loads(storage.read(8, min(length, storage.size)))
+        header.pop("__metadata__", None)
+        return 8 + length, {name: entry["data_offsets"][0] for name, entry in header.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{storage.name}: {disk.CHANGED}") from error
 
 
-def _read_packed(path: Path) -> dict[str, Array]:
+def _read_packed(path: Path) -> Arrays:
     with disk.scratch() as folder:
         unpacked = folder / "unpacked.params"
         archives.unpack(path, unpacked, silent)
         return read_params(unpacked)
 
 
-def _read_torch(path: Path) -> dict[str, Array]:
+def _read_torch(path: Path) -> Arrays:
     """Read a ``.pth`` with torch's restricted reader, which builds tensors and containers alone."""
     import torch  # noqa: PLC0415 - takes more than a second
 
@@ -182,9 +189,9 @@ def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
     return array
 
 
-def _arrays(path: Path, found: Iterable[str], take: Callable[[str], Array]) -> dict[str, Array]:
-    """Take every array by its name, or refuse with all that are none in numpy: bfloat16, sparse."""
-    arrays: dict[str, Array] = {}
+def _arrays(path: Path, found: Iterable[str], take: Callable[[str], AnyArray]) -> dict[str, AnyArray]:
+    """Take every array by its name, or refuse with all that are none in numpy: sparse, quantized."""
+    arrays: dict[str, AnyArray] = {}
     refused: dict[str, list[str]] = {}
     for name in found:
         try:
@@ -216,7 +223,7 @@ def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - whate
     return state
 
 
-def _unprefixed(arrays: dict[str, Array]) -> dict[str, Array]:
+def _unprefixed(arrays: dict[str, AnyArray]) -> dict[str, AnyArray]:
     """Return the arrays without the prefixes that all their names have."""
     for prefix in PREFIXES * 2:  # in either order
         if all(name.startswith(prefix) for name in arrays):

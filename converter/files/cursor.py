@@ -1,4 +1,4 @@
-"""A place in a file that is in memory, and the promise that nothing is taken that is not there."""
+"""A place in a file, and the promise that nothing is taken that is not there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from converter.errors import ParamsError
+from converter.files.stored import Stored
 
 if TYPE_CHECKING:
-    from converter.dtypes import Array
+    import numpy as np
+
+    from converter.errors import ConversionError
+    from converter.files.stored import Storage
 
 MAX_DIMENSIONS = 32  # of an array
 
@@ -19,24 +20,24 @@ MAX_DIMENSIONS = 32  # of an array
 class Cursor:
     """Steps through a file; every error it makes names the file and the byte."""
 
-    def __init__(self, memory: memoryview, file: str, offset: int = 0) -> None:
-        self.memory = memory
-        self.file = file
+    def __init__(self, storage: Storage, offset: int = 0) -> None:
+        self.storage = storage
         self.offset = offset
 
     @property
     def remaining(self) -> int:
         """How many bytes are left."""
-        return len(self.memory) - self.offset
+        return self.storage.size - self.offset
 
-    def error(self, message: str, at: int | None = None) -> ParamsError:
-        """Return an error at a byte, which is the next one unless another is named."""
-        return ParamsError(f"{self.file}: byte {self.offset if at is None else at}: {message}")
+    def error(self, message: str, at: int | None = None) -> ConversionError:
+        """Return an error of the file's kind at a byte, which is the next one unless another is named."""
+        place = self.offset if at is None else at
+        return self.storage.error(f"{self.storage.name}: byte {place}: {message}")
 
     def skip(self, size: int, what: str) -> int:
         """Step over ``size`` bytes and return where they begin.
 
-        Errors: ``ParamsError`` where there are fewer.
+        Errors: the file's where there are fewer.
         """
         if size > self.remaining:
             raise self.error(f"{what} needs {size} bytes, {self.remaining} are left; is the file truncated?")
@@ -49,8 +50,7 @@ class Cursor:
 
         Errors: as of ``skip``.
         """
-        begin = self.skip(struct.calcsize(layout), what)
-        return struct.unpack_from(layout, self.memory, begin)
+        return struct.unpack(layout, self.bytes(struct.calcsize(layout), what))
 
     def bytes(self, size: int, what: str) -> bytes:
         """Return the bytes that stand next.
@@ -58,14 +58,12 @@ class Cursor:
         Errors: as of ``skip``.
         """
         begin = self.skip(size, what)
-        return bytes(self.memory[begin : self.offset])
+        return self.storage.read(begin, size)
 
-    def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> Array:
-        """Return the array that stands next: a read-only view of the file.
+    def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> Stored:
+        """Return the array that stands next, its numbers not read.
 
         Errors: as of ``skip``.
         """
-        size = math.prod(shape)
-        begin = self.skip(size * dtype.itemsize, f"{what}, {dtype} {shape},")
-        array: Array = np.frombuffer(self.memory, dtype, size, begin)
-        return array.reshape(shape)
+        begin = self.skip(math.prod(shape) * dtype.itemsize, f"{what}, {dtype} {shape},")
+        return Stored(self.storage, begin, dtype, shape)

@@ -1,4 +1,4 @@
-"""MXNet's NDArray list, the container of ``.params`` files: read as views, written as MXNet does.
+"""MXNet's NDArray list, the container of ``.params`` files: read but for the numbers, written as by MXNet.
 
 Little-endian, unaligned: list header (u64 magic, u64 reserved, u64 count), the records, u64 count of names,
 then (u64 length, UTF-8) each. A record is
@@ -23,8 +23,10 @@ from converter.dtypes import BY_MXNET, TO_MXNET
 from converter.files.cursor import MAX_DIMENSIONS
 
 if TYPE_CHECKING:
-    from converter.dtypes import Array
+    from collections.abc import Mapping
+
     from converter.files.cursor import Cursor
+    from converter.files.stored import AnyArray, Stored
 
 MAGIC = struct.pack("<Q", 0x112)
 V2_MAGIC, V3_MAGIC = 0xF993FAC9, 0xF993FACA
@@ -37,10 +39,10 @@ MAX_ARRAYS = 100_000  # the largest network here has 987
 MAX_NAME_BYTES = 512
 
 
-def read(cursor: Cursor) -> tuple[dict[str, Array], tuple[str, ...]]:
+def read(cursor: Cursor) -> tuple[dict[str, Stored], tuple[str, ...]]:
     """Return a list's arrays by name, in file order, and the kinds of its records.
 
-    Every bound is checked before it is used; nothing is copied.
+    Every bound is checked before it is used; no array's numbers are read.
     Errors: ``ParamsError`` with the byte offset and what stood there.
     """
     cursor.take("<QQ", "the list header")
@@ -59,7 +61,7 @@ def read(cursor: Cursor) -> tuple[dict[str, Array], tuple[str, ...]]:
     return arrays, tuple(dict.fromkeys(kind for kind, _ in records))
 
 
-def write(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
     """Write a named list of V2 records, dense, on the CPU: what ``net.save_parameters`` writes.
 
     V2 knows no scalars. With one among them all become V3 records, which MXNet reads in its np-shape mode.
@@ -77,7 +79,7 @@ def write(stream: BinaryIO, arrays: dict[str, Array]) -> None:
         stream.write(struct.pack("<Q", len(encoded)) + encoded)
 
 
-def _read_record(cursor: Cursor, what: str) -> tuple[str, Array]:
+def _read_record(cursor: Cursor, what: str) -> tuple[str, Stored]:
     begin = cursor.offset
     (magic,) = cursor.take("<I", what)
     kind = RECORDS.get(magic, LEGACY)

@@ -1,6 +1,6 @@
 """MXNet 2's container of ``.params`` files: numpy's npz, a zip with a ``.npy`` for each array.
 
-A member that is stored is a view of the file; one that is compressed is unpacked into memory.
+A member that is stored stays in the file; one that is compressed is unpacked into memory.
 Sources: src/serialization/cnpy.cc, apache/mxnet 2.0; numpy/lib/format.py; PKWARE's APPNOTE 6.3, 4.3.7.
 """
 
@@ -21,12 +21,18 @@ from converter import names
 from converter.dtypes import TO_MXNET
 from converter.files.archives import ENCRYPTED, METHODS, UNZIPPABLE, packed_limit
 from converter.files.cursor import MAX_DIMENSIONS, Cursor
+from converter.files.stored import Stored
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from zipfile import ZipFile, ZipInfo
 
-    from converter.dtypes import Array
+    from converter.files.stored import AnyArray
+
+    Shape = tuple[int, ...]
+    # Where the numbers begin, after the header; their type; their shape; whether the first axis is innermost.
+    Take = Callable[[int, np.dtype[Any], Shape, bool], AnyArray]
 
 SIGNATURE = b"PK\x03\x04"
 SUFFIX = ".npy"
@@ -34,6 +40,7 @@ LOCAL_HEADER = (
     "<5H3I2H"  # after its signature; the last two are the lengths of the name and of what follows it
 )
 MAX_HEADER_BYTES = 10_000  # of a .npy; numpy's own bound
+HEAD = MAX_HEADER_BYTES + npy.MAGIC_LEN + 4  # the bytes that a header may reach to
 # What numpy raises at headers that are none, and its warning of one that Python 2 wrote.
 UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, UserWarning)
 
@@ -47,8 +54,8 @@ def is_npz(path: Path) -> bool:
         return False
 
 
-def read(path: Path, cursor: Cursor, *, verify: bool) -> dict[str, Array]:
-    """Return the arrays by name, in file order; those that are stored as views of the file's map.
+def read(path: Path, cursor: Cursor, *, verify: bool) -> dict[str, AnyArray]:
+    """Return the arrays by name, in file order; the numbers of those that are stored are not read.
 
     ``verify``: check every checksum, for which the whole file is read.
     Errors: ``ParamsError`` with the byte offset of the member.
@@ -60,14 +67,14 @@ def read(path: Path, cursor: Cursor, *, verify: bool) -> dict[str, Array]:
         raise cursor.error(f"no zip that can be read: {error}", at=0) from error
 
 
-def _read_members(cursor: Cursor, archive: ZipFile, *, verify: bool) -> dict[str, Array]:
+def _read_members(cursor: Cursor, archive: ZipFile, *, verify: bool) -> dict[str, AnyArray]:
     members = archive.infolist()
     if not members:
         raise cursor.error("the file holds no arrays", at=0)
-    limit = packed_limit(len(cursor.memory))
+    limit = packed_limit(cursor.storage.size)
     if sum(member.file_size for member in members) > limit:
         raise cursor.error(f"its arrays are said to have more than {limit} bytes", at=0)
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, AnyArray] = {}
     for member in members:
         if reason := _refusal(member):
             raise cursor.error(f"{member.filename!r} {reason}", at=max(member.header_offset, 0))
@@ -88,41 +95,69 @@ def _refusal(member: ZipInfo) -> str:
     return "" if member.header_offset >= 0 else "is said to lie before the file begins"
 
 
-def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, *, verify: bool) -> Array:
+def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, *, verify: bool) -> AnyArray:
     what = names.printable(member.filename)
     if member.compress_type != zipfile.ZIP_STORED:
         with archive.open(member) as packed:
-            unpacked = packed.read(
+            content = packed.read(
                 member.file_size
-            )  # no more than promised; its checksum is checked at the end
-        return _read_array(cursor, io.BytesIO(unpacked), memoryview(unpacked), what, member.header_offset)
-    local = Cursor(cursor.memory, cursor.file, member.header_offset)
+            )  # no more than promised; the checksum is checked at its end
+        return _read_array(
+            Cursor(cursor.storage, member.header_offset),
+            content[:HEAD],
+            len(content),
+            what,
+            _in_memory(content),
+        )
+    local = Cursor(cursor.storage, member.header_offset)
     if local.bytes(len(SIGNATURE), what) != SIGNATURE:
         raise local.error(f"{what}: no member begins here", at=member.header_offset)
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
     local.skip(name_length + extra_length, what)
-    begin = local.skip(member.file_size, what)
-    content = cursor.memory[begin : local.offset]
-    if verify and zlib.crc32(content) != member.CRC:
-        raise local.error(f"{what}: its checksum is not what it should be: the file is damaged", at=begin)
-    header = io.BytesIO(content[: MAX_HEADER_BYTES + npy.MAGIC_LEN + 4])
-    return _read_array(cursor, header, content, what, begin)
+    place = Cursor(cursor.storage, local.skip(member.file_size, what))
+    if verify and _checksum(place, member.file_size) != member.CRC:
+        raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
+    head = cursor.storage.read(place.offset, min(member.file_size, HEAD))
+    return _read_array(place, head, member.file_size, what, _in_file(place))
 
 
-def _read_array(cursor: Cursor, header: io.BytesIO, content: memoryview, what: str, at: int) -> Array:
+def _checksum(place: Cursor, size: int) -> int:
+    checksum = 0
+    for chunk in place.storage.chunks(place.offset, size):
+        checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def _in_memory(content: bytes) -> Take:
+    def take(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
+        numbers = np.frombuffer(content, dtype, offset=begin)
+        return np.ascontiguousarray(numbers.reshape(shape, order="F" if fortran else "C")).reshape(shape)
+
+    return take
+
+
+def _in_file(place: Cursor) -> Take:
+    def take(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
+        return Stored(place.storage, place.offset + begin, dtype, shape, fortran)
+
+    return take
+
+
+def _read_array(place: Cursor, head: bytes, size: int, what: str, take: Take) -> AnyArray:
+    """Return the array of a .npy of so many bytes, whose first are ``head``."""
+    stream = io.BytesIO(head)
     try:
-        shape, fortran, dtype = _read_header(header)
+        shape, fortran, dtype = _read_header(stream)
     except UNREADABLE as error:
-        raise cursor.error(f"{what}: {error or type(error).__name__}", at=at) from error
+        raise place.error(f"{what}: {error or type(error).__name__}") from error
     if dtype not in TO_MXNET:
-        raise cursor.error(f"{what} has type {dtype}, which MXNet has not", at=at)
+        raise place.error(f"{what} has type {dtype}, which MXNet has not")
     if len(shape) > MAX_DIMENSIONS or min(shape, default=1) < 1:
-        raise cursor.error(f"{what} has the shape {shape}; every dimension must be 1 or more", at=at)
-    data = content[header.tell() :]
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise cursor.error(f"{what}, {dtype} {shape}, does not fill its {len(data)} bytes", at=at)
-    array: Array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-    return np.ascontiguousarray(array) if fortran else array
+        raise place.error(f"{what} has the shape {shape}; every dimension must be 1 or more")
+    left = size - stream.tell()
+    if left != math.prod(shape) * dtype.itemsize:
+        raise place.error(f"{what}, {dtype} {shape}, does not fill its {left} bytes")
+    return take(stream.tell(), dtype, shape, fortran)
 
 
 def _read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
 
 SUFFIX = ".pth"
 
@@ -30,7 +30,7 @@ class TorchDraft:
 
 
 @contextlib.contextmanager
-def draft(folder: Path, state: dict[str, Array]) -> Iterator[TorchDraft]:
+def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
     """Write a state dict to a temporary file in ``folder``; on leaving it is gone, published or not.
 
     It is read back as ``torch.load(…, weights_only=True)`` does, and compared bit for bit.
@@ -51,7 +51,7 @@ def draft(folder: Path, state: dict[str, Array]) -> Iterator[TorchDraft]:
         yield TorchDraft(path, sha256, size)
 
 
-def _save(state: dict[str, Array], stream: BinaryIO) -> None:
+def _save(state: Arrays, stream: BinaryIO) -> None:
     """Write a state dict as torch does. Errors: ``OSError``."""
     import torch  # noqa: PLC0415 - takes more than a second, and few ask for this file
 

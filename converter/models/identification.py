@@ -14,7 +14,7 @@ from resnext_torch import HEAD
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
     from converter.files.symbol import Symbol
     from converter.models.catalog import Model
     from converter.models.dialects import Naming
@@ -29,7 +29,7 @@ QUESTION = (
 )
 
 
-def of_gluon(params: dict[str, Array], naming: Naming) -> list[Model]:
+def of_gluon(params: Arrays, naming: Naming) -> list[Model]:
     """Return every model whose layers and shapes these are, with the file's number of classes.
 
     ``params`` are by the file's names.
@@ -38,7 +38,7 @@ def of_gluon(params: dict[str, Array], naming: Naming) -> list[Model]:
 
 
 def identify(
-    params: dict[str, Array], naming: Naming, drawn: Symbol | None, is_published: Callable[[Model], bool]
+    params: Arrays, naming: Naming, drawn: Symbol | None, is_published: Callable[[Model], bool]
 ) -> Model:
     """Return the model whose tensors these are, with the file's number of classes.
 
@@ -79,7 +79,7 @@ def explained(error: MappingError, refused: Model, found: Collection[Model]) -> 
     return MappingError("\n".join([headline, *answer, *lines]))
 
 
-def of_torch(state: dict[str, Array]) -> list[Model]:
+def of_torch(state: Arrays) -> list[Model]:
     """Return every model whose state this is, with its number of classes; counters may be missing."""
     found = []
     for known in catalog.models().values():
@@ -91,7 +91,7 @@ def of_torch(state: dict[str, Array]) -> list[Model]:
     return found
 
 
-def only(found: Collection[Model], arrays: Collection[Array], file: str, *, question: str) -> Model:
+def only(found: Collection[Model], arrays: Collection[AnyArray], file: str, *, question: str) -> Model:
     """Return the one model that was found.
 
     ``question`` is what cannot be told where there are several.
@@ -136,7 +136,7 @@ def of_both(gluon: Collection[str], torch: Collection[str]) -> Mapping | None:
     return best if count else None
 
 
-def _apart_from_nearest(params: dict[str, Array], naming: Naming) -> str:
+def _apart_from_nearest(params: Arrays, naming: Naming) -> str:
     """Return what these tensors have otherwise than the model that is nearest."""
     model = nearest([array.shape for array in params.values()])
     headline = f"{naming.file}: the tensors fit no model; the nearest is {model}"
@@ -156,7 +156,7 @@ def _fits(drawn: Symbol, model: Model) -> bool:
         return False
 
 
-def _fitted(model: Model, params: dict[str, Array], naming: Naming) -> Model | None:
+def _fitted(model: Model, params: Arrays, naming: Naming) -> Model | None:
     try:
         found = naming.resolve(model.mapping)
     except MappingError:
@@ -168,11 +168,11 @@ def _fitted(model: Model, params: dict[str, Array], naming: Naming) -> Model | N
     return model if matching.fits(model.mapping, arrays, model.shapes) else None
 
 
-def with_classes_of(model: Model, head: Array | None) -> Model:
+def with_classes_of(model: Model, head: AnyArray | None) -> Model:
     """Return a model with the classes of a head's weight, (classes, features), if it is one."""
     return model if head is None or head.ndim != HEAD_DIMENSIONS else model.with_classes(head.shape[0])
 
 
-def gluons_head(model: Model, params: dict[str, Array]) -> Array | None:
+def gluons_head(model: Model, params: Arrays) -> AnyArray | None:
     """Return the weight of the head among Gluon's arrays, by structural names."""
     return params.get(model.mapping.to_source().get(HEAD, ""))

@@ -5,7 +5,7 @@ Comes in: the file's arrays by Gluon's names. Goes out: the same arrays by PyTor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,15 @@ from converter.dtypes import FLOATS
 from converter.errors import MappingError
 
 if TYPE_CHECKING:
+    from collections import abc
     from collections.abc import Collection, Iterator
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
     from converter.models.mapping import Mapping
     from resnext_torch.config import Shape
+
+A = TypeVar("A", bound="AnyArray")
 
 COUNTER_DTYPE = np.dtype(np.int64)
 VARIANCE = "running_var"
@@ -26,8 +30,8 @@ MAX_LINES = 100  # of an error; a file that fits a model needs far fewer
 
 
 def rename(
-    mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str
-) -> dict[str, Array]:
+    mapping: Mapping, params: abc.Mapping[str, A], shapes: dict[str, Shape], file: str
+) -> dict[str, A | Array]:
     """Return the arrays under PyTorch's names, in the model's order, with a zero for each counter.
 
     ``shapes`` is what the model expects, by PyTorch's names.
@@ -37,14 +41,14 @@ def rename(
     _require_cover(mapping, shapes)
     _require_complete(mapping, params, file)
     _require_arrays(mapping, params, shapes, file)
-    state = {tensor.target: params[tensor.source] for tensor in mapping.tensors}
+    state: dict[str, A | Array] = {tensor.target: params[tensor.source] for tensor in mapping.tensors}
     state |= {name: np.zeros((), COUNTER_DTYPE) for name in mapping.target_only}
     return {name: state[name] for name in shapes}
 
 
 def complete(
-    mapping: Mapping, state: dict[str, Array], shapes: dict[str, Shape], file: str
-) -> dict[str, Array]:
+    mapping: Mapping, state: abc.Mapping[str, A], shapes: dict[str, Shape], file: str
+) -> dict[str, A | Array]:
     """Return a PyTorch state, of any author, in the model's order, with a zero for each counter it lacks.
 
     Errors: ``MappingError`` as of ``rename``; any floating type is taken.
@@ -68,13 +72,13 @@ def complete(
     return {name: state.get(name, np.zeros((), COUNTER_DTYPE)) for name in shapes}
 
 
-def fits(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape]) -> bool:
+def fits(mapping: Mapping, params: Arrays, shapes: dict[str, Shape]) -> bool:
     """Return whether these are the arrays of that model, by name and shape."""
     expected = {tensor.source: shapes.get(tensor.target) for tensor in mapping.tensors}
     return expected == {name: array.shape for name, array in params.items()}
 
 
-def _require_complete(mapping: Mapping, params: dict[str, Array], file: str) -> None:
+def _require_complete(mapping: Mapping, params: Arrays, file: str) -> None:
     """Check that file and mapping name the same arrays."""
     _require_names(mapping.to_target(), params, f"{file}: the names do not match mappings/{mapping.file}")
 
@@ -107,7 +111,7 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
     )
 
 
-def _require_arrays(mapping: Mapping, params: dict[str, Array], shapes: dict[str, Shape], file: str) -> None:
+def _require_arrays(mapping: Mapping, params: Arrays, shapes: dict[str, Shape], file: str) -> None:
     offenders: dict[str, list[str]] = {}
     for tensor in mapping.tensors:
         for complaint in _complaints(params[tensor.source], shapes[tensor.target], tensor.source_role):
@@ -122,14 +126,14 @@ def _require_arrays(mapping: Mapping, params: dict[str, Array], shapes: dict[str
     )
 
 
-def _complaints(array: Array, shape: Shape, role: str) -> Iterator[str]:
+def _complaints(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
     if array.shape != shape:
         yield f"shape {shape} expected, {array.shape} found"
     if array.dtype not in FLOATS:
         yield f"floats expected, {array.dtype} found"
-    elif not _is_finite(array):
+    elif not _is_finite(numbers := np.asarray(array)):
         yield "NaN or infinity found"
-    elif role == VARIANCE and (array < 0).any():
+    elif role == VARIANCE and (numbers < 0).any():
         yield "a negative variance found"
 
 

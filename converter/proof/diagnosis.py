@@ -10,7 +10,7 @@ import numpy as np
 from converter.proof import tensors
 
 if TYPE_CHECKING:
-    from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.mapping import Tensor
     from converter.preparation import Prepared
     from converter.proof.verdict import Difference, Probe, Proof
@@ -45,7 +45,7 @@ class Diagnosis:
         )
 
 
-def diagnose(proof: Proof, prepared: Prepared, state: dict[str, Array]) -> Diagnosis | None:
+def diagnose(proof: Proof, prepared: Prepared, state: Arrays) -> Diagnosis | None:
     """Return what is known of the first layer apart; None where there is none.
 
     ``state`` are the arrays that the module was loaded with.
@@ -67,7 +67,7 @@ def diagnose(proof: Proof, prepared: Prepared, state: dict[str, Array]) -> Diagn
     return Diagnosis(check.probe, row, tuple(suspicions))
 
 
-def _wrong_tensor(tensor: Tensor, params: dict[str, Array], state: dict[str, Array]) -> list[str]:
+def _wrong_tensor(tensor: Tensor, params: Arrays, state: Arrays) -> list[str]:
     expected, found = params[tensor.source], state[tensor.target]
     if tensors.same_values(expected, found):
         return []
@@ -75,7 +75,7 @@ def _wrong_tensor(tensor: Tensor, params: dict[str, Array], state: dict[str, Arr
     if same:
         return [f"{tensor.target} is not Gluon's {tensor.source} but its {same[0]}"]
     shuffled = expected.shape == found.shape and np.array_equal(
-        np.sort(expected, axis=None), np.sort(found, axis=None)
+        np.sort(np.asarray(expected), axis=None), np.sort(np.asarray(found), axis=None)
     )
     order = "; the same numbers in another order" if shuffled else ""
     return [f"{tensor.target}: {tensors.compare(tensor.target, expected, found)}{order}"]

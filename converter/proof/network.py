@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray, Arrays
     from converter.models.catalog import Model
     from converter.models.mapping import Mapping
     from converter.proof.parity import Visit
@@ -109,7 +110,7 @@ def logits(module: nn.Module, probe: Probe) -> Array:
     return found
 
 
-def build(state: dict[str, Array], config: Config) -> nn.Module:
+def build(state: Arrays, config: Config) -> nn.Module:
     """Build our module with a copy of these arrays."""
     return _build({name: tensor(array) for name, array in state.items()}, config)
 
@@ -156,13 +157,14 @@ def watch(module: nn.Module, mapping: Mapping) -> Watched:
     return Watched(module.eval(), layers)
 
 
-def tensor(array: Array) -> Tensor:
+def tensor(array: AnyArray) -> Tensor:
     """Return a copy of an array."""
     import torch  # noqa: PLC0415 - as in Watched.run
 
-    if array.dtype == BFLOAT16:  # which torch does not know from numpy
-        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
-    return torch.tensor(array)
+    numbers = np.array(array)
+    if numbers.dtype == BFLOAT16:  # which torch does not know from numpy
+        return torch.from_numpy(numbers.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(numbers)
 
 
 def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.models.mapping import Layer, Mapping
     from converter.proof.verdict import Probe
     from converter.reference import Output, Settings
@@ -57,7 +58,7 @@ class Network(Protocol):
         """
 
 
-def compare(reference: Reference, network: Network, mapping: Mapping, params: dict[str, Array]) -> Proof:
+def compare(reference: Reference, network: Network, mapping: Mapping, params: Arrays) -> Proof:
     """Send every probe through both sides, and compare the outputs of every layer that both can show.
 
     ``params`` are Gluon's arrays by Gluon's names.
@@ -151,11 +152,11 @@ class _Comparison:
         return Check(probe, rows, tuple(self.blind), failure)
 
 
-def _biases(mapping: Mapping, params: dict[str, Array]) -> dict[str, Array | None]:
+def _biases(mapping: Mapping, params: Arrays) -> dict[str, Array | None]:
     """Return for every layer with weights what it adds to its output at the end."""
     biases: dict[str, Array | None] = {tensor.layer.source: None for tensor in mapping.tensors}
     added = (tensor for tensor in mapping.tensors if tensor.target_role == "bias")
-    return biases | {tensor.layer.source: params[tensor.source] for tensor in added}
+    return biases | {tensor.layer.source: np.asarray(params[tensor.source]) for tensor in added}
 
 
 def _sees(output: Array, row: Difference, bias: Array | None) -> bool:

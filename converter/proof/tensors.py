@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray
 
 
 WORD_BYTES = 8  # numpy has no wider integers
@@ -41,21 +42,21 @@ class Apart:
         return f"{types}{self.count} of {self.size} elements differ, {in_bits}"
 
 
-def compare(name: str, one: Array, other: Array) -> Apart | None:
+def compare(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
     """Return how two arrays differ, or None where type, shape and every bit are the same."""
     shapes, dtypes = (one.shape, other.shape), (str(one.dtype), str(other.dtype))
     if one.shape != other.shape:
         return Apart(name, shapes, dtypes, None, one.size, None)
     same_type = one.dtype == other.dtype
+    one, other = np.asarray(one).reshape(-1), np.asarray(other).reshape(-1)
     if same_type and np.array_equal(_bits(one), _bits(other)):
         return None
-    one, other = one.reshape(-1), other.reshape(-1)
     differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(_wide(one), _wide(other))
     apart = _apart(_wide(one[differs]), _wide(other[differs]))
     return Apart(name, shapes, dtypes, len(apart), one.size, _largest(apart))
 
 
-def same_values(one: Array, other: Array) -> bool:
+def same_values(one: AnyArray, other: AnyArray) -> bool:
     """Return whether two arrays are the same, be it in different precisions."""
     apart = compare("", one, other)
     return apart is None or apart.count == 0

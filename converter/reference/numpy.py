@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from converter.dtypes import Array
+    from converter.files.stored import Arrays
     from converter.proof.verdict import Probe
     from converter.reference import Settings
 
@@ -35,7 +36,7 @@ BN_EPS = 1e-5  # GluonCV's everywhere
 class Run:
     """The reference for some parameters, by Gluon's structural names, and some inputs."""
 
-    params: dict[str, Array]
+    params: Arrays
     probes: tuple[Probe, ...]
     name: str = NAME
 
@@ -60,7 +61,7 @@ class _Names:
     head: str
 
 
-def _sequential(params: dict[str, Array]) -> _Names:
+def _sequential(params: Arrays) -> _Names:
     """Read the names of ResNeXt and SENet: everything but the head is numbered, ReLUs included."""
     number, stem = 0, []
     while f"features.{number}.weight" in params:
@@ -80,7 +81,7 @@ def _sequential(params: dict[str, Array]) -> _Names:
     return _Names(stem, pool, stages, body, f"features.{number + len(stages)}", "output")
 
 
-def _named(params: dict[str, Array]) -> _Names:
+def _named(params: Arrays) -> _Names:
     """Read the names of ResNet v1b and its successors, which name their layers as PyTorch does."""
     deep = [("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")]
     stem = [("conv1", "bn1")] if "conv1.weight" in params else deep
@@ -91,7 +92,7 @@ def _named(params: dict[str, Array]) -> _Names:
 class _Network:
     """Gluon's parameters, and the network that they tell of."""
 
-    def __init__(self, params: dict[str, Array]) -> None:
+    def __init__(self, params: Arrays) -> None:
         self.params = params
         self.names = _sequential(params) if "features.0.weight" in params else _named(params)
 
@@ -154,7 +155,7 @@ class _Network:
         kernel, groups = weight.shape[-1], x.shape[1] // weight.shape[1]
         x = operators.conv(x, weight, stride=stride, padding=kernel // 2, groups=groups)
         if f"{name}.bias" in self.params:
-            x += self.params[f"{name}.bias"].astype(x.dtype).reshape(-1, 1, 1)
+            x += self._arrays(name, "bias")[0].astype(x.dtype).reshape(-1, 1, 1)
         settings: Settings = {
             "kernel": kernel,
             "stride": stride,
@@ -174,7 +175,7 @@ class _Network:
     def _max_pool(self, name: str, x: Array) -> Layers:
         """Compute the stem's pool. SENet's, known by its narrow 1×1, rounds up and is not padded."""
         first = f"{self.names.stages[0]}.0"
-        widths = [len(self.params[f"{first}.{conv}.weight"]) for conv, _ in self.names.body[:2]]
+        widths = [self.params[f"{first}.{conv}.weight"].shape[0] for conv, _ in self.names.body[:2]]
         ceil = widths[1] == 2 * widths[0]
         padding = 0 if ceil else 1
         x = operators.max_pool(x, kernel=3, stride=2, padding=padding, ceil=ceil)
@@ -188,4 +189,4 @@ class _Network:
         )
 
     def _arrays(self, name: str, *roles: str) -> list[Array]:
-        return [self.params[f"{name}.{role}"] for role in roles]
+        return [np.asarray(self.params[f"{name}.{role}"]) for role in roles]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
 from fuzz import mutation, seeds
 
 from converter import converted, diff, inspection, preparation, source
@@ -93,19 +94,19 @@ def _hang(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _params(path: Path) -> None:
-    dialects.read(params.open_params(path).arrays, path.name)
+    dialects.read(params.read_params(path), path.name)
 
 
 def _packed(path: Path) -> None:
     checkpoint.kind(path)
     found = source.from_file(path, path.parent, silent)
     if found.archive:
-        params.open_params(found.path)
+        params.read_params(found.path)
 
 
 def _checkpoint(path: Path) -> None:
-    checkpoint.outline(path)
-    checkpoint.read(path)
+    for array in checkpoint.read(path).values():
+        np.asarray(array)
 
 
 @cache
