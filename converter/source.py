@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from converter.models.catalog import Model
     from converter.progress import Progress
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +113,13 @@ def sha1(path: Path, progress: Progress) -> str:
     Errors: ``SourceError`` where it cannot be read.
     """
     digest, done = hashlib.sha1(usedforsecurity=False), 0
+    memory = memoryview(bytearray(CHUNK))
     try:
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=0) as stream:
             total = os.fstat(stream.fileno()).st_size
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                done += len(chunk)
+            while count := stream.readinto(memory):
+                digest.update(memory[:count])
+                done += count
                 progress("reading", done, total)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error

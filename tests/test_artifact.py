@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from converter.errors import ArtifactError
 from converter.files import artifact
+from converter.files.stored import PIECE
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def test_a_byte_too_few_or_too_many_is_found(tmp_path: Path, cut: int, tail: byt
 
 
 def test_every_chunk_of_a_large_tensor_is_compared(tmp_path: Path) -> None:
-    state = {"w": np.arange(2 * artifact.CHUNK + 5, dtype=np.uint8)}
-    for place in (0, artifact.CHUNK - 1, artifact.CHUNK, 2 * artifact.CHUNK + 4):
+    state = {"w": np.arange(2 * PIECE + 5, dtype=np.uint8)}
+    for place in (0, PIECE - 1, PIECE, 2 * PIECE + 4):
         with artifact.draft(tmp_path, state, silent) as written:
             artifact.verify(written, state)
             changed = {"w": state["w"].copy()}

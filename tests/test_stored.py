@@ -13,14 +13,14 @@ import pytest
 
 from converter.dtypes import BY_SAFETENSORS
 from converter.errors import CheckpointError, ParamsError
-from converter.files import stored
-from converter.files.stored import Storage, Stored
+from converter.files.stored import PIECE, Reader, Storage, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray
 
 NUMBERS = np.arange(24, dtype="<f4").reshape(2, 3, 4)
 
@@ -102,11 +102,28 @@ def test_a_file_that_takes_its_name_is_not_read(path: Path) -> None:
     assert np.array_equal(np.asarray(array), NUMBERS)
 
 
-@pytest.mark.parametrize("size", [0, 1, stored.CHUNK, stored.CHUNK + 1, 3 * stored.CHUNK - 5])
-def test_pieces_make_up_what_was_asked_for(path: Path, size: int) -> None:
-    content = np.random.default_rng(0).bytes(7 + 3 * stored.CHUNK)
-    storage = written(path, content)
-    assert b"".join(bytes(piece) for piece in storage.chunks(7, size)) == content[7 : 7 + size]
+@pytest.mark.parametrize("rows", [0, 1, PIECE // 4, PIECE // 4 + 1, 3 * PIECE // 4 - 5])
+@pytest.mark.parametrize("kind", ["stored", "first axis innermost", "in memory", "in memory, transposed"])
+def test_pieces_make_up_an_array(path: Path, rows: int, kind: str) -> None:
+    array = np.frombuffer(np.random.default_rng(0).bytes(4 * rows), np.uint8).reshape(rows, 4)
+    storage = written(path, b"7 bytes" + array.tobytes("F" if "first" in kind else "C"))
+    arrays: dict[str, AnyArray] = {
+        "stored": Stored(storage, 7, array.dtype, array.shape),
+        "first axis innermost": Stored(storage, 7, array.dtype, array.shape, fortran=True),
+        "in memory": array,
+        "in memory, transposed": np.asfortranarray(array),
+    }
+    reader = Reader()
+    for _ in range(2):
+        pieces = [bytes(piece) for piece in reader.pieces(arrays[kind])]
+        assert b"".join(pieces) == array.tobytes()
+        assert all(0 < len(piece) <= PIECE for piece in pieces)
+
+
+def test_a_piece_is_there_until_the_next_but_one(path: Path) -> None:
+    content = np.repeat(np.arange(4, dtype=np.uint8), PIECE)
+    pieces = list(Reader().pieces(Stored(written(path, content.tobytes()), 0, content.dtype, content.shape)))
+    assert [set(piece) for piece in pieces] == [{2}, {3}] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are counted otherwise elsewhere")

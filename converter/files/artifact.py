@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from converter.dtypes import TO_SAFETENSORS
 from converter.errors import ArtifactError
 from converter.files import disk
+from converter.files.stored import PIECE, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.files.stored import AnyArray, Arrays
+    from converter.files.stored import Arrays
     from converter.progress import Progress
 
 # One key alone: with two, safetensors' own writer orders them differently every time.
 METADATA = {"format": "pt"}
 HEADER_ALIGNMENT = 8
 HASH_DIGITS = 8
-CHUNK = 1 << 18  # bytes compared at once: in cache, and never a second copy of a tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ def verify(written: Draft, state: Arrays) -> None:
     with disk.explained(written.path.parent), written.path.open("rb") as stream:
         if stream.read(len(header)) != header:
             raise ArtifactError("read back: the header differs from what was written")
-        buffer = np.empty(CHUNK, np.uint8)  # one for all: fresh memory for each would cost more than reading
+        reader, buffer = Reader(), np.empty(PIECE, np.uint8)
         for name in order:
-            if not _reads_back(stream, state[name], buffer):
+            if not all(_goes_on(stream, piece, buffer) for piece in reader.pieces(state[name])):
                 raise ArtifactError(f"read back: {name} differs from what was written")
         if stream.read(1):
             raise ArtifactError("read back: the file is longer than what was written")
@@ -147,33 +147,26 @@ def _write(stream: BinaryIO, state: Arrays, progress: Progress) -> tuple[str, in
     stream.write(header)
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
+    reader = Reader()
     with ThreadPoolExecutor(max_workers=1) as hasher:
         hashed = hasher.submit(digest.update, b"")
         for name in order:
-            buffer = _bytes(state[name]).data
-            hashed.result()  # no more than two are in memory: one is hashed while the next is read
-            hashed = hasher.submit(digest.update, buffer)
-            stream.write(buffer)
-            done += buffer.nbytes
+            for piece in reader.pieces(state[name]):
+                hashed.result()  # before the reader takes its memory again
+                hashed = hasher.submit(digest.update, piece)
+                stream.write(piece)
+            done += state[name].nbytes
             progress("writing", done, total)
         hashed.result()
     return digest.hexdigest(), len(header) + total
 
 
-def _reads_back(stream: BufferedReader, array: AnyArray, buffer: Array) -> bool:
-    """Return whether the stream goes on with the array's bytes, bit for bit."""
-    expected = _bytes(array)
-    chunks = (expected[begin : begin + CHUNK] for begin in range(0, expected.size, CHUNK))
-    return all(_equal(stream, chunk, buffer[: chunk.size]) for chunk in chunks)
-
-
-def _equal(stream: BufferedReader, expected: Array, buffer: Array) -> bool:
-    return stream.readinto(buffer.data) == expected.size and np.array_equal(buffer, expected)
-
-
-def _bytes(array: AnyArray) -> Array:
-    """Return an array's bytes; those of one in memory are not copied."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def _goes_on(stream: BufferedReader, expected: memoryview, buffer: Array) -> bool:
+    """Return whether a stream goes on with these bytes, bit for bit; ``buffer`` is where they are read to."""
+    found = buffer[: expected.nbytes]
+    return stream.readinto(found.data) == found.size and np.array_equal(
+        found, np.frombuffer(expected, np.uint8)
+    )
 
 
 def _verify_header(path: Path, state: Arrays) -> None:

@@ -16,11 +16,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from converter import names
 from converter.dtypes import BY_MXNET, TO_MXNET
 from converter.files.cursor import MAX_DIMENSIONS
+from converter.files.stored import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,11 +67,12 @@ def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
     """
     magic = V2_MAGIC if all(array.ndim for array in arrays.values()) else V3_MAGIC
     stream.write(struct.pack("<8sQQ", MAGIC, 0, len(arrays)))
+    reader = Reader()
     for array in arrays.values():
         shape = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)
         stream.write(struct.pack("<Ii", magic, 0) + shape)
         stream.write(struct.pack("<iii", *CPU_CONTEXT, TO_MXNET[array.dtype]))
-        stream.write(np.ascontiguousarray(array).view(np.uint8).data)
+        stream.writelines(reader.pieces(array))
     stream.write(struct.pack("<Q", len(arrays)))
     for name in arrays:
         encoded = name.encode()

@@ -21,7 +21,7 @@ from converter import names
 from converter.dtypes import TO_MXNET
 from converter.files.archives import ENCRYPTED, METHODS, UNZIPPABLE, packed_limit
 from converter.files.cursor import MAX_DIMENSIONS, Cursor
-from converter.files.stored import Stored
+from converter.files.stored import Reader, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ LOCAL_HEADER = (
 )
 MAX_HEADER_BYTES = 10_000  # of a .npy; numpy's own bound
 HEAD = MAX_HEADER_BYTES + npy.MAGIC_LEN + 4  # the bytes that a header may reach to
+BYTES = np.dtype(np.uint8)
 # What numpy raises at headers that are none, and its warning of one that Python 2 wrote.
 UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, UserWarning)
 
@@ -115,16 +116,16 @@ def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, *, verify: b
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
     local.skip(name_length + extra_length, what)
     place = Cursor(cursor.storage, local.skip(member.file_size, what))
-    if verify and _checksum(place, member.file_size) != member.CRC:
+    if verify and _checksum(Stored(place.storage, place.offset, BYTES, (member.file_size,))) != member.CRC:
         raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
     head = cursor.storage.read(place.offset, min(member.file_size, HEAD))
     return _read_array(place, head, member.file_size, what, _in_file(place))
 
 
-def _checksum(place: Cursor, size: int) -> int:
+def _checksum(content: Stored) -> int:
     checksum = 0
-    for chunk in place.storage.chunks(place.offset, size):
-        checksum = zlib.crc32(chunk, checksum)
+    for piece in Reader().pieces(content):
+        checksum = zlib.crc32(piece, checksum)
     return checksum
 
 

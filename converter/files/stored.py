@@ -5,6 +5,7 @@ They are read and not mapped: a mapped file that is cut off ends the process wit
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from converter.errors import ConversionError
 
-CHUNK = 1 << 18
+PIECE = 1 << 20  # bytes in memory at once, twice: as much as a core keeps near
 
 
 class Storage:
@@ -60,14 +61,6 @@ class Storage:
             raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
         if done != len(memory):
             raise self.error(f"{self.name}: {disk.CHANGED}")
-
-    def chunks(self, begin: int, size: int) -> Iterator[memoryview]:
-        """Give ``size`` bytes in pieces, each of which is overwritten by the next. Errors: as of ``read``."""
-        memory = memoryview(bytearray(min(size, CHUNK)))
-        for offset in range(0, size, CHUNK):
-            piece = memory[: size - offset]
-            self.fill(piece, begin + offset)
-            yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +102,31 @@ class Stored:
         self.storage.fill(numbers.data, self.offset)
         array: Array = numbers.view(self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
         return np.ascontiguousarray(array, dtype).reshape(self.shape)
+
+
+class Reader:
+    """Gives the bytes of arrays in pieces, each of which is overwritten by the next but one.
+
+    All are read into the same memory: to get fresh memory for each array costs more than reading.
+    """
+
+    def __init__(self) -> None:
+        self._rooms = itertools.cycle([memoryview(bytearray(PIECE)) for _ in range(2)])
+
+    def pieces(self, array: AnyArray) -> Iterator[memoryview]:
+        """Give an array's bytes, the last axis innermost; those of one in memory are not copied.
+
+        Errors: as of ``Storage.read``.
+        """
+        if isinstance(array, Stored) and not array.fortran:
+            for begin in range(0, array.nbytes, PIECE):
+                piece = next(self._rooms)[: array.nbytes - begin]
+                array.storage.fill(piece, array.offset + begin)
+                yield piece
+        else:
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            for begin in range(0, content.nbytes, PIECE):
+                yield content[begin : begin + PIECE]
 
 
 AnyArray = Array | Stored
