@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -121,6 +120,4 @@ def _apart(prepared: Prepared, state: Arrays) -> Iterator[Apart]:
 
 
 def _weights(path: Path) -> Weights:
-    with path.open("rb") as stream:
-        name = disk.file_name(path)
-        return Weights(name, hashlib.file_digest(stream, "sha256").hexdigest())
+    return Weights(disk.file_name(path), disk.sha256(path, CheckpointError))

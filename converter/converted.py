@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from converter.errors import ArtifactError
+from converter.errors import ArtifactError, CheckpointError
 from converter.files import artifact, checkpoint, disk
 from converter.files.checkpoint import Kind
 from converter.models import catalog, identification
@@ -148,10 +147,7 @@ def compared(path: Path, said: Written | Pth) -> tuple[tuple[str, str, str], ...
     Errors: ``ArtifactError`` where it cannot be read.
     """
     size = disk.require_regular(path, ArtifactError).st_size
-    try:
-        sha256 = digest(path)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    sha256 = disk.sha256(path, ArtifactError)
     return (
         ("file", said.file, disk.file_name(path)),
         ("bytes", str(said.bytes), str(size)),
@@ -211,16 +207,10 @@ def beside(path: Path) -> Told | None:
             found = msgspec.json.decode(written, type=Told)
         except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another program's
             continue
-        sha256 = sha256 or digest(path)
+        sha256 = sha256 or disk.sha256(path, CheckpointError)
         if sha256 in {found.artifact.sha256, found.artifact.pth.sha256}:
             return found
     return None
-
-
-def digest(path: Path) -> str:
-    """Return a file's SHA-256."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_manifest(place: Path) -> tuple[bytes, Manifest]:

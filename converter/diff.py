@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.errors import CheckpointError, DialectError
-from converter.files import checkpoint
+from converter.files import checkpoint, disk
 from converter.models import dialects, identification
 from converter.proof import tensors
 
@@ -42,9 +42,14 @@ class Diff:
 def diff(first: Path, second: Path) -> Diff:
     """Compare two checkpoints, each ``.safetensors``, ``.pth`` or ``.params`` in any style and container.
 
-    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` where one cannot be read, or their names
-    have nothing in common.
+    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` where one cannot be read, is changed
+    meanwhile, or their names have nothing in common.
     """
+    with disk.unchanged(first, CheckpointError), disk.unchanged(second, CheckpointError):
+        return _diff(first, second)
+
+
+def _diff(first: Path, second: Path) -> Diff:
     one, other = checkpoint.read(first), checkpoint.read(second)
     one, other = _structural(one, other), _structural(other, one)
     mapping = None

@@ -74,8 +74,21 @@ def to_gluon(request: Request, progress: Progress = silent) -> Result:
     Errors: ``ConversionError``, of a kind for each thing that can be wrong.
     """
     _require_free(request)
-    disk.require_writable(request.out.parent)
-    manifest = converted.beside(request.weights) if request.weights.is_file() else None
+    with disk.temporary(request.out.parent) as part:
+        with disk.unchanged(request.weights, CheckpointError):
+            manifest = converted.beside(request.weights)
+            model, params = _written(request, part)
+            proof = _prove(request, model, part, progress)
+        sha1, size = source.sha1(part, progress), part.stat().st_size
+        disk.place(part, request.out, overwrite=request.overwrite)
+    dtypes = tuple(dict.fromkeys(str(array.dtype) for array in params.values()))
+    return Result(
+        model, sha1, size, len(params), dtypes, proof, (manifest.source.sha1 or None) if manifest else None
+    )
+
+
+def _written(request: Request, part: Path) -> tuple[Model, Arrays]:
+    """Write the checkpoint's arrays to a file; return their model and themselves, by Gluon's names."""
     arrays = checkpoint.read(request.weights)
     model = request.model or _identify(arrays, str(request.weights))
     model = identification.with_classes_of(model, arrays.get(HEAD))
@@ -88,17 +101,10 @@ def to_gluon(request: Request, progress: Progress = silent) -> Result:
     if not precision.lossless(named, params):
         raise PrecisionError(f"{request.weights}: {request.precision} cannot hold these weights as they are")
     matching.rename(model.mapping, params, model.shapes, str(request.weights))  # refuses what no network has
-    with disk.temporary(request.out.parent) as part:
-        with disk.explained(request.out), part.open("wb") as stream:
-            write_params(stream, params)
-        _require_reads_back(part, params)
-        proof = _prove(request, model, part, progress)
-        sha1, size = source.sha1(part, progress), part.stat().st_size
-        disk.place(part, request.out, overwrite=request.overwrite)
-    dtypes = tuple(dict.fromkeys(str(array.dtype) for array in params.values()))
-    return Result(
-        model, sha1, size, len(params), dtypes, proof, (manifest.source.sha1 or None) if manifest else None
-    )
+    with disk.explained(request.out), part.open("wb") as stream:
+        write_params(stream, params)
+    _require_reads_back(part, params)
+    return model, params
 
 
 def _require_free(request: Request) -> None:

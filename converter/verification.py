@@ -178,9 +178,9 @@ def _sums(checks: Checks, folder: Path, tree: Folder, prefix: str) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        return converted.digest(path)
-    except OSError as error:
-        return error.strerror or str(error)
+        return disk.sha256(path, ArtifactError)
+    except ArtifactError as error:
+        return str(error)
 
 
 def _manifest(checks: Checks, place: Path, name: str) -> Manifest | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -14,10 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from converter import source
 from converter.choices import Choice
 from converter.converted import MAX_MANIFEST_BYTES
 from converter.errors import ArtifactError, SourceError
 from converter.files import disk
+from converter.progress import silent
 from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> di
                 and origin.items() <= manifest["source"].items()
                 and manifest["mapping"]["sha256"] == model.mapping.sha256
                 and _satisfies(manifest["parity"], terms)
-                and _sha256(artifact) == manifest["artifact"]["sha256"]
+                and disk.sha256(artifact, ArtifactError) == manifest["artifact"]["sha256"]
             ):
                 return dict(manifest)
     return None
@@ -155,12 +156,7 @@ def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
     found = [path for path in (request.folder / name for name in names) if path.is_file()]
     if not found:
         raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
-    try:
-        with found[0].open("rb") as stream:
-            sha1 = hashlib.file_digest(stream, _sha1).hexdigest()
-    except OSError as error:
-        raise SourceError(f"{found[0]}: {error.strerror or error}") from error
-    return ["--params", str(found[0])], {"file": found[0].name, "sha1": sha1}
+    return ["--params", str(found[0])], {"file": found[0].name, "sha1": source.sha1(found[0], silent)}
 
 
 def _arguments(terms: Terms) -> list[str]:
@@ -190,15 +186,6 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "proven": parity["proven"],
         "reference": parity["reference"],
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sha1() -> Any:  # noqa: ANN401 - hashlib's own type is private
-    return hashlib.sha1(usedforsecurity=False)
 
 
 class _Processes:

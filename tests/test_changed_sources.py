@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import faults
 import pytest
+import safetensors.numpy
 
-from converter import pipeline
+from converter import comparison, diff, pipeline, reversal
 from converter.choices import Choice
-from converter.errors import LabelsError, SourceError
+from converter.errors import CheckpointError, LabelsError, SourceError
+from converter.models import matching
 from converter.preparation import Origin
+from converter.proof import tensors
 from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray
     from converter.models.catalog import Model
+    from converter.proof.tensors import Apart
 
 CHANGED = "the file was changed while it was read"
 AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
@@ -82,6 +87,56 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
     monkeypatch.setattr("converter.files.artifact.verify", refuse)
     with pytest.raises(SourceError, match=CHANGED):
         pipeline.convert(pipeline.Request(Origin(tiny, params), tmp_path / "out", Terms(Choice.none)))
+
+
+@pytest.fixture
+def checkpoint(tiny: Model, tiny_params: dict[str, Array], tmp_path: Path) -> Path:
+    state = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
+    safetensors.numpy.save_file(state, tmp_path / "theirs.safetensors")
+    return tmp_path / "theirs.safetensors"
+
+
+def run_diff(_: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
+    diff.diff(params, checkpoint)
+
+
+def run_to_gluon(tiny: Model, _: Path, checkpoint: Path, out: Path) -> None:
+    reversal.to_gluon(reversal.Request(checkpoint, out, tiny, AGAINST_NUMPY))
+
+
+def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
+    comparison.compare(comparison.Request(Origin(tiny, params), checkpoint, terms=AGAINST_NUMPY))
+
+
+CONSUMERS = {"diff": run_diff, "to-gluon": run_to_gluon, "parity": run_parity}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="as above")
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
+    tiny: Model,
+    params: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    harm: str,
+    consumer: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    do, message = HARMS[harm]
+    done = list[object]()
+    compare = tensors.compare
+
+    def compare_after_harm(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
+        if not done:
+            done.append(do(checkpoint))
+        return compare(name, one, other)
+
+    monkeypatch.setattr("converter.proof.tensors.compare", compare_after_harm)
+    with pytest.raises(CheckpointError, match=message):
+        CONSUMERS[consumer](tiny, params, checkpoint, tmp_path / "out.params")
+    assert done
+    assert not (tmp_path / "out.params").exists()
 
 
 def flicker(path: Path, rounds: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import stat
@@ -252,6 +253,18 @@ def read_small(path: Path, limit: int, error: type[ConversionError]) -> bytes:
     if len(content) > limit:
         raise error(f"{path}: more than {limit} bytes")
     return content
+
+
+def sha256(path: Path, error: type[ConversionError]) -> str:
+    """Return a file's SHA-256.
+
+    Errors: ``error`` where it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as cause:
+        raise error(f"{path}: {cause.strerror or cause}") from cause
 
 
 def file_name(path: Path) -> str:

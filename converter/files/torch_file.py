@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -45,10 +44,7 @@ def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
             tensors.compare(name, found[name], state[name]) for name in state
         ):
             raise ArtifactError("read back: the .pth differs from what was written")
-        with disk.explained(folder), path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            size = stream.tell()
-        yield TorchDraft(path, sha256, size)
+        yield TorchDraft(path, disk.sha256(path, ArtifactError), path.stat().st_size)
 
 
 def _save(state: Arrays, stream: BinaryIO) -> None:

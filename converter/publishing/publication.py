@@ -161,7 +161,7 @@ def _known(folder: Path) -> set[str]:
     same = {
         name
         for name in listed
-        if (folder / name).is_file() and converted.digest(folder / name) == listed[name]
+        if (folder / name).is_file() and disk.sha256(folder / name, PublicationError) == listed[name]
     }
     return {SUMS, SIGNATURE, *same}
 
@@ -170,7 +170,7 @@ def _fill(draft: Path, request: Request, each: Published, page: bytes | None) ->
     """Write everything into a folder, each file flushed; sums and signature last, of what is on the disk."""
     found, manifest = each.converted, each.converted.manifest
     shutil.copyfile(found.path, draft / WEIGHTS)
-    if converted.digest(draft / WEIGHTS) != manifest.artifact.sha256:
+    if disk.sha256(draft / WEIGHTS, PublicationError) != manifest.artifact.sha256:
         raise ArtifactError(f"{found.path}: changed while it was copied")
     (draft / MANIFEST).write_bytes(found.manifest_bytes)
     if page is not None:
@@ -180,7 +180,7 @@ def _fill(draft: Path, request: Request, each: Published, page: bytes | None) ->
     place = f"hf-hub:{request.repo}" if request.repo else HERE
     report = REPORT if page is not None else None
     _write(draft / CARD, card.render(found, Circumstances(place, request.license, report)))
-    lines = [f"{converted.digest(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
+    lines = [f"{disk.sha256(path, PublicationError)}  {path.name}\n" for path in sorted(draft.iterdir())]
     _write(draft / SUMS, "".join(lines))
     if request.sign_key is not None:
         signature.sign(draft, request.sign_key)
