@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import itertools
 import threading
 import zipfile
 from dataclasses import dataclass, field
@@ -136,6 +137,19 @@ def trickle(content: bytes, pause: float) -> Answer:
         handler.head(200, Content_Length=len(content), ETag=TAG)
         for number in range(len(content)):
             handler.wfile.write(content[number : number + 1])
+            if handler.served.closing.wait(pause):
+                return
+
+    return answer
+
+
+def drip(begin: bytes, again: bytes, pause: float) -> Answer:
+    """Send a beginning, and then the same over and over, a byte at a time."""
+
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(begin)
+        for byte in itertools.cycle(again):
+            handler.wfile.write(bytes([byte]))
             if handler.served.closing.wait(pause):
                 return
 

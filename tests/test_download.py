@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import TAG, cut, endless, serving, stalled, status, trickle, whole
+from serving import TAG, cut, drip, endless, serving, stalled, status, trickle, whole
 
 from converter.errors import SourceError
 from converter.files import web
@@ -276,6 +276,34 @@ def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: Partial) -> None:
     with serving(trickle(CONTENT, 0.05)) as server, pytest.raises(SourceError, match=r"all of it .* 0\.5 s"):
         get(server.url, partial, limits)
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (b"HTTP/1.1 200 ", b"O"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1", b";x"),
+    ],
+    ids=["status", "headers", "headers of a redirect", "length of a chunk"],
+)
+def test_a_server_that_never_comes_to_the_point_is_left(partial: Partial, begin: bytes, again: bytes) -> None:
+    with serving(drip(begin, again, 0.02)) as server:
+        before = time.monotonic()
+        with pytest.raises(SourceError, match=r"^not all of it came in 1 s; 1 attempt in 1 s$"):
+            get(server.url, partial, replace(LIMITS, total=1))
+        assert time.monotonic() - before < 5
+    assert not partial.path.exists()
+
+
+def test_what_comes_after_the_end_is_not_written(partial: Partial) -> None:
+    with serving(trickle(CONTENT, 0.01)) as server:
+        with pytest.raises(SourceError, match=r"^not all of it came in 0\.5 s"):
+            get(server.url, partial, replace(LIMITS, total=0.5))
+        size = partial.size
+        time.sleep(0.3)
+        assert 0 < size == partial.size
 
 
 def test_a_redirect_leads_to_another_host(partial: Partial) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import itertools
 import re
 import ssl
+import threading
 import time
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -69,7 +71,7 @@ def fetch(url: str, partial: Partial, progress: Progress, limits: Limits) -> Non
     end = begun + limits.total
     for attempt in itertools.count(1):
         try:
-            _Attempt(url, partial, progress, limits, end).run()
+            _Attempt(url, partial, progress, limits, end).within_time()
         except SourceError:
             partial.drop()
             raise
@@ -103,15 +105,37 @@ class _Attempt:
     progress: Progress
     limits: Limits
     end: float
+    given_up: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> None:
+    def within_time(self) -> None:
+        """Run in a thread, which is left to itself at the end: headers that never end may hold it."""
+        done: Future[None] = Future()
+        threading.Thread(target=self._settle, args=(done,), daemon=True).start()
+        try:
+            wait([done], timeout=max(0, self.end - time.monotonic()))
+            if not done.done():
+                raise _PassingError(f"not all of it came in {self.limits.total:g} s")
+        finally:
+            self.given_up.set()  # it writes no more
+        done.result()
+
+    def _settle(self, done: Future[None]) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001 - it is raised again by whoever waits
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    def _run(self) -> None:
         known = self.partial.known(web.public(self.url))
         if known is not None and self.partial.size == known.total:
             return
         asked = {} if known is None else {"Range": f"bytes={self.partial.size}-", "If-Range": known.validator}
         try:
             with web.get(self.url, asked, self.limits.redirects, self.limits.stall) as response:
-                self._receive(response, self._begin(response, known))
+                if not self.given_up.is_set():
+                    self._receive(response, self._begin(response, known))
         except ValueError as error:  # what is wrong with URLs
             raise SourceError(f"cannot be asked: {_innermost(error)}") from error
         except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
@@ -157,13 +181,14 @@ class _Attempt:
         with self.partial.path.open("ab") as stream:
             # At once what there is, so that a trickle meets the limit too.
             while chunk := response.raw.read1(CHUNK, decode_content=False):
+                if self.given_up.is_set():
+                    return
                 done += len(chunk)
                 if done > self.limits.size:
                     raise SourceError(f"more than {self.limits.size:,} bytes are not taken")
                 stream.write(chunk)
+                stream.flush()  # for whoever gives up and looks at what there is
                 self.progress("downloading", done, total or done)
-                if time.monotonic() > self.end and done != total:
-                    raise _PassingError(f"not all of it came in {self.limits.total:g} s")
         if total is not None and done != total:
             raise _PassingError(f"{total:,} bytes expected, {done:,} came")
 
