@@ -24,7 +24,7 @@ from converter.files.cursor import MAX_DIMENSIONS, Cursor
 from converter.files.stored import Reader, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from zipfile import ZipFile, ZipInfo
 
@@ -63,12 +63,12 @@ def read(path: Path, cursor: Cursor, *, verify: bool) -> dict[str, AnyArray]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_members(cursor, archive, verify=verify)
+            return _read_members(cursor, archive, Reader() if verify else None)
     except UNZIPPABLE as error:
         raise cursor.error(f"no zip that can be read: {error}", at=0) from error
 
 
-def _read_members(cursor: Cursor, archive: ZipFile, *, verify: bool) -> dict[str, AnyArray]:
+def _read_members(cursor: Cursor, archive: ZipFile, verifier: Reader | None) -> dict[str, AnyArray]:
     members = archive.infolist()
     if not members:
         raise cursor.error("the file holds no arrays", at=0)
@@ -82,7 +82,7 @@ def _read_members(cursor: Cursor, archive: ZipFile, *, verify: bool) -> dict[str
         name = member.filename.removesuffix(SUFFIX)
         if name in arrays:
             raise cursor.error(f"{name!r} occurs twice", at=member.header_offset)
-        arrays[name] = _read_member(cursor, archive, member, verify=verify)
+        arrays[name] = _read_member(cursor, archive, member, verifier)
     return arrays
 
 
@@ -96,35 +96,29 @@ def _refusal(member: ZipInfo) -> str:
     return "" if member.header_offset >= 0 else "is said to lie before the file begins"
 
 
-def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, *, verify: bool) -> AnyArray:
+def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, verifier: Reader | None) -> AnyArray:
     what = names.printable(member.filename)
+    local = Cursor(cursor.storage, member.header_offset)
     if member.compress_type != zipfile.ZIP_STORED:
         with archive.open(member) as packed:
-            content = packed.read(
-                member.file_size
-            )  # no more than promised; the checksum is checked at its end
-        return _read_array(
-            Cursor(cursor.storage, member.header_offset),
-            content[:HEAD],
-            len(content),
-            what,
-            _in_memory(content),
-        )
-    local = Cursor(cursor.storage, member.header_offset)
+            # No more than promised; the checksum is checked at the end.
+            content = packed.read(member.file_size)
+        return _read_array(local, content[:HEAD], len(content), what, _in_memory(content))
     if local.bytes(len(SIGNATURE), what) != SIGNATURE:
         raise local.error(f"{what}: no member begins here", at=member.header_offset)
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
     local.skip(name_length + extra_length, what)
     place = Cursor(cursor.storage, local.skip(member.file_size, what))
-    if verify and _checksum(Stored(place.storage, place.offset, BYTES, (member.file_size,))) != member.CRC:
+    stored = Stored(place.storage, place.offset, BYTES, (member.file_size,))
+    if verifier and _checksum(verifier.pieces(stored)) != member.CRC:
         raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
     head = cursor.storage.read(place.offset, min(member.file_size, HEAD))
     return _read_array(place, head, member.file_size, what, _in_file(place))
 
 
-def _checksum(content: Stored) -> int:
+def _checksum(pieces: Iterable[memoryview]) -> int:
     checksum = 0
-    for piece in Reader().pieces(content):
+    for piece in pieces:
         checksum = zlib.crc32(piece, checksum)
     return checksum
 
