@@ -115,8 +115,7 @@ class Converted:
     @property
     def random(self) -> bool:
         """Whether the weights are seeded random numbers."""
-        name = self.model.name + RANDOM
-        return self.manifest.source.file.startswith(name) or self.manifest.artifact.file.startswith(name)
+        return is_random(self.manifest)
 
     @property
     def official(self) -> bool:
@@ -171,6 +170,12 @@ def require_sound(place: Path, found: Manifest) -> None:
                 f"{place}: says proven, and {check.worst.layer} is apart by {check.worst.relative:.1e} in "
                 f"{check.dtype} at {check.size}; at most {limit:.0e} expected"
             )
+
+
+def is_random(found: Manifest) -> bool:
+    """Return whether a manifest tells of seeded random numbers."""
+    begin = found.model + RANDOM
+    return any(file.startswith(begin) for file in (found.source.file, found.artifact.file))
 
 
 class _Bytes(msgspec.Struct, frozen=True):

@@ -205,6 +205,8 @@ def _weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> Model
     if model is not None:
         published = manifest.source.sha1 == model.entry.params_sha1
         checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
+    if converted.is_random(manifest):
+        checks.unchecked(name, "weights", "seeded random numbers, by the manifest's word")
     return model
 
 

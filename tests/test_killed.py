@@ -33,7 +33,7 @@ WAYS = {
     "as .pth too": (Choice.none, True, 11),
     "proven": (Choice.numpy, False, 13),
 }
-LEAST_STEPS = 170
+LEAST_STEPS = 200
 KILLED_IN_A_ROW = 4  # before a run that clears up after all of them
 
 

@@ -99,6 +99,10 @@ def lead_out(folder: Path) -> None:
     (folder / WEIGHTS).symlink_to(folder.parent / "elsewhere")
 
 
+def seen(path: Path) -> set[tuple[str, str]]:
+    return {(finding.place, finding.what) for finding in verify(path).findings if finding.holds is None}
+
+
 def failing(path: Path) -> set[tuple[str, str]]:
     found = verify(path)
     wrong = {(finding.place, finding.what) for finding in found.findings if finding.holds is False}
@@ -116,8 +120,8 @@ def test_what_was_published_holds(published: Path) -> None:
     assert (found.holds, found.signed) == (True, False)
     checked = {finding.what for finding in found.findings}
     assert checked == {
-        "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "classes",
-        "class names",
+        "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "weights",
+        "classes", "class names",
     }  # fmt: skip
     assert {finding.place for finding in found.findings if finding.what == "sum"} == {
         path.name for path in published.iterdir() if path.name != SUMS
@@ -187,12 +191,11 @@ def test_a_link_within_the_folder_is_a_file(published: Path) -> None:
 def test_what_the_hub_leaves_is_seen_and_not_judged(published: Path) -> None:
     add(".gitattributes")(published)
     add(".cache/huggingface/download/model.safetensors.metadata")(published)
-    found = verify(published)
-    assert found.holds
-    assert [finding.place for finding in found.findings if finding.holds is None] == [
+    assert verify(published).holds
+    assert {place for place, what in seen(published) if what == "file"} == {
         ".cache/huggingface",
         ".gitattributes",
-    ]
+    }
     add(".cache/other")(published)
     assert failing(published) == {(".cache/other", "sum")}
 
@@ -284,10 +287,7 @@ def test_other_files_in_a_folder_are_seen_and_not_judged(out: Path) -> None:
         add(name, "[]")(out)
     found = verify(out)
     assert found.holds
-    assert [finding.place for finding in found.findings if finding.holds is None] == [
-        "notes.txt",
-        "summary.json",
-    ]
+    assert {place for place, what in seen(out) if what == "file"} == {"notes.txt", "summary.json"}
 
 
 def test_what_a_stopped_run_left_is_found(out: Path) -> None:
@@ -345,3 +345,11 @@ def test_what_may_not_be_read_is_said(published: Path, out: Path) -> None:
             verify(out / "x.safetensors")
     finally:
         out.chmod(0o700)
+
+
+def test_random_weights_are_called_random(out: Path, published: Path) -> None:
+    assert (named(out, ".safetensors").name, "weights") in seen(out)
+    assert (WEIGHTS, "weights") in seen(published)
+    edited("manifest.json", "source", "file", value="mine.params")(published)
+    edited("manifest.json", "artifact", "file", value=f"{NAME}-{'0' * 8}.safetensors")(published)
+    assert (WEIGHTS, "weights") not in seen(published)
