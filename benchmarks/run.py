@@ -28,8 +28,8 @@ Measured on {date} by `nox -s bench -- --write`, which replaces this page.
 
 Processes and networks take turns within each round, and ratios are taken round by round, for machines drift.
 Seconds are those of a whole process, its start included; ratios to the floor leave out the interpreter's.
-Peak memory is that of the largest process; in a proof that also holds torch and the network, in float64 too, and against
-GluonCV two are at work. The floor does not wait for the disk, a conversion does.
+Peak memory is that of the largest process; in a proof that also holds torch and the network, in float64 too,
+and against GluonCV two are at work. The floor does not wait for the disk, a conversion does.
 
 """
 

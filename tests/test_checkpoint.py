@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import pickle
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +54,53 @@ def require_same(found: Arrays, expected: Arrays = ARRAYS) -> None:
 def test_every_format_gives_every_bit(write_file: Callable[[Path], None], tmp_path: Path) -> None:
     write_file(tmp_path / "a")
     require_same(checkpoint.read(tmp_path / "a"))
+
+
+def headed(header: bytes, data: bytes, path: Path) -> Path:
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(ARRAYS)], ids=lambda order: "-".join(order)[:40])
+def test_a_safetensors_gives_the_same_numbers_wherever_they_lie(
+    order: tuple[str, ...], tmp_path: Path
+) -> None:
+    ends = list(itertools.accumulate(ARRAYS[name].nbytes for name in order))
+    types = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16", np.dtype(np.int64): "I64"}
+    entries = {
+        name: {
+            "dtype": types[ARRAYS[name].dtype],
+            "shape": ARRAYS[name].shape,
+            "data_offsets": (end - ARRAYS[name].nbytes, end),
+        }
+        for name, end in zip(order, ends, strict=True)
+    }
+    header = json.dumps({name: entries[name] for name in ARRAYS}).encode()
+    path = headed(header, b"".join(ARRAYS[name].tobytes() for name in order), tmp_path / "a")
+    require_same(safetensors.numpy.load_file(path))
+    require_same(checkpoint.read(path))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
+        b'{"\\u0061":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
+        b'{"__metadata__":null,"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
+        b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16],"more":1}}  ',
+    ],
+    ids=["a name twice", "an escape", "no metadata", "another key"],
+)
+def test_an_odd_header_is_read_as_safetensors_reads_it(header: bytes, tmp_path: Path) -> None:
+    path = headed(header, np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
+    require_same(checkpoint.read(path), safetensors.numpy.load_file(path))
+
+
+def test_a_form_that_safetensors_reads_and_never_writes_is_refused(tmp_path: Path) -> None:
+    path = headed(b'{"a":["F32",[4],[0,16]]}', np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
+    assert list(safetensors.numpy.load_file(path)) == ["a"]
+    with pytest.raises(CheckpointError, match="a: its header is of another form than safetensors writes"):
+        checkpoint.read(path)
 
 
 def test_a_params_file_is_read_too(write: Callable[[dict[str, Array]], Path]) -> None:

@@ -125,7 +125,8 @@ def _read_safetensors(path: Path) -> Arrays:
 def _offsets(storage: Storage) -> tuple[int, dict[str, int]]:
     """Return where a safetensors file's numbers begin, and by name where each array's do from there on.
 
-    Errors: ``CheckpointError`` where the header is no longer the one that was found right.
+    Errors: ``CheckpointError`` where the header is no longer the one that was found right, or has a form that
+    safetensors reads and never writes.
     """
     try:
         (length,) = struct.unpack("<Q", storage.read(0, 8))
@@ -133,7 +134,8 @@ def _offsets(storage: Storage) -> tuple[int, dict[str, int]]:
         header.pop("__metadata__", None)
         return 8 + length, {name: entry["data_offsets"][0] for name, entry in header.items()}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{storage.name}: {disk.CHANGED}") from error
+        reason = "its header is of another form than safetensors writes"
+        raise CheckpointError(f"{storage.name}: {reason}, or {disk.CHANGED}") from error
 
 
 def _read_packed(path: Path) -> Arrays:
