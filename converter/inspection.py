@@ -77,8 +77,13 @@ def inspect(path: Path, progress: Progress, *, full: bool = False) -> Inspection
     """Say what a file is: ``.params``, packed or not, ``.safetensors`` or ``.pth``.
 
     Only headers are read, in no time, but of a ``.pth``. ``full``: unpack, hash, read all.
-    Errors: ``ConversionError`` where it is none of these.
+    Errors: ``ConversionError`` where it is none of these, or changed meanwhile.
     """
+    with disk.unchanged(path, SourceError):
+        return _inspect(path, progress, full=full)
+
+
+def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
     size = disk.require_regular(path, SourceError).st_size
     name = disk.file_name(path)
     kind = checkpoint.kind(path)

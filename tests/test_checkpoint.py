@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ from converter.errors import CheckpointError, ParamsError
 from converter.files import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from converter.dtypes import Array
@@ -100,6 +101,28 @@ def test_a_form_that_safetensors_reads_and_never_writes_is_refused(tmp_path: Pat
     path = headed(b'{"a":["F32",[4],[0,16]]}', np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
     assert list(safetensors.numpy.load_file(path)) == ["a"]
     with pytest.raises(CheckpointError, match="a: its header is of another form than safetensors writes"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("entry", ['{"data_offsets":["0",16]}', '{"data_offsets":[0.5,16]}', "[]", "null"])
+def test_a_header_that_is_replaced_meanwhile_is_refused(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = np.arange(4, dtype=np.float32).tobytes()
+    path = headed(b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'.ljust(80), data, tmp_path / "a")
+
+    @contextlib.contextmanager
+    def then_replaced(*_: object, **__: object) -> Iterator[Any]:
+        with safetensors.safe_open(path, framework="np") as opened:
+            yield opened
+        with path.open("r+b") as stream:
+            stream.seek(8)
+            stream.write(f'{{"a":{entry}}}'.ljust(80).encode())
+
+    monkeypatch.setattr("converter.files.checkpoint.safe_open", then_replaced)
+    with pytest.raises(
+        CheckpointError, match=r"a: its header is .*, or the file was changed while it was read"
+    ):
         checkpoint.read(path)
 
 

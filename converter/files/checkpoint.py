@@ -5,7 +5,6 @@ What a file is, its first bytes tell, not its name.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import struct
@@ -13,6 +12,7 @@ import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from safetensors import SafetensorError, safe_open
 
 from converter import names
@@ -25,7 +25,7 @@ from converter.files.stored import Storage, Stored
 from converter.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, KeysView
     from pathlib import Path
 
     from converter.dtypes import Array
@@ -39,7 +39,8 @@ WRAPPERS = (
 )  # under which training scripts keep the weights
 PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put before every name
 TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip, since torch 1.6, and a pickle, before
-HEADER_BYTES = 9
+LENGTH_BYTES = 8  # of a safetensors' header; its JSON follows
+BEGIN_BYTES = LENGTH_BYTES + 1
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: what that would have called
 # What is raised at files that are damaged, hold something else than tensors, or promise too much.
 UNREADABLE = (
@@ -70,14 +71,14 @@ def kind(path: Path) -> Kind:
     disk.require_regular(path, CheckpointError)
     try:
         with path.open("rb") as stream:
-            begin = stream.read(HEADER_BYTES)
+            begin = stream.read(BEGIN_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
         return Kind.params
     if archives.kind(path):
         return Kind.packed
-    if begin[8:] == b"{" and not begin.startswith(npz.SIGNATURE):  # before it any length, 0x80 too
+    if begin[LENGTH_BYTES:] == b"{" and not begin.startswith(npz.SIGNATURE):  # before it any length, 0x80 too
         return Kind.safetensors
     if begin.startswith(TORCH_SIGNATURES):
         return Kind.torch
@@ -107,7 +108,7 @@ def _read_safetensors(path: Path) -> Arrays:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
-    begin, offsets = _offsets(storage)
+    begin, offsets = _offsets(storage, slices.keys())
 
     def stored(name: str) -> Stored:
         found = slices[name]
@@ -122,20 +123,27 @@ def _read_safetensors(path: Path) -> Arrays:
     return _unprefixed(_arrays(path, slices, stored))
 
 
-def _offsets(storage: Storage) -> tuple[int, dict[str, int]]:
+class _Entry(msgspec.Struct, frozen=True):
+    data_offsets: tuple[int, int] = (0, 0)  # which the metadata lack
+
+
+def _offsets(storage: Storage, expected: KeysView[str]) -> tuple[int, dict[str, int]]:
     """Return where a safetensors file's numbers begin, and by name where each array's do from there on.
 
     Errors: ``CheckpointError`` where the header is no longer the one that was found right, or has a form that
     safetensors reads and never writes.
     """
+    (length,) = struct.unpack("<Q", storage.read(0, LENGTH_BYTES))
+    header = storage.read(LENGTH_BYTES, min(length, storage.size))
     try:
-        (length,) = struct.unpack("<Q", storage.read(0, 8))
-        header = json.loads(storage.read(8, min(length, storage.size)))
-        header.pop("__metadata__", None)
-        return 8 + length, {name: entry["data_offsets"][0] for name, entry in header.items()}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        entries = msgspec.json.decode(header, type=dict[str, _Entry | None])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        entries = {}
+    offsets = {name: entry.data_offsets[0] for name, entry in entries.items() if entry and name in expected}
+    if offsets.keys() != expected:
         reason = "its header is of another form than safetensors writes"
-        raise CheckpointError(f"{storage.name}: {reason}, or {disk.CHANGED}") from error
+        raise CheckpointError(f"{storage.name}: {reason}, or {disk.CHANGED}")
+    return LENGTH_BYTES + length, offsets
 
 
 def _read_packed(path: Path) -> Arrays:
