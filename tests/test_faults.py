@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ MODEL = "gluon_resnet18_v1b"
 PROGRAM = [sys.executable, "-P", "-m", "converter"]
 UNPROVEN, PROVEN = Terms(Choice.none), Terms(Choice.numpy, (Probe("float32", (33, 33)),))
 PATIENCE_SECONDS = 0.3
+NO_MEMORY = "Cannot allocate memory (os error 12)"
 
 
 def script(path: Path, text: str) -> Path:
@@ -84,6 +86,21 @@ def test_output_that_nobody_takes_is_said_in_a_line(arguments: list[str], kind: 
     os.close(writing)
     reason = "No space left on device" if kind == "full" else "Broken pipe"
     assert (done.returncode, done.stderr) == (1, f"refused  stdout: {reason}\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_too_little_memory_is_said_in_a_line(tmp_path: Path) -> None:
+    large = tmp_path / "large.safetensors"  # which safetensors maps; it holds a gigabyte of nothing
+    header = b'{"a":{"dtype":"U8","shape":[1073741824],"data_offsets":[0,1073741824]}}'
+    large.write_bytes(struct.pack("<Q", len(header)) + header)
+    os.truncate(large, 8 + len(header) + (1 << 30))
+    limited = f'ulimit -v {1 << 20}; exec "$@"'
+    for command, status in ((limited, 1), ('exec "$@"', 0)):
+        program = ["/bin/sh", "-c", command, "sh", *PROGRAM, "inspect", str(large)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        expected = f"refused  not enough memory: {NO_MEMORY}\n" if status else ""
+        assert done.stderr == expected
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "2>/dev/full"])

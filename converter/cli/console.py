@@ -110,7 +110,7 @@ def proven(proof: dict[str, Any]) -> str:
 
 
 def run(app: Callable[..., object], name: str) -> NoReturn:
-    """Run a program to its exit; where the system refuses what it prints, say so and exit 1."""
+    """Run a program to its exit; where the system refuses what it prints, or memory, say so and exit 1."""
     try:
         app(prog_name=name)
     except SystemExit as ending:
@@ -120,12 +120,17 @@ def run(app: Callable[..., object], name: str) -> NoReturn:
     except OSError as error:
         _tell(error)
         sys.exit(1)
+    except MemoryError as error:
+        _say(f"not enough memory{f': {error}' if str(error) else ''}")
+        sys.exit(1)
     sys.exit()
 
 
 def _tell(error: OSError) -> None:
     """Say what the system refused. It names every file, but not the one that is open as stdout."""
+    _say(f"{error.filename or 'stdout'}: {error.strerror or error}")
+
+
+def _say(reason: str) -> None:
     with contextlib.suppress(OSError):  # stderr may be no better
-        lines(stderr=True).print(
-            f"[red]refused[/]  {word(error.filename or 'stdout')}: {error.strerror or error}"
-        )
+        lines(stderr=True).print(f"[red]refused[/]  {word(reason)}")
