@@ -7,12 +7,12 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import preparation, source
+from converter import preparation, source, tensors
 from converter.errors import CheckpointError
 from converter.files import checkpoint, disk
 from converter.models import matching
 from converter.progress import silent
-from converter.proof import diagnosis, network, proving, tensors
+from converter.proof import diagnosis, network, proving
 from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from converter.preparation import Origin, Prepared
     from converter.progress import Progress
     from converter.proof.diagnosis import Diagnosis
-    from converter.proof.tensors import Apart
     from converter.proof.verdict import Proof
+    from converter.tensors import Apart
 
 STEPS = 2
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from converter import tensors
 from converter.errors import CheckpointError, DialectError
 from converter.files import checkpoint, disk
 from converter.models import dialects, identification
-from converter.proof import tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.files.stored import Arrays
     from converter.models.mapping import Mapping
-    from converter.proof.tensors import Apart
+    from converter.tensors import Apart
 
 
 @dataclass(frozen=True, slots=True)

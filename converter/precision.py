@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from converter import names
+from converter import names, tensors
 from converter.choices import Precision
 from converter.dtypes import BFLOAT16, FLOATS
 from converter.errors import PrecisionError
-from converter.proof import tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

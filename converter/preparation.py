@@ -21,8 +21,7 @@ from converter.errors import (
 from converter.files import checkpoint, disk, params, symbol
 from converter.files.checkpoint import Kind
 from converter.files.params import Params, write_params
-from converter.models import dialects, graph, identification, matching, synthetic
-from converter.proof import network
+from converter.models import dialects, graph, identification, matching, settings, synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,7 +188,7 @@ def _compared(drawn: Symbol, model: Model) -> tuple[str, ...]:
     Errors: ``SymbolError`` with everything that it has otherwise than the model.
     """
     try:
-        apart = graph.disagreements(drawn, model.mapping, network.hyper_parameters(model))
+        apart = graph.disagreements(drawn, model.mapping, settings.of_model(model))
     except (DialectError, MappingError, SymbolError) as error:
         raise SymbolError(f"{drawn.path}: the network is not {model.name}\n  {error}") from error
     if apart:

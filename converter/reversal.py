@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter import comparison, converted, precision, source
+from converter import comparison, converted, precision, source, tensors
 from converter.choices import Choice, Precision
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.files import checkpoint, disk
@@ -17,7 +17,6 @@ from converter.files.params import open_params, write_params
 from converter.models import identification, matching
 from converter.preparation import Origin
 from converter.progress import silent
-from converter.proof import tensors
 from converter.proof.proving import Terms
 from converter.proof.verdict import NO_PROOF, require_passed
 from resnext_torch import HEAD

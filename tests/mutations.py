@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from converter import tensors
 from converter.errors import MappingError, ParityError
 from converter.models import matching
-from converter.proof import diagnosis, network, proving, tensors
+from converter.proof import diagnosis, network, proving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -18,15 +18,17 @@ ROWS = """
 choices cli dtypes errors files models names progress proof publishing reference vision
     cli.signals reference.gluon_child
 files.locks
-checks files.disk files.folders files.partial files.web
+checks tensors files.disk files.folders files.partial files.web
 files.archives files.labels files.pickles files.stored files.symbol models.mapping publishing.hub
     publishing.signature vision.images vision.processes
 files.cursor
-files.download files.ndarray_list files.npz models.dialects proof.tensors proof.verdict publishing.sums
+files.download files.ndarray_list files.npz models.dialects proof.verdict publishing.sums
     reference.gluon reference.operators
 precision files.params models.graph models.matching models.synthetic reference.numpy
-files.checkpoint models.catalog proof.network proof.parity
-narrowing source files.artifact files.torch_file models.identification
+files.checkpoint models.catalog models.settings proof.parity
+source files.artifact files.torch_file models.identification
+proof.network
+narrowing
 converted published
 diff inspection preparation models.figures
 manifest proof.diagnosis proof.proving publishing.timm_config vision.classifier
@@ -43,6 +45,7 @@ __main__
 LAYERS = [set(row.split()) for row in re.split(r"\n(?! )", ROWS.strip())]
 KNOW_RESNEXT_TORCH = {
     "models.catalog",
+    "models.settings",
     "proof.network",
     "models.identification",
     "reversal",

@@ -12,12 +12,11 @@ import faults
 import pytest
 import safetensors.numpy
 
-from converter import comparison, diff, pipeline, reversal
+from converter import comparison, diff, pipeline, reversal, tensors
 from converter.choices import Choice
 from converter.errors import CheckpointError, LabelsError, SourceError
 from converter.models import matching
 from converter.preparation import Origin
-from converter.proof import tensors
 from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.files.stored import AnyArray
     from converter.models.catalog import Model
-    from converter.proof.tensors import Apart
+    from converter.tensors import Apart
 
 CHANGED = "the file was changed while it was read"
 AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
@@ -132,7 +131,7 @@ def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
             done.append(do(checkpoint))
         return compare(name, one, other)
 
-    monkeypatch.setattr("converter.proof.tensors.compare", compare_after_harm)
+    monkeypatch.setattr("converter.tensors.compare", compare_after_harm)
     with pytest.raises(CheckpointError, match=message):
         CONSUMERS[consumer](tiny, params, checkpoint, tmp_path / "out.params")
     assert done

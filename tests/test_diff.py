@@ -11,7 +11,7 @@ from converter import diff
 from converter.errors import CheckpointError, ParamsError
 from converter.files.params import write_params
 from converter.models import matching
-from converter.proof.tensors import Apart
+from converter.tensors import Apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from converter.comparison import Comparison, Weights
 from converter.preparation import Prepared
 from converter.proof import findings
 from converter.proof.diagnosis import Diagnosis
-from converter.proof.tensors import Apart
 from converter.proof.verdict import Check, Difference, Probe, Proof, Statistics
+from converter.tensors import Apart
 
 if TYPE_CHECKING:
     from converter.models.catalog import Model

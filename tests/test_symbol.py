@@ -9,8 +9,7 @@ import pytest
 
 from converter.errors import ConversionError, SymbolError
 from converter.files import symbol
-from converter.models import catalog, graph
-from converter.proof import network
+from converter.models import catalog, graph, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,29 +23,29 @@ if TYPE_CHECKING:
 OPERATORS = {"conv": "Convolution", "gate": "Convolution", "dense": "FullyConnected", "pool": "Pooling"}
 
 
-def attributes(settings: dict[str, Any], kind: str) -> dict[str, str]:
+def attributes(own: dict[str, Any], kind: str) -> dict[str, str]:
     """Write a layer's settings as MXNet 1.9 does."""
     if kind == "dense":
         return {"num_hidden": "10", "no_bias": "False", "flatten": "True"}
     if kind == "batchnorm":
-        return {"eps": str(settings["eps"]), "momentum": str(settings["momentum"]), "fix_gamma": "False"}
-    if settings.get("global"):
-        return {"global_pool": "True", "pool_type": settings["pool"], "kernel": "(1, 1)"}
+        return {"eps": str(own["eps"]), "momentum": str(own["momentum"]), "fix_gamma": "False"}
+    if own.get("global"):
+        return {"global_pool": "True", "pool_type": own["pool"], "kernel": "(1, 1)"}
     known = {"kernel": "kernel", "stride": "stride", "padding": "pad", "dilation": "dilate"}
-    found = {known[key]: f"({value}, {value})" for key, value in settings.items() if key in known}
+    found = {known[key]: f"({value}, {value})" for key, value in own.items() if key in known}
     if kind != "pool":
-        return found | {"num_group": str(settings["groups"]), "no_bias": "True"}
+        return found | {"num_group": str(own["groups"]), "no_bias": "True"}
     found.pop("dilate", "")  # a pool of MXNet's has none
     found |= {
-        "pool_type": settings["pool"],
-        "count_include_pad": str(settings.get("count_include_pad", True)),
+        "pool_type": own["pool"],
+        "count_include_pad": str(own.get("count_include_pad", True)),
     }
-    return found | {"pooling_convention": "full" if settings["ceil_mode"] else "valid"}
+    return found | {"pooling_convention": "full" if own["ceil_mode"] else "valid"}
 
 
 def drawn(model: Model) -> Graph:
     """Return the graph of a model: its layers in a row, each named as its layer."""
-    settings = network.hyper_parameters(model)
+    known = settings.of_model(model)
     nodes: list[Graph] = [{"op": "null", "name": "data", "inputs": []}]
     for layer in model.mapping.layers:
         last = len(nodes) - 1
@@ -63,7 +62,7 @@ def drawn(model: Model) -> Graph:
             {
                 "op": OPERATORS.get(layer.kind, "BatchNorm"),
                 "name": layer.source,
-                "attrs": attributes(settings[layer.target], layer.kind),
+                "attrs": attributes(known[layer.target], layer.kind),
                 "inputs": [[number, 0, 0] for number in (last, *range(last + 1, len(nodes)))],
             }
         )
@@ -100,7 +99,7 @@ def save(tmp_path: Path) -> Save:
 
 
 def disagreements(path: Path, model: Model) -> list[str]:
-    return graph.disagreements(symbol.read(path), model.mapping, network.hyper_parameters(model))
+    return graph.disagreements(symbol.read(path), model.mapping, settings.of_model(model))
 
 
 def test_the_graph_of_a_model_agrees_with_it(tiny: Model, pooled: Model, save: Save) -> None:

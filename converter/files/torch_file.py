@@ -6,15 +6,20 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
+
+from converter import tensors
+from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
 from converter.files import checkpoint, disk
-from converter.proof import network, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from converter.files.stored import Arrays
+    from torch import Tensor
+
+    from converter.files.stored import AnyArray, Arrays
 
 SUFFIX = ".pth"
 
@@ -52,7 +57,17 @@ def _save(state: Arrays, stream: BinaryIO) -> None:
     import torch  # noqa: PLC0415 - takes more than a second, and few ask for this file
 
     try:
-        torch.save({name: network.tensor(array) for name, array in state.items()}, stream)
+        torch.save({name: tensor(array) for name, array in state.items()}, stream)
     except RuntimeError as error:
         # torch ends its archive although writing has failed or was interrupted, and stumbles over that.
         raise error.__context__ or error from None
+
+
+def tensor(array: AnyArray) -> Tensor:
+    """Return a copy of an array."""
+    import torch  # noqa: PLC0415 - as below
+
+    numbers = np.array(array)
+    if numbers.dtype == BFLOAT16:  # which torch does not know from numpy
+        return torch.from_numpy(numbers.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(numbers)

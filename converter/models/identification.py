@@ -7,8 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from converter.errors import ConversionError, MappingError
-from converter.models import catalog, graph, matching
-from converter.proof import network
+from converter.models import catalog, graph, matching, settings
 from resnext_torch import HEAD
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def _apart_from_nearest(params: Arrays, naming: Naming) -> str:
 
 def _fits(drawn: Symbol, model: Model) -> bool:
     try:
-        return not graph.disagreements(drawn, model.mapping, network.hyper_parameters(model))
+        return not graph.disagreements(drawn, model.mapping, settings.of_model(model))
     except ConversionError:
         return False
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.proof import tensors
+from converter import tensors
 
 if TYPE_CHECKING:
     from converter.files.stored import Arrays

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from converter import names
-from converter.dtypes import BFLOAT16
 from converter.errors import ParityError
+from converter.files import torch_file
+from converter.models import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,24 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from converter.dtypes import Array
-    from converter.files.stored import AnyArray, Arrays
-    from converter.models.catalog import Model
+    from converter.files.stored import Arrays
     from converter.models.mapping import Mapping
     from converter.proof.parity import Visit
     from converter.proof.verdict import Probe
     from converter.reference import Settings
     from resnext_torch import Config
 
-# What torch calls the hyper-parameters that decide a layer's output at inference, and what we call them.
-SETTINGS = {
-    "kernel_size": "kernel",
-    "stride": "stride",
-    "padding": "padding",
-    "dilation": "dilation",
-    "groups": "groups",
-    "eps": "eps",
-    "ceil_mode": "ceil_mode",
-}
 # What a module's forward, or torch within it, raises where it cannot go on.
 STOPS = (
     *(RuntimeError, ValueError, TypeError, AttributeError),
@@ -60,7 +48,7 @@ class Watched:
         shown: list[Tensor] = []  # the last layer's
         *_, last = self.layers
         handles = [
-            layer.register_forward_hook(_shower(name, visit, _settings(layer)))
+            layer.register_forward_hook(_shower(name, visit, settings.of_layer(layer)))
             for name, layer in self.layers.items()
         ]
         # A copy: what follows may write over the output.
@@ -82,17 +70,6 @@ class Watched:
         return ""
 
 
-def hyper_parameters(model: Model) -> dict[str, Settings]:
-    """Return how every layer of our module is set, by its name: whatever MXNet's graph says of one too."""
-    import torch  # noqa: PLC0415 - as in Watched.run
-
-    from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
-
-    with torch.device("meta"):
-        module = ResNeXt(model.config)
-    return {layer.target: _set(module.get_submodule(layer.target)) for layer in model.mapping.layers}
-
-
 def load(path: Path, config: Config) -> nn.Module:
     """Build our module with the tensors of a safetensors file, loaded strictly."""
     from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
@@ -112,7 +89,7 @@ def logits(module: nn.Module, probe: Probe) -> Array:
 
 def build(state: Arrays, config: Config) -> nn.Module:
     """Build our module with a copy of these arrays."""
-    return _build({name: tensor(array) for name, array in state.items()}, config)
+    return _build({name: torch_file.tensor(array) for name, array in state.items()}, config)
 
 
 def arrays(module: nn.Module) -> dict[str, Array]:
@@ -157,37 +134,8 @@ def watch(module: nn.Module, mapping: Mapping) -> Watched:
     return Watched(module.eval(), layers)
 
 
-def tensor(array: AnyArray) -> Tensor:
-    """Return a copy of an array."""
-    import torch  # noqa: PLC0415 - as in Watched.run
-
-    numbers = np.array(array)
-    if numbers.dtype == BFLOAT16:  # which torch does not know from numpy
-        return torch.from_numpy(numbers.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(numbers)
-
-
 def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook
     def show(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         visit(name, output.numpy(), settings)
 
     return show
-
-
-def _settings(layer: nn.Module) -> Settings:
-    found = {ours: getattr(layer, theirs) for theirs, ours in SETTINGS.items() if hasattr(layer, theirs)}
-    return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}
-
-
-def _set(layer: nn.Module) -> Settings:
-    """Return how a layer is set, in MXNet's terms: its momentum is what is kept, not what is taken."""
-    from torch import nn  # noqa: PLC0415 - as in Watched.run
-
-    found = _settings(layer)
-    if isinstance(layer, nn.BatchNorm2d):
-        return {**found, "momentum": 1 - (layer.momentum or 0.0)}
-    if isinstance(layer, nn.MaxPool2d):
-        return {**found, "global": False, "pool": "max"}
-    if isinstance(layer, nn.AvgPool2d):
-        return {**found, "global": False, "pool": "avg", "count_include_pad": layer.count_include_pad}
-    return {"global": True, "pool": "avg"} if isinstance(layer, nn.AdaptiveAvgPool2d) else found

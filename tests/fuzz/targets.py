@@ -16,10 +16,9 @@ from converter import converted, diff, inspection, preparation, source
 from converter.errors import ConversionError, SourceError, SymbolError
 from converter.files import checkpoint, labels, params, symbol
 from converter.files.partial import Partial
-from converter.models import catalog, dialects, graph, mapping
+from converter.models import catalog, dialects, graph, mapping, settings
 from converter.preparation import Origin
 from converter.progress import silent
-from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +110,7 @@ def _checkpoint(path: Path) -> None:
 
 @cache
 def _settings() -> dict[str, Settings]:
-    return network.hyper_parameters(catalog.find(MODEL))
+    return settings.of_model(catalog.find(MODEL))
 
 
 def _symbol(path: Path) -> None:

@@ -18,10 +18,9 @@ from converter import preparation
 from converter.errors import ConversionError, MappingError, SymbolError
 from converter.files import symbol
 from converter.files.params import read_params
-from converter.models import catalog, dialects, graph
+from converter.models import catalog, dialects, graph, settings
 from converter.preparation import Origin
 from converter.progress import silent
-from converter.proof import network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,7 +240,7 @@ def test_a_named_model_is_refused_by_another_ones_graph(files: Path) -> None:
 @pytest.mark.parametrize("model", GRAPHS)
 def test_the_graph_of_a_model_agrees_with_it(model: str, graphs: Path) -> None:
     found, drawn = catalog.find(model), symbol.read(graphs / f"{model}-symbol.json")
-    assert graph.disagreements(drawn, found.mapping, network.hyper_parameters(found)) == []
+    assert graph.disagreements(drawn, found.mapping, settings.of_model(found)) == []
     assert graph.fixed_gammas(drawn, found.mapping) == []
 
 
