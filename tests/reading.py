@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from converter import preparation, source
 from converter.files.params import LIST, Params
@@ -22,6 +25,15 @@ if TYPE_CHECKING:
 def prepare(model: Model, path: Path) -> Prepared:
     """Read a file for a model; an archive is unpacked beside it."""
     return preparation.prepare(Origin(model, path), source.from_file(path, path.parent, silent))
+
+
+def in_memory(prepared: Prepared) -> Prepared:
+    """Return the same with all numbers read, for tests that change some."""
+    params, state = (
+        {name: np.asarray(array) for name, array in arrays.items()}
+        for arrays in (prepared.params, prepared.state)
+    )
+    return replace(prepared, params=params, state=state)
 
 
 def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> Reading:

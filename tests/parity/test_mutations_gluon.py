@@ -51,7 +51,7 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 @pytest.fixture(scope="module")
 def run(gluon_files: Path) -> Iterator[tuple[Prepared, Recorded]]:
     """The sound network, and what GluonCV gave for it, which ran once."""
-    prepared = reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params")
+    prepared = reading.in_memory(reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params"))
     terms = proving.settle(Terms(Choice.gluon, (PROBE,)))
     with one_thread(), proving.references(terms, prepared) as (gluon,):
         yield prepared, record(gluon)
