@@ -120,6 +120,8 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     name = str(found.origin)
     _require_no_checkpoint(found)
     file = params.open_params(found.path, name=name)
+    if found.archive is None and file.stamp != found.stamp:
+        raise SourceError(f"{name}: {disk.CHANGED}")
     naming = dialects.read(file.arrays, name)
     beside = origin.symbol or symbol.beside(found.origin)
     drawn = symbol.read(beside) if beside else None

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converter import background
 from converter.errors import SourceError
 from converter.files import archives, disk
 from converter.files.params import write_params
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from converter.dtypes import Array
     from converter.models.catalog import Model
     from converter.progress import Progress
@@ -63,7 +62,7 @@ def from_file(path: Path, folder: Path, progress: Progress) -> Source:
     name = disk.file_name(path)
     archive = archives.kind(path)
     if archive is None:
-        digest = _in_background(lambda: sha1(path, progress))
+        digest = background.start(lambda: sha1(path, progress, stamp))
         return Source(path, path, name, None, stamp, digest)
     unpacked = folder / "unpacked.params"
     digest = Future()
@@ -107,16 +106,19 @@ def require_unchanged(source: Source) -> None:
         raise SourceError(f"{source.origin}: {disk.CHANGED}")
 
 
-def sha1(path: Path, progress: Progress) -> str:
+def sha1(path: Path, progress: Progress, stamp: disk.Stamp | None = None) -> str:
     """Return a file's SHA-1.
 
-    Errors: ``SourceError`` where it cannot be read.
+    Errors: ``SourceError`` where it cannot be read, or is not the one of the ``stamp``.
     """
     digest, done = hashlib.sha1(usedforsecurity=False), 0
     memory = memoryview(bytearray(CHUNK))
     try:
         with path.open("rb", buffering=0) as stream:
-            total = os.fstat(stream.fileno()).st_size
+            status = os.fstat(stream.fileno())
+            if stamp is not None and disk.stamp_of(status) != stamp:
+                raise SourceError(f"{path}: {disk.CHANGED}")
+            total = status.st_size
             while count := stream.readinto(memory):
                 digest.update(memory[:count])
                 done += count
@@ -124,10 +126,3 @@ def sha1(path: Path, progress: Progress) -> str:
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
     return digest.hexdigest()
-
-
-def _in_background(function: Callable[[], str]) -> Future[str]:
-    executor = ThreadPoolExecutor(max_workers=1)
-    future = executor.submit(function)
-    executor.shutdown(wait=False)
-    return future

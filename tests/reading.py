@@ -41,5 +41,5 @@ def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> Reading:
     digest: Future[str] = Future()
     digest.set_result(sha1)
     path = Path(name)
-    origin = Source(path, path, name, None, (0, 0, 0, 0), digest)
+    origin = Source(path, path, name, None, (0, 0, 0, 0, 0), digest)
     return Reading(origin, Params({}, LIST, ("V2",)), Naming(name, dialects.STRUCTURAL))

@@ -15,7 +15,7 @@ CONVERTER, RESNEXT_TORCH = (Path(package.__file__ or "").parent for package in (
 
 # Each may import those in the rows above its own, and none beside it.
 ROWS = """
-choices cli dtypes errors files models names progress proof publishing reference vision
+background choices cli dtypes errors files models names progress proof publishing reference vision
     cli.signals reference.gluon_child
 files.locks
 checks tensors files.disk files.folders files.partial files.web

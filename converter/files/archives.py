@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 GZIP, ZIP = "gzip", "zip"
 GZIP_SIGNATURE, ZIP_SIGNATURE = b"\x1f\x8b", b"PK\x03\x04"
 SUFFIX = ".params"
+OTHERS = (".npy", "data.pkl")  # by which npz and .pth are known
 FORKS = "__MACOSX/"  # what macOS puts beside the files of a zip
 ENCRYPTED = 0x1
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others unpack more at once than one asks for
@@ -51,7 +52,7 @@ UNZIPPABLE = (
 def kind(path: Path) -> str | None:
     """Return which archive of one ``.params`` this is, or None where it is none.
 
-    Errors: ``SourceError`` where it cannot be read.
+    Errors: ``SourceError`` where it cannot be read, or would be read as something else by other programs.
     """
     try:
         with path.open("rb") as stream:
@@ -101,9 +102,13 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> str:
 def _holds_params(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            return bool(_params(archive))
+            found = bool(_params(archive))
+            others = [name for name in archive.namelist() if name.endswith(OTHERS)]
     except UNZIPPABLE:  # whoever reads it as something else will say what is wrong
         return False
+    if found and others:
+        raise SourceError(f"{path}: a zip of a {SUFFIX} and of {others[0]!r}, which can be read in two ways")
+    return found
 
 
 def _params(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-# Inode, size, and the times of the last change: of the content, which can be set back, and of anything.
-Stamp = tuple[int, int, int, int]
+# Device, inode, size, and the times of the last change: of the content, which can be set back, and of all.
+Stamp = tuple[int, int, int, int, int]
 CHANGED = "the file was changed while it was read"
 ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
 _OWED: dict[Callable[[], None], None] = {}  # what is to be removed when its time has come, in order
@@ -198,8 +198,12 @@ def stamp(path: Path, error: type[ConversionError]) -> Stamp:
 
     Errors: as of ``require_regular``.
     """
-    status = require_regular(path, error)
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return stamp_of(require_regular(path, error))
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return the same of a file that is open."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import re
 import ssl
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import requests
 import urllib3
 
+from converter import background
 from converter.errors import SourceError
 from converter.files import web
 from converter.files.archives import MAX_PARAMS_BYTES
@@ -109,8 +110,7 @@ class _Attempt:
 
     def within_time(self) -> None:
         """Run in a thread, which is left to itself at the end: headers that never end may hold it."""
-        done: Future[None] = Future()
-        threading.Thread(target=self._settle, args=(done,), daemon=True).start()
+        done = background.start(self._run)
         try:
             wait([done], timeout=max(0, self.end - time.monotonic()))
             if not done.done():
@@ -118,14 +118,6 @@ class _Attempt:
         finally:
             self.given_up.set()  # it writes no more
         done.result()
-
-    def _settle(self, done: Future[None]) -> None:
-        try:
-            self._run()
-        except BaseException as error:  # noqa: BLE001 - it is raised again by whoever waits
-            done.set_exception(error)
-        else:
-            done.set_result(None)
 
     def _run(self) -> None:
         known = self.partial.known(web.public(self.url))
@@ -214,7 +206,7 @@ def _retry_after(response: Response) -> float:
     """Return for how many seconds the server asks to be left alone, whichever way it says so; else 0."""
     try:
         return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError):  # the second of a number of 5000 digits
         return 0
 
 

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 import zlib
 from tokenize import TokenError
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,7 +21,7 @@ from converter import names
 from converter.dtypes import TO_MXNET
 from converter.files.archives import ENCRYPTED, METHODS, UNZIPPABLE, packed_limit
 from converter.files.cursor import MAX_DIMENSIONS, Cursor
-from converter.files.stored import Reader, Stored
+from converter.files.stored import PIECE, Reader, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,6 +42,8 @@ LOCAL_HEADER = (
 MAX_HEADER_BYTES = 10_000  # of a .npy; numpy's own bound
 HEAD = MAX_HEADER_BYTES + npy.MAGIC_LEN + 4  # the bytes that a header may reach to
 BYTES = np.dtype(np.uint8)
+PATCH, STRONGLY = 0x20, 0x40  # flags that zipfile refuses too
+TEXT = 0x800  # the flag of names in UTF-8
 # What numpy raises at headers that are none, and its warning of one that Python 2 wrote.
 UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, UserWarning)
 
@@ -89,8 +91,10 @@ def _read_members(cursor: Cursor, archive: ZipFile, verifier: Reader | None) -> 
 def _refusal(member: ZipInfo) -> str:
     if not member.filename.endswith(SUFFIX):
         return f"is no {SUFFIX}"
-    if member.flag_bits & ENCRYPTED:
+    if member.flag_bits & (ENCRYPTED | STRONGLY):
         return "is encrypted"
+    if member.flag_bits & PATCH:
+        return "is a patch for another"
     if member.compress_type not in METHODS:
         return f"is compressed by method {member.compress_type}, which numpy never uses"
     return "" if member.header_offset >= 0 else "is said to lie before the file begins"
@@ -102,18 +106,33 @@ def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, verifier: Re
     if member.compress_type != zipfile.ZIP_STORED:
         with archive.open(member) as packed:
             # No more than promised; the checksum is checked at the end.
-            content = packed.read(member.file_size)
-        return _read_array(local, content[:HEAD], len(content), what, _in_memory(content))
+            content = _unpacked(packed, member.file_size)
+        return _read_array(local, bytes(content[:HEAD]), len(content), what, _in_memory(content))
     if local.bytes(len(SIGNATURE), what) != SIGNATURE:
         raise local.error(f"{what}: no member begins here", at=member.header_offset)
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
-    local.skip(name_length + extra_length, what)
+    encoded = member.orig_filename.encode("utf-8" if member.flag_bits & TEXT else "cp437")
+    if local.bytes(name_length, what) != encoded or member.compress_size != member.file_size:
+        raise local.error(
+            f"{what}: the directory says otherwise than its own header", at=member.header_offset
+        )
+    local.skip(extra_length, what)
     place = Cursor(cursor.storage, local.skip(member.file_size, what))
     stored = Stored(place.storage, place.offset, BYTES, (member.file_size,))
     if verifier and _checksum(verifier.pieces(stored)) != member.CRC:
         raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
     head = cursor.storage.read(place.offset, min(member.file_size, HEAD))
     return _read_array(place, head, member.file_size, what, _in_file(place))
+
+
+def _unpacked(packed: IO[bytes], size: int) -> memoryview:
+    """Return up to so many bytes, in memory once; more than are asked for are not read."""
+    room = np.empty(size, np.uint8).data
+    done = 0
+    while chunk := packed.read(min(PIECE, size - done)):
+        room[done : done + len(chunk)] = chunk
+        done += len(chunk)
+    return room[:done]
 
 
 def _checksum(pieces: Iterable[memoryview]) -> int:
@@ -123,7 +142,7 @@ def _checksum(pieces: Iterable[memoryview]) -> int:
     return checksum
 
 
-def _in_memory(content: bytes) -> Take:
+def _in_memory(content: memoryview) -> Take:
     def take(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
         numbers = np.frombuffer(content, dtype, offset=begin)
         return np.ascontiguousarray(numbers.reshape(shape, order="F" if fortran else "C")).reshape(shape)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.files.disk import Stamp
     from converter.files.stored import AnyArray
 
 LIST, NPZ = "ndarray-list", "npz"
@@ -26,12 +27,13 @@ LIST, NPZ = "ndarray-list", "npz"
 class Params:
     """What is in a ``.params`` file: its arrays by name, in file order, and how it keeps them.
 
-    ``records`` are the kinds of record of an NDArray list: legacy, V1, V2, V3.
+    ``records`` are the kinds of record of an NDArray list: legacy, V1, V2, V3. ``stamp`` is the open file's.
     """
 
     arrays: dict[str, AnyArray]
     container: str
     records: tuple[str, ...] = ()
+    stamp: Stamp | None = None
 
 
 def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
@@ -47,11 +49,11 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
     if not begin:
         raise ParamsError(f"{storage.name}: the file is empty")
     if begin.startswith(npz.SIGNATURE):
-        return Params(npz.read(path, cursor, verify=verify), NPZ)
+        return Params(npz.read(path, cursor, verify=verify), NPZ, stamp=storage.stamp)
     if not ndarray_list.MAGIC.startswith(begin):
         raise cursor.error(f"no .params file: begins with {begin!r}")
     arrays, records = ndarray_list.read(cursor)
-    return Params({**arrays}, LIST, records)
+    return Params({**arrays}, LIST, records, storage.stamp)
 
 
 def read_params(path: Path) -> dict[str, Array]:

@@ -31,7 +31,7 @@ PIECE = 1 << 20  # bytes in memory at once, twice: as much as a core keeps near
 class Storage:
     """An open file of which parts are read, by any thread; it closes when nobody knows it any more.
 
-    ``name`` is what errors call it, ``error`` their kind. ``size`` is what it had when it was opened.
+    ``name`` is what errors call it, ``error`` their kind. ``size`` and ``stamp`` are of when it was opened.
     """
 
     def __init__(self, path: Path, name: str, error: type[ConversionError]) -> None:
@@ -40,9 +40,10 @@ class Storage:
         try:
             self._stream = path.open("rb")
             weakref.finalize(self, self._stream.close)
-            self.size = os.fstat(self._stream.fileno()).st_size
+            status = os.fstat(self._stream.fileno())
         except OSError as cause:
             raise error(f"{name}: {cause.strerror or cause}") from cause
+        self.size, self.stamp = status.st_size, disk.stamp_of(status)
         self._lock = threading.Lock()  # the stream has one place
 
     def read(self, begin: int, size: int) -> bytes:

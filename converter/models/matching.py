@@ -131,6 +131,8 @@ def _complaints(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
         yield f"shape {shape} expected, {array.shape} found"
     if array.dtype not in FLOATS:
         yield f"floats expected, {array.dtype} found"
+    elif array.shape != shape:
+        return  # of another size than a network's, perhaps: its numbers are not read
     elif not _is_finite(numbers := np.asarray(array)):
         yield "NaN or infinity found"
     elif role == VARIANCE and (numbers < 0).any():
