@@ -231,3 +231,15 @@ def test_what_just_fits_is_unpacked(
 @pytest.mark.parametrize(("size", "limit"), [(0, 1 << 26), (1 << 20, 100 << 20), (1 << 29, 1 << 31)])
 def test_the_limit_grows_with_the_archive_up_to_the_largest_model(size: int, limit: int) -> None:
     assert archives.packed_limit(size) == limit
+
+
+@pytest.mark.parametrize("other", ["w.npy", "archive/data.pkl"])
+def test_a_zip_that_is_another_kind_of_file_too_is_refused(tmp_path: Path, other: str) -> None:
+    path = tmp_path / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(other, b"")
+        archive.writestr("x.params", b"")
+    with pytest.raises(
+        SourceError, match=rf"two\.zip: a zip of a \.params and of '{other}', which can be read"
+    ):
+        archives.kind(path)

@@ -6,6 +6,7 @@ import mmap
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import faults
@@ -15,6 +16,7 @@ import safetensors.numpy
 from converter import comparison, diff, pipeline, reversal, tensors
 from converter.choices import Choice
 from converter.errors import CheckpointError, LabelsError, SourceError
+from converter.files.params import write_params
 from converter.models import matching
 from converter.preparation import Origin
 from converter.proof.proving import Terms
@@ -22,7 +24,6 @@ from converter.proof.verdict import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from converter.dtypes import Array
     from converter.files.stored import AnyArray
@@ -86,6 +87,37 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
     monkeypatch.setattr("converter.files.artifact.verify", refuse)
     with pytest.raises(SourceError, match=CHANGED):
         pipeline.convert(pipeline.Request(Origin(tiny, params), tmp_path / "out", Terms(Choice.none)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder with open files is locked there")
+@pytest.mark.parametrize("consumer", ["converter.files.params.open_params", "converter.source.sha1"])
+def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
+    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumer: str
+) -> None:
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        tiny_params["output.bias"][0] += 1
+        with (tmp_path / name / "a.params").open("wb") as stream:
+            write_params(stream, tiny_params)
+    swapping, module, function = Path(tmp_path / "swapped"), *consumer.rsplit(".", 1)
+    read = getattr(sys.modules[module], function)
+
+    def swap() -> None:
+        for old, new in (("mine", swapping.name), ("theirs", "mine"), (swapping.name, "theirs")):
+            (tmp_path / old).rename(tmp_path / new)
+
+    def read_theirs(*arguments: object, **named: object) -> object:
+        swap()
+        try:
+            return read(*arguments, **named)
+        finally:
+            swap()
+
+    monkeypatch.setattr(consumer, read_theirs)
+    request = pipeline.Request(Origin(tiny, tmp_path / "mine/a.params"), tmp_path / "out", Terms(Choice.none))
+    with pytest.raises(SourceError, match=CHANGED):
+        pipeline.convert(request)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import torch
 from torch import nn
 
 from converter.dtypes import BFLOAT16
-from converter.errors import CheckpointError, ParamsError
-from converter.files import checkpoint
+from converter.errors import CheckpointError, ParamsError, SourceError
+from converter.files import archives, checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -315,3 +316,28 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path) -> Non
     torch.save({"a": torch.ones(1)}, tmp_path / "b", _use_new_zipfile_serialization=False)
     assert (tmp_path / "b").read_bytes().startswith(b"\x80")
     assert checkpoint.kind(tmp_path / "b") is checkpoint.Kind.torch
+
+
+def test_a_safetensors_that_begins_as_a_zip_is_refused(tmp_path: Path) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    length = int.from_bytes(b"PK\x03\x04", "little")
+    with (tmp_path / "a").open("wb") as stream:
+        stream.write(struct.pack("<Q", length) + header.ljust(length) + bytes(4))
+    with zipfile.ZipFile(tmp_path / "a", "a") as archive:
+        archive.writestr("x.params", b"")
+    with pytest.raises(
+        CheckpointError, match="a: begins as a zip and as a safetensors, and can be read in two"
+    ):
+        checkpoint.read(tmp_path / "a")
+    assert archives.kind(tmp_path / "a") is None
+
+
+def test_a_pth_with_a_params_in_it_is_refused(tmp_path: Path) -> None:
+    path = saved(STATE, tmp_path / "a.pth")
+    require_same(checkpoint.read(path))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("a/x.params", b"")
+    with pytest.raises(
+        SourceError, match=r"a\.pth: a zip of a \.params and of 'a/data.pkl', which can be read in"
+    ):
+        checkpoint.read(path)

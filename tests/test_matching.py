@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from converter.errors import MappingError
+from converter.errors import MappingError, ParamsError
+from converter.files.stored import Storage, Stored
 from converter.models import matching
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from converter.dtypes import Array
+    from converter.files.stored import AnyArray
     from converter.models.catalog import Model
     from converter.models.mapping import Mapping
 
@@ -92,3 +97,16 @@ def test_arrays_fit_their_model_alone(
     assert matching.fits(tiny_mapping, tiny_params, tiny.shapes)
     assert not matching.fits(tiny_mapping, tiny_params, tiny.with_classes(11).shapes)
     assert not matching.fits(tiny_mapping, tiny_params | {"extra": np.zeros(1, np.float32)}, tiny.shapes)
+
+
+def test_an_array_of_another_shape_is_not_read(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], tmp_path: Path
+) -> None:
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 1 << 40)  # a hole, which no memory holds
+    storage = Storage(tmp_path / "huge", "huge", ParamsError)
+    huge = Stored(storage, 0, np.dtype(np.float32), (1 << 38,))
+    params: dict[str, AnyArray] = {**tiny_params, "features.1.gamma": huge}
+    expected = r"features\.1\.gamma: shape \(64,\) expected, \(274877906944,\) found$"
+    with pytest.raises(MappingError, match=expected):
+        matching.rename(tiny_mapping, params, tiny.shapes, "holiday.params")

@@ -292,3 +292,31 @@ def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(
     with contextlib.suppress(ParamsError):
         assert isinstance(open_params(path, verify=verify), Params)
         read_params(path)
+
+
+def test_a_name_that_is_another_in_the_members_own_header_is_refused(path: Path) -> None:
+    content = saved(wa=WEIGHT, wb=WEIGHT)
+    path.write_bytes(content)
+    assert list(read_params(path)) == ["wa", "wb"]
+    begin = content.index(b"PK\x01\x02")
+    directory = content[begin:].replace(b"wa.npy", b"w?.npy").replace(b"wb.npy", b"wa.npy")
+    path.write_bytes(content[:begin] + directory.replace(b"w?.npy", b"wb.npy"))
+    with pytest.raises(
+        ParamsError, match=r"byte 0: wb\.npy: the directory says otherwise than its own header"
+    ):
+        open_params(path)
+
+
+@pytest.mark.parametrize(("flag", "message"), [(0x20, "is a patch for another"), (0x40, "is encrypted")])
+def test_a_member_that_is_not_itself_is_refused(path: Path, flag: int, message: str) -> None:
+    begin = WHOLE.index(b"PK\x01\x02") + 8
+    (flags,) = struct.unpack_from("<H", WHOLE, begin)
+    path.write_bytes(patched(WHOLE, b"PK\x01\x02", 8, struct.pack("<H", flags | flag)))
+    with pytest.raises(ParamsError, match=message):
+        open_params(path)
+
+
+def test_a_stored_member_of_two_sizes_is_refused(path: Path) -> None:
+    path.write_bytes(patched(WHOLE, b"PK\x01\x02", 20, struct.pack("<I", 10)))
+    with pytest.raises(ParamsError, match="the directory says otherwise than its own header"):
+        open_params(path)

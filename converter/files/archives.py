@@ -26,6 +26,7 @@ GZIP, ZIP = "gzip", "zip"
 GZIP_SIGNATURE, ZIP_SIGNATURE = b"\x1f\x8b", b"PK\x03\x04"
 SUFFIX = ".params"
 OTHERS = (".npy", "data.pkl")  # by which npz and .pth are known
+METHOD = 8  # where the first member says how it is compressed
 FORKS = "__MACOSX/"  # what macOS puts beside the files of a zip
 ENCRYPTED = 0x1
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others unpack more at once than one asks for
@@ -56,12 +57,13 @@ def kind(path: Path) -> str | None:
     """
     try:
         with path.open("rb") as stream:
-            begin = stream.read(len(ZIP_SIGNATURE))
+            begin = stream.read(METHOD + 1)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
     if begin.startswith(GZIP_SIGNATURE):
         return GZIP
-    return ZIP if begin == ZIP_SIGNATURE and _holds_params(path) else None
+    is_zip = begin.startswith(ZIP_SIGNATURE) and begin[METHOD:] != b"{"  # with which a safetensors goes on
+    return ZIP if is_zip and _holds_params(path) else None
 
 
 def unpack(path: Path, destination: Path, progress: Progress) -> str:

@@ -74,11 +74,13 @@ def kind(path: Path) -> Kind:
             begin = stream.read(BEGIN_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    if begin.startswith(npz.SIGNATURE) and begin[LENGTH_BYTES:] == b"{":  # a method that no zip has
+        raise CheckpointError(f"{path}: begins as a zip and as a safetensors, and can be read in two ways")
     if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
         return Kind.params
     if archives.kind(path):
         return Kind.packed
-    if begin[LENGTH_BYTES:] == b"{" and not begin.startswith(npz.SIGNATURE):  # before it any length, 0x80 too
+    if begin[LENGTH_BYTES:] == b"{":  # before it any length, 0x80 too
         return Kind.safetensors
     if begin.startswith(TORCH_SIGNATURES):
         return Kind.torch
