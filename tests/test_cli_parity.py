@@ -273,3 +273,14 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
         comparison.Request(Origin(model, params), weights, terms=terms),
         comparison.Request(Origin(model, seed=5), terms=Terms(Choice.auto, DEFAULT_PROBES)),
     ]
+
+
+@pytest.mark.parametrize("option", ["--params", "--weights"])
+def test_a_report_is_not_written_over_what_is_read(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "weights.html"
+    path.write_bytes(b"weights")
+    given = [option, str(path), *(["--random", "0"] if option == "--weights" else [])]
+    result = CliRunner().invoke(app, ["parity", NAME, *given, "--report", str(path)])
+    assert result.exit_code == 1
+    assert "weights.html: is read here, and would be written over" in result.stderr
+    assert path.read_bytes() == b"weights"

@@ -15,6 +15,7 @@ from converter import pipeline, reversal
 from converter.choices import Choice
 from converter.errors import ArtifactError, PublicationError
 from converter.files import disk
+from converter.files.params import write_params
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof.proving import Terms
@@ -23,6 +24,9 @@ from converter.publishing import publication
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
 UNPROVEN = Terms(Choice.none)
@@ -166,3 +170,24 @@ def test_a_writer_that_follows_a_link_would_be_seen(out: Path, outside: Path) ->
     link.write_text("<html>")
     with pytest.raises(AssertionError):
         require_untouched(outside)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
+    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, suffix: str, *, linked: bool
+) -> None:
+    with (tmp_path / "source").open("wb") as stream:
+        write_params(stream, tiny_params)
+    first = pipeline.convert(pipeline.Request(Origin(tiny, tmp_path / "source"), tmp_path / "a", UNPROVEN))
+    out = tmp_path / "out"
+    out.mkdir()
+    there = named = (tmp_path / "source").rename(out / first.artifact.with_suffix(suffix).name)
+    if linked:
+        named = tmp_path / "link.params"
+        named.symlink_to(there)
+    content = there.read_bytes()
+    with pytest.raises(ArtifactError, match="is read here, and would be written over"):
+        pipeline.convert(pipeline.Request(Origin(tiny, named), out, UNPROVEN))
+    assert there.read_bytes() == content
+    assert list(out.iterdir()) == [there]

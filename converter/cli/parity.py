@@ -65,6 +65,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
         if report_file is not None:
             disk.require_writable(report_file.parent)
+            disk.require_other(report_file, (params, weights, symbol))
         request = comparison.Request(
             options.origin(name, params, random, symbol),
             weights,

@@ -16,7 +16,7 @@ from converter.errors import ArtifactError, ConversionError
 from converter.files import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
 # Device, inode, size, and the times of the last change: of the content, which can be set back, and of all.
@@ -241,6 +241,17 @@ def require_free(path: Path, *, overwrite: bool) -> None:
         raise ArtifactError(f"{path}: is there and no file")
     if not overwrite:
         raise ArtifactError(f"{path}: is there already; --force writes over it")
+
+
+def require_other(path: Path, sources: Iterable[Path | None]) -> None:
+    """Refuse to write over a file that is read: it may be the only one of its kind.
+
+    Errors: ``ArtifactError``.
+    """
+    for source in filter(None, sources):
+        with contextlib.suppress(OSError):  # what is not there is not written over
+            if os.path.samestat(path.lstat(), source.stat()):
+                raise ArtifactError(f"{path}: is read here, and would be written over")
 
 
 def read_small(path: Path, limit: int, error: type[ConversionError]) -> bytes:
