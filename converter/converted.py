@@ -11,7 +11,7 @@ from converter.errors import ArtifactError, CheckpointError
 from converter.files import artifact, checkpoint, disk
 from converter.files.checkpoint import Kind
 from converter.models import catalog, identification
-from converter.proof.verdict import LAYER_LIMITS
+from converter.proof.verdict import LAYER_LIMITS, LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,12 +163,19 @@ def require_sound(place: Path, found: Manifest) -> None:
         return
     if not found.parity.checks or found.parity.reference == "none":
         raise ArtifactError(f"{place}: says proven, and not by what")
+    if found.narrowing is not None:
+        raise ArtifactError(f"{place}: says proven, of weights that were rounded")
     for check in found.parity.checks:
         limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))  # its own, and never more than ours
         if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
             raise ArtifactError(
                 f"{place}: says proven, and {check.worst.layer} is apart by {check.worst.relative:.1e} in "
                 f"{check.dtype} at {check.size}; at most {limit:.0e} expected"
+            )
+        if not (0 <= check.relative <= LIMITS[check.dtype] and check.max_abs >= 0):
+            raise ArtifactError(
+                f"{place}: says proven, and the logits are apart by {check.relative:.1e} in {check.dtype} at "
+                f"{check.size}; at most {LIMITS[check.dtype]:.0e} expected"
             )
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from converter import converted
+from converter import __version__, converted
 from converter.checks import Checks
 from converter.errors import ArtifactError, VerificationError
 from converter.files import artifact, disk, folders, locks
-from converter.publishing import publication, signature, sums
+from converter.publishing import publication, signature, sums, timm_config
 from converter.publishing.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.publishing.signature import HUBS_OWN, SIGNATURE
 from converter.publishing.sums import SUMS
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ARTIFACT, BESIDE = ".safetensors", ".json"
 THERE, NOTHING = "there", "nothing"
+OURS = "the one that publish writes"
 SIGNED = "signature"
 
 
@@ -127,6 +128,7 @@ def _converted(checks: Checks, path: Path, name: str, key: Path | None) -> set[s
         _weights(checks, path, name, manifest)
         if pth := manifest.artifact.pth:
             _bytes(checks, path.with_name(pth.file), pth.file, pth)
+            checks.unchecked(pth.file, "tensors", "of a pickle, which is not opened here")
             known.add(pth.file)
     if key is not None:
         checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; published folders are what is signed")
@@ -174,6 +176,8 @@ def _sums(checks: Checks, folder: Path, tree: Folder, prefix: str) -> None:
             checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
         else:
             checks.equal(prefix + name, "sum", said, _digest(tree.files[name]))
+            if name not in {*publication.ALWAYS, publication.REPORT}:
+                checks.unchecked(prefix + name, "contents", "a file that publish does not write")
 
 
 def _digest(path: Path) -> str:
@@ -205,6 +209,10 @@ def _weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> Model
     if model is not None:
         published = manifest.source.sha1 == model.entry.params_sha1
         checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
+        if manifest.version == __version__:  # another's tables we do not have
+            ours, theirs = model.mapping, manifest.mapping
+            told = f"{theirs.file} {theirs.sha256}"
+            checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", told)
     if converted.is_random(manifest):
         checks.unchecked(name, "weights", "seeded random numbers, by the manifest's word")
     return model
@@ -232,6 +240,9 @@ def _config(checks: Checks, path: Path, name: str, model: Model, manifest: Manif
         return
     checks.equal(name, "classes", str(model.config.num_classes), str(found.num_classes))
     checks.equal(name, "class names", _names(manifest.labels), _names(found.label_names))
+    if manifest.version == __version__:
+        same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
+        checks.equal(name, "configuration", OURS, OURS if same else "another")
 
 
 def _names(labels: tuple[str, ...] | None) -> str:

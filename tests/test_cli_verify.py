@@ -50,7 +50,7 @@ def test_what_holds_is_said_line_by_line_and_what_that_proves(file: Path) -> Non
     result = run(file)
     assert result.exit_code == 0
     assert f"holds    {file.name}  bytes: {file.stat().st_size}" in result.stdout
-    assert f"verified {file}: all 7 checks hold" in result.stdout
+    assert f"verified {file}: all 8 checks hold" in result.stdout
     assert "proves   nothing changed since the hashes were written" in result.stdout
     assert "not      who wrote them: whoever changes a file can change the hash" in result.stdout
     assert "not      that the manifest's proof was ever run" in result.stdout

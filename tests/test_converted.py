@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 NAME = "gluon_cifar_resnext29_32x4d"
 
+CHECK: dict[str, Any] = {
+    "dtype": "float32",
+    "size": "65x95",
+    "layers": 9,
+    "max_abs": 0.1,
+    "relative": 1e-6,
+    "worst": {"layer": "fc", "relative": 1e-6, "limit": 1e-4},
+}
+
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -212,16 +221,7 @@ def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says
 def test_a_proof_by_limits_that_are_not_ours_is_none(
     file: Path, edit: Callable[..., None], wrong: dict[str, Any]
 ) -> None:
-    worst = {"layer": "fc", "relative": 1e-6, "limit": 1e-4}
-    check = {
-        "dtype": "float32",
-        "size": "65x95",
-        "layers": 9,
-        "max_abs": 0.1,
-        "relative": 0.1,
-        "worst": worst,
-    }
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check | wrong]))
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
     with pytest.raises(ArtifactError, match="says proven, and fc is apart by"):
         converted.read(file)
 
@@ -230,15 +230,7 @@ def test_a_proof_by_limits_that_are_not_ours_is_none(
 def test_a_proof_beyond_its_own_limit_is_none(
     file: Path, edit: Callable[..., None], relative: float, *, refused: bool
 ) -> None:
-    worst = {"layer": "layer1.0.conv1", "relative": relative, "limit": 1e-4}
-    check = {
-        "dtype": "float32",
-        "size": "65x95",
-        "layers": 9,
-        "max_abs": 0.1,
-        "relative": 0.1,
-        "worst": worst,
-    }
+    check = CHECK | {"worst": {"layer": "layer1.0.conv1", "relative": relative, "limit": 1e-4}}
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
     if refused:
         expected = r"says proven, and layer1\.0\.conv1 is apart by 1\.0e-03 .*; at most 1e-04 expected"
@@ -246,3 +238,28 @@ def test_a_proof_beyond_its_own_limit_is_none(
             converted.read(file)
     else:
         assert converted.read(file).manifest.parity.proven
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"relative": 0.1}, r"the logits are apart by 1\.0e-01 in float32 at 65x95; at most 1e-05 expected"),
+        ({"relative": -1.0}, "the logits are apart by"),
+        ({"max_abs": -5.0}, "the logits are apart by"),
+    ],
+)
+def test_a_proof_whose_logits_are_apart_is_none(
+    file: Path, edit: Callable[..., None], wrong: dict[str, float], message: str
+) -> None:
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
+    assert converted.read(file).manifest.parity.proven
+    edit(lambda content: content["parity"].update(checks=[CHECK | wrong]))
+    with pytest.raises(ArtifactError, match=f"says proven, and {message}"):
+        converted.read(file)
+
+
+def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
+    edit(lambda content: content.update(narrowing={"dtype": "float16"}))
+    with pytest.raises(ArtifactError, match="says proven, of weights that were rounded"):
+        converted.read(file)

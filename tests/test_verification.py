@@ -31,6 +31,8 @@ NAME = "gluon_cifar_resnext29_32x4d"
 WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
 ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
 
+CONFIG = "config.json"
+RENAMED = {(CONFIG, "class names"), (CONFIG, "configuration")}
 PUBLISHED = ("README.md", "config.json", "manifest.json", WEIGHTS)
 
 
@@ -121,7 +123,7 @@ def test_what_was_published_holds(published: Path) -> None:
     checked = {finding.what for finding in found.findings}
     assert checked == {
         "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "weights",
-        "classes", "class names",
+        "classes", "class names", "configuration", "mapping",
     }  # fmt: skip
     assert {finding.place for finding in found.findings if finding.what == "sum"} == {
         path.name for path in published.iterdir() if path.name != SUMS
@@ -158,8 +160,12 @@ def test_what_was_published_holds(published: Path) -> None:
         (edited("manifest.json", "model", value="vgg"), {(WEIGHTS, "tensors")}),
         (edited("manifest.json", "source", "official", value=True), {(WEIGHTS, "official")}),
         (edited("manifest.json", "parity", "proven", value=True), {("manifest.json", "manifest")}),
-        (edited("manifest.json", "labels", value=list("abcdefghij")), {("config.json", "class names")}),
-        (edited("config.json", "num_classes", value=11), {("config.json", "classes")}),
+        (edited("manifest.json", "labels", value=list("abcdefghij")), RENAMED),
+        (edited("config.json", "num_classes", value=11), {(CONFIG, "classes"), (CONFIG, "configuration")}),
+        (edited("config.json", "architecture", value="resnet34"), {(CONFIG, "configuration")}),
+        (edited("config.json", "pretrained_cfg", "mean", value=[0, 0, 0]), {(CONFIG, "configuration")}),
+        (edited("manifest.json", "mapping", "sha256", value="0" * 64), {(WEIGHTS, "mapping")}),
+        (edited("manifest.json", "mapping", "file", value="resnext.toml"), {(WEIGHTS, "mapping")}),
         (edited("config.json", "num_classes", value="ten"), {("config.json", "form")}),
     ],
 )  # fmt: skip
@@ -353,3 +359,19 @@ def test_random_weights_are_called_random(out: Path, published: Path) -> None:
     edited("manifest.json", "source", "file", value="mine.params")(published)
     edited("manifest.json", "artifact", "file", value=f"{NAME}-{'0' * 8}.safetensors")(published)
     assert (WEIGHTS, "weights") not in seen(published)
+
+
+def test_what_is_of_another_version_is_not_held_to_this_ones_tables(published: Path) -> None:
+    edited("manifest.json", "mapping", "sha256", value="0" * 64)(published)
+    edited("config.json", "pretrained_cfg", "crop_pct", value=1.0)(published)
+    assert failing(published)
+    edited("manifest.json", "version", value="0.0.1")(published)
+    assert not failing(published)
+
+
+def test_a_file_that_publish_does_not_write_is_seen_though_it_has_a_sum(published: Path, out: Path) -> None:
+    add("pytorch_model.bin")(published)
+    resum(published)
+    assert not failing(published)
+    assert ("pytorch_model.bin", "contents") in seen(published)
+    assert (named(out, ".pth").name, "tensors") in seen(out)
