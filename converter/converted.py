@@ -74,7 +74,7 @@ class Check(msgspec.Struct, frozen=True):
     """One comparison; ``max_abs`` and ``relative`` are the logits'."""
 
     dtype: str
-    size: str
+    size: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]
     layers: int
     max_abs: float
     relative: float
@@ -252,6 +252,7 @@ def model_of(path: Path, found: Manifest) -> Model:
     fitting = identification.of_torch(arrays)
     for model in fitting:
         if model.name == known.name:
+            _require_layers(path, found, model)
             return _labelled(path, found, model)
     others = " or ".join(model.name for model in fitting) or "no model"
     raise ArtifactError(f"{path}: its manifest says {known.name}, its tensors are those of {others}")
@@ -271,6 +272,16 @@ def _outline(path: Path) -> Arrays:
         if stream.read(len(header)) != header:
             raise ArtifactError(f"{path}: its header is not the one that we write for these tensors")
     return arrays
+
+
+def _require_layers(path: Path, found: Manifest, model: Model) -> None:
+    """Refuse a proof of other layers than the model's. Errors: ``ArtifactError``."""
+    known = {layer.source for layer in model.mapping.layers}
+    for check in found.parity.checks if found.parity.proven else ():
+        if check.layers != len(known) or check.worst.layer not in known:
+            raise ArtifactError(
+                f"{path}: its manifest tells of a proof of other layers than {model.name} has"
+            )
 
 
 def _labelled(path: Path, found: Manifest, model: Model) -> Model:

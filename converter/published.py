@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,8 +108,10 @@ def _fetch(model: Model, partial: Partial, destination: Path, progress: Progress
     from converter.files import download  # noqa: PLC0415 - as above
 
     unpacked = partial.path.with_suffix(archives.SUFFIX)
+    end = time.monotonic() + limits.total
     for last in (False, True):
-        download.fetch(download_url(model), partial, progress, limits)
+        left = replace(limits, total=max(0.0, end - time.monotonic()))
+        download.fetch(download_url(model), partial, progress, left)
         try:
             _require(model.entry.params_sha1, archives.unpack(partial.path, unpacked, progress))
             unpacked.replace(destination)

@@ -26,10 +26,10 @@ NAME = "gluon_cifar_resnext29_32x4d"
 CHECK: dict[str, Any] = {
     "dtype": "float32",
     "size": "65x95",
-    "layers": 9,
+    "layers": len(catalog.find(NAME).mapping.layers),
     "max_abs": 0.1,
     "relative": 1e-6,
-    "worst": {"layer": "fc", "relative": 1e-6, "limit": 1e-4},
+    "worst": {"layer": "output", "relative": 1e-6, "limit": 1e-4},
 }
 
 
@@ -214,15 +214,15 @@ def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says
     [
         {"dtype": "float8"},
         {"layers": 0},
-        {"worst": {"layer": "fc", "relative": -5.0, "limit": 1e-4}},
-        {"worst": {"layer": "fc", "relative": 1.0, "limit": 1e30}},
+        {"worst": {"layer": "output", "relative": -5.0, "limit": 1e-4}},
+        {"worst": {"layer": "output", "relative": 1.0, "limit": 1e30}},
     ],
 )
 def test_a_proof_by_limits_that_are_not_ours_is_none(
     file: Path, edit: Callable[..., None], wrong: dict[str, Any]
 ) -> None:
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
-    with pytest.raises(ArtifactError, match="says proven, and fc is apart by"):
+    with pytest.raises(ArtifactError, match="says proven, and output is apart by"):
         converted.read(file)
 
 
@@ -230,10 +230,10 @@ def test_a_proof_by_limits_that_are_not_ours_is_none(
 def test_a_proof_beyond_its_own_limit_is_none(
     file: Path, edit: Callable[..., None], relative: float, *, refused: bool
 ) -> None:
-    check = CHECK | {"worst": {"layer": "layer1.0.conv1", "relative": relative, "limit": 1e-4}}
+    check = CHECK | {"worst": {"layer": "features.0", "relative": relative, "limit": 1e-4}}
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
     if refused:
-        expected = r"says proven, and layer1\.0\.conv1 is apart by 1\.0e-03 .*; at most 1e-04 expected"
+        expected = r"says proven, and features\.0 is apart by 1\.0e-03 .*; at most 1e-04 expected"
         with pytest.raises(ArtifactError, match=expected):
             converted.read(file)
     else:
@@ -262,4 +262,23 @@ def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
     edit(lambda content: content.update(narrowing={"dtype": "float16"}))
     with pytest.raises(ArtifactError, match="says proven, of weights that were rounded"):
+        converted.read(file)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layers": 1}, {"worst": CHECK["worst"] | {"layer": "layer9"}}], ids=["a number", "a name"]
+)
+def test_a_proof_of_other_layers_is_none(
+    file: Path, edit: Callable[..., None], wrong: dict[str, Any]
+) -> None:
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
+    with pytest.raises(ArtifactError, match="its manifest tells of a proof of other layers than"):
+        converted.read(file)
+
+
+@pytest.mark.parametrize("size", ["../../nonsense", "0x5", "65", ""])
+def test_a_proof_at_no_size_is_none(file: Path, edit: Callable[..., None], size: str) -> None:
+    check = CHECK | {"size": size}
+    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
+    with pytest.raises(ArtifactError, match=r"no manifest: .*size"):
         converted.read(file)

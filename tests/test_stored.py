@@ -135,6 +135,15 @@ def test_the_file_is_closed_when_its_last_array_goes(path: Path, count_open: Cal
     assert count_open() == before
 
 
+def test_no_python_runs_while_it_is_closed_for_a_signal_would_be_lost_there(path: Path) -> None:
+    called = list[str]()
+    array = Stored(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
+    del array
+    sys.setprofile(None)
+    assert not called
+
+
 @pytest.fixture
 def count_open() -> Callable[[], int]:
     gc.collect()

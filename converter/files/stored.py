@@ -5,11 +5,11 @@ They are read and not mapped: a mapped file that is cut off ends the process wit
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import os
 import threading
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 PIECE = 1 << 20  # bytes in memory at once, twice: as much as a core keeps near
 
 
+class _Raw(io.FileIO):
+    """A file that may be left to be closed by whoever lets go of it last.
+
+    Python warns of such files, but for this. What it calls then has to be C: a signal that comes while Python
+    code closes it is lost.
+    """
+
+    _dealloc_warn = staticmethod(id)
+
+
 class Storage:
     """An open file of which parts are read, by any thread; it closes when nobody knows it any more.
 
@@ -38,8 +48,7 @@ class Storage:
         self.name = name
         self.error = error
         try:
-            self._stream = path.open("rb")
-            weakref.finalize(self, self._stream.close)
+            self._stream = io.BufferedReader(_Raw(path))
             status = os.fstat(self._stream.fileno())
         except OSError as cause:
             raise error(f"{name}: {cause.strerror or cause}") from cause
