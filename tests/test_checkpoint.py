@@ -121,9 +121,7 @@ def test_a_header_that_is_replaced_meanwhile_is_refused(
             stream.write(f'{{"a":{entry}}}'.ljust(80).encode())
 
     monkeypatch.setattr("converter.files.checkpoint.safe_open", then_replaced)
-    with pytest.raises(
-        CheckpointError, match=r"a: its header is .*, or the file was changed while it was read"
-    ):
+    with pytest.raises(CheckpointError, match="a: the file was changed while it was read"):
         checkpoint.read(path)
 
 

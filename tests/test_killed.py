@@ -29,11 +29,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has nei
 PROBES = (Probe("float32", (33, 33)),)
 # How a conversion is made, and every which step of it is tried.
 WAYS = {
-    "unproven": (Choice.none, False, 1),
-    "as .pth too": (Choice.none, True, 11),
-    "proven": (Choice.numpy, False, 13),
+    "unproven": (Choice.none, False, 2),
+    "as .pth too": (Choice.none, True, 23),
+    "proven": (Choice.numpy, False, 29),
 }
-LEAST_STEPS = 200
+LEAST_STEPS = 500
 KILLED_IN_A_ROW = 4  # before a run that clears up after all of them
 
 

@@ -135,8 +135,9 @@ def _offsets(storage: Storage, expected: KeysView[str]) -> tuple[int, dict[str, 
     Errors: ``CheckpointError`` where the header is no longer the one that was found right, or has a form that
     safetensors reads and never writes.
     """
-    (length,) = struct.unpack("<Q", storage.read(0, LENGTH_BYTES))
-    header = storage.read(LENGTH_BYTES, min(length, storage.size))
+    with storage.opened() as stream:
+        (length,) = struct.unpack("<Q", stream.read(LENGTH_BYTES))
+        header = stream.read(min(length, storage.size))
     try:
         entries = msgspec.json.decode(header, type=dict[str, _Entry | None])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

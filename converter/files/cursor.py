@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from converter.files import disk
 from converter.files.stored import Stored
 
 if TYPE_CHECKING:
@@ -20,9 +21,14 @@ MAX_DIMENSIONS = 32  # of an array
 class Cursor:
     """Steps through a file; every error it makes names the file and the byte."""
 
-    def __init__(self, storage: Storage, offset: int = 0) -> None:
+    def __init__(self, storage: Storage, stream: BinaryIO, offset: int = 0) -> None:
         self.storage = storage
+        self.stream = stream
         self.offset = offset
+
+    def at(self, offset: int) -> Cursor:
+        """Return another at another place of the same file."""
+        return Cursor(self.storage, self.stream, offset)
 
     @property
     def remaining(self) -> int:
@@ -58,7 +64,11 @@ class Cursor:
         Errors: as of ``skip``.
         """
         begin = self.skip(size, what)
-        return self.storage.read(begin, size)
+        self.stream.seek(begin)
+        found = self.stream.read(size)
+        if len(found) != size:
+            raise self.storage.error(f"{self.storage.name}: {disk.CHANGED}")
+        return found
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> Stored:
         """Return the array that stands next, its numbers not read.

@@ -57,14 +57,14 @@ def is_npz(path: Path) -> bool:
         return False
 
 
-def read(path: Path, cursor: Cursor, *, verify: bool) -> dict[str, AnyArray]:
+def read(cursor: Cursor, *, verify: bool) -> dict[str, AnyArray]:
     """Return the arrays by name, in file order; the numbers of those that are stored are not read.
 
     ``verify``: check every checksum, for which the whole file is read.
     Errors: ``ParamsError`` with the byte offset of the member.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(cursor.stream) as archive:
             return _read_members(cursor, archive, Reader() if verify else None)
     except UNZIPPABLE as error:
         raise cursor.error(f"no zip that can be read: {error}", at=0) from error
@@ -102,7 +102,7 @@ def _refusal(member: ZipInfo) -> str:
 
 def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, verifier: Reader | None) -> AnyArray:
     what = names.printable(member.filename)
-    local = Cursor(cursor.storage, member.header_offset)
+    local = cursor.at(member.header_offset)
     if member.compress_type != zipfile.ZIP_STORED:
         with archive.open(member) as packed:
             # No more than promised; the checksum is checked at the end.
@@ -117,11 +117,11 @@ def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, verifier: Re
             f"{what}: the directory says otherwise than its own header", at=member.header_offset
         )
     local.skip(extra_length, what)
-    place = Cursor(cursor.storage, local.skip(member.file_size, what))
+    place = cursor.at(local.skip(member.file_size, what))
     stored = Stored(place.storage, place.offset, BYTES, (member.file_size,))
     if verifier and _checksum(verifier.pieces(stored)) != member.CRC:
         raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
-    head = cursor.storage.read(place.offset, min(member.file_size, HEAD))
+    head = cursor.at(place.offset).bytes(min(member.file_size, HEAD), what)
     return _read_array(place, head, member.file_size, what, _in_file(place))
 
 

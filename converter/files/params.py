@@ -27,7 +27,8 @@ LIST, NPZ = "ndarray-list", "npz"
 class Params:
     """What is in a ``.params`` file: its arrays by name, in file order, and how it keeps them.
 
-    ``records`` are the kinds of record of an NDArray list: legacy, V1, V2, V3. ``stamp`` is the open file's.
+    ``records`` are the kinds of record of an NDArray list: legacy, V1, V2, V3. ``stamp`` tells which file it
+    was.
     """
 
     arrays: dict[str, AnyArray]
@@ -44,16 +45,16 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
     Errors: ``ParamsError`` with the byte offset and what stood there.
     """
     storage = Storage(path, name or str(path), ParamsError)
-    cursor = Cursor(storage)
-    begin = storage.read(0, min(storage.size, len(ndarray_list.MAGIC)))
-    if not begin:
-        raise ParamsError(f"{storage.name}: the file is empty")
-    if begin.startswith(npz.SIGNATURE):
-        return Params(npz.read(path, cursor, verify=verify), NPZ, stamp=storage.stamp)
-    if not ndarray_list.MAGIC.startswith(begin):
-        raise cursor.error(f"no .params file: begins with {begin!r}")
-    arrays, records = ndarray_list.read(cursor)
-    return Params({**arrays}, LIST, records, storage.stamp)
+    with storage.opened() as stream:
+        begin, cursor = stream.read(len(ndarray_list.MAGIC)), Cursor(storage, stream)
+        if not begin:
+            raise ParamsError(f"{storage.name}: the file is empty")
+        if begin.startswith(npz.SIGNATURE):
+            return Params(npz.read(cursor, verify=verify), NPZ, stamp=storage.stamp)
+        if not ndarray_list.MAGIC.startswith(begin):
+            raise cursor.error(f"no .params file: begins with {begin!r}")
+        arrays, records = ndarray_list.read(cursor)
+        return Params({**arrays}, LIST, records, storage.stamp)
 
 
 def read_params(path: Path) -> dict[str, Array]:

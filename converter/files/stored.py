@@ -5,14 +5,14 @@ They are read and not mapped: a mapped file that is cut off ends the process wit
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -28,49 +28,55 @@ if TYPE_CHECKING:
 PIECE = 1 << 20  # bytes in memory at once, twice: as much as a core keeps near
 
 
-class _Raw(io.FileIO):
-    """A file that may be left to be closed by whoever lets go of it last.
-
-    Python warns of such files, but for this. What it calls then has to be C: a signal that comes while Python
-    code closes it is lost.
-    """
-
-    _dealloc_warn = staticmethod(id)
-
-
 class Storage:
-    """An open file of which parts are read, by any thread; it closes when nobody knows it any more.
+    """A file of which parts are read, by any thread, as long as it is the same as at first.
 
-    ``name`` is what errors call it, ``error`` their kind. ``size`` and ``stamp`` are of when it was opened.
+    It is opened anew each time: nothing has to be closed at the end, least of all by the garbage collector,
+    where a signal is lost. ``name`` is what errors call it, ``error`` their kind.
     """
 
     def __init__(self, path: Path, name: str, error: type[ConversionError]) -> None:
+        self.path = path
         self.name = name
         self.error = error
-        try:
-            self._stream = io.BufferedReader(_Raw(path))
-            status = os.fstat(self._stream.fileno())
-        except OSError as cause:
-            raise error(f"{name}: {cause.strerror or cause}") from cause
+        with self._explained(), io.FileIO(path) as stream:
+            status = os.fstat(stream.fileno())
         self.size, self.stamp = status.st_size, disk.stamp_of(status)
-        self._lock = threading.Lock()  # the stream has one place
 
-    def read(self, begin: int, size: int) -> bytes:
-        """Return ``size`` bytes. Errors: ``error`` where the file no longer has them."""
-        memory = bytearray(size)
-        self.fill(memoryview(memory), begin)
-        return bytes(memory)
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open it, to read many small parts.
+
+        Errors: ``error`` where it is not what it was, or cannot be read.
+        """
+        with self._explained(), io.BufferedReader(io.FileIO(self.path)) as stream:
+            self._require_same(stream.fileno())
+            yield stream
 
     def fill(self, memory: memoryview, begin: int) -> None:
-        """Read as many bytes as ``memory`` has room for. Errors: as of ``read``."""
-        try:
-            with self._lock:
-                self._stream.seek(begin)
-                done = self._stream.readinto(memory)
-        except OSError as cause:
-            raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
+        """Read as many bytes as ``memory`` has room for.
+
+        Errors: as of ``opened``.
+        """
+        done = 0
+        with self._explained(), io.FileIO(self.path) as stream:
+            self._require_same(stream.fileno())
+            stream.seek(begin)
+            while done < len(memory) and (count := stream.readinto(memory[done:])):
+                done += count
         if done != len(memory):
             raise self.error(f"{self.name}: {disk.CHANGED}")
+
+    def _require_same(self, descriptor: int) -> None:
+        if disk.stamp_of(os.fstat(descriptor)) != self.stamp:
+            raise self.error(f"{self.name}: {disk.CHANGED}")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as cause:
+            raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ class Stored:
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:
         """Return the numbers, in memory of their own, the last axis innermost.
 
-        Errors: as of ``Storage.read``; ``ValueError`` where no copy is wanted.
+        Errors: as of ``Storage.fill``; ``ValueError`` where no copy is wanted.
         """
         if copy is False:
             raise ValueError("the numbers are in a file, and have to be read")
@@ -126,7 +132,7 @@ class Reader:
     def pieces(self, array: AnyArray) -> Iterator[memoryview]:
         """Give an array's bytes, the last axis innermost; those of one in memory are not copied.
 
-        Errors: as of ``Storage.read``.
+        Errors: as of ``Storage.fill``.
         """
         if isinstance(array, Stored) and not array.fortran:
             for begin in range(0, array.nbytes, PIECE):
