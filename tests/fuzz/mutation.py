@@ -157,6 +157,7 @@ def _members(content: bytes) -> list[tuple[str, bytes, int]]:
         zipfile.BadZipFile,
         zlib.error,
         RuntimeError,
+        OverflowError,
         OSError,
         ValueError,
         LookupError,
