@@ -11,6 +11,7 @@ from converter.errors import ArtifactError, CheckpointError
 from converter.files import artifact, checkpoint, disk
 from converter.files.checkpoint import Kind
 from converter.models import catalog, identification
+from converter.proof.strength import GRAPH
 from converter.proof.verdict import LAYER_LIMITS, LIMITS
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Source(msgspec.Struct, frozen=True):
     file: str
     sha1: Sha1
     official: bool
+    symbol: str | None = None
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ class Parity(msgspec.Struct, frozen=True):
     reference: Literal["gluon", "numpy", "none"]
     versions: dict[str, str]
     checks: tuple[Check, ...]
+    definition: Literal["graph", "gluoncv"] | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -165,6 +168,10 @@ def require_sound(place: Path, found: Manifest) -> None:
         raise ArtifactError(f"{place}: says proven, and not by what")
     if found.narrowing is not None:
         raise ArtifactError(f"{place}: says proven, of weights that were rounded")
+    if (found.parity.definition == GRAPH) != (found.source.symbol is not None) and found.parity.definition:
+        raise ArtifactError(
+            f"{place}: the proof is of {found.parity.definition}, the graph is {found.source.symbol}"
+        )
     for check in found.parity.checks:
         limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))  # its own, and never more than ours
         if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
@@ -179,7 +186,7 @@ def require_sound(place: Path, found: Manifest) -> None:
             )
 
 
-def is_random(found: Manifest) -> bool:
+def is_random(found: Manifest | Told) -> bool:
     """Return whether a manifest tells of seeded random numbers."""
     begin = found.model + RANDOM
     return any(file.startswith(begin) for file in (found.source.file, found.artifact.file))
@@ -191,20 +198,45 @@ class _Bytes(msgspec.Struct, frozen=True):
 
 class _Pair(msgspec.Struct, frozen=True):
     sha256: str
+    file: str = ""
     pth: _Bytes = _Bytes()
 
 
 class _Origin(msgspec.Struct, frozen=True):
+    file: str = ""
     sha1: str = ""
     official: bool = False
+
+
+class _Proof(msgspec.Struct, frozen=True):
+    proven: bool = False
+
+
+class _Rounding(msgspec.Struct, frozen=True):
+    dtype: str = ""
+    before: _Proof = _Proof()
 
 
 class Told(msgspec.Struct, frozen=True):
     """What a manifest, of whatever version, tells of the weights beside it."""
 
     artifact: _Pair
+    model: str = ""
     source: _Origin = _Origin()
+    parity: _Proof = _Proof()
+    narrowing: _Rounding | None = None
     labels: tuple[str, ...] | None = None
+
+    @property
+    def warning(self) -> str:
+        """What a user of the weights must know: that they are random or unproven; "" if they are neither."""
+        if is_random(self):
+            return "the weights are random numbers"
+        if self.parity.proven:
+            return ""
+        if self.narrowing is not None and self.narrowing.before.proven:
+            return f"the weights were proven before they were rounded to {self.narrowing.dtype}, not since"
+        return "the weights are not proven to be those of the network that they were converted from"
 
 
 def beside(path: Path) -> Told | None:

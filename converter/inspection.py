@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter import source
+from converter import graph_search, source
 from converter.dtypes import FLOATS
-from converter.errors import DialectError, SourceError
+from converter.errors import DialectError, SourceError, SymbolError
 from converter.files import archives, checkpoint, disk, params
 from converter.files.checkpoint import Kind
-from converter.models import catalog, dialects, identification
+from converter.models import catalog, dialects, identification, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.files.stored import AnyArray, Arrays
+    from converter.graphs.graph import Graph
     from converter.models.catalog import Model
     from converter.progress import Progress
 
@@ -52,7 +53,8 @@ class Inspection:
 
     ``models`` are those whose tensors these are; where there is none, ``nearest`` is named. ``official`` is
     the model whose published file it is; it, ``sha1`` and ``statistics`` are None where only headers were
-    read. ``remark`` says what could not be told.
+    read. ``remark`` says what could not be told. ``graph`` is the graph that belongs to the parameters;
+    ``graph_differences`` says where it differs from the model, in lines.
     """
 
     file: str
@@ -71,6 +73,8 @@ class Inspection:
     official: str | bool | None = None
     statistics: tuple[Summary, ...] | None = None
     remark: str | None = None
+    graph: str | None = None
+    graph_differences: tuple[str, ...] = ()
 
 
 def inspect(path: Path, progress: Progress, *, full: bool = False) -> Inspection:
@@ -88,14 +92,14 @@ def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
     name = disk.file_name(path)
     kind = checkpoint.kind(path)
     if kind is not Kind.packed:
-        return _contents(path, Inspection(name, size), progress, full=full)
+        return _contents(path, {}, path, Inspection(name, size), progress, full=full)
     found = Inspection(name, size, archive=archives.kind(path))
     if not full:
         return replace(found, remark="what is packed is read with --full")
     with disk.scratch() as folder:
         unpacked = folder / "unpacked.params"
-        archives.unpack(path, unpacked, progress)
-        return _contents(unpacked, found, progress, full=True)
+        documents = archives.unpack(path, unpacked, progress).documents
+        return _contents(path, documents, unpacked, found, progress, full=True)
 
 
 def document(found: Inspection) -> dict[str, Any]:
@@ -128,6 +132,8 @@ def document(found: Inspection) -> dict[str, Any]:
         if found.statistics is None
         else [{name: _finite(value) for name, value in asdict(row).items()} for row in found.statistics],
         "remark": found.remark,
+        "graph": found.graph,
+        "graph_differences": list(found.graph_differences),
     }
 
 
@@ -136,12 +142,21 @@ def _finite(value: object) -> object:
     return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
-def _contents(path: Path, found: Inspection, progress: Progress, *, full: bool) -> Inspection:
+def _contents(  # noqa: PLR0913 - the file, what else is in its archive, and what is in it
+    origin: Path,
+    documents: dict[str, bytes],
+    path: Path,
+    found: Inspection,
+    progress: Progress,
+    *,
+    full: bool,
+) -> Inspection:
     kind = checkpoint.kind(path)
     if kind is Kind.params:
         file = params.open_params(path, name=found.file, verify=full)
         arrays: Arrays = file.arrays
-        found = _gluon(arrays, replace(found, container=file.container, records=file.records))
+        found = replace(found, container=file.container, records=file.records)
+        found = _gluon(origin, documents, arrays, found)
     else:
         arrays = checkpoint.read(path)
         models = tuple(identification.of_torch(arrays))
@@ -165,14 +180,37 @@ def _contents(path: Path, found: Inspection, progress: Progress, *, full: bool) 
     )
 
 
-def _gluon(arrays: Arrays, found: Inspection) -> Inspection:
+def _gluon(origin: Path, documents: dict[str, bytes], arrays: Arrays, found: Inspection) -> Inspection:
     try:
         naming = dialects.read(arrays, found.file)
     except DialectError as error:
         return replace(found, remark=str(error))
     models = identification.of_gluon(arrays, naming)
     named = [model for model in models if identification.bears_prefix(model, naming)]
-    return replace(found, dialect=naming.dialect, prefix=naming.prefix or None, models=tuple(named or models))
+    found = replace(
+        found, dialect=naming.dialect, prefix=naming.prefix or None, models=tuple(named or models)
+    )
+    try:
+        graph = graph_search.find(origin, documents, arrays, naming, lambda: models)
+    except SymbolError as error:
+        return replace(found, graph_differences=tuple(str(error).split("\n")))
+    return found if graph is None else _with_graph(graph, found)
+
+
+def _with_graph(graph: Graph, found: Inspection) -> Inspection:
+    """Keep the models that a graph is of; where it is of none, say how it differs from the first."""
+    found = replace(found, graph=graph.name)
+    differences: list[str] = []
+    wired = []
+    for model in found.models:
+        try:
+            wiring.match(graph, model)
+            wired.append(model)
+        except SymbolError as error:
+            differences = differences or str(error).split("\n")
+    return (
+        replace(found, models=tuple(wired)) if wired else replace(found, graph_differences=tuple(differences))
+    )
 
 
 def _published(sha1: str) -> str | bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from converter import __version__, names
 from converter.converted import MAX_MANIFEST_BYTES
 from converter.errors import ArtifactError
 from converter.files import disk
+from converter.proof import strength
 from converter.proof.verdict import NO_PROOF
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from converter.files.artifact import Draft
     from converter.narrowing import Narrowing
     from converter.preparation import Prepared
+    from converter.proof.strength import Claim
     from converter.proof.verdict import Check, Proof
 
 
@@ -77,16 +80,16 @@ def _source(prepared: Prepared) -> dict[str, Any]:
         "container": reading.file.container,
         "records": list(reading.file.records),
         "dialect": reading.naming.dialect,
-        "symbol": disk.file_name(reading.symbol) if reading.symbol else None,
+        "symbol": reading.graph.name if reading.graph else None,
+        "symbol_sha256": hashlib.sha256(reading.graph.content).hexdigest() if reading.graph else None,
+        "final_softmax": reading.wiring.softmax if reading.wiring else None,
         "fixed_gammas": names.collapse(reading.fixed_gammas),
         "official": source.is_published(prepared.model),
     }
 
 
 def require_no_loss(path: Path, document: dict[str, Any]) -> None:
-    """Refuse to replace a manifest of the same bytes that tells more: a proof, a ``.pth``, class names.
-
-    A proof tells more in a precision that the other has not, and against GluonCV more than against numpy.
+    """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or class names.
 
     Errors: ``ArtifactError``.
     """
@@ -96,7 +99,11 @@ def require_no_loss(path: Path, document: dict[str, Any]) -> None:
     except (ArtifactError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return  # nothing is there that could be lost
     lost = [
-        *([f"a proof in {' and '.join(missing)}"] if (missing := sorted(proven - _proven(document))) else []),
+        *(
+            [f"a proof in {' and '.join(map(str, weaker))}"]
+            if (weaker := sorted(proven - _proven(document)))
+            else []
+        ),
         *(["a .pth"] if pth and "pth" not in document["artifact"] else []),
         *(["class names"] if labels and document["labels"] != labels else []),
     ]
@@ -107,16 +114,10 @@ def require_no_loss(path: Path, document: dict[str, Any]) -> None:
         )
 
 
-def _proven(document: dict[str, Any]) -> set[str]:
-    """Return the precisions in which the weights are proven, those before rounding too."""
+def _proven(document: dict[str, Any]) -> set[Claim]:
+    """Return what is proven of the weights, or of those before rounding."""
     proofs = [document["parity"], document.get("narrowing", {}).get("before", {})]
-    return {
-        f"{check['dtype']} against {reference}"
-        for proof in proofs
-        if proof.get("proven")
-        for check in proof["checks"]
-        for reference in {proof["reference"], "numpy"}  # GluonCV's word counts for both
-    }
+    return {claim for proof in proofs for claim in strength.without_sizes(strength.claims(proof))}
 
 
 def parity(proof: Proof) -> dict[str, Any]:
@@ -124,6 +125,7 @@ def parity(proof: Proof) -> dict[str, Any]:
     return {
         "proven": proof.passed,
         "reference": proof.reference,
+        "definition": proof.definition,
         "versions": proof.versions,
         "checks": [_check(check) for check in proof.checks],
     }

@@ -87,8 +87,9 @@ def convert(request: Request, progress: Progress = silent) -> Result:
             more[pth.path] = request.out / artifact.file_name(stem, pth.sha256, torch_file.SUFFIX)
             told = {"file": more[pth.path].name, "sha256": pth.sha256, "bytes": pth.size}
             document["artifact"]["pth"] = told
+        graph = prepared.reading.graph
         for file in (destination, destination.with_suffix(".json"), *more.values()):
-            disk.require_other(file, (found.origin, prepared.reading.symbol, request.labels))
+            disk.require_other(file, (found.origin, graph.path if graph else None, request.labels))
         source.require_genuine(found, model)
         with disk.alone(request.out):  # what a run at the same time has proven is not lost either
             manifest.require_no_loss(destination.with_suffix(".json"), document)

@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import precision, published, source
+from converter import graph_search, names, precision, published, source
 from converter.errors import (
     CheckpointError,
     ConversionError,
-    DialectError,
     MappingError,
     ParamsError,
     SourceError,
     SymbolError,
 )
-from converter.files import checkpoint, disk, params, symbol
+from converter.files import checkpoint, disk, params
 from converter.files.checkpoint import Kind
 from converter.files.params import Params, write_params
-from converter.models import dialects, graph, identification, matching, settings, synthetic
+from converter.graphs import reader
+from converter.models import dialects, identification, matching, synthetic, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from converter.files.stored import AnyArray, Arrays
-    from converter.files.symbol import Symbol
+    from converter.graphs.graph import Graph
     from converter.models.catalog import Model
     from converter.models.dialects import Naming
     from converter.models.mapping import Mapping
+    from converter.models.wiring import Wiring
     from converter.progress import Progress
     from converter.source import Source
 
@@ -42,39 +43,55 @@ READ_BY_MXNET = {"legacy", "V1", "V2"}  # the records that MXNet 1.9 reads as it
 class Origin:
     """Which parameters: a file, a model's seeded random ones, or, with neither, those that were published.
 
-    Without a ``model`` the file's tensors tell it. ``symbol`` is the file's ``-symbol.json``, where that does
-    not lie beside it.
+    Without a ``model`` it is detected from the file's tensors. ``symbol`` is the file's graph; without it the
+    graph is searched for in the archive and the folder of the file, unless ``search_graph`` is false.
     """
 
     model: Model | None
     params: Path | None = None
     seed: int | None = None
     symbol: Path | None = None
+    search_graph: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What parameters were read from: the file, its contents, and the names in it.
 
-    ``symbol`` is the graph that the model was compared with, ``fixed_gammas`` the arrays that it made ones.
+    ``wiring`` is the graph that belongs to them, None if there is none.
     """
 
     source: Source
     file: Params
     naming: Naming
-    symbol: Path | None = None
-    fixed_gammas: tuple[str, ...] = ()
+    wiring: Wiring | None = None
 
     @property
-    def is_gluons(self) -> bool:
-        """Whether GluonCV itself, of MXNet 1.9, can load the file and computes with just these numbers."""
+    def graph(self) -> Graph | None:
+        """The graph that belongs to the parameters."""
+        return self.wiring.graph if self.wiring else None
+
+    @property
+    def fixed_gammas(self) -> tuple[str, ...]:
+        """The gammas that the graph fixes at 1, by structural names."""
+        return self.wiring.fixed_gammas if self.wiring else ()
+
+    @property
+    def is_read_by_mxnet(self) -> bool:
+        """Whether MXNet 1.9 can load the file, and compute with the types in it."""
         return (
-            self.naming.dialect == dialects.STRUCTURAL
-            and bool(self.file.records)
+            bool(self.file.records)
             and READ_BY_MXNET.issuperset(self.file.records)
             and all(precision.widened(array) is array for array in self.file.arrays.values())
-            and not self.fixed_gammas
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MXNetParams:
+    """A file that MXNet can load, and the names in it by structural names."""
+
+    path: Path
+    names: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +105,38 @@ class Prepared:
     reading: Reading
 
     @contextlib.contextmanager
-    def for_gluon(self) -> Iterator[Path]:
-        """Give a file that GluonCV can load: the source itself, or, where it cannot, the parameters anew.
+    def for_mxnet(self) -> Iterator[MXNetParams]:
+        """Give a file that MXNet can load: the source itself, or else a copy.
 
-        Those that were counted are counted there too: GluonCV itself finds their layers, and not we.
-        Errors: ``SourceError`` where that cannot be written.
+        GluonCV's own network gets structural names, or index-based ones, which it resolves itself.
+
+        Raises:
+            SourceError: if the copy cannot be written.
         """
-        if self.reading.is_gluons:
-            yield self.reading.source.path
-            return
         naming = self.reading.naming
-        ours = {file_name: name for name, file_name in naming.resolve(self.mapping).items()}
-        names = {name: ours[file_name] for name, file_name in naming.stripped().items()}
+        resolved = naming.resolve(self.mapping)
+        if self.reading.is_read_by_mxnet and (self.reading.wiring or naming.dialect == dialects.STRUCTURAL):
+            yield MXNetParams(self.reading.source.path, resolved)
+            return
+        ours = {file_name: name for name, file_name in resolved.items()}
+        counted = (
+            {} if self.reading.wiring else {name: ours[file] for name, file in naming.stripped().items()}
+        )
+        own_names = counted or {name: name for name in self.params}
         with disk.scratch() as folder:
-            path = folder / "for-gluon.params"
+            path = folder / "for-mxnet.params"
             try:
                 with path.open("wb") as stream:
-                    arrays = {name: self.params[ours] for name, ours in names.items()} or self.params
-                    write_params(stream, {name: precision.widened(array) for name, array in arrays.items()})
+                    write_params(
+                        stream, {name: precision.widened(self.params[own]) for name, own in own_names.items()}
+                    )
             except OSError as error:
                 raise SourceError(f"{path}: {error.strerror or error}") from error
-            yield path
+            yield MXNetParams(path, {own: name for name, own in own_names.items()})
 
 
 def prepare(origin: Origin, found: Source) -> Prepared:
-    """Read a ``.params`` file and lay it beside the model, whose classes are those of the file's head.
+    """Read a ``.params`` file and match it with the model, whose classes are those of the file's head.
 
     Errors: ``ParamsError``, ``DialectError``, ``SymbolError``, ``MappingError``; the last names the model
     that does fit, or those between which only the user can decide.
@@ -123,16 +147,16 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     if found.archive is None and file.stamp != found.stamp:
         raise SourceError(f"{name}: {disk.CHANGED}")
     naming = dialects.read(file.arrays, name)
-    beside = origin.symbol or symbol.beside(found.origin)
-    drawn = symbol.read(beside) if beside else None
+    graph = _graph(origin, found, file.arrays, naming)
     if origin.model is None:
-        model = identification.identify(file.arrays, naming, drawn, found.is_published)
+        model = identification.identify(file.arrays, naming, graph, found.is_published)
     else:
         model = origin.model
         identification.require_not_another(model, naming)
     structural = _resolved(model, file.arrays, naming)
     model = identification.with_classes_of(model, identification.gluons_head(model, structural))
-    gammas = _compared(drawn, model) if drawn else ()
+    wired = _wired(graph, model, naming) if graph else None
+    gammas = wired.fixed_gammas if wired else ()
     structural |= {
         gamma: np.ones(structural[gamma].shape, structural[gamma].dtype)
         for gamma in gammas
@@ -142,8 +166,41 @@ def prepare(origin: Origin, found: Source) -> Prepared:
         state = matching.rename(model.mapping, structural, model.shapes, name)
     except MappingError as error:
         raise identification.explained(error, model, identification.of_gluon(file.arrays, naming)) from error
-    reading = Reading(found, file, naming, beside, gammas)
-    return Prepared(model, model.mapping, structural, state, reading)
+    return Prepared(model, model.mapping, structural, state, Reading(found, file, naming, wired))
+
+
+def _graph(origin: Origin, found: Source, arrays: Arrays, naming: Naming) -> Graph | None:
+    """Return the graph of a user's parameters: the one that was named, or one that belongs to the file."""
+    if origin.symbol is not None:
+        return reader.read(origin.symbol)
+    if origin.params is None or not origin.search_graph:
+        return None
+
+    def models() -> list[Model]:
+        return identification.of_gluon(arrays, naming) if origin.model is None else [origin.model]
+
+    return graph_search.find(found.origin, found.documents, arrays, naming, models)
+
+
+def _wired(graph: Graph, model: Model, naming: Naming) -> Wiring:
+    """Match a graph with a model.
+
+    Raises:
+        SymbolError: if they differ, or if the names of the file put a parameter in another place.
+    """
+    wired = wiring.match(graph, model)
+    variables = {*wired.variables.values()}
+    file_names = naming.resolve(model.mapping)
+    plain = {file_name: name for name, file_name in dialects.plain(file_names.values()).items()}
+    moved = [
+        f"{tensor}: {wired.variables[tensor]} in the graph, {plain[file_name]} in {naming.file}"
+        for tensor, file_name in file_names.items()
+        if plain[file_name] in variables and wired.variables.get(tensor) != plain[file_name]
+    ]
+    if moved:
+        headline = f"{graph.file}: takes parameters in another order than {naming.file} has them"
+        raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
+    return wired
 
 
 @contextlib.contextmanager
@@ -182,20 +239,6 @@ def _require_no_checkpoint(found: Source) -> None:
             raise ParamsError(
                 f"{found.origin}: a PyTorch checkpoint, {kind}; `gluon2torch to-gluon` goes the other way"
             )
-
-
-def _compared(drawn: Symbol, model: Model) -> tuple[str, ...]:
-    """Return the gammas that a graph fixes.
-
-    Errors: ``SymbolError`` with everything that it has otherwise than the model.
-    """
-    try:
-        apart = graph.disagreements(drawn, model.mapping, settings.of_model(model))
-    except (DialectError, MappingError, SymbolError) as error:
-        raise SymbolError(f"{drawn.path}: the network is not {model.name}\n  {error}") from error
-    if apart:
-        raise SymbolError("\n  ".join([f"{drawn.path}: the network is not {model.name}", *apart]))
-    return tuple(graph.fixed_gammas(drawn, model.mapping))
 
 
 def _resolved(model: Model, arrays: Arrays, naming: Naming) -> dict[str, AnyArray]:

@@ -113,7 +113,7 @@ def _fetch(model: Model, partial: Partial, destination: Path, progress: Progress
         left = replace(limits, total=max(0.0, end - time.monotonic()))
         download.fetch(download_url(model), partial, progress, left)
         try:
-            _require(model.entry.params_sha1, archives.unpack(partial.path, unpacked, progress))
+            _require(model.entry.params_sha1, archives.unpack(partial.path, unpacked, progress).sha1)
             unpacked.replace(destination)
         except SourceError as error:  # it was perhaps spoilt on the way, and is not twice
             if last:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ class Source:
     """A ``.params`` file as it was when it was opened; its SHA-1 is computed beside whatever else is done.
 
     ``path`` is the file itself, ``origin`` what was named, which may be an ``archive`` of it; ``name`` is
-    what the manifest calls that.
+    what the manifest calls that. ``documents`` are the JSON files in the archive, by name.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class Source:
     archive: str | None
     stamp: disk.Stamp
     digest: Future[str]
+    documents: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def sha1(self) -> str:
@@ -65,9 +66,10 @@ def from_file(path: Path, folder: Path, progress: Progress) -> Source:
         digest = background.start(lambda: sha1(path, progress, stamp))
         return Source(path, path, name, None, stamp, digest)
     unpacked = folder / "unpacked.params"
+    content = archives.unpack(path, unpacked, progress)
     digest = Future()
-    digest.set_result(archives.unpack(path, unpacked, progress))
-    return Source(unpacked, path, name, archive, stamp, digest)
+    digest.set_result(content.sha1)
+    return Source(unpacked, path, name, archive, stamp, digest, content.documents)
 
 
 def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Source:

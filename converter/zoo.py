@@ -19,7 +19,9 @@ from converter.converted import MAX_MANIFEST_BYTES
 from converter.errors import ArtifactError, SourceError
 from converter.files import disk
 from converter.progress import silent
+from converter.proof import strength
 from converter.proof.proving import Terms
+from converter.proof.strength import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,12 +120,12 @@ def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> di
 
 
 def _satisfies(parity: dict[str, Any], terms: Terms) -> bool:
-    """Return whether a manifest's proof is by the reference and on the inputs that the terms ask for."""
+    """Return whether a manifest's proof is at least as strong as the one that the terms ask for."""
     if terms.choice is Choice.none:
         return True
-    checked = {(check["dtype"], check["size"]) for check in parity["checks"]}
-    wanted = {(probe.dtype, probe.label) for probe in terms.probes}
-    return parity["proven"] and wanted <= checked and terms.choice in {Choice.auto, parity["reference"]}
+    reference = strength.NUMPY if terms.choice is Choice.auto else terms.choice.value
+    wanted = {Claim(probe.dtype, reference, strength.GLUONCV, probe.label) for probe in terms.probes}
+    return wanted <= strength.claims(parity)
 
 
 def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:

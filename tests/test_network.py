@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.models.catalog import Model
     from converter.models.mapping import Mapping
-    from converter.reference import Settings
+    from converter.graphs.graph import Settings
 
 PROBE = Probe("float32", (33, 47))
 

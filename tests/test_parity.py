@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from converter.models.catalog import Model
     from converter.models.mapping import Mapping
     from converter.proof.parity import Network, Visit
-    from converter.reference import Settings
+    from converter.graphs.graph import Settings
 
 PROBE = Probe("float64", (33, 33))
 PROBES = (Probe("float32", (33, 33)), PROBE)

@@ -63,6 +63,12 @@ def plain(text: object) -> str:
     )
 
 
+def warn(text: str) -> None:
+    """Print a warning on stderr, if there is one."""
+    if text:
+        lines(stderr=True).print(f"[yellow]warning[/]  {plain(text)}")
+
+
 def word(text: object) -> str:
     """Escape the same and line breaks too."""
     return plain(text).replace("\n", r"\n")
@@ -97,7 +103,7 @@ def progress() -> Iterator[Report]:
 
 def proven(proof: dict[str, Any]) -> str:
     """Return in a line what a manifest's proof rests on and found."""
-    from converter.proof.findings import REFERENCES
+    from converter.proof import findings
 
     found = ", ".join(
         f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
@@ -105,7 +111,7 @@ def proven(proof: dict[str, Any]) -> str:
         for check in proof["checks"]
     )
     layers = proof["checks"][0]["layers"]
-    against = REFERENCES[proof["reference"]]
+    against = findings.against(proof["reference"], proof.get("definition"))
     return f"against {against}, {layers} layers; largest difference / deviation: {found}"
 
 

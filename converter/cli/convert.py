@@ -91,6 +91,7 @@ def _summary(result: pipeline.Result, screen: Console) -> None:
         f"[green]read[/]    {console.word(source['file'])}: {origin}, SHA-1 {source['sha1'][:8]}, "
         f"{source['dialect']} names"
     )
+    screen.print(f"[green]graph[/]   {console.word(_graph_text(source, result.model.name))}")
     if source["fixed_gammas"]:
         fixed = ", ".join(source["fixed_gammas"])
         screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, for {source['symbol']} has fix_gamma")
@@ -108,6 +109,14 @@ def _summary(result: pipeline.Result, screen: Console) -> None:
     )
     if result.pth is not None:
         screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
+
+
+def _graph_text(source: dict[str, Any], model: str) -> str:
+    """Return which graph the network was compared with, or that there was none."""
+    if source["symbol"] is None:
+        return f"none found; the network is GluonCV's own definition of {model}"
+    rest = "; its final softmax is not part of the converted network" if source["final_softmax"] else ""
+    return f"{source['symbol']}: operators, wiring and settings match{rest}"
 
 
 def _tell_narrowing(narrowing: dict[str, Any], screen: Console) -> None:

@@ -44,6 +44,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
         found = evaluation.evaluate(request, progress)
     if found.place.number:
         return  # the first of the processes tells the result
+    console.warn(found.classifier.warning)
     if as_json:
         document = evaluation.document(found, request)
         console.print_json(document)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from converter.inspection import Inspection, Summary
 
+GLUON = {"ndarray-list", "npz"}  # the containers of Gluon's parameters
+
 
 def inspect(
     file: Annotated[
@@ -60,6 +62,7 @@ def _show(found: Inspection, screen: Console) -> None:
         "SHA-1": found.sha1
         and f"{found.sha1}, "
         + (f"as GluonCV published {found.official}" if found.official else "not published by GluonCV"),
+        "graph": _graph(found),
         "remark": found.remark,
     }
     for name, text in lines.items():
@@ -70,6 +73,15 @@ def _show(found: Inspection, screen: Console) -> None:
         for row in found.statistics:
             if row.not_finite:
                 screen.print(f"[red]not finite[/] {row.part} {console.word(row.role)}: {row.not_finite:,}")
+
+
+def _graph(found: Inspection) -> str | None:
+    """Return which graph belongs to Gluon's parameters, or that there is none."""
+    if found.graph_differences:
+        return "\n  ".join(found.graph_differences)
+    if found.graph:
+        return f"{found.graph}, of these parameters" + ("" if found.models else "; of no known model")
+    return "none found" if found.container in GLUON else None
 
 
 def _statistics(rows: tuple[Summary, ...]) -> Table:

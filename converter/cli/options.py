@@ -54,14 +54,16 @@ Name = Annotated[
 Params = Annotated[
     Path | None,
     typer.Option(
-        help="A .params file, or a .gz or .zip of one. Without it: GluonCV's cache, then a download.",
+        help="A .params file, or a .gz, .zip, .mar, .tar or .tar.gz of one. Without it: GluonCV's cache, "
+        "then a download.",
         dir_okay=False,
     ),
 ]
 Symbol = Annotated[
     Path | None,
     typer.Option(
-        help="The network's -symbol.json. Without it: the one that lies beside the .params, if any.",
+        help="The network's graph, a -symbol.json file. Without it: the graph in the same archive or folder "
+        "that has the same parameters, if there is one.",
         dir_okay=False,
     ),
 ]

@@ -101,6 +101,11 @@ def _show(found: Document, screen: Console) -> None:
     screen.print(table)
     for line in findings.complaints(found):
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
+    graph = (
+        found["source"]["symbol"]
+        or f"none found; the network is GluonCV's own definition of {found['model']}"
+    )
+    screen.print(f"[bold]graph[/]    {console.word(graph)}")
     verdict = "[green]agrees[/]  " if found["agrees"] else "[red]differs[/] "
     screen.print(f"{verdict} {console.plain(findings.sentence(found))}")
 

@@ -42,6 +42,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     terms = Terms(weights, preprocessing, device, batch_size)
     with console.refusals(), console.progress() as progress:
         found = prediction.predict(prediction.Request(tuple(images), terms, top), progress)
+    console.warn(found.classifier.warning)
     if as_json:
         document = prediction.document(found, terms)
         console.print_json(document)

@@ -145,13 +145,24 @@ def read(tensor_names: Iterable[str], file: str) -> Naming:
     Errors: ``DialectError`` with every name that is in none, or where two networks lie in one file.
     """
     found = list(tensor_names)
-    exported = bool(found) and all(MARKS.match(name) for name in found)
-    plain = {MARKS.sub("", name, count=1) if exported else name: name for name in found}
-    if len(plain) != len(found):
+    names_by_plain = plain(found)
+    if len(names_by_plain) != len(found):
         raise DialectError(f"{file}: the same name stands under arg: and under aux:")
-    if any("." in name for name in plain):
-        return Naming(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=plain)
-    return _count(plain, file, exported=exported)
+    exported = _is_exported(found)
+    if any("." in name for name in names_by_plain):
+        return Naming(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
+    return _count(names_by_plain, file, exported=exported)
+
+
+def plain(tensor_names: Iterable[str]) -> dict[str, str]:
+    """Return a file's names by what remains without the ``arg:`` and ``aux:`` of an export."""
+    found = list(tensor_names)
+    exported = _is_exported(found)
+    return {MARKS.sub("", name, count=1) if exported else name: name for name in found}
+
+
+def _is_exported(tensor_names: list[str]) -> bool:
+    return bool(tensor_names) and all(MARKS.match(name) for name in tensor_names)
 
 
 def _count(plain: dict[str, str], file: str, *, exported: bool) -> Naming:

@@ -6,15 +6,15 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from converter.errors import ConversionError, MappingError
-from converter.models import catalog, graph, matching, settings
+from converter.errors import MappingError, SymbolError
+from converter.models import catalog, matching, wiring
 from resnext_torch import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from converter.files.stored import AnyArray, Arrays
-    from converter.files.symbol import Symbol
+    from converter.graphs.graph import Graph
     from converter.models.catalog import Model
     from converter.models.dialects import Naming
     from converter.models.mapping import Mapping
@@ -37,7 +37,7 @@ def of_gluon(params: Arrays, naming: Naming) -> list[Model]:
 
 
 def identify(
-    params: Arrays, naming: Naming, drawn: Symbol | None, is_published: Callable[[Model], bool]
+    params: Arrays, naming: Naming, graph: Graph | None, is_published: Callable[[Model], bool]
 ) -> Model:
     """Return the model whose tensors these are, with the file's number of classes.
 
@@ -49,7 +49,7 @@ def identify(
         raise MappingError(_apart_from_nearest(params, naming))
     tests: tuple[Callable[[Model], bool], ...] = (
         lambda model: bears_prefix(model, naming),
-        lambda model: drawn is not None and _fits(drawn, model),
+        lambda model: graph is not None and _is_wired(graph, model),
         is_published,
     )
     for test in tests:
@@ -148,11 +148,12 @@ def _apart_from_nearest(params: Arrays, naming: Naming) -> str:
     return headline
 
 
-def _fits(drawn: Symbol, model: Model) -> bool:
+def _is_wired(graph: Graph, model: Model) -> bool:
     try:
-        return not graph.disagreements(drawn, model.mapping, settings.of_model(model))
-    except ConversionError:
+        wiring.match(graph, model)
+    except SymbolError:
         return False
+    return True
 
 
 def _fitted(model: Model, params: Arrays, naming: Naming) -> Model | None:

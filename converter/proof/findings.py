@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-REFERENCES = {"gluon": "GluonCV", "numpy": "our numpy forward of its parameters"}
+REFERENCES = {
+    ("gluon", "gluoncv"): "GluonCV",
+    ("gluon", "graph"): "the graph, run by MXNet",
+    ("numpy", "gluoncv"): "our numpy forward of its parameters",
+    ("numpy", "graph"): "our numpy forward, wired as the graph is",
+}
+
+
+def against(reference: str, definition: str | None) -> str:
+    """Return in words what the outputs were compared with; manifests before 0.2 have no ``definition``."""
+    return REFERENCES.get((reference, definition or "gluoncv"), reference)
 
 
 def build(comparison: Comparison) -> Document:
@@ -30,11 +40,16 @@ def build(comparison: Comparison) -> Document:
             "file": prepared.reading.source.name,
             "sha1": prepared.reading.source.sha1,
             "official": prepared.reading.source.is_published(prepared.model),
+            "symbol": prepared.reading.graph.name if prepared.reading.graph else None,
         },
         "beside": comparison.beside,
         "weights": {"file": weights.file, "sha256": weights.sha256} if weights else None,
         "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
-        "reference": {"name": proven.reference, "versions": proven.versions},
+        "reference": {
+            "name": proven.reference,
+            "definition": proven.definition,
+            "versions": proven.versions,
+        },
         "tensors": {
             "compared": len(prepared.mapping.tensors),
             "apart": [{"name": apart.name, "found": str(apart)} for apart in comparison.tensors],
@@ -51,10 +66,11 @@ def sentence(found: Document) -> str:
     tensors, checks = found["tensors"], found["checks"]
     equal = tensors["compared"] - len(tensors["apart"])
     layers = max((len(check["layers"]) for check in checks), default=0)
+    reference = against(found["reference"]["name"], found["reference"]["definition"])
     agreeing = sum(check["agrees"] for check in checks)
     return (
         f"{found['beside']} and {found['source']['file']}: {equal} of {tensors['compared']} tensors equal, "
-        f"{layers} layers compared with {REFERENCES[found['reference']['name']]}, "
+        f"{layers} layers compared with {reference}, "
         f"{agreeing} of {len(checks)} checks passed"
     )
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.files.stored import Arrays
+    from converter.graphs.graph import Settings
     from converter.models.mapping import Mapping
     from converter.proof.parity import Visit
     from converter.proof.verdict import Probe
-    from converter.reference import Settings
     from resnext_torch import Config
 
 # What a module's forward, or torch within it, raises where it cannot go on.

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.files.stored import Arrays
+    from converter.graphs.graph import Settings
     from converter.models.mapping import Layer, Mapping
     from converter.proof.verdict import Probe
-    from converter.reference import Output, Settings
+    from converter.reference import Output
 
     Visit = Callable[[str, Array, Settings], None]  # a layer's name in PyTorch, its output, how it is set
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from converter.choices import Choice
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.proof import parity
+from converter.proof.strength import GLUONCV, GRAPH
 from converter.proof.verdict import Probe
 from converter.reference import gluon, numpy
 
@@ -35,12 +36,12 @@ class Terms:
 
 
 def settle(terms: Terms) -> Terms:
-    """Name the interpreter for GluonCV, or settle on numpy where ``auto`` finds none.
+    """Name the interpreter for MXNet, or settle on numpy where ``auto`` finds none.
 
     Errors: ``ReferenceUnavailableError`` where GluonCV or an interpreter is asked for and not there.
     """
     if terms.choice in {Choice.numpy, Choice.none}:
-        return terms
+        return replace(terms, gluon_python=None)
     try:
         python = gluon.find_python(terms.gluon_python)
     except ReferenceUnavailableError:
@@ -53,20 +54,20 @@ def settle(terms: Terms) -> Terms:
 
 @contextlib.contextmanager
 def references(terms: Terms, prepared: Prepared) -> Iterator[tuple[Reference, ...]]:
-    """Start the reference that settled terms ask for, at work beside us; ``auto`` keeps numpy in reserve."""
+    """Start the reference that settled terms ask for, in the background; ``auto`` keeps numpy in reserve."""
     own = numpy.Run(prepared.params, terms.probes)
     if terms.gluon_python is None:
         yield (own,)
         return
-    model = prepared.model
     layers = tuple(layer.source for layer in prepared.mapping.layers)
-    with (
-        prepared.for_gluon() as file,
-        gluon.start(
-            terms.gluon_python, model.entry.gluon, model.config.num_classes, file, layers, terms.probes
-        ) as run,
-    ):
-        yield (run, own) if terms.choice is Choice.auto else (run,)
+    wiring = prepared.reading.wiring
+    with prepared.for_mxnet() as params:
+        if wiring is None:
+            request = gluon.network_request(prepared.model, params.path, layers)
+        else:
+            request = gluon.graph_request(wiring, params.path, params.names, layers)
+        with gluon.start(terms.gluon_python, request, terms.probes) as run:
+            yield (run, own) if terms.choice is Choice.auto else (run,)
 
 
 def prove(candidates: tuple[Reference, ...], network: Network, prepared: Prepared) -> Proof:
@@ -88,4 +89,8 @@ def prove(candidates: tuple[Reference, ...], network: Network, prepared: Prepare
 
 def _prove(reference: Reference, network: Network, prepared: Prepared) -> Proof:
     proof = parity.compare(reference, network, prepared.mapping, prepared.params)
-    return replace(proof, versions={**proof.versions, "torch": version("torch")})
+    return replace(
+        proof,
+        versions={**proof.versions, "torch": version("torch")},
+        definition=GRAPH if prepared.reading.wiring else GLUONCV,
+    )

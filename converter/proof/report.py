@@ -41,6 +41,7 @@ def render(found: Document) -> str:
     return environment.get_template("report.html").render(
         found=found,
         sentence=findings.sentence(found),
+        against=findings.against(found["reference"]["name"], found["reference"]["definition"]),
         complaints=findings.complaints(found),
         chart=chart(found),
         scripts=scripts(),

@@ -110,11 +110,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What agreed with what: the reference, the versions it ran on, and every check."""
+    """What agreed with what: the reference, the versions it ran on, and every check.
+
+    ``definition`` says what the reference ran: ``graph``, the one that belongs to the parameters, or
+    ``gluoncv``, GluonCV's own definition of the model.
+    """
 
     reference: str
     versions: dict[str, str]
     checks: tuple[Check, ...]
+    definition: str | None = None
 
     @property
     def blind(self) -> tuple[str, ...]:

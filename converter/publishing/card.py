@@ -11,7 +11,7 @@ import msgspec
 
 from converter.choices import LICENSE
 from converter.models import figures
-from converter.proof.findings import REFERENCES
+from converter.proof import findings
 from converter.publishing import timm_config
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def render(converted: Converted, circumstances: Circumstances) -> str:
         convention=figures.CONVENTION,
         architecture=timm_config.ARCHITECTURES.get(model.name),
         library=LIBRARIES[model.name in timm_config.ARCHITECTURES],
-        reference=REFERENCES.get(converted.manifest.parity.reference),
+        reference=findings.against(converted.manifest.parity.reference, converted.manifest.parity.definition),
         circumstances=circumstances,
     )
 

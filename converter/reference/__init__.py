@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
-
-Settings = dict[str, int | float | bool | str]  # a layer's hyper-parameters: stride, padding, eps, …
+    from converter.graphs.graph import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""GluonCV itself as the reference: started early, in a child process, and asked for its outputs later.
+"""MXNet as the reference: a child process runs GluonCV's network of a name, or a graph.
 
-The child leaves the outputs in a temporary folder, from where they are mapped into memory one by one.
+It is started early and asked for its outputs later. It leaves them in a temporary folder, from where they are
+mapped into memory one by one.
 """
 
 from __future__ import annotations
@@ -25,24 +26,45 @@ from converter.reference import Output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from converter.graphs.graph import Settings
+    from converter.models.catalog import Model
+    from converter.models.wiring import Wiring
     from converter.proof.verdict import Probe
 
 NAME = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
 SAID = "said.txt"
+SYMBOL = "symbol.json"  # the graph, in the child's folder
 ROOM = 1 << 16  # bytes; where fewer are free, the disk is full
 PATIENCE_SECONDS = 1800  # for one more output: the slowest layer at 2048 pixels takes a minute, in float64
 SAID_CHARACTERS = 2000  # of the child's last words, in an error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What MXNet shall run.
+
+    Attributes:
+        layers: the layers whose outputs will be asked for, by structural names.
+        document: what to run, as the child reads it.
+        symbol: the graph, None for GluonCV's own network.
+        settings: the hyper-parameters of the layers of a graph; the child tells those of GluonCV's network.
+    """
+
+    layers: tuple[str, ...]
+    document: dict[str, Any]
+    symbol: bytes | None = None
+    settings: tuple[Settings, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """GluonCV at work in ``folder``."""
+    """MXNet at work in ``folder``."""
 
     process: subprocess.Popen[bytes]
     folder: Path
-    layers: tuple[str, ...]
+    request: Request
     probes: tuple[Probe, ...]
     name: str = NAME
 
@@ -52,10 +74,11 @@ class Run:
         Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, fails, or answers nonsense.
         """
         with self._reply() as reply:
-            settings = [dict(found) for found in reply["settings"]]
-            files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(self.layers))]
+            layers = self.request.layers
+            settings = self.request.settings or [dict(found) for found in reply["settings"]]
+            files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
             arrays = [np.load(file, mmap_mode="r") for file in files]
-            found = [Output(*triple) for triple in zip(self.layers, arrays, settings, strict=True)]
+            found = [Output(*triple) for triple in zip(layers, arrays, settings, strict=True)]
         return iter(found)
 
     def versions(self) -> dict[str, str]:
@@ -115,18 +138,52 @@ def find_python(chosen: Path | None) -> Path:
     return Path(sys.executable)
 
 
-@contextlib.contextmanager
-def start(  # noqa: PLR0913, PLR0917 - the program, a network by its name, classes and file, and what to ask
-    python: Path, model: str, classes: int, params: Path, layers: tuple[str, ...], probes: tuple[Probe, ...]
-) -> Iterator[Run]:
-    """Start GluonCV's forward of ``params`` for all probes; on leaving the child and its outputs are gone.
+def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> Request:
+    """Ask for GluonCV's own network; ``params`` is a file that it can load."""
+    document = {
+        "model": model.entry.gluon,
+        "classes": model.config.num_classes,
+        "params": str(params.resolve()),
+        "layers": layers,
+    }
+    return Request(layers=layers, document=document)
 
-    ``layers`` are the blocks whose outputs will be asked for, by Gluon's structural names.
+
+def graph_request(wiring: Wiring, params: Path, names: dict[str, str], layers: tuple[str, ...]) -> Request:
+    """Ask for a graph, cut off after the last layer.
+
+    Args:
+        wiring: the graph.
+        params: a file that MXNet can load.
+        names: the names in that file by structural names.
+        layers: the layers, by structural names; the last is where the graph is cut off.
+    """
+    nodes = wiring.graph.nodes
+    document = {
+        "symbol": SYMBOL,
+        "data": wiring.data,
+        "params": str(params.resolve()),
+        "variables": {variable: names[tensor] for tensor, variable in wiring.variables.items()},
+        "nodes": [[wiring.nodes[layer], nodes[wiring.nodes[layer]].name] for layer in layers],
+    }
+    settings = tuple(wiring.settings[layer] for layer in layers)
+    return Request(layers=layers, document=document, symbol=wiring.graph.content, settings=settings)
+
+
+@contextlib.contextmanager
+def start(python: Path, request: Request, probes: tuple[Probe, ...]) -> Iterator[Run]:
+    """Start MXNet's forward for all probes; on leaving the child and its outputs are gone.
+
+    Args:
+        python: the interpreter that has MXNet and GluonCV.
+        request: what to run.
+        probes: the inputs.
     """
     with disk.scratch() as folder:
-        request = {"model": model, "classes": classes, "params": str(params.resolve()), "layers": layers}
         with disk.explained(folder):
-            _write_request(folder, request, probes)
+            if request.symbol is not None:
+                (folder / SYMBOL).write_bytes(request.symbol)
+            _write_request(folder, request.document, probes)
             said = (folder / SAID).open("wb")
         with said, _startable(python):
             process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
@@ -138,7 +195,7 @@ def start(  # noqa: PLR0913, PLR0917 - the program, a network by its name, class
                 env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
             )
         try:
-            yield Run(process, folder, layers, probes)
+            yield Run(process, folder, request, probes)
         finally:
             process.kill()
             process.communicate()

@@ -1,16 +1,24 @@
-"""Run GluonCV itself on a request, in a process of its own: ``python gluon_child.py FOLDER``.
+"""Run MXNet on a request, in a process of its own: ``python gluon_child.py FOLDER``.
 
-Stands alone: any Python from 3.8 on that has MXNet and GluonCV can run this file; ours need not be installed.
+Any Python from 3.8 on that has MXNet and GluonCV can run this file; our packages need not be installed.
 
-FOLDER/request.json says what to do: ``model`` (GluonCV's name), ``classes``, ``params`` (a file in structural
-names), ``layers`` (the blocks whose outputs are wanted, by structural name) and ``runs``, each with ``dtype``
-and ``input`` (a .npy file in FOLDER). The output of layer L in run R is written to FOLDER/R-L.npy, both
-counted from 0. FOLDER/reply.json then holds ``versions`` and ``settings`` (of each layer, its
-hyper-parameters), or ``unavailable`` with the reason why MXNet cannot be imported here.
+FOLDER/request.json holds ``params`` (a file), ``runs``, each with ``dtype`` and ``input`` (a .npy file in
+FOLDER), and what to run:
+
+* GluonCV's own network: ``model`` (GluonCV's name), ``classes`` and ``layers`` (the blocks whose outputs are
+  wanted, by structural names).
+* A graph: ``symbol`` (a file in FOLDER), ``data`` (the name of its input), ``variables`` (the names of its
+  parameters in ``params``) and ``nodes`` (the index, in the order of MXNet's ``tojson()``, and the name of
+  each node whose output is wanted; the last is where the graph is cut off).
+
+The output of layer L in run R is written to FOLDER/R-L.npy, both counted from 0. FOLDER/reply.json then holds
+``versions`` and ``settings`` (of each of GluonCV's layers, its hyper-parameters), or ``unavailable`` with the
+reason why MXNet cannot be imported here.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.abc
@@ -80,7 +88,7 @@ def main(folder: Path) -> None:
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        answer = run(frameworks, request, folder)
+        answer = (run_graph if "symbol" in request else run)(frameworks, request, folder)
         # What is installed: gluoncv 0.10.5.post0 calls itself 0.11.0.
         versions = {name: importlib.metadata.version(name) for name in Frameworks._fields}
         answer["versions"] = {**versions, "python": platform.python_version()}
@@ -112,6 +120,80 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
     return {"settings": [settings(block) for block in blocks]}
 
 
+def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Send every input through a graph, bound as its run asks, and keep the outputs of the wanted nodes."""
+    mxnet = frameworks.mxnet
+    wanted = [node for node, _ in request["nodes"]]
+    symbol = mxnet.sym.load(str(folder / request["symbol"]))
+    nodes = json.loads(symbol.tojson())["nodes"]
+    for node, name in request["nodes"]:
+        if nodes[node]["name"] != name:
+            raise ValueError(f"node {node} is {nodes[node]['name']}, not {name}")
+    internals = symbol.get_internals()
+    entries = [tuple(entry[:2]) for entry in json.loads(internals.tojson())["heads"]]
+    names = dict(zip(entries, internals.list_outputs()))  # noqa: B905 - Python 3.8; MXNet keeps them of a length
+    computed = [(node, names[node, 0]) for node in range(wanted[-1] + 1) if nodes[node]["op"] != "null"]
+    head = internals[entries.index((wanted[-1], 0))]
+    stored = mxnet.nd.load(request["params"])
+    arrays = {variable: stored.pop(name) for variable, name in request["variables"].items()}
+    # The wider precision first: what is rounded to the narrower does not come back.
+    runs = sorted(enumerate(request["runs"]), key=lambda run: run[1]["dtype"], reverse=True)
+    for number, step in runs:
+        for variable, array in arrays.items():  # one after the other: there is no second copy of all
+            arrays[variable] = array.astype(step["dtype"], copy=False)
+        data = mxnet.nd.array(frameworks.numpy.load(folder / step["input"]), dtype=step["dtype"])
+        given = {**arrays, request["data"]: data}
+        auxiliary = head.list_auxiliary_states()
+        executor = head.bind(
+            mxnet.cpu(),
+            {name: given[name] for name in head.list_arguments()},
+            grad_req="null",
+            aux_states={name: given[name] for name in auxiliary},
+        )
+        watch = Watch(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
+        executor.set_monitor_callback(watch.keep)
+        executor.forward(is_train=False)
+        mxnet.nd.waitall()
+        watch.require_complete()
+    return {"settings": []}
+
+
+class Watch:
+    """Keeps the outputs of wanted nodes as an executor computes them, one at a time.
+
+    The executor names each output that it computes and, of nodes with several, the others after the first.
+    """
+
+    def __init__(self, frameworks: Frameworks, computed: Any, wanted: Any, path: Any) -> None:  # noqa: ANN401
+        self.frameworks = frameworks
+        self.computed = computed
+        self.wanted = wanted
+        self.path = path
+        self.position = 0
+        self.error: Exception | None = None
+
+    def keep(self, name: bytes, handle: Any) -> None:  # noqa: ANN401 - MXNet's
+        """Take an output; what goes wrong is kept, for MXNet loses an exception in a callback."""
+        numpy, mxnet, _ = self.frameworks
+        array = mxnet.nd.NDArray(ctypes.cast(handle, mxnet.base.NDArrayHandle), writable=False)
+        if self.position == len(self.computed) or self.computed[self.position][1] != name.decode():
+            return
+        node = self.computed[self.position][0]
+        self.position += 1
+        try:
+            for layer in [layer for layer, each in enumerate(self.wanted) if each == node]:
+                numpy.save(self.path(layer), array.asnumpy())
+        except Exception as error:  # noqa: BLE001 - raised again when the executor has ended
+            self.error = self.error or error
+
+    def require_complete(self) -> None:
+        """Raise what went wrong, or that some node was not computed."""
+        if self.error is not None:
+            raise self.error
+        if self.position != len(self.computed):
+            raise ValueError(f"MXNet did not compute {self.computed[self.position][1]}")
+
+
 def child(block: Any, name: str) -> Any:  # noqa: ANN401 - MXNet has no types
     """Return the block of that name inside a block."""
     return block._children[name]  # noqa: SLF001 - Gluon offers no other way to a block by its name
@@ -137,6 +219,8 @@ def import_frameworks() -> Frameworks:
     if sys.version_info >= (3, 12):
         provide_distutils()
     sys.meta_path.insert(0, Hidden())
+    # An executor that fuses operators, or computes equal ones once, has other nodes than the graph.
+    os.environ.update(MXNET_SUBGRAPH_BACKEND="NONE", MXNET_ELIMINATE_COMMON_EXPR="0")
     # MXNet first: GluonCV reports whatever MXNet lacks as "missing mxnet & torch".
     return Frameworks(numpy, importlib.import_module("mxnet"), importlib.import_module("gluoncv"))
 

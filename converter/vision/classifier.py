@@ -50,7 +50,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A network ready to be used. ``labels``: of its classes, where the manifest has them."""
+    """A network ready to be used.
+
+    ``labels``: of its classes, where the manifest has them. ``warning``: what the manifest says against the
+    weights, "" if nothing.
+    """
 
     file: Path
     model: Model
@@ -59,6 +63,18 @@ class Classifier:
     transform: Callable[[Any], Tensor]
     labels: tuple[str, ...] = ()
     official: bool = False
+    warning: str = ""
+
+    def probabilities(self, batch: Tensor) -> Tensor:
+        """Return the probabilities of the classes; of a single logit, that of its class.
+
+        Shape: (n, 3, h, w) → (n, classes).
+
+        Raises:
+            ClassifierError: if the logits are not finite.
+        """
+        logits = self.logits(batch)
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
     def logits(self, batch: Tensor) -> Tensor:
         """Return the logits of inputs, (n, 3, h, w) → (n, classes), on the CPU.
@@ -95,7 +111,14 @@ def load(terms: Terms) -> Classifier:
     manifest = converted.beside(path)
     labels = _labels(path, manifest, model)
     return Classifier(
-        path, model, module, device, transform, labels, bool(manifest and manifest.source.official)
+        path,
+        model,
+        module,
+        device,
+        transform,
+        labels,
+        official=bool(manifest and manifest.source.official),
+        warning=manifest.warning if manifest else "",
     )
 
 

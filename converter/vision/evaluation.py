@@ -98,6 +98,8 @@ def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[i
     Errors: ``EvaluationError`` where there are not as many, or others.
     """
     expected = loaded.model.config.num_classes
+    if expected == 1:
+        raise EvaluationError(f"{loaded.file}: a network with one logit has no top-1 accuracy")
     if len(classes) != expected:
         raise EvaluationError(
             f"{folder}: {expected} folders expected, for so many classes has the head; {len(classes)} found"
@@ -122,6 +124,7 @@ def document(found: Evaluation, request: Request) -> dict[str, Any]:
         "folder": str(request.folder),
         "preprocessing": request.terms.preprocessing.value,
         "device": found.classifier.device,
+        "warning": found.classifier.warning or None,
         "processes": found.place.count,
         "images": found.images,
         "correct": {"top1": found.first, "top5": found.among_five},

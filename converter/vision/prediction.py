@@ -61,7 +61,7 @@ def predict(request: Request, progress: Progress = silent) -> Predictions:
     called = classifier.names(loaded)
     found: list[Prediction] = []
     for batch in images.batches(Inputs(paths, loaded.transform), request.terms.batch_size):
-        probabilities, numbers = loaded.logits(batch).softmax(dim=1).topk(min(request.top, len(called)))
+        probabilities, numbers = loaded.probabilities(batch).topk(min(request.top, len(called)))
         for row in zip(numbers.tolist(), probabilities.tolist(), strict=True):
             guesses = (Guess(number, called[number], value) for number, value in zip(*row, strict=True))
             found.append(Prediction(paths[len(found)], tuple(guesses)))
@@ -76,6 +76,7 @@ def document(found: Predictions, terms: Terms) -> dict[str, Any]:
         "weights": str(found.classifier.file),
         "preprocessing": terms.preprocessing.value,
         "device": found.classifier.device,
+        "warning": found.classifier.warning or None,
         "images": [
             {
                 "file": str(image.file),

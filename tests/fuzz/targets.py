@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fuzz.mutation import Mutate
 
-    from converter.reference import Settings
+    from converter.graphs.graph import Settings
 
 LIMIT_SECONDS = 10  # for one small file
 MODEL = "gluon_cifar_resnext29_32x4d"

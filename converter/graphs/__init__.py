@@ -1,0 +1,1 @@
+"""MXNet graphs: what a ``-symbol.json`` file says, without any framework."""

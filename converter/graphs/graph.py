@@ -1,0 +1,93 @@
+"""An MXNet graph as data: nodes in MXNet's order, their operations, and the outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Value = int | float | bool | str | tuple[int, ...]
+Settings = dict[str, Value]  # hyper-parameters by our names: kernel, stride, padding, eps, …
+Entry = tuple[int, int]  # the index of a node in ``Graph.nodes`` and of one of its outputs
+
+VARIABLE = "variable"  # the kind of an input: data, a parameter or a label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What an operator computes, independent of the name that an MXNet version gives it.
+
+    Attributes:
+        kind: the function, such as ``convolution``; of an unsupported operator MXNet's own name.
+        roles: the parameters it takes after its data inputs, such as ``weight`` and ``bias``.
+        data_inputs: how many data inputs it takes, None if any number.
+        settings: the hyper-parameters, defaults included.
+        fix_gamma: whether a BatchNorm computes with 1 in place of its gamma.
+    """
+
+    kind: str
+    roles: tuple[str, ...] = ()
+    data_inputs: int | None = 1
+    settings: Settings = field(default_factory=dict)
+    fix_gamma: bool = False
+
+
+VARIABLE_OPERATION = Operation(kind=VARIABLE, data_inputs=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A variable or the application of an operator.
+
+    Attributes:
+        name: its name in the file; MXNet allows several nodes of one name.
+        operator: MXNet's name of the operator, ``null`` for a variable.
+        operation: what the operator computes.
+        inputs: the entries it reads, in MXNet's order.
+    """
+
+    name: str
+    operator: str
+    operation: Operation
+    inputs: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """The part of a symbol file that its outputs depend on.
+
+    Attributes:
+        file: what messages call the file; an archive's member is named with its archive.
+        name: the file's own name.
+        content: the file's bytes.
+        path: where the file is, None for a member of an archive.
+        nodes: depth first from the outputs, every input before its use: the order of MXNet's ``tojson()``.
+        outputs: the entries that the graph returns.
+    """
+
+    file: str = field(compare=False)
+    name: str = field(compare=False)
+    content: bytes = field(compare=False, repr=False)
+    path: Path | None = field(compare=False)
+    nodes: tuple[Node, ...]
+    outputs: tuple[Entry, ...]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of all variables, each once: data, parameters and labels."""
+        names = (node.name for node in self.nodes if node.operation.kind == VARIABLE)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the variables that supported operators take as parameters, each once."""
+        names = (
+            self.nodes[index].name
+            for node in self.nodes
+            if node.operation.roles
+            for index, _ in node.inputs[node.operation.data_inputs :]
+            if self.nodes[index].operation.kind == VARIABLE
+        )
+        return tuple(dict.fromkeys(names))

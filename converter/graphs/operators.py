@@ -1,0 +1,316 @@
+"""The MXNet operators of the supported networks: attributes in, operation out.
+
+A function's keyword parameters are the operator's schema: MXNet's attribute names, types and defaults. An
+attribute that is not in the signature is an error, as it is in MXNet. Attributes that do not change what an
+operator computes at inference are in the signature and unused.
+
+Sources: src/operator/nn/{convolution,batch_norm,pooling,fully_connected,dropout,softmax}-inl.h,
+src/operator/{pooling_v1,softmax_output,leaky_relu}-inl.h and src/operator/contrib/{sync_batch_norm,
+adaptive_avg_pooling}-inl.h, apache/mxnet 1.9.1.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import typing
+from typing import TYPE_CHECKING
+
+from converter.graphs.graph import Operation, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# The kinds of operation that the supported networks are made of.
+CONVOLUTION, BATCH_NORM, POOLING, DENSE = "convolution", "BatchNorm", "pooling", "dense"
+ADD, MULTIPLY, RELU, SIGMOID = "sum", "product", "ReLU", "sigmoid"
+SOFTMAX, FLATTEN, IDENTITY, DROPOUT = "softmax", "flatten", "identity", "dropout"
+
+Size = int | tuple[int, ...]  # a number for all axes, or one for each
+Axes = tuple[int, ...]
+
+DEFAULT_EPS = 0.0010000000474974513  # MXNet's default is 1e-3 in float32
+MAX_VALUE_CHARACTERS = 100
+MAX_AXES = 2  # height and width
+GLOBAL_AVERAGE = Operation(kind=POOLING, settings={"global": True, "pool": "avg"})
+
+_SCHEMAS: dict[str, Callable[..., Operation]] = {}
+
+
+def parse(operator: str, attributes: Mapping[str, str]) -> Operation:
+    """Return what an operator computes with these attributes, as a symbol file writes them.
+
+    An operator that is not supported keeps MXNet's name as its kind, and its attributes unread.
+
+    Raises:
+        ValueError: if an attribute is unknown, missing or malformed; the message names it.
+    """
+    schema = _SCHEMAS.get(operator)
+    if schema is None:
+        return Operation(kind=operator, data_inputs=None, settings=dict(attributes))
+    fields = _fields(schema)
+    if unknown := sorted(attributes.keys() - fields.keys()):
+        raise ValueError(f"{operator} has no attribute {unknown[0]!r}")
+    values = {key: _value(key, text, fields[key]) for key, text in attributes.items()}
+    given = {key: value for key, value in values.items() if value is not None}
+    required = [key for key, (_, default) in fields.items() if default is inspect.Parameter.empty]
+    if missing := [key for key in required if key not in given]:
+        raise ValueError(f"{operator} needs the attribute {missing[0]!r}")
+    return schema(**given)
+
+
+def _operator(*names: str) -> Callable[[Callable[..., Operation]], Callable[..., Operation]]:
+    """Register the schema of an operator under MXNet's names for it."""
+
+    def register(schema: Callable[..., Operation]) -> Callable[..., Operation]:
+        _SCHEMAS.update(dict.fromkeys(names, schema))
+        return schema
+
+    return register
+
+
+@_operator("Convolution", "Convolution_v1", "_npx_convolution")
+def _convolution(
+    *,
+    kernel: Size,
+    num_filter: int,
+    stride: Size = 1,
+    dilate: Size = 1,
+    pad: Size = 0,
+    num_group: int = 1,
+    no_bias: bool = False,
+    layout: str = "NCHW",
+    workspace: int = 1024,
+    cudnn_tune: str = "",
+    cudnn_off: bool = False,
+) -> Operation:
+    settings: dict[str, Value] = {
+        "kernel": kernel,
+        "stride": stride,
+        "padding": pad,
+        "dilation": dilate,
+        "groups": num_group,
+        "filters": num_filter,
+        "layout": layout,
+    }
+    return Operation(
+        kind=CONVOLUTION, roles=("weight",) if no_bias else ("weight", "bias"), settings=settings
+    )
+
+
+@_operator("FullyConnected", "_npx_fully_connected")
+def _fully_connected(*, num_hidden: int, no_bias: bool = False, flatten: bool = True) -> Operation:
+    return Operation(
+        kind=DENSE,
+        roles=("weight",) if no_bias else ("weight", "bias"),
+        settings={"outputs": num_hidden, "flatten": flatten},
+    )
+
+
+@_operator("BatchNorm", "BatchNorm_v1", "CuDNNBatchNorm", "_npx_batch_norm")
+def _batch_norm(
+    *,
+    eps: float = DEFAULT_EPS,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    cudnn_off: bool = False,
+    min_calib_range: float = 0.0,
+    max_calib_range: float = 0.0,
+) -> Operation:
+    return Operation(
+        kind=BATCH_NORM,
+        roles=("gamma", "beta", "running_mean", "running_var"),
+        settings={"eps": eps, "momentum": momentum, "axis": axis},
+        fix_gamma=fix_gamma,
+    )
+
+
+@_operator("_contrib_SyncBatchNorm")
+def _sync_batch_norm(
+    *,
+    key: str,
+    eps: float = DEFAULT_EPS,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    ndev: int = 1,
+) -> Operation:
+    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma)
+
+
+@_operator("Pooling", "Pooling_v1", "_npx_pooling")
+def _pooling(
+    *,
+    kernel: Size = 1,
+    pool_type: str = "max",
+    global_pool: bool = False,
+    pooling_convention: str = "valid",
+    stride: Size = 1,
+    pad: Size = 0,
+    count_include_pad: bool = True,
+    layout: str = "NCHW",
+    p_value: int = 0,
+    cudnn_off: bool = False,
+) -> Operation:
+    if global_pool:  # the other attributes are ignored
+        return Operation(kind=POOLING, settings={"global": True, "pool": pool_type})
+    settings: dict[str, Value] = {
+        "global": False,
+        "pool": pool_type,
+        "layout": layout,
+        "kernel": kernel,
+        "stride": stride,
+        "padding": pad,
+        "ceil_mode": {"valid": False, "full": True}.get(pooling_convention, pooling_convention),
+    }
+    if pool_type == "avg":
+        settings["count_include_pad"] = count_include_pad
+    return Operation(kind=POOLING, settings=settings)
+
+
+@_operator("_contrib_AdaptiveAvgPooling2D")
+def _adaptive_average_pooling(*, output_size: Size = 1) -> Operation:
+    if output_size == 1:
+        return GLOBAL_AVERAGE
+    return Operation(kind="adaptive average pooling", settings={"output_size": output_size})
+
+
+@_operator("mean", "_npi_mean")
+def _mean(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> Operation:
+    if keepdims and not exclude and axis in {(2, 3), (-2, -1)}:
+        return GLOBAL_AVERAGE
+    return Operation(kind="mean", settings={"axis": axis, "keepdims": keepdims, "exclude": exclude})
+
+
+@_operator("Activation", "_npx_activation")
+def _activation(*, act_type: str) -> Operation:
+    return Operation(kind={"relu": RELU, "sigmoid": SIGMOID}.get(act_type, act_type))
+
+
+@_operator("relu", "_npx_relu")
+def _relu() -> Operation:
+    return Operation(kind=RELU)
+
+
+@_operator("sigmoid", "_npx_sigmoid")
+def _sigmoid() -> Operation:
+    return Operation(kind=SIGMOID)
+
+
+@_operator("elemwise_add", "broadcast_add", "broadcast_plus", "_Plus", "_plus", "_add", "_npi_add")
+def _add() -> Operation:
+    return Operation(kind=ADD, data_inputs=2)
+
+
+# Those of one shape only (elemwise_mul, _Mul) cannot weigh channels by (n, c, 1, 1).
+@_operator("broadcast_mul", "_npi_multiply")
+def _multiply() -> Operation:
+    return Operation(kind=MULTIPLY, data_inputs=2)
+
+
+@_operator("softmax", "_npx_softmax")
+def _softmax(
+    *, axis: int = -1, temperature: float = 1.0, use_length: bool = False, dtype: str = ""
+) -> Operation:
+    settings: dict[str, Value] = {"axis": axis, "temperature": temperature, "use_length": use_length}
+    return Operation(kind=SOFTMAX, settings=settings | ({"dtype": dtype} if dtype else {}))
+
+
+@_operator("SoftmaxOutput", "Softmax")
+def _softmax_output(
+    *,
+    multi_output: bool = False,
+    preserve_shape: bool = False,
+    grad_scale: float = 1.0,
+    ignore_label: float = -1.0,
+    use_ignore: bool = False,
+    normalization: str = "null",
+    out_grad: bool = False,
+    smooth_alpha: float = 0.0,
+) -> Operation:
+    # Of (n, classes), the output of a dense layer, every mode is the softmax over the classes.
+    return Operation(kind=SOFTMAX, data_inputs=2, settings={"axis": -1})
+
+
+@_operator("Dropout", "_npx_dropout")
+def _dropout(
+    *, p: float = 0.5, mode: str = "training", axes: Axes = (), cudnn_off: bool = False
+) -> Operation:
+    # mode="always" drops at inference too.
+    return Operation(kind=IDENTITY if mode == "training" or p == 0 else DROPOUT)
+
+
+@_operator("Flatten", "flatten")
+def _flatten() -> Operation:
+    return Operation(kind=FLATTEN)
+
+
+@_operator("identity", "_copy", "_np_copy", "_npi_copy")
+def _identity() -> Operation:
+    return Operation(kind=IDENTITY)
+
+
+@functools.cache
+def _fields(schema: Callable[..., Operation]) -> dict[str, tuple[object, object]]:
+    """Return the type and default of each attribute."""
+    hints = typing.get_type_hints(schema)
+    parameters = inspect.signature(schema).parameters
+    return {name: (hints[name], parameter.default) for name, parameter in parameters.items()}
+
+
+def _value(key: str, text: str, field: tuple[object, object]) -> Value | None:
+    """Parse an attribute; None stands for MXNet's default."""
+    kind, _ = field
+    try:
+        if len(text) > MAX_VALUE_CHARACTERS:
+            raise ValueError(text)  # noqa: TRY301 - reported as any other malformed value
+        return None if text == "None" else _PARSERS[kind](text)
+    except ValueError as error:
+        raise ValueError(f"{key} is {text[:MAX_VALUE_CHARACTERS]!r}") from error
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]+L?", text.strip()):
+        raise ValueError(text)
+    return int(text.strip().removesuffix("L"))
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text.strip()):
+        raise ValueError(text)
+    return float(text)
+
+
+def _boolean(text: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+def _axes(text: str) -> Axes:
+    """Parse ``(2, 3)``, ``[2,3]``, ``(2L, 3L)`` or ``2``."""
+    return tuple(_integer(part) for part in re.split(r"[,\s]+", text.strip("()[] ")) if part)
+
+
+def _size(text: str) -> Value | None:
+    """Parse axes; equal numbers become one. ``()`` stands for the default."""
+    numbers = _axes(text)
+    if len(numbers) > MAX_AXES:
+        raise ValueError(text)
+    return None if not numbers else numbers[0] if len(set(numbers)) == 1 else numbers
+
+
+_PARSERS: dict[object, Callable[[str], Value | None]] = {
+    int: _integer,
+    float: _number,
+    bool: _boolean,
+    str: str,
+    Axes: _axes,
+    Size: _size,
+}

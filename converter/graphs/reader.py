@@ -1,0 +1,148 @@
+"""Reads ``-symbol.json`` files of any MXNet version into graphs.
+
+Sources: 3rdparty/tvm/nnvm/src/pass/saveload_json.cc and src/nnvm/legacy_json_util.cc, apache/mxnet 1.9.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from converter.errors import SymbolError
+from converter.files import disk
+from converter.graphs import operators
+from converter.graphs.graph import VARIABLE_OPERATION, Graph, Node
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.graphs.graph import Entry
+
+MAX_BYTES = 1 << 22  # senet_154's graph has 0.7 MB
+MAX_NODES = 100_000  # a hundred times the largest supported network
+
+# Attributes of the training program, which MXNet accepts on any node.
+TRAINING = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
+
+
+class _Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node as it is written. ``param`` is MXNet 0.8's, ``attr`` 0.9's and ``attrs`` 1.0's."""
+
+    op: str
+    name: str
+    inputs: tuple[tuple[int, ...], ...]
+    attrs: dict[str, str] = {}
+    attr: dict[str, str] = {}
+    param: dict[str, str] = {}
+    backward_source_id: int = -1
+    control_deps: tuple[int, ...] = ()
+    subgraphs: tuple[dict[str, object], ...] = ()
+
+
+class _Symbol(msgspec.Struct, frozen=True):
+    """The parts of a file that matter."""
+
+    nodes: tuple[_Node, ...]
+    heads: tuple[tuple[int, ...], ...]
+
+
+def read(path: Path) -> Graph:
+    """Read a symbol file.
+
+    Raises:
+        SymbolError: if it cannot be read, is not a graph, or holds an attribute that MXNet would refuse.
+    """
+    content = disk.read_small(path, MAX_BYTES, SymbolError)
+    return parse(content, file=str(path), name=disk.file_name(path), path=path)
+
+
+def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> Graph:
+    """Read a graph from the bytes of a symbol file.
+
+    Args:
+        content: the JSON text.
+        file: what messages call the file.
+        name: the file's own name.
+        path: where the file is, None for a member of an archive.
+
+    Raises:
+        SymbolError: as for ``read``.
+    """
+    try:
+        symbol = msgspec.json.decode(content, type=_Symbol)
+        if len(symbol.nodes) > MAX_NODES:
+            raise SymbolError(f"{file}: more than {MAX_NODES} nodes")
+        inputs = [_entries(node.inputs, number) for number, node in enumerate(symbol.nodes)]
+        heads = _entries(symbol.heads, len(symbol.nodes))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise SymbolError(f"{file}: not an MXNet graph: {error}") from error
+    order = _depth_first(inputs, heads)
+    place = {number: index for index, number in enumerate(order)}
+    return Graph(
+        file=file,
+        name=name,
+        content=content,
+        path=path,
+        nodes=tuple(
+            _node(file, number, symbol.nodes[number], tuple((place[i], out) for i, out in inputs[number]))
+            for number in order
+        ),
+        outputs=tuple((place[number], output) for number, output in heads),
+    )
+
+
+def _entries(written: tuple[tuple[int, ...], ...], limit: int) -> tuple[Entry, ...]:
+    """Return entries, written as node, output and, since 0.9, version; all nodes come before ``limit``."""
+    for entry in written:
+        if len(entry) not in {2, 3} or not (0 <= entry[0] < limit and entry[1] >= 0):
+            raise ValueError(f"the entry {list(entry)} is not that of an earlier node")
+    return tuple((entry[0], entry[1]) for entry in written)
+
+
+def _depth_first(inputs: list[tuple[Entry, ...]], heads: tuple[Entry, ...]) -> list[int]:
+    """Return the nodes that the heads depend on, in the order of MXNet's ``tojson()``: inputs first."""
+    order: dict[int, None] = {}
+    stack = [(number, False) for number, _ in reversed(heads)]
+    while stack:
+        number, done = stack.pop()
+        if done:
+            order[number] = None
+        elif number not in order:
+            stack.append((number, True))
+            stack += [(i, False) for i, _ in reversed(inputs[number]) if i not in order]
+    return list(order)
+
+
+def _node(file: str, number: int, written: _Node, inputs: tuple[Entry, ...]) -> Node:
+    place = f"{file}: node {number}, {written.name}"
+    if written.control_deps or written.subgraphs:
+        raise SymbolError(f"{place}: control dependencies and subgraphs are not supported")
+    try:
+        is_variable = written.op == "null"
+        operation = VARIABLE_OPERATION if is_variable else operators.parse(written.op, _attributes(written))
+    except ValueError as error:
+        raise SymbolError(f"{place}: {error}") from error
+    expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
+    if expected is not None and len(inputs) != expected:
+        raise SymbolError(f"{place}: {written.op} takes {expected} inputs, {len(inputs)} found")
+    return Node(name=written.name, operator=written.op, operation=operation, inputs=inputs)
+
+
+def _attributes(written: _Node) -> dict[str, str]:
+    """Return a node's attributes, without those of the training program.
+
+    Raises:
+        ValueError: if two dictionaries differ; MXNet versions disagree about which of them counts.
+    """
+    dictionaries = (written.attrs, written.attr, written.param)
+    own = [{key: value for key, value in each.items() if not _is_training(key)} for each in dictionaries]
+    given = [each for each in own if each]
+    if any(each != given[0] for each in given):
+        raise ValueError("has two attribute dictionaries that differ")
+    return given[0] if given else {}
+
+
+def _is_training(key: str) -> bool:
+    """Return whether an attribute is for training: ``lr_mult``, ``weight_lr_mult``, ``__shape__``."""
+    return (key.startswith("__") and key.endswith("__")) or key.endswith(TRAINING)

@@ -1,0 +1,49 @@
+"""Which proof is at least as strong as another.
+
+MXNet and the numpy reference agree on every supported model (docs/decisions/0003-parity.md), so a proof by
+MXNet is one by numpy too. A graph is matched with GluonCV's definition before it is run, so a proof of the
+graph is one of the definition too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GLUON, NUMPY = "gluon", "numpy"
+GRAPH, GLUONCV = "graph", "gluoncv"  # what a proof is of: a given graph, or GluonCV's definition of a model
+DEFINITIONS = {GRAPH: "the graph", GLUONCV: "GluonCV's definition"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Claim:
+    """Agreement with a reference in one precision. ``size`` is the input's, "" for any."""
+
+    dtype: str
+    reference: str
+    definition: str
+    size: str = ""
+
+    def __str__(self) -> str:
+        of = f" of {DEFINITIONS.get(self.definition, self.definition)}" if self.definition == GRAPH else ""
+        return f"{self.dtype} against {self.reference}{of}"
+
+
+def claims(parity: dict[str, Any]) -> set[Claim]:
+    """Return all that the ``parity`` of a manifest claims, weaker claims included; none if it is unproven."""
+    if not parity.get("proven"):
+        return set()
+    references = {parity["reference"], NUMPY}
+    definitions = {parity.get("definition") or GLUONCV, GLUONCV}
+    return {
+        Claim(check["dtype"], reference, definition, size)
+        for check in parity["checks"]
+        for reference in references
+        for definition in definitions
+        for size in (check["size"], "")
+    }
+
+
+def without_sizes(found: set[Claim]) -> set[Claim]:
+    """Return the claims that hold for any size: a proof on another input is no weaker."""
+    return {claim for claim in found if not claim.size}
