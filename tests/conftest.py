@@ -63,8 +63,14 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which checks caught how many mutations, where any were tried."""
+    """Print which checks caught how many mutations, and what became of edited graphs, if any were tried."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    edits = [value for report in reports for name, value in report.user_properties if name == "edits"]
+    if edits:
+        made, accepted, different, wrong = map(sum, zip(*edits, strict=True))
+        terminalreporter.section("edited graphs")
+        terminalreporter.write_line(f"{made} edits, {made - wrong} either equal or refused")
+        terminalreporter.write_line(f"{accepted} accepted; {different} compute something else in MXNet")
     tried = [value for report in reports for name, value in report.user_properties if name == "mutation"]
     if tried:
         from mutations import summary  # noqa: PLC0415 - imports torch, which takes more than a second

@@ -15,16 +15,16 @@ CONVERTER, RESNEXT_TORCH = (Path(package.__file__ or "").parent for package in (
 
 # Each may import those in the rows above its own, and none beside it.
 ROWS = """
-background choices cli dtypes errors files models names progress proof publishing reference vision
-    cli.signals reference.gluon_child
-files.locks
-checks tensors files.disk files.folders files.partial files.web
-files.archives files.labels files.pickles files.stored files.symbol models.mapping publishing.hub
-    publishing.signature vision.images vision.processes
+background choices cli dtypes errors files graphs models names progress proof publishing reference vision
+    cli.signals graphs.graph proof.strength reference.gluon_child
+files.locks graphs.operators
+checks tensors files.disk files.folders files.partial files.web models.definition
+files.archives files.labels files.pickles files.stored graphs.reader models.expressions models.mapping
+    publishing.hub publishing.signature vision.images vision.processes
 files.cursor
 files.download files.ndarray_list files.npz models.dialects proof.verdict publishing.sums
     reference.gluon reference.operators
-precision files.params models.graph models.matching models.synthetic reference.numpy
+graph_search precision files.params models.matching models.synthetic models.wiring reference.numpy
 files.checkpoint models.catalog models.settings proof.parity
 source files.artifact files.torch_file models.identification
 proof.network
@@ -45,7 +45,6 @@ __main__
 LAYERS = [set(row.split()) for row in re.split(r"\n(?! )", ROWS.strip())]
 KNOW_RESNEXT_TORCH = {
     "models.catalog",
-    "models.settings",
     "proof.network",
     "models.identification",
     "reversal",

@@ -117,7 +117,7 @@ def test_the_one_params_of_an_archive_is_unpacked_there_and_nowhere_else(
 ) -> None:
     packed.write_bytes(content)
     told: list[tuple[str, int, int]] = []
-    sha1 = archives.unpack(packed, unpacked, lambda *progress: told.append(progress))
+    sha1 = archives.unpack(packed, unpacked, lambda *progress: told.append(progress)).sha1
     assert archives.kind(packed) == kind
     assert sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
     assert unpacked.read_bytes() == CONTENT

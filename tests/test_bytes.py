@@ -46,27 +46,27 @@ DTYPES: dict[str, np.dtype[Any]] = {
 GOLDEN = {
     "float64": (
         "1b64bd96b71f02bdef6094679bdf5809fa258cd8a6f636c1340e786ed508db2f",
-        "3843c73e7df9dba6cd789373fcbf3b98e637d26e74e19d3c7fe4af877da292b2",
+        "02c225cb7eac63b6ffa3fe4615955cd8657108f1185036c6ea48fc0f18b3d551",
     ),
     "float32": (
         "085cf322899874104cb6b625741ee9b16df9ad77f090036c3f1a22628413d77a",
-        "b8353089b39a43514abaa89f7919b3eb17211c8a545cb4ad72ac2d606bb99843",
+        "cb7f14c1f4a26eb7f8d6bace8a03377adcc2c7a6e020c79cf57316d784da0fae",
     ),
     "float16": (
         "dbfb3157b99dff5efdc82fb228ce57a8cd2748c0e40aeba35845a45c1f738937",
-        "9a4470d2b15976d20e8a2cfdd2c6a64bc8cf225d10fc0dc187297de233c602b7",
+        "0ee1761a2d264a2c6d85403ccf05ca1d312764f0fdb8ed422f7199c433192b71",
     ),
     "bfloat16": (
         "9fa9d3c8124a1cb79da6736155b82d170bddd98c73d68601eee623a4e04156ee",
-        "aab28e910eb135a9014be45b873625e04870265597a27452288795d764f0352c",
+        "f70fe908b974dfcd5260ddd4f0f6cea25db61e0691641d49f2752a9cf56b7b2c",
     ),
     "gluon_cifar_resnext29_32x4d": (
         "bcf53d5e128df4683ac6a1ca19de063e56829f896aa7d23e61a1ef2ff7390a8e",
-        "f50838885059cab51c195de678817ff98ea750ea0a513f1ad5f3435cc79184c4",
+        "b31dd8844d14825b73e65c858ee941a4442451dd33f6180a47235c4686dd27fd",
     ),
     "gluon_resnet18_v1b": (
         "e5e8c80cab4d1d125c2d6830701d7e6f7a4719a4ba47239a4381e0c862590b33",
-        "dad9725a68e4e79f90f613cd886587c3854c3f7349ad15182fa6b121397132ef",
+        "3871198b8427bd2bc1ac638beca7c4dfd6c4761411f3d0ec2f3b411592d77303",
     ),
 }
 SEEDED = [name for name in GOLDEN if name not in DTYPES]

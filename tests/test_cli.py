@@ -40,11 +40,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
 
 
-def test_a_conversion_says_in_three_lines_what_it_did(runner: CliRunner, tmp_path: Path) -> None:
+def test_a_conversion_says_in_four_lines_what_it_did(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 0
-    read, proven, wrote = result.stdout.splitlines()
+    read, graph, proven, wrote = result.stdout.splitlines()
     assert read.startswith(f"read    {NAME}.random-0.params: not the published parameters, SHA-1 ")
+    assert graph == f"graph   none found; the network is GluonCV's own definition of {NAME}"
     assert proven == "unproven as --reference none asks"
     assert wrote.startswith(f"wrote   {tmp_path}/{NAME}.random-")
     assert wrote.endswith(".safetensors and .json: 100.4 MB, 320 tensors, 25,028,904 parameters")

@@ -67,6 +67,7 @@ def test_the_headers_are_told_line_by_line(tiny_params: dict[str, Array], write:
         "names": "structural",
         "model": "tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes",
         "tensors": f"102, 102 float32; {sum(array.size for array in tiny_params.values()):,} numbers",
+        "graph": "none found",
     }
 
 
@@ -144,6 +145,8 @@ def test_json_is_strict_and_nothing_else(full: bool, tiny_params: dict[str, Arra
         "numbers": sum(array.size for array in tiny_params.values()),
         "official": False if full else None,
         "remark": None,
+        "graph": None,
+        "graph_differences": [],
     }
 
 

@@ -72,7 +72,13 @@ def test_json_holds_all_of_it_and_nothing_else(weights: Path, folder: Path) -> N
     result = run(folder / "b.png", "--weights", weights, "--json", "--preprocessing", "gluon")
     found = parse(result.stdout)
     (image,) = found.pop("images")
-    assert found == {"model": NAME, "weights": str(weights), "preprocessing": "gluon", "device": "cpu"}
+    assert found == {
+        "model": NAME,
+        "weights": str(weights),
+        "preprocessing": "gluon",
+        "device": "cpu",
+        "warning": None,
+    }
     assert image["file"] == str(folder / "b.png")
     assert [guess.keys() for guess in image["top"]] == [{"class", "label", "probability"}] * 5
     assert image["top"][0] == {"class": 7, "label": "7", "probability": 1.0}

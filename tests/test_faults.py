@@ -34,6 +34,7 @@ MODEL = "gluon_resnet18_v1b"
 PROGRAM = [sys.executable, "-P", "-m", "converter"]
 UNPROVEN, PROVEN = Terms(Choice.none), Terms(Choice.numpy, (Probe("float32", (33, 33)),))
 PATIENCE_SECONDS = 0.3
+NOTHING = gluon.Request(layers=(), document={})
 NO_MEMORY = "Cannot allocate memory (os error 12)"
 
 
@@ -113,13 +114,11 @@ def test_streams_that_are_closed_from_the_start_do_not_harm_the_files(closed: st
     assert not faults.complaints(tmp_path / "out")
 
 
-def test_a_reference_that_hangs_is_given_up(
-    tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reference_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gluon, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
     with (
-        gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, (), ()) as run,
+        gluon.start(sleeper, NOTHING, ()) as run,
         pytest.raises(ReferenceFailedError, match=r"it gave no output for 0\.3 seconds\nThree ways out"),
     ):
         run.outputs(0)
@@ -127,13 +126,13 @@ def test_a_reference_that_hangs_is_given_up(
 
 
 def test_a_reference_that_is_slow_and_gets_on_is_waited_for(
-    tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gluon, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     steps = "for layer in 0 1 2 3 4 5 6 7 8 9; do : >$2/0-$layer.npy; sleep 0.1; done; echo done; exit 3"
     slow = script(tmp_path / "slow", steps)
     with (
-        gluon.start(slow, tiny.entry.gluon, 10, tmp_path, (), ()) as run,
+        gluon.start(slow, NOTHING, ()) as run,
         pytest.raises(ReferenceFailedError, match="it ended with status 3 and said:\ndone"),
     ):
         run.outputs(0)
@@ -148,7 +147,7 @@ def test_gluoncv_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from converter.reference import gluon
-with gluon.start(Path(sys.executable), "resnet18_v1b", 10, Path("none.params"), (), ()) as run:
+with gluon.start(Path(sys.executable), gluon.Request(layers=(), document={}), ()) as run:
     print(run.process.pid, flush=True)
     time.sleep(60)
 """

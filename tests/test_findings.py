@@ -74,11 +74,12 @@ def test_a_document_says_what_was_compared_with_what(agreeing: Comparison, tiny_
             "file": "holiday.params",
             "sha1": "5ac1",
             "official": False,
+            "symbol": None,
         },
         "beside": "trained.pth",
         "weights": {"file": "trained.pth", "sha256": "5ac1"},
         "mapping": {"file": "resnext.toml", "sha256": tiny_mapping.sha256},
-        "reference": {"name": "numpy", "versions": {"numpy": "1.26"}},
+        "reference": {"name": "numpy", "definition": None, "versions": {"numpy": "1.26"}},
         "tensors": {"compared": 102, "apart": []},
         "blind": [],
         "checks": [

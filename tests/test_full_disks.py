@@ -146,7 +146,6 @@ def test_no_room_for_temporary_files_is_a_refusal(
 )
 def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
     small_disk: Callable[..., Path],
-    tiny: Model,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     room: int,
@@ -160,7 +159,7 @@ def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
     probes = (Probe("float32", (65, 95)),)
     with (
         pytest.raises((ArtifactError, ReferenceFailedError), match=message),
-        gluon.start(filler, tiny.entry.gluon, 10, tmp_path, ("features.0",), probes) as run,
+        gluon.start(filler, gluon.Request(layers=("features.0",), document={}), probes) as run,
     ):
         run.outputs(0)
     assert not faults.contents(temporary)

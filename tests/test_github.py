@@ -19,7 +19,7 @@ AGREEING: Document = {
     "source": {"file": "holiday.params"},
     "beside": "trained.pth",
     "weights": {"file": "trained.pth"},
-    "reference": {"name": "gluon"},
+    "reference": {"name": "gluon", "definition": "gluoncv"},
     "tensors": {"compared": 102, "apart": []},
     "blind": [],
     "checks": [

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
+    from converter.graphs.graph import Settings
     from converter.models.catalog import Model
     from converter.models.mapping import Mapping
-    from converter.graphs.graph import Settings
 
 PROBE = Probe("float32", (33, 47))
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from converter.dtypes import Array
+    from converter.graphs.graph import Settings
     from converter.models.catalog import Model
     from converter.models.mapping import Mapping
     from converter.proof.parity import Network, Visit
-    from converter.graphs.graph import Settings
 
 PROBE = Probe("float64", (33, 33))
 PROBES = (Probe("float32", (33, 33)), PROBE)

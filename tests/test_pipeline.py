@@ -94,6 +94,8 @@ def test_the_name_and_the_manifest_tell_the_truth(
             "records": ["V2"],
             "dialect": "structural",
             "symbol": None,
+            "symbol_sha256": None,
+            "final_softmax": None,
             "fixed_gammas": [],
             "official": False,
         },
@@ -111,7 +113,7 @@ def test_the_name_and_the_manifest_tell_the_truth(
                 array.size for name, array in tiny_params.items() if "running" not in name.rpartition(".")[2]
             ),
         },
-        "parity": {"proven": False, "reference": "none", "versions": {}, "checks": []},
+        "parity": {"proven": False, "reference": "none", "definition": None, "versions": {}, "checks": []},
         "labels": None,
         "version": "0.1.0",
     }
@@ -320,9 +322,9 @@ def test_a_reference_that_answers_nonsense_is_refused(
     assert contents(out) == []
 
 
-def test_a_reference_that_is_not_waited_for_is_ended(tiny: Model, tmp_path: Path) -> None:
+def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
-    with gluon.start(sleeper, tiny.entry.gluon, 10, tmp_path, (), ()) as run:
+    with gluon.start(sleeper, gluon.Request(layers=(), document={}), ()) as run:
         assert run.process.poll() is None
     assert run.process.poll() == -signal.SIGKILL
     assert not run.folder.exists()

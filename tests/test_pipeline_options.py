@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import zipfile
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from test_symbol import changed, drawn
+from symbols import changed, symbol
 from typer.testing import CliRunner
 
 from converter import pipeline
@@ -176,7 +177,7 @@ def save_graph(tiny: Model, tmp_path: Path) -> Callable[..., Path]:
     """Write the tiny model's graph beside ``holiday.params``, some layers' attributes changed."""
 
     def save(*layers: str, **attributes: str) -> Path:
-        content = drawn(tiny)
+        content = symbol(tiny)
         for layer in layers:
             changed(content, layer, **attributes)
         (tmp_path / "holiday-symbol.json").write_text(json.dumps(content))
@@ -185,20 +186,22 @@ def save_graph(tiny: Model, tmp_path: Path) -> Callable[..., Path]:
     return save
 
 
-@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("place", ["holiday-symbol.json", "another.json", "elsewhere/net.json"])
 def test_a_graph_with_another_eps_leaves_nothing(
-    beside: bool, tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
+    place: str, tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
 ) -> None:
     params, path = write(tiny_params), save_graph("features.5.1.body.4", eps="0.001")
-    named = None if beside else path.rename(path.with_name("elsewhere.json"))
+    path.with_name("elsewhere").mkdir()
+    moved = path.rename(path.parent / place)
+    named = moved if place.startswith("elsewhere") else None
     request = pipeline.Request(Origin(None, params, symbol=named), out, UNPROVEN)
-    message = r"the network is not tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
+    message = r"the graph is not that of tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
     refuses(request, SymbolError, message)
-    if beside:
-        save_graph()
-        assert convert(request).manifest["source"]["symbol"] == "holiday-symbol.json"
-    else:
-        assert convert(request, origin=Origin(None, params)).manifest["source"]["symbol"] is None
+    assert named is None or convert(request, origin=Origin(None, params)).manifest["source"]["symbol"] is None
+    save_graph().rename(moved)
+    source = convert(request).manifest["source"]
+    assert source["symbol"] == moved.name
+    assert source["symbol_sha256"] == hashlib.sha256(moved.read_bytes()).hexdigest()
 
 
 def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
@@ -226,6 +229,7 @@ def test_the_command_says_what_auto_found(tiny_params: dict[str, Array], write: 
     assert [line.partition(" ")[0] for line in result.stdout.splitlines()] == [
         "found",
         "read",
+        "graph",
         "proven",
         "wrote",
     ]
@@ -238,14 +242,15 @@ def test_the_command_says_what_rounding_cost_and_what_mxnet_fixes(
     save_graph("features.1", fix_gamma="True")
     result = run("tiny", out, "--params", write(tiny_params), *FAST, "--dtype", "bfloat16")
     lines = result.stdout.splitlines()
-    assert lines[1] == "fixed   features.1.gamma: written as 1, for holiday-symbol.json has fix_gamma"
-    assert lines[2].startswith(
-        "proven  before rounding, against our numpy forward of its parameters, 48 layers"
+    assert lines[1] == "graph   holiday-symbol.json: operators, wiring and settings match"
+    assert lines[2] == "fixed   features.1.gamma: written as 1, for holiday-symbol.json has fix_gamma"
+    assert lines[3].startswith(
+        "proven  before rounding, against our numpy forward, wired as the graph is, 48 layers"
     )
     assert re.fullmatch(
         r"rounded to bfloat16: the logits move by up to \d\.\de-0\d of their deviation, at 65x95; "
         r"what is written is not proven",
-        lines[3],
+        lines[4],
     )
 
 
@@ -257,7 +262,7 @@ def test_the_manifest_that_the_command_prints_is_strict_json_and_nothing_else(
     result = run("tiny", out, "--random", "0", *NONE, *options)
     found = json.loads(result.stdout, parse_constant=pytest.fail)
     assert (found["labels"], found["narrowing"]["before"]["proven"]) == (list("abcdefghij"), False)
-    assert result.stderr.splitlines()[1].startswith("rounded to float16")
+    assert result.stderr.splitlines()[2].startswith("rounded to float16")
 
 
 @pytest.mark.parametrize(

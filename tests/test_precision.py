@@ -233,7 +233,13 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     assert found["logits"]["max_abs"] == pytest.approx(max_abs, rel=1e-9)
     assert found["logits"]["relative"] == pytest.approx(max_abs / float(before.std(correction=0)), rel=1e-9)
     assert (found["before"]["proven"], len(found["before"]["checks"])) == (True, 1)
-    assert result.manifest["parity"] == {"proven": False, "reference": "none", "versions": {}, "checks": []}
+    assert result.manifest["parity"] == {
+        "proven": False,
+        "reference": "none",
+        "definition": None,
+        "versions": {},
+        "checks": [],
+    }
     assert result.manifest["artifact"]["dtypes"] == [dtype]
 
 

@@ -148,8 +148,10 @@ def test_a_page_says_what_was_compared_with_what(agreeing: Document, text: str) 
     assert "as converted from them" in said
     assert f"resnext.toml, SHA-256 {agreeing['mapping']['sha256'][:8]}" in said
     versions = agreeing["reference"]["versions"]
+    assert "none; the network is GluonCV's definition of the model" in said
     assert (
-        f"numpy (numpy {versions['numpy']}, python {versions['python']}, torch {versions['torch']})" in said
+        f"our numpy forward of its parameters (numpy {versions['numpy']}, python {versions['python']}, "
+        f"torch {versions['torch']})" in said
     )
     assert "What speaks against it" not in said
 

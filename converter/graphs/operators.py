@@ -33,7 +33,7 @@ Axes = tuple[int, ...]
 DEFAULT_EPS = 0.0010000000474974513  # MXNet's default is 1e-3 in float32
 MAX_VALUE_CHARACTERS = 100
 MAX_AXES = 2  # height and width
-GLOBAL_AVERAGE = Operation(kind=POOLING, settings={"global": True, "pool": "avg"})
+GLOBAL_AVERAGE = Operation(kind=POOLING, settings={"global": True, "pool": "avg", "layout": "NCHW"})
 
 _SCHEMAS: dict[str, Callable[..., Operation]] = {}
 
@@ -158,7 +158,7 @@ def _pooling(
     cudnn_off: bool = False,
 ) -> Operation:
     if global_pool:  # the other attributes are ignored
-        return Operation(kind=POOLING, settings={"global": True, "pool": pool_type})
+        return Operation(kind=POOLING, settings={"global": True, "pool": pool_type, "layout": layout})
     settings: dict[str, Value] = {
         "global": False,
         "pool": pool_type,

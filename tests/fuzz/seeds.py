@@ -64,16 +64,25 @@ SYMBOL = {
         {
             "op": "Convolution",
             "name": "conv0",
-            "attrs": {"kernel": "(3, 3)", "stride": "[1,1]", "num_group": "32", "no_bias": "True"},
+            "attrs": {"kernel": "(3, 3)", "stride": "[1,1]", "num_filter": "64", "no_bias": "True"},
             "inputs": [[0, 0, 0], [1, 0, 0]],
         },
         {"op": "Activation", "name": "relu0", "attr": {"act_type": "relu"}, "inputs": [[2, 0, 0]]},
         {"op": "Pooling", "name": "pool0", "param": {"kernel": "(3L, 3L)"}, "inputs": [[3, 0]]},
-        {"op": "BatchNorm", "name": "bn", "attrs": {"eps": "1e-05"}, "inputs": [[4, 0, 0]]},
-        {"op": "Flatten", "name": "flat", "inputs": [[5, 0, 0]]},
+        {"op": "null", "name": "features.1.gamma", "inputs": []},
+        {"op": "null", "name": "features.1.beta", "inputs": []},
+        {"op": "null", "name": "features.1.running_mean", "inputs": []},
+        {"op": "null", "name": "features.1.running_var", "inputs": []},
+        {
+            "op": "BatchNorm",
+            "name": "bn",
+            "attrs": {"eps": "1e-05"},
+            "inputs": [[4, 0, 0], [5, 0, 0], [6, 0, 0], [7, 0, 1], [8, 0, 1]],
+        },
+        {"op": "Flatten", "name": "flat", "inputs": [[9, 0, 0]]},
     ],
-    "arg_nodes": [0, 1],
-    "heads": [[6, 0, 0]],
+    "arg_nodes": [0, 1, 5, 6],
+    "heads": [[10, 0, 0]],
 }
 
 

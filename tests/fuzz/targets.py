@@ -6,17 +6,17 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from fuzz import mutation, seeds
 
 from converter import converted, diff, inspection, preparation, source
-from converter.errors import ConversionError, SourceError, SymbolError
-from converter.files import checkpoint, labels, params, symbol
+from converter.errors import ConversionError, SourceError
+from converter.files import checkpoint, labels, params
 from converter.files.partial import Partial
-from converter.models import catalog, dialects, graph, mapping, settings
+from converter.graphs import reader
+from converter.models import catalog, dialects, mapping, wiring
 from converter.preparation import Origin
 from converter.progress import silent
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fuzz.mutation import Mutate
-
-    from converter.graphs.graph import Settings
 
 LIMIT_SECONDS = 10  # for one small file
 MODEL = "gluon_cifar_resnext29_32x4d"
@@ -108,17 +106,8 @@ def _checkpoint(path: Path) -> None:
         np.asarray(array)
 
 
-@cache
-def _settings() -> dict[str, Settings]:
-    return settings.of_model(catalog.find(MODEL))
-
-
 def _symbol(path: Path) -> None:
-    drawn = symbol.read(path)
-    with contextlib.suppress(ConversionError):
-        graph.fixed_gammas(drawn, catalog.find(MODEL).mapping)
-    if graph.disagreements(drawn, catalog.find(MODEL).mapping, _settings()):
-        raise SymbolError(f"{path}: apart")
+    wiring.match(reader.read(path), catalog.find(MODEL))
 
 
 def _manifest(path: Path) -> None:

@@ -1,0 +1,204 @@
+"""The reference is the given graph, and no edit of it that computes something else passes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import graph_edits
+import pytest
+from graph_edits import UNRUNNABLE, edits
+
+from converter import pipeline, preparation
+from converter.choices import Choice
+from converter.errors import ParityError, ReferenceFailedError, SymbolError
+from converter.graphs import reader
+from converter.models import catalog, wiring
+from converter.preparation import Origin
+from converter.progress import silent
+from converter.proof import network, proving
+from converter.proof.proving import Terms
+from converter.proof.verdict import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.models.catalog import Model
+    from converter.models.wiring import Wiring
+    from converter.proof.verdict import Proof
+
+NETWORKS = ("gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_seresnext50_32x4d")
+SMALL = NETWORKS[0]
+COUNT = 160  # edits of each network
+LIMIT = 1e-12  # of the logits' deviation; equal graphs that sum in another order reach 1e-15
+PROBES = (Probe("float32", (33, 47)), Probe("float64", (33, 47)))
+TERMS = Terms(Choice.gluon, PROBES)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the export of the smallest network."""
+    return make(tmp_path_factory.mktemp("base"), SMALL)
+
+
+def make(folder: Path, name: str) -> Path:
+    subprocess.check_call([sys.executable, graph_edits.__file__, "make", folder, name])
+    return folder
+
+
+def judge(folder: Path) -> dict[str, float | str]:
+    """Return how far MXNet's outputs of every edit are from the base's; MXNet crashes at some."""
+    program = [sys.executable, graph_edits.__file__, "judge", str(folder)]
+    before = -1
+    while subprocess.run(program, stderr=subprocess.DEVNULL, check=False).returncode:
+        judged = graph_edits.read_judged(folder)
+        assert len(judged) > before
+        before = len(judged)
+    return graph_edits.read_judged(folder)
+
+
+def matched(content: dict[str, Any], model: Model) -> Wiring | None:
+    try:
+        return wiring.match(reader.parse(json.dumps(content).encode(), file="edit", name="edit"), model)
+    except SymbolError:
+        return None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_random_edit_is_equal_or_refused(
+    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    base = json.loads((make(tmp_path, name) / "base-symbol.json").read_text())
+    model = catalog.find(name).with_classes(graph_edits.CLASSES)
+    made = dict(enumerate(edits(base, COUNT, seed=1)))
+    found = {number: matched(content, model) for number, (_, content) in made.items()}
+    accepted = {number for number, each in found.items() if each is not None}
+    fixed = {
+        f"edit-{number}": [each.variables[gamma] for gamma in each.fixed_gammas]
+        for number, each in found.items()
+        if each is not None
+    }
+    (tmp_path / graph_edits.FIXED).write_text(json.dumps(fixed))
+    for number, (_, content) in made.items():
+        (tmp_path / f"edit-{number}.json").write_text(json.dumps(content))
+    judged = judge(tmp_path)
+    equal = {number for number in made if isinstance(far := judged[f"edit-{number}"], float) and far <= LIMIT}
+    wrong = {f"{number}, {made[number][0]}": judged[f"edit-{number}"] for number in accepted - equal}
+    kinds = Counter(made[number][0].partition(":")[0] for number in accepted)
+    different = {number for number in made if judged[f"edit-{number}"] != UNRUNNABLE} - equal
+    record_property("edits", (len(made), len(accepted), len(different), len(wrong)))
+    assert not wrong
+    assert {"insert", "rename", "attribute"} <= kinds.keys()  # some are accepted, and for a reason
+    assert len(different) > COUNT // 4  # MXNet tells edits apart
+
+
+def proof_of(folder: Path, edited: bytes | None = None) -> Proof:
+    """Prove the exported network; with ``edited`` MXNet gets that graph instead, unseen by the matching."""
+    origin = Origin(None, folder / "base-0000.params")
+    with preparation.opened(origin, silent) as source:
+        prepared = preparation.prepare(origin, source)
+        assert prepared.reading.wiring is not None
+        graph = prepared.reading.wiring.graph
+        if edited is not None:
+            changed = replace(prepared.reading.wiring, graph=replace(graph, content=edited))
+            prepared = replace(prepared, reading=replace(prepared.reading, wiring=changed))
+        module = network.build(prepared.state, prepared.model.config)
+        with proving.references(proving.settle(TERMS), prepared) as candidates:
+            return proving.prove(candidates, network.watch(module, prepared.mapping), prepared)
+
+
+def test_mxnet_runs_the_given_graph_and_every_layer_is_compared(base: Path) -> None:
+    proof = proof_of(base)
+    assert (proof.reference, proof.definition, proof.passed) == ("gluon", "graph", True)
+    layers = len(catalog.find(SMALL).mapping.layers)
+    assert [len(check.rows) for check in proof.checks] == [layers, layers]
+    assert max(check.worst.relative for check in proof.checks if check.probe.dtype == "float64") < LIMIT
+    settings = {row.layer.source: row.settings for row in proof.checks[0].rows}
+    assert not any(settings.values())
+
+
+EDITS = {
+    "another eps": ('"eps": "1e-05"', '"eps": "0.001"', "features.1"),
+    "another activation": ('"act_type": "relu"', '"act_type": "softrelu"', "features.3.0.body.0"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "layer"), EDITS.values(), ids=EDITS)
+def test_a_difference_that_the_matching_would_miss_is_in_the_numbers(
+    old: str, new: str, layer: str, base: Path
+) -> None:
+    content = (base / "base-symbol.json").read_text()
+    assert old in content
+    proof = proof_of(base, content.replace(old, new).encode())
+    assert not proof.passed
+    assert proof.decisive is not None
+    assert proof.decisive.first_apart is not None
+    assert proof.decisive.first_apart.layer.source == layer
+
+
+def test_a_graph_with_a_final_softmax_is_proven_up_to_the_logits(base: Path, tmp_path: Path) -> None:
+    content = json.loads((base / "base-symbol.json").read_text())
+    head = content["heads"][0]
+    content["nodes"].append({"op": "null", "name": "softmax_label", "inputs": []})
+    label = [len(content["nodes"]) - 1, 0, 0]
+    content["nodes"].append({"op": "SoftmaxOutput", "name": "softmax", "inputs": [head, label]})
+    content["heads"] = [[len(content["nodes"]) - 1, 0, 0]]
+    shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
+    (tmp_path / "net-symbol.json").write_text(json.dumps(content))
+    request = pipeline.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    manifest = pipeline.convert(request).manifest
+    assert manifest["parity"]["proven"]
+    assert manifest["source"]["final_softmax"] is True
+
+
+def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -> None:
+    content = (base / "base-symbol.json").read_text()
+    shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
+    (tmp_path / "net-symbol.json").write_text(
+        content.replace('"fix_gamma": "False"', '"fix_gamma": "True"', 3)
+    )
+    request = pipeline.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    manifest = pipeline.convert(request).manifest
+    assert (manifest["parity"]["proven"], manifest["parity"]["definition"]) == (True, "graph")
+    assert len(manifest["source"]["fixed_gammas"]) == 3
+
+
+def test_a_graph_that_mxnet_cannot_run_leaves_nothing(base: Path, tmp_path: Path) -> None:
+    """MXNet has no float64 kernel of BatchNorm_v1; numpy computes it as any BatchNorm."""
+    content = json.loads((base / "base-symbol.json").read_text())
+    next(node for node in content["nodes"] if node["op"] == "BatchNorm")["op"] = "BatchNorm_v1"
+    node = next(node for node in content["nodes"] if node["op"] == "BatchNorm_v1")
+    node["attrs"] = {key: value for key, value in node["attrs"].items() if key != "axis"}
+    shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
+    (tmp_path / "net-symbol.json").write_text(json.dumps(content))
+    request = pipeline.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    with pytest.raises(ReferenceFailedError, match=r"(?s)GluonCV cannot run here.*--reference numpy"):
+        pipeline.convert(request)
+    assert not (tmp_path / "out").exists()
+    by_numpy = replace(request, terms=replace(TERMS, choice=Choice.numpy))
+    assert pipeline.convert(by_numpy).manifest["parity"]["proven"]
+
+
+def test_the_whole_conversion_refuses_a_module_that_is_not_the_graph(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = network.load
+
+    def load_with_another_eps(path: Path, config: Any) -> Any:  # noqa: ANN401 - as the original
+        module = load(path, config)
+        vars(module.bn1)["eps"] = 1e-3
+        return module
+
+    monkeypatch.setattr(network, "load", load_with_another_eps)
+    request = pipeline.Request(Origin(None, base / "base-0000.params"), tmp_path / "out", TERMS)
+    with pytest.raises(
+        ParityError, match=r"(?s)features\.1 → bn1.*eps: 1e-05 in the reference, 0\.001 in the"
+    ):
+        pipeline.convert(request)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,225 @@
+"""Symbol files of any MXNet version become graphs; what MXNet would refuse is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from converter.errors import SymbolError
+from converter.graphs import reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.graphs.graph import Graph
+
+Node = dict[str, Any]
+
+DATA: Node = {"op": "null", "name": "data", "inputs": []}
+RELU: Node = {"op": "Activation", "name": "r", "attrs": {"act_type": "relu"}, "inputs": [[0, 0, 0]]}
+BATCH_NORM: Node = {"op": "BatchNorm", "name": "b", "inputs": [[n, 0, 0] for n in range(5)]}
+VARIABLES: list[Node] = [{"op": "null", "name": name, "inputs": []} for name in ("data", "g", "b", "m", "v")]
+
+
+def read(content: Node | str, file: str = "net-symbol.json") -> Graph:
+    text = content if isinstance(content, str) else json.dumps(content)
+    return reader.parse(text.encode(), file=file, name=file)
+
+
+def graph(*nodes: Node, heads: list[list[int]] | None = None) -> Node:
+    return {"nodes": list(nodes), "arg_nodes": [0], "heads": heads or [[len(nodes) - 1, 0, 0]]}
+
+
+def test_nodes_come_depth_first_from_the_outputs_and_unread_ones_are_left_out() -> None:
+    nodes: list[Node] = [
+        {"op": "null", "name": "second", "inputs": []},
+        {"op": "null", "name": "first", "inputs": []},
+        {"op": "tanh", "name": "unread", "inputs": [[0, 0, 0]]},
+        {"op": "elemwise_add", "name": "sum", "inputs": [[1, 0, 0], [0, 0, 0]]},
+    ]
+    found = read(graph(*nodes))
+    assert [node.name for node in found.nodes] == ["first", "second", "sum"]
+    assert found.nodes[2].inputs == ((0, 0), (1, 0))
+    assert found.outputs == ((2, 0),)
+    assert found.variables == ("first", "second")
+
+
+def test_parameters_are_what_operators_take_after_their_data() -> None:
+    found = read(graph(*VARIABLES, BATCH_NORM))
+    assert found.variables == ("data", "g", "b", "m", "v")
+    assert found.parameters == ("g", "b", "m", "v")
+
+
+def test_entries_of_two_numbers_are_read_as_mxnet_0_8_wrote_them() -> None:
+    found = read(graph(DATA, {**RELU, "inputs": [[0, 0]]}, heads=[[1, 0]]))
+    assert found == read(graph(DATA, RELU))
+
+
+@pytest.mark.parametrize("key", ["attrs", "attr", "param"])
+def test_attributes_are_read_where_each_version_keeps_them(key: str) -> None:
+    node = {
+        **BATCH_NORM,
+        key: {"eps": "0.002", "__lr_mult__": "2", "ctx_group": "dev1", "gamma_wd_mult": "0"},
+    }
+    assert read(graph(*VARIABLES, node)).nodes[-1].operation.settings["eps"] == 0.002
+
+
+AGREEING = [
+    {"attrs": {"eps": "0.5"}, "attr": {"eps": "0.5"}},
+    {"attrs": {"eps": "0.5"}, "attr": {}},
+    {"param": {"eps": "0.5"}, "attr": {"ctx_group": "dev1", "weight_lr_mult": "1.2"}},
+]
+DIFFERING = [
+    {"attrs": {"eps": "1e-05"}, "attr": {"eps": "0.5"}},
+    {"attr": {"eps": "0.5"}, "attrs": {"eps": "1e-05"}},
+    {"attrs": {"eps": "1e-05"}, "param": {"eps": "0.5"}},
+    {"attrs": {"eps": "1e-05"}, "attr": {"fix_gamma": "True"}},
+]
+
+
+@pytest.mark.parametrize("attributes", AGREEING)
+def test_two_attribute_dictionaries_that_agree_are_one(attributes: Node) -> None:
+    assert read(graph(*VARIABLES, {**BATCH_NORM, **attributes})).nodes[-1].operation.settings["eps"] == 0.5
+
+
+@pytest.mark.parametrize("attributes", DIFFERING)
+def test_two_attribute_dictionaries_that_differ_are_refused(attributes: Node) -> None:
+    with pytest.raises(SymbolError, match=r"^net-symbol\.json: node 5, b: has two attribute dictionaries"):
+        read(graph(*VARIABLES, {**BATCH_NORM, **attributes}))
+
+
+CONVOLUTION = {"kernel": "(7, 7)", "num_filter": "64", "no_bias": "True"}
+VALUES = [
+    ("BatchNorm", {"eps": "tiny"}, "eps is 'tiny'"),
+    ("BatchNorm", {"eps": "1_0"}, "eps is '1_0'"),
+    ("BatchNorm", {"eps": "nan"}, "eps is 'nan'"),
+    ("BatchNorm", {"fix_gamma": "perhaps"}, "fix_gamma is 'perhaps'"),
+    ("BatchNorm", {"axis": "1.0"}, "axis is '1.0'"),
+    ("BatchNorm", {"epsilon": "1e-05"}, "BatchNorm has no attribute 'epsilon'"),
+    ("Convolution", {**CONVOLUTION, "kernel": "(7, x)"}, r"kernel is '\(7, x\)'"),
+    ("Convolution", {**CONVOLUTION, "kernel": "(7, 7, 7)"}, r"kernel is '\(7, 7, 7\)'"),
+    ("Convolution", {**CONVOLUTION, "num_group": "2.5"}, "num_group is '2.5'"),
+    ("Convolution", {**CONVOLUTION, "num_group": "9" * 5000 + "x"}, f"num_group is '{'9' * 100}'$"),
+    ("Convolution", {"num_filter": "64"}, "Convolution needs the attribute 'kernel'"),
+    ("Convolution", {**CONVOLUTION, "kernel": "()"}, "Convolution needs the attribute 'kernel'"),
+    ("Convolution", {"kernel": "(7, 7)"}, "Convolution needs the attribute 'num_filter'"),
+    ("Pooling", {"global_pool": "2"}, "global_pool is '2'"),
+    ("Activation", {}, "Activation needs the attribute 'act_type'"),
+    ("relu", {"slope": "0.1"}, "relu has no attribute 'slope'"),
+]
+
+
+@pytest.mark.parametrize(("operator", "attributes", "message"), VALUES)
+def test_an_attribute_that_mxnet_refuses_is_named_with_its_node(
+    operator: str, attributes: dict[str, str], message: str
+) -> None:
+    node = {**BATCH_NORM, "op": operator, "attrs": attributes}
+    with pytest.raises(SymbolError, match=rf"^net-symbol\.json: node 5, b: {message}"):
+        read(graph(*VARIABLES, node))
+
+
+INPUTS = [
+    ("BatchNorm", {}, 3, "BatchNorm takes 5 inputs, 3 found"),
+    ("Convolution", CONVOLUTION, 3, "Convolution takes 2 inputs, 3 found"),
+    ("Convolution", {**CONVOLUTION, "no_bias": "False"}, 2, "Convolution takes 3 inputs, 2 found"),
+    ("elemwise_add", {}, 1, "elemwise_add takes 2 inputs, 1 found"),
+    ("null", {}, 1, "null takes 0 inputs, 1 found"),
+]
+
+
+@pytest.mark.parametrize(("operator", "attributes", "count", "message"), INPUTS)
+def test_a_wrong_number_of_inputs_is_refused(
+    operator: str, attributes: dict[str, str], count: int, message: str
+) -> None:
+    node = {"op": operator, "name": "n", "attrs": attributes, "inputs": [[n, 0, 0] for n in range(count)]}
+    with pytest.raises(SymbolError, match=f"node 5, n: {message}"):
+        read(graph(*VARIABLES, node))
+
+
+def test_an_unsupported_operator_keeps_its_name_and_takes_any_inputs() -> None:
+    found = read(graph(*VARIABLES, {**BATCH_NORM, "op": "RNN", "attrs": {"mode": "lstm"}})).nodes[-1]
+    assert (found.operation.kind, found.operation.settings) == ("RNN", {"mode": "lstm"})
+
+
+def one(**parts: object) -> str:
+    """Write a graph of a variable and one operator, with parts of the operator replaced."""
+    return json.dumps(graph(DATA, {**RELU, **parts})).replace("Infinity", "1e999")
+
+
+EARLIER = "is not that of an earlier node"
+ENTRIES = {
+    "null": (None, "Expected `array`, got `null`"),
+    "of nothing": ([], EARLIER),
+    "of one number": ([0], EARLIER),
+    "of four numbers": ([0, 0, 0, 0], EARLIER),
+    "of text": (["0", 0, 0], "Expected `int`, got `str`"),
+    "of truth": ([False, 0, 0], "Expected `int`, got `bool`"),
+    "itself": ([1, 0, 0], EARLIER),
+    "far away": ([10**30, 0, 0], "not an MXNet graph"),
+    "negative": ([-1, 0, 0], EARLIER),
+    "a negative output": ([0, -1, 0], EARLIER),
+    "infinite": ([float("inf"), 0, 0], "not an MXNet graph"),
+}
+NO_GRAPH = "^net-symbol.json: not an MXNet graph: "
+MALFORMED = {
+    **{text: (text, NO_GRAPH) for text in ("", "PK", '{"nodes": [', "\x00", "[]", "7", "null", "{}")},
+    **{text: (text, "nodes") for text in ('{"heads": []}', '{"nodes": null, "heads": []}')},
+    **{
+        text: (text, r"\$\.nodes\[0\]")
+        for text in ('{"nodes": [3], "heads": []}', '{"nodes": [{}], "heads": []}')
+    },
+    "no heads": ('{"nodes": []}', "heads"),
+    "a head beyond the nodes": (json.dumps(graph(DATA, heads=[[1, 0, 0]])), EARLIER),
+    "deep": ('{"heads": [], "nodes": ' + "[" * 200_000, NO_GRAPH),
+    "attributes in a list": (one(attrs=["eps"]), r"\$\.nodes\[1\]\.attrs"),
+    "a number as an attribute": (one(attrs={"act_type": 7}), "Expected `str`, got `int`"),
+    "an object as an attribute": (one(attrs={"act_type": {"a": "relu"}}), "Expected `str`, got `object`"),
+    "no inputs": (one(inputs=None), r"\$\.nodes\[1\]\.inputs"),
+    "an unknown part": (one(subgraph=[]), "unknown field `subgraph`"),
+    "control dependencies": (one(control_deps=[0]), "node 1, r: control dependencies and subgraphs"),
+    "subgraphs": (one(subgraphs=[{}]), "node 1, r: control dependencies and subgraphs"),
+    **{f"an input {name}": (one(inputs=[entry]), message) for name, (entry, message) in ENTRIES.items()},
+}
+
+
+@pytest.mark.parametrize(("content", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_graph_is_refused_with_the_reason(content: str, message: str) -> None:
+    with pytest.raises(SymbolError, match=message):
+        read(content)
+
+
+def test_the_graph_that_the_malformed_ones_are_made_from_is_read() -> None:
+    assert read(one()).nodes[-1].operation.kind == "ReLU"
+
+
+def test_a_file_is_read_with_its_name_and_content(tmp_path: Path) -> None:
+    path = tmp_path / "net-symbol.json"
+    path.write_text(one())
+    found = reader.read(path)
+    assert (found.file, found.name, found.path) == (str(path), "net-symbol.json", path)
+    assert found.content == path.read_bytes()
+
+
+def test_a_large_file_is_refused_without_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "net-symbol.json"
+    with path.open("wb") as stream:
+        stream.truncate(reader.MAX_BYTES + 1)  # sparse
+    with pytest.raises(SymbolError, match=f"more than {reader.MAX_BYTES} bytes"):
+        reader.read(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("missing.json", "No such file"), (".", "a file was expected")]
+)
+def test_a_file_that_cannot_be_read_is_refused(place: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(SymbolError, match=reason):
+        reader.read(tmp_path / place)
+
+
+def test_more_nodes_than_any_network_has_are_refused() -> None:
+    nodes = [{"op": "null", "name": "", "inputs": []}] * (reader.MAX_NODES + 1)
+    with pytest.raises(SymbolError, match=re.escape(f"net-symbol.json: more than {reader.MAX_NODES} nodes")):
+        read(graph(*nodes))

@@ -1,0 +1,256 @@
+"""The graph of parameters is found by its parameters, not by its file name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from symbols import changed, counted_names, inserted, symbol
+
+from converter import graph_search
+from converter.errors import SymbolError
+from converter.graphs import reader
+from converter.models import dialects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.graphs.graph import Graph
+    from converter.models.catalog import Model
+
+    Symbol = dict[str, Any]
+    Find = Callable[..., Graph | None]
+
+CHOOSE = "--symbol FILE names the right one"
+
+
+@pytest.fixture
+def names(tiny: Model) -> dict[str, str]:
+    return counted_names(tiny)
+
+
+@pytest.fixture
+def content(tiny: Model, names: dict[str, str]) -> Symbol:
+    return symbol(tiny, names)
+
+
+@pytest.fixture
+def find(tiny: Model, tiny_params: dict[str, Array], names: dict[str, str], tmp_path: Path) -> Find:
+    """Search for the graph of exported parameters of the tiny model, by the name of their file."""
+
+    def search(
+        file: str, documents: dict[str, bytes] | None = None, renamed: dict[str, str] | None = None
+    ) -> Graph | None:
+        known = renamed or {source: f"arg:{name}" for source, name in names.items()}
+        arrays = {name: tiny_params[source] for source, name in known.items()}
+        naming = dialects.read(arrays, file)
+        return graph_search.find(tmp_path / file, documents or {}, arrays, naming, lambda: [tiny])
+
+    return search
+
+
+def save(folder: Path, name: str, content: Symbol | str) -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+PAIRS = [
+    ("net-0000.params", "net-symbol.json"),
+    ("net-10000.params", "net-symbol.json"),
+    ("net-0123.params.gz", "net-symbol.json"),
+    ("net.params", "net-symbol.json"),
+    ("net-best.params", "net-symbol.json"),
+    ("model.params", "model.json"),
+    ("a.params", "b"),
+    ("model.tar.gz", "symbol.json"),
+]
+
+
+@pytest.mark.parametrize(("params", "graph"), PAIRS)
+def test_a_graph_in_the_folder_is_found_whatever_it_is_called(
+    params: str, graph: str, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    assert find(params) is None
+    path = save(tmp_path, graph, content)
+    found = find(params)
+    assert found is not None
+    assert (found.path, found.name) == (path, graph)
+
+
+def test_names_in_another_style_are_matched_by_the_model(
+    tiny: Model, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "net-symbol.json", content)
+    structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
+    assert find("mine.params", renamed=structural) is not None
+    assert find("mine.params", renamed=counted_names(tiny, "other1_")) is not None
+    del structural["output.bias"]
+    assert find("mine.params", renamed=structural) is None
+
+
+def test_the_same_names_are_preferred_to_another_style(
+    tiny: Model, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "a.json", changed(symbol(tiny), "features.1", eps="0.5"))
+    path = save(tmp_path, "b.json", content)
+    found = find("net.params")
+    assert found is not None
+    assert found.path == path
+
+
+OTHERS = {
+    "a manifest": '{"model": "x", "nodes": 3}',
+    "a list": "[]",
+    "text": "nodes heads",
+    "a graph of other parameters": None,
+    "a graph without heads": '{"nodes": []}',
+    "a damaged graph of others": '{"nodes": [{"op": 3}], "heads": []}',
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_other_files_in_the_folder_do_not_matter(
+    other: str | None, tiny: Model, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    foreign = symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})
+    save(tmp_path, "other.json", json.dumps(foreign) if other is None else other)
+    assert find("net.params") is None
+    save(tmp_path, "mine.json", content)
+    assert find("net.params") is not None
+
+
+def test_a_graph_for_weights_of_other_shapes_does_not_fit(
+    content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "head.json", changed(content, "output", num_hidden="1000"))
+    assert find("net.params") is None
+    save(tmp_path, "head.json", changed(content, "output", num_hidden="10"))
+    assert find("net.params") is not None
+    save(tmp_path, "head.json", changed(content, "features.4.0.body.3", kernel="(5, 5)"))
+    assert find("net.params") is None
+
+
+def test_two_graphs_that_fit_and_differ_are_refused(content: Symbol, find: Find, tmp_path: Path) -> None:
+    first = save(tmp_path, "a.json", content)
+    second = save(tmp_path, "b.json", content)
+    assert find("net-best.params") is not None  # copies of one
+    save(tmp_path, "b.json", changed(content, "features.1", eps="0.5"))
+    with pytest.raises(SymbolError, match="more than one graph fits it, and they differ") as error:
+        find("net-best.params")
+    assert str(error.value).split("\n  ")[1:] == [str(first), str(second), CHOOSE]
+
+
+def test_mxnets_own_naming_decides_between_several_graphs(
+    content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    for name in ("a", "net", "z"):
+        save(tmp_path, f"{name}-symbol.json", changed(content, "features.1", momentum=f"0.{ord(name[0])}"))
+    found = find("net-0007.params")
+    assert found is not None
+    assert found.name == "net-symbol.json"
+    with pytest.raises(SymbolError, match="more than one graph"):
+        find("net-best.params")
+
+
+DAMAGED = {
+    "truncated": lambda text: text[: len(text) // 2],
+    "an unknown attribute": lambda text: text.replace('"eps"', '"epsilon"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("params", ["net-0000.params", "net.params", "net-best.params", "other.params"])
+def test_a_damaged_graph_of_the_parameters_is_refused(
+    params: str, damage: Callable[[str], str], content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "net-symbol.json", damage(json.dumps(content)))
+    with pytest.raises(
+        SymbolError, match=r"net-symbol\.json: (not an MXNet graph|node \d+, .* no attribute)"
+    ):
+        find(params)
+
+
+def test_an_unreadable_neighbour_does_not_matter(content: Symbol, find: Find, tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "dangling.json").symlink_to("nowhere")
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    with (tmp_path / "large.json").open("wb") as stream:
+        stream.write(b'{"nodes": [], "heads": []')
+        stream.truncate(reader.MAX_BYTES + 1)
+    assert find("net.params") is None
+    save(tmp_path, "mine.json", content)
+    assert find("net.params") is not None
+
+
+def test_the_longest_name_of_a_file_is_no_error(content: Symbol, find: Find, tmp_path: Path) -> None:
+    assert find("x" * 248 + ".params") is None
+    assert find("x" * 243 + "-0000.params") is None
+    save(tmp_path, "mine.json", content)
+    assert find("x" * 243 + "-0000.params") is not None
+
+
+def test_a_folder_that_cannot_be_listed_is_searched_by_name(
+    content: Symbol, find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find("net.params") is None
+    save(tmp_path, "net-symbol.json", content)
+    assert find("net.params") is not None
+    assert find("other.params") is None
+
+
+def test_the_graph_in_the_archive_comes_first(content: Symbol, find: Find, tmp_path: Path) -> None:
+    save(tmp_path, "net-symbol.json", changed(content, "features.1", eps="0.5"))
+    packed = json.dumps(content).encode()
+    found = find("net.mar", {"models/net-symbol.json": packed, "MAR-INF/MANIFEST.json": b"{}"})
+    assert found is not None
+    assert (found.path, found.name) == (None, "net-symbol.json")
+    assert found.file == f"{tmp_path / 'net.mar'}: models/net-symbol.json"
+    assert found.content == packed
+
+
+def test_of_several_graphs_in_an_archive_the_fitting_one_is_taken(
+    tiny: Model, content: Symbol, find: Find
+) -> None:
+    other = json.dumps(symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})).encode()
+    packed = json.dumps(content).encode()
+    found = find("net.zip", {"other.json": other, "mine.json": packed})
+    assert found is not None
+    assert found.name == "mine.json"
+    changed(content, "features.1", eps="0.5")
+    with pytest.raises(SymbolError, match=CHOOSE):
+        find("net.zip", {"a.json": packed, "b.json": json.dumps(content).encode()})
+
+
+def test_a_single_graph_in_an_archive_is_taken_even_if_it_does_not_fit(tiny: Model, find: Find) -> None:
+    other = json.dumps(symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})).encode()
+    assert find("net.zip", {"other.json": other}) is not None  # matching it with the model refuses it
+
+
+def test_a_damaged_graph_in_an_archive_is_refused(content: Symbol, find: Find, tmp_path: Path) -> None:
+    packed = json.dumps(inserted(content, "output", "relu", {"x": "1"})).encode()
+    with pytest.raises(SymbolError, match=r"net\.mar: net-symbol\.json: node \d+, inserted: relu has no"):
+        find("net.mar", {"net-symbol.json": packed})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_search_follows_the_named_file_and_not_its_target(
+    content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "store"
+    elsewhere.mkdir()
+    save(elsewhere, "net-symbol.json", content)
+    (tmp_path / "net-0000.params").symlink_to(elsewhere / "blob")
+    assert find("net-0000.params") is None
+    shutil.copy(elsewhere / "net-symbol.json", tmp_path)
+    assert find("net-0000.params") is not None
