@@ -4,9 +4,9 @@
 model of the catalog, with ten classes and random parameters.
 
 ``python graph_edits.py judge FOLDER`` writes a line into FOLDER/judged.txt for every FOLDER/edit-N.json: how
-far its outputs are from the base's, in deviations, or "cannot be run". FOLDER/fixed.json names the gammas that
-a conversion of an edit replaces by 1: the edit is compared with a base that has them so. MXNet crashes at some
-edits; started again, the program goes on with the next.
+far its outputs are from the base's, in deviations, or "cannot be run". FOLDER/fixed.json names the gammas
+that a conversion of an edit replaces by 1: the edit is compared with a base that has them so. MXNet crashes
+at some edits; started again, the program goes on with the next.
 """
 
 from __future__ import annotations

@@ -9,13 +9,14 @@ import pytest
 
 from converter import pipeline
 from converter.choices import Choice
-from converter.errors import MappingError, ParityError
+from converter.errors import MappingError, ParityError, SymbolError
 from converter.files.params import read_params, write_params
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from converter.models.catalog import Model
@@ -35,6 +36,17 @@ def misordered(tmp_path: Path) -> Model:
     return replace(model, mapping_file=path)
 
 
+@pytest.fixture
+def alone(gluon_files: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Link a file into a folder without a graph."""
+
+    def link(name: str) -> Path:
+        (tmp_path / name).symlink_to(gluon_files / name)
+        return tmp_path / name
+
+    return link
+
+
 def convert(model: Model, params: Path, out: Path, choice: Choice) -> pipeline.Result:
     return pipeline.convert(pipeline.Request(Origin(model, params), out, Terms(choice)))
 
@@ -47,21 +59,34 @@ def test_counted_names_are_proven_against_gluoncv(gluon_files: Path, out: Path, 
 
 
 def test_a_table_in_the_wrong_order_is_caught_where_it_pairs_wrongly(
-    misordered: Model, gluon_files: Path, out: Path
+    misordered: Model, alone: Callable[[str], Path], out: Path
 ) -> None:
     with pytest.raises(ParityError, match=r"first apart  features\.4\.0\.body\.4 "):
-        convert(misordered, gluon_files / "prefix.params", out, Choice.gluon)
+        convert(misordered, alone("prefix.params"), out, Choice.gluon)
     assert list(out.iterdir()) == []
 
 
-def test_structural_names_do_not_depend_on_the_order(misordered: Model, gluon_files: Path, out: Path) -> None:
-    manifest = convert(misordered, gluon_files / "ten-classes.params", out, Choice.gluon).manifest
+def test_structural_names_do_not_depend_on_the_order(
+    misordered: Model, alone: Callable[[str], Path], out: Path
+) -> None:
+    manifest = convert(misordered, alone("ten-classes.params"), out, Choice.gluon).manifest
     assert manifest["parity"]["proven"] is True
 
 
-def test_the_numpy_reference_could_not_have_seen_it(misordered: Model, gluon_files: Path, out: Path) -> None:
-    manifest = convert(misordered, gluon_files / "prefix.params", out, Choice.numpy).manifest
+def test_the_numpy_reference_alone_could_not_have_seen_it(
+    misordered: Model, alone: Callable[[str], Path], out: Path
+) -> None:
+    manifest = convert(misordered, alone("prefix.params"), out, Choice.numpy).manifest
     assert manifest["parity"]["proven"] is True
+
+
+@pytest.mark.parametrize("choice", [Choice.gluon, Choice.numpy, Choice.none])
+def test_the_graph_shows_a_table_in_the_wrong_order(
+    choice: Choice, misordered: Model, gluon_files: Path, out: Path
+) -> None:
+    with pytest.raises(SymbolError, match=r"expected  BatchNorm features\.4\.0\.body\.1 of"):
+        convert(misordered, gluon_files / "prefix.params", out, choice)
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("file", ["replaced-prefix.params", "replaced-0000.params"])
