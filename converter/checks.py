@@ -15,18 +15,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; ``holds`` is None where it was seen and not checked."""
+    """One thing that was looked at.
+
+    ``holds`` is None if it was seen and not checked; ``error`` is what a refusal raised, if it did.
+    """
 
     place: str
     what: str
     expected: str
     found: str
     holds: bool | None
+    error: ConversionError | None = field(default=None, compare=False)
+
+    def document(self) -> dict[str, str | bool | None]:
+        """Return it for programs."""
+        return {
+            "place": self.place,
+            "what": self.what,
+            "expected": self.expected,
+            "found": self.found,
+            "holds": self.holds,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What was found so far."""
+    """The findings so far."""
 
     findings: list[Finding] = field(default_factory=list)
 
@@ -42,12 +56,18 @@ class Checks:
         """Note something that is there and is not judged."""
         self.findings.append(Finding(place, what, "", found, holds=None))
 
-    def tried(self, place: str, what: str, expected: str, action: Callable[[], T]) -> T | None:
-        """Return what an action gives; where it refuses, that is what was found."""
+    def tried(
+        self, place: str, what: str, expected: str, action: Callable[[], T], *, quiet: bool = False
+    ) -> T | None:
+        """Return what an action gives; if it refuses, that is what was found.
+
+        Success is a finding too, unless ``quiet``: then the checks that follow are.
+        """
         try:
             given = action()
         except ConversionError as error:
-            self.wrong(place, what, expected, str(error))
+            self.findings.append(Finding(place, what, expected, str(error), holds=False, error=error))
             return None
-        self.findings.append(Finding(place, what, expected, expected, holds=True))
+        if not quiet:
+            self.findings.append(Finding(place, what, expected, expected, holds=True))
         return given

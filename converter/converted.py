@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from converter.errors import ArtifactError, CheckpointError
-from converter.files import artifact, checkpoint, disk
+from converter.files import artifact, checkpoint, disk, labels
 from converter.files.checkpoint import Kind
 from converter.models import catalog, identification
 from converter.proof.strength import GRAPH
-from converter.proof.verdict import LAYER_LIMITS, LIMITS
+from converter.proof.verdict import LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,8 @@ MAX_MANIFEST_BYTES = 1 << 23  # class names are what may be many
 RANDOM = ".random-"  # in the names of what seeded random parameters became; nothing else in a manifest tells
 
 
-Sha1 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Sha1 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{40}\Z")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Mapping(msgspec.Struct, frozen=True):
 class Pth(msgspec.Struct, frozen=True):
     """The ``.pth`` that was written with it, beside it."""
 
-    file: Annotated[str, msgspec.Meta(pattern=r"^[^/\\]+\.pth$")]
+    file: Annotated[str, msgspec.Meta(pattern=r"^[^/\\\x00]+\.pth\Z")]
     sha256: Sha256
     bytes: int
 
@@ -76,7 +76,7 @@ class Check(msgspec.Struct, frozen=True):
     """One comparison; ``max_abs`` and ``relative`` are the logits'."""
 
     dtype: str
-    size: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]
+    size: Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")]
     layers: int
     max_abs: float
     relative: float
@@ -127,34 +127,13 @@ class Converted:
         return published and not self.random and self.manifest.narrowing is None
 
 
-def read(path: Path) -> Converted:
-    """Read a converted file's manifest, and hold the file to it: name, size, SHA-256, tensors.
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Return a file's size in bytes and its SHA-256.
 
-    Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
+    Raises:
+        ArtifactError: if it cannot be read.
     """
-    place = path.with_suffix(".json")
-    if path == place:
-        raise ArtifactError(f"{path}: a .safetensors expected, whose manifest lies beside it")
-    written, found = read_manifest(place)
-    for what, told, is_so in compared(path, found.artifact):
-        if told != is_so:
-            raise ArtifactError(f"{path}: its manifest says {what} {told}; {is_so} found")
-    require_sound(place, found)
-    return Converted(path, model_of(path, found), found, written)
-
-
-def compared(path: Path, said: Written | Pth) -> tuple[tuple[str, str, str], ...]:
-    """Lay a file beside what its manifest says of it: what, as it is told, as it is.
-
-    Errors: ``ArtifactError`` where it cannot be read.
-    """
-    size = disk.require_regular(path, ArtifactError).st_size
-    sha256 = disk.sha256(path, ArtifactError)
-    return (
-        ("file", said.file, disk.file_name(path)),
-        ("bytes", str(said.bytes), str(size)),
-        ("sha256", said.sha256, sha256),
-    )
+    return disk.require_regular(path, ArtifactError).st_size, disk.sha256(path, ArtifactError)
 
 
 def require_sound(place: Path, found: Manifest) -> None:
@@ -162,6 +141,11 @@ def require_sound(place: Path, found: Manifest) -> None:
 
     Errors: ``ArtifactError``.
     """
+    labels.require_valid(found.labels or (), str(place))
+    for check in found.parity.checks:
+        sizes = [int(side) for side in check.size.split("x")]
+        if not all(SMALLEST <= side <= LARGEST for side in sizes):
+            raise ArtifactError(f"{place}: a proof at {check.size}; {SMALLEST} to {LARGEST} pixels expected")
     if not found.parity.proven:
         return
     if not found.parity.checks or found.parity.reference == "none":

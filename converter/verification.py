@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from converter import __version__, converted
+from converter import __version__, artifact_checks, converted
 from converter.checks import Checks
 from converter.errors import ArtifactError, VerificationError
-from converter.files import artifact, disk, folders, locks
+from converter.files import disk, folders, locks
 from converter.publishing import publication, signature, sums, timm_config
 from converter.publishing.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.publishing.signature import HUBS_OWN, SIGNATURE
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.checks import Finding
-    from converter.converted import Manifest, Pth, Written
+    from converter.converted import Manifest
     from converter.files.folders import Folder
     from converter.models.catalog import Model
 
-ARTIFACT, BESIDE = ".safetensors", ".json"
+ARTIFACT = ".safetensors"
 THERE, NOTHING = "there", "nothing"
 OURS = "the one that publish writes"
 SIGNED = "signature"
@@ -112,7 +112,7 @@ def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
 def _remaining(checks: Checks, path: Path, name: str) -> None:
     """Note a file that goes with no artifact; a manifest without one has lost it."""
     with contextlib.suppress(ArtifactError):  # then it is something else
-        if path.suffix == BESIDE:
+        if path.suffix == artifact_checks.MANIFEST:
             lost = converted.read_manifest(path)[1].artifact.file
             checks.wrong(name, "artifact", lost, NOTHING)
             return
@@ -120,16 +120,13 @@ def _remaining(checks: Checks, path: Path, name: str) -> None:
 
 
 def _converted(checks: Checks, path: Path, name: str, key: Path | None) -> set[str]:
-    """Check a converted file by the manifest beside it; return the names of all that belongs to it."""
-    known = {path.name, path.with_suffix(BESIDE).name}
-    manifest = _manifest(checks, path.with_suffix(BESIDE), name)
-    if manifest is not None:
-        checks.equal(name, "name", manifest.artifact.file, disk.file_name(path))
-        _weights(checks, path, name, manifest)
-        if pth := manifest.artifact.pth:
-            _bytes(checks, path.with_name(pth.file), pth.file, pth)
-            checks.unchecked(pth.file, "tensors", "of a pickle, which is not opened here")
-            known.add(pth.file)
+    """Check a converted file by its manifest; return the names of all that belongs to it."""
+    place = path.with_suffix(artifact_checks.MANIFEST)
+    known = {path.name, place.name}
+    found = artifact_checks.check(checks, path, name)
+    with contextlib.suppress(ArtifactError):  # then that is a finding already
+        manifest = found.manifest if found else converted.read_manifest(place)[1]
+        known |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
     if key is not None:
         checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; published folders are what is signed")
     return {(PurePosixPath(name).parent / each).as_posix() for each in known}
@@ -141,8 +138,9 @@ def _published(checks: Checks, folder: Path, prefix: str, key: Path | None) -> N
     _strange(checks, tree, prefix)
     _sums(checks, folder, tree, prefix)
     weights, place, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
-    if weights and place and (manifest := _manifest(checks, place, prefix + MANIFEST)):
-        model = _weights(checks, weights, prefix + WEIGHTS, manifest)
+    if weights and place and (found := artifact_checks.check_manifest(checks, place, prefix + MANIFEST)):
+        _, manifest = found
+        model = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
         if model and config:
             _config(checks, config, prefix + CONFIG, model, manifest)
     if key is not None:
@@ -187,50 +185,6 @@ def _digest(path: Path) -> str:
         return str(error)
 
 
-def _manifest(checks: Checks, place: Path, name: str) -> Manifest | None:
-    def read() -> Manifest:
-        found = converted.read_manifest(place)[1]
-        converted.require_sound(place, found)
-        return found
-
-    return checks.tried(name, "manifest", "one that can be read and keeps its own limits", read)
-
-
-def _weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> Model | None:
-    """Check weights by a manifest; return their model, if it is the manifest's."""
-    said = manifest.artifact
-    _bytes(checks, path, name, said)
-    model = checks.tried(
-        name,
-        "tensors",
-        f"{said.tensors} of {manifest.model}, {' and '.join(said.dtypes)}, {said.parameters:,} parameters",
-        lambda: converted.model_of(path, manifest),
-    )
-    if model is not None:
-        published = manifest.source.sha1 == model.entry.params_sha1
-        checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
-        if manifest.version == __version__:  # another's tables we do not have
-            ours, theirs = model.mapping, manifest.mapping
-            told = f"{theirs.file} {theirs.sha256}"
-            checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", told)
-    if converted.is_random(manifest):
-        checks.unchecked(name, "weights", "seeded random numbers, by the manifest's word")
-    return model
-
-
-def _bytes(checks: Checks, path: Path, name: str, said: Written | Pth) -> None:
-    """Check a file's size and SHA-256, and the end of its name, by what a manifest says of it."""
-    try:
-        found = converted.compared(path, said)
-    except ArtifactError as error:
-        checks.wrong(name, "file", said.file, str(error))
-        return
-    for what, told, is_so in found[1:]:  # in a published folder the file's name is another
-        checks.equal(name, what, told, is_so)
-    digits = found[-1][-1][: artifact.HASH_DIGITS]
-    checks.equal(name, "hash in its name", digits, PurePath(said.file).stem.rpartition("-")[2])
-
-
 def _config(checks: Checks, path: Path, name: str, model: Model, manifest: Manifest) -> None:
     try:
         content = disk.read_small(path, converted.MAX_MANIFEST_BYTES, ArtifactError)
@@ -240,9 +194,11 @@ def _config(checks: Checks, path: Path, name: str, model: Model, manifest: Manif
         return
     checks.equal(name, "classes", str(model.config.num_classes), str(found.num_classes))
     checks.equal(name, "class names", _names(manifest.labels), _names(found.label_names))
-    if manifest.version == __version__:
-        same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
+    same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
+    if same or manifest.version == __version__:
         checks.equal(name, "configuration", OURS, OURS if same else "another")
+    else:
+        checks.unchecked(name, "configuration", f"{artifact_checks.of_version(manifest)}, and another")
 
 
 def _names(labels: tuple[str, ...] | None) -> str:

@@ -30,7 +30,7 @@ source files.artifact files.torch_file models.identification
 proof.network
 narrowing
 converted published
-diff inspection preparation models.figures
+artifact_checks diff inspection preparation models.figures
 manifest proof.diagnosis proof.proving publishing.timm_config vision.classifier
 comparison pipeline zoo vision.evaluation vision.prediction
 reversal proof.findings

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converter import converted, pipeline
+from converter import artifact_checks, converted, pipeline, verification
 from converter.choices import Choice
-from converter.errors import ArtifactError, CatalogError
+from converter.errors import ArtifactError, CatalogError, ConversionError
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof.proving import Terms
+from converter.publishing import publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def edit(file: Path) -> Callable[[Callable[[dict[str, Any]], object]], None]:
 
 
 def test_a_file_and_its_manifest_are_read(file: Path) -> None:
-    found = converted.read(file)
+    found = artifact_checks.read(file)
     assert found.model == catalog.find(NAME)
     assert found.manifest.artifact.bytes == file.stat().st_size
     assert (found.random, found.official, found.manifest.parity.proven) == (True, False, False)
@@ -74,20 +75,20 @@ def test_a_changed_byte_is_refused(file: Path) -> None:
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"its manifest says sha256 [0-9a-f]{64}; [0-9a-f]{64} found"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_a_truncated_file_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="its manifest says bytes 19220728; 19220727 found"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_a_manifest_of_another_file_is_refused(file: Path) -> None:
     for path in (file, file.with_suffix(".json")):
         path.rename(path.with_name(f"other{path.suffix}"))
-    with pytest.raises(ArtifactError, match=f"its manifest says file {NAME}.*; other.safetensors found"):
-        converted.read(file.with_name("other.safetensors"))
+    with pytest.raises(ArtifactError, match=f"its manifest says name {NAME}.*; other.safetensors found"):
+        artifact_checks.read(file.with_name("other.safetensors"))
 
 
 @pytest.mark.parametrize("change", ["missing", "no JSON", "no manifest"])
@@ -96,36 +97,36 @@ def test_without_its_manifest_a_file_is_refused(file: Path, change: str) -> None
     beside.unlink() if change == "missing" else beside.write_text("{" if change == "no JSON" else "{}")
     reason = r"\.json: No such file" if change == "missing" else "no manifest: "
     with pytest.raises(ArtifactError, match=reason):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_the_manifest_itself_is_no_converted_file(file: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"a \.safetensors expected, whose manifest lies beside it"):
-        converted.read(file.with_suffix(".json"))
+    with pytest.raises(ArtifactError, match=r"a \.safetensors expected, whose manifest is next to it"):
+        artifact_checks.read(file.with_suffix(".json"))
 
 
 def test_a_file_that_is_not_there_is_named(file: Path) -> None:
     file.unlink()
     with pytest.raises(ArtifactError, match=r"\.safetensors: No such file"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_tensors_of_another_model_are_refused(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content.update(model="gluon_resnext50_32x4d"))
     with pytest.raises(ArtifactError, match=f"says gluon_resnext50_32x4d, its tensors are those of {NAME}"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_an_unknown_model_is_refused(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content.update(model="vgg"))
     with pytest.raises(CatalogError, match="no model 'vgg'"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_too_few_class_names_are_refused(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content.update(labels=["cat", "dog"]))
     with pytest.raises(ArtifactError, match="its manifest names 2 classes, its head has 10"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_official_is_what_has_the_published_sha1(sha1: str, *, official: bool) -
 def test_without_a_published_sha1_nothing_is_official(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content["source"].update(sha1="0" * 40, file="mine.params"))
     edit(lambda content: content["artifact"].update(file=file.name))
-    assert not converted.read(file).official
+    assert not artifact_checks.read(file).official
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_what_is_no_hash_and_no_reference_is_no_manifest(
 ) -> None:
     edit(lambda content: content[section].update({field: value}))
     with pytest.raises(ArtifactError, match=f"no manifest: .*{section}.{field}"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 @pytest.mark.parametrize(("field", "value"), [("tensors", 7), ("dtypes", ["<b>"]), ("parameters", 7)])
@@ -175,13 +176,13 @@ def test_a_manifest_is_held_to_the_tensors(
 ) -> None:
     edit(lambda content: content["artifact"].update({field: value}))
     with pytest.raises(ArtifactError, match=r"its manifest tells of other (tensors|parameters)"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_a_proof_without_a_check_is_none(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content["parity"].update(proven=True))
     with pytest.raises(ArtifactError, match=r"\.json: says proven, and not by what"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def state(file: Path) -> dict[str, torch.Tensor]:
@@ -206,7 +207,7 @@ def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says
     told = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit(lambda manifest: manifest["artifact"].update(told))
     with pytest.raises(ArtifactError, match=r"a \.safetensors of ours expected|not the one that we write"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_a_proof_by_limits_that_are_not_ours_is_none(
 ) -> None:
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
     with pytest.raises(ArtifactError, match="says proven, and output is apart by"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 @pytest.mark.parametrize(("relative", "refused"), [(1e-5, False), (1e-3, True)])
@@ -235,9 +236,9 @@ def test_a_proof_beyond_its_own_limit_is_none(
     if refused:
         expected = r"says proven, and features\.0 is apart by 1\.0e-03 .*; at most 1e-04 expected"
         with pytest.raises(ArtifactError, match=expected):
-            converted.read(file)
+            artifact_checks.read(file)
     else:
-        assert converted.read(file).manifest.parity.proven
+        assert artifact_checks.read(file).manifest.parity.proven
 
 
 @pytest.mark.parametrize(
@@ -252,17 +253,17 @@ def test_a_proof_whose_logits_are_apart_is_none(
     file: Path, edit: Callable[..., None], wrong: dict[str, float], message: str
 ) -> None:
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
-    assert converted.read(file).manifest.parity.proven
+    assert artifact_checks.read(file).manifest.parity.proven
     edit(lambda content: content["parity"].update(checks=[CHECK | wrong]))
     with pytest.raises(ArtifactError, match=f"says proven, and {message}"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
     edit(lambda content: content.update(narrowing={"dtype": "float16"}))
     with pytest.raises(ArtifactError, match="says proven, of weights that were rounded"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_a_proof_of_other_layers_is_none(
 ) -> None:
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
     with pytest.raises(ArtifactError, match="its manifest tells of a proof of other layers than"):
-        converted.read(file)
+        artifact_checks.read(file)
 
 
 @pytest.mark.parametrize("size", ["../../nonsense", "0x5", "65", ""])
@@ -281,4 +282,78 @@ def test_a_proof_at_no_size_is_none(file: Path, edit: Callable[..., None], size:
     check = CHECK | {"size": size}
     edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
     with pytest.raises(ArtifactError, match=r"no manifest: .*size"):
-        converted.read(file)
+        artifact_checks.read(file)
+
+
+SPOILT = {
+    "official with a foreign SHA-1": (
+        lambda m: m["source"].update(official=True),
+        "official false; true found",
+    ),
+    "another table": (lambda m: m["mapping"].update(sha256="0" * 64), "its manifest says mapping"),
+    "an absent .pth": (
+        lambda m: m["artifact"].update(pth={"file": "a-00000000.pth", "sha256": "0" * 64, "bytes": 1}),
+        r"a-00000000\.pth: No such file",
+    ),
+    "a .pth with NUL": (
+        lambda m: m["artifact"].update(pth={"file": "a\0-00000000.pth", "sha256": "0" * 64, "bytes": 1}),
+        r"no manifest: .*artifact\.pth\.file",
+    ),
+    "a SHA-1 with a line break": (
+        lambda m: m["source"].update(sha1="0" * 40 + "\n"),
+        r"no manifest: .*source\.sha1",
+    ),
+    "a SHA-256 with a line break": (
+        lambda m: m["artifact"].update(sha256=m["artifact"]["sha256"] + "\n"),
+        r"no manifest: .*artifact\.sha256",
+    ),
+    "a size with a line break": (
+        lambda m: m["parity"].update(checks=[CHECK | {"size": "65x95\n"}]),
+        r"no manifest: .*size",
+    ),
+    "a proof at a size that no proof has": (
+        lambda m: m["parity"].update(checks=[CHECK | {"size": "31x95"}]),
+        "a proof at 31x95; 32 to 2048 pixels expected",
+    ),
+    "a proof at a size beyond all": (
+        lambda m: m["parity"].update(checks=[CHECK | {"size": "65x2049"}]),
+        "a proof at 65x2049; 32 to 2048 pixels expected",
+    ),
+    "a proof of a graph that is not there": (
+        lambda m: m["parity"].update(definition="graph", reference="numpy", proven=True, checks=[CHECK]),
+        "the proof is of graph, the graph is None",
+    ),
+    "class names that steer a terminal": (
+        lambda m: m.update(labels=[*"abcdefghi", "\x1b[31m"]),
+        r"no class is called '\\x1b\[31m'",
+    ),
+    "an empty class name": (lambda m: m.update(labels=[*"abcdefghi", ""]), "class 9 has no name"),
+    "a class name in spaces": (lambda m: m.update(labels=[*"abcdefghi", " j"]), "the class ' j' has spaces"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), SPOILT.values(), ids=SPOILT)
+def test_what_verify_refuses_publish_refuses(
+    change: Callable[[dict[str, Any]], object],
+    message: str,
+    file: Path,
+    edit: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    assert verification.verify(file).holds
+    edit(change)
+    assert not verification.verify(file).holds
+    request = publication.Request((file,), tmp_path / "published", allow_random=True, allow_unproven=True)
+    with pytest.raises(ConversionError, match=message):
+        publication.publish(request)
+    assert not (tmp_path / "published").exists()
+
+
+def test_a_forged_version_is_seen_and_not_counted_as_holding(file: Path, edit: Callable[..., None]) -> None:
+    def findings(what: str) -> list[bool | None]:
+        return [finding.holds for finding in verification.verify(file).findings if finding.what == what]
+
+    assert findings("mapping") == [True]
+    edit(lambda m: (m.update(version="0.0.1"), m["mapping"].update(sha256="0" * 64)))
+    assert findings("mapping") == [None]
+    assert verification.verify(file).holds

@@ -18,7 +18,7 @@ import timm.data.config
 import torch
 from safetensors.torch import load_file
 
-from converter import comparison, converted, pipeline
+from converter import artifact_checks, comparison, pipeline
 from converter.choices import Choice
 from converter.errors import ArtifactError, PublicationError
 from converter.files import locks
@@ -455,7 +455,7 @@ def test_a_report_of_these_weights_is_published_with_them(
 def test_another_report_is_refused(
     proven: Path, page: str, request_of: Callable[..., Request], tmp_path: Path, lacking: str
 ) -> None:
-    manifest = converted.read(proven).manifest
+    manifest = artifact_checks.read(proven).manifest
     parts = {
         "agreement": f"<title>agrees: {SMALL}",
         "source": manifest.source.sha1,

@@ -56,7 +56,6 @@ def verify(
 
 
 def _document(path: Path, found: Verification) -> dict[str, Any]:
-    import msgspec
 
     return {
         "path": str(path),
@@ -64,7 +63,7 @@ def _document(path: Path, found: Verification) -> dict[str, Any]:
         "signed": found.signed,
         "proves": _proves(found),
         "does_not_prove": _does_not_prove(found),
-        "checks": [msgspec.to_builtins(finding) for finding in found.findings],
+        "checks": [finding.document() for finding in found.findings],
     }
 
 

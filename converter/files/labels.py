@@ -27,17 +27,29 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
     lines = text.removesuffix("\n").split("\n") if text.strip() else []
     found = _from_json(path, text) if path.suffix == ".json" else lines
     labels = tuple(label.strip() for label in found)
-    if strange := [label for label in labels if not label.isprintable()]:
-        raise LabelsError(f"{path}: no class is called {strange[0]!a}")
-    if empty := [number for number, label in enumerate(labels) if not label]:
-        raise LabelsError(f"{path}: class {empty[0]} has no name")
-    if len(json.dumps(labels, indent=4, ensure_ascii=False).encode()) > MAX_BYTES:
-        raise LabelsError(f"{path}: more than {MAX_BYTES} bytes in a manifest")
+    require_valid(labels, str(path))
     if len(labels) != classes:
         raise LabelsError(
             f"{path}: {classes} class names expected, for so many classes has the head; {len(labels)} found"
         )
     return labels
+
+
+def require_valid(labels: tuple[str, ...], place: str) -> None:
+    """Refuse what cannot be the names of classes, whatever file they are in.
+
+    Raises:
+        LabelsError: if a name is empty, not printable or surrounded by spaces, or all are too long.
+    """
+    if strange := [label for label in labels if not label.isprintable()]:
+        raise LabelsError(f"{place}: no class is called {strange[0]!a}")
+    if empty := [number for number, label in enumerate(labels) if not label]:
+        raise LabelsError(f"{place}: class {empty[0]} has no name")
+    if spaced := [label for label in labels if label != label.strip()]:
+        raise LabelsError(f"{place}: the class {spaced[0]!a} has spaces around its name")
+    # In a manifest: each on a line of its own, indented by four, in quotes, with a comma.
+    if sum(len(json.dumps(label, ensure_ascii=False).encode()) + 6 for label in labels) + 2 > MAX_BYTES:
+        raise LabelsError(f"{place}: more than {MAX_BYTES} bytes in a manifest")
 
 
 def _from_json(path: Path, text: str) -> list[str]:

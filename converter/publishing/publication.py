@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import converted
+from converter import artifact_checks
 from converter.choices import LICENSE
 from converter.errors import ArtifactError, PublicationError
 from converter.files import disk, locks
@@ -66,7 +66,7 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
     is not what its manifest says, or that cannot be written.
     """
     request = dataclasses.replace(request, folder=_named(request.folder))
-    found = [converted.read(path) for path in request.files]
+    found = [artifact_checks.read(path) for path in request.files]
     for file in found:
         _require_fit(request, file)
     page = _report(request.report, found) if request.report is not None else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from fuzz import mutation, seeds
 
-from converter import converted, diff, inspection, preparation, source
+from converter import artifact_checks, converted, diff, inspection, preparation, source
 from converter.errors import ConversionError, SourceError
 from converter.files import checkpoint, labels, params
 from converter.files.partial import Partial
@@ -115,7 +115,7 @@ def _manifest(path: Path) -> None:
     if not weights.exists():
         weights.write_bytes(seeds.safetensors()[0])
     converted.beside(weights)
-    converted.read(weights)
+    artifact_checks.read(weights)
 
 
 def _note(path: Path) -> None:
