@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter import tensors
 from converter.errors import CheckpointError, DialectError
 from converter.files import checkpoint, disk
+from converter.files.stored import Stored
 from converter.models import dialects, identification
 
 if TYPE_CHECKING:
@@ -66,12 +68,18 @@ def _diff(first: Path, second: Path) -> Diff:
             f"  {first.name} has {_example(one)}\n"
             f"  {second.name} has {_example(other)}"
         )
-    apart = (tensors.compare(name, one[name], other[name]) for name in one if name in other)
+    both = (name for name in one if name in other)
+    with contextlib.ExitStack() as stack:
+        for storage in {
+            array.storage for array in (*one.values(), *other.values()) if isinstance(array, Stored)
+        }:
+            stack.enter_context(storage.held())
+        differences = [tensors.compare(name, one[name], other[name]) for name in both]
     return Diff(
         compared=len(one.keys() & other.keys()),
         only_first=tuple(name for name in one if name not in other),
         only_second=tuple(name for name in other if name not in one),
-        apart=tuple(found for found in apart if found is not None),
+        apart=tuple(found for found in differences if found is not None),
         mapping=mapping.file if mapping else None,
         counters=counters,
     )

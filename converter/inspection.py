@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress
 
 ROLE = re.compile(r"(weight|bias|gamma|beta|running_mean|running_var)$")
+PIECE_NUMBERS = 1 << 20  # widened at once
 PYTORCH = "PyTorch"  # the dialect of everybody else
 
 
@@ -247,18 +248,17 @@ def _places(arrays: Arrays, model: Model) -> dict[str, tuple[str, str]]:
 
 
 def _summary(part: str, role: str, group: list[AnyArray]) -> Summary:
-    """Summarise arrays, of which only one at a time is widened."""
+    """Summarise arrays, of which only a piece at a time is widened."""
     numbers = sum(array.size for array in group)
     count, total, zeros = 0, 0.0, 0
     least, largest = math.inf, -math.inf
     with np.errstate(over="ignore", invalid="ignore"):
-        for array in group:
-            known = _finite_numbers(array)
+        for known in _finite_numbers(group):
             count, zeros = count + known.size, zeros + int((known == 0).sum())
             total += float(known.sum())
             least, largest = min(least, known.min(initial=least)), max(largest, known.max(initial=largest))
         mean = total / count if count else 0.0
-        squares = sum(float(np.square(_finite_numbers(array) - mean).sum()) for array in group)
+        squares = sum(float(np.square(known - mean).sum()) for known in _finite_numbers(group))
     spread = math.sqrt(squares / count) if count and squares >= 0 else 0.0
     if not count:
         least = largest = 0.0
@@ -267,7 +267,10 @@ def _summary(part: str, role: str, group: list[AnyArray]) -> Summary:
     )
 
 
-def _finite_numbers(array: AnyArray) -> Array:
-    wide = np.asarray(array).reshape(-1).astype(np.float64)
-    known: Array = wide[np.isfinite(wide)]
-    return known
+def _finite_numbers(group: list[AnyArray]) -> Iterator[Array]:
+    """Yield the finite numbers of arrays in float64, piece by piece."""
+    for array in group:
+        numbers = np.asarray(array).reshape(-1)
+        for begin in range(0, numbers.size, PIECE_NUMBERS):
+            wide = numbers[begin : begin + PIECE_NUMBERS].astype(np.float64)
+            yield wide[np.isfinite(wide)]

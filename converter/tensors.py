@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from converter.files.stored import PIECE, Stored
+
 if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.files.stored import AnyArray
@@ -44,6 +46,8 @@ class Apart:
 
 def compare(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
     """Return how two arrays differ, or None where type, shape and every bit are the same."""
+    if one.shape == other.shape and one.dtype == other.dtype and _are_equal_files(one, other):
+        return None
     shapes, dtypes = (one.shape, other.shape), (str(one.dtype), str(other.dtype))
     if one.shape != other.shape:
         return Apart(name, shapes, dtypes, None, one.size, None)
@@ -54,6 +58,20 @@ def compare(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
     differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(_wide(one), _wide(other))
     apart = _apart(_wide(one[differs]), _wide(other[differs]))
     return Apart(name, shapes, dtypes, len(apart), one.size, _largest(apart))
+
+
+def _are_equal_files(one: AnyArray, other: AnyArray) -> bool:
+    """Return whether two arrays of one type and shape are both in files, with the same bytes.
+
+    They are compared piece by piece, so that large arrays take no memory.
+    """
+    if not (isinstance(one, Stored) and isinstance(other, Stored) and one.fortran == other.fortran):
+        return False
+    return all(
+        one.storage.read(one.offset + begin, size) == other.storage.read(other.offset + begin, size)
+        for begin in range(0, one.nbytes, PIECE)
+        for size in [min(PIECE, one.nbytes - begin)]
+    )
 
 
 def same_values(one: AnyArray, other: AnyArray) -> bool:

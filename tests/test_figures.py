@@ -143,10 +143,13 @@ def test_the_list_for_programs_tells_computed_from_published() -> None:
     assert found["gluon_resnet50_v1e"]["published_source"] is None
 
 
-@pytest.mark.parametrize(("arguments", "imported"), [([], False), (["--json"], True)])
-def test_the_table_does_without_torch(arguments: list[str], *, imported: bool) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "before", "imported"),
+    [([], "", False), (["--json"], "", False), ([], "import torch; ", True)],
+)
+def test_the_table_does_without_torch(arguments: list[str], before: str, *, imported: bool) -> None:
     program = (
-        "import sys; from converter.cli.app import app; "
+        f"{before}import sys; from converter.cli.app import app; "
         f"app(['list', *{arguments}], standalone_mode=False); print('torch' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

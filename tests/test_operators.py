@@ -16,7 +16,7 @@ from converter.reference import operators
 if TYPE_CHECKING:
     from converter.dtypes import Array
 
-LIMIT = 1e-13  # absolute, on standard normal input in float64; measured 4e-15
+LIMIT = 1e-13  # of the deviation, on standard normal input in float64; measured 7e-15
 SIZES = st.tuples(st.integers(3, 23), st.integers(3, 23))
 
 
@@ -25,7 +25,8 @@ def draw(*shape: int, seed: int = 0) -> Array:
 
 
 def agree(ours: Array, theirs: torch.Tensor) -> bool:
-    return ours.shape == tuple(theirs.shape) and bool(np.abs(ours - theirs.numpy()).max() < LIMIT)
+    expected = theirs.numpy()
+    return ours.shape == expected.shape and bool(np.abs(ours - expected).max() <= LIMIT * expected.std())
 
 
 @settings(deadline=None)

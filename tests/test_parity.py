@@ -42,10 +42,24 @@ def test_a_single_value_is_measured_against_its_size() -> None:
     assert parity.difference(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize(("apart", "relative"), [(0.0, 0.0), (1e-300, np.inf)])
-def test_what_is_constant_must_be_equal(apart: float, relative: float) -> None:
+@pytest.mark.parametrize(("apart", "agrees"), [(0.0, True), (1e-300, False), (1e300, False)])
+def test_what_is_constant_must_be_equal(apart: float, agrees: bool) -> None:
     constant = np.zeros((1, 4))
-    assert parity.difference(LAYER, 1e-12, constant, constant + apart).relative == relative
+    assert parity.difference(LAYER, 1e-12, constant, constant + apart).agrees == agrees
+
+
+DENORMAL = np.random.Generator(np.random.PCG64(0)).standard_normal((1, 8)) * 1e-40
+
+
+@pytest.mark.parametrize(("dtype", "limit", "agrees"), [("float32", 1e-4, True), ("float64", 1e-12, False)])
+def test_denormal_outputs_are_compared_with_the_smallest_normal_scale(
+    dtype: str, limit: float, agrees: bool
+) -> None:
+    one = DENORMAL.astype(dtype)
+    row = parity.difference(LAYER, limit, one, (DENORMAL * 1.001).astype(dtype))
+    assert row.max_abs > 0
+    assert row.agrees == agrees
+    assert not parity.difference(LAYER, limit, one, one + np.dtype(dtype).type(1e-34)).agrees
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -25,7 +25,7 @@ def list_models(
     with console.refusals():
         models = list(catalog.models().values())
         if as_json:
-            typer.echo(json.dumps(_measured(models), indent=2))
+            typer.echo(json.dumps([_figures(model) for model in models], indent=2))
             return
     table = Table(box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy, and the .params' SHA-1, as published")
     table.add_column(
@@ -38,16 +38,6 @@ def list_models(
         accuracy = ("—" if figure is None else f"{figure:.2f}" for figure in (entry.top1, entry.top5))
         table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8] or "—")
     Console().print(table)
-
-
-def _measured(models: list[Model]) -> list[dict[str, Any]]:
-    """Return every model's figures; what a network costs takes seconds to compute."""
-    found = []
-    with console.progress() as progress:
-        for done, model in enumerate(models, start=1):
-            found.append(_figures(model))
-            progress("measuring", done, len(models))
-    return found
 
 
 def _figures(model: Model) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from converter.files.stored import Storage
 
 MAX_DIMENSIONS = 32  # of an array
+WINDOW_BYTES = 1 << 12  # read at once: headers of small arrays are close to each other
 
 
 class Cursor:
@@ -25,6 +26,7 @@ class Cursor:
         self.storage = storage
         self.stream = stream
         self.offset = offset
+        self._window, self._begin = b"", 0  # the bytes read last, and where they begin
 
     def at(self, offset: int) -> Cursor:
         """Return another at another place of the same file."""
@@ -56,7 +58,18 @@ class Cursor:
 
         Errors: as of ``skip``.
         """
-        return struct.unpack(layout, self.bytes(struct.calcsize(layout), what))
+        size, place = struct.calcsize(layout), self.offset - self._begin
+        if not 0 <= place <= len(self._window) - size:
+            return struct.unpack(layout, self.bytes(size, what))
+        self.offset += size
+        return struct.unpack_from(layout, self._window, place)
+
+    def peek(self, layout: str, ahead: int = 0) -> tuple[int, ...] | None:
+        """Return the numbers ``ahead`` bytes further on, None if they are not among the bytes read last."""
+        place = self.offset - self._begin + ahead
+        if not 0 <= place <= len(self._window) - struct.calcsize(layout):
+            return None
+        return struct.unpack_from(layout, self._window, place)
 
     def bytes(self, size: int, what: str) -> bytes:
         """Return the bytes that stand next.
@@ -64,16 +77,22 @@ class Cursor:
         Errors: as of ``skip``.
         """
         begin = self.skip(size, what)
-        self.stream.seek(begin)
-        found = self.stream.read(size)
-        if len(found) != size:
-            raise self.storage.error(f"{self.storage.name}: {disk.CHANGED}")
-        return found
+        place = begin - self._begin
+        if not 0 <= place <= len(self._window) - size:
+            self.stream.seek(begin)
+            count = min(max(size, WINDOW_BYTES), self.storage.size - begin)
+            self._window, self._begin, place = self.stream.read(count), begin, 0
+            if len(self._window) < size:
+                raise self.storage.error(f"{self.storage.name}: {disk.CHANGED}")
+        return self._window[place : place + size]
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> Stored:
         """Return the array that stands next, its numbers not read.
 
         Errors: as of ``skip``.
         """
-        begin = self.skip(math.prod(shape) * dtype.itemsize, f"{what}, {dtype} {shape},")
-        return Stored(self.storage, begin, dtype, shape)
+        size = math.prod(shape) * dtype.itemsize
+        if size > self.remaining:
+            self.skip(size, f"{what}, {dtype} {shape},")
+        self.offset += size
+        return Stored(self.storage, self.offset - size, dtype, shape)

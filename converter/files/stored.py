@@ -11,9 +11,9 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
 import numpy as np
 
 from converter.dtypes import Array
@@ -42,6 +42,7 @@ class Storage:
         with self._explained(), io.FileIO(path) as stream:
             status = os.fstat(stream.fileno())
         self.size, self.stamp = status.st_size, disk.stamp_of(status)
+        self._held: BinaryIO | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -53,19 +54,45 @@ class Storage:
             self._require_same(stream.fileno())
             yield stream
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep it open while one thread reads many small arrays; it is checked at the begin and the end.
+
+        Errors: as of ``opened``.
+        """
+        with self.opened() as stream:
+            self._held = stream
+            try:
+                yield
+            finally:
+                self._held = None
+            self._require_same(stream.fileno())
+
     def fill(self, memory: memoryview, begin: int) -> None:
         """Read as many bytes as ``memory`` has room for.
 
         Errors: as of ``opened``.
         """
-        done = 0
-        with self._explained(), io.FileIO(self.path) as stream:
-            self._require_same(stream.fileno())
-            stream.seek(begin)
-            while done < len(memory) and (count := stream.readinto(memory[done:])):
-                done += count
+        try:
+            if self._held is not None:
+                done = _read_into(self._held, memory, begin)
+            else:
+                with io.FileIO(self.path) as stream:
+                    self._require_same(stream.fileno())
+                    done = _read_into(stream, memory, begin)
+        except OSError as cause:
+            raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
         if done != len(memory):
             raise self.error(f"{self.name}: {disk.CHANGED}")
+
+    def read(self, begin: int, size: int) -> bytearray:
+        """Return some bytes.
+
+        Errors: as of ``opened``.
+        """
+        memory = bytearray(size)
+        self.fill(memoryview(memory), begin)
+        return memory
 
     def _require_same(self, descriptor: int) -> None:
         if disk.stamp_of(os.fstat(descriptor)) != self.stamp:
@@ -79,8 +106,16 @@ class Storage:
             raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+def _read_into(stream: Any, memory: memoryview, begin: int) -> int:  # noqa: ANN401 - raw or buffered
+    """Read as much as there is room for; return how much that was."""
+    stream.seek(begin)
+    done: int = stream.readinto(memory)
+    while 0 < done < len(memory) and (count := stream.readinto(memory[done:])):
+        done += count
+    return done
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """What numpy knows of an array, but for its numbers: ``numpy.asarray`` reads these, each time anew.
 
     ``offset`` is where they begin in the file; ``fortran`` says that the first axis is the innermost there.

@@ -54,6 +54,12 @@ class Model:
         return {spec.name: spec.shape for spec in state_spec(self.config)}
 
     @property
+    def source_shapes(self) -> dict[str, Shape]:
+        """The shapes of Gluon's parameters, by structural names."""
+        shapes = self.shapes
+        return {tensor.source: shapes[tensor.target] for tensor in self.mapping.tensors}
+
+    @property
     def parameters(self) -> int:
         """How many trainable scalars the network has."""
         return parameter_count(self.config)

@@ -115,10 +115,8 @@ class GraphExpressions:
 
 def of_model(model: Model, table: Table) -> ModelExpressions:
     """Run a model's definition on expressions."""
-    shapes = model.shapes
     recorded = ModelExpressions(table)
-    network = Network({name: shapes[target] for name, target in model.mapping.to_target().items()}, recorded)
-    for output in network.run(table.input):
+    for output in Network(model.source_shapes, recorded).run(table.input):
         recorded.layers[output.layer] = output.value
     return recorded
 

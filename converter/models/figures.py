@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from converter.files import artifact
+from converter.graphs import operators
+from converter.models.definition import Network
 from resnext_torch import resolve_data_config
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from collections.abc import Mapping
 
+    from converter.graphs.graph import Operation
     from converter.models.catalog import Model
     from resnext_torch import DataConfig
+    from resnext_torch.config import Shape
 
 SOURCE = "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop"
 SOURCE_URL = "https://cv.gluon.ai/model_zoo/classification.html"
@@ -48,30 +53,40 @@ def pool_size(model: Model) -> tuple[int, int]:
 
 
 def cost(model: Model) -> Cost:
-    """Return what one image of the model's input size costs, from a forward without any numbers.
+    """Return what one image of the model's input size costs, from the shapes in its definition."""
+    counter = _Counter(model.source_shapes)
+    for _ in Network(counter.shapes, counter).run(preprocessing(model)["input_size"]):
+        pass
+    return Cost(counter.multiply_adds, counter.activations)
 
-    Counted are convolutions and the dense layer: torch's own counter counts those and no other here.
-    """
-    import torch  # noqa: PLC0415 - takes more than a second
-    from torch import nn  # noqa: PLC0415 - as above
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - as above
 
-    from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
+class _Counter:
+    """Applies operations to the shapes of images, (channels, height, width), and counts what they cost."""
 
-    with torch.device("meta"):
-        module = ResNeXt(model.config).eval()
-        image = torch.empty(1, *preprocessing(model)["input_size"])
-    put_out: list[int] = []
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self.shapes = shapes
+        self.multiply_adds = 0
+        self.activations = 0
 
-    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        put_out.append(output.numel())
+    def apply(self, operation: Operation, inputs: tuple[Shape, ...], layer: str) -> Shape:
+        """Return the shape of an operation's output."""
+        channels, *size = inputs[0]
+        if operation.kind == operators.POOLING:
+            size = [1, 1] if operation.settings["global"] else [_size(side, operation) for side in size]
+        elif operation.roles[:1] == ("weight",):
+            weight = self.shapes[f"{layer}.weight"]
+            channels, size = weight[0], [_size(side, operation) for side in size[: len(weight) - 2]]
+            self.activations += math.prod((channels, *size))
+            self.multiply_adds += math.prod((*weight, *size))
+        return (channels, *size)
 
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        module(image)
-    return Cost(counter.get_total_flops() // FLOPS_PER_MULTIPLY_ADD, sum(put_out))
+
+def _size(side: int, operation: Operation) -> int:
+    """Return the height or width of what a convolution or pool puts out."""
+    settings: dict[str, Any] = operation.settings
+    free, stride = side + 2 * settings["padding"] - settings["kernel"], settings["stride"]
+    steps: int = -(-free // stride) if settings.get("ceil_mode") else free // stride
+    return steps + 1
 
 
 def file_bytes(model: Model) -> int:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # How far a layer's output must reach beyond its bias, in deviations, to show that its weights matter.
 MIN_SIGHT = 1e-5
+# Outputs of a smaller deviation are made of denormal numbers, which have fewer digits and which CPUs round
+# differently: their differences are measured by this, the smallest normal number over the epsilon.
+SMALLEST_SCALES = {dtype: float(np.finfo(dtype).smallest_normal / np.finfo(dtype).eps) for dtype in LIMITS}
 
 
 class Reference(Protocol):
@@ -92,7 +95,7 @@ def difference(
     if remark:
         return Difference(layer, limit, np.inf, np.inf, *both, settings, remark)
     max_abs = _largest(reference, module)
-    yardstick = _yardstick(both[0], reference)
+    yardstick = max(_yardstick(both[0], reference), SMALLEST_SCALES[str(reference.dtype)])
     relative = max_abs / yardstick if yardstick else math.inf if max_abs else 0.0
     return Difference(layer, limit, max_abs, relative, *both, settings)
 

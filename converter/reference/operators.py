@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 if TYPE_CHECKING:
     from converter.dtypes import Array
 
-UNFOLDED_ELEMENTS = 1 << 21  # of an input at once, in a convolution: 16 MB in float64
+UNFOLDED_ELEMENTS = 1 << 21  # in memory at once: of a convolution's input, or a dense layer's weight
 
 
 def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> Array:
@@ -59,7 +59,11 @@ def average_pool(x: Array, *, stride: int) -> Array:
 
 def dense(x: Array, weight: Array, bias: Array) -> Array:
     """Shapes: x (n, c), weight (outputs, c), bias (outputs,)."""
-    out: Array = x @ weight.astype(x.dtype).T + bias.astype(x.dtype)
+    out = np.empty((len(x), len(weight)), x.dtype)
+    rows = max(1, UNFOLDED_ELEMENTS // x.shape[1])
+    for begin in range(0, len(weight), rows):  # a head of 100,000 classes is not copied in float64
+        block = slice(begin, begin + rows)
+        out[:, block] = x @ weight[block].astype(x.dtype).T + bias[block].astype(x.dtype)
     return out
 
 
