@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -105,3 +106,18 @@ def test_a_wrong_call_exits_2(weights: Path, folder: Path, options: list[str]) -
 def test_images_and_weights_are_needed(weights: Path, folder: Path) -> None:
     assert run("--weights", weights).exit_code == 2
     assert run(folder).exit_code == 2
+
+
+def test_random_weights_are_warned_about_on_stderr(weights: Path, folder: Path) -> None:
+    assert "warning" not in run(folder / "b.png", "--weights", weights).stderr
+    source = {"file": f"{NAME}.random-0.params"}
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    document = {"model": NAME, "source": source, "artifact": {"sha256": digest}}
+    place = weights.with_suffix(".json")
+    place.write_text(json.dumps(document))
+    try:
+        result = run(folder / "b.png", "--weights", weights, "--json")
+    finally:
+        place.unlink()
+    assert result.stderr == "warning  the weights are random numbers\n"
+    assert parse(result.stdout)["warning"] == "the weights are random numbers"

@@ -243,3 +243,12 @@ def test_figures_stand_beside_those_that_gluoncv_published(
     document = json.loads(run(weights, folder, "--json"))
     assert document["published"] == {"top1": 96.3, "top5": 99.9, "official": False}
     assert document["correct"] == {"top1": found.first, "top5": found.among_five}
+
+
+def test_a_network_with_one_logit_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    save_file(create_model(NAME, num_classes=1).state_dict(), path)
+    single = tmp_path / "single"
+    shutil.copytree(folder / CLASSES[0], single / "cat")
+    with pytest.raises(EvaluationError, match="a network with one logit has no top-1 accuracy"):
+        evaluate(path, single)

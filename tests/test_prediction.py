@@ -268,3 +268,47 @@ def test_a_link_that_leads_back_is_followed_once(folder: Path) -> None:
     expected = len(images.find([folder]))
     (folder / "more" / "again").symlink_to(folder)
     assert len(images.find([folder])) == expected
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_single_logit_is_a_sigmoid(classes: int, folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model(NAME, num_classes=classes).eval()
+    path = tmp_path / "one.safetensors"
+    save_file(model.state_dict(), path)
+    found = predict(path, folder)
+    transform = create_transform(**resolve_data_config(model))
+    for image in found.images:
+        with torch.inference_mode():
+            logits = model(transform(Image.open(image.file).convert("RGB")).unsqueeze(0))[0]
+        expected = logits.sigmoid() if classes == 1 else logits.softmax(0)
+        told = {guess.number: guess.probability for guess in image.guesses}
+        assert told == pytest.approx(dict(enumerate(expected.tolist())), rel=1e-4)
+        assert 0 < told[0] < 1
+
+
+WARNINGS = {
+    "random": (
+        {"model": NAME, "source": {"file": f"{NAME}.random-0.params"}},
+        "the weights are random numbers",
+    ),
+    "unproven": ({"parity": {"proven": False}}, "the weights are not proven to be those of the network"),
+    "rounded": (
+        {"narrowing": {"dtype": "float16", "before": {"proven": True}}},
+        "the weights were proven before they were rounded to float16, not since",
+    ),
+    "proven": ({"parity": {"proven": True}}, ""),
+}
+
+
+@pytest.mark.parametrize(("changes", "warning"), WARNINGS.values(), ids=WARNINGS)
+def test_random_and_unproven_weights_are_warned_about(
+    changes: dict[str, object], warning: str, weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    found = predict(manifest(weights, tmp_path / "told", **changes), folder)
+    assert found.classifier.warning.startswith(warning)
+    assert bool(found.classifier.warning) == bool(warning)
+
+
+def test_weights_without_a_manifest_are_not_warned_about(weights: Path, folder: Path) -> None:
+    assert predict(weights, folder).classifier.warning == ""

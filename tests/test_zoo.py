@@ -212,3 +212,19 @@ def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -
         process.terminate()
     assert process.returncode == 143
     assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("choice", [Choice.auto, Choice.numpy, Choice.gluon])
+@pytest.mark.parametrize("definition", ["gluoncv", "graph", None])
+def test_a_proof_against_gluoncv_is_one_against_numpy_too(
+    small: Model, tmp_path: Path, choice: Choice, definition: str | None
+) -> None:
+    probes = (Probe("float64", (33, 47)),)
+    made = pipeline.convert(pipeline.Request(Origin(small, seed=0), tmp_path, Terms(Choice.numpy, probes)))
+    document = json.loads(made.manifest_file.read_text())
+    document["parity"] |= {"reference": "gluon", "definition": definition}
+    made.manifest_file.write_text(json.dumps(document))
+    assert zoo.present(tmp_path, small, SEEDED, Terms(choice, probes)) is not None
+    document["parity"]["proven"] = False
+    made.manifest_file.write_text(json.dumps(document))
+    assert zoo.present(tmp_path, small, SEEDED, Terms(choice, probes)) is None

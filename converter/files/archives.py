@@ -141,8 +141,8 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
 def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress: Progress) -> Unpacked:
     """Read a tar once, from its beginning to its end; links and sparse files in it are left out."""
     sha1, documents, count = "", _Documents(path), 0
-    bounded = cast("BinaryIO", _Bounded(path, stream, limit))
-    with contextlib.closing(tarfile.open(fileobj=bounded, mode="r:")) as archive:
+    bounded = _Bounded(path, stream, limit)
+    with contextlib.closing(tarfile.open(fileobj=cast("BinaryIO", bounded), mode="r:")) as archive:
         while (member := archive.next()) is not None:
             count += 1
             if count > MAX_MEMBERS:  # tarfile keeps them all in memory
@@ -156,8 +156,13 @@ def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress
                 raise SourceError(f"{path}: a tar with one {SUFFIX} expected, more found")
             else:
                 sha1 = _copy(path, packed, destination, member.size, progress)
-        while bounded.read(CHUNK):  # the checksum of a gzip is at its end
-            pass
+        rest = (
+            bounded.last
+        )  # the block that ended the archive, which tarfile takes for its end if damaged too
+        while rest:  # to the end, where a gzip has its checksum
+            if rest.strip(b"\0"):
+                raise SourceError(f"{path}: cannot be unpacked: a damaged header, or something after the tar")
+            rest = bounded.read(CHUNK)
     if not sha1:
         raise SourceError(f"{path}: a tar with one {SUFFIX} expected, none found")
     return Unpacked(sha1=sha1, documents=documents.contents)
@@ -177,25 +182,27 @@ class _Documents:
         begin = packed.read(min(size, tarfile.BLOCKSIZE))
         if begin.lstrip()[:1] != b"{":
             return
-        self.contents[name] = begin + packed.read(size - len(begin))
+        rest = [packed.read(min(CHUNK, size - place)) for place in range(len(begin), size, CHUNK)]
+        self.contents[name] = begin + b"".join(rest)
         if sum(map(len, self.contents.values())) > MAX_DOCUMENTS_BYTES:
             raise SourceError(f"{self.path}: more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
 
 
 class _Bounded:
-    """A stream that refuses to read headers of any length, or beyond an end."""
+    """A stream that refuses long headers and what is beyond an end; ``last`` is what was read last."""
 
     def __init__(self, path: Path, stream: BinaryIO, limit: int) -> None:
         self.path = path
         self.stream = stream
         self.limit = limit
+        self.last = b""
 
     def read(self, size: int) -> bytes:
         if size > CHUNK:
             raise SourceError(f"{self.path}: a header of {size} bytes")
-        content = self.stream.read(size)
+        self.last = self.stream.read(size)
         self._require_within()
-        return content
+        return self.last
 
     def seek(self, place: int) -> int:
         self.stream.seek(place)

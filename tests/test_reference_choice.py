@@ -1,0 +1,50 @@
+"""Which reference runs for which options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from converter.choices import Choice
+from converter.cli import app
+from converter.errors import ReferenceUnavailableError
+from converter.proof import proving
+from converter.proof.proving import Terms
+
+NAME = "gluon_cifar_resnext29_32x4d"
+OPTIONS = ["--random", "0", "--size", "33", "--proof-dtype", "float64"]
+
+
+@pytest.mark.parametrize("choice", [Choice.numpy, Choice.none])
+def test_numpy_and_none_need_no_interpreter(choice: Choice) -> None:
+    terms = proving.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
+    assert (terms.choice, terms.gluon_python) == (choice, None)
+
+
+@pytest.mark.parametrize("choice", [Choice.gluon, Choice.auto])
+def test_a_named_interpreter_is_used_by_the_others(choice: Choice) -> None:
+    terms = proving.settle(Terms(choice, gluon_python=Path(sys.executable)))
+    assert (terms.choice, terms.gluon_python) == (Choice.gluon, Path(sys.executable))
+    with pytest.raises(ReferenceUnavailableError, match="/nowhere/python is no program"):
+        proving.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
+
+
+@pytest.mark.parametrize("by", ["variable", "option"])
+@pytest.mark.parametrize("command", ["convert", "parity"])
+def test_reference_numpy_runs_numpy_whatever_interpreter_is_named(
+    by: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = [str(tmp_path / "out")] if command == "convert" else []
+    arguments = [command, NAME, *out, *OPTIONS, "--reference", "numpy"]
+    if by == "variable":
+        monkeypatch.setenv("GLUON_PYTHON", "/nowhere/python")
+    else:
+        arguments += ["--gluon-python", "/nowhere/python"]
+    result = CliRunner().invoke(app.app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "our numpy forward of its parameters" in result.stdout
+    refused = CliRunner().invoke(app.app, [*arguments, "--reference", "gluon"])
+    assert (refused.exit_code, "/nowhere/python is no program" in refused.stderr) == (1, True)

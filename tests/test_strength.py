@@ -1,0 +1,69 @@
+"""Which proof replaces which: the rule that manifests and convert-zoo share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from converter.proof.strength import Claim, claims, without_sizes
+
+
+def parity(
+    reference: str, definition: str | None, *checks: tuple[str, str], proven: bool = True
+) -> dict[str, Any]:
+    return {
+        "proven": proven,
+        "reference": reference,
+        **({} if definition is None else {"definition": definition}),
+        "checks": [{"dtype": dtype, "size": size} for dtype, size in checks],
+    }
+
+
+BOTH = (("float64", "65x95"), ("float32", "65x95"))
+WEAKER = [  # a proof, and one that is no stronger
+    (parity("gluon", "gluoncv", *BOTH), parity("numpy", "gluoncv", *BOTH)),
+    (parity("gluon", "graph", *BOTH), parity("gluon", "gluoncv", *BOTH)),
+    (parity("gluon", "graph", *BOTH), parity("numpy", "graph", *BOTH)),
+    (parity("gluon", None, *BOTH), parity("gluon", "gluoncv", *BOTH)),
+    (parity("numpy", "gluoncv", *BOTH), parity("numpy", "gluoncv", BOTH[0])),
+    (parity("numpy", "gluoncv", *BOTH), parity("numpy", "gluoncv", *BOTH, proven=False)),
+]
+STRONGER = [
+    (parity("numpy", "gluoncv", *BOTH), parity("gluon", "gluoncv", *BOTH)),
+    (parity("gluon", "gluoncv", *BOTH), parity("gluon", "graph", *BOTH)),
+    (parity("gluon", "gluoncv", BOTH[1]), parity("numpy", "gluoncv", *BOTH)),
+    (parity("gluon", "gluoncv", *BOTH, proven=False), parity("numpy", "gluoncv", BOTH[1])),
+    (parity("gluon", "gluoncv", *BOTH), parity("gluon", "gluoncv", ("float64", "224x224"))),
+]
+
+
+@pytest.mark.parametrize(("strong", "weak"), WEAKER)
+def test_a_stronger_proof_claims_all_that_a_weaker_one_does(
+    strong: dict[str, Any], weak: dict[str, Any]
+) -> None:
+    assert claims(weak) <= claims(strong)
+
+
+@pytest.mark.parametrize(("weak", "strong"), STRONGER)
+def test_a_weaker_proof_does_not_claim_all_of_a_stronger_one(
+    weak: dict[str, Any], strong: dict[str, Any]
+) -> None:
+    assert not claims(strong) <= claims(weak)
+
+
+def test_a_proof_at_another_size_is_no_weaker_once_sizes_are_left_out() -> None:
+    one, other = (parity("gluon", "gluoncv", ("float64", size)) for size in ("65x95", "224x224"))
+    assert without_sizes(claims(one)) == without_sizes(claims(other))
+    assert without_sizes(claims(one))
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        (Claim("float64", "gluon", "gluoncv"), "float64 against gluon"),
+        (Claim("float32", "numpy", "graph"), "float32 against numpy of the graph"),
+    ],
+)
+def test_a_claim_is_named_in_messages(claim: Claim, text: str) -> None:
+    assert str(claim) == text

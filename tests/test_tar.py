@@ -1,0 +1,233 @@
+"""Tars of one ``.params``, as SageMaker packs models, and the JSON files in archives."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+from symbols import changed, symbol
+from test_archives import CONTENT, zipped
+
+from converter import pipeline
+from converter.choices import Choice
+from converter.errors import SourceError, SymbolError
+from converter.files import archives
+from converter.files.params import write_params
+from converter.preparation import Origin
+from converter.progress import silent
+from converter.proof.proving import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.models.catalog import Model
+
+    Pack = Callable[[bytes], bytes]
+
+GRAPH = b'{"nodes": [], "heads": []}'
+PARAMS = ("model-0000.params", CONTENT)
+PACKERS: dict[str, Pack] = {"tar": lambda content: content, "tar.gz": gzip.compress}
+MEGABYTE = 1 << 20
+
+
+def tarred(*members: tuple[str | tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name) if isinstance(name, str) else name
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    return tmp_path / "model.bin"
+
+
+FORMS = {
+    "plain": tarred(PARAMS),
+    "in a folder": tarred(("./a/model-0000.params", CONTENT)),
+    "GNU": tarred(("x" * 200 + ".params", CONTENT), form=tarfile.GNU_FORMAT),
+    "PAX": tarred(("é" * 200 + ".params", CONTENT)),
+    "USTAR": tarred(PARAMS, form=tarfile.USTAR_FORMAT),
+    "among others": tarred(("synset.txt", b"cat"), PARAMS, ("code/train.py", b"import mxnet")),
+    "macOS": tarred(("._model-0000.params", b"fork"), PARAMS),
+    "with a link to it": tarred(PARAMS, (link("last.params", "model-0000.params"), b"")),
+    "with a hard link to it": tarred(
+        PARAMS, (link("last.params", "model-0000.params", tarfile.LNKTYPE), b"")
+    ),
+    "outside": tarred(("../../model-0000.params", CONTENT)),
+}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS)
+def test_the_params_of_a_tar_are_unpacked(content: bytes, kind: str, packed: Path, tmp_path: Path) -> None:
+    packed.write_bytes(PACKERS[kind](content))
+    unpacked = tmp_path / "unpacked.params"
+    assert archives.kind(packed) == kind
+    found = archives.unpack(packed, unpacked, silent)
+    assert found.sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
+    assert unpacked.read_bytes() == CONTENT
+    assert {path.name for path in tmp_path.rglob("*")} == {packed.name, unpacked.name}
+
+
+def test_a_tar_of_before_posix_is_known_by_its_checksum(packed: Path) -> None:
+    header = bytearray(tarred(PARAMS, form=tarfile.USTAR_FORMAT))
+    header[257:265] = bytes(8)  # no magic
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header[:512]):06o}\0 ".encode()
+    packed.write_bytes(header)
+    assert archives.kind(packed) == archives.TAR
+    header[0] ^= 1
+    packed.write_bytes(header)
+    assert archives.kind(packed) is None
+
+
+def test_json_files_in_archives_are_kept(packed: Path, tmp_path: Path) -> None:
+    members = [
+        ("a-symbol.json", GRAPH),
+        PARAMS,
+        ("MAR-INF/MANIFEST.json", b' \n{"model": {}}'),
+        ("list.json", b"[1]"),
+        ("notes.txt", b"{no JSON, but as good as"),
+        ("empty.json", b""),
+        ("large.json", b"{" + b" " * archives.MAX_DOCUMENT_BYTES),
+    ]
+    expected = {
+        "a-symbol.json": GRAPH,
+        "MAR-INF/MANIFEST.json": b' \n{"model": {}}',
+        "notes.txt": members[4][1],
+    }
+    for content in (tarred(*members), gzip.compress(tarred(*members)), zipped(*members)):
+        packed.write_bytes(content)
+        assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == expected
+    packed.write_bytes(gzip.compress(CONTENT))
+    assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == {}
+
+
+MANY = [(f"{number}.json", b"{" + b" " * (archives.MAX_DOCUMENT_BYTES - 1)) for number in range(5)]
+
+
+@pytest.mark.parametrize("pack", [tarred, zipped])
+def test_too_much_json_is_refused(pack: Callable[..., bytes], packed: Path, tmp_path: Path) -> None:
+    packed.write_bytes(pack(*MANY, PARAMS))
+    with pytest.raises(SourceError, match=f"more than {archives.MAX_DOCUMENTS_BYTES} bytes of JSON"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+    packed.write_bytes(pack(*MANY[:3], PARAMS))
+    assert len(archives.unpack(packed, tmp_path / "unpacked", silent).documents) == 3
+
+
+def header_of(size: int) -> bytes:
+    """Return a tar that begins with an extended header of that many bytes."""
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.type, info.size = tarfile.XHDTYPE, size
+    return info.tobuf() + bytes(size) + tarred(PARAMS)
+
+
+WITHOUT_END = tarred(PARAMS)[: 512 + -(-len(CONTENT) // 512) * 512]
+REFUSED = {
+    "none": (tarred(("readme", b"x")), r"a tar with one \.params expected, none found"),
+    "two": (tarred(PARAMS, ("b.params", CONTENT)), r"a tar with one \.params expected, more found"),
+    "only a link": (
+        tarred((link("a.params", "/etc/passwd"), b"")),
+        r"a tar with one \.params expected, none",
+    ),
+    "cut in the file": (tarred(PARAMS)[:1000], "cannot be unpacked: "),
+    "cut in a header": (tarred(("readme", b"x"), PARAMS)[:1100], "cannot be unpacked: a damaged header"),
+    "a spoilt header": (WITHOUT_END + b"\1" * 512 + bytes(1024), "cannot be unpacked: a damaged"),
+    "another tar behind it": (tarred(PARAMS) + tarred(("net.json", GRAPH)), ".*something after the tar"),
+    "a header of two megabytes": (header_of(2 * MEGABYTE), r"a header of \d+ bytes"),
+    "many members": (
+        b"".join(tarfile.TarInfo(f"{number}").tobuf() for number in range(archives.MAX_MEMBERS))
+        + tarred(PARAMS),
+        f"more than {archives.MAX_MEMBERS} members",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_tar_that_is_damaged_or_a_bomb_is_refused(
+    content: bytes, message: str, kind: str, packed: Path, tmp_path: Path
+) -> None:
+    packed.write_bytes(PACKERS[kind](content))
+    with pytest.raises(SourceError, match=f"model.bin: ({message})"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
+def test_what_just_fits_is_read(packed: Path, tmp_path: Path) -> None:
+    packed.write_bytes(header_of(MEGABYTE))
+    assert archives.unpack(packed, tmp_path / "unpacked", silent).sha1
+    members = (tarfile.TarInfo(f"{number}").tobuf() for number in range(archives.MAX_MEMBERS - 1))
+    packed.write_bytes(b"".join(members) + tarred(PARAMS))
+    assert archives.unpack(packed, tmp_path / "unpacked", silent).sha1
+
+
+def test_a_compressed_tar_may_not_unpack_to_any_size(packed: Path, tmp_path: Path) -> None:
+    limit = archives.SMALL
+    packed.write_bytes(gzip.compress(tarred(("zeros", bytes(limit)), PARAMS), 1))
+    with pytest.raises(SourceError, match=f"unpacks to more than {limit} bytes"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
+def test_the_checksum_of_a_compressed_tar_is_checked(packed: Path, tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(tarred(PARAMS)))
+    content[-8] ^= 0xFF
+    packed.write_bytes(content)
+    with pytest.raises(SourceError, match="cannot be unpacked: CRC check failed"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
+def in_zip(params: bytes, graph: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("net-0000.params", params)
+        archive.writestr("net-symbol.json", graph)
+        archive.writestr("synset.txt", "cat\n")
+        archive.writestr("MAR-INF/MANIFEST.json", "{}")
+    return stream.getvalue()
+
+
+WITH_GRAPH: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "net.mar": in_zip,
+    "net.zip": in_zip,
+    "model.tar": lambda params, graph: tarred(("./net-0000.params", params), ("./net-symbol.json", graph)),
+    "model.tar.gz": lambda params, graph: gzip.compress(
+        tarred(("net-symbol.json", graph), ("net-0000.params", params)), 1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITH_GRAPH)
+def test_the_graph_in_an_archive_is_compared_with_the_model(
+    name: str, tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converter.models.catalog.models", lambda: {"tiny": tiny})
+    stream = io.BytesIO()
+    write_params(stream, tiny_params)
+    request = pipeline.Request(Origin(None, tmp_path / name), tmp_path / "out", Terms(Choice.none))
+    content = symbol(tiny)
+    (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
+    source = pipeline.convert(request).manifest["source"]
+    assert source["symbol"] == "net-symbol.json"
+    assert source["symbol_sha256"] == hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    changed(content, "features.1", eps="0.001")
+    (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
+    with pytest.raises(SymbolError, match=rf"{name}: .*net-symbol\.json: the graph is not that of tiny"):
+        pipeline.convert(request)
