@@ -18,10 +18,10 @@ ROWS = """
 background choices cli dtypes errors files graphs models names progress proof publishing reference vision
     cli.signals graphs.graph proof.strength reference.gluon_child
 files.locks graphs.operators
-checks tensors files.disk files.folders files.partial files.web models.definition
+checks files.disk files.folders files.partial files.web models.definition
 files.archives files.labels files.pickles files.stored graphs.reader models.expressions models.mapping
     publishing.hub publishing.signature vision.images vision.processes
-files.cursor
+files.cursor tensors
 files.download files.ndarray_list files.npz models.dialects proof.verdict publishing.sums
     reference.gluon reference.operators
 graph_search precision files.params models.matching models.synthetic models.wiring reference.numpy

@@ -198,17 +198,23 @@ def test_a_stripped_file_tells_its_model_by_its_layers(files: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["resnet50_v1c", "resnet50_v1d"])
-def test_a_stripped_file_of_v1c_or_v1d_is_refused_with_both(model: str, files: Path) -> None:
+def test_a_stripped_file_of_v1c_or_v1d_without_a_graph_is_refused_with_both(
+    model: str, files: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "stripped.params"
+    alone.symlink_to(files / model / "stripped.params")
     with pytest.raises(
         MappingError, match="gluon_resnet50_v1c or gluon_resnet50_v1d: the names tell no more"
     ):
-        prepare(files / model / "stripped.params")
+        prepare(alone)
 
 
 @pytest.mark.parametrize("model", ["resnet50_v1c", "resnet50_v1d"])
-def test_a_stripped_file_of_v1c_or_v1d_is_told_by_its_graph(model: str, files: Path) -> None:
+@pytest.mark.parametrize("given", [True, False], ids=["--symbol", "found"])
+def test_a_stripped_file_of_v1c_or_v1d_is_told_by_its_graph(model: str, files: Path, *, given: bool) -> None:
     folder = files / model
-    prepared = prepare(folder / "stripped.params", drawn=folder / "export-symbol.json")
+    graph = folder / "export-symbol.json"
+    prepared = prepare(folder / "stripped.params", drawn=graph if given else None)
     saved = read_params(folder / "structural.params")
     assert prepared.model.name == f"gluon_{model}"
     assert prepared.reading.graph is not None
