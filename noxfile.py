@@ -1,6 +1,7 @@
 """The checks, each in an environment of its own.
 
-`nox` runs them all; `nox -s bench` measures, `nox -s fuzz` searches for files that a reader cannot bear.
+`nox` runs them all. Not among them: `nox -s bench` measures, `nox -s fuzz` searches for files that a reader
+cannot bear, `nox -s mutants` counts the changes that the tests see.
 """
 
 from __future__ import annotations
@@ -121,6 +122,13 @@ def fuzz(session: nox.Session) -> None:
     """Give a million and more of spoilt files to the readers, and write docs/fuzzing.md anew."""
     session.install(".", *groups("fuzz", "torch"))
     session.run("python", "-m", "fuzz.campaign", "docs/fuzzing.md", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the core modules at random and count what the tests see. After --: --write, --count, modules."""
+    session.install(".", *groups("mutants", "tests", "torch"))
+    session.run("python", "tests/mutants.py", *(session.posargs or ["--write", "docs/mutants.md"]))
 
 
 @nox.session

@@ -1,0 +1,233 @@
+"""Measures what the tests see: random changes of the core modules, each tried with the tests of its module.
+
+``python tests/mutants.py [--write docs/mutants.md] [--count N] [--seed N] [MODULE ...]`` prints every
+change that no test sees, and exits 1 if fewer than 95 % are seen. ``EQUIVALENT`` lists changes that change
+nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmic_ray.commands import init
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.work_db import WorkDB
+from cosmic_ray.work_item import MutationSpec, TestOutcome
+
+ROOT = Path(__file__).parents[1]
+FLOOR = 0.95
+COUNT = 10  # changes of each module
+TIMEOUT_SECONDS = 300
+# Each core module with the test files that are about it.
+TESTS = {
+    "graphs/graph.py": "graph_reader wiring",
+    "graphs/operators.py": "graph_operators graph_reader wiring",
+    "graphs/reader.py": "graph_reader",
+    "graph_search.py": "graph_search",
+    "models/expressions.py": "wiring",
+    "models/wiring.py": "wiring",
+    "models/definition.py": "wiring parity",
+    "models/dialects.py": "dialects",
+    "models/matching.py": "matching mapping pipeline",
+    "models/mapping.py": "mapping catalog",
+    "models/identification.py": "identification pipeline_options",
+    "files/archives.py": "archives tar",
+    "files/cursor.py": "params npz",
+    "files/ndarray_list.py": "params",
+    "files/npz.py": "npz",
+    "files/params.py": "params npz",
+    "files/stored.py": "stored changed_sources",
+    "files/artifact.py": "artifact bytes",
+    "files/labels.py": "labels converted",
+    "proof/parity.py": "parity proof",
+    "proof/verdict.py": "proof parity findings",
+    "proof/diagnosis.py": "diagnosis",
+    "proof/strength.py": "strength manifest",
+    "reference/numpy.py": "parity",
+    "reference/operators.py": "operators parity",
+    "tensors.py": "tensors diff",
+    "precision.py": "precision",
+    "names.py": "names",
+    "manifest.py": "manifest pipeline findings precision",
+    "converted.py": "converted verification",
+    "artifact_checks.py": "converted verification",
+}
+# Changes that no test can see, by module and changed line, and why.
+EQUIVALENT: dict[tuple[str, str], str] = {}
+SKIPPED = "BitOr"  # of types in annotations, which are not evaluated
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a module, and what the tests made of it."""
+
+    module: str
+    operator: str
+    diff: str
+    seen: bool
+
+    @property
+    def lines(self) -> list[str]:
+        """The removed and the added lines."""
+        return [
+            line
+            for line in self.diff.splitlines()
+            if line[:1] in {"-", "+"} and line[:3] not in {"---", "+++"}
+        ]
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether the change is listed as one that changes nothing."""
+        return any((self.module, line[1:].strip()) in EQUIVALENT for line in self.lines if line[0] == "+")
+
+
+def main() -> int:
+    """Measure, report, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", nargs="*", default=list(TESTS))
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    work = [
+        (module, spec) for module in options.modules for spec in sample(module, options.count, options.seed)
+    ]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        multiprocessing.Pool(initializer=prepare, initargs=(folder,), processes=os.cpu_count()) as pool,
+    ):
+        failing = [module for module in pool.imap_unordered(unchanged, options.modules) if module]
+        if failing:
+            print(f"the tests fail without any change: {', '.join(failing)}")
+            return 1
+        changes = []
+        for number, change in enumerate(pool.imap_unordered(attempt, work), start=1):
+            changes.append(change)
+            print(f"{number}/{len(work)} {change.module} {'seen' if change.seen else 'NOT SEEN'}", flush=True)
+    page = report(changes, options.seed)
+    print(page)
+    if options.write:
+        options.write.write_text(page, encoding="utf-8")
+    return int(score(changes) < FLOOR)
+
+
+def sample(module: str, count: int, seed: int) -> list[MutationSpec]:
+    """Choose places of a module at random, and one change for each."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = WorkDB(str(Path(folder, "work.sqlite")), WorkDB.Mode.create)
+        init([ROOT / "converter" / module], database, {})
+        specs = [spec for item in database.work_items for spec in item.mutations]
+        database.close()
+    places: dict[object, list[MutationSpec]] = {}
+    for spec in specs:
+        if SKIPPED not in spec.operator_name:
+            places.setdefault((spec.start_pos, spec.end_pos), []).append(spec)
+    generator = random.Random(f"{seed} {module}")  # noqa: S311 - a sample, no secret
+    chosen = generator.sample(sorted(places, key=str), min(count, len(places)))
+    return [generator.choice(places[place]) for place in chosen]
+
+
+def prepare(folder: str) -> None:
+    """Give a worker a copy of the checkout, in which it changes one file at a time."""
+    copy = Path(folder, str(os.getpid()))
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*cache")
+    )
+    os.chdir(copy)
+    os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
+
+
+def unchanged(module: str) -> str:
+    """Return the module if its tests fail as they are, else nothing."""
+    outcome = mutate_and_test([], command(module), TIMEOUT_SECONDS).test_outcome
+    return "" if outcome is TestOutcome.SURVIVED else module
+
+
+def attempt(work: tuple[str, MutationSpec]) -> Change:
+    """Make a change, run the module's tests, and take it back."""
+    module, spec = work
+    here = MutationSpec(
+        module_path=Path("converter", module),
+        operator_name=spec.operator_name,
+        occurrence=spec.occurrence,
+        start_pos=spec.start_pos,
+        end_pos=spec.end_pos,
+        operator_args=spec.operator_args,
+    )
+    result = mutate_and_test([here], command(module), TIMEOUT_SECONDS)
+    return Change(
+        module, spec.operator_name, result.diff or "", result.test_outcome is not TestOutcome.SURVIVED
+    )
+
+
+def command(module: str) -> str:
+    """Return the command that tests a module; it ends at the first failure."""
+    files = " ".join(f"tests/test_{name}.py" for name in TESTS[module].split())
+    return f"{sys.executable} -m pytest -x -q -p no:cacheprovider -p no:randomly {files}"
+
+
+def score(changes: list[Change]) -> float:
+    """Return the share of changes that were seen, among those that change anything."""
+    real = [change for change in changes if change.seen or not change.is_equivalent]
+    return sum(change.seen for change in real) / len(real)
+
+
+def report(changes: list[Change], seed: int) -> str:
+    """Return the result as a page."""
+    missed = sorted((change for change in changes if not change.seen), key=lambda change: change.module)
+    same = [change for change in missed if change.is_equivalent]
+    seen = sum(change.seen for change in changes)
+    rows = [
+        f"| `{module}` | {sum(change.seen for change in own)} | {len(own)} |"
+        for module, group in itertools.groupby(
+            sorted(changes, key=lambda change: change.module), key=lambda change: change.module
+        )
+        for own in [list(group)]
+    ]
+    lines = [
+        "# What the tests see",
+        "",
+        "`nox -s mutants` changes the core modules at random, one place at a time, and runs the tests of the",
+        "changed module. Written by that session; seed " + str(seed) + ".",
+        "",
+        f"**{seen} of {len(changes) - len(same)} changes are seen: {score(changes):.1%}**, of {FLOOR:.0%} asked.",
+        f"{len(same)} more change nothing.",
+        "",
+        "| module | seen | changes |",
+        "|---|---|---|",
+        *rows,
+        "",
+        "## Not seen",
+        "",
+    ]
+    for change in missed:
+        why = next(
+            (
+                EQUIVALENT[change.module, line[1:].strip()]
+                for line in change.lines
+                if (change.module, line[1:].strip()) in EQUIVALENT
+            ),
+            "not seen",
+        )
+        lines += [
+            f"`{change.module}`, {change.operator.removeprefix('core/')}: {why}",
+            "",
+            "```diff",
+            *change.lines,
+            "```",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
