@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from converter.errors import ConversionError, SymbolError
 from converter.files import disk
 from converter.graphs import operators, reader
+from converter.graphs.graph import VARIABLE
 from converter.models import dialects
 
 if TYPE_CHECKING:
@@ -173,7 +174,10 @@ def _takes_weight(graph: Graph, node: Node, shapes: dict[str, Shape]) -> bool:
     operation = node.operation
     if operation.kind not in {operators.CONVOLUTION, operators.DENSE}:
         return True
-    shape = shapes.get(graph.nodes[node.inputs[1][0]].name, ())
+    weight = graph.nodes[node.inputs[1][0]]
+    if weight.operation.kind != VARIABLE:  # a cast, say, whose input is not looked at here
+        return True
+    shape = shapes.get(weight.name, ())
     if operation.kind == operators.DENSE:
         return shape[:1] == (operation.settings["outputs"],)
     kernel = operation.settings["kernel"]

@@ -86,7 +86,9 @@ def _show(path: Path, found: Verification, screen: Console) -> None:
     if failed:
         screen.print(f"[red]refused[/]  {console.word(path)}: {failed} of {failed + held} checks fail")
     else:
-        screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold")
+        unseen = sum(finding.holds is None for finding in found.findings)
+        more = f", {unseen} more things were not checked" if unseen else ""
+        screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold{more}")
     for text in _proves(found):
         screen.print(f"[green]proves[/]   {text}")
     for text in _does_not_prove(found):
