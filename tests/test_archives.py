@@ -15,7 +15,6 @@ import torch
 
 from converter.errors import SourceError
 from converter.files import archives
-from converter.files.archives import GZIP, ZIP
 from converter.files.params import read_params, write_params
 from converter.progress import silent
 
@@ -74,6 +73,13 @@ def spoilt(archive: bytes, place: int) -> bytes:
     return bytes(spoilt_bytes)
 
 
+def with_invalid_block(archive: bytes, place: int) -> bytes:
+    """Return an archive whose deflate stream, which begins at ``place``, has a block of the reserved type."""
+    spoilt_bytes = bytearray(archive)
+    spoilt_bytes[place] |= 0b110
+    return bytes(spoilt_bytes)
+
+
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
     return tmp_path / "downloads" / "holiday"
@@ -88,16 +94,16 @@ def unpacked(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (gzip.compress(CONTENT), GZIP),
-        (gzip.compress(CONTENT[:100]) + gzip.compress(CONTENT[100:]), GZIP),
-        (zipped(("holiday.params", CONTENT), method=zipfile.ZIP_STORED), ZIP),
-        (zipped(("holiday.params", CONTENT)), ZIP),
-        (zipped(("a/b/holiday.params", CONTENT)), ZIP),
-        (zipped(("README", b"of a model"), ("holiday.params", CONTENT), ("symbol.json", b"{}")), ZIP),
-        (zipped(("__MACOSX/._holiday.params", b"fork"), ("holiday.params", CONTENT)), ZIP),
-        (zipped(("../../holiday.params", CONTENT)), ZIP),
-        (zipped(("/holiday.params", CONTENT)), ZIP),
-        (linking(CONTENT), ZIP),
+        (gzip.compress(CONTENT), "gzip"),
+        (gzip.compress(CONTENT[:100]) + gzip.compress(CONTENT[100:]), "gzip"),
+        (zipped(("holiday.params", CONTENT), method=zipfile.ZIP_STORED), "zip"),
+        (zipped(("holiday.params", CONTENT)), "zip"),
+        (zipped(("a/b/holiday.params", CONTENT)), "zip"),
+        (zipped(("README", b"of a model"), ("holiday.params", CONTENT), ("symbol.json", b"{}")), "zip"),
+        (zipped(("__MACOSX/._holiday.params", b"fork"), ("holiday.params", CONTENT)), "zip"),
+        (zipped(("../../holiday.params", CONTENT)), "zip"),
+        (zipped(("/holiday.params", CONTENT)), "zip"),
+        (linking(CONTENT), "zip"),
     ],
     ids=[
         "gzip",
@@ -126,23 +132,29 @@ def test_the_one_params_of_an_archive_is_unpacked_there_and_nowhere_else(
     assert told[-1][:2] == ("unpacking", len(CONTENT))
 
 
+NO_ZIP = "cannot be unpacked: File is not a zip file"
+NO_PARAMS = r"a zip with one \.params expected, 0 found"
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        b"",
-        b"\x1f",
-        CONTENT,
-        zipped(("w.npy", b"array")),
-        zipped(("README", CONTENT)),
-        zipped(("__MACOSX/._holiday.params", b"fork")),
-        zipped(("holiday.params", CONTENT))[:-30],
+        (b"", NO_ZIP),
+        (b"\x1f", NO_ZIP),
+        (CONTENT, NO_ZIP),
+        (zipped(("w.npy", b"array")), NO_PARAMS),
+        (zipped(("README", CONTENT)), NO_PARAMS),
+        (zipped(("__MACOSX/._holiday.params", b"fork")), NO_PARAMS),
+        (zipped(("holiday.params", CONTENT))[:-30], NO_ZIP),
     ],
     ids=["empty", "one byte", "a list", "npz", "no params", "a fork alone", "cut"],
 )
-def test_what_holds_no_params_is_no_archive_of_one(packed: Path, unpacked: Path, content: bytes) -> None:
+def test_what_holds_no_params_is_no_archive_of_one(
+    packed: Path, unpacked: Path, content: bytes, message: str
+) -> None:
     packed.write_bytes(content)
     assert archives.kind(packed) is None
-    with pytest.raises(SourceError, match=r"downloads/holiday: (a zip with one|cannot be unpacked: )"):
+    with pytest.raises(SourceError, match=f"downloads/holiday: {message}$"):
         archives.unpack(packed, unpacked, silent)
     assert not unpacked.exists()
 
@@ -179,13 +191,13 @@ def test_a_missing_file_and_a_folder_are_refused(packed: Path, unpacked: Path) -
         (zipped(("a.params", bytes(LIMIT + 1))), rf"its \.params is said to have {LIMIT + 1} bytes"),
         (declared(zipped(("a.params", CONTENT)), 1000), r"cannot be unpacked: Bad CRC-32 .*a\.params"),
         (declared(zipped(("a.params", CONTENT), method=0), 1000), r"cannot be unpacked: Bad CRC-32 .*a\.pa"),
-        (spoilt(zipped(("a.params", CONTENT)), 60), "cannot be unpacked: (Error -3|Bad CRC-32)"),
+        (with_invalid_block(zipped(("a.params", CONTENT)), 38), "cannot be unpacked: Error -3 .* block type"),
         (spoilt(zipped(("a.params", CONTENT), method=0), 60), r"cannot be unpacked: Bad CRC-32 .*a\.params"),
         (gzip.compress(CONTENT)[:-9], "cannot be unpacked: Compressed file ended before"),
         (gzip.compress(CONTENT)[:2], "cannot be unpacked: Compressed file ended before"),
         (spoilt(gzip.compress(CONTENT), -8), "cannot be unpacked: CRC check failed"),
         (spoilt(gzip.compress(CONTENT), -4), "cannot be unpacked: Incorrect length"),
-        (spoilt(gzip.compress(CONTENT), 200), "cannot be unpacked: (Error -3|CRC check failed)"),
+        (with_invalid_block(gzip.compress(CONTENT), 10), "cannot be unpacked: Error -3 .* block type"),
         (gzip.compress(CONTENT) + b"more", r"cannot be unpacked: Not a gzipped file \(b'mo'\)"),
         (gzip.compress(CONTENT) + gzip.compress(CONTENT)[:-9], "cannot be unpacked: Compressed file ended"),
         (gzip.compress(bytes(LIMIT + 1), 1), f"unpacks to more than {LIMIT} bytes"),
@@ -214,9 +226,23 @@ def test_a_member_that_unpacks_to_more_than_it_says_does_not_fill_the_memory(
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("pack", [lambda content: zipped(("a.params", content)), gzip.compress])
+@pytest.mark.parametrize(
+    ("pack", "message"),
+    [
+        (
+            lambda content: zipped(("a.params", content)),
+            rf"its \.params is said to have {len(CONTENT) + 1} bytes",
+        ),
+        (gzip.compress, f"unpacks to more than {len(CONTENT)} bytes"),
+    ],
+    ids=["zip", "gzip"],
+)
 def test_what_just_fits_is_unpacked(
-    packed: Path, unpacked: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+    packed: Path,
+    unpacked: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pack: Callable[[bytes], bytes],
+    message: str,
 ) -> None:
     monkeypatch.setattr(archives, "SMALL", len(CONTENT))
     monkeypatch.setattr(archives, "MAX_RATIO", 1)
@@ -224,7 +250,7 @@ def test_what_just_fits_is_unpacked(
     archives.unpack(packed, unpacked, silent)
     assert unpacked.read_bytes() == CONTENT
     packed.write_bytes(pack(CONTENT + b"\0"))
-    with pytest.raises(SourceError, match=f"more than {len(CONTENT)} bytes|have {len(CONTENT) + 1} bytes"):
+    with pytest.raises(SourceError, match=f"downloads/holiday: {message}$"):
         archives.unpack(packed, unpacked, silent)
 
 

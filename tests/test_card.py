@@ -122,7 +122,9 @@ def test_published_figures_are_called_published() -> None:
         "Top-1 accuracy, as published by GluonCV": 79.32,
         "Top-5 accuracy, as published by GluonCV": 94.53,
     }
-    assert result["source"]["name"] == f"{figures.SOURCE} (published, not measured here)"
+    assert result["source"]["name"] == (
+        "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop (published, not measured here)"
+    )
     assert "they were not measured again" in render(converted())
 
 
@@ -176,7 +178,11 @@ def test_provenance_is_told() -> None:
 
 def test_the_note_of_the_catalog_is_on_the_card() -> None:
     text = render(converted("gluon_senet154"))
-    assert f"**Note.** {catalog.find('gluon_senet154').entry.note}" in text
+    note = (
+        "Pools after the stem as GluonCV does, without padding and rounding up; timm's senet154 pads. "
+        "See docs/senet154.md."
+    )
+    assert f"**Note.** {note}" in text
     assert "**Note.**" not in render(converted())
 
 

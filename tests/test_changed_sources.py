@@ -115,7 +115,7 @@ def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
 
     monkeypatch.setattr(consumer, read_theirs)
     request = pipeline.Request(Origin(tiny, tmp_path / "mine/a.params"), tmp_path / "out", Terms(Choice.none))
-    # The SHA-1 is computed in another thread, and in the middle of an exchange nothing is there.
+    # A race: the SHA-1 is computed in another thread, which finds no file between two of the renames.
     with pytest.raises(SourceError, match=f"{CHANGED}|No such file or directory"):
         pipeline.convert(request)
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,6 @@ from converter.cli.app import app
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof.proving import Terms
-from converter.publishing import signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +131,7 @@ def test_a_folder_is_published_signed_and_verified(file: Path, tmp_path: Path) -
     assert result.exit_code == 0
     assert "proves   the holder of the key signed exactly these files" in result.stdout
     assert "who wrote them" not in result.stdout
-    (folder / signature.SIGNATURE).unlink()
+    (folder / "model.sig").unlink()
     result = run(folder, "--key", theirs)
     assert result.exit_code == 1
     assert "model.sig: no such file found" in result.stdout

@@ -100,6 +100,20 @@ def test_without_its_manifest_a_file_is_refused(file: Path, change: str) -> None
         artifact_checks.read(file)
 
 
+def test_deeply_nested_manifest_is_refused(file: Path) -> None:
+    place = file.with_suffix(".json")
+    content = place.read_text().rstrip().removesuffix("}")
+
+    def nest(depth: int) -> None:
+        place.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
+
+    nest(10)
+    assert artifact_checks.read(file).model == catalog.find(NAME)
+    nest(100_000)
+    with pytest.raises(ArtifactError, match=r"\.json: no manifest: .* while deserializing an object$"):
+        artifact_checks.read(file)
+
+
 def test_the_manifest_itself_is_no_converted_file(file: Path) -> None:
     with pytest.raises(ArtifactError, match=r"a \.safetensors expected, whose manifest is next to it"):
         artifact_checks.read(file.with_suffix(".json"))
@@ -170,12 +184,19 @@ def test_what_is_no_hash_and_no_reference_is_no_manifest(
         artifact_checks.read(file)
 
 
-@pytest.mark.parametrize(("field", "value"), [("tensors", 7), ("dtypes", ["<b>"]), ("parameters", 7)])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("tensors", 7, "other tensors than are in it"),
+        ("dtypes", ["<b>"], "other tensors than are in it"),
+        ("parameters", 7, "other parameters than are in it"),
+    ],
+)
 def test_a_manifest_is_held_to_the_tensors(
-    file: Path, edit: Callable[..., None], field: str, value: object
+    file: Path, edit: Callable[..., None], field: str, value: object, message: str
 ) -> None:
     edit(lambda content: content["artifact"].update({field: value}))
-    with pytest.raises(ArtifactError, match=r"its manifest tells of other (tensors|parameters)"):
+    with pytest.raises(ArtifactError, match=rf"\.safetensors: its manifest tells of {message}$"):
         artifact_checks.read(file)
 
 
@@ -189,24 +210,31 @@ def state(file: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in load_file(file).items()}  # for the file is written over
 
 
-OTHERWISE: dict[str, Callable[[Path], object]] = {
-    "a pickle": lambda file: torch.save(state(file), file),
-    "prefixed names": lambda file: save_file(
-        {f"module.{name}": tensor for name, tensor in state(file).items()}, file, {"format": "pt"}
+OTHER_HEADER = "its header is not the one that we write for these tensors"
+OTHERWISE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a pickle": (
+        lambda file: torch.save(state(file), file),
+        r"a \.safetensors of ours expected, pth found",
     ),
-    "other metadata": lambda file: save_file(state(file), file, {"format": "np"}),
+    "prefixed names": (
+        lambda file: save_file(
+            {f"module.{name}": tensor for name, tensor in state(file).items()}, file, {"format": "pt"}
+        ),
+        OTHER_HEADER,
+    ),
+    "other metadata": (lambda file: save_file(state(file), file, {"format": "np"}), OTHER_HEADER),
 }
 
 
-@pytest.mark.parametrize("otherwise", OTHERWISE)
+@pytest.mark.parametrize(("write", "message"), OTHERWISE.values(), ids=OTHERWISE)
 def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says(
-    file: Path, edit: Callable[..., None], otherwise: str
+    file: Path, edit: Callable[..., None], write: Callable[[Path], object], message: str
 ) -> None:
-    OTHERWISE[otherwise](file)
+    write(file)
     content = file.read_bytes()
     told = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit(lambda manifest: manifest["artifact"].update(told))
-    with pytest.raises(ArtifactError, match=r"a \.safetensors of ours expected|not the one that we write"):
+    with pytest.raises(ArtifactError, match=rf"\.safetensors: {message}$"):
         artifact_checks.read(file)
 
 

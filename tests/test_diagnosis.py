@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from converter.proof.diagnosis import Diagnosis
 
 SIZE = (33, 47)
+EQUAL = "its tensors are equal bit for bit and its settings the same; "
 
 
 @pytest.fixture
@@ -118,12 +119,40 @@ class Pool(nn.Module):
         return functional.max_pool2d(functional.pad(x - 1, (1, 1, 1, 1)), 3, 2)
 
 
+class BatchStatistics(nn.BatchNorm2d):
+    """Normalises by the statistics of its input, not by the running ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+class WithoutBias(nn.Linear):
+    """Has a bias and does not add it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight)
+
+
 def without_relu(module: nn.Module) -> None:
     module.get_submodule("layer1.0").relu = nn.Identity()
 
 
 def with_another_pool(module: nn.Module) -> None:
     module.maxpool = Pool()
+
+
+def with_batch_statistics(module: nn.Module) -> None:
+    other = BatchStatistics(64)
+    other.load_state_dict(module.get_submodule("bn1").state_dict())
+    module.bn1 = other
+
+
+def without_bias(module: nn.Module) -> None:
+    head = module.get_submodule("fc")
+    outputs, inputs = head.get_parameter("weight").shape
+    other = WithoutBias(inputs, outputs)
+    other.load_state_dict(head.state_dict())
+    module.fc = other
 
 
 def with_another_sum(module: nn.Module) -> None:
@@ -133,16 +162,22 @@ def with_another_sum(module: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("change", "layer", "suspicion"),
     [
-        (with_another_pool, "maxpool", diagnosis.WHERE_ELSE["pool"]),
-        (with_another_sum, "layer1.0", diagnosis.WHERE_ELSE["block"]),
+        (with_another_pool, "maxpool", "how it rounds, what it pads with, or the ReLU before it"),
+        (with_another_sum, "layer1.0", "the sum with the shortcut, or the ReLU after it"),
         (
             without_relu,
             "layer1.0.conv2",
-            f"its tensors are equal bit for bit and its settings the same; {diagnosis.BEFORE}",
+            EQUAL + "what comes in: the ReLU, pool or sum before it, or its line in the mapping",
         ),
+        (
+            with_batch_statistics,
+            "bn1",
+            EQUAL + "which field is which in the mapping, or what kind of layer it is",
+        ),
+        (without_bias, "fc", EQUAL + "its bias, or what kind of layer it is"),
     ],
 )
-def test_what_lies_between_the_layers_is_suspected_where_these_are_right(
+def test_hint_of_a_layer_with_right_tensors_and_settings_depends_on_its_kind(
     change: Callable[[nn.Module], None], layer: str, suspicion: str, prepared: Prepared
 ) -> None:
     require(diagnose(prepared, change=change), layer, suspicion)

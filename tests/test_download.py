@@ -240,6 +240,16 @@ def test_a_rotten_note_begins_anew(partial: Partial, note: str | None) -> None:
     assert server.ranges == [None]
 
 
+def test_a_deeply_nested_note_begins_anew(partial: Partial) -> None:
+    with serving(whole(CONTENT)) as server:
+        for depth in (10, 100_000):
+            begun(partial, server.url, 1000)
+            note = partial.note.read_text().removesuffix("}")
+            partial.note.write_text(f'{note}, "more": {"[" * depth}{"]" * depth}}}')
+            assert get(server.url, partial) == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
+
+
 def test_a_part_of_another_address_or_longer_than_the_whole_begins_anew(partial: Partial) -> None:
     with serving(whole(CONTENT)) as server:
         begun(partial, "http://elsewhere", 1000)

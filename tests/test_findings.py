@@ -131,7 +131,12 @@ def test_a_document_says_what_differs(differing: Comparison) -> None:
         "size": "65x95",
         "layer": found["checks"][0]["layers"][1],
         "suspicions": [f"bn1.bias: {text}"],
-        "text": str(differing.diagnosis),
+        "text": (
+            "  first apart  features.1 → bn1 (batchnorm), float64 at 65x95: not finite in the module\n"
+            "    reference  mean 0.5, deviation 2\n"
+            "    module     mean nan, deviation inf\n"
+            f"    suspect    bn1.bias: {text}"
+        ),
     }
 
 

@@ -139,7 +139,7 @@ def test_a_folder_is_uploaded_to_a_repository_that_is_made(server: Hub, folder: 
     assert server.stored == {digest: WEIGHTS}
     assert server.committed["model.safetensors"]["value"]["oid"] == digest
     assert base64.b64decode(server.committed["README.md"]["value"]["content"]) == CARD
-    assert server.committed["header"]["value"]["summary"] == hub.MESSAGE
+    assert server.committed["header"]["value"]["summary"] == "Converted and published by gluon2torch"
     assert server.tokens == {f"Bearer {TOKEN}"}
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from converter.errors import ParamsError
 from converter.files.npz import is_npz
-from converter.files.params import NPZ, Params, open_params, read_params
+from converter.files.params import Params, open_params, read_params
 from converter.files.stored import Stored
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def path(tmp_path: Path) -> Path:
 def test_stored_arrays_stay_in_the_file(path: Path) -> None:
     path.write_bytes(saved(w=WEIGHT, b=BIAS))
     found = open_params(path)
-    assert (found.container, found.records) == (NPZ, ())
+    assert (found.container, found.records) == ("npz", ())
     assert list(found.arrays) == ["w", "b"]
     assert np.array_equal(found.arrays["w"], WEIGHT)
     assert np.array_equal(found.arrays["b"], BIAS)
@@ -191,20 +191,20 @@ def test_a_member_that_is_no_array_of_its_own_is_refused_where_it_begins(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (npy(WEIGHT.astype(">f4")), "has type >f4, which MXNet has not"),
-        (npy(WEIGHT.astype("c8")), "has type complex64, which MXNet has not"),
-        (npy(np.array(["a"])), "has type <U1, which MXNet has not"),
-        (npy(np.zeros((0, 3), "f4")), r"has the shape \(0, 3\); every dimension must be 1 or more"),
+        (npy(WEIGHT.astype(">f4")), " has type >f4, which MXNet has not"),
+        (npy(WEIGHT.astype("c8")), " has type complex64, which MXNet has not"),
+        (npy(np.array(["a"])), " has type <U1, which MXNet has not"),
+        (npy(np.zeros((0, 3), "f4")), r" has the shape \(0, 3\); every dimension must be 1 or more"),
         (npy(WEIGHT)[:-1], r", float32 \(2, 3\), does not fill its 23 bytes"),
         (npy(WEIGHT) + b"\0", r", float32 \(2, 3\), does not fill its 25 bytes"),
-        (b"no array at all", ".*magic string is not correct"),
-        (header("{}", b"\x09\x00"), ".*version"),
-        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1"), ".*"),
-        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"), r"has the shape \(-1,\)"),
-        (header("{'descr': '<f4', 'fortran_order': False}"), ".*keys"),
-        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1L,), }"), ".*"),  # Python 2's
-        (header("{[]: 1}"), ".*"),
-        (header("-" * 5000 + "1"), ".*"),  # deeper than Python parses
+        (b"no array at all", ": the magic string is not correct"),
+        (header("{}", b"\x09\x00"), r": a \.npy of version \(9, 0\)"),
+        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1"), ": .*EOF in multi-line statement"),
+        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"), r" has the shape \(-1,\)"),
+        (header("{'descr': '<f4', 'fortran_order': False}"), ": Header does not contain the correct keys"),
+        (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1L,), }"), ": .*created on Python 2"),
+        (header("{[]: 1}"), ": .*unhashable type: 'list'"),
+        (header("-" * 5000 + "1"), ": ."),  # deeper than Python parses; each version says it in other words
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -217,7 +217,7 @@ def test_an_array_that_is_not_read_is_refused_by_name_and_place(
     path.write_bytes(archive)
     member = archive.rindex(LOCAL)
     at = member if method == zipfile.ZIP_DEFLATED else archive.index(b"w.npy", member) + len("w.npy")
-    with pytest.raises(ParamsError, match=rf"holiday\.params: byte {at}: w\.npy(: | |){message}"):
+    with pytest.raises(ParamsError, match=rf"holiday\.params: byte {at}: w\.npy{message}"):
         open_params(path)
 
 
@@ -250,6 +250,15 @@ def test_a_zip_that_is_damaged_encrypted_or_a_bomb_is_refused(
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=rf"holiday\.params: .*{message}"):
         open_params(path)
+
+
+def test_a_zip_without_members_holds_no_arrays(path: Path) -> None:
+    header = LOCAL.ljust(30, b"\0")  # by which the file is known as a zip
+    path.write_bytes(header + zipped())
+    with pytest.raises(ParamsError, match=r"holiday\.params: byte 0: the file holds no arrays$"):
+        open_params(path)
+    path.write_bytes(header + zipped(("w.npy", npy(WEIGHT))))
+    assert np.array_equal(open_params(path).arrays["w"], WEIGHT)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -31,7 +31,7 @@ from converter.proof.proving import Terms
 from converter.proof.verdict import Probe
 from converter.publishing import card, publication, timm_config
 from converter.publishing.publication import Request, publish
-from resnext_torch import create_model
+from resnext_torch import WeightsError, create_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -447,7 +447,7 @@ def test_a_report_of_these_weights_is_published_with_them(
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
     (found,) = publish(request_of(proven, report=path))
-    assert (found.folder / publication.REPORT).read_bytes() == path.read_bytes()
+    assert (found.folder / "parity.html").read_bytes() == path.read_bytes()
     assert hashlib.sha256(path.read_bytes()).hexdigest() in (found.folder / "SHA256SUMS").read_text()
 
 
@@ -506,13 +506,28 @@ def test_the_report_that_was_read_is_published_though_it_changes(
 
     monkeypatch.setattr(shutil, "copyfile", change)
     (found,) = publish(request_of(proven, report=path))
-    assert (found.folder / publication.REPORT).read_text(encoding="utf-8") == page
+    assert (found.folder / "parity.html").read_text(encoding="utf-8") == page
 
 
 def test_our_own_package_loads_every_folder(small: Path, request_of: Callable[..., Request]) -> None:
     (found,) = publish(request_of(small))
     loaded = create_model(SMALL, found.folder).state_dict()
     assert torch.equal(loaded["fc.weight"], load_file(small)["fc.weight"])
+
+
+def test_our_own_package_refuses_a_published_folder_with_a_changed_byte(
+    small: Path, request_of: Callable[..., Request]
+) -> None:
+    (found,) = publish(request_of(small))
+    weights = found.folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"model\.safetensors: SHA-256 .* expected, .* found: damaged"):
+        create_model(SMALL, found.folder)
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    create_model(SMALL, found.folder)
 
 
 def test_force_believes_no_ones_sums(small: Path, request_of: Callable[..., Request], tmp_path: Path) -> None:

@@ -143,7 +143,10 @@ def test_a_page_is_the_same_every_time(agreeing: Document, text: str) -> None:
 def test_a_page_says_what_was_compared_with_what(agreeing: Document, text: str) -> None:
     said = " ".join(Page(text).text.split())
     assert "✓ agrees tiny" in said
-    assert f"{findings.sentence(agreeing)}." in said
+    assert (
+        "the conversion and tiny.random-0.params: 102 of 102 tensors equal, 48 layers compared with "
+        "our numpy forward of its parameters, 2 of 2 checks passed." in said
+    )
     assert f"tiny.random-0.params, SHA-1 {agreeing['source']['sha1']}, not the published file" in said
     assert "as converted from them" in said
     assert f"resnext.toml, SHA-256 {agreeing['mapping']['sha256'][:8]}" in said
@@ -287,6 +290,6 @@ def test_a_report_that_cannot_be_written_is_refused_and_nothing_left(
     with pytest.raises(ArtifactError, match="folder: cannot be written: Is a directory"):
         report.write(agreeing, tmp_path / "folder")
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match=r"cannot be written: (File exists|Not a directory)"):
+    with pytest.raises(ArtifactError, match=r"/file: cannot be written: File exists$"):
         report.write(agreeing, tmp_path / "file" / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}

@@ -267,6 +267,17 @@ def test_what_is_no_manifest_is_not_believed(
     assert reverse(weights, back).origin is None
 
 
+@pytest.mark.parametrize(("depth", "believed"), [(10, True), (100_000, False)])
+def test_deeply_nested_manifest_is_not_believed(
+    depth: int, tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path, *, believed: bool
+) -> None:
+    result = converted(write(tiny_params), tmp_path / "out")
+    content = result.manifest_file.read_text().rstrip().removesuffix("}")
+    result.manifest_file.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
+    origin = result.manifest["source"]["sha1"] if believed else None
+    assert reverse(result.artifact, back).origin == origin
+
+
 def flip(stream: BinaryIO, arrays: dict[str, Array]) -> None:
     """Write a list with one bit of one number otherwise."""
     changed = {name: array.copy() for name, array in arrays.items()}

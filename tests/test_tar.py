@@ -93,7 +93,7 @@ def test_a_tar_of_before_posix_is_known_by_its_checksum(packed: Path) -> None:
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header[:512]):06o}\0 ".encode()
     packed.write_bytes(header)
-    assert archives.kind(packed) == archives.TAR
+    assert archives.kind(packed) == "tar"
     header[0] ^= 1
     packed.write_bytes(header)
     assert archives.kind(packed) is None

@@ -174,6 +174,24 @@ def test_what_was_changed_is_found(published: Path, change: Change, expected: se
     assert failing(published) == expected
 
 
+@pytest.mark.parametrize(("depth", "what"), [(10, "configuration"), (100_000, "form")])
+def test_deeply_nested_config_is_found(published: Path, depth: int, what: str) -> None:
+    content = (published / CONFIG).read_text().rstrip().removesuffix("}")
+    (published / CONFIG).write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
+    resum(published)
+    assert failing(published) == {(CONFIG, what)}
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"), [(10, set()), (100_000, {("manifest.json", "manifest")})], ids=["10", "100000"]
+)
+def test_deeply_nested_manifest_is_found(published: Path, depth: int, expected: set[tuple[str, str]]) -> None:
+    content = (published / "manifest.json").read_text().rstrip().removesuffix("}")
+    (published / "manifest.json").write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
+    resum(published)
+    assert failing(published) == expected
+
+
 def test_sums_that_are_gone_are_missed(published: Path) -> None:
     (published / SUMS).unlink()
     assert (SUMS, "form") in failing(published)

@@ -115,6 +115,12 @@ def whole(converted: Path, tmp_path: Path) -> Path:
 SEEDED = {"file": f"{SMALL}.random-0.params", "official": False}
 
 
+def test_nested_field_of_a_manifest_does_not_matter(whole: Path, small: Model) -> None:
+    (manifest,) = whole.glob("*.json")
+    manifest.write_text(f'{manifest.read_text().rstrip().removesuffix("}")}, "more": {"[" * 10}{"]" * 10}}}')
+    assert zoo.present(whole, small, SEEDED, Terms(Choice.none)) is not None
+
+
 def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
     manifest = zoo.present(whole, small, SEEDED, Terms(Choice.none))
     assert manifest is not None
@@ -139,7 +145,8 @@ def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -
     elif spoil == "another name":
         manifest.rename(whole / f"{SMALL}-00000000.json")
     elif spoil == "a deep manifest":
-        manifest.write_text("[" * 100_000)
+        nested = f'"more": {"[" * 100_000}{"]" * 100_000}'
+        manifest.write_text(f"{manifest.read_text().rstrip().removesuffix('}')}, {nested}}}")
     else:
         manifest.write_text('{"model": 3, "artifact": []}')
     assert zoo.present(whole, small, SEEDED, Terms(Choice.none)) is None
