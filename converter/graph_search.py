@@ -1,18 +1,19 @@
 """Finds the graph that belongs to parameters: in the same archive, or else in the same folder.
 
-A graph belongs to a file of parameters if its parameters have the same names and shapes, whatever the two
-files are called. Where MXNet's own rule names the graph, ``net-symbol.json`` for ``net-0000.params``, that
-one is taken.
+A graph belongs to a file of parameters if its parameters have the same names and shapes, or name the same
+layers in another style, whatever the two files are called. Where MXNet's own rule names the graph,
+``net-symbol.json`` for ``net-0000.params``, that one is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from converter import names
 from converter.errors import ConversionError, SymbolError
 from converter.files import disk
 from converter.graphs import operators, reader
@@ -20,7 +21,7 @@ from converter.graphs.graph import VARIABLE
 from converter.models import dialects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from converter.files.stored import Arrays
     from converter.graphs.graph import Graph, Node
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from resnext_torch.config import Shape
 
 EXPORTED = re.compile(r"(?P<prefix>.+?)(?P<epoch>-[0-9]{4,})?\.params(\.gz|\.zip)?")
+SYMBOL_SUFFIX = "-symbol.json"
 BEGIN_BYTES = 64  # enough for the brace of a JSON object
-MENTIONS = 3  # names of parameters that a damaged graph must hold to be about them
-CHOOSE = "--symbol FILE names the right one"
+MENTIONS = 3  # parameter names that a damaged file must contain to count as their graph
+MAX_LINES = 10  # of an error
 
 
 def find(
@@ -51,19 +53,41 @@ def find(
         models: the models that the parameters may belong to; needed for graphs that use other names.
 
     Raises:
-        SymbolError: if two different graphs fit, or the one that belongs to the file cannot be read.
+        SymbolError: if two different graphs fit, if the one that belongs to the file cannot be read, or if
+            one has the names of the parameters and other shapes.
     """
     search = _Search(file, arrays, naming, models)
-    if packed := list(_packed(file, documents)):
-        fitting = (
-            packed if len(packed) == 1 else [graph for graph in packed if search.rank(graph) is not None]
-        )
-        return _only(file, fitting or packed)
+    if packed := list(search.read(_packed(file, documents))):
+        return packed[0] if len(packed) == 1 else search.choose(packed, required=True)
     if search.epoch and _is_file(search.partner):
         return reader.read(search.partner)
-    ranked = [(graph, search.rank(graph)) for graph in search.in_folder()]
-    best = min((rank for _, rank in ranked if rank is not None), default=None)
-    return _only(file, [graph for graph, rank in ranked if rank is not None and rank == best])
+    return search.choose(list(search.read(_objects(file.parent, search.partner))), required=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A JSON object that may be a graph.
+
+    Attributes:
+        file: what messages call it.
+        name: the file's own name.
+        content: its bytes.
+        path: where it is, None for a member of an archive.
+        expected: whether its name alone says that it is the graph of the parameters.
+    """
+
+    file: str
+    name: str
+    content: bytes
+    path: Path | None
+    expected: bool
+
+
+class _Fit(NamedTuple):
+    """How a graph fits: by its names, or by the layers that these name, given by structural names."""
+
+    in_another_style: bool
+    tensors: dict[str, str]
 
 
 class _Search:
@@ -76,7 +100,7 @@ class _Search:
         naming: Naming,
         models: Callable[[], Collection[Model]],
     ) -> None:
-        self.folder = file.parent
+        self.file = file
         self.arrays = arrays
         self.naming = naming
         self.models = models
@@ -84,65 +108,172 @@ class _Search:
         match = EXPORTED.fullmatch(file.name)
         prefix = match["prefix"] if match else file.stem
         self.epoch = match is not None and match["epoch"] is not None
-        self.partner = file.with_name(f"{prefix}-symbol.json")
+        self.partner = file.with_name(f"{prefix}{SYMBOL_SUFFIX}")
 
-    def in_folder(self) -> Iterator[Graph]:
-        """Yield the graphs next to the parameters."""
-        for path in _objects(self.folder, self.partner):
+    def read(self, candidates: Iterable[_Candidate]) -> Iterator[Graph]:
+        """Yield the graphs among some JSON objects.
+
+        Raises:
+            SymbolError: if one is damaged and is the graph of the parameters by its name or its contents.
+        """
+        for candidate in candidates:
             try:
-                content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
-                if path == self.partner or _is_graph(content):
-                    yield reader.parse(content, file=str(path), name=disk.file_name(path), path=path)
+                yield reader.parse(
+                    candidate.content, file=candidate.file, name=candidate.name, path=candidate.path
+                )
             except SymbolError:
-                if path == self.partner or self._is_mentioned(path):
+                if candidate.expected or self._is_mentioned(candidate.content):
                     raise
 
-    def rank(self, graph: Graph) -> int | None:
-        """Return how well a graph fits: 0 by its names, 1 in another naming style, None if it does not."""
-        if graph.path is not None and graph.path == self.partner:
-            return 0
-        if {*graph.parameters} <= self.shapes.keys() <= {*graph.variables}:
-            return 0 if _takes(graph, self.shapes) else None
-        return 1 if any(self._fits_as(graph, model) for model in self.models()) else None
+    def choose(self, graphs: list[Graph], *, required: bool) -> Graph | None:
+        """Return the graph that fits best; copies count as one.
 
-    def _fits_as(self, graph: Graph, model: Model) -> bool:
-        """Return whether graph and parameters name the same layers of a model in different styles."""
-        try:
-            variables = dialects.read(graph.parameters, graph.file).resolve(model.mapping)
-            file_names = self.naming.resolve(model.mapping)
-        except ConversionError:
-            return False
-        same = variables.keys() == file_names.keys()
-        return same and _takes(
-            graph, {name: self.arrays[file_names[key]].shape for key, name in variables.items()}
+        Args:
+            graphs: the candidates.
+            required: whether one of them has to fit.
+
+        Raises:
+            SymbolError: if two fit equally well and differ, if one only has other shapes, or if one is
+                required and none fits.
+        """
+        fitting = [(graph, fit) for graph in graphs if (fit := self._fit(graph)) is not None]
+        best = min((fit.in_another_style for _, fit in fitting), default=None)
+        chosen = [(graph, fit) for graph, fit in fitting if fit.in_another_style == best]
+        different = {
+            number: graph
+            for number, (graph, fit) in enumerate(chosen)
+            if not any(_is_same(graph, fit, *other) for other in chosen[:number])
+        }
+        if len(different) > 1:
+            raise self._refusal("more than one graph fits it, and they differ", [*different.values()])
+        if different:
+            return next(iter(different.values()))
+        if reshaped := [graph for graph in graphs if self._has_names(graph)]:
+            raise self._refusal("this graph has its names and needs other shapes", reshaped)
+        if required:
+            raise self._refusal(
+                f"{len(graphs)} graphs are in the archive, and none has its parameters", graphs
+            )
+        return None
+
+    def _refusal(self, reason: str, graphs: list[Graph]) -> SymbolError:
+        is_packed = any(graph.path is None for graph in graphs)
+        return SymbolError(
+            "\n  ".join(
+                [
+                    f"{self.file}: {reason}",
+                    *names.shorten([graph.file for graph in graphs], MAX_LINES),
+                    f"{'unpack the archive; ' if is_packed else ''}--symbol FILE names the right one",
+                ]
+            )
         )
 
-    def _is_mentioned(self, path: Path) -> bool:
+    def _fit(self, graph: Graph) -> _Fit | None:
+        """Return how a graph fits the parameters, None if it does not."""
+        if graph.path is not None and graph.path == self.partner:
+            return _Fit(in_another_style=False, tensors={})
+        if self._has_names(graph):
+            return _Fit(in_another_style=False, tensors={}) if _takes(graph, self.shapes) else None
+        if _is_of_others(graph, self.file):
+            return None
+        fits = (self._fit_as(graph, model) for model in self.models())
+        return next((fit for fit in fits if fit is not None), None)
+
+    def _has_names(self, graph: Graph) -> bool:
+        return {*graph.parameters} <= self.shapes.keys() <= {*graph.variables}
+
+    def _fit_as(self, graph: Graph, model: Model) -> _Fit | None:
+        """Return how a graph names the layers of a model in another style than the parameters do."""
+        try:
+            style = dialects.read(graph.parameters, graph.file)
+            if style.prefix and self.naming.prefix and style.prefix != self.naming.prefix:
+                return None  # another network of the same kind
+            variables = style.resolve(model.mapping)
+            file_names = self.naming.resolve(model.mapping)
+        except ConversionError:
+            return None
+        if variables.keys() != file_names.keys():
+            return None
+        shapes = {name: self.arrays[file_names[tensor]].shape for tensor, name in variables.items()}
+        tensors = {name: tensor for tensor, name in variables.items()}
+        return _Fit(in_another_style=True, tensors=tensors) if _takes(graph, shapes) else None
+
+    def _is_mentioned(self, content: bytes) -> bool:
         """Return whether a damaged graph names the parameters."""
-        with contextlib.suppress(SymbolError):
-            content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
-            some = [name for name, _ in zip(self.shapes, range(MENTIONS), strict=False)]
-            return bool(some) and all(f'"{name}"'.encode() in content for name in some)
-        return False
+        some = [name for name, _ in zip(self.shapes, range(MENTIONS), strict=False)]
+        return bool(some) and all(f'"{name}"'.encode() in content for name in some)
 
 
-def _packed(archive: Path, documents: dict[str, bytes]) -> Iterator[Graph]:
-    """Yield the graphs in an archive."""
-    for name, content in documents.items():
+def _packed(archive: Path, documents: dict[str, bytes]) -> Iterator[_Candidate]:
+    """Yield the JSON objects of an archive that look like graphs."""
+    for member, content in documents.items():
         if _is_graph(content):
-            yield reader.parse(content, file=f"{archive}: {name}", name=Path(name).name)
+            name = Path(member).name
+            yield _Candidate(
+                file=f"{archive}: {member}",
+                name=name,
+                content=content,
+                path=None,
+                expected=name.endswith(SYMBOL_SUFFIX),
+            )
 
 
-def _objects(folder: Path, partner: Path) -> Iterator[Path]:
+def _objects(folder: Path, partner: Path) -> Iterator[_Candidate]:
+    """Yield the JSON objects of a folder that look like graphs, sorted by name."""
+    for path in _readable(folder, partner):
+        try:
+            content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
+        except SymbolError:
+            if path == partner:
+                raise
+            continue
+        if path == partner or _is_graph(content):
+            yield _Candidate(
+                file=str(path),
+                name=disk.file_name(path),
+                content=content,
+                path=path,
+                expected=path == partner,
+            )
+
+
+def _readable(folder: Path, partner: Path) -> Iterator[Path]:
     """Yield the readable files of a folder that hold a JSON object, sorted by name."""
     try:
-        paths = sorted(Path(entry.path) for entry in os.scandir(folder))
+        paths = sorted(folder.iterdir())
     except OSError:  # it may be entered and not listed
         paths = [partner]
     for path in paths:
         with contextlib.suppress(OSError):
             if path.is_file() and (path == partner or _is_object(path)):
                 yield path
+
+
+def _is_of_others(graph: Graph, file: Path) -> bool:
+    """Return whether MXNet's rule assigns a graph to another file of parameters that exists."""
+    if graph.path is None or not graph.path.name.endswith(SYMBOL_SUFFIX):
+        return False
+    prefix = graph.path.name.removesuffix(SYMBOL_SUFFIX)
+    try:
+        others = {path.name for path in graph.path.parent.iterdir()} - {file.name}
+    except OSError:
+        return False
+    exported = filter(None, map(EXPORTED.fullmatch, others))
+    return any(match["epoch"] and match["prefix"] == prefix for match in exported)
+
+
+def _is_same(graph: Graph, fit: _Fit, other: Graph, other_fit: _Fit) -> bool:
+    """Return whether two graphs are the same, names of nodes that are no variables aside."""
+    return graph.outputs == other.outputs and _content(graph, fit) == _content(other, other_fit)
+
+
+def _content(graph: Graph, fit: _Fit) -> list[object]:
+    return [
+        (node.operation, node.inputs, fit.tensors.get(node.name, node.name))
+        if node.operation.kind == VARIABLE
+        else (node.operation, node.inputs)
+        for node in graph.nodes
+    ]
 
 
 def _is_file(path: Path) -> bool:
@@ -183,14 +314,3 @@ def _takes_weight(graph: Graph, node: Node, shapes: dict[str, Shape]) -> bool:
     kernel = operation.settings["kernel"]
     sizes = kernel if isinstance(kernel, tuple) else (kernel,) * (len(shape) - 2)
     return shape[:1] == (operation.settings["filters"],) and shape[2:] == sizes
-
-
-def _only(file: Path, graphs: list[Graph]) -> Graph | None:
-    """Return the one graph there is; copies of one are the same."""
-    different = [graph for number, graph in enumerate(graphs) if graph not in graphs[:number]]
-    if len(different) > 1:
-        files = [graph.file for graph in different]
-        raise SymbolError(
-            "\n  ".join([f"{file}: more than one graph fits it, and they differ", *files, CHOOSE])
-        )
-    return different[0] if different else None

@@ -157,6 +157,8 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     model = identification.with_classes_of(model, identification.gluons_head(model, structural))
     wired = _wired(graph, model, naming) if graph else None
     gammas = wired.fixed_gammas if wired else ()
+    if graph and origin.symbol is None:
+        _require_own_gammas(graph, gammas, structural, file.arrays, name)
     structural |= {
         gamma: np.ones(structural[gamma].shape, structural[gamma].dtype)
         for gamma in gammas
@@ -167,6 +169,17 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     except MappingError as error:
         raise identification.explained(error, model, identification.of_gluon(file.arrays, naming)) from error
     return Prepared(model, model.mapping, structural, state, Reading(found, file, naming, wired))
+
+
+def find_graph(origin: Origin, found: Source) -> Graph | None:
+    """Return the graph that ``prepare`` would match with the model.
+
+    Raises:
+        ConversionError: if the parameters or the graph cannot be read.
+    """
+    name = str(found.origin)
+    arrays = params.open_params(found.path, name=name).arrays
+    return _graph(origin, found, arrays, dialects.read(arrays, name))
 
 
 def _graph(origin: Origin, found: Source, arrays: Arrays, naming: Naming) -> Graph | None:
@@ -203,6 +216,24 @@ def _wired(graph: Graph, model: Model, naming: Naming) -> Wiring:
     return wired
 
 
+def _require_own_gammas(
+    graph: Graph, gammas: tuple[str, ...], structural: dict[str, AnyArray], arrays: Arrays, name: str
+) -> None:
+    """Refuse to change weights for a graph that only names the same layers as the file.
+
+    Raises:
+        SymbolError: if the graph fixes gammas at 1 that are not 1 in the file.
+    """
+    if {*graph.parameters} <= dialects.plain(arrays).keys():
+        return
+    given = [gamma for gamma in gammas if gamma in structural]
+    changed = [gamma for gamma in given if not (np.asarray(structural[gamma]) == 1).all()]
+    if changed:
+        headline = f"{graph.file}: fixes gammas at 1 that are not 1 in {name}, and has other names"
+        choose = "--symbol FILE says that it is the graph of these parameters"
+        raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed), 10), choose]))
+
+
 @contextlib.contextmanager
 def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
     """Find the parameters; what must be made or unpacked lies in a temporary folder while it is needed.
@@ -223,7 +254,7 @@ def _found(origin: Origin, folder: Path, progress: Progress) -> Source:
     if origin.params is not None:
         return source.from_file(origin.params, folder, progress)
     if model is None:
-        raise SourceError("a model that the tensors shall tell needs a file: --params FILE")
+        raise SourceError("`auto` needs a file: --params FILE")
     if origin.seed is None:
         return published.take(model, folder, progress)
     path = folder / f"{model.name}.random-{origin.seed}.params"

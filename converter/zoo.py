@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from converter import source
+from converter import preparation
 from converter.choices import Choice
 from converter.converted import MAX_MANIFEST_BYTES
-from converter.errors import ArtifactError, SourceError
+from converter.errors import ArtifactError, ConversionError, SourceError
 from converter.files import disk
+from converter.preparation import Origin
 from converter.progress import silent
 from converter.proof import strength
 from converter.proof.proving import Terms
@@ -131,7 +133,7 @@ def _satisfies(parity: dict[str, Any], terms: Terms) -> bool:
 def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
     try:
         source, origin = _origin(request, model)
-    except SourceError as error:
+    except ConversionError as error:
         return Outcome(model.name, Status.failed, reason=str(error))
     manifest = present(request.out, model, origin, request.terms)
     if manifest is not None:
@@ -158,7 +160,12 @@ def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
     found = [path for path in (request.folder / name for name in names) if path.is_file()]
     if not found:
         raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
-    return ["--params", str(found[0])], {"file": found[0].name, "sha1": source.sha1(found[0], silent)}
+    origin = Origin(model, params=found[0])
+    with preparation.opened(origin, silent) as source:
+        graph = preparation.find_graph(origin, source)
+        symbol = hashlib.sha256(graph.content).hexdigest() if graph else None
+        said = {"file": found[0].name, "sha1": source.sha1, "symbol_sha256": symbol}
+    return ["--params", str(found[0])], said
 
 
 def _arguments(terms: Terms) -> list[str]:

@@ -207,7 +207,7 @@ def test_under_github_the_summary_is_appended_to_and_a_difference_annotated(
         (["tiny", "--random", "0", "--weights", "none.pth"], "none.pth: No such file or directory"),
         (
             ["tiny", "--random", "0", "--reference", "gluon", "--gluon-python", "no-python"],
-            "no-python is no program",
+            "no-python is not an executable",
         ),
     ],
 )

@@ -226,7 +226,7 @@ def test_a_refusal_leaves_what_was_there(
     [
         (["--model", "tinny"], "no model 'tinny'; did you mean tiny?"),
         (["--dtype", "float16"], "trained.pth: float16 cannot hold these weights as they are"),
-        (["--reference", "gluon", "--gluon-python", "no-python"], "no-python is no program"),
+        (["--reference", "gluon", "--gluon-python", "no-python"], "no-python is not an executable"),
     ],
 )
 def test_what_cannot_be_done_exits_1_with_the_reason_on_stderr(

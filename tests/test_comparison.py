@@ -226,7 +226,7 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
 
 def test_no_reference_is_refused_before_anything_is_read(tiny: Model, tmp_path: Path) -> None:
     terms = Terms(Choice.gluon, TERMS.probes, tmp_path / "no-python")
-    with pytest.raises(ReferenceUnavailableError, match="no-python is no program"):
+    with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
         comparison.compare(Request(Origin(tiny, tmp_path / "none.params"), terms=terms))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from converter.graphs import operators
@@ -13,9 +15,12 @@ ALIASES = [  # the names of one operator, attributes, and the kind of the operat
     (["FullyConnected", "_npx_fully_connected"], {"num_hidden": "10"}, "dense"),
     (["BatchNorm", "BatchNorm_v1", "CuDNNBatchNorm", "_npx_batch_norm"], {"eps": "2e-05"}, "BatchNorm"),
     (["Pooling", "Pooling_v1", "_npx_pooling"], POOLING, "pooling"),
+    (["Pooling", "Pooling_v1"], {"global_pool": "True", "pool_type": "avg"}, "pooling"),
     (["Activation", "_npx_activation"], {"act_type": "relu"}, "ReLU"),
     (["Activation", "_npx_activation"], {"act_type": "sigmoid"}, "sigmoid"),
     (["Activation", "_npx_activation"], {"act_type": "tanh"}, "tanh"),
+    (["Activation", "_npx_activation"], {"act_type": "softrelu"}, "softplus"),
+    (["Activation", "_npx_activation"], {"act_type": "softsign"}, "softsign"),
     (["relu", "_npx_relu"], {}, "ReLU"),
     (["sigmoid", "_npx_sigmoid"], {}, "sigmoid"),
     (["elemwise_add", "broadcast_add", "broadcast_plus", "_Plus", "_plus", "_add", "_npi_add"], {}, "sum"),
@@ -42,7 +47,53 @@ def test_the_names_of_an_operator_mean_one_operation(
 
 def test_every_registered_name_is_tested() -> None:
     tested = {name for names, _, _ in ALIASES for name in names}
-    assert tested | {"_contrib_SyncBatchNorm", "_contrib_AdaptiveAvgPooling2D"} == operators._SCHEMAS.keys()
+    assert tested | {"_contrib_SyncBatchNorm", "_contrib_AdaptiveAvgPooling2D"} == operators.schemas().keys()
+
+
+def test_activation_needs_a_function_that_mxnet_has() -> None:
+    for unknown in ("identity", "softmax", "ReLU", "input"):
+        with pytest.raises(ValueError, match=f"act_type is '{unknown}'"):
+            operators.parse("Activation", {"act_type": unknown})
+
+
+@pytest.mark.parametrize("name", ["sum", "input", "product", "dense", "variable", "softmax_cross_entropy"])
+def test_unsupported_operator_is_not_an_operation_of_that_name(name: str) -> None:
+    found = operators.parse(name, {"axis": "7"})
+    assert (found.kind, found.data_inputs) == (f"MXNet's {name}", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [
+        ("BatchNorm_v1", "axis"),
+        ("CuDNNBatchNorm", "axis"),
+        ("Pooling_v1", "count_include_pad"),
+        ("Pooling_v1", "layout"),
+        ("_npi_mean", "exclude"),
+    ],
+)
+def test_older_operators_lack_attributes_of_newer_ones(name: str, attribute: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has no attribute '{attribute}'"):
+        operators.parse(name, {attribute: "1"})
+
+
+@pytest.mark.parametrize("key", ["kernel", "stride", "pad", "dilate"])
+@pytest.mark.parametrize("text", ["3", "(3,)", "[3]", "(3, 3, 3)"])
+def test_convolution_of_images_needs_two_numbers(key: str, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{key} is {re.escape(repr(text))}$"):
+        operators.parse("Convolution", CONVOLUTION | {key: text})
+    assert operators.parse("Convolution", CONVOLUTION | {key: "(3, 3)"}).kind == "convolution"
+
+
+@pytest.mark.parametrize("attributes", [{"dtype": "float64"}, {"initial": "1.0"}])
+def test_numpy_mean_of_another_type_is_not_the_global_average(attributes: dict[str, str]) -> None:
+    axes = {"axis": "(2, 3)", "keepdims": "True"}
+    assert operators.parse("_npi_mean", axes).kind == "pooling"
+    assert operators.parse("_npi_mean", axes | attributes).kind == "mean"
+
+
+def test_momentum_does_not_change_the_operation() -> None:
+    assert operators.parse("BatchNorm", {"momentum": "0.99"}) == operators.parse("BatchNorm", {})
 
 
 def test_synchronised_batch_norm_is_a_batch_norm() -> None:
@@ -54,7 +105,7 @@ def test_synchronised_batch_norm_is_a_batch_norm() -> None:
 
 
 def test_defaults_are_mxnets() -> None:
-    assert operators.parse("Convolution", {"kernel": "3", "num_filter": "8"}).settings == {
+    assert operators.parse("Convolution", {"kernel": "(3, 3)", "num_filter": "8"}).settings == {
         "kernel": 3,
         "stride": 1,
         "padding": 0,
@@ -63,9 +114,9 @@ def test_defaults_are_mxnets() -> None:
         "filters": 8,
         "layout": "NCHW",
     }
-    assert operators.parse("Convolution", {"kernel": "3", "num_filter": "8"}).roles == ("weight", "bias")
+    assert operators.parse("Convolution", {"kernel": "(3, 3)", "num_filter": "8"}).roles == ("weight", "bias")
     norm = operators.parse("BatchNorm", {})
-    assert norm.settings == {"eps": 0.0010000000474974513, "momentum": 0.9, "axis": 1}
+    assert norm.settings == {"eps": 0.0010000000474974513, "axis": 1}
     assert norm.fix_gamma
     assert operators.parse("Pooling", {"pool_type": "avg"}).settings["count_include_pad"] is True
     assert operators.parse("FullyConnected", {"num_hidden": "2"}).settings == {"outputs": 2, "flatten": True}

@@ -141,7 +141,7 @@ def test_a_wrong_number_of_inputs_is_refused(
 
 def test_an_unsupported_operator_keeps_its_name_and_takes_any_inputs() -> None:
     found = read(graph(*VARIABLES, {**BATCH_NORM, "op": "RNN", "attrs": {"mode": "lstm"}})).nodes[-1]
-    assert (found.operation.kind, found.operation.settings) == ("RNN", {"mode": "lstm"})
+    assert (found.operation.kind, found.operation.settings) == ("MXNet's RNN", {"mode": "lstm"})
 
 
 def one(**parts: object) -> str:
@@ -149,7 +149,7 @@ def one(**parts: object) -> str:
     return json.dumps(graph(DATA, {**RELU, **parts})).replace("Infinity", "1e999")
 
 
-EARLIER = "is not that of an earlier node"
+EARLIER = "does not refer to an earlier node"
 ENTRIES = {
     "null": (None, "Expected `array`, got `null`"),
     "of nothing": ([], EARLIER),

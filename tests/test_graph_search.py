@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from converter.models import dialects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from converter.dtypes import Array
     from converter.graphs.graph import Graph
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Find = Callable[..., Graph | None]
 
 CHOOSE = "--symbol FILE names the right one"
+UNPACK = f"unpack the archive; {CHOOSE}"
 
 
 @pytest.fixture
@@ -89,9 +90,43 @@ def test_names_in_another_style_are_matched_by_the_model(
     save(tmp_path, "net-symbol.json", content)
     structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
     assert find("mine.params", renamed=structural) is not None
-    assert find("mine.params", renamed=counted_names(tiny, "other1_")) is not None
+    assert find("mine.params", renamed=counted_names(tiny, "")) is not None
     del structural["output.bias"]
     assert find("mine.params", renamed=structural) is None
+
+
+def test_graph_of_another_network_of_the_same_kind_is_not_taken(
+    tiny: Model, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "net-symbol.json", content)
+    assert find("mine.params", renamed=counted_names(tiny, "net1_")) is None
+    assert find("mine.params", renamed=counted_names(tiny, "net0_")) is not None
+
+
+def test_graph_of_another_file_by_mxnets_rule_is_taken_by_its_names_only(
+    tiny: Model, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "net-symbol.json", content)
+    structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
+    assert find("mine.params", renamed=structural) is not None
+    save(tmp_path, "net-0000.params", "")
+    assert find("mine.params", renamed=structural) is None
+    assert find("mine.params") is not None
+
+
+def test_graphs_that_differ_in_the_names_of_nodes_are_the_same(
+    tiny: Model, find: Find, tmp_path: Path
+) -> None:
+    for prefix in ("net0_", "net1_"):
+        content = symbol(tiny, counted_names(tiny, prefix))
+        for each in content["nodes"]:
+            each["name"] = each["name"] if each["op"] == "null" else prefix + each["name"]
+        save(tmp_path, f"{prefix}.json", content)
+    structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
+    assert find("mine.params", renamed=structural) is not None
+    save(tmp_path, "other.json", changed(content, "net1_features.1", eps="0.5"))
+    with pytest.raises(SymbolError, match="more than one graph"):
+        find("mine.params", renamed=structural)
 
 
 def test_the_same_names_are_preferred_to_another_style(
@@ -125,15 +160,21 @@ def test_other_files_in_the_folder_do_not_matter(
     assert find("net.params") is not None
 
 
-def test_a_graph_for_weights_of_other_shapes_does_not_fit(
+def test_graph_with_the_names_and_other_shapes_is_refused(
     content: Symbol, find: Find, tmp_path: Path
 ) -> None:
+    reason = r"net\.params: this graph has its names and needs other shapes\n  .*/head\.json\n  --symbol"
     save(tmp_path, "head.json", changed(content, "output", num_hidden="1000"))
-    assert find("net.params") is None
-    save(tmp_path, "head.json", changed(content, "output", num_hidden="10"))
-    assert find("net.params") is not None
+    with pytest.raises(SymbolError, match=reason):
+        find("net.params")
+    save(tmp_path, "fits.json", changed(content, "output", num_hidden="10"))
+    found = find("net.params")
+    assert found is not None
+    assert found.name == "fits.json"
+    (tmp_path / "fits.json").unlink()
     save(tmp_path, "head.json", changed(content, "features.4.0.body.3", kernel="(5, 5)"))
-    assert find("net.params") is None
+    with pytest.raises(SymbolError, match=reason):
+        find("net.params")
 
 
 def test_a_graph_that_casts_its_weights_fits(content: Symbol, find: Find, tmp_path: Path) -> None:
@@ -155,7 +196,7 @@ def test_mxnets_own_naming_decides_between_several_graphs(
     content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     for name in ("a", "net", "z"):
-        save(tmp_path, f"{name}-symbol.json", changed(content, "features.1", momentum=f"0.{ord(name[0])}"))
+        save(tmp_path, f"{name}-symbol.json", changed(content, "features.1", eps=f"0.{ord(name[0])}"))
     found = find("net-0007.params")
     assert found is not None
     assert found.name == "net-symbol.json"
@@ -208,7 +249,7 @@ def test_a_folder_that_cannot_be_listed_is_searched_by_name(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     assert find("net.params") is None
     save(tmp_path, "net-symbol.json", content)
     assert find("net.params") is not None
@@ -234,13 +275,33 @@ def test_of_several_graphs_in_an_archive_the_fitting_one_is_taken(
     assert found is not None
     assert found.name == "mine.json"
     changed(content, "features.1", eps="0.5")
-    with pytest.raises(SymbolError, match=CHOOSE):
+    with pytest.raises(SymbolError, match=f"they differ\n  .*a.json\n  .*b.json\n  {UNPACK}$"):
         find("net.zip", {"a.json": packed, "b.json": json.dumps(content).encode()})
 
 
 def test_a_single_graph_in_an_archive_is_taken_even_if_it_does_not_fit(tiny: Model, find: Find) -> None:
     other = json.dumps(symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})).encode()
     assert find("net.zip", {"other.json": other}) is not None  # matching it with the model refuses it
+
+
+def test_graphs_in_an_archive_of_which_none_fits_are_refused(tiny: Model, find: Find) -> None:
+    others = {
+        f"{number}.json": json.dumps(
+            symbol(tiny, {name: f"{number}_{name}" for name in counted_names(tiny)})
+        ).encode()
+        for number in range(20)
+    }
+    reason = r"net\.zip: 20 graphs are in the archive, and none has its parameters(\n.*){10}\n  and 10 more\n"
+    with pytest.raises(SymbolError, match=f"{reason}  {UNPACK}$"):
+        find("net.zip", others)
+
+
+@pytest.mark.parametrize("other", ['{"nodes": 4}', '{"nodes": [], "heads": []}', '{"nodes": ['])
+def test_other_json_in_an_archive_does_not_matter(other: str, content: Symbol, find: Find) -> None:
+    documents = {"cluster.json": other.encode(), "net-symbol.json": json.dumps(content).encode()}
+    found = find("net.zip", documents)
+    assert found is not None
+    assert found.name == "net-symbol.json"
 
 
 def test_a_damaged_graph_in_an_archive_is_refused(content: Symbol, find: Find, tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
 
 def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
     request = pipeline.Request(Origin(tiny, seed=0), out, Terms(gluon_python=Path("/none/python")))
-    with pytest.raises(ReferenceUnavailableError, match="/none/python is no program"):
+    with pytest.raises(ReferenceUnavailableError, match="/none/python is not an executable"):
         pipeline.convert(request)
 
 

@@ -28,7 +28,7 @@ def test_numpy_and_none_need_no_interpreter(choice: Choice) -> None:
 def test_a_named_interpreter_is_used_by_the_others(choice: Choice) -> None:
     terms = proving.settle(Terms(choice, gluon_python=Path(sys.executable)))
     assert (terms.choice, terms.gluon_python) == (Choice.gluon, Path(sys.executable))
-    with pytest.raises(ReferenceUnavailableError, match="/nowhere/python is no program"):
+    with pytest.raises(ReferenceUnavailableError, match="/nowhere/python is not an executable"):
         proving.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
 
 
@@ -47,4 +47,4 @@ def test_reference_numpy_runs_numpy_whatever_interpreter_is_named(
     assert result.exit_code == 0, result.stderr
     assert "our numpy forward of its parameters" in result.stdout
     refused = CliRunner().invoke(app.app, [*arguments, "--reference", "gluon"])
-    assert (refused.exit_code, "/nowhere/python is no program" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "/nowhere/python is not an executable" in refused.stderr) == (1, True)

@@ -172,5 +172,5 @@ def test_what_cannot_be_compared_is_an_error_and_no_failure(params: Path, tmp_pa
         assert_parity(params, tmp_path / "none.pth")
     with pytest.raises(MappingError, match="the module: the names do not fit the model"):
         assert_parity(params, module=nn.Identity())
-    with pytest.raises(ReferenceUnavailableError, match="no-python is no program"):
+    with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
         assert_parity(params, reference="gluon", gluon_python=tmp_path / "no-python")

@@ -127,7 +127,10 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
                 f"{path}: compressed by method {members[0].compress_type}; stored or deflated expected"
             )
         if members[0].file_size > packed_limit(path.stat().st_size):
-            raise SourceError(f"{path}: its {SUFFIX} is said to have {members[0].file_size} bytes")
+            raise SourceError(
+                f"{path}: its {SUFFIX} declares {members[0].file_size} bytes; "
+                f"{packed_limit(path.stat().st_size)} are allowed"
+            )
         documents = _Documents(path)
         for member in archive.infolist():
             if member.compress_type in METHODS and not member.flag_bits & ENCRYPTED:
@@ -182,6 +185,8 @@ class _Documents:
         begin = packed.read(min(size, tarfile.BLOCKSIZE))
         if begin.lstrip()[:1] != b"{":
             return
+        if name in self.contents:
+            raise SourceError(f"{self.path}: holds {name!r} twice")
         rest = [packed.read(min(CHUNK, size - place)) for place in range(len(begin), size, CHUNK)]
         self.contents[name] = begin + b"".join(rest)
         if sum(map(len, self.contents.values())) > MAX_DOCUMENTS_BYTES:

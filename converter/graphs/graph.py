@@ -20,7 +20,7 @@ class Operation:
     """What an operator computes, independent of the name that an MXNet version gives it.
 
     Attributes:
-        kind: the function, such as ``convolution``; of an unsupported operator MXNet's own name.
+        kind: the function, such as ``convolution``, see `operators`.
         roles: the parameters it takes after its data inputs, such as ``weight`` and ``bias``.
         data_inputs: how many data inputs it takes, None if any number.
         settings: the hyper-parameters, defaults included.

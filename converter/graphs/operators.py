@@ -2,10 +2,11 @@
 
 A function's keyword parameters are the operator's schema: MXNet's attribute names, types and defaults. An
 attribute that is not in the signature is an error, as it is in MXNet. Attributes that do not change what an
-operator computes at inference are in the signature and unused.
+operator computes at inference, such as ``momentum``, are in the signature and unused.
 
 Sources: src/operator/nn/{convolution,batch_norm,pooling,fully_connected,dropout,softmax}-inl.h,
-src/operator/{pooling_v1,softmax_output,leaky_relu}-inl.h and src/operator/contrib/{sync_batch_norm,
+src/operator/{batch_norm_v1,pooling_v1,softmax_output,leaky_relu}-inl.h,
+src/operator/numpy/np_broadcast_reduce_op.h and src/operator/contrib/{sync_batch_norm,
 adaptive_avg_pooling}-inl.h, apache/mxnet 1.9.1.
 """
 
@@ -22,17 +23,30 @@ from converter.graphs.graph import Operation, Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# The kinds of operation that the supported networks are made of.
+# The kinds of operation that the supported networks are made of. An unsupported operator's kind is MXNet's
+# name of it behind UNSUPPORTED, so that it is never taken for one of these.
+UNSUPPORTED = "MXNet's "
 CONVOLUTION, BATCH_NORM, POOLING, DENSE = "convolution", "BatchNorm", "pooling", "dense"
 ADD, MULTIPLY, RELU, SIGMOID = "sum", "product", "ReLU", "sigmoid"
 SOFTMAX, FLATTEN, IDENTITY, DROPOUT = "softmax", "flatten", "identity", "dropout"
 
-Size = int | tuple[int, ...]  # a number for all axes, or one for each
+Size = int | tuple[int, ...]  # a number for height and width, or one for each
+Pair = int | tuple[int, int]  # the same; MXNet needs two numbers to know that an image comes in
 Axes = tuple[int, ...]
 
 DEFAULT_EPS = 0.0010000000474974513  # MXNet's default is 1e-3 in float32
 MAX_VALUE_CHARACTERS = 100
-MAX_AXES = 2  # height and width
+IMAGE_AXES = 2  # height and width
+ACTIVATIONS = {
+    "relu": RELU,
+    "sigmoid": SIGMOID,
+    "tanh": "tanh",
+    "softrelu": "softplus",
+    "softsign": "softsign",
+}
+
+# Operators that MXNet does not compute in float64, or not with its precision.
+NO_FLOAT64 = {"BatchNorm_v1", "CuDNNBatchNorm", "Pooling_v1", "_contrib_SyncBatchNorm"}
 GLOBAL_AVERAGE = Operation(kind=POOLING, settings={"global": True, "pool": "avg", "layout": "NCHW"})
 
 _SCHEMAS: dict[str, Callable[..., Operation]] = {}
@@ -41,14 +55,14 @@ _SCHEMAS: dict[str, Callable[..., Operation]] = {}
 def parse(operator: str, attributes: Mapping[str, str]) -> Operation:
     """Return what an operator computes with these attributes, as a symbol file writes them.
 
-    An operator that is not supported keeps MXNet's name as its kind, and its attributes unread.
+    The attributes of an unsupported operator are not parsed.
 
     Raises:
         ValueError: if an attribute is unknown, missing or malformed; the message names it.
     """
     schema = _SCHEMAS.get(operator)
     if schema is None:
-        return Operation(kind=operator, data_inputs=None, settings=dict(attributes))
+        return Operation(kind=f"{UNSUPPORTED}{operator}", data_inputs=None, settings=dict(attributes))
     fields = _fields(schema)
     if unknown := sorted(attributes.keys() - fields.keys()):
         raise ValueError(f"{operator} has no attribute {unknown[0]!r}")
@@ -58,6 +72,11 @@ def parse(operator: str, attributes: Mapping[str, str]) -> Operation:
     if missing := [key for key in required if key not in given]:
         raise ValueError(f"{operator} needs the attribute {missing[0]!r}")
     return schema(**given)
+
+
+def schemas() -> dict[str, frozenset[str]]:
+    """Return the attributes of every supported operator, by MXNet's names."""
+    return {name: frozenset(_fields(schema)) for name, schema in _SCHEMAS.items()}
 
 
 def _operator(*names: str) -> Callable[[Callable[..., Operation]], Callable[..., Operation]]:
@@ -73,11 +92,11 @@ def _operator(*names: str) -> Callable[[Callable[..., Operation]], Callable[...,
 @_operator("Convolution", "Convolution_v1", "_npx_convolution")
 def _convolution(
     *,
-    kernel: Size,
+    kernel: Pair,
     num_filter: int,
-    stride: Size = 1,
-    dilate: Size = 1,
-    pad: Size = 0,
+    stride: Pair = 1,
+    dilate: Pair = 1,
+    pad: Pair = 0,
     num_group: int = 1,
     no_bias: bool = False,
     layout: str = "NCHW",
@@ -108,7 +127,7 @@ def _fully_connected(*, num_hidden: int, no_bias: bool = False, flatten: bool = 
     )
 
 
-@_operator("BatchNorm", "BatchNorm_v1", "CuDNNBatchNorm", "_npx_batch_norm")
+@_operator("BatchNorm", "_npx_batch_norm")
 def _batch_norm(
     *,
     eps: float = DEFAULT_EPS,
@@ -124,7 +143,7 @@ def _batch_norm(
     return Operation(
         kind=BATCH_NORM,
         roles=("gamma", "beta", "running_mean", "running_var"),
-        settings={"eps": eps, "momentum": momentum, "axis": axis},
+        settings={"eps": eps, "axis": axis},
         fix_gamma=fix_gamma,
     )
 
@@ -140,18 +159,30 @@ def _sync_batch_norm(
     output_mean_var: bool = False,
     ndev: int = 1,
 ) -> Operation:
-    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma)
+    return _batch_norm(eps=eps, fix_gamma=fix_gamma)
 
 
-@_operator("Pooling", "Pooling_v1", "_npx_pooling")
+@_operator("BatchNorm_v1", "CuDNNBatchNorm")
+def _batch_norm_v1(
+    *,
+    eps: float = DEFAULT_EPS,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+) -> Operation:
+    return _batch_norm(eps=eps, fix_gamma=fix_gamma)
+
+
+@_operator("Pooling", "_npx_pooling")
 def _pooling(
     *,
-    kernel: Size = 1,
+    kernel: Pair = 1,
     pool_type: str = "max",
     global_pool: bool = False,
     pooling_convention: str = "valid",
-    stride: Size = 1,
-    pad: Size = 0,
+    stride: Pair = 1,
+    pad: Pair = 0,
     count_include_pad: bool = True,
     layout: str = "NCHW",
     p_value: int = 0,
@@ -173,6 +204,28 @@ def _pooling(
     return Operation(kind=POOLING, settings=settings)
 
 
+@_operator("Pooling_v1")
+def _pooling_v1(
+    *,
+    kernel: Pair = 1,
+    pool_type: str = "max",
+    global_pool: bool = False,
+    pooling_convention: str = "valid",
+    stride: Pair = 1,
+    pad: Pair = 0,
+) -> Operation:
+    # An average is the sum over the whole kernel's size: padding counts, and so does what lies beyond it.
+    return _pooling(
+        kernel=kernel,
+        pool_type=pool_type,
+        global_pool=global_pool,
+        pooling_convention=pooling_convention,
+        stride=stride,
+        pad=pad,
+        count_include_pad=True,
+    )
+
+
 @_operator("_contrib_AdaptiveAvgPooling2D")
 def _adaptive_average_pooling(*, output_size: Size = 1) -> Operation:
     if output_size == 1:
@@ -180,16 +233,25 @@ def _adaptive_average_pooling(*, output_size: Size = 1) -> Operation:
     return Operation(kind="adaptive average pooling", settings={"output_size": output_size})
 
 
-@_operator("mean", "_npi_mean")
+@_operator("mean")
 def _mean(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> Operation:
     if keepdims and not exclude and axis in {(2, 3), (-2, -1)}:
         return GLOBAL_AVERAGE
     return Operation(kind="mean", settings={"axis": axis, "keepdims": keepdims, "exclude": exclude})
 
 
+@_operator("_npi_mean")
+def _numpy_mean(*, axis: Axes = (), keepdims: bool = False, dtype: str = "", initial: str = "") -> Operation:
+    if dtype or initial:
+        return Operation(kind="mean", settings={"axis": axis, "dtype": dtype, "initial": initial})
+    return _mean(axis=axis, keepdims=keepdims)
+
+
 @_operator("Activation", "_npx_activation")
 def _activation(*, act_type: str) -> Operation:
-    return Operation(kind={"relu": RELU, "sigmoid": SIGMOID}.get(act_type, act_type))
+    if act_type not in ACTIVATIONS:
+        raise ValueError(f"act_type is {act_type!r}")
+    return Operation(kind=ACTIVATIONS[act_type])
 
 
 @_operator("relu", "_npx_relu")
@@ -301,9 +363,16 @@ def _axes(text: str) -> Axes:
 def _size(text: str) -> Value | None:
     """Parse axes; equal numbers become one. ``()`` stands for the default."""
     numbers = _axes(text)
-    if len(numbers) > MAX_AXES:
+    if len(numbers) > IMAGE_AXES:
         raise ValueError(text)
     return None if not numbers else numbers[0] if len(set(numbers)) == 1 else numbers
+
+
+def _pair(text: str) -> Value | None:
+    """Parse two numbers, equal ones to one. ``()`` stands for the default."""
+    if len(_axes(text)) not in {0, IMAGE_AXES}:
+        raise ValueError(text)
+    return _size(text)
 
 
 _PARSERS: dict[object, Callable[[str], Value | None]] = {
@@ -313,4 +382,5 @@ _PARSERS: dict[object, Callable[[str], Value | None]] = {
     str: str,
     Axes: _axes,
     Size: _size,
+    Pair: _pair,
 }

@@ -96,7 +96,7 @@ def _entries(written: tuple[tuple[int, ...], ...], limit: int) -> tuple[Entry, .
     """Return entries, written as node, output and, since 0.9, version; all nodes come before ``limit``."""
     for entry in written:
         if len(entry) not in {2, 3} or not (0 <= entry[0] < limit and entry[1] >= 0):
-            raise ValueError(f"the entry {list(entry)} is not that of an earlier node")
+            raise ValueError(f"input {list(entry)} does not refer to an earlier node")
     return tuple((entry[0], entry[1]) for entry in written)
 
 

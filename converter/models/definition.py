@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BN_EPS, BN_MOMENTUM = 1e-5, 0.9  # of every BatchNorm in GluonCV
+BN_EPS = 1e-5  # of every BatchNorm in GluonCV
 
 ADD = Operation(kind=operators.ADD, data_inputs=2)
 MULTIPLY = Operation(kind=operators.MULTIPLY, data_inputs=2)
@@ -33,7 +33,7 @@ SIGMOID = Operation(kind=operators.SIGMOID)
 BATCH_NORM = Operation(
     kind=operators.BATCH_NORM,
     roles=("gamma", "beta", "running_mean", "running_var"),
-    settings={"eps": BN_EPS, "momentum": BN_MOMENTUM, "axis": 1},
+    settings={"eps": BN_EPS, "axis": 1},
 )
 
 

@@ -68,7 +68,7 @@ class Table:
         """Return an expression in words; the expressions it reads go by their layers' names."""
         expression = self[number]
         names = [
-            layers.get(each) or self.describe(each, layers, depth - 1) if depth else "…"
+            layers.get(each) or (self.describe(each, layers, depth - 1) if depth else "…")
             for each in expression.inputs
         ]
         own = list(dict.fromkeys(name.rpartition(".")[0] or name for name in expression.params))
@@ -101,7 +101,7 @@ class GraphExpressions:
     """A graph's nodes as expressions.
 
     Attributes:
-        nodes: the nodes that compute an expression, by its number; none of an identity.
+        nodes: the nodes that compute each expression, by its number; identities are left out.
         data: the name of the input variable.
         output: the expression that the graph returns, without a final softmax.
         softmax: whether it ends in a softmax over the classes.

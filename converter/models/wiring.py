@@ -83,7 +83,7 @@ def _different_wiring(graph: Graph, expected: ModelExpressions, found: GraphExpr
     missing = next((number for number in expected.operations if number not in found.nodes), None)
     if missing is None:
         if found.output != expected.output:
-            yield f"expected  the output of {layers[expected.output]}"
+            yield f"expected  the graph to end in {layers[expected.output]}"
             yield f"found     {table.describe(found.output, layers)}"
         return
     label = f"{layers[missing]}: " if missing in layers and not table[missing].params else ""

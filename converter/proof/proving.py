@@ -54,13 +54,25 @@ def settle(terms: Terms) -> Terms:
 
 @contextlib.contextmanager
 def references(terms: Terms, prepared: Prepared) -> Iterator[tuple[Reference, ...]]:
-    """Start the reference that settled terms ask for, in the background; ``auto`` keeps numpy in reserve."""
+    """Start the reference that settled terms ask for, in the background; ``auto`` keeps numpy in reserve.
+
+    Raises:
+        ReferenceUnavailableError: if MXNet is asked for and cannot compute the graph in float64.
+    """
     own = numpy.Run(prepared.params, terms.probes)
     if terms.gluon_python is None:
         yield (own,)
         return
     layers = tuple(layer.source for layer in prepared.mapping.layers)
     wiring = prepared.reading.wiring
+    if wiring is not None and any(probe.dtype == "float64" for probe in terms.probes):
+        try:
+            gluon.require_float64(wiring.graph)
+        except ReferenceUnavailableError:
+            if terms.choice is not Choice.auto:
+                raise
+            yield (own,)
+            return
     with prepared.for_mxnet() as params:
         if wiring is None:
             request = gluon.network_request(prepared.model, params.path, layers)

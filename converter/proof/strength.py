@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-GLUON, NUMPY = "gluon", "numpy"
+NUMPY = "numpy"
 GRAPH, GLUONCV = "graph", "gluoncv"  # what a proof is of: a given graph, or GluonCV's definition of a model
-DEFINITIONS = {GRAPH: "the graph", GLUONCV: "GluonCV's definition"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,7 +24,7 @@ class Claim:
     size: str = ""
 
     def __str__(self) -> str:
-        of = f" of {DEFINITIONS.get(self.definition, self.definition)}" if self.definition == GRAPH else ""
+        of = " of the graph" if self.definition == GRAPH else ""
         return f"{self.dtype} against {self.reference}{of}"
 
 

@@ -21,12 +21,13 @@ import numpy as np
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.files import disk
+from converter.graphs.operators import NO_FLOAT64
 from converter.reference import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converter.graphs.graph import Settings
+    from converter.graphs.graph import Graph, Settings
     from converter.models.catalog import Model
     from converter.models.wiring import Wiring
     from converter.proof.verdict import Probe
@@ -130,12 +131,27 @@ def find_python(chosen: Path | None) -> Path:
     if chosen is not None:
         program = shutil.which(chosen)
         if program is None:
-            raise unavailable(f"{chosen} is no program")
+            raise unavailable(f"{chosen} is not an executable")
         return Path(program)
     absent = [name for name in ("mxnet", "gluoncv") if importlib.util.find_spec(name) is None]
     if absent:
         raise unavailable(f"{' and '.join(absent)} not installed for {sys.executable}")
     return Path(sys.executable)
+
+
+def require_float64(graph: Graph) -> None:
+    """Refuse a graph of operators that MXNet does not compute in float64, or not with its precision.
+
+    Raises:
+        ReferenceUnavailableError: with the operators' names.
+    """
+    operators = sorted({node.operator for node in graph.nodes} & NO_FLOAT64)
+    if operators:
+        raise ReferenceUnavailableError(
+            f"{graph.file}: MXNet does not compute {' and '.join(operators)} in float64\n"
+            "  --reference numpy       our own forward, wired as the graph is\n"
+            "  --proof-dtype float32   MXNet, in float32 only"
+        )
 
 
 def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> Request:
