@@ -41,7 +41,7 @@ def read(path: Path) -> Converted:
 
 
 def check(checks: Checks, path: Path, name: str) -> Converted | None:
-    """Check a converted file, its manifest and its .pth; return what they are, None if that is not known.
+    """Check a converted file, its manifest and its .pth; return it, None if it cannot be read.
 
     Args:
         checks: where the findings go.
@@ -70,7 +70,7 @@ def check_manifest(checks: Checks, place: Path, name: str) -> tuple[bytes, Manif
         converted.require_sound(place, manifest)
         return content, manifest
 
-    return checks.tried(name, "manifest", "one that can be read and keeps its own limits", read_sound)
+    return checks.tried(name, "manifest", "readable and within its own limits", read_sound)
 
 
 def check_weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> Model | None:
@@ -85,7 +85,7 @@ def check_weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> 
     )
     _check_name(checks, name, said, digest)
     if model is not None:
-        published = manifest.source.sha1 == model.entry.params_sha1
+        published = converted.is_published(model, manifest.source.sha1)
         checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
         ours, theirs = model.mapping, manifest.mapping
         if manifest.version == __version__:
@@ -94,7 +94,7 @@ def check_weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> 
         else:
             checks.unchecked(name, "mapping", of_version(manifest))
     if converted.is_random(manifest):
-        checks.unchecked(name, "weights", "seeded random numbers, by the manifest's word")
+        checks.unchecked(name, "weights", "seeded random numbers, according to the manifest")
     return model
 
 

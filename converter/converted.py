@@ -10,7 +10,7 @@ import msgspec
 from converter.errors import ArtifactError, CheckpointError
 from converter.files import artifact, checkpoint, disk, labels
 from converter.files.checkpoint import Kind
-from converter.models import catalog, identification
+from converter.models import catalog, identification, matching
 from converter.proof.strength import GRAPH
 from converter.proof.verdict import LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
@@ -35,6 +35,9 @@ class Source(msgspec.Struct, frozen=True):
     sha1: Sha1
     official: bool
     symbol: str | None = None
+    symbol_sha256: Sha256 | None = None
+    final_softmax: bool | None = None
+    fixed_gammas: tuple[str, ...] = ()
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -77,6 +80,8 @@ class Check(msgspec.Struct, frozen=True):
 
     dtype: str
     size: Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")]
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    limit: float
     layers: int
     max_abs: float
     relative: float
@@ -123,7 +128,7 @@ class Converted:
     @property
     def official(self) -> bool:
         """Whether they are those that GluonCV published, not rounded, by the SHA-1 that the manifest has."""
-        published = self.manifest.source.sha1 == self.model.entry.params_sha1
+        published = is_published(self.model, self.manifest.source.sha1)
         return published and not self.random and self.manifest.narrowing is None
 
 
@@ -136,38 +141,65 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
     return disk.require_regular(path, ArtifactError).st_size, disk.sha256(path, ArtifactError)
 
 
+def is_published(model: Model, sha1: str) -> bool:
+    """Return whether a SHA-1 is that of the file that GluonCV published of a model with its own classes."""
+    known = catalog.find(model.name)
+    return sha1 == known.entry.params_sha1 and model.config.num_classes == known.config.num_classes
+
+
 def require_sound(place: Path, found: Manifest) -> None:
     """Refuse a manifest that contradicts itself: a proof of nothing, or one beyond its own limits.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: with the contradiction.
+        LabelsError: if the names of the classes cannot be such.
     """
     labels.require_valid(found.labels or (), str(place))
     for check in found.parity.checks:
         sizes = [int(side) for side in check.size.split("x")]
         if not all(SMALLEST <= side <= LARGEST for side in sizes):
             raise ArtifactError(f"{place}: a proof at {check.size}; {SMALLEST} to {LARGEST} pixels expected")
-    if not found.parity.proven:
-        return
-    if not found.parity.checks or found.parity.reference == "none":
+    if found.parity.proven:
+        _require_proof(place, found)
+        for check in found.parity.checks:
+            _require_passed(place, check)
+
+
+def _require_proof(place: Path, found: Manifest) -> None:
+    """Refuse a proof that does not say of what and by what, or says it twice. Raises: ArtifactError."""
+    proof = found.parity
+    if not proof.checks or proof.reference == "none":
         raise ArtifactError(f"{place}: says proven, and not by what")
     if found.narrowing is not None:
         raise ArtifactError(f"{place}: says proven, of weights that were rounded")
-    if (found.parity.definition == GRAPH) != (found.source.symbol is not None) and found.parity.definition:
+    if proof.definition and (proof.definition == GRAPH) != (found.source.symbol is not None):
         raise ArtifactError(
-            f"{place}: the proof is of {found.parity.definition}, the graph is {found.source.symbol}"
+            f"{place}: the proof is of {proof.definition}, the graph is {found.source.symbol}"
         )
-    for check in found.parity.checks:
-        limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))  # its own, and never more than ours
-        if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
-            raise ArtifactError(
-                f"{place}: says proven, and {check.worst.layer} is apart by {check.worst.relative:.1e} in "
-                f"{check.dtype} at {check.size}; at most {limit:.0e} expected"
-            )
-        if not (0 <= check.relative <= LIMITS[check.dtype] and check.max_abs >= 0):
-            raise ArtifactError(
-                f"{place}: says proven, and the logits are apart by {check.relative:.1e} in {check.dtype} at "
-                f"{check.size}; at most {LIMITS[check.dtype]:.0e} expected"
-            )
+    if found.source.symbol_sha256 and proof.definition != GRAPH:
+        raise ArtifactError(f"{place}: has a graph, and the proof is not of it")
+    needed = {"numpy", "torch", *(("mxnet", "gluoncv") if proof.reference == "gluon" else ())}
+    if absent := sorted(needed - proof.versions.keys()):
+        raise ArtifactError(f"{place}: a proof without the version of {' and '.join(absent)}")
+    if len({(check.dtype, check.size, check.seed) for check in proof.checks}) < len(proof.checks):
+        raise ArtifactError(f"{place}: holds the same check twice")
+
+
+def _require_passed(place: Path, check: Check) -> None:
+    """Refuse a check that is beyond its limits, or beyond ours. Raises: ArtifactError."""
+    limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))
+    if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
+        raise ArtifactError(
+            f"{place}: says proven, and {check.worst.layer} is apart by {check.worst.relative:.1e} in "
+            f"{check.dtype} at {check.size}; at most {limit:.0e} expected"
+        )
+    if not (0 <= check.relative <= LIMITS[check.dtype] and check.max_abs >= 0):
+        raise ArtifactError(
+            f"{place}: says proven, and the logits are apart by {check.relative:.1e} in {check.dtype} at "
+            f"{check.size}; at most {LIMITS[check.dtype]:.0e} expected"
+        )
+    if check.limit != LIMITS[check.dtype] or (check.max_abs > 0) != (check.relative > 0):
+        raise ArtifactError(f"{place}: the numbers in {check.dtype} at {check.size} contradict each other")
 
 
 def is_random(found: Manifest | Told) -> bool:
@@ -261,6 +293,8 @@ def model_of(path: Path, found: Manifest) -> Model:
     Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
     """
     known = catalog.find(found.model)
+    if known.name != found.model:
+        raise ArtifactError(f"{path}: its manifest says model {found.model}; {known.name} expected")
     arrays = _outline(path)
     dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
     if (len(arrays), dtypes) != (found.artifact.tensors, set(found.artifact.dtypes)):
@@ -268,6 +302,7 @@ def model_of(path: Path, found: Manifest) -> Model:
     fitting = identification.of_torch(arrays)
     for model in fitting:
         if model.name == known.name:
+            matching.complete(model.mapping, arrays, model.shapes, str(path))
             _require_layers(path, found, model)
             return _labelled(path, found, model)
     others = " or ".join(model.name for model in fitting) or "no model"

@@ -1,21 +1,23 @@
 """Finds the graph that belongs to parameters: in the same archive, or else in the same folder.
 
-A graph belongs to a file of parameters if its parameters have the same names and shapes, or name the same
-layers in another style, whatever the two files are called. Where MXNet's own rule names the graph,
-``net-symbol.json`` for ``net-0000.params``, that one is taken.
+A graph belongs to a file of parameters if nine tenths of their names are the same, or name the same layers in
+another style, whatever the two files are called. The few names that may differ are then found by matching it
+with the model. Where MXNet's own rule names the graph, ``net-symbol.json`` for ``net-0000.params``, that one
+is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import ConversionError, SymbolError
 from converter.files import disk
+from converter.files.archives import GRAPH_SUFFIX
 from converter.graphs import operators, reader
 from converter.graphs.graph import VARIABLE
 from converter.models import dialects
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from resnext_torch.config import Shape
 
 EXPORTED = re.compile(r"(?P<prefix>.+?)(?P<epoch>-[0-9]{4,})?\.params(\.gz|\.zip)?")
-SYMBOL_SUFFIX = "-symbol.json"
+OVERLAP = 0.9  # of the names; a network with half as many layers has an overlap of 0.5
 BEGIN_BYTES = 64  # enough for the brace of a JSON object
 MENTIONS = 3  # parameter names that a damaged file must contain to count as their graph
 MAX_LINES = 10  # of an error
@@ -53,15 +55,18 @@ def find(
         models: the models that the parameters may belong to; needed for graphs that use other names.
 
     Raises:
-        SymbolError: if two different graphs fit, if the one that belongs to the file cannot be read, or if
-            one has the names of the parameters and other shapes.
+        SymbolError: if two different graphs fit, if one has the names of the parameters and other shapes, or
+            if one that may belong to the file cannot be read.
     """
     search = _Search(file, arrays, naming, models)
     if packed := list(search.read(_packed(file, documents))):
         return packed[0] if len(packed) == 1 else search.choose(packed, required=True)
-    if search.epoch and _is_file(search.partner):
+    if search.epoch and _exists(search.partner):
         return reader.read(search.partner)
-    return search.choose(list(search.read(_objects(file.parent, search.partner))), required=False)
+    graph = search.choose(list(search.read(search.objects())), required=False)
+    if graph is None and search.damaged:
+        raise search.damaged[0]
+    return graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +88,19 @@ class _Candidate:
     expected: bool
 
 
-class _Fit(NamedTuple):
-    """How a graph fits: by its names, or by the layers that these name, given by structural names."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """How a graph fits.
+
+    Attributes:
+        in_another_style: whether it names the same layers in another style than the file does.
+        takes: whether it can take weights of the file's shapes.
+        tensors: its parameters by structural names, where they are known.
+    """
 
     in_another_style: bool
-    tensors: dict[str, str]
+    takes: bool = True
+    tensors: dict[str, str] = field(default_factory=dict)
 
 
 class _Search:
@@ -108,7 +121,27 @@ class _Search:
         match = EXPORTED.fullmatch(file.name)
         prefix = match["prefix"] if match else file.stem
         self.epoch = match is not None and match["epoch"] is not None
-        self.partner = file.with_name(f"{prefix}{SYMBOL_SUFFIX}")
+        self.partner = file.with_name(f"{prefix}{GRAPH_SUFFIX}")
+        self.damaged: list[SymbolError] = []
+
+    def objects(self) -> Iterator[_Candidate]:
+        """Yield the JSON objects of the folder that look like graphs, sorted by name.
+
+        Raises:
+            SymbolError: if the one that MXNet's rule names cannot be read.
+        """
+        for path in _readable(self.file.parent, self.partner):
+            expected = path == self.partner
+            try:
+                content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
+            except SymbolError as error:
+                if expected:
+                    raise
+                self._note_damage(path, error)
+                continue
+            if expected or _is_graph(content) or path.name.endswith(GRAPH_SUFFIX):
+                name = disk.file_name(path)
+                yield _Candidate(file=str(path), name=name, content=content, path=path, expected=expected)
 
     def read(self, candidates: Iterable[_Candidate]) -> Iterator[Graph]:
         """Yield the graphs among some JSON objects.
@@ -121,9 +154,16 @@ class _Search:
                 yield reader.parse(
                     candidate.content, file=candidate.file, name=candidate.name, path=candidate.path
                 )
-            except SymbolError:
+            except SymbolError as error:
                 if candidate.expected or self._is_mentioned(candidate.content):
                     raise
+                if candidate.path:
+                    self._note_damage(candidate.path, error)
+
+    def _note_damage(self, path: Path, error: SymbolError) -> None:
+        """Keep the error of a graph that cannot be read and may be that of the parameters."""
+        if path.name.endswith(GRAPH_SUFFIX) and not _is_of_others(path, self.file):
+            self.damaged.append(error)
 
     def choose(self, graphs: list[Graph], *, required: bool) -> Graph | None:
         """Return the graph that fits best; copies count as one.
@@ -136,7 +176,8 @@ class _Search:
             SymbolError: if two fit equally well and differ, if one only has other shapes, or if one is
                 required and none fits.
         """
-        fitting = [(graph, fit) for graph in graphs if (fit := self._fit(graph)) is not None]
+        known = [(graph, fit) for graph in graphs if (fit := self._fit(graph)) is not None]
+        fitting = [(graph, fit) for graph, fit in known if fit.takes]
         best = min((fit.in_another_style for _, fit in fitting), default=None)
         chosen = [(graph, fit) for graph, fit in fitting if fit.in_another_style == best]
         different = {
@@ -148,8 +189,9 @@ class _Search:
             raise self._refusal("more than one graph fits it, and they differ", [*different.values()])
         if different:
             return next(iter(different.values()))
-        if reshaped := [graph for graph in graphs if self._has_names(graph)]:
-            raise self._refusal("this graph has its names and needs other shapes", reshaped)
+        if known:
+            reason = "this graph names its layers and needs other shapes"
+            raise self._refusal(reason, [graph for graph, _ in known])
         if required:
             raise self._refusal(
                 f"{len(graphs)} graphs are in the archive, and none has its parameters", graphs
@@ -171,32 +213,36 @@ class _Search:
     def _fit(self, graph: Graph) -> _Fit | None:
         """Return how a graph fits the parameters, None if it does not."""
         if graph.path is not None and graph.path == self.partner:
-            return _Fit(in_another_style=False, tensors={})
-        if self._has_names(graph):
-            return _Fit(in_another_style=False, tensors={}) if _takes(graph, self.shapes) else None
-        if _is_of_others(graph, self.file):
-            return None
+            return _Fit(in_another_style=False)
+        variables = {*graph.variables}
+        if {*graph.parameters} <= self.shapes.keys() <= variables:
+            return _Fit(in_another_style=False, takes=_takes(graph, self.shapes))
+        named = {*dialects.parameters(variables)} | (variables & self.shapes.keys())
+        if len(named & self.shapes.keys()) >= OVERLAP * len(named | self.shapes.keys()):
+            return _Fit(in_another_style=False)
         fits = (self._fit_as(graph, model) for model in self.models())
         return next((fit for fit in fits if fit is not None), None)
-
-    def _has_names(self, graph: Graph) -> bool:
-        return {*graph.parameters} <= self.shapes.keys() <= {*graph.variables}
 
     def _fit_as(self, graph: Graph, model: Model) -> _Fit | None:
         """Return how a graph names the layers of a model in another style than the parameters do."""
         try:
-            style = dialects.read(graph.parameters, graph.file)
-            if style.prefix and self.naming.prefix and style.prefix != self.naming.prefix:
-                return None  # another network of the same kind
-            variables = style.resolve(model.mapping)
+            style = dialects.read(dialects.parameters(graph.variables), graph.file)
             file_names = self.naming.resolve(model.mapping)
         except ConversionError:
             return None
-        if variables.keys() != file_names.keys():
+        if style.prefix and self.naming.prefix and style.prefix != self.naming.prefix:
+            return None  # another network of the same kind
+        if min(style.overlap(model.mapping), self.naming.overlap(model.mapping)) < OVERLAP:
             return None
+        try:
+            variables = style.resolve(model.mapping)
+        except ConversionError:  # which matching the graph with the model reports
+            return _Fit(in_another_style=True)
+        if variables.keys() != file_names.keys():
+            return _Fit(in_another_style=True)
         shapes = {name: self.arrays[file_names[tensor]].shape for tensor, name in variables.items()}
         tensors = {name: tensor for tensor, name in variables.items()}
-        return _Fit(in_another_style=True, tensors=tensors) if _takes(graph, shapes) else None
+        return _Fit(in_another_style=True, takes=_takes(graph, shapes), tensors=tensors)
 
     def _is_mentioned(self, content: bytes) -> bool:
         """Return whether a damaged graph names the parameters."""
@@ -207,33 +253,14 @@ class _Search:
 def _packed(archive: Path, documents: dict[str, bytes]) -> Iterator[_Candidate]:
     """Yield the JSON objects of an archive that look like graphs."""
     for member, content in documents.items():
-        if _is_graph(content):
-            name = Path(member).name
+        name = Path(member).name
+        if _is_graph(content) or name.endswith(GRAPH_SUFFIX):
             yield _Candidate(
                 file=f"{archive}: {member}",
                 name=name,
                 content=content,
                 path=None,
-                expected=name.endswith(SYMBOL_SUFFIX),
-            )
-
-
-def _objects(folder: Path, partner: Path) -> Iterator[_Candidate]:
-    """Yield the JSON objects of a folder that look like graphs, sorted by name."""
-    for path in _readable(folder, partner):
-        try:
-            content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
-        except SymbolError:
-            if path == partner:
-                raise
-            continue
-        if path == partner or _is_graph(content):
-            yield _Candidate(
-                file=str(path),
-                name=disk.file_name(path),
-                content=content,
-                path=path,
-                expected=path == partner,
+                expected=name.endswith(GRAPH_SUFFIX),
             )
 
 
@@ -245,21 +272,21 @@ def _readable(folder: Path, partner: Path) -> Iterator[Path]:
         paths = [partner]
     for path in paths:
         with contextlib.suppress(OSError):
-            if path.is_file() and (path == partner or _is_object(path)):
+            if (path == partner and _exists(path)) or (
+                path.is_file() and (path.name.endswith(GRAPH_SUFFIX) or _is_object(path))
+            ):
                 yield path
 
 
-def _is_of_others(graph: Graph, file: Path) -> bool:
+def _is_of_others(graph: Path, file: Path) -> bool:
     """Return whether MXNet's rule assigns a graph to another file of parameters that exists."""
-    if graph.path is None or not graph.path.name.endswith(SYMBOL_SUFFIX):
-        return False
-    prefix = graph.path.name.removesuffix(SYMBOL_SUFFIX)
+    prefix = graph.name.removesuffix(GRAPH_SUFFIX)
     try:
-        others = {path.name for path in graph.path.parent.iterdir()} - {file.name}
+        others = {path.name for path in graph.parent.iterdir()} - {file.name}
     except OSError:
         return False
     exported = filter(None, map(EXPORTED.fullmatch, others))
-    return any(match["epoch"] and match["prefix"] == prefix for match in exported)
+    return any(match["prefix"] == prefix for match in exported)
 
 
 def _is_same(graph: Graph, fit: _Fit, other: Graph, other_fit: _Fit) -> bool:
@@ -276,12 +303,12 @@ def _content(graph: Graph, fit: _Fit) -> list[object]:
     ]
 
 
-def _is_file(path: Path) -> bool:
-    """Return whether a file exists; a name that is too long for the file system does not."""
+def _exists(path: Path) -> bool:
+    """Return whether something has this name, a broken link included; no file has one that is too long."""
     try:
-        return path.is_file()
+        return path.exists() or path.is_symlink()
     except OSError:
-        return False
+        return path.is_symlink()
 
 
 def _is_object(path: Path) -> bool:

@@ -100,8 +100,8 @@ def require_no_loss(path: Path, document: dict[str, Any]) -> None:
         return  # nothing is there that could be lost
     lost = [
         *(
-            [f"a proof in {' and '.join(map(str, weaker))}"]
-            if (weaker := sorted(proven - _proven(document)))
+            [f"a proof in {' and '.join(map(str, sorted(strength.strongest(weaker))))}"]
+            if (weaker := proven - _proven(document))
             else []
         ),
         *(["a .pth"] if pth and "pth" not in document["artifact"] else []),

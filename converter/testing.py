@@ -30,6 +30,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
     weights: str | PathLike[str] | None = None,
     *,
     module: nn.Module | None = None,
+    symbol: str | PathLike[str] | None = None,
     reference: str = "auto",
     sizes: Sequence[tuple[int, int]] = (proving.DEFAULT_PROBES[0].size,),
     dtypes: Sequence[str] = ("float32", "float64"),
@@ -40,7 +41,8 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
 
     ``params`` is a ``.params`` file of the model ``name``; ``weights`` a ``.safetensors`` or ``.pth`` file;
     ``module`` any module in float32 whose layers have torchvision's and timm's names. With neither, what
-    ``convert`` would write is compared. ``sizes`` are (height, width) in pixels. The report is written before
+    ``convert`` would write is compared. ``symbol`` is the graph of the parameters; without it one is
+    searched for in their folder. ``sizes`` are (height, width) in pixels. The report is written before
     anything is raised.
     Errors: ``AssertionError`` with the first layer apart; ``ConversionError`` where nothing can be compared;
     ``ValueError`` for weights and a module at once, or terms that there are not.
@@ -56,7 +58,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
     python = gluon_python or os.environ.get("GLUON_PYTHON")
     probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
     request = comparison.Request(
-        Origin(catalog.find(name), Path(params)),
+        Origin(catalog.find(name), Path(params), symbol=None if symbol is None else Path(symbol)),
         None if weights is None else Path(weights),
         module,
         Terms(Choice(reference), probes, None if python is None else Path(python)),

@@ -194,6 +194,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "sha256": artifact["sha256"],
         "proven": parity["proven"],
         "reference": parity["reference"],
+        "definition": parity["definition"],
+        "symbol": outcome.manifest["source"]["symbol"],
     }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from converter.models.catalog import Model
 
 NAME = "gluon_resnext50_32x4d"
-CHECK = Check("float64", "65x95", 125, 2e-14, 1.5e-14, Worst("features.5.1.body.4", 1.8e-14, 1e-12))
+CHECK = Check("float64", "65x95", 0, 1e-12, 125, 2e-14, 1.5e-14, Worst("features.5.1.body.4", 1.8e-14, 1e-12))
 PROVEN = Parity(
     proven=True, reference="gluon", versions={"mxnet": "1.9.1", "gluoncv": "0.10.5"}, checks=(CHECK,)
 )

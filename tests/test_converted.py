@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from converter import artifact_checks, converted, pipeline, verification
 from converter.choices import Choice
 from converter.errors import ArtifactError, CatalogError, ConversionError
+from converter.files import artifact
 from converter.models import catalog
 from converter.preparation import Origin
 from converter.proof.proving import Terms
@@ -24,8 +27,11 @@ if TYPE_CHECKING:
 
 NAME = "gluon_cifar_resnext29_32x4d"
 
+VERSIONS = {"numpy": "2.0.0", "torch": "2.13.0"}
 CHECK: dict[str, Any] = {
     "dtype": "float32",
+    "seed": 0,
+    "limit": 1e-5,
     "size": "65x95",
     "layers": len(catalog.find(NAME).mapping.layers),
     "max_abs": 0.1,
@@ -250,7 +256,11 @@ def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says
 def test_a_proof_by_limits_that_are_not_ours_is_none(
     file: Path, edit: Callable[..., None], wrong: dict[str, Any]
 ) -> None:
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK | wrong]
+        )
+    )
     with pytest.raises(ArtifactError, match="says proven, and output is apart by"):
         artifact_checks.read(file)
 
@@ -260,7 +270,11 @@ def test_a_proof_beyond_its_own_limit_is_none(
     file: Path, edit: Callable[..., None], relative: float, *, refused: bool
 ) -> None:
     check = CHECK | {"worst": {"layer": "features.0", "relative": relative, "limit": 1e-4}}
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[check]
+        )
+    )
     if refused:
         expected = r"says proven, and features\.0 is apart by 1\.0e-03 .*; at most 1e-04 expected"
         with pytest.raises(ArtifactError, match=expected):
@@ -280,7 +294,11 @@ def test_a_proof_beyond_its_own_limit_is_none(
 def test_a_proof_whose_logits_are_apart_is_none(
     file: Path, edit: Callable[..., None], wrong: dict[str, float], message: str
 ) -> None:
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK]
+        )
+    )
     assert artifact_checks.read(file).manifest.parity.proven
     edit(lambda content: content["parity"].update(checks=[CHECK | wrong]))
     with pytest.raises(ArtifactError, match=f"says proven, and {message}"):
@@ -288,7 +306,11 @@ def test_a_proof_whose_logits_are_apart_is_none(
 
 
 def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -> None:
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK]))
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK]
+        )
+    )
     edit(lambda content: content.update(narrowing={"dtype": "float16"}))
     with pytest.raises(ArtifactError, match="says proven, of weights that were rounded"):
         artifact_checks.read(file)
@@ -300,7 +322,11 @@ def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -
 def test_a_proof_of_other_layers_is_none(
     file: Path, edit: Callable[..., None], wrong: dict[str, Any]
 ) -> None:
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[CHECK | wrong]))
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK | wrong]
+        )
+    )
     with pytest.raises(ArtifactError, match="its manifest tells of a proof of other layers than"):
         artifact_checks.read(file)
 
@@ -308,12 +334,49 @@ def test_a_proof_of_other_layers_is_none(
 @pytest.mark.parametrize("size", ["../../nonsense", "0x5", "65", ""])
 def test_a_proof_at_no_size_is_none(file: Path, edit: Callable[..., None], size: str) -> None:
     check = CHECK | {"size": size}
-    edit(lambda content: content["parity"].update(proven=True, reference="numpy", checks=[check]))
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[check]
+        )
+    )
     with pytest.raises(ArtifactError, match=r"no manifest: .*size"):
         artifact_checks.read(file)
 
 
-SPOILT = {
+def prove(manifest: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """Claim a proof in a manifest, otherwise a right one; return the manifest."""
+    proof = {"proven": True, "reference": "numpy", "versions": VERSIONS, "checks": [CHECK]}
+    manifest["parity"].update({**proof, **changes})
+    return manifest
+
+
+def test_right_claim_of_a_proof_is_accepted(file: Path, edit: Callable[..., None]) -> None:
+    edit(prove)
+    assert artifact_checks.read(file).manifest.parity.proven
+
+
+def test_published_sha1_needs_the_published_number_of_classes() -> None:
+    model = catalog.find("gluon_resnext50_32x4d")
+    assert converted.is_published(model, model.entry.params_sha1)
+    fewer = replace(model, config=replace(model.config, num_classes=10))
+    assert not converted.is_published(fewer, model.entry.params_sha1)
+    assert not converted.is_published(model, "0" * 40)
+
+
+def test_counter_of_another_shape_is_refused(file: Path, edit: Callable[..., None]) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in state(file).items()}
+    counter = next(name for name in arrays if name.endswith("num_batches_tracked"))
+    arrays[counter] = np.zeros(5, np.int64)
+    header, order = artifact.layout(arrays)
+    content = header + b"".join(arrays[name].tobytes() for name in order)
+    file.write_bytes(content)
+    said = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit(lambda manifest: manifest["artifact"].update(said, dtypes=["float32", "int64"]))
+    with pytest.raises(ConversionError, match=f"{counter}: a whole number expected, int64 of shape"):
+        artifact_checks.read(file)
+
+
+SPOILT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "official with a foreign SHA-1": (
         lambda m: m["source"].update(official=True),
         "official false; true found",
@@ -350,6 +413,49 @@ SPOILT = {
     "a proof of a graph that is not there": (
         lambda m: m["parity"].update(definition="graph", reference="numpy", proven=True, checks=[CHECK]),
         "the proof is of graph, the graph is None",
+    ),
+    "a model by another of its names": (
+        lambda m: m.update(model="cifar_resnext29_32x4d"),
+        f"its manifest says model cifar_resnext29_32x4d; {NAME} expected",
+    ),
+    "the published file of another number of classes": (
+        lambda m: m["source"].update(
+            sha1=catalog.find("gluon_resnext50_32x4d").entry.params_sha1, official=True
+        ),
+        "official false; true found",
+    ),
+    "a graph without a hash": (
+        lambda m: m["source"].update(symbol="net-symbol.json", symbol_sha256="zz"),
+        r"no manifest: .*source\.symbol_sha256",
+    ),
+    "a final softmax that is a number": (
+        lambda m: m["source"].update(final_softmax=7),
+        r"no manifest: .*source\.final_softmax",
+    ),
+    "a graph that the proof is not of": (
+        lambda m: prove(m, definition=None)["source"].update(symbol="a.json", symbol_sha256="0" * 64),
+        "has a graph, and the proof is not of it",
+    ),
+    "a proof by MXNet without its version": (
+        lambda m: prove(m, reference="gluon"),
+        "a proof without the version of gluoncv and mxnet",
+    ),
+    "a proof without versions": (
+        lambda m: prove(m, versions={}),
+        "a proof without the version of numpy and torch",
+    ),
+    "one check twice": (lambda m: prove(m, checks=[CHECK, CHECK]), "holds the same check twice"),
+    "a limit of its own": (
+        lambda m: prove(m, checks=[CHECK | {"limit": 1e9}]),
+        "the numbers in float32 at 65x95 contradict each other",
+    ),
+    "a difference that is relative only": (
+        lambda m: prove(m, checks=[CHECK | {"max_abs": 0}]),
+        "the numbers in float32 at 65x95 contradict each other",
+    ),
+    "a seed that is no number": (
+        lambda m: prove(m, checks=[CHECK | {"seed": "abc"}]),
+        r"no manifest: .*seed",
     ),
     "class names that steer a terminal": (
         lambda m: m.update(labels=[*"abcdefghi", "\x1b[31m"]),

@@ -69,13 +69,17 @@ def test_attributes_are_read_where_each_version_keeps_them(key: str) -> None:
 
 AGREEING = [
     {"attrs": {"eps": "0.5"}, "attr": {"eps": "0.5"}},
-    {"attrs": {"eps": "0.5"}, "attr": {}},
+    {"attrs": {"eps": "0.5"}, "param": {}},
+    {"attrs": {"eps": "0.5"}, "param": {"eps": "0.5", "axis": "1"}},
     {"param": {"eps": "0.5"}, "attr": {"ctx_group": "dev1", "weight_lr_mult": "1.2"}},
 ]
 DIFFERING = [
     {"attrs": {"eps": "1e-05"}, "attr": {"eps": "0.5"}},
     {"attr": {"eps": "0.5"}, "attrs": {"eps": "1e-05"}},
     {"attrs": {"eps": "1e-05"}, "param": {"eps": "0.5"}},
+    {"attrs": {"eps": "0.5"}, "attr": {}},
+    {"attr": {}, "attrs": {"eps": "0.5"}},
+    {"attrs": {"eps": "0.5"}, "attr": {"__lr_mult__": "1"}},
     {"attrs": {"eps": "1e-05"}, "attr": {"fix_gamma": "True"}},
 ]
 

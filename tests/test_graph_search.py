@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from symbols import changed, counted_names, inserted, symbol
+from symbols import changed, counted_names, inserted, node, symbol
 
 from converter import graph_search
 from converter.errors import SymbolError
 from converter.graphs import reader
-from converter.models import dialects
+from converter.models import dialects, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,8 @@ def test_names_in_another_style_are_matched_by_the_model(
     structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
     assert find("mine.params", renamed=structural) is not None
     assert find("mine.params", renamed=counted_names(tiny, "")) is not None
-    del structural["output.bias"]
+    for name in [name for name in structural if name.startswith("features.7.")]:
+        del structural[name]
     assert find("mine.params", renamed=structural) is None
 
 
@@ -103,15 +104,80 @@ def test_graph_of_another_network_of_the_same_kind_is_not_taken(
     assert find("mine.params", renamed=counted_names(tiny, "net0_")) is not None
 
 
-def test_graph_of_another_file_by_mxnets_rule_is_taken_by_its_names_only(
-    tiny: Model, content: Symbol, find: Find, tmp_path: Path
+def without_bias(content: Symbol) -> None:
+    head = node(content, "output")
+    head["attrs"]["no_bias"] = "True"
+    del head["inputs"][2:]
+
+
+NEARLY: dict[str, Callable[[Symbol], object]] = {
+    "a head without a bias": without_bias,
+    "another operator": lambda content: node(content, "features.1").update(
+        op="InstanceNorm", inputs=node(content, "features.1")["inputs"][:3], attrs={}
+    ),
+    "a scaled weight": lambda content: inserted(content, "net0_conv0_weight", "_mul_scalar", {"scalar": "2"}),
+}
+
+
+@pytest.mark.parametrize("change", NEARLY.values(), ids=NEARLY)
+@pytest.mark.parametrize("style", ["its own", "structural"])
+def test_graph_that_misses_a_few_parameters_is_still_found(
+    style: str, change: Callable[[Symbol], object], tiny: Model, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
-    save(tmp_path, "net-symbol.json", content)
+    change(content)
+    save(tmp_path, "mine.json", content)
     structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
-    assert find("mine.params", renamed=structural) is not None
-    save(tmp_path, "net-0000.params", "")
+    found = find("net.params", renamed=None if style == "its own" else structural)
+    assert found is not None
+    with pytest.raises(SymbolError, match="the graph is not that of tiny"):
+        wiring.match(found, tiny)
+
+
+def test_graph_of_half_the_layers_is_of_another_network(
+    names: dict[str, str], content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "net.json", content)
+    stages = ("features.6", "features.7")
+    half = {name: f"arg:{own}" for name, own in names.items() if not name.startswith(stages)}
+    assert find("half.params", renamed=half) is None
+    assert find("half.params") is not None
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "blanks", "too large"])
+def test_damaged_graph_of_unknown_names_is_refused_unless_it_is_anothers(
+    spoil: str, tiny: Model, content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    text = json.dumps(content)
+    path = tmp_path / "foo-symbol.json"
+    if spoil == "truncated":
+        path.write_text(text[:9000])
+    elif spoil == "blanks":
+        path.write_text(" " * 100 + text.replace('"eps"', '"epsilon"'))
+    else:
+        path.write_text(" " * (reader.MAX_BYTES + 1) + text)
+    structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
+    with pytest.raises(SymbolError, match=r"foo-symbol\.json: "):
+        find("mine.params", renamed=structural)
+    save(tmp_path, "foo-0000.params", "")
     assert find("mine.params", renamed=structural) is None
-    assert find("mine.params") is not None
+    save(tmp_path, "mine.json", content)
+    (tmp_path / "foo-0000.params").unlink()
+    assert find("mine.params", renamed=structural) is not None
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "folder", "pipe"])
+@pytest.mark.parametrize("params", ["net-0000.params", "net.params"])
+def test_partner_that_is_no_file_is_refused(kind: str, params: str, find: Find, tmp_path: Path) -> None:
+    partner = tmp_path / "net-symbol.json"
+    if kind == "folder":
+        partner.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(partner)
+    else:
+        partner.symlink_to("nowhere" if kind == "dangling" else "net-symbol.json")
+    with pytest.raises(SymbolError, match=r"net-symbol\.json: "):
+        find(params)
+    assert find("other.params") is None
 
 
 def test_graphs_that_differ_in_the_names_of_nodes_are_the_same(
@@ -163,7 +229,7 @@ def test_other_files_in_the_folder_do_not_matter(
 def test_graph_with_the_names_and_other_shapes_is_refused(
     content: Symbol, find: Find, tmp_path: Path
 ) -> None:
-    reason = r"net\.params: this graph has its names and needs other shapes\n  .*/head\.json\n  --symbol"
+    reason = r"net\.params: this graph names its layers and needs other shapes\n  .*/head\.json\n  --symbol"
     save(tmp_path, "head.json", changed(content, "output", num_hidden="1000"))
     with pytest.raises(SymbolError, match=reason):
         find("net.params")

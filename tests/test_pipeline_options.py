@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from symbols import changed, symbol
+from symbols import changed, counted_names, symbol
 from typer.testing import CliRunner
 
 from converter import pipeline
@@ -217,6 +217,23 @@ def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
         name for name in gammas if name not in {"bn1.weight", "layer2.1.bn2.weight"} and 1 in gammas[name]
     ]
     assert not (tiny_params["features.1.gamma"] == 1).any()
+
+
+def test_graph_of_other_names_does_not_change_a_weight_unless_it_is_named(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    content = changed(symbol(tiny, counted_names(tiny)), "features.1", fix_gamma="True")
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(content))
+    request = pipeline.Request(Origin(None, write(tiny_params)), out, UNPROVEN)
+    message = r"net\.json: fixes gammas at 1 that are not 1 in .*\n  features\.1\.gamma\n  --symbol FILE"
+    refuses(request, SymbolError, message)
+    ones = tiny_params | {"features.1.gamma": np.ones_like(tiny_params["features.1.gamma"])}
+    same = convert(request, origin=Origin(None, write(ones)))
+    assert same.manifest["source"]["symbol"] == "net.json"
+    named = convert(request, origin=Origin(None, write(tiny_params), symbol=path))
+    assert named.manifest["source"]["fixed_gammas"] == ["features.1.gamma"]
+    assert named.artifact.name == same.artifact.name
 
 
 def run(*arguments: str | Path) -> Result:

@@ -310,5 +310,17 @@ def test_random_and_unproven_weights_are_warned_about(
     assert bool(found.classifier.warning) == bool(warning)
 
 
+def test_random_weights_without_a_manifest_are_known_by_their_name(
+    weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    path = alone / f"{NAME}.random-0a1b2c3d.safetensors"
+    path.write_bytes(weights.read_bytes())
+    assert predict(path, folder).classifier.warning == "the weights are random numbers"
+    renamed = path.rename(alone / "mine.safetensors")
+    assert predict(renamed, folder).classifier.warning == ""
+
+
 def test_weights_without_a_manifest_are_not_warned_about(weights: Path, folder: Path) -> None:
     assert predict(weights, folder).classifier.warning == ""

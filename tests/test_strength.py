@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from converter.proof.strength import Claim, claims, without_sizes
+from converter.proof.strength import Claim, claims, strongest, without_sizes
 
 
 def parity(
@@ -50,6 +50,19 @@ def test_a_weaker_proof_does_not_claim_all_of_a_stronger_one(
     weak: dict[str, Any], strong: dict[str, Any]
 ) -> None:
     assert not claims(strong) <= claims(weak)
+
+
+def test_strongest_claims_leave_out_what_they_imply() -> None:
+    found = strongest(without_sizes(claims(parity("gluon", "graph", *BOTH))))
+    assert found == {Claim(dtype, "gluon", "graph") for dtype in ("float64", "float32")}
+    by_numpy = without_sizes(claims(parity("numpy", "graph", BOTH[0])))
+    definition = without_sizes(claims(parity("gluon", "gluoncv", BOTH[0])))
+    assert strongest(by_numpy | definition) == {
+        Claim("float64", "numpy", "graph"),
+        Claim("float64", "gluon", "gluoncv"),
+    }
+    assert str(Claim("float64", "numpy", "graph")) == "float64 against numpy of the graph"
+    assert str(Claim("float64", "gluon", "gluoncv")) == "float64 against gluon"
 
 
 def test_a_proof_at_another_size_is_no_weaker_once_sizes_are_left_out() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+import warnings
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,53 @@ def test_json_files_in_archives_are_kept(packed: Path, tmp_path: Path) -> None:
         assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == expected
     packed.write_bytes(gzip.compress(CONTENT))
     assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == {}
+
+
+LARGE = {"too large": b"{" + b" " * archives.MAX_DOCUMENT_BYTES}
+DAMAGED_GRAPHS = {"empty": b"", "blanks": b" " * 600 + GRAPH, "a list": b"[]"}
+
+
+@pytest.mark.parametrize("pack", [tarred, zipped])
+def test_graph_by_its_name_is_kept_whatever_it_holds(
+    pack: Callable[..., bytes], packed: Path, tmp_path: Path
+) -> None:
+    for content in DAMAGED_GRAPHS.values():
+        packed.write_bytes(pack(("net-symbol.json", content), PARAMS))
+        assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == {
+            "net-symbol.json": content
+        }
+    packed.write_bytes(pack(("net-symbol.json", LARGE["too large"]), PARAMS))
+    with pytest.raises(SourceError, match=r"'net-symbol\.json' has 4194305 bytes; 4194304 are allowed"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
+@pytest.mark.parametrize("pack", [tarred, zipped])
+def test_two_json_files_of_one_name_are_refused(
+    pack: Callable[..., bytes], packed: Path, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # zipfile's, of the same
+        packed.write_bytes(pack(("net.json", GRAPH), PARAMS, ("net.json", GRAPH)))
+    with pytest.raises(SourceError, match=r"holds 'net\.json' twice"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
+def test_graph_in_a_zip_that_cannot_be_unpacked_is_refused(packed: Path, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(*PARAMS)
+        archive.writestr("net-symbol.json", GRAPH, zipfile.ZIP_BZIP2)
+        archive.writestr("notes.json", GRAPH, zipfile.ZIP_BZIP2)
+    packed.write_bytes(stream.getvalue())
+    with pytest.raises(SourceError, match=r"'net-symbol\.json' is encrypted or neither stored nor deflated"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
+def test_member_whose_name_is_no_text_is_named_without_an_error(packed: Path, tmp_path: Path) -> None:
+    name = b"n\xffet-symbol.json".decode(errors="surrogateescape")
+    packed.write_bytes(tarred((name, GRAPH), PARAMS, form=tarfile.GNU_FORMAT))
+    documents = archives.unpack(packed, tmp_path / "unpacked", silent).documents
+    assert documents == {"n\N{REPLACEMENT CHARACTER}et-symbol.json": GRAPH}
 
 
 MANY = [(f"{number}.json", b"{" + b" " * (archives.MAX_DOCUMENT_BYTES - 1)) for number in range(5)]

@@ -123,7 +123,7 @@ def test_what_was_published_holds(published: Path) -> None:
     checked = {finding.what for finding in found.findings}
     assert checked == {
         "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "weights",
-        "classes", "class names", "configuration", "mapping",
+        "classes", "class names", "configuration", "mapping", "contents",
     }  # fmt: skip
     assert {finding.place for finding in found.findings if finding.what == "sum"} == {
         path.name for path in published.iterdir() if path.name != SUMS

@@ -87,6 +87,24 @@ def test_a_layer_is_found_at_the_node_that_computes_it(tiny: Model) -> None:
     assert found["output"] == len(nodes) - 1
 
 
+def test_description_of_many_inputs_is_short(tiny: Model) -> None:
+    content = symbol(tiny)
+    for number in range(5):
+        last = len(content["nodes"]) - 1
+        each = {"op": "add_n", "name": f"sum{number}", "attrs": {}, "inputs": [[last, 0, 0]] * 3000}
+        content["nodes"].append(each)
+    content["heads"] = [[len(content["nodes"]) - 1, 0, 0]]
+    reason = refusal(content, tiny)
+    assert "found     MXNet's add_n of MXNet's add_n of MXNet's add_n of" in reason
+    assert reason.count("add_n") < 4**4
+
+
+def test_parameter_from_another_output_of_a_variable_is_refused(tiny: Model) -> None:
+    content = symbol(tiny)
+    node(content, "features.1")["inputs"][1][1] = 1
+    assert "found     features.1: BatchNorm" in refusal(content, tiny)
+
+
 SHORTCUT = "layer2.0.downsample.0"  # a pool, of the pooled model
 SETTINGS = [  # None removes the attribute; with a line "" the model's value remains
     ("features.1", "eps", "0.001", "eps 0.001, in the model 1e-05"),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from symbols import changed, symbol
 from typer.testing import CliRunner
 
 from converter import pipeline, zoo
@@ -95,6 +96,27 @@ def test_a_wrong_call_is_refused(tmp_path: Path, arguments: list[str], status: i
     assert result.exit_code == status
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_graph_is_converted_again(tmp_path: Path) -> None:
+    model = catalog.find(SMALL)
+    folder = tmp_path / "params"
+    folder.mkdir()
+    with (folder / f"{SMALL}.params").open("wb") as stream:
+        write_params(stream, random_params(model.mapping, model.shapes, seed=3))
+    arguments = (str(tmp_path / "out"), "--params-dir", str(folder), "--models", SMALL, *UNPROVEN)
+    graph = folder / f"{SMALL}-symbol.json"
+
+    def status() -> str:
+        return str(run(*arguments)[1][SMALL]["status"])
+
+    assert [status(), status()] == ["converted", "skipped"]
+    graph.write_text(json.dumps(symbol(model)))
+    assert [status(), status()] == ["converted", "skipped"]
+    graph.write_text(json.dumps(changed(symbol(model), "features.1", eps="0.5")))
+    assert status() == "failed"
+    graph.unlink()
+    assert status() == "converted"
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,9 @@ def _graph(found: Inspection) -> str | None:
     if found.graph_differences:
         return "\n  ".join(found.graph_differences)
     if found.graph:
-        return f"{found.graph}, of these parameters" + ("" if found.models else "; of no known model")
+        return f"{found.graph}: " + (
+            "operators, wiring and settings match" if found.models else "of no known model"
+        )
     return "none found" if found.container in GLUON else None
 
 

@@ -46,7 +46,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
         Path | None,
         typer.Option(
             help="Sign the folder with this private key, elliptic and not encrypted (pip install "
-            "'gluon2torch[sign]').",
+            "'gluon2torch\\[sign]').",
             metavar="KEY.pem",
             dir_okay=False,
         ),

@@ -87,7 +87,7 @@ def _show(path: Path, found: Verification, screen: Console) -> None:
         screen.print(f"[red]refused[/]  {console.word(path)}: {failed} of {failed + held} checks fail")
     else:
         unseen = sum(finding.holds is None for finding in found.findings)
-        more = f", {unseen} more things were not checked" if unseen else ""
+        more = f"; not checked: {unseen}" if unseen else ""
         screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold{more}")
     for text in _proves(found):
         screen.print(f"[green]proves[/]   {text}")

@@ -147,7 +147,9 @@ def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> N
         cells = ("", "")
         if manifest is not None:
             parity = manifest["parity"]
-            cells = (manifest["artifact"]["file"], parity["reference"] if parity["proven"] else "unproven")
+            graph = ", its graph" if parity["definition"] == "graph" else ""
+            proof = f"{parity['reference']}{graph}" if parity["proven"] else "unproven"
+            cells = (manifest["artifact"]["file"], proof)
         colour = COLOURS[outcome.status]
         table.add_row(outcome.model, f"[{colour}]{outcome.status.value}[/]", *map(console.plain, cells))
     screen.print(table)

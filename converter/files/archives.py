@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 GZIP, ZIP, TAR, TAR_GZ = "gzip", "zip", "tar", "tar.gz"
 GZIP_SIGNATURE, ZIP_SIGNATURE = b"\x1f\x8b", b"PK\x03\x04"
 SUFFIX = ".params"
+GRAPH_SUFFIX = "-symbol.json"  # as MXNet names it
 OTHERS = (".npy", "data.pkl")  # by which npz and .pth are known
 METHOD = 8  # where the first member says how it is compressed
 FORKS = "__MACOSX/"  # what macOS adds to a zip
@@ -136,6 +137,8 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
             if member.compress_type in METHODS and not member.flag_bits & ENCRYPTED:
                 with archive.open(member) as packed:
                     documents.add(member.filename, member.file_size, packed)
+            elif member.filename.endswith(GRAPH_SUFFIX) and not member.filename.startswith(FORKS):
+                raise SourceError(f"{path}: {member.filename!r} is encrypted or neither stored nor deflated")
         with archive.open(members[0]) as packed:
             sha1 = _copy(path, packed, destination, members[0].file_size, progress)
         return Unpacked(sha1=sha1, documents=documents.contents)
@@ -179,11 +182,19 @@ class _Documents:
         self.contents: dict[str, bytes] = {}
 
     def add(self, name: str, size: int, packed: _Readable) -> None:
-        """Read a member if it is a JSON object: the other files of an archive do not matter here."""
-        if not 0 < size <= MAX_DOCUMENT_BYTES or name.startswith(FORKS):
+        """Read a member if it is a JSON object: the other files of an archive do not matter here.
+
+        Raises:
+            SourceError: if a graph is too large, or two members have one name.
+        """
+        name = name.encode(errors="surrogateescape").decode(errors="replace")
+        is_graph = name.endswith(GRAPH_SUFFIX)
+        if name.startswith(FORKS) or (not 0 < size <= MAX_DOCUMENT_BYTES and not is_graph):
             return
+        if size > MAX_DOCUMENT_BYTES:
+            raise SourceError(f"{self.path}: {name!r} has {size} bytes; {MAX_DOCUMENT_BYTES} are allowed")
         begin = packed.read(min(size, tarfile.BLOCKSIZE))
-        if begin.lstrip()[:1] != b"{":
+        if begin.lstrip()[:1] != b"{" and not is_graph:
             return
         if name in self.contents:
             raise SourceError(f"{self.path}: holds {name!r} twice")

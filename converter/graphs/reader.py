@@ -27,14 +27,14 @@ TRAINING = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage"
 
 
 class _Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A node as it is written. ``param`` is MXNet 0.8's, ``attr`` 0.9's and ``attrs`` 1.0's."""
+    """A node as it is written. MXNet 0.8 writes ``param``, 0.9 ``attr``, 1.0 ``attrs``; None if absent."""
 
     op: str
     name: str
     inputs: tuple[tuple[int, ...], ...]
-    attrs: dict[str, str] = {}
-    attr: dict[str, str] = {}
-    param: dict[str, str] = {}
+    attrs: dict[str, str] | None = None
+    attr: dict[str, str] | None = None
+    param: dict[str, str] | None = None
     backward_source_id: int = -1
     control_deps: tuple[int, ...] = ()
     subgraphs: tuple[dict[str, object], ...] = ()
@@ -132,15 +132,18 @@ def _node(file: str, number: int, written: _Node, inputs: tuple[Entry, ...]) -> 
 def _attributes(written: _Node) -> dict[str, str]:
     """Return a node's attributes, without those of the training program.
 
+    Of ``attrs`` and ``attr`` MXNet takes the later one, even an empty one, and adds what only ``param`` has.
+
     Raises:
-        ValueError: if two dictionaries differ; MXNet versions disagree about which of them counts.
+        ValueError: if two dictionaries differ.
     """
-    dictionaries = (written.attrs, written.attr, written.param)
-    own = [{key: value for key, value in each.items() if not _is_training(key)} for each in dictionaries]
-    given = [each for each in own if each]
-    if any(each != given[0] for each in given):
+    present = [each for each in (written.attrs, written.attr) if each is not None]
+    present = [{key: value for key, value in each.items() if not _is_training(key)} for each in present]
+    own = present[0] if present else {}
+    older = {key: value for key, value in (written.param or {}).items() if not _is_training(key)}
+    if any(each != own for each in present) or any(own.get(key, older[key]) != older[key] for key in older):
         raise ValueError("has two attribute dictionaries that differ")
-    return given[0] if given else {}
+    return older | own
 
 
 def _is_training(key: str) -> bool:

@@ -85,6 +85,27 @@ class Naming:
         self._require_certain(found, mapping)
         return found
 
+    def overlap(self, mapping: Mapping) -> float:
+        """Return the share of the parameters named here or in a mapping that both name; 1.0 if all are."""
+        if self.structural:
+            own: set[object] = {*self.structural}
+            expected: set[object] = {*mapping.to_target()}
+        else:
+            own = {
+                (counter, place, role)
+                for counter, layers in self.counted.items()
+                for place, (_, roles) in enumerate(sorted(layers.items()))
+                for role in roles
+            }
+            places: dict[Counter, dict[str, int]] = {}
+            expected = set()
+            for tensor in mapping.tensors:
+                if counter := tensor.layer.counter:
+                    numbers = places.setdefault(counter, {})
+                    place = numbers.setdefault(tensor.layer.source, len(numbers))
+                    expected.add((counter, place, tensor.source_role))
+        return len(own & expected) / len(own | expected)
+
     def stripped(self) -> dict[str, str]:
         """Return {name: the file's}: as GluonCV names a network made anew, but for its own prefix.
 
@@ -152,6 +173,12 @@ def read(tensor_names: Iterable[str], file: str) -> Naming:
     if any("." in name for name in names_by_plain):
         return Naming(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
     return _count(names_by_plain, file, exported=exported)
+
+
+def parameters(variables: Iterable[str]) -> list[str]:
+    """Return the variables of a graph that are named like parameters: not the data, and no label."""
+    known = list(variables)
+    return [name for name in known if "." in name] or [name for name in known if COUNTED.fullmatch(name)]
 
 
 def plain(tensor_names: Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ PLAIN_SOFTMAX: dict[str, tuple[Value, ...]] = {  # of (n, classes): the values, 
     "use_length": (False,),
 }
 MAX_DEPTH = 3  # of a description: each level names an operation
+MAX_INPUTS = 4  # of an operation in a description
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,9 @@ class Table:
         expression = self[number]
         names = [
             layers.get(each) or (self.describe(each, layers, depth - 1) if depth else "…")
-            for each in expression.inputs
+            for each in expression.inputs[:MAX_INPUTS]
         ]
+        names += ["…"] * (len(expression.inputs) > MAX_INPUTS)
         own = list(dict.fromkeys(name.rpartition(".")[0] or name for name in expression.params))
         operation = " ".join(filter(None, [expression.kind, ", ".join(own)]))
         return f"{operation} of {' and '.join(names)}" if names else operation
@@ -204,8 +206,7 @@ class _Walk:
 def _data_variable(graph: Graph, tensors: Mapping[str, str]) -> str:
     """Return the first variable that is read as data and is no parameter; "" if there is none."""
     for node in graph.nodes:
-        count = 1 if node.operation.kind == operators.SOFTMAX else node.operation.data_inputs
-        for index, _ in node.inputs[:count]:
+        for index, _ in node.inputs[: node.operation.data_inputs]:
             variable = graph.nodes[index]
             if variable.operation.kind == VARIABLE and variable.name not in tensors:
                 return variable.name

@@ -43,6 +43,20 @@ def claims(parity: dict[str, Any]) -> set[Claim]:
     }
 
 
+def strongest(found: set[Claim]) -> set[Claim]:
+    """Return the claims that no other one implies."""
+    return {claim for claim in found if not any(other != claim and _implies(other, claim) for other in found)}
+
+
+def _implies(claim: Claim, other: Claim) -> bool:
+    return (
+        claim.dtype == other.dtype
+        and claim.size == other.size
+        and other.reference in {claim.reference, NUMPY}
+        and other.definition in {claim.definition, GLUONCV}
+    )
+
+
 def without_sizes(found: set[Claim]) -> set[Claim]:
     """Return the claims that hold for any size: a proof on another input is no weaker."""
     return {claim for claim in found if not claim.size}

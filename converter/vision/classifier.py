@@ -118,8 +118,15 @@ def load(terms: Terms) -> Classifier:
         transform,
         labels,
         official=bool(manifest and manifest.source.official),
-        warning=manifest.warning if manifest else "",
+        warning=_warning(path, manifest, model),
     )
+
+
+def _warning(path: Path, manifest: Told | None, model: Model) -> str:
+    """Return what speaks against weights: their manifest, or else their name."""
+    if manifest is not None:
+        return manifest.warning
+    return "the weights are random numbers" if path.name.startswith(model.name + converted.RANDOM) else ""
 
 
 def find(place: Path) -> Path:
