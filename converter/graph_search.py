@@ -189,9 +189,9 @@ class _Search:
             raise self._refusal("more than one graph fits it, and they differ", [*different.values()])
         if different:
             return next(iter(different.values()))
-        if known:
-            reason = "this graph names its layers and needs other shapes"
-            raise self._refusal(reason, [graph for graph, _ in known])
+        own = [graph for graph, _ in known if not (graph.path and _is_of_others(graph.path, self.file))]
+        if own:
+            raise self._refusal("this graph names its layers and needs other shapes", own)
         if required:
             raise self._refusal(
                 f"{len(graphs)} graphs are in the archive, and none has its parameters", graphs
@@ -217,8 +217,8 @@ class _Search:
         variables = {*graph.variables}
         if {*graph.parameters} <= self.shapes.keys() <= variables:
             return _Fit(in_another_style=False, takes=_takes(graph, self.shapes))
-        named = {*dialects.parameters(variables)} | (variables & self.shapes.keys())
-        if len(named & self.shapes.keys()) >= OVERLAP * len(named | self.shapes.keys()):
+        named = {*dialects.parameters(variables)}
+        if named <= self.shapes.keys() and len(named) >= OVERLAP * len(self.shapes):
             return _Fit(in_another_style=False)
         fits = (self._fit_as(graph, model) for model in self.models())
         return next((fit for fit in fits if fit is not None), None)
@@ -242,7 +242,10 @@ class _Search:
             return _Fit(in_another_style=True)
         shapes = {name: self.arrays[file_names[tensor]].shape for tensor, name in variables.items()}
         tensors = {name: tensor for tensor, name in variables.items()}
-        return _Fit(in_another_style=True, takes=_takes(graph, shapes), tensors=tensors)
+        takes = _takes(graph, shapes)
+        if not takes and style.prefix and style.prefix == self.naming.prefix:
+            return None  # of before the head was replaced
+        return _Fit(in_another_style=True, takes=takes, tensors=tensors)
 
     def _is_mentioned(self, content: bytes) -> bool:
         """Return whether a damaged graph names the parameters."""

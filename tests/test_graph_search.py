@@ -133,6 +133,18 @@ def test_graph_that_misses_a_few_parameters_is_still_found(
         wiring.match(found, tiny)
 
 
+def test_graph_of_before_the_head_was_replaced_is_taken_if_it_fits(
+    names: dict[str, str], content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "net.json", content)
+    replaced = {name: own.replace("net0_dense0", "dense1") for name, own in names.items()}
+    assert find("mine.params", renamed=replaced) is not None
+    save(tmp_path, "net.json", changed(content, "output", num_hidden="1000"))
+    assert find("mine.params", renamed=replaced) is None
+    with pytest.raises(SymbolError, match="needs other shapes"):
+        find("mine.params", renamed=names)
+
+
 def test_graph_of_half_the_layers_is_of_another_network(
     names: dict[str, str], content: Symbol, find: Find, tmp_path: Path
 ) -> None:
@@ -238,6 +250,10 @@ def test_graph_with_the_names_and_other_shapes_is_refused(
     assert found is not None
     assert found.name == "fits.json"
     (tmp_path / "fits.json").unlink()
+    of_others = (tmp_path / "head.json").rename(tmp_path / "old-symbol.json")
+    save(tmp_path, "old-0000.params", "")
+    assert find("net.params") is None
+    of_others.unlink()
     save(tmp_path, "head.json", changed(content, "features.4.0.body.3", kernel="(5, 5)"))
     with pytest.raises(SymbolError, match=reason):
         find("net.params")
