@@ -225,16 +225,13 @@ class _Search:
 
     def _fit_as(self, graph: Graph, model: Model) -> _Fit | None:
         """Return how a graph names the layers of a model in another style than the parameters do."""
-        try:
-            style = dialects.read(dialects.parameters(graph.variables), graph.file)
-            file_names = self.naming.resolve(model.mapping)
-        except ConversionError:
+        style = self._style(graph)
+        if style is None:
             return None
-        if style.prefix and self.naming.prefix and style.prefix != self.naming.prefix:
-            return None  # another network of the same kind
         if min(style.overlap(model.mapping), self.naming.overlap(model.mapping)) < OVERLAP:
             return None
         try:
+            file_names = self.naming.resolve(model.mapping)
             variables = style.resolve(model.mapping)
         except ConversionError:  # which matching the graph with the model reports
             return _Fit(in_another_style=True)
@@ -246,6 +243,15 @@ class _Search:
         if not takes and style.prefix and style.prefix == self.naming.prefix:
             return None  # of before the head was replaced
         return _Fit(in_another_style=True, takes=takes, tensors=tensors)
+
+    def _style(self, graph: Graph) -> Naming | None:
+        """Return the names of a graph's parameters, None if they are of another network of the same kind."""
+        try:
+            style = dialects.read(dialects.parameters(graph.variables), graph.file)
+        except ConversionError:
+            return None
+        other = style.prefix and self.naming.prefix and style.prefix != self.naming.prefix
+        return None if other else style
 
     def _is_mentioned(self, content: bytes) -> bool:
         """Return whether a damaged graph names the parameters."""

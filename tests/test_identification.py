@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from symbols import counted_names, symbol
 
 from converter.errors import MappingError
+from converter.graphs import reader
 from converter.models import catalog, dialects, identification
 
 if TYPE_CHECKING:
@@ -208,3 +211,23 @@ def test_the_mapping_between_two_files_is_the_one_that_knows_their_names(name: s
 )
 def test_where_one_side_is_unknown_there_is_no_mapping(ours: list[str], theirs: list[str]) -> None:
     assert identification.of_both(ours, theirs) is None
+
+
+def test_prefix_of_another_model_is_refused() -> None:
+    names = dialects.read(counted(catalog.find("gluon_resnet50_v1c"), "resnetv1c_"), FILE)
+    identification.require_not_another(catalog.find("gluon_resnet50_v1c"), names)
+    with pytest.raises(MappingError, match=r"the prefix resnetv1c_ is that of .*, not of gluon_resnet50_v1d"):
+        identification.require_not_another(catalog.find("gluon_resnet50_v1d"), names)
+    without = dialects.read(counted(catalog.find("gluon_resnet50_v1c")), FILE)
+    identification.require_not_another(catalog.find("gluon_resnet50_v1d"), without)
+
+
+@pytest.mark.parametrize("name", ["gluon_resnet50_v1c", "gluon_resnet50_v1d"])
+def test_graph_decides_between_models_of_the_same_tensors(name: str) -> None:
+    params = counted(catalog.find(name))
+    names = dialects.read(params, FILE)
+    content = json.dumps(symbol(catalog.find(name), counted_names(catalog.find(name), ""))).encode()
+    graph = reader.parse(content, file="net-symbol.json", name="net-symbol.json")
+    assert identification.identify(params, names, graph, lambda _: False).name == name
+    with pytest.raises(MappingError, match=QUESTION):
+        identification.identify(params, names, None, lambda _: False)

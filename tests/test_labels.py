@@ -91,8 +91,9 @@ def test_an_empty_file_has_no_names(tmp_path: Path) -> None:
         ("classes.txt", "tench\nshark\n \t\n", 2),
         ("classes.txt", "tench\nshark\ncrêpe\n\n", 3),
         ("classes.json", '["", "shark", "crêpe"]', 0),
+        ("classes.json", '["tench", "", ""]', 1),
     ],
-    ids=["empty line", "blank line", "a line too many", "empty string"],
+    ids=["empty line", "blank line", "a line too many", "empty string", "two"],
 )
 def test_a_class_without_a_name_is_refused_by_its_number(
     name: str, content: str, number: int, tmp_path: Path
@@ -174,3 +175,10 @@ def test_class_names_reach_the_manifest_if_there_is_one_for_each_class(
         with pytest.raises(LabelsError, match=rf"10 class names expected, .*; {count} found"):
             pipeline.convert(request)
         assert not out.exists()
+
+
+def test_bytes_in_a_manifest_are_those_of_utf8() -> None:
+    letters = labels.MAX_BYTES // 4  # two bytes each in UTF-8, six as escapes
+    labels.require_valid(("é" * letters,), "classes")
+    with pytest.raises(LabelsError, match=f"classes: more than {labels.MAX_BYTES} bytes in a manifest"):
+        labels.require_valid(("é" * 2 * letters,), "classes")

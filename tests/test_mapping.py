@@ -172,6 +172,7 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
             "features.0: no kind 'convolution'; there are conv",
         ),
         ('["conv1", "conv"]', '"conv1"', r"Expected `array`, got `str` - at `\$\.parts"),
+        ("[layouts.plain]", '[layouts.plain]\nblocks = "body"', "Object contains unknown field `blocks`"),
         ("[kinds.", "[kind.", "Object contains unknown field `kind`$"),
         ("[parts.stem]", "[parts.stem", r"broken\.toml: "),
         ('before = ["stem"]', 'before = ["stalk"]', "no part 'stalk'; there are stem, deep_stem"),
@@ -191,6 +192,15 @@ def test_a_table_that_says_something_wrong_is_refused(
     (tmp_path / "broken.toml").write_text(text.replace(old, new))
     with pytest.raises(MappingError, match=message):
         mapping.read(tmp_path / "broken.toml", "plain", tiny.config.depths)
+
+
+def test_a_line_may_have_a_hundred_dots(tiny: Model, tmp_path: Path) -> None:
+    text = RESNEXT.read_text()
+    (tmp_path / "dotted.toml").write_text(f"{text}\n#{'.' * 100}\n")
+    assert mapping.read(tmp_path / "dotted.toml", "plain", tiny.config.depths).layers
+    (tmp_path / "dotted.toml").write_text(f"{text}\n#{'.' * 101}\n")
+    with pytest.raises(MappingError, match="more than 100 dots in a line"):
+        mapping.read(tmp_path / "dotted.toml", "plain", tiny.config.depths)
 
 
 def test_the_hash_is_that_of_the_file(tiny_mapping: Mapping) -> None:

@@ -8,7 +8,7 @@ from fuzz.targets import limited
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.names import MAX_CHARACTERS, collapse, nearest, shorten
+from converter.names import MAX_CHARACTERS, collapse, nearest, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,14 @@ def test_a_line_that_is_too_long_to_be_read_is_cut() -> None:
         "a" * MAX_CHARACTERS,
         "b" * MAX_CHARACTERS + "…",
     ]
+
+
+def test_twenty_lines_are_shown_and_the_others_counted() -> None:
+    lines = [str(number) for number in range(40)]
+    assert shorten(lines[:20]) == lines[:20]
+    assert shorten(lines[:21]) == [*lines[:20], "and 1 more"]
+    assert shorten(lines) == [*lines[:20], "and 20 more"]
+
+
+def test_unprintable_characters_are_escaped() -> None:
+    assert printable("conv\x1b[31m\n\udcff7") == r"conv\x1b[31m\n\udcff7"

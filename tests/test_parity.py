@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from converter.errors import ParityError
-from converter.models import matching
+from converter.models import catalog, matching
 from converter.models.mapping import Layer
+from converter.models.synthetic import random_params
 from converter.proof import network, parity
 from converter.proof.verdict import LAYER_LIMITS, LIMITS, Probe, Proof
 from converter.reference import Output, numpy
@@ -100,6 +101,22 @@ def test_every_layer_of_a_right_conversion_agrees_in_the_networks_order(
         assert [row.limit for row in check.rows[:-1]] == [LAYER_LIMITS[probe.dtype]] * (len(check.rows) - 1)
         assert check.rows[-1].limit == LIMITS[probe.dtype]
         assert all(row.reference.deviation > 0 for row in check.rows)
+
+
+def test_squeeze_excitation_agrees_in_every_layer() -> None:
+    known = catalog.find("gluon_senet154")
+    model = replace(known, config=replace(known.config, depths=(1, 1, 1, 1), num_classes=10))
+    params = random_params(model.mapping, model.shapes, seed=0)
+    proof = prove(model, model.mapping, params)
+    assert proof.passed
+    assert len(proof.checks[0].rows) == len(model.mapping.layers)
+    weight = next(name for name in params if name.endswith("se.2.bias"))
+    params[weight] = params[weight] + np.float32(1)  # another number in the reference alone
+    state = matching.rename(
+        model.mapping, random_params(model.mapping, model.shapes, seed=0), model.shapes, ""
+    )
+    watched = network.watch(network.build(state, model.config), model.mapping)
+    assert not parity.compare(numpy.Run(params, PROBES), watched, model.mapping, params).passed
 
 
 @pytest.mark.parametrize(

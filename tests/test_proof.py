@@ -6,6 +6,7 @@ import pytest
 from converter.errors import ParityError
 from converter.models.mapping import Layer
 from converter.proof.verdict import (
+    LAYER_LIMITS,
     LIMITS,
     NO_PROOF,
     Check,
@@ -90,3 +91,8 @@ def test_a_layer_that_nothing_can_be_seen_of_refuses() -> None:
 
 def test_no_check_is_no_proof() -> None:
     assert not NO_PROOF.passed
+
+
+def test_limits_are_those_of_the_documentation() -> None:
+    assert LIMITS == {"float64": 1e-12, "float32": 1e-5}
+    assert LAYER_LIMITS == {"float64": 1e-12, "float32": 1e-4}
