@@ -38,8 +38,8 @@ NOT_LOWEST = {"gluon", "onnx"}
 # Each dependency is at work in some of these. All tests would take several minutes more.
 CORE = [
     *("artifact", "bytes", "checkpoint", "cli", "cli_parity", "cli_to_gluon", "figures", "fusing", "hub"),
-    *("mapping", "network", "npz", "params", "parity", "pipeline", "precision", "prediction"),
-    *("preprocessing", "report", "signature", "source", "torch_file", "verification"),
+    *("mapping", "execution", "npz", "params", "parity_comparison", "conversion", "precision", "prediction"),
+    *("preprocessing", "report", "signature", "params_file", "torch_file", "verification"),
 ]
 
 
@@ -60,6 +60,7 @@ def lint(session: nox.Session) -> None:
     session.install(*groups("lint"))
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("lint-imports")
 
 
 @nox.session

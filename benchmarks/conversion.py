@@ -42,8 +42,8 @@ def main() -> None:
 
 def write_source(path: Path) -> None:
     """Write seeded parameters to convert."""
-    from converter.files.params import write_params  # noqa: PLC0415 - as above
-    from converter.models import catalog, synthetic  # noqa: PLC0415 - keep the measuring process small
+    from converter.formats.params import write_params  # noqa: PLC0415 - as above
+    from converter.networks import catalog, synthetic  # noqa: PLC0415 - keep the measuring process small
 
     model = catalog.find(MODEL)
     with path.open("wb") as stream:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
-from converter.reference.gluon_child import import_frameworks
+from converter.references.gluon_child import import_frameworks
 
 name, params, images, logits = sys.argv[1:]
 numpy, mxnet, gluoncv = import_frameworks()

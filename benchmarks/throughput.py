@@ -30,8 +30,8 @@ import torch
 import torchvision
 from tables import markdown, versions
 
-from converter.files.params import write_params
-from converter.models import catalog, matching, synthetic
+from converter.formats.params import write_params
+from converter.networks import catalog, matching, synthetic
 from resnext_torch import create_model, fuse
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter import comparison
 from converter.choices import Choice
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof import findings, proving, report
-from converter.proof.proving import Terms
-from converter.proof.verdict import LIMITS, SMALLEST, Probe
+from converter.commands import parity_check
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity import json_report, report, runner
+from converter.parity.result import LIMITS, SMALLEST
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from converter.proof.findings import Document
+    from converter.parity.json_report import Document
 
 
 def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of the comparison
@@ -32,7 +33,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
     module: nn.Module | None = None,
     symbol: str | PathLike[str] | None = None,
     reference: str = "auto",
-    sizes: Sequence[tuple[int, int]] = (proving.DEFAULT_PROBES[0].size,),
+    sizes: Sequence[tuple[int, int]] = (runner.DEFAULT_PROBES[0].size,),
     dtypes: Sequence[str] = ("float32", "float64"),
     gluon_python: str | PathLike[str] | None = None,
     report_file: str | PathLike[str] | None = None,
@@ -57,15 +58,15 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
         raise ValueError(f"sizes: (height, width) of at least {SMALLEST} pixels expected, {sizes!r} found")
     python = gluon_python or os.environ.get("GLUON_PYTHON")
     probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
-    request = comparison.Request(
+    request = parity_check.Request(
         Origin(catalog.find(name), Path(params), symbol=None if symbol is None else Path(symbol)),
         None if weights is None else Path(weights),
         module,
         Terms(Choice(reference), probes, None if python is None else Path(python)),
     )
-    found = findings.build(comparison.compare(request))
+    found = json_report.build(parity_check.compare(request))
     if report_file is not None:
         report.write(found, Path(report_file))
     if not found["agrees"]:
-        raise AssertionError("\n".join([findings.sentence(found), *findings.complaints(found)]))
+        raise AssertionError("\n".join([json_report.sentence(found), *json_report.complaints(found)]))
     return found

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.files.params import write_params
-from converter.models import catalog, synthetic
+from converter.formats.params import write_params
+from converter.networks import catalog, synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 # Before torch and typer are imported, which read these then.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run in turn: see cli/convert.py

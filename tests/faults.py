@@ -18,8 +18,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from converter import pipeline
 from converter.cli import app, console, signals
+from converter.commands import conversion
 from converter.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ CALLS = {
     *("open", "mmap.__new__", "fcntl.flock", "os.chmod", "os.mkdir", "os.rmdir", "os.remove", "os.rename"),
     *("os.link", "os.scandir", "os.listdir", "shutil.rmtree", "subprocess.Popen"),
 }
-PRELOADED = ["faults", "converter.reference.numpy", "resnext_torch.resnext", "safetensors.torch"]
+PRELOADED = ["faults", "converter.references.numpy", "resnext_torch.resnext", "safetensors.torch"]
 DEADLINE_SECONDS = 120
 
 
@@ -56,7 +56,7 @@ def finish(process: BaseProcess) -> int:
     return status
 
 
-def convert(request: pipeline.Request, temporary: Path, die_at: int = -1) -> None:
+def convert(request: conversion.Request, temporary: Path, die_at: int = -1) -> None:
     """Convert, with ``temporary`` for temporary files; die by SIGKILL at a step.
 
     A step is a call to the system, just before it is made, or what the conversion tells of its progress.
@@ -69,7 +69,7 @@ def convert(request: pipeline.Request, temporary: Path, die_at: int = -1) -> Non
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(lambda event, _: step() if event in CALLS else None)
-    pipeline.convert(request, step)
+    conversion.convert(request, step)
 
 
 def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0) -> None:
@@ -93,7 +93,7 @@ def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0
     console.run(app.app, "gluon2torch")
 
 
-def refusal(request: pipeline.Request, temporary: Path, told: Path, limit: int = 0) -> None:
+def refusal(request: conversion.Request, temporary: Path, told: Path, limit: int = 0) -> None:
     """Convert, and write to a file what it was refused with; no file may have more than ``limit`` bytes."""
     tempfile.tempdir = str(temporary)
     with told.open("w", encoding="utf-8") as stream:
@@ -101,7 +101,7 @@ def refusal(request: pipeline.Request, temporary: Path, told: Path, limit: int =
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
-            pipeline.convert(request)
+            conversion.convert(request)
         except ConversionError as error:
             found = str(error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

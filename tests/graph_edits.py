@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter.models import catalog
-from converter.reference.gluon_child import import_frameworks
+from converter.networks import catalog
+from converter.references.gluon_child import import_frameworks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

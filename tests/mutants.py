@@ -32,65 +32,72 @@ TESTS = {
     "graphs/graph.py": "graph_reader wiring",
     "graphs/operators.py": "graph_operators graph_reader wiring",
     "graphs/reader.py": "graph_reader",
-    "graph_search.py": "graph_search",
-    "models/expressions.py": "wiring",
-    "models/wiring.py": "wiring",
-    "models/definition.py": "wiring parity",
-    "models/dialects.py": "dialects",
-    "models/matching.py": "matching mapping pipeline reversal",
-    "models/mapping.py": "mapping catalog",
-    "models/identification.py": "identification pipeline_options",
-    "files/archives.py": "archives tar",
-    "files/cursor.py": "params npz",
-    "files/ndarray_list.py": "params",
-    "files/npz.py": "npz",
-    "files/params.py": "params npz",
-    "files/stored.py": "stored changed_sources",
-    "files/artifact.py": "artifact bytes",
-    "files/labels.py": "labels converted",
-    "proof/parity.py": "parity proof",
-    "proof/verdict.py": "proof parity findings",
-    "proof/diagnosis.py": "diagnosis",
-    "proof/strength.py": "strength manifest",
-    "reference/numpy.py": "parity",
-    "reference/operators.py": "operators parity",
-    "tensors.py": "tensors diff",
-    "precision.py": "precision",
+    "networks/graph_search.py": "graph_search",
+    "networks/expressions.py": "wiring",
+    "networks/wiring.py": "wiring",
+    "networks/definition.py": "wiring parity_comparison",
+    "networks/naming_styles.py": "naming_styles",
+    "networks/matching.py": "matching mapping conversion reverse_conversion",
+    "networks/mapping.py": "mapping catalog",
+    "networks/detection.py": "detection conversion_options",
+    "formats/archives.py": "archives tar",
+    "formats/binary_reader.py": "params npz",
+    "formats/ndarray_list.py": "params",
+    "formats/npz.py": "npz",
+    "formats/params.py": "params npz",
+    "formats/file_arrays.py": "file_arrays changed_sources",
+    "formats/artifact.py": "artifact bytes",
+    "formats/labels.py": "labels manifest_checks",
+    "parity/comparison.py": "parity_comparison parity_result",
+    "parity/result.py": "parity_result parity_comparison json_report",
+    "parity/diagnosis.py": "diagnosis",
+    "parity/strength.py": "strength manifest_builder",
+    "references/numpy.py": "parity_comparison",
+    "references/kernels.py": "kernels parity_comparison",
+    "formats/array_comparison.py": "array_comparison diff",
+    "formats/precision.py": "precision",
     "names.py": "names",
-    "manifest.py": "manifest pipeline findings precision",
-    "converted.py": "converted verification",
-    "artifact_checks.py": "converted verification",
+    "manifests/builder.py": "manifest_builder conversion json_report precision",
+    "manifests/schema.py": "manifest_checks verification",
+    "manifests/artifact_checks.py": "manifest_checks verification",
 }
 # Changes that no test can see, by module and changed line, and why.
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
-        "files/cursor.py",
+        "formats/binary_reader.py",
         "WINDOW_BYTES = 0 << 12  # read at once: headers of small arrays are close to each other",
     ): ("a size of a buffer"),
-    ("files/stored.py", "PIECE = 2 << 20  # bytes in memory at once, twice: as much as a core keeps near"): (
-        "a size of a buffer"
-    ),
-    ("files/stored.py", "PIECE = 1 << 19  # bytes in memory at once, twice: as much as a core keeps near"): (
-        "a size of a buffer"
-    ),
-    ("files/stored.py", "while not 0 < done < len(memory) and (count := stream.readinto(memory[done:])):"): (
-        "Linux reads 2 GB at once: no test reads more"
-    ),
-    ("files/stored.py", "while 0 < done != len(memory) and (count := stream.readinto(memory[done:])):"): (
-        "never more is read than there is room for"
-    ),
+    (
+        "formats/file_arrays.py",
+        "PIECE = 2 << 20  # bytes in memory at once, twice: as much as a core keeps near",
+    ): ("a size of a buffer"),
+    (
+        "formats/file_arrays.py",
+        "PIECE = 1 << 19  # bytes in memory at once, twice: as much as a core keeps near",
+    ): ("a size of a buffer"),
+    (
+        "formats/file_arrays.py",
+        "while not 0 < done < len(memory) and (count := stream.readinto(memory[done:])):",
+    ): ("Linux reads 2 GB at once: no test reads more"),
+    (
+        "formats/file_arrays.py",
+        "while 0 < done != len(memory) and (count := stream.readinto(memory[done:])):",
+    ): ("never more is read than there is room for"),
     ("graphs/reader.py", "backward_source_id: int = +1"): "read and not used",
     (
         "graphs/reader.py",
         "MAX_NODES = 100001  # a hundred times the largest supported network",
     ): "a bound of memory",
-    ("models/dialects.py", "MAX_LINES = 99  # of an error"): "a length of an error",
-    ("models/identification.py", "if len(found) != 1:"): "there is at least one",
-    ("models/mapping.py", "if len(layout.stages) is not len(depths):"): "small numbers are the same objects",
-    ("reference/operators.py", "folded = weight.reshape(groups, -1, weight[ 1].size).astype("): (
+    ("networks/naming_styles.py", "MAX_LINES = 99  # of an error"): "a length of an error",
+    ("networks/detection.py", "if len(found) != 1:"): "there is at least one",
+    (
+        "networks/mapping.py",
+        "if len(layout.stages) is not len(depths):",
+    ): "small numbers are the same objects",
+    ("references/kernels.py", "folded = weight.reshape(groups, -1, weight[ 1].size).astype("): (
         "all filters have one size"
     ),
-    ("reference/operators.py", "rows = max(1, UNFOLDED_ELEMENTS & (n * channels * kernel * kernel * w))"): (
+    ("references/kernels.py", "rows = max(1, UNFOLDED_ELEMENTS & (n * channels * kernel * kernel * w))"): (
         "how many rows are computed at once"
     ),
 }

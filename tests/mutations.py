@@ -18,21 +18,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from converter import tensors
 from converter.errors import MappingError, ParityError
-from converter.models import matching
-from converter.proof import diagnosis, network, proving
+from converter.formats import array_comparison
+from converter.networks import matching
+from converter.parity import diagnosis, execution, runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Layer, Mapping, Tensor
-    from converter.preparation import Prepared
-    from converter.proof.parity import Reference
-    from converter.proof.verdict import Probe
-    from converter.reference import Output
+    from converter.networks.catalog import Model
+    from converter.networks.loading import Prepared
+    from converter.networks.mapping import Layer, Mapping, Tensor
+    from converter.parity.comparison import Reference
+    from converter.references import Output
+    from converter.references.probes import Probe
     from resnext_torch.config import Shape
 
     Entry = TypeVar("Entry")
@@ -108,15 +108,15 @@ def find(mutation: Mutation, sound: Prepared, reference: Reference) -> tuple[Cau
     try:
         state = matching.rename(mapping, at("file", sound.params), shapes, "the file")
         state = matching.complete(mapping, at("checkpoint", state), shapes, "the checkpoint")
-        watched = network.watch(at("module", network.build(state, model.config)), mapping)
+        watched = execution.watch(at("module", execution.build(state, model.config)), mapping)
     except (MappingError, ParityError) as error:
         headline, first, *_ = str(error).splitlines()
         return {"shapes" if "the arrays do not fit" in headline else "names": first.strip()}, ""
     both = ((tensor.target, sound.params[tensor.source], state[tensor.target]) for tensor in mapping.tensors)
-    apart = next(filter(None, itertools.starmap(tensors.compare, both)), None)
+    apart = next(filter(None, itertools.starmap(array_comparison.compare, both)), None)
     caught = {"tensors": apart.name} if apart else {}
     broken = replace(sound, model=model, mapping=mapping, state=state)
-    proof = proving.prove((reference,), watched, broken)
+    proof = runner.prove((reference,), watched, broken)
     found = diagnosis.diagnose(proof, broken, state)
     if found:
         return caught | {"outputs": arrow(found.row.layer)}, "\n".join(found.suspicions)

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import preparation, source
-from converter.files.params import LIST, Params
-from converter.models import dialects
-from converter.models.dialects import Naming
-from converter.preparation import Origin, Reading
+from converter.formats.params import LIST, Params
+from converter.networks import loading, naming_styles
+from converter.networks.loading import Origin, Reading
+from converter.networks.naming_styles import Naming
 from converter.progress import silent
-from converter.source import Source
+from converter.sources import params_file
+from converter.sources.params_file import Source
 
 if TYPE_CHECKING:
-    from converter.models.catalog import Model
-    from converter.preparation import Prepared
+    from converter.networks.catalog import Model
+    from converter.networks.loading import Prepared
 
 
 def prepare(model: Model, path: Path) -> Prepared:
     """Read a file for a model; an archive is unpacked beside it."""
-    return preparation.prepare(Origin(model, path), source.from_file(path, path.parent, silent))
+    return loading.prepare(Origin(model, path), params_file.from_file(path, path.parent, silent))
 
 
 def in_memory(prepared: Prepared) -> Prepared:
@@ -42,4 +42,4 @@ def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> Reading:
     digest.set_result(sha1)
     path = Path(name)
     origin = Source(path, path, name, None, (0, 0, 0, 0, 0), digest)
-    return Reading(origin, Params({}, LIST, ("V2",)), Naming(name, dialects.STRUCTURAL))
+    return Reading(origin, Params({}, LIST, ("V2",)), Naming(name, naming_styles.STRUCTURAL))

@@ -1,6 +1,6 @@
 """Writes the graphs of our PyTorch modules as MXNet would write them: torch.fx finds the operators.
 
-The modules and `converter.models.definition` share no code, so a graph from here checks the definition.
+The modules and `converter.networks.definition` share no code, so a graph from here checks the definition.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import fx, nn
 from resnext_torch import ResNeXt
 
 if TYPE_CHECKING:
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Symbol = dict[str, Any]
 

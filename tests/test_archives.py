@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from converter.errors import SourceError
-from converter.files import archives
-from converter.files.params import read_params, write_params
+from converter.formats import archives
+from converter.formats.params import read_params, write_params
 from converter.progress import silent
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from converter.errors import ArtifactError
-from converter.files import artifact
-from converter.files.stored import PIECE
+from converter.formats import artifact
+from converter.formats.file_arrays import PIECE
 from converter.progress import silent
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from records import WHOLE
 
-from converter import background
+from converter.storage import background
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice, Precision
+from converter.commands import conversion
 from converter.dtypes import BFLOAT16
-from converter.files import artifact
-from converter.models import catalog, synthetic
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.formats import artifact
+from converter.networks import catalog, synthetic
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 
@@ -83,14 +83,15 @@ UMASKS = (0o000, 0o022, 0o077)
 PROGRAM = """
 import sys
 from pathlib import Path
-from converter import pipeline
+from converter.commands import conversion
 from converter.choices import Choice
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 _, name, file, *outs = sys.argv
 for out in outs:
-    pipeline.convert(pipeline.Request(Origin(catalog.find(name), Path(file)), Path(out), Terms(Choice.none)))
+    origin = Origin(catalog.find(name), Path(file))
+    conversion.convert(conversion.Request(origin, Path(out), Terms(Choice.none)))
 """
 
 
@@ -104,7 +105,7 @@ def pattern(model: Model, dtype: np.dtype[Any]) -> dict[str, Array]:
     return found
 
 
-def hashes(result: pipeline.Result) -> tuple[str, str]:
+def hashes(result: conversion.Result) -> tuple[str, str]:
     """Return the artifact's SHA-256, and that of its manifest as GOLDEN has it."""
     written = result.manifest_file.read_bytes()
     document = json.loads(written)
@@ -117,13 +118,13 @@ def hashes(result: pipeline.Result) -> tuple[str, str]:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
     origin = Origin(tiny, write(pattern(tiny, DTYPES[dtype])))
-    assert hashes(pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[dtype]
+    assert hashes(conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[dtype]
 
 
 @pytest.mark.parametrize("name", SEEDED)
 def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
     origin = Origin(catalog.find(name), seed=0)
-    assert hashes(pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[name]
+    assert hashes(conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[name]
 
 
 @pytest.mark.parametrize(
@@ -133,14 +134,14 @@ def test_the_bytes_are_those_of_the_type_whatever_the_numbers_came_in(
     tiny: Model, write: Write, tmp_path: Path, source: str, written: str
 ) -> None:
     origin = Origin(tiny, write(pattern(tiny, DTYPES[source])))
-    request = pipeline.Request(origin, tmp_path, UNPROVEN, Precision(written))
-    assert hashes(pipeline.convert(request))[0] == GOLDEN[written][0]
+    request = conversion.Request(origin, tmp_path, UNPROVEN, Precision(written))
+    assert hashes(conversion.convert(request))[0] == GOLDEN[written][0]
 
 
 def test_the_order_of_the_file_changes_the_manifest_alone(tiny: Model, write: Write, tmp_path: Path) -> None:
     arrays = pattern(tiny, DTYPES["float32"])
     backwards = dict(reversed(arrays.items()))
-    found = hashes(pipeline.convert(pipeline.Request(Origin(tiny, write(backwards)), tmp_path, UNPROVEN)))
+    found = hashes(conversion.convert(conversion.Request(Origin(tiny, write(backwards)), tmp_path, UNPROVEN)))
     assert found[0] == GOLDEN["float32"][0]
     assert found[1] != GOLDEN["float32"][1]  # it has the source's SHA-1
 
@@ -164,7 +165,7 @@ def test_other_numbers_are_seen(
     tiny: Model, write: Write, tmp_path: Path, change: Callable[[dict[str, Array]], dict[str, Array]]
 ) -> None:
     origin = Origin(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
-    found = hashes(pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN)))
+    found = hashes(conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN)))
     assert found[0] != GOLDEN["float32"][0]
     assert found[1] != GOLDEN["float32"][1]
 

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from huggingface_hub import ModelCard
 
-from converter.converted import Check, Converted, Manifest, Mapping, Parity, Source, Worst, Written
-from converter.models import catalog, figures
+from converter.manifests.schema import Check, Converted, Manifest, Mapping, Parity, Source, Worst, Written
+from converter.networks import catalog, figures
 from converter.publishing import card
 from converter.publishing.card import Circumstances
 
 if TYPE_CHECKING:
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 NAME = "gluon_resnext50_32x4d"
 CHECK = Check("float64", "65x95", 0, 1e-12, 125, 2e-14, 1.5e-14, Worst("features.5.1.body.4", 1.8e-14, 1e-12))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter.errors import CatalogError
-from converter.models import catalog
+from converter.networks import catalog
 from resnext_torch import CONFIGS
 
 if TYPE_CHECKING:

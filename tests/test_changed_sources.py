@@ -13,22 +13,23 @@ import faults
 import pytest
 import safetensors.numpy
 
-from converter import comparison, diff, pipeline, reversal, tensors
 from converter.choices import Choice
+from converter.commands import conversion, diff, parity_check, reverse_conversion
 from converter.errors import CheckpointError, LabelsError, SourceError
-from converter.files.params import write_params
-from converter.models import matching
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.formats import array_comparison
+from converter.formats.params import write_params
+from converter.networks import matching
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.dtypes import Array
-    from converter.files.stored import AnyArray
-    from converter.models.catalog import Model
-    from converter.tensors import Apart
+    from converter.formats.array_comparison import Apart
+    from converter.formats.file_arrays import AnyArray
+    from converter.networks.catalog import Model
 
 CHANGED = "the file was changed while it was read"
 AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
@@ -73,7 +74,7 @@ def test_a_source_that_changes_is_refused_and_leaves_nothing(
             do(params)
 
     with pytest.raises(SourceError, match=message):
-        pipeline.convert(pipeline.Request(Origin(tiny, params), out, AGAINST_NUMPY), progress)
+        conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY), progress)
     assert not out.exists()
 
 
@@ -84,13 +85,15 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
         overwrite(params)
         raise LabelsError("something else")
 
-    monkeypatch.setattr("converter.files.artifact.verify", refuse)
+    monkeypatch.setattr("converter.formats.artifact.verify", refuse)
     with pytest.raises(SourceError, match=CHANGED):
-        pipeline.convert(pipeline.Request(Origin(tiny, params), tmp_path / "out", Terms(Choice.none)))
+        conversion.convert(conversion.Request(Origin(tiny, params), tmp_path / "out", Terms(Choice.none)))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder with open files is locked there")
-@pytest.mark.parametrize("consumer", ["converter.files.params.open_params", "converter.source.sha1"])
+@pytest.mark.parametrize(
+    "consumer", ["converter.formats.params.open_params", "converter.sources.params_file.sha1"]
+)
 def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
     tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumer: str
 ) -> None:
@@ -114,10 +117,12 @@ def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
             swap()
 
     monkeypatch.setattr(consumer, read_theirs)
-    request = pipeline.Request(Origin(tiny, tmp_path / "mine/a.params"), tmp_path / "out", Terms(Choice.none))
+    request = conversion.Request(
+        Origin(tiny, tmp_path / "mine/a.params"), tmp_path / "out", Terms(Choice.none)
+    )
     # A race: the SHA-1 is computed in another thread, which finds no file between two of the renames.
     with pytest.raises(SourceError, match=f"{CHANGED}|No such file or directory"):
-        pipeline.convert(request)
+        conversion.convert(request)
     assert not (tmp_path / "out").exists()
 
 
@@ -133,11 +138,11 @@ def run_diff(_: Model, params: Path, checkpoint: Path, out: Path) -> None:  # no
 
 
 def run_to_gluon(tiny: Model, _: Path, checkpoint: Path, out: Path) -> None:
-    reversal.to_gluon(reversal.Request(checkpoint, out, tiny, AGAINST_NUMPY))
+    reverse_conversion.to_gluon(reverse_conversion.Request(checkpoint, out, tiny, AGAINST_NUMPY))
 
 
 def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
-    comparison.compare(comparison.Request(Origin(tiny, params), checkpoint, terms=AGAINST_NUMPY))
+    parity_check.compare(parity_check.Request(Origin(tiny, params), checkpoint, terms=AGAINST_NUMPY))
 
 
 CONSUMERS = {"diff": run_diff, "to-gluon": run_to_gluon, "parity": run_parity}
@@ -157,14 +162,14 @@ def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
 ) -> None:
     do, message = HARMS[harm]
     done = list[object]()
-    compare = tensors.compare
+    compare = array_comparison.compare
 
     def compare_after_harm(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
         if not done:
             done.append(do(checkpoint))
         return compare(name, one, other)
 
-    monkeypatch.setattr("converter.tensors.compare", compare_after_harm)
+    monkeypatch.setattr("converter.formats.array_comparison.compare", compare_after_harm)
     with pytest.raises(CheckpointError, match=message):
         CONSUMERS[consumer](tiny, params, checkpoint, tmp_path / "out.params")
     assert done
@@ -185,7 +190,7 @@ def test_no_moment_of_cutting_off_crashes_a_conversion(tiny: Model, params: Path
     told = [in_memory / f"told{number}" for number in range(ROUNDS)]
     writer = faults.start(flicker, params, 1_000_000)
     for number in range(ROUNDS):
-        request = pipeline.Request(Origin(tiny, params), out, Terms(Choice.none))
+        request = conversion.Request(Origin(tiny, params), out, Terms(Choice.none))
         assert faults.finish(faults.start(faults.refusal, request, in_memory, told[number])) == 0
     writer.kill()
     texts = {path.read_text() for path in told}

@@ -18,14 +18,14 @@ from torch import nn
 
 from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ParamsError, SourceError
-from converter.files import archives, checkpoint
+from converter.formats import archives, checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.files.stored import Arrays
+    from converter.formats.file_arrays import Arrays
 
 ARRAYS: dict[str, Array] = {
     "conv1.weight": np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2),
@@ -120,7 +120,7 @@ def test_a_header_that_is_replaced_meanwhile_is_refused(
             stream.seek(8)
             stream.write(f'{{"a":{entry}}}'.ljust(80).encode())
 
-    monkeypatch.setattr("converter.files.checkpoint.safe_open", then_replaced)
+    monkeypatch.setattr("converter.formats.checkpoint.safe_open", then_replaced)
     with pytest.raises(CheckpointError, match="a: the file was changed while it was read"):
         checkpoint.read(path)
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion, publication
 from converter.errors import LabelsError
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.publishing import publication
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.vision import classifier
 
 if TYPE_CHECKING:
@@ -24,28 +23,28 @@ LABELS = tuple(f"kind {number}" for number in range(10))
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Result:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.Result:
     folder = tmp_path_factory.mktemp("converted")
     (folder / "classes.txt").write_text("\n".join(LABELS))
     origin = Origin(catalog.find(NAME), seed=0)
-    request = pipeline.Request(
+    request = conversion.Request(
         origin, folder / "out", Terms(Choice.none), labels=folder / "classes.txt", as_pth=True
     )
-    return pipeline.convert(request)
+    return conversion.convert(request)
 
 
 def labels(place: Path) -> tuple[str, ...]:
     return classifier.load(classifier.Terms(place)).labels
 
 
-def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(converted: pipeline.Result) -> None:
+def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(converted: conversion.Result) -> None:
     assert converted.pth is not None
     assert labels(converted.artifact) == LABELS
     assert labels(converted.pth) == LABELS
     assert labels(converted.artifact.parent) == LABELS
 
 
-def test_a_published_folder_has_them_too(converted: pipeline.Result, tmp_path: Path) -> None:
+def test_a_published_folder_has_them_too(converted: conversion.Result, tmp_path: Path) -> None:
     request = publication.Request(
         (converted.artifact,), tmp_path / "published", allow_random=True, allow_unproven=True
     )
@@ -53,7 +52,7 @@ def test_a_published_folder_has_them_too(converted: pipeline.Result, tmp_path: P
     assert labels(tmp_path / "published") == LABELS
 
 
-def test_the_manifest_of_other_weights_names_nothing(converted: pipeline.Result, tmp_path: Path) -> None:
+def test_the_manifest_of_other_weights_names_nothing(converted: conversion.Result, tmp_path: Path) -> None:
     content = bytearray(converted.artifact.read_bytes())
     content[-1] ^= 1
     (tmp_path / converted.artifact.name).write_bytes(content)
@@ -62,7 +61,7 @@ def test_the_manifest_of_other_weights_names_nothing(converted: pipeline.Result,
 
 
 def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
-    converted: pipeline.Result, tmp_path: Path
+    converted: conversion.Result, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
     assert labels(tmp_path) == ()
@@ -74,7 +73,7 @@ def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
 
 
 def test_what_is_no_file_beside_the_weights_is_not_waited_for(
-    converted: pipeline.Result, tmp_path: Path
+    converted: conversion.Result, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
     os.mkfifo(tmp_path / "a.json")

@@ -14,14 +14,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from converter import pipeline
 from converter.choices import Choice, Precision
 from converter.cli import app, console, options
+from converter.commands import conversion
 from converter.errors import MappingError
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import DEFAULT_PROBES, Terms
-from converter.proof.verdict import Probe
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import DEFAULT_PROBES, Terms
+from converter.references.probes import Probe
 
 NAME = "gluon_resnext50_32x4d"
 
@@ -132,7 +132,7 @@ def test_an_interruption_exits_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "convert", interrupt)
+    monkeypatch.setattr(conversion, "convert", interrupt)
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
@@ -141,7 +141,7 @@ def test_an_interruption_exits_130(
 def test_a_termination_is_an_orderly_end(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "convert", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(conversion, "convert", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -165,7 +165,7 @@ def test_what_would_steer_the_terminal_is_escaped(
     def refuse(*_: object) -> None:
         raise MappingError("x.\x1b[2J\n  é [red]")
 
-    monkeypatch.setattr(pipeline, "convert", refuse)
+    monkeypatch.setattr(conversion, "convert", refuse)
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.stderr == "refused  x.\\x1b[2J\n  é [red]\n"
 
@@ -175,11 +175,11 @@ def test_every_option_reaches_the_conversion(
 ) -> None:
     requests = []
 
-    def record(request: pipeline.Request, _: object) -> None:
+    def record(request: conversion.Request, _: object) -> None:
         requests.append(request)
         raise MappingError("enough")
 
-    monkeypatch.setattr(pipeline, "convert", record)
+    monkeypatch.setattr(conversion, "convert", record)
     options = [
         "--params",
         "a.params",
@@ -196,14 +196,14 @@ def test_every_option_reaches_the_conversion(
     model = catalog.find(NAME)
     probes = (Probe("float64", (97, 131)),)
     assert requests == [
-        pipeline.Request(
+        conversion.Request(
             Origin(model, Path("a.params"), symbol=Path("a.json")),
             tmp_path,
             Terms(Choice.gluon, probes, Path("python9")),
             Precision.float16,
             Path("a.txt"),
         ),
-        pipeline.Request(Origin(model, seed=5), tmp_path, Terms(Choice.none)),
+        conversion.Request(Origin(model, seed=5), tmp_path, Terms(Choice.none)),
     ]
 
 

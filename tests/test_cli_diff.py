@@ -9,8 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from converter.cli.app import app
-from converter.files.params import write_params
-from converter.models import matching
+from converter.formats.params import write_params
+from converter.networks import matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 LONG = "backbone.encoder.stages.3.blocks.17.attention.relative_position_bias_table.weight"
 STATE: dict[str, Array] = {

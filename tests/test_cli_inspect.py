@@ -11,10 +11,10 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
-from converter import inspection
 from converter.cli.app import app
+from converter.commands import inspection
 from converter.errors import MappingError
-from converter.models import catalog, matching
+from converter.networks import catalog, matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 

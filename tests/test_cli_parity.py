@@ -9,14 +9,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter import comparison
 from converter.choices import Choice
 from converter.cli.app import app
+from converter.commands import parity_check
 from converter.errors import MappingError
-from converter.models import catalog, matching
-from converter.preparation import Origin
-from converter.proof.proving import DEFAULT_PROBES, Terms
-from converter.proof.verdict import Probe
+from converter.networks import catalog, matching
+from converter.networks.loading import Origin
+from converter.parity.runner import DEFAULT_PROBES, Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
-    from converter.proof.findings import Document
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
+    from converter.parity.json_report import Document
 
 NAME = "gluon_resnext50_32x4d"
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
@@ -248,11 +248,11 @@ def test_a_wrong_call_exits_2(arguments: list[str], message: str) -> None:
 def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     requests = []
 
-    def record(request: comparison.Request, _: object) -> None:
+    def record(request: parity_check.Request, _: object) -> None:
         requests.append(request)
         raise MappingError("enough")
 
-    monkeypatch.setattr(comparison, "compare", record)
+    monkeypatch.setattr(parity_check, "compare", record)
     options = [
         "--weights",
         "a.pth",
@@ -270,8 +270,8 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
     model = catalog.find(NAME)
     terms = Terms(Choice.gluon, (Probe("float64", (97, 131)),), python)
     assert requests == [
-        comparison.Request(Origin(model, params), weights, terms=terms),
-        comparison.Request(Origin(model, seed=5), terms=Terms(Choice.auto, DEFAULT_PROBES)),
+        parity_check.Request(Origin(model, params), weights, terms=terms),
+        parity_check.Request(Origin(model, seed=5), terms=Terms(Choice.auto, DEFAULT_PROBES)),
     ]
 
 

@@ -8,13 +8,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from converter import pipeline
 from converter.choices import Choice
 from converter.cli.publish import publish
+from converter.commands import conversion
 from converter.errors import HubError
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.publishing import hub
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = pipeline.Request(
+    request = conversion.Request(
         Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("cli"), Terms(Choice.none)
     )
-    return pipeline.convert(request).artifact
+    return conversion.convert(request).artifact
 
 
 @dataclass

@@ -13,15 +13,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter import pipeline, reversal
 from converter.choices import Choice, Precision
 from converter.cli.app import app
+from converter.commands import conversion, reverse_conversion
 from converter.errors import MappingError
-from converter.files.params import write_params
-from converter.models import catalog, matching
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.formats.params import write_params
+from converter.networks import catalog, matching
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 
@@ -158,8 +158,8 @@ def test_the_source_of_the_weights_is_recognised_and_another_one_told(
     tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
     params = write(tiny_params)
-    request = pipeline.Request(Origin(None, params), tmp_path / "out", Terms(Choice.none))
-    result = pipeline.convert(request)
+    request = conversion.Request(Origin(None, params), tmp_path / "out", Terms(Choice.none))
+    result = conversion.convert(request)
     assert run(result.artifact, back, *NONE).stdout.splitlines()[-1] == (
         "file    is the one that these weights were converted from, byte for byte"
     )
@@ -214,7 +214,7 @@ def test_a_refusal_leaves_what_was_there(
 ) -> None:
     if before is not None:
         back.write_bytes(before)
-    monkeypatch.setattr(reversal, "write_params", flip)
+    monkeypatch.setattr(reverse_conversion, "write_params", flip)
     result = run(weights, back, *NONE, "--force")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "refused  read back: the file differs from what was written\n"
@@ -285,11 +285,11 @@ def test_every_option_reaches_the_reversal(
 ) -> None:
     requests = []
 
-    def record(request: reversal.Request, _: object) -> None:
+    def record(request: reverse_conversion.Request, _: object) -> None:
         requests.append(request)
         raise MappingError("enough")
 
-    monkeypatch.setattr(reversal, "to_gluon", record)
+    monkeypatch.setattr(reverse_conversion, "to_gluon", record)
     python = tmp_path / "python9"
     run(weights, back)
     proof = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
@@ -297,6 +297,6 @@ def test_every_option_reaches_the_reversal(
     assert run(weights, back, *proof, *options).stderr == "refused  enough\n"
     terms = Terms(Choice.gluon, (Probe("float64", (97, 131)),), python)
     assert requests == [
-        reversal.Request(weights, back),
-        reversal.Request(weights, back, tiny, terms, Precision.bfloat16, overwrite=True),
+        reverse_conversion.Request(weights, back),
+        reverse_conversion.Request(weights, back, tiny, terms, Precision.bfloat16, overwrite=True),
     ]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from converter import pipeline
 from converter.choices import Choice
 from converter.cli.app import app
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.commands import conversion
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,10 @@ NAME = "gluon_cifar_resnext29_32x4d"
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = pipeline.Request(
+    request = conversion.Request(
         Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("verify"), Terms(Choice.none)
     )
-    return pipeline.convert(request).artifact
+    return conversion.convert(request).artifact
 
 
 @pytest.fixture

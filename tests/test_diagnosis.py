@@ -9,19 +9,19 @@ import reading
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converter.proof import diagnosis, network, proving
-from converter.proof.verdict import Probe
-from converter.reference import numpy
+from converter.parity import diagnosis, execution, runner
+from converter.references import numpy
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.files.stored import Arrays
-    from converter.models.catalog import Model
-    from converter.preparation import Prepared
-    from converter.proof.diagnosis import Diagnosis
+    from converter.formats.file_arrays import Arrays
+    from converter.networks.catalog import Model
+    from converter.networks.loading import Prepared
+    from converter.parity.diagnosis import Diagnosis
 
 SIZE = (33, 47)
 EQUAL = "its tensors are equal bit for bit and its settings the same; "
@@ -42,10 +42,10 @@ def diagnose(
 ) -> Diagnosis | None:
     """Diagnose our module with some other arrays, or changed in some way."""
     state = {**prepared.state, **(changes or {})}
-    module = network.build(state, prepared.model.config)
+    module = execution.build(state, prepared.model.config)
     change(module)
     reference = numpy.Run(prepared.params, tuple(Probe(dtype, SIZE) for dtype in dtypes))
-    proof = proving.prove((reference,), network.watch(module, prepared.mapping), prepared)
+    proof = runner.prove((reference,), execution.watch(module, prepared.mapping), prepared)
     return diagnosis.diagnose(proof, prepared, state)
 
 

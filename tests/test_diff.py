@@ -7,19 +7,19 @@ import pytest
 import safetensors.numpy
 import torch
 
-from converter import diff
+from converter.commands import diff
 from converter.errors import CheckpointError, ParamsError
-from converter.files.params import write_params
-from converter.models import matching
-from converter.tensors import Apart
+from converter.formats.array_comparison import Apart
+from converter.formats.params import write_params
+from converter.networks import matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 FORMATS = ["params", "pth", "safetensors"]
 NAME = "layer1.0.bn1.weight"

@@ -14,10 +14,10 @@ import pytest
 from serving import TAG, cut, drip, endless, serving, stalled, status, trickle, whole
 
 from converter.errors import SourceError
-from converter.files import web
-from converter.files.download import Limits, fetch
-from converter.files.partial import Known, Partial
 from converter.progress import silent
+from converter.sources import web
+from converter.sources.download import Limits, fetch
+from converter.sources.partial import Known, Partial
 
 if TYPE_CHECKING:
     from pathlib import Path

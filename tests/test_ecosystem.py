@@ -11,14 +11,14 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from converter import pipeline, reversal
 from converter.choices import Choice
-from converter.files.params import write_params
-from converter.models import catalog
-from converter.models.synthetic import random_params
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.commands import conversion, reverse_conversion
+from converter.formats.params import write_params
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.networks.synthetic import random_params
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 from converter.testing import assert_parity
 from resnext_torch import create_model
 
@@ -38,8 +38,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     @cache
     def convert(name: str) -> Path:
         out = tmp_path_factory.mktemp(name)
-        request = pipeline.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
-        return pipeline.convert(request).artifact
+        request = conversion.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
+        return conversion.convert(request).artifact
 
     return convert
 
@@ -140,8 +140,10 @@ def test_their_checkpoints_go_back_to_gluon_and_return_bit_for_bit(
             tensor.uniform_(0.5, 1.0, generator=generator)
     weights = tmp_path / f"theirs.{form}"
     (torch.save if form == "pth" else save_file)(state, weights)
-    written = reversal.to_gluon(reversal.Request(weights, tmp_path / "back.params", terms=AGAINST_NUMPY))
+    written = reverse_conversion.to_gluon(
+        reverse_conversion.Request(weights, tmp_path / "back.params", terms=AGAINST_NUMPY)
+    )
     assert (written.model.name, written.proof.passed) == (name, True)
     origin = Origin(None, tmp_path / "back.params")
-    back = load_file(pipeline.convert(pipeline.Request(origin, tmp_path, Terms(Choice.none))).artifact)
+    back = load_file(conversion.convert(conversion.Request(origin, tmp_path, Terms(Choice.none))).artifact)
     assert all(torch.equal(back[key], tensor) for key, tensor in state.items() if tensor.is_floating_point())

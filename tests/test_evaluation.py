@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from converter.choices import Device, Preprocessing
 from converter.cli.evaluate import evaluate as command
 from converter.errors import EvaluationError, ImageError
-from converter.models import catalog
+from converter.networks import catalog
 from converter.vision import evaluation
 from converter.vision.classifier import Terms
 from converter.vision.evaluation import Request

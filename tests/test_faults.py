@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
 from converter.errors import ReferenceFailedError
-from converter.files import disk
-from converter.files.params import write_params
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
-from converter.reference import gluon
+from converter.formats.params import write_params
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references import gluon
+from converter.references.probes import Probe
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the harm is done as POSIX can")
 
@@ -60,7 +60,7 @@ def test_runs_into_one_folder_at_once_leave_it_whole(
             tiny_params["output.bias"][0] = number
             with params.open("wb") as stream:
                 write_params(stream, tiny_params)
-        request, told = pipeline.Request(Origin(tiny, params), out, each), in_memory / f"told{number}"
+        request, told = conversion.Request(Origin(tiny, params), out, each), in_memory / f"told{number}"
         running.append(faults.start(faults.refusal, request, in_memory, told))
     assert {faults.finish(process) for process in running} == {0}
     told_texts = [(in_memory / f"told{number}").read_text() for number in range(len(terms))]
@@ -146,7 +146,7 @@ def test_gluoncv_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
     program = """\
 import sys, time
 from pathlib import Path
-from converter.reference import gluon
+from converter.references import gluon
 with gluon.start(Path(sys.executable), gluon.Request(layers=(), document={}), ()) as run:
     print(run.process.pid, flush=True)
     time.sleep(60)

@@ -11,19 +11,19 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import pipeline
 from converter.choices import Choice
 from converter.cli.app import app
-from converter.models import catalog, figures
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.commands import conversion
+from converter.networks import catalog, figures
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.publishing import timm_config
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 # Activations in millions at 224 pixels, as timm's results/model_metadata-in1k.csv has them.
 TIMM_ACTIVATIONS = {
@@ -105,8 +105,8 @@ def test_fewer_classes_cost_less(tiny: Model) -> None:
 
 def test_the_size_is_that_of_the_file_that_is_written(tmp_path: Path) -> None:
     model = catalog.find("gluon_cifar_resnext29_32x4d")
-    request = pipeline.Request(Origin(model, seed=0), tmp_path, Terms(Choice.none))
-    assert figures.file_bytes(model) == pipeline.convert(request).artifact.stat().st_size
+    request = conversion.Request(Origin(model, seed=0), tmp_path, Terms(Choice.none))
+    assert figures.file_bytes(model) == conversion.convert(request).artifact.stat().st_size
 
 
 @pytest.mark.parametrize("name", timm_config.ARCHITECTURES)

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter import pipeline, reversal
 from converter.choices import Choice
+from converter.commands import conversion, reverse_conversion
 from converter.errors import ArtifactError, LabelsError, ReferenceFailedError
-from converter.files import archives, disk
-from converter.preparation import Origin
+from converter.formats import archives
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.progress import silent
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
-from converter.reference import gluon
+from converter.references import gluon
+from converter.references.probes import Probe
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are Linux's")
 
@@ -60,8 +61,8 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
     return write(tiny_params)
 
 
-def of_the_tiny(model: Model, params: Path, out: Path, *, as_pth: bool = False) -> pipeline.Request:
-    return pipeline.Request(Origin(model, params), out, UNPROVEN, as_pth=as_pth)
+def of_the_tiny(model: Model, params: Path, out: Path, *, as_pth: bool = False) -> conversion.Request:
+    return conversion.Request(Origin(model, params), out, UNPROVEN, as_pth=as_pth)
 
 
 # The safetensors has 11.4 MB, the .pth 11.4 MB; half of each, and just not enough for the manifest.
@@ -71,17 +72,17 @@ def test_a_full_disk_is_named_and_nothing_stays_on_it(
 ) -> None:
     out = small_disk(size)
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
-        pipeline.convert(of_the_tiny(tiny, params, out, as_pth=True))
+        conversion.convert(of_the_tiny(tiny, params, out, as_pth=True))
     assert not faults.contents(out)
 
 
 def test_no_room_for_the_manifest_leaves_no_weights_without_one(
     small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
 ) -> None:
-    made = pipeline.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact.stat().st_size
+    made = conversion.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact.stat().st_size
     out = small_disk(-(-made // 4096) * 4096)  # the pages that the weights fill, and no more
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
-        pipeline.convert(of_the_tiny(tiny, params, out))
+        conversion.convert(of_the_tiny(tiny, params, out))
     assert not faults.contents(out)
 
 
@@ -100,10 +101,12 @@ def test_a_limit_on_the_size_of_files_is_a_refusal(
 def test_a_full_disk_is_named_where_a_gluon_file_is_written(
     small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
 ) -> None:
-    weights = pipeline.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact
+    weights = conversion.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact
     folder = small_disk(MEGABYTE)
     with pytest.raises(ArtifactError, match=f"back.params: cannot be written: {NO_ROOM}"):
-        reversal.to_gluon(reversal.Request(weights, folder / "back.params", tiny, UNPROVEN))
+        reverse_conversion.to_gluon(
+            reverse_conversion.Request(weights, folder / "back.params", tiny, UNPROVEN)
+        )
     assert not faults.contents(folder)
 
 
@@ -170,7 +173,7 @@ def test_a_disk_that_is_read_only_is_refused_before_any_work(
 ) -> None:
     out = small_disk(MEGABYTE, ",ro")
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: Read-only file system"):
-        pipeline.convert(of_the_tiny(tiny, tmp_path / "not read yet", out))
+        conversion.convert(of_the_tiny(tiny, tmp_path / "not read yet", out))
 
 
 @pytest.mark.parametrize(("inside", "message"), [("", "File exists"), ("/deeper", "Not a directory")])
@@ -178,19 +181,19 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
     tiny: Model, params: Path, inside: str, message: str
 ) -> None:
     with pytest.raises(ArtifactError, match=f"holiday.params{inside}: cannot be written: {message}$"):
-        pipeline.convert(of_the_tiny(tiny, params, Path(f"{params}{inside}")))
+        conversion.convert(of_the_tiny(tiny, params, Path(f"{params}{inside}")))
 
 
 def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
     origin = Origin(tiny, tmp_path / "not read yet")
-    request = pipeline.Request(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
+    request = conversion.Request(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
     with pytest.raises(LabelsError, match=r"classes\.txt: No such file or directory"):
-        pipeline.convert(request)
+        conversion.convert(request)
 
 
 def test_a_folder_stands_where_a_file_is_to_be_written(tiny: Model, params: Path, tmp_path: Path) -> None:
-    name = pipeline.convert(of_the_tiny(tiny, params, tmp_path / "first")).manifest_file.name
+    name = conversion.convert(of_the_tiny(tiny, params, tmp_path / "first")).manifest_file.name
     (tmp_path / "out" / name).mkdir(parents=True)
     with pytest.raises(ArtifactError, match=r"\.json: is a folder, where a file is to be written"):
-        pipeline.convert(of_the_tiny(tiny, params, tmp_path / "out"))
+        conversion.convert(of_the_tiny(tiny, params, tmp_path / "out"))
     assert faults.contents(tmp_path / "out") == [name]

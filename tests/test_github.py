@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter.errors import ArtifactError
-from converter.proof import github
+from converter.parity import github
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.proof.findings import Document
+    from converter.parity.json_report import Document
 
 AGREEING: Document = {
     "model": "tiny",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.reference import gluon, gluon_child
-from converter.reference.gluon_child import Hidden, NumericVersion
+from converter.references import gluon, gluon_child
+from converter.references.gluon_child import Hidden, NumericVersion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_hidden_packages_look_as_if_they_were_not_installed(name: str) -> None:
 
 def test_python_312_gets_the_two_version_classes() -> None:
     program = """\
-from converter.reference.gluon_child import provide_distutils
+from converter.references.gluon_child import provide_distutils
 provide_distutils()
 from distutils.version import LooseVersion, StrictVersion
 print(LooseVersion("1.9.1") < StrictVersion("2.0.0"))

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from symbols import changed, counted_names, inserted, node, symbol
 
-from converter import graph_search
 from converter.errors import SymbolError
 from converter.graphs import reader
-from converter.models import dialects, wiring
+from converter.networks import graph_search, naming_styles, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.dtypes import Array
     from converter.graphs.graph import Graph
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Symbol = dict[str, Any]
     Find = Callable[..., Graph | None]
@@ -49,7 +48,7 @@ def find(tiny: Model, tiny_params: dict[str, Array], names: dict[str, str], tmp_
     ) -> Graph | None:
         known = renamed or {source: f"arg:{name}" for source, name in names.items()}
         arrays = {name: tiny_params[source] for source, name in known.items()}
-        naming = dialects.read(arrays, file)
+        naming = naming_styles.read(arrays, file)
         return graph_search.find(tmp_path / file, documents or {}, arrays, naming, lambda: [tiny])
 
     return search

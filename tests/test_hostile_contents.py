@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from typer.testing import CliRunner
 
-from converter import diff, inspection, preparation, reversal
 from converter.choices import Choice
 from converter.cli.app import app
+from converter.commands import diff, inspection, reverse_conversion
 from converter.errors import ConversionError
-from converter.files.params import write_params
-from converter.models import catalog
-from converter.preparation import Origin
+from converter.formats.params import write_params
+from converter.networks import catalog, loading
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.progress import silent
-from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ def every_stage(path: Path, out: Path) -> None:
     for done in (
         lambda: json.dumps(inspection.document(inspection.inspect(path, silent, full=True)), allow_nan=False),
         lambda: diff.diff(path, path),
-        lambda: reversal.to_gluon(reversal.Request(path, out, terms=Terms(Choice.none))),
+        lambda: reverse_conversion.to_gluon(reverse_conversion.Request(path, out, terms=Terms(Choice.none))),
         lambda: _prepare(path, None),
         lambda: _prepare(path, MODEL),
     ):
@@ -121,8 +121,8 @@ def every_stage(path: Path, out: Path) -> None:
 
 def _prepare(path: Path, name: str | None) -> None:
     origin = Origin(catalog.find(name) if name else None, path)
-    with preparation.opened(origin, silent) as found:
-        preparation.prepare(origin, found)
+    with loading.opened(origin, silent) as found:
+        loading.prepare(origin, found)
 
 
 @pytest.mark.parametrize("writer", WRITERS)

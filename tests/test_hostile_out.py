@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING
 import pytest
 from fuzz.targets import limited
 
-from converter import pipeline, reversal
 from converter.choices import Choice
+from converter.commands import conversion, publication, reverse_conversion
 from converter.errors import ArtifactError, PublicationError
-from converter.files import disk
-from converter.files.params import write_params
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.publishing import publication
+from converter.formats.params import write_params
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
 UNPROVEN = Terms(Choice.none)
@@ -34,13 +33,13 @@ CONTENT = "somebody else's"
 ENDINGS = (".safetensors", ".json", ".pth")
 
 
-def convert(out: Path) -> pipeline.Result:
+def convert(out: Path) -> conversion.Result:
     origin = Origin(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
-    return pipeline.convert(pipeline.Request(origin, out, UNPROVEN, as_pth=True))
+    return conversion.convert(conversion.Request(origin, out, UNPROVEN, as_pth=True))
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Result:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.Result:
     return convert(tmp_path_factory.mktemp("converted"))
 
 
@@ -64,7 +63,7 @@ def require_untouched(outside: Path) -> None:
     assert [*outside.parent.iterdir()] == [outside]
 
 
-def written(result: pipeline.Result) -> dict[str, Path]:
+def written(result: conversion.Result) -> dict[str, Path]:
     files = (result.artifact, result.manifest_file, result.pth)
     return {path.suffix: path for path in files if path is not None}
 
@@ -72,7 +71,7 @@ def written(result: pipeline.Result) -> dict[str, Path]:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("target", ["file", "not there yet", "."], ids=["file", "nothing", "folder"])
 def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
-    converted: pipeline.Result, out: Path, outside: Path, ending: str, target: str
+    converted: conversion.Result, out: Path, outside: Path, ending: str, target: str
 ) -> None:
     link = out / written(converted)[ending].name
     link.symlink_to(outside.parent / target)
@@ -87,7 +86,9 @@ def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
     require_untouched(outside)
 
 
-def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(converted: pipeline.Result, out: Path) -> None:
+def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(
+    converted: conversion.Result, out: Path
+) -> None:
     os.mkfifo(out / converted.manifest_file.name)
     with limited():
         assert convert(out).manifest_file.is_file()
@@ -105,18 +106,20 @@ def test_a_report_or_a_summary_replaces_a_link(out: Path, outside: Path, target:
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("target", ["file", "not there yet"])
 def test_to_gluon_refuses_a_link(
-    converted: pipeline.Result, out: Path, outside: Path, target: str, *, overwrite: bool
+    converted: conversion.Result, out: Path, outside: Path, target: str, *, overwrite: bool
 ) -> None:
     link = out / "back.params"
     link.symlink_to(outside.parent / target)
     with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
-        reversal.to_gluon(reversal.Request(converted.artifact, link, terms=UNPROVEN, overwrite=overwrite))
+        reverse_conversion.to_gluon(
+            reverse_conversion.Request(converted.artifact, link, terms=UNPROVEN, overwrite=overwrite)
+        )
     assert link.is_symlink()
     require_untouched(outside)
 
 
 @pytest.fixture
-def publish(converted: pipeline.Result) -> Callable[[Path], object]:
+def publish(converted: conversion.Result) -> Callable[[Path], object]:
     def publish_to(folder: Path) -> object:
         request = publication.Request(
             (converted.artifact,), folder, allow_random=True, allow_unproven=True, force=True
@@ -152,7 +155,7 @@ def test_publish_replaces_links_in_its_folder_and_does_not_follow_them(
 
 
 def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
-    converted: pipeline.Result, out: Path, outside: Path
+    converted: conversion.Result, out: Path, outside: Path
 ) -> None:
     artifact = out / converted.artifact.name
     shutil.copy(converted.artifact, artifact)
@@ -179,7 +182,9 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
 ) -> None:
     with (tmp_path / "source").open("wb") as stream:
         write_params(stream, tiny_params)
-    first = pipeline.convert(pipeline.Request(Origin(tiny, tmp_path / "source"), tmp_path / "a", UNPROVEN))
+    first = conversion.convert(
+        conversion.Request(Origin(tiny, tmp_path / "source"), tmp_path / "a", UNPROVEN)
+    )
     out = tmp_path / "out"
     out.mkdir()
     there = named = (tmp_path / "source").rename(out / first.artifact.with_suffix(suffix).name)
@@ -188,6 +193,6 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
         named.symlink_to(there)
     content = there.read_bytes()
     with pytest.raises(ArtifactError, match="is read here, and would be written over"):
-        pipeline.convert(pipeline.Request(Origin(tiny, named), out, UNPROVEN))
+        conversion.convert(conversion.Request(Origin(tiny, named), out, UNPROVEN))
     assert there.read_bytes() == content
     assert list(out.iterdir()) == [there]

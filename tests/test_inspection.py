@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from test_identification import counted, gluon
+from test_detection import counted, gluon
 
-from converter import inspection
+from converter.commands import inspection
 from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ConversionError, ParamsError, SourceError
-from converter.files.params import write_params
-from converter.models import catalog, matching
+from converter.formats.params import write_params
+from converter.networks import catalog, matching
 from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from converter.commands.inspection import Inspection
     from converter.dtypes import Array
-    from converter.inspection import Inspection
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Write = Callable[[dict[str, Array]], Path]
 
@@ -42,7 +42,7 @@ PARTS = {
 PROGRAM = """\
 import sys
 from pathlib import Path
-from converter import inspection
+from converter.commands import inspection
 from converter.progress import silent
 import safetensors, safetensors.numpy
 def peak():

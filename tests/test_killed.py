@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
-from converter.files.params import write_params
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.commands import conversion
+from converter.formats.params import write_params
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL nor fork")
 
@@ -46,7 +46,9 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
     temporary.mkdir()
     with params.open("wb") as stream:
         write_params(stream, tiny_params)
-    request = pipeline.Request(Origin(tiny, params), in_memory / "out", Terms(choice, PROBES), as_pth=as_pth)
+    request = conversion.Request(
+        Origin(tiny, params), in_memory / "out", Terms(choice, PROBES), as_pth=as_pth
+    )
     for die_at in itertools.count(step=stride):
         status = faults.finish(faults.start(faults.convert, request, temporary, die_at))
         assert status in {0, -signal.SIGKILL}
@@ -66,7 +68,7 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
 
 
 def test_what_is_not_whole_or_not_as_it_says_is_seen(tiny: Model, tmp_path: Path) -> None:
-    result = pipeline.convert(pipeline.Request(Origin(tiny, seed=0), tmp_path, Terms(Choice.none)))
+    result = conversion.convert(conversion.Request(Origin(tiny, seed=0), tmp_path, Terms(Choice.none)))
     assert not faults.complaints(tmp_path)
     content = result.artifact.read_bytes()
     result.artifact.write_bytes(content[:-1])

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
 from converter.errors import LabelsError
-from converter.files import labels
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.formats import labels
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 NAMES = ("tench", "great white shark", "crêpe")
 TEXT = "tench\ngreat white shark\ncrêpe\n"
@@ -168,12 +168,12 @@ def test_class_names_reach_the_manifest_if_there_is_one_for_each_class(
     names = [f"Klasse {number} ä" for number in range(count)]
     (tmp_path / "classes.txt").write_text("\n".join(names), encoding="utf-8")
     terms, out = Terms(Choice.none), tmp_path / "out"
-    request = pipeline.Request(Origin(tiny, seed=0), out, terms, labels=tmp_path / "classes.txt")
+    request = conversion.Request(Origin(tiny, seed=0), out, terms, labels=tmp_path / "classes.txt")
     if count == 10:
-        assert json.loads(pipeline.convert(request).manifest_file.read_text("utf-8"))["labels"] == names
+        assert json.loads(conversion.convert(request).manifest_file.read_text("utf-8"))["labels"] == names
     else:
         with pytest.raises(LabelsError, match=rf"10 class names expected, .*; {count} found"):
-            pipeline.convert(request)
+            conversion.convert(request)
         assert not out.exists()
 
 

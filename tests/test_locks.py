@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter.errors import ArtifactError
-from converter.files import disk, locks
+from converter.storage import disk, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ DEAD = ".convert-0123456789abcdef.part"
 HOLDER = """\
 import sys, time
 from pathlib import Path
-from converter.files import disk
+from converter.storage import disk
 with getattr(disk, sys.argv[1])(Path(sys.argv[2])):
     print(flush=True)
     time.sleep(60)

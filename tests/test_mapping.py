@@ -14,8 +14,8 @@ from fuzz import hostile
 from torch import nn
 
 from converter.errors import ConversionError, MappingError
-from converter.models import catalog, mapping
-from converter.models.matching import rename
+from converter.networks import catalog, mapping
+from converter.networks.matching import rename
 from resnext_torch import Basic, Bottleneck, Config, ResNeXt
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
     from resnext_torch.config import Shape
 
 RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file

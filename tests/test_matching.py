@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from converter.errors import MappingError, ParamsError
-from converter.files.stored import Storage, Stored
-from converter.models import matching
+from converter.formats.file_arrays import Storage, Stored
+from converter.networks import matching
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.files.stored import AnyArray
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.formats.file_arrays import AnyArray
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 
 def rename(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array]) -> dict[str, Array]:

@@ -9,17 +9,17 @@ import pytest
 import reading
 from mutations import controls, find, mutations, one_thread, record, summary
 
-from converter.models import catalog, synthetic
-from converter.preparation import Prepared
-from converter.proof.verdict import Probe
-from converter.reference import numpy
+from converter.networks import catalog, synthetic
+from converter.networks.loading import Prepared
+from converter.references import numpy
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mutations import Mutation, Recorded
 
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Runs = dict[str, tuple[Prepared, Recorded]]
 

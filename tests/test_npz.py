@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter.errors import ParamsError
-from converter.files.npz import is_npz
-from converter.files.params import Params, open_params, read_params
-from converter.files.stored import Stored
+from converter.formats.file_arrays import Stored
+from converter.formats.npz import is_npz
+from converter.formats.params import Params, open_params, read_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable

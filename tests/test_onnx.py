@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from converter.models import catalog, matching, synthetic
-from converter.proof.verdict import Probe
-from converter.reference.numpy import Run
+from converter.networks import catalog, matching, synthetic
+from converter.references.numpy import Run
+from converter.references.probes import Probe
 from resnext_torch import ResNeXt, create_model, fuse
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 # Of the logits' standard deviation, in float32, from numpy's in float64; measured 3e-7 to 8e-7.
 LIMIT = 1e-5

@@ -14,8 +14,8 @@ from records import HEADER, KINDS, MAGICS, MIXED, VALUES, WHOLE, listed, named, 
 
 from converter.dtypes import BFLOAT16, BY_MXNET
 from converter.errors import ParamsError
-from converter.files.params import open_params, read_params, write_params
-from converter.files.stored import Stored
+from converter.formats.file_arrays import Stored
+from converter.formats.params import open_params, read_params, write_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable

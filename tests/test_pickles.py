@@ -11,7 +11,7 @@ from fuzz import hostile
 from torch import nn
 
 from converter.errors import CheckpointError
-from converter.files import checkpoint, pickles
+from converter.formats import checkpoint, pickles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,17 +8,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from converter import pipeline, precision
 from converter.choices import Choice, Precision
+from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ParityError, PrecisionError
-from converter.files import artifact
-from converter.models import matching
-from converter.preparation import Origin
+from converter.formats import artifact, precision
+from converter.networks import matching
+from converter.networks.loading import Origin
+from converter.parity import execution
+from converter.parity.runner import Terms
 from converter.progress import silent
-from converter.proof import network
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.references.probes import Probe
 from resnext_torch import ResNeXt
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
     from resnext_torch import Config
 
 AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
@@ -220,7 +220,7 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     tmp_path: Path,
 ) -> None:
     origin = Origin(tiny, write(tiny_params))
-    result = pipeline.convert(pipeline.Request(origin, tmp_path, AGAINST_NUMPY, Precision(dtype)))
+    result = conversion.convert(conversion.Request(origin, tmp_path, AGAINST_NUMPY, Precision(dtype)))
     arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
     state = {name: torch.tensor(array) for name, array in arrays.items()}
     narrow = {name: t.to(getattr(torch, dtype)) if t.shape else t for name, t in state.items()}
@@ -245,9 +245,9 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
 
 def test_a_network_that_differs_before_rounding_is_refused(tiny: Model, tmp_path: Path) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
-    request = pipeline.Request(Origin(loose, seed=0), tmp_path, AGAINST_NUMPY, Precision.float16)
+    request = conversion.Request(Origin(loose, seed=0), tmp_path, AGAINST_NUMPY, Precision.float16)
     with pytest.raises(ParityError, match=r"suspect    eps: 1e-05 in the reference, 0\.001 in the module"):
-        pipeline.convert(request)
+        conversion.convert(request)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -255,11 +255,11 @@ def test_weights_beyond_a_type_leave_nothing(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     tiny_params["output.bias"][3] = 1e5
-    request = pipeline.Request(
+    request = conversion.Request(
         Origin(tiny, write(tiny_params)), tmp_path, Terms(Choice.none), Precision.float16
     )
     with pytest.raises(PrecisionError, match=r"float16 cannot hold\n  fc\.bias$"):
-        pipeline.convert(request)
+        conversion.convert(request)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.params"]
 
 
@@ -272,7 +272,7 @@ def test_of_float64_weights_the_tenth_digit_is_proven(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    load = network.load
+    load = execution.load
 
     def load_otherwise(path: Path, config: Config) -> nn.Module:
         module = load(path, config)
@@ -281,8 +281,8 @@ def test_of_float64_weights_the_tenth_digit_is_proven(
         return module
 
     params = write({name: array.astype(np.float64) for name, array in tiny_params.items()})
-    request = pipeline.Request(Origin(tiny, params), tmp_path / "out", AGAINST_NUMPY)
-    assert pipeline.convert(request).manifest["parity"]["proven"]
-    monkeypatch.setattr(network, "load", load_otherwise)
+    request = conversion.Request(Origin(tiny, params), tmp_path / "out", AGAINST_NUMPY)
+    assert conversion.convert(request).manifest["parity"]["proven"]
+    monkeypatch.setattr(execution, "load", load_otherwise)
     with pytest.raises(ParityError, match=rf"first apart  .* → {layer} .*, float64 at 33x47"):
-        pipeline.convert(request)
+        conversion.convert(request)

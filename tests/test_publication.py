@@ -18,19 +18,20 @@ import timm.data.config
 import torch
 from safetensors.torch import load_file
 
-from converter import artifact_checks, comparison, pipeline
 from converter.choices import Choice
+from converter.commands import conversion, parity_check, publication
+from converter.commands.publication import Request, publish
 from converter.errors import ArtifactError, PublicationError
-from converter.files import locks
-from converter.files.params import write_params
-from converter.models import catalog
-from converter.models.synthetic import random_params
-from converter.preparation import Origin
-from converter.proof import findings, report
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
-from converter.publishing import card, publication, timm_config
-from converter.publishing.publication import Request, publish
+from converter.formats.params import write_params
+from converter.manifests import artifact_checks
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.networks.synthetic import random_params
+from converter.parity import json_report, report
+from converter.parity.runner import Terms
+from converter.publishing import card, timm_config
+from converter.references.probes import Probe
+from converter.storage import locks
 from resnext_torch import WeightsError, create_model
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
 
 def convert(name: str, out: Path) -> Path:
     """Convert seeded parameters without a proof."""
-    return pipeline.convert(
-        pipeline.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
+    return conversion.convert(
+        conversion.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
     ).artifact
 
 
@@ -73,8 +74,8 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "mine.params").open("wb") as stream:
         write_params(stream, random_params(model.mapping, model.shapes, seed=1))
     terms = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
-    request = pipeline.Request(Origin(model, folder / "mine.params"), folder, terms, labels=labels)
-    return pipeline.convert(request).artifact
+    request = conversion.Request(Origin(model, folder / "mine.params"), folder, terms, labels=labels)
+    return conversion.convert(request).artifact
 
 
 @pytest.fixture
@@ -437,8 +438,8 @@ def page(proven: Path) -> str:
     """The report of a parity check of that file, as `gluon2torch parity` writes it."""
     origin = Origin(catalog.find(SMALL), proven.parent / "mine.params")
     terms = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
-    found = comparison.compare(comparison.Request(origin, proven, terms=terms))
-    return report.render(findings.build(found))
+    found = parity_check.compare(parity_check.Request(origin, proven, terms=terms))
+    return report.render(json_report.build(found))
 
 
 def test_a_report_of_these_weights_is_published_with_them(

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from converter.choices import Choice
 from converter.cli import app
 from converter.errors import ReferenceUnavailableError
-from converter.proof import proving
-from converter.proof.proving import Terms
+from converter.parity import runner
+from converter.parity.runner import Terms
 
 NAME = "gluon_cifar_resnext29_32x4d"
 OPTIONS = ["--random", "0", "--size", "33", "--proof-dtype", "float64"]
@@ -20,16 +20,16 @@ OPTIONS = ["--random", "0", "--size", "33", "--proof-dtype", "float64"]
 
 @pytest.mark.parametrize("choice", [Choice.numpy, Choice.none])
 def test_numpy_and_none_need_no_interpreter(choice: Choice) -> None:
-    terms = proving.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
+    terms = runner.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
     assert (terms.choice, terms.gluon_python) == (choice, None)
 
 
 @pytest.mark.parametrize("choice", [Choice.gluon, Choice.auto])
 def test_a_named_interpreter_is_used_by_the_others(choice: Choice) -> None:
-    terms = proving.settle(Terms(choice, gluon_python=Path(sys.executable)))
+    terms = runner.settle(Terms(choice, gluon_python=Path(sys.executable)))
     assert (terms.choice, terms.gluon_python) == (Choice.gluon, Path(sys.executable))
     with pytest.raises(ReferenceUnavailableError, match="/nowhere/python is not an executable"):
-        proving.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
+        runner.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
 
 
 @pytest.mark.parametrize("by", ["variable", "option"])

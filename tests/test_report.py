@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter import comparison
 from converter.choices import Choice
+from converter.commands import parity_check
 from converter.errors import ArtifactError
-from converter.models import matching, synthetic
-from converter.preparation import Origin
-from converter.proof import findings, network, report
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.networks import matching, synthetic
+from converter.networks.loading import Origin
+from converter.parity import execution, json_report, report
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
-    from converter.proof.findings import Document
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
+    from converter.parity.json_report import Document
 
 TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
 FETCHING = {
@@ -84,7 +84,9 @@ def network_fetches(text: str) -> list[str]:
 
 
 def compared(tiny: Model, module: nn.Module | None = None) -> Document:
-    return findings.build(comparison.compare(comparison.Request(Origin(tiny, seed=0), None, module, TERMS)))
+    return json_report.build(
+        parity_check.compare(parity_check.Request(Origin(tiny, seed=0), None, module, TERMS))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def differing(tiny: Model, tiny_mapping: Mapping) -> Document:
         "layer1.0.bn1.bias": state["layer1.0.bn1.bias"] + np.float32(1),
         "fc.bias": state["fc.bias"] * np.inf,
     }
-    return compared(tiny, network.build(state | changes, tiny.config))
+    return compared(tiny, execution.build(state | changes, tiny.config))
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +181,7 @@ def test_every_layer_of_every_check_has_its_row(agreeing: Document, text: str) -
 def test_a_failure_is_told_with_what_is_suspicious(differing: Document, failed: Page) -> None:
     assert "✗ differs" in failed.text
     assert "What speaks against it" in failed.text
-    assert "\n".join(findings.complaints(differing)) in failed.text
+    assert "\n".join(json_report.complaints(differing)) in failed.text
     assert "first apart  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
 
 

@@ -14,12 +14,12 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import sync_playwright
 
-from converter import comparison
 from converter.choices import Choice
-from converter.preparation import Origin
-from converter.proof import findings, report
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.commands import parity_check
+from converter.networks.loading import Origin
+from converter.parity import json_report, report
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from converter.models.catalog import Model
-    from converter.proof.findings import Document
+    from converter.networks.catalog import Model
+    from converter.parity.json_report import Document
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DESK = {"width": 1280, "height": 900}
@@ -116,7 +116,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def found(tiny: Model) -> Document:
     """An agreement, of files with long names."""
-    found = findings.build(comparison.compare(comparison.Request(Origin(tiny, seed=0), terms=TERMS)))
+    found = json_report.build(parity_check.compare(parity_check.Request(Origin(tiny, seed=0), terms=TERMS)))
     found["weights"] = {"file": f"{'x' * 100}.pth", "sha256": "0" * 64}
     return found
 

@@ -13,7 +13,7 @@ import resnext_torch
 from resnext_torch import CONFIGS, ResNeXt, create_model, list_models, state_spec
 
 if TYPE_CHECKING:
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 FOLDER = Path(resnext_torch.__file__).parent
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import faults
 import pytest
 
-from converter.files import disk
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
+from converter.commands.publication import Request, publish
+from converter.commands.verification import verify
 from converter.errors import SignatureError
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.publishing import signature
-from converter.publishing.publication import Request, publish
-from converter.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +60,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = pipeline.Request(
+    request = conversion.Request(
         Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("out"), Terms(Choice.none)
     )
-    return pipeline.convert(request).artifact
+    return conversion.convert(request).artifact
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from converter.proof.strength import Claim, claims, strongest, without_sizes
+from converter.parity.strength import Claim, claims, strongest, without_sizes
 
 
 def parity(

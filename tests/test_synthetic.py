@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from converter.models import catalog, matching, synthetic
+from converter.networks import catalog, matching, synthetic
 from resnext_torch import ResNeXt
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 # Of all arrays in order, seed 0. It changes only when every seeded artifact changes with it.
 SHA256 = "81be2da23522d524f297605b43849fc622dbd399e3ccaf8cbcf9801fd29200f9"

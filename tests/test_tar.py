@@ -15,21 +15,21 @@ import pytest
 from symbols import changed, symbol
 from test_archives import CONTENT, zipped
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
 from converter.errors import SourceError, SymbolError
-from converter.files import archives
-from converter.files.params import write_params
-from converter.preparation import Origin
+from converter.formats import archives
+from converter.formats.params import write_params
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from converter.progress import silent
-from converter.proof.proving import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
     Pack = Callable[[bytes], bytes]
 
@@ -266,16 +266,16 @@ WITH_GRAPH: dict[str, Callable[[bytes, bytes], bytes]] = {
 def test_the_graph_in_an_archive_is_compared_with_the_model(
     name: str, tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("converter.models.catalog.models", lambda: {"tiny": tiny})
+    monkeypatch.setattr("converter.networks.catalog.models", lambda: {"tiny": tiny})
     stream = io.BytesIO()
     write_params(stream, tiny_params)
-    request = pipeline.Request(Origin(None, tmp_path / name), tmp_path / "out", Terms(Choice.none))
+    request = conversion.Request(Origin(None, tmp_path / name), tmp_path / "out", Terms(Choice.none))
     content = symbol(tiny)
     (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
-    source = pipeline.convert(request).manifest["source"]
+    source = conversion.convert(request).manifest["source"]
     assert source["symbol"] == "net-symbol.json"
     assert source["symbol_sha256"] == hashlib.sha256(json.dumps(content).encode()).hexdigest()
     changed(content, "features.1", eps="0.001")
     (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
     with pytest.raises(SymbolError, match=rf"{name}: .*net-symbol\.json: the graph is not that of tiny"):
-        pipeline.convert(request)
+        conversion.convert(request)

@@ -12,16 +12,16 @@ from torch import nn
 
 from converter import testing
 from converter.errors import CatalogError, CheckpointError, MappingError, ReferenceUnavailableError
-from converter.models import catalog, matching
-from converter.proof import network
+from converter.networks import catalog, matching
+from converter.parity import execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.models.catalog import Model
-    from converter.models.mapping import Mapping
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 assert_parity = functools.partial(
     testing.assert_parity, "tiny", reference="numpy", sizes=[(33, 47)], dtypes=["float32"]
@@ -43,7 +43,7 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
 def module(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> nn.Module:
     """The converted network, as a user holds it: in training mode."""
     state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
-    return network.build(state, tiny.config).train()
+    return execution.build(state, tiny.config).train()
 
 
 def spoil(module: nn.Module) -> None:

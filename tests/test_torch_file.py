@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
-from converter.files import torch_file
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.formats import torch_file
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def converted(tmp_path: Path) -> pipeline.Result:
+def converted(tmp_path: Path) -> conversion.Result:
     origin = Origin(catalog.find(NAME), seed=0)
-    return pipeline.convert(pipeline.Request(origin, tmp_path / "out", UNPROVEN, as_pth=True))
+    return conversion.convert(conversion.Request(origin, tmp_path / "out", UNPROVEN, as_pth=True))
 
 
 def test_a_pth_has_the_arrays_bit_for_bit_and_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_pth_that_reads_back_otherwise_is_refused(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_manifest_tells_of_both_files(converted: pipeline.Result) -> None:
+def test_the_manifest_tells_of_both_files(converted: conversion.Result) -> None:
     assert converted.pth is not None
     content = converted.pth.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
@@ -99,7 +99,7 @@ def test_the_manifest_tells_of_both_files(converted: pipeline.Result) -> None:
 
 
 def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
-    converted: pipeline.Result, served: str, tmp_path: Path
+    converted: conversion.Result, served: str, tmp_path: Path
 ) -> None:
     assert converted.pth is not None
     options = {
@@ -117,7 +117,7 @@ def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
 
 
 def test_torch_hub_refuses_another_file_of_its_name(
-    converted: pipeline.Result, served: str, tmp_path: Path
+    converted: conversion.Result, served: str, tmp_path: Path
 ) -> None:
     assert converted.pth is not None
     content = bytearray(converted.pth.read_bytes())
@@ -135,18 +135,18 @@ def test_torch_hub_refuses_another_file_of_its_name(
 
 def test_without_it_no_pth_is_written(tmp_path: Path) -> None:
     origin = Origin(catalog.find(NAME), seed=0)
-    found = pipeline.convert(pipeline.Request(origin, tmp_path, UNPROVEN))
+    found = conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN))
     assert found.pth is None
     assert "pth" not in found.manifest["artifact"]
     assert not list(tmp_path.glob("*.pth"))
 
 
 def test_where_the_artifact_cannot_be_published_no_pth_is_left(
-    converted: pipeline.Result, tmp_path: Path
+    converted: conversion.Result, tmp_path: Path
 ) -> None:
     out = tmp_path / "elsewhere"
     (out / converted.artifact.name).mkdir(parents=True)
     origin = Origin(catalog.find(NAME), seed=0)
     with pytest.raises(ArtifactError, match="is a folder, where a file is to be written"):
-        pipeline.convert(pipeline.Request(origin, out, UNPROVEN, as_pth=True))
+        conversion.convert(conversion.Request(origin, out, UNPROVEN, as_pth=True))
     assert [path.name for path in out.iterdir()] == [converted.artifact.name]

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
+from converter.commands.publication import Request, publish
+from converter.commands.verification import verify
 from converter.errors import VerificationError
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
-from converter.publishing.publication import Request, publish
-from converter.verification import verify
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,10 @@ PUBLISHED = ("README.md", "config.json", "manifest.json", WEIGHTS)
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder ``out`` with a converted file and its ``.pth``, and a ``published`` one."""
     folder = tmp_path_factory.mktemp("originals")
-    request = pipeline.Request(
+    request = conversion.Request(
         Origin(catalog.find(NAME), seed=0), folder / "out", Terms(Choice.none), as_pth=True
     )
-    publish(Request((pipeline.convert(request).artifact,), folder / "published", **ALLOWED))
+    publish(Request((conversion.convert(request).artifact,), folder / "published", **ALLOWED))
     return folder
 
 

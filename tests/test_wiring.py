@@ -11,13 +11,13 @@ from symbols import changed, inserted, node, symbol
 
 from converter.errors import SymbolError
 from converter.graphs import reader
-from converter.models import catalog, wiring
+from converter.networks import catalog, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from converter.models.catalog import Model
-    from converter.models.wiring import Wiring
+    from converter.networks.catalog import Model
+    from converter.networks.wiring import Wiring
 
     Symbol = dict[str, Any]
 

@@ -49,7 +49,7 @@ def refusals() -> Iterator[None]:
             console.print(f"[red]refused[/]  {plain(error)}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interruption:
-            from converter.files import disk
+            from converter.storage import disk
 
             disk.remove_temporary()
             console.print("[red]interrupted[/]")
@@ -103,7 +103,7 @@ def progress() -> Iterator[Report]:
 
 def proven(proof: dict[str, Any]) -> str:
     """Return in a line what a manifest's proof rests on and found."""
-    from converter.proof import findings
+    from converter.parity import json_report
 
     found = ", ".join(
         f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
@@ -111,7 +111,7 @@ def proven(proof: dict[str, Any]) -> str:
         for check in proof["checks"]
     )
     layers = proof["checks"][0]["layers"]
-    against = findings.against(proof["reference"], proof.get("definition"))
+    against = json_report.against(proof["reference"], proof.get("definition"))
     return f"against {against}, {layers} layers; largest difference / deviation: {found}"
 
 

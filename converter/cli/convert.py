@@ -15,7 +15,7 @@ from converter.cli import console, options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter import pipeline
+    from converter.commands import conversion
 
 
 class Format(StrEnum):
@@ -57,15 +57,15 @@ def convert(  # noqa: PLR0913 - the options of the command line
     Writes OUT/NAME-<sha256[:8]>.safetensors and its manifest, the same name with .json.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
-    from converter import pipeline
-    from converter.files import artifact
+    from converter.commands import conversion
+    from converter.formats import artifact
 
     options.check_origin(name, params, random, symbol)
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
         # Two networks run side by side: threads that wait for work must leave the cores to the other's.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        request = pipeline.Request(
+        request = conversion.Request(
             options.origin(name, params, random, symbol),
             out,
             options.terms(reference, size, proof_dtype, gluon_python),
@@ -74,7 +74,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             file_format is Format.pth,
         )
         with console.progress() as report:
-            result = pipeline.convert(request, report)
+            result = conversion.convert(request, report)
     if as_json:
         typer.echo(artifact.manifest_bytes(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
@@ -83,7 +83,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     _summary(result, screen)
 
 
-def _summary(result: pipeline.Result, screen: Console) -> None:
+def _summary(result: conversion.Result, screen: Console) -> None:
     """Say in a few lines what was read, how well it is proven, and what was written."""
     source, proof, written = (result.manifest[part] for part in ("source", "parity", "artifact"))
     origin = "the published parameters" if source["official"] else "not the published parameters"

@@ -16,7 +16,7 @@ from converter.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.diff import Diff
+    from converter.commands.diff import Diff
 
 File = Annotated[Path, typer.Argument(help="A .safetensors, .pth or .params file.", dir_okay=False)]
 
@@ -34,7 +34,7 @@ def diff(
     Nothing but tensors is read from a .pth: no pickle is executed.
     Exits 0 when they are identical, 1 when they are not or cannot be read, 2 when the call is wrong.
     """
-    from converter import diff as diffing
+    from converter.commands import diff as diffing
 
     with console.refusals():
         found = diffing.diff(first, second)

@@ -15,7 +15,7 @@ from converter.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.inspection import Inspection, Summary
+    from converter.commands.inspection import Inspection, Summary
 
 GLUON = {"ndarray-list", "npz"}  # the containers of Gluon's parameters
 
@@ -37,7 +37,7 @@ def inspect(
     Only headers are read, so that any size takes no time; a .pth is read whole. --full reads everything.
     Exits 0 when the file can be read, 1 with the reason when it cannot, 2 when the call is wrong.
     """
-    from converter import inspection
+    from converter.commands import inspection
 
     with console.refusals(), console.progress() as progress:
         found = inspection.inspect(file, progress, full=full)

@@ -13,14 +13,14 @@ from rich.table import Table
 from converter.cli import console
 
 if TYPE_CHECKING:
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 
 def list_models(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False
 ) -> None:
     """Show the models that can be converted, with their published figures."""
-    from converter.models import catalog
+    from converter.networks import catalog
 
     with console.refusals():
         models = list(catalog.models().values())
@@ -41,7 +41,7 @@ def list_models(
 
 
 def _figures(model: Model) -> dict[str, Any]:
-    from converter.models import figures
+    from converter.networks import figures
 
     entry = model.entry
     return {

@@ -13,8 +13,8 @@ import typer
 from converter.choices import Choice
 
 if TYPE_CHECKING:
-    from converter.preparation import Origin
-    from converter.proof.proving import Terms
+    from converter.networks.loading import Origin
+    from converter.parity.runner import Terms
 
 AUTO = "auto"
 
@@ -36,7 +36,7 @@ class Dtype(StrEnum):
 
 def read_size(text: str) -> tuple[int, int]:
     """Read ``224`` or ``97x131``, height first."""
-    from converter.proof.verdict import LARGEST, SMALLEST
+    from converter.parity.result import LARGEST, SMALLEST
 
     match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
     height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
@@ -106,8 +106,8 @@ def origin(name: str, params: Path | None, random: int | None, symbol: Path | No
 
     Errors: ``CatalogError`` for an unknown model.
     """
-    from converter.models import catalog
-    from converter.preparation import Origin
+    from converter.networks import catalog
+    from converter.networks.loading import Origin
 
     return Origin(None if name == AUTO else catalog.find(name), params, random, symbol)
 
@@ -133,8 +133,8 @@ def terms(
     gluon_python: Path | None,
 ) -> Terms:
     """Return the terms of a proof: a probe for every size in every precision."""
-    from converter.proof.proving import DEFAULT_PROBES, Terms
-    from converter.proof.verdict import Probe
+    from converter.parity.runner import DEFAULT_PROBES, Terms
+    from converter.references.probes import Probe
 
     chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in DEFAULT_PROBES])
     chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in DEFAULT_PROBES])

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from converter.choices import Choice
 from converter.cli import console, options
-from converter.files import disk
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.proof.findings import Document
+    from converter.parity.json_report import Document
 
 
 def parity(  # noqa: PLR0913 - the options of the command line
@@ -53,8 +53,8 @@ def parity(  # noqa: PLR0913 - the options of the command line
     Exits 0 when they agree, 1 when they do not or cannot be compared, 2 when the call is wrong.
     Under GitHub Actions it also writes the job's summary, and an annotation where they do not agree.
     """
-    from converter import comparison
-    from converter.proof import findings, github, report
+    from converter.commands import parity_check
+    from converter.parity import github, json_report, report
 
     options.check_origin(name, params, random, symbol)
     if report_file is not None and report_file.suffix not in {".html", ".htm"}:
@@ -66,13 +66,13 @@ def parity(  # noqa: PLR0913 - the options of the command line
         if report_file is not None:
             disk.require_writable(report_file.parent)
             disk.require_other(report_file, (params, weights, symbol))
-        request = comparison.Request(
+        request = parity_check.Request(
             options.origin(name, params, random, symbol),
             weights,
             terms=options.terms(Choice(reference), size, dtype, gluon_python),
         )
         with console.progress() as progress:
-            found = findings.build(comparison.compare(request, progress))
+            found = json_report.build(parity_check.compare(request, progress))
         if as_json:
             console.print_json(found)
         _show(found, console.lines(stderr=as_json))
@@ -88,7 +88,7 @@ def _echo_error(text: str) -> None:
 
 def _show(found: Document, screen: Console) -> None:
     """Print a table of the network's parts, what is suspicious, and the verdict."""
-    from converter.proof import findings
+    from converter.parity import json_report
 
     checks = found["checks"]
     table = Table("part", box=box.SIMPLE_HEAD, caption="largest difference / deviation of a layer's output")
@@ -99,7 +99,7 @@ def _show(found: Document, screen: Console) -> None:
         rows = [[row for row in check["layers"] if row["part"] == part] for check in checks]
         table.add_row(part, str(max(map(len, rows))), *map(_cell, rows))
     screen.print(table)
-    for line in findings.complaints(found):
+    for line in json_report.complaints(found):
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
     graph = (
         found["source"]["symbol"]
@@ -107,7 +107,7 @@ def _show(found: Document, screen: Console) -> None:
     )
     screen.print(f"[bold]graph[/]    {console.word(graph)}")
     verdict = "[green]agrees[/]  " if found["agrees"] else "[red]differs[/] "
-    screen.print(f"{verdict} {console.plain(findings.sentence(found))}")
+    screen.print(f"{verdict} {console.plain(json_report.sentence(found))}")
 
 
 def _cell(rows: list[dict[str, Any]]) -> str:

@@ -14,7 +14,7 @@ from converter.publishing import hub, signature
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.publishing.publication import Published
+    from converter.commands.publication import Published
 
 
 def publish(  # noqa: PLR0913 - the options of the command line
@@ -70,7 +70,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
     The folder appears whole or not at all. --push uploads it with the token that huggingface_hub finds.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
-    from converter.publishing import publication
+    from converter.commands import publication
 
     *files, folder = paths
     _check_call(files, report, push, private=private)

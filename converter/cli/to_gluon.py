@@ -15,7 +15,7 @@ from converter.cli import console, options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter import reversal
+    from converter.commands import reverse_conversion
 
 
 def to_gluon(  # noqa: PLR0913 - the options of the command line
@@ -46,13 +46,13 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     returns, and a lost official file can be regained from its converted weights; its SHA-1 tells.
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
-    from converter import reversal
-    from converter.models import catalog
+    from converter.commands import reverse_conversion
+    from converter.networks import catalog
 
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
-        request = reversal.Request(
+        request = reverse_conversion.Request(
             weights,
             out,
             catalog.find(model) if model else None,
@@ -61,15 +61,15 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
             force,
         )
         with console.progress() as progress:
-            result = reversal.to_gluon(request, progress)
+            result = reverse_conversion.to_gluon(request, progress)
     if as_json:
         typer.echo(json.dumps(_document(result, out), indent=2, allow_nan=False))
     _summary(result, out, console.lines(stderr=as_json))
 
 
-def _document(result: reversal.Result, out: Path) -> dict[str, Any]:
-    from converter import manifest
-    from converter.files import disk
+def _document(result: reverse_conversion.Result, out: Path) -> dict[str, Any]:
+    from converter.manifests import builder
+    from converter.storage import disk
 
     return {
         "model": result.model.name,
@@ -79,18 +79,18 @@ def _document(result: reversal.Result, out: Path) -> dict[str, Any]:
         "tensors": result.tensors,
         "published": {"sha1": result.model.entry.params_sha1 or None, "same": result.is_published},
         "origin": {"sha1": result.origin, "same": result.is_original},
-        "parity": manifest.parity(result.proof),
+        "parity": builder.parity(result.proof),
     }
 
 
-def _summary(result: reversal.Result, out: Path, screen: Console) -> None:
+def _summary(result: reverse_conversion.Result, out: Path, screen: Console) -> None:
     """Say what was found and written, how well it is proven, and whether it is a file that is known."""
-    from converter import manifest
+    from converter.manifests import builder
 
     published = result.model.entry.params_sha1
     screen.print(f"[green]found[/]   {result.model}")
     if result.proof.passed:
-        screen.print(f"[green]proven[/]  {console.proven(manifest.parity(result.proof))}")
+        screen.print(f"[green]proven[/]  {console.proven(builder.parity(result.proof))}")
     else:
         screen.print("[yellow]unproven[/] as --reference none asks")
     screen.print(

@@ -12,8 +12,8 @@ from converter.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.checks import Finding
-    from converter.verification import Verification
+    from converter.commands.verification import Verification
+    from converter.manifests.checks import Finding
 
 PROVES_HASHES = "nothing changed since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
@@ -44,7 +44,7 @@ def verify(
     Nothing is executed, and torch is not needed; only headers are parsed, and every file is hashed.
     Exits 0 only when everything holds, 1 otherwise, 2 when the call is wrong.
     """
-    from converter import verification
+    from converter.commands import verification
 
     with console.refusals():
         found = verification.verify(path, key)

@@ -29,8 +29,8 @@ from converter.errors import CatalogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from converter.models.catalog import Model
-    from converter.zoo import Outcome
+    from converter.commands.batch import Outcome
+    from converter.networks.catalog import Model
 
 SUMMARY = "summary.json"
 COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
@@ -70,14 +70,14 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     Ends with a table, and writes the same for programs to OUT/summary.json.
     Exits 0 when all are there, 1 when any failed, 2 when the call is wrong.
     """
-    from converter import zoo
-    from converter.files import disk
+    from converter.commands import batch
+    from converter.storage import disk
 
     if params_dir is not None and random is not None:
         raise typer.BadParameter("--params-dir and --random exclude each other")
     options.refuse_unused(reference, size, dtype)
     with console.refusals():
-        request = zoo.Request(
+        request = batch.Request(
             _chosen(models),
             out,
             params_dir,
@@ -87,14 +87,14 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         )
         disk.require_writable(out)
         with _progress(len(request.models)) as (started, ended):
-            outcomes = zoo.convert(request, started, ended)
-        found = zoo.summary(outcomes)
+            outcomes = batch.convert(request, started, ended)
+        found = batch.summary(outcomes)
         text = json.dumps(found, indent=2)
         if as_json:
             typer.echo(text)
         _show(outcomes, found["counts"], Console(stderr=as_json))
         disk.write_text(out / SUMMARY, text + "\n")
-    raise typer.Exit(any(outcome.status is zoo.Status.failed for outcome in outcomes))
+    raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
 
 
 def _chosen(patterns: list[str] | None) -> tuple[Model, ...]:
@@ -102,7 +102,7 @@ def _chosen(patterns: list[str] | None) -> tuple[Model, ...]:
 
     Errors: ``CatalogError`` for a pattern that names none.
     """
-    from converter.models import catalog
+    from converter.networks import catalog
 
     known = catalog.models()
     chosen: dict[str, Model] = {}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from converter.errors import SymbolError
-from converter.files import disk
 from converter.graphs import operators
 from converter.graphs.graph import VARIABLE_OPERATION, Graph, Node
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path

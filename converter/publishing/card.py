@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from converter.choices import LICENSE
-from converter.models import figures
-from converter.proof import findings
+from converter.networks import figures
+from converter.parity import json_report
 from converter.publishing import timm_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from converter.converted import Converted
-    from converter.models.catalog import Model
+    from converter.manifests.schema import Converted
+    from converter.networks.catalog import Model
     from resnext_torch.config import Config
 
 HERE = "local-dir:."
@@ -100,7 +100,9 @@ def render(converted: Converted, circumstances: Circumstances) -> str:
         convention=figures.CONVENTION,
         architecture=timm_config.ARCHITECTURES.get(model.name),
         library=LIBRARIES[model.name in timm_config.ARCHITECTURES],
-        reference=findings.against(converted.manifest.parity.reference, converted.manifest.parity.definition),
+        reference=json_report.against(
+            converted.manifest.parity.reference, converted.manifest.parity.definition
+        ),
         circumstances=circumstances,
     )
 

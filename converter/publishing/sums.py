@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from converter.errors import PublicationError
-from converter.files import disk
 from converter.publishing.signature import SIGNATURE
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from converter.models import figures
+from converter.networks import figures
 
 if TYPE_CHECKING:
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 # What timm calls the networks that it has: the same tensor names and, by a test, the same logits.
 # It has none of v1e, of the `e` variants and for CIFAR, and its senet154 pools otherwise: docs/senet154.md.

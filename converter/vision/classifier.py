@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter import converted
 from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError
-from converter.files import checkpoint
-from converter.files import labels as label_files
-from converter.files.checkpoint import Kind
-from converter.models import identification
-from converter.proof import network
+from converter.formats import checkpoint
+from converter.formats import labels as label_files
+from converter.formats.checkpoint import Kind
+from converter.manifests import schema
+from converter.networks import detection
+from converter.parity import execution
 from converter.vision import images
 from resnext_torch import resolve_data_config
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from converter.converted import Told
-    from converter.models.catalog import Model
+    from converter.manifests.schema import Told
+    from converter.networks.catalog import Model
 
 PUBLISHED = "model.safetensors"  # in a folder as the Hugging Face hub has it
 TUNED = "labels.txt"  # which examples/finetune.py leaves beside the weights
@@ -104,11 +104,11 @@ def load(terms: Terms) -> Classifier:
     if checkpoint.kind(path) in {Kind.params, Kind.packed}:
         raise CheckpointError(f"{path}: Gluon's parameters; first gluon2torch convert auto OUT --params FILE")
     state = checkpoint.read(path)
-    model = identification.only(identification.of_torch(state), state.values(), str(path), question=QUESTION)
+    model = detection.only(detection.of_torch(state), state.values(), str(path), question=QUESTION)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
-    module = network.build({**counters, **state}, model.config).float().eval().to(device)
+    module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     transform = create_transform(terms.preprocessing.value, **resolve_data_config(model.config))
-    manifest = converted.beside(path)
+    manifest = schema.beside(path)
     labels = _labels(path, manifest, model)
     return Classifier(
         path,
@@ -126,7 +126,7 @@ def _warning(path: Path, manifest: Told | None, model: Model) -> str:
     """Return what speaks against weights: their manifest, or else their name."""
     if manifest is not None:
         return manifest.warning
-    return "the weights are random numbers" if path.name.startswith(model.name + converted.RANDOM) else ""
+    return "the weights are random numbers" if path.name.startswith(model.name + schema.RANDOM) else ""
 
 
 def find(place: Path) -> Path:

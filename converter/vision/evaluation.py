@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter import names
 from converter.errors import EvaluationError
-from converter.models import catalog
+from converter.networks import catalog
 from converter.progress import silent
 from converter.vision import classifier, images, processes
 from converter.vision.images import Inputs

@@ -15,9 +15,9 @@ import numpy as np
 from records import MIXED, WHOLE, listed, record
 
 from converter.dtypes import BFLOAT16
-from converter.files import artifact
-from converter.files.params import write_params
-from converter.files.partial import Known
+from converter.formats import artifact
+from converter.formats.params import write_params
+from converter.sources.partial import Known
 
 URL = "https://example.org/holiday.zip"
 ARRAYS = {

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from fuzz import mutation, seeds
 
-from converter import artifact_checks, converted, diff, inspection, preparation, source
+from converter.commands import diff, inspection
 from converter.errors import ConversionError, SourceError
-from converter.files import checkpoint, labels, params
-from converter.files.partial import Partial
+from converter.formats import checkpoint, labels, params
 from converter.graphs import reader
-from converter.models import catalog, dialects, mapping, wiring
-from converter.preparation import Origin
+from converter.manifests import artifact_checks, schema
+from converter.networks import catalog, loading, mapping, naming_styles, wiring
+from converter.networks.loading import Origin
 from converter.progress import silent
+from converter.sources import params_file
+from converter.sources.partial import Partial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,12 +93,12 @@ def _hang(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _params(path: Path) -> None:
-    dialects.read(params.read_params(path), path.name)
+    naming_styles.read(params.read_params(path), path.name)
 
 
 def _packed(path: Path) -> None:
     checkpoint.kind(path)
-    found = source.from_file(path, path.parent, silent)
+    found = params_file.from_file(path, path.parent, silent)
     if found.archive:
         params.read_params(found.path)
 
@@ -114,7 +116,7 @@ def _manifest(path: Path) -> None:
     weights = path.with_suffix(".safetensors")
     if not weights.exists():
         weights.write_bytes(seeds.safetensors()[0])
-    converted.beside(weights)
+    schema.beside(weights)
     artifact_checks.read(weights)
 
 
@@ -131,8 +133,8 @@ def _stages(path: Path) -> None:
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):
-        with preparation.opened(Origin(model, path), silent) as found:
-            preparation.prepare(Origin(model, path), found)
+        with loading.opened(Origin(model, path), silent) as found:
+            loading.prepare(Origin(model, path), found)
 
 
 TARGETS = {

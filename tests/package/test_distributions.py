@@ -83,7 +83,7 @@ def test_the_wheel_holds_both_packages_with_their_tables_and_no_litter(wheel: Pa
     "name",
     [
         "converter/mappings/resnext.toml",
-        "converter/proof/templates/report.html",
+        "converter/parity/templates/report.html",
         "converter/publishing/families.toml",
         "converter/publishing/templates/card.md",
         "converter/py.typed",

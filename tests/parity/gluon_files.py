@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.models import catalog
-from converter.reference.gluon_child import import_frameworks
+from converter.networks import catalog
+from converter.references.gluon_child import import_frameworks
 
 SEED = 2026
 # None at its default, none alike: a fresh BatchNorm has gamma 1 (or 0), beta 0, mean 0, variance 1.

@@ -9,7 +9,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from converter.reference.gluon_child import import_frameworks
+from converter.references.gluon_child import import_frameworks
 
 
 def main(folder: Path) -> None:

@@ -13,24 +13,25 @@ import reading
 from torch import nn
 from typer.testing import CliRunner
 
-from converter import pipeline
 from converter.choices import Choice
 from converter.cli.app import app, convert_app
+from converter.commands import conversion
 from converter.errors import MappingError, ParamsError, ParityError
-from converter.files.params import read_params, write_params
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof import network, parity, proving
-from converter.proof.proving import Terms
-from converter.proof.verdict import LIMITS, Probe
-from converter.reference import gluon_child
+from converter.formats.params import read_params, write_params
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity import comparison, execution, runner
+from converter.parity.result import LIMITS
+from converter.parity.runner import Terms
+from converter.references import gluon_child
+from converter.references.probes import Probe
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 SIZES = (224, 224), (65, 65), (97, 131)
 CIFAR_SIZES = (32, 32), (33, 33), (40, 57)
@@ -43,8 +44,8 @@ def resnext50() -> Model:
     return catalog.find(NAME)
 
 
-def convert(model: Model, out: Path, params: Path) -> pipeline.Result:
-    return pipeline.convert(pipeline.Request(Origin(model, params), out, Terms(Choice.gluon)))
+def convert(model: Model, out: Path, params: Path) -> conversion.Result:
+    return conversion.convert(conversion.Request(Origin(model, params), out, Terms(Choice.gluon)))
 
 
 @pytest.mark.parametrize("name", catalog.models())
@@ -55,9 +56,9 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
     prepared = reading.prepare(catalog.find(name), file)
     even, odd, rectangular = CIFAR_SIZES if "cifar" in name else SIZES
     probes = (Probe("float32", odd), *(Probe("float64", size) for size in (even, odd, rectangular)))
-    module = network.watch(network.build(prepared.state, prepared.model.config), prepared.mapping)
-    with proving.references(proving.settle(Terms(probes=probes)), prepared) as (gluon, own):
-        proof = proving.prove((gluon,), module, prepared)
+    module = execution.watch(execution.build(prepared.state, prepared.model.config), prepared.mapping)
+    with runner.references(runner.settle(Terms(probes=probes)), prepared) as (gluon, own):
+        proof = runner.prove((gluon,), module, prepared)
         assert (proof.reference, proof.passed) == ("gluon", True)
         assert proof.versions["mxnet"] == "1.9.1"
         assert proof.versions["gluoncv"] == "0.10.5.post0"
@@ -67,7 +68,7 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
             computed = {output.layer: output for output in own.outputs(number)}
             limits = {row.layer.source: row.limit for row in check.rows}
             rows = [
-                parity.difference(layer, limits[layer.source], theirs.array, computed[theirs.layer].array)
+                comparison.difference(layer, limits[layer.source], theirs.array, computed[theirs.layer].array)
                 for layer, theirs in zip(prepared.mapping.layers, gluon.outputs(number), strict=True)
             ]
             assert all(row.agrees for row in rows)
@@ -207,7 +208,7 @@ def test_a_pool_that_rounds_up_is_refused_at_an_odd_size(
 def test_one_weight_off_by_one_ulp_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = network.load
+    load = execution.load
 
     def other_weights(path: Path, *rest: Any) -> Any:  # noqa: ANN401
         content = bytearray(path.read_bytes())
@@ -215,7 +216,7 @@ def test_one_weight_off_by_one_ulp_is_refused(
         path.write_bytes(content)
         return load(path, *rest)
 
-    monkeypatch.setattr(network, "load", other_weights)
+    monkeypatch.setattr(execution, "load", other_weights)
     refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.7.2.body.6")
 
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter import pipeline
 from converter.choices import Choice
+from converter.commands import conversion
 from converter.errors import MappingError, ParityError, SymbolError
-from converter.files.params import read_params, write_params
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof.proving import Terms
+from converter.formats.params import read_params, write_params
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.models.catalog import Model
+    from converter.networks.catalog import Model
 
 NAME, REPLACED = "gluon_resnext50_32x4d", "gluon_resnet18_v1b"
 FIRST, SECOND = '"body.1" = ["bn1", "batchnorm"]\n', '"body.4" = ["bn2", "batchnorm"]\n'
@@ -47,8 +47,8 @@ def alone(gluon_files: Path, tmp_path: Path) -> Callable[[str], Path]:
     return link
 
 
-def convert(model: Model, params: Path, out: Path, choice: Choice) -> pipeline.Result:
-    return pipeline.convert(pipeline.Request(Origin(model, params), out, Terms(choice)))
+def convert(model: Model, params: Path, out: Path, choice: Choice) -> conversion.Result:
+    return conversion.convert(conversion.Request(Origin(model, params), out, Terms(choice)))
 
 
 @pytest.mark.parametrize("file", ["prefix.params", "export-0000.params"])

@@ -14,24 +14,24 @@ import graph_edits
 import pytest
 from graph_edits import UNRUNNABLE, edits
 
-from converter import pipeline, preparation
 from converter.choices import Choice
+from converter.commands import conversion
 from converter.errors import ParityError, ReferenceUnavailableError, SymbolError
 from converter.graphs import operators, reader
-from converter.models import catalog, wiring
-from converter.preparation import Origin
+from converter.networks import catalog, loading, wiring
+from converter.networks.loading import Origin
+from converter.parity import execution, runner
+from converter.parity.runner import Terms
 from converter.progress import silent
-from converter.proof import network, proving
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.models.catalog import Model
-    from converter.models.wiring import Wiring
-    from converter.proof.verdict import Proof
+    from converter.networks.catalog import Model
+    from converter.networks.wiring import Wiring
+    from converter.parity.result import Proof
 
 NETWORKS = ("gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_seresnext50_32x4d")
 SMALL = NETWORKS[0]
@@ -101,16 +101,16 @@ def test_every_random_edit_is_equal_or_refused(
 def proof_of(folder: Path, edited: bytes | None = None) -> Proof:
     """Prove the exported network; with ``edited`` MXNet gets that graph instead, unseen by the matching."""
     origin = Origin(None, folder / "base-0000.params")
-    with preparation.opened(origin, silent) as source:
-        prepared = preparation.prepare(origin, source)
+    with loading.opened(origin, silent) as source:
+        prepared = loading.prepare(origin, source)
         assert prepared.reading.wiring is not None
         graph = prepared.reading.wiring.graph
         if edited is not None:
             changed = replace(prepared.reading.wiring, graph=replace(graph, content=edited))
             prepared = replace(prepared, reading=replace(prepared.reading, wiring=changed))
-        module = network.build(prepared.state, prepared.model.config)
-        with proving.references(proving.settle(TERMS), prepared) as candidates:
-            return proving.prove(candidates, network.watch(module, prepared.mapping), prepared)
+        module = execution.build(prepared.state, prepared.model.config)
+        with runner.references(runner.settle(TERMS), prepared) as candidates:
+            return runner.prove(candidates, execution.watch(module, prepared.mapping), prepared)
 
 
 def test_mxnet_runs_the_given_graph_and_every_layer_is_compared(base: Path) -> None:
@@ -151,8 +151,8 @@ def test_a_graph_with_a_final_softmax_is_proven_up_to_the_logits(base: Path, tmp
     content["heads"] = [[len(content["nodes"]) - 1, 0, 0]]
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
-    request = pipeline.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
-    manifest = pipeline.convert(request).manifest
+    request = conversion.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    manifest = conversion.convert(request).manifest
     assert manifest["parity"]["proven"]
     assert manifest["source"]["final_softmax"] is True
 
@@ -163,8 +163,8 @@ def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -
     (tmp_path / "net-symbol.json").write_text(
         content.replace('"fix_gamma": "False"', '"fix_gamma": "True"', 3)
     )
-    request = pipeline.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
-    manifest = pipeline.convert(request).manifest
+    request = conversion.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    manifest = conversion.convert(request).manifest
     assert (manifest["parity"]["proven"], manifest["parity"]["definition"]) == (True, "graph")
     assert len(manifest["source"]["fixed_gammas"]) == 3
 
@@ -177,24 +177,24 @@ def test_a_graph_that_mxnet_cannot_run_leaves_nothing(base: Path, tmp_path: Path
     node["attrs"] = {key: value for key, value in node["attrs"].items() if key != "axis"}
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
-    request = pipeline.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    request = conversion.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
     message = (
         r"MXNet does not compute BatchNorm_v1 in float64\n.*--reference numpy.*\n.*--proof-dtype float32"
     )
     with pytest.raises(ReferenceUnavailableError, match=message):
-        pipeline.convert(replace(request, terms=replace(TERMS, choice=Choice.gluon)))
+        conversion.convert(replace(request, terms=replace(TERMS, choice=Choice.gluon)))
     assert not (tmp_path / "out").exists()
     in_float32 = Terms(Choice.gluon, (Probe("float32", (65, 95)),))
-    parity = pipeline.convert(replace(request, terms=in_float32)).manifest["parity"]
+    parity = conversion.convert(replace(request, terms=in_float32)).manifest["parity"]
     assert (parity["proven"], parity["reference"]) == (True, "gluon")
     by_default = replace(request, terms=Terms(), out=tmp_path / "default")
-    parity = pipeline.convert(by_default).manifest["parity"]
+    parity = conversion.convert(by_default).manifest["parity"]
     assert (parity["proven"], parity["reference"], parity["definition"]) == (True, "numpy", "graph")
 
 
 SCHEMAS = """
 import ctypes, json, sys
-from converter.reference.gluon_child import import_frameworks
+from converter.references.gluon_child import import_frameworks
 
 mxnet = import_frameworks().mxnet
 library = mxnet.base._LIB
@@ -226,17 +226,17 @@ def test_every_operator_has_the_attributes_that_mxnet_gives_it() -> None:
 def test_the_whole_conversion_refuses_a_module_that_is_not_the_graph(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = network.load
+    load = execution.load
 
     def load_with_another_eps(path: Path, config: Any) -> Any:  # noqa: ANN401 - as the original
         module = load(path, config)
         vars(module.bn1)["eps"] = 1e-3
         return module
 
-    monkeypatch.setattr(network, "load", load_with_another_eps)
-    request = pipeline.Request(Origin(None, base / "base-0000.params"), tmp_path / "out", TERMS)
+    monkeypatch.setattr(execution, "load", load_with_another_eps)
+    request = conversion.Request(Origin(None, base / "base-0000.params"), tmp_path / "out", TERMS)
     with pytest.raises(
         ParityError, match=r"(?s)features\.1 → bn1.*eps: 1e-05 in the reference, 0\.001 in the"
     ):
-        pipeline.convert(request)
+        conversion.convert(request)
     assert not (tmp_path / "out").exists()

@@ -9,10 +9,10 @@ import reading
 from mutations import controls, find, mutations, one_thread, record
 
 from converter.choices import Choice
-from converter.models import catalog
-from converter.proof import proving
-from converter.proof.proving import Terms
-from converter.proof.verdict import Probe
+from converter.networks import catalog
+from converter.parity import runner
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mutations import Mutation, Recorded
 
-    from converter.preparation import Prepared
+    from converter.networks.loading import Prepared
 
 MODEL = catalog.find("gluon_resnext50_32x4d")
 PROBE = Probe("float64", (65, 95))
@@ -52,8 +52,8 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 def run(gluon_files: Path) -> Iterator[tuple[Prepared, Recorded]]:
     """The sound network, and what GluonCV gave for it, which ran once."""
     prepared = reading.in_memory(reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params"))
-    terms = proving.settle(Terms(Choice.gluon, (PROBE,)))
-    with one_thread(), proving.references(terms, prepared) as (gluon,):
+    terms = runner.settle(Terms(Choice.gluon, (PROBE,)))
+    with one_thread(), runner.references(terms, prepared) as (gluon,):
         yield prepared, record(gluon)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from converter.dtypes import BFLOAT16
 from converter.errors import ParamsError
-from converter.files.params import open_params, read_params, write_params
+from converter.formats.params import open_params, read_params, write_params
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from converter import pipeline, reversal
 from converter.choices import Choice
+from converter.commands import conversion, reverse_conversion
 from converter.errors import ParityError
-from converter.files.params import read_params
-from converter.models import catalog
-from converter.preparation import Origin
-from converter.proof import network
-from converter.proof.proving import Terms
-from converter.proof.verdict import LIMITS
+from converter.formats.params import read_params
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity import execution
+from converter.parity.result import LIMITS
+from converter.parity.runner import Terms
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -53,9 +53,11 @@ def test_every_file_of_gluoncvs_returns_byte_for_byte(
     name: str, gluon_params: Callable[[str], Path], folder: Path
 ) -> None:
     params = gluon_params(name)
-    artifact = pipeline.convert(pipeline.Request(Origin(None, params), folder, UNPROVEN)).artifact
+    artifact = conversion.convert(conversion.Request(Origin(None, params), folder, UNPROVEN)).artifact
     terms = PROVEN if name in PROVED else UNPROVEN
-    result = reversal.to_gluon(reversal.Request(artifact, folder / "back.params", terms=terms))
+    result = reverse_conversion.to_gluon(
+        reverse_conversion.Request(artifact, folder / "back.params", terms=terms)
+    )
     assert result.model.name == name
     assert result.sha1 == sha1(params) == sha1(folder / "back.params")
     assert (result.is_original, result.size) == (True, params.stat().st_size)
@@ -82,8 +84,8 @@ def trained(name: str) -> nn.Module:
 def test_a_network_of_pytorchs_is_one_of_gluoncvs(name: str, folder: Path) -> None:
     module = trained(name)
     torch.save({"state_dict": module.state_dict()}, folder / "trained.pth")
-    request = reversal.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
-    result = reversal.to_gluon(request)
+    request = reverse_conversion.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    result = reverse_conversion.to_gluon(request)
     assert (result.model.name, result.proof.passed, result.proof.reference) == (name, True, "gluon")
     assert [check.probe.dtype for check in result.proof.checks] == ["float32", "float64"]
     head = read_params(folder / "back.params")[result.model.mapping.to_source()["fc.weight"]]
@@ -94,7 +96,7 @@ def test_gluoncv_refuses_a_network_that_is_not_its_own(folder: Path, monkeypatch
     """The negative control: our module with a stride elsewhere, behind the same tensors."""
     module = trained(PROVED[0])
     torch.save(module.state_dict(), folder / "trained.pth")
-    build = network.build
+    build = execution.build
 
     def build_otherwise(state: dict[str, Array], config: Config) -> nn.Module:
         found = build(state, config)
@@ -102,8 +104,8 @@ def test_gluoncv_refuses_a_network_that_is_not_its_own(folder: Path, monkeypatch
         one["stride"], other["stride"] = other["stride"], one["stride"]
         return found
 
-    monkeypatch.setattr(network, "build", build_otherwise)
-    request = reversal.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    monkeypatch.setattr(execution, "build", build_otherwise)
+    request = reverse_conversion.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
     with pytest.raises(ParityError, match=r"first apart  features\.5\.0\.body\.0 → layer2\.0\.conv1 "):
-        reversal.to_gluon(request)
+        reverse_conversion.to_gluon(request)
     assert [path.name for path in folder.iterdir()] == ["trained.pth"]

@@ -1,0 +1,247 @@
+"""Many conversions, some at a time, each in a process of its own; what is already there and whole is left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+from converter.choices import Choice
+from converter.errors import ArtifactError, ConversionError, SourceError
+from converter.manifests.schema import MAX_MANIFEST_BYTES
+from converter.networks import loading
+from converter.networks.loading import Origin
+from converter.parity import strength
+from converter.parity.runner import Terms
+from converter.parity.strength import Claim
+from converter.progress import silent
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.networks.catalog import Model
+
+# What a manifest raises that is none, or of another version.
+UNREADABLE = (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+class Status(StrEnum):
+    """What became of a model."""
+
+    converted = "converted"
+    skipped = "skipped"
+    failed = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One model's: its manifest, or the reason why there is none."""
+
+    model: str
+    status: Status
+    manifest: dict[str, Any] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which models, where from and to, how they shall be proven, and how many at a time.
+
+    ``folder`` holds ``.params`` files named by their models; without it and a seed the published are taken.
+    """
+
+    models: tuple[Model, ...]
+    out: Path
+    folder: Path | None = None
+    seed: int | None = None
+    terms: Terms = Terms()
+    jobs: int = 1
+
+
+def convert(
+    request: Request, started: Callable[[str], None], ended: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Convert every model, go on after a failure, and return what became of each, in their order.
+
+    ``started`` and ``ended`` are told of each, from threads. An interruption ends the processes, in order.
+    """
+    with _Processes(request.jobs) as processes, ThreadPoolExecutor(request.jobs) as executor:
+
+        def work(model: Model) -> Outcome:
+            started(model.name)
+            outcome = _convert(request, model, processes)
+            ended(outcome)
+            return outcome
+
+        futures = [executor.submit(work, model) for model in request.models]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            processes.end()
+            raise
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Return what became of all models, for programs."""
+    return {
+        "counts": {status.value: sum(one.status is status for one in outcomes) for status in Status},
+        "models": [_row(outcome) for outcome in outcomes],
+    }
+
+
+def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> dict[str, Any] | None:
+    """Return the manifest of a conversion that is there and whole, from this origin and by this mapping.
+
+    ``origin`` is what its manifest must say of the source. Its proof must be no weaker than the terms ask.
+    """
+    for path in sorted(out.glob(f"{model.name}*.json")):
+        with contextlib.suppress(*UNREADABLE):
+            manifest = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
+            artifact = out / manifest["artifact"]["file"]
+            if (
+                manifest["model"] == model.name
+                and artifact.with_suffix(".json") == path
+                and origin.items() <= manifest["source"].items()
+                and manifest["mapping"]["sha256"] == model.mapping.sha256
+                and _satisfies(manifest["parity"], terms)
+                and disk.sha256(artifact, ArtifactError) == manifest["artifact"]["sha256"]
+            ):
+                return dict(manifest)
+    return None
+
+
+def _satisfies(parity: dict[str, Any], terms: Terms) -> bool:
+    """Return whether a manifest's proof is at least as strong as the one that the terms ask for."""
+    if terms.choice is Choice.none:
+        return True
+    reference = strength.NUMPY if terms.choice is Choice.auto else terms.choice.value
+    wanted = {Claim(probe.dtype, reference, strength.GLUONCV, probe.label) for probe in terms.probes}
+    return wanted <= strength.claims(parity)
+
+
+def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
+    try:
+        source, origin = _origin(request, model)
+    except ConversionError as error:
+        return Outcome(model.name, Status.failed, reason=str(error))
+    manifest = present(request.out, model, origin, request.terms)
+    if manifest is not None:
+        return Outcome(model.name, Status.skipped, manifest)
+    arguments = ["convert", model.name, str(request.out), "--json", *source, *_arguments(request.terms)]
+    status, printed, said = processes.run(arguments)
+    if status != 0:
+        reason = said.strip().removeprefix("refused").strip().removeprefix(f"{model.name}: ")
+        return Outcome(model.name, Status.failed, reason=reason or f"it ended with status {status}")
+    return Outcome(model.name, Status.converted, json.loads(printed))
+
+
+def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
+    """Return the options that name a model's parameters, and what its manifest will say of them."""
+    if request.seed is not None:
+        file = f"{model.name}.random-{request.seed}.params"
+        return ["--random", str(request.seed)], {"file": file, "official": False}
+    if request.folder is None:
+        if not model.entry.params_sha1:
+            raise SourceError("GluonCV never published its parameters")
+        return [], {"sha1": model.entry.params_sha1}
+    published = [model.official_file] if model.entry.params_sha1 else []
+    names = [f"{model.name}.params", f"{model.entry.gluon}.params", *published]
+    found = [path for path in (request.folder / name for name in names) if path.is_file()]
+    if not found:
+        raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
+    origin = Origin(model, params=found[0])
+    with loading.opened(origin, silent) as source:
+        graph = loading.find_graph(origin, source)
+        symbol = hashlib.sha256(graph.content).hexdigest() if graph else None
+        said = {"file": found[0].name, "sha1": source.sha1, "symbol_sha256": symbol}
+    return ["--params", str(found[0])], said
+
+
+def _arguments(terms: Terms) -> list[str]:
+    """Return the same terms as arguments for another process."""
+    words = ["--reference", terms.choice.value]
+    if terms.choice is not Choice.none:
+        words += [word for size in dict.fromkeys(p.label for p in terms.probes) for word in ("--size", size)]
+        words += [
+            word
+            for dtype in dict.fromkeys(p.dtype for p in terms.probes)
+            for word in ("--proof-dtype", dtype)
+        ]
+    if terms.gluon_python:
+        words += ["--gluon-python", str(terms.gluon_python)]
+    return words
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": outcome.model, "status": outcome.status.value}
+    if outcome.manifest is None:
+        return {**row, "reason": outcome.reason}
+    artifact, parity = outcome.manifest["artifact"], outcome.manifest["parity"]
+    return {
+        **row,
+        "file": artifact["file"],
+        "sha256": artifact["sha256"],
+        "proven": parity["proven"],
+        "reference": parity["reference"],
+        "definition": parity["definition"],
+        "symbol": outcome.manifest["source"]["symbol"],
+    }
+
+
+class _Processes:
+    """Our own command in processes: so many at a time that each has its share of the cores."""
+
+    def __init__(self, jobs: int) -> None:
+        share = max(1, (os.cpu_count() or 1) // jobs)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(share))
+        self.environment = {**threads, **os.environ} if jobs > 1 else dict(os.environ)
+        self.running: set[subprocess.Popen[str]] = set()
+        self.ended = False
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def run(self, arguments: list[str]) -> tuple[int, str, str]:
+        """Run a command to its end, and return its status, what it printed and what it said."""
+        with self.lock:
+            if self.ended:
+                return 1, "", "interrupted"
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-P", "-m", "converter", *arguments],  # -P: not from the current folder
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=self.environment,
+            )
+            self.running.add(process)
+        try:
+            printed, said = process.communicate()
+        finally:
+            with self.lock:
+                self.running.discard(process)
+        return process.returncode, printed, said
+
+    def end(self) -> None:
+        """Ask all of them to end, each in order, and let none begin."""
+        with self.lock:
+            self.ended = True
+            for process in self.running:
+                process.terminate()

@@ -1,0 +1,209 @@
+"""Whether what lies on a disk is what was converted or published: every name, hash, size, tensor and sum.
+
+Hashes that lie beside the files show accidents, and not who wrote both. A signature, checked by a key that
+came another way, shows that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from converter import __version__
+from converter.commands import publication
+from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
+from converter.errors import ArtifactError, VerificationError
+from converter.manifests import artifact_checks, schema
+from converter.manifests.checks import Checks
+from converter.publishing import signature, sums, timm_config
+from converter.publishing.signature import HUBS_OWN, SIGNATURE
+from converter.publishing.sums import SUMS
+from converter.storage import disk, folders, locks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.manifests.checks import Finding
+    from converter.manifests.schema import Manifest
+    from converter.networks.catalog import Model
+    from converter.storage.folders import Folder
+
+ARTIFACT = ".safetensors"
+THERE, NOTHING = "there", "nothing"
+OURS = "the one that publish writes"
+SIGNED = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All that was looked at; ``signed`` says that a signature by the given key holds for all of it."""
+
+    findings: tuple[Finding, ...]
+    signed: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything that was checked is as it should be."""
+        return all(finding.holds is not False for finding in self.findings)
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """What is checked of a folder's config.json; the rest its sum holds."""
+
+    num_classes: int
+    label_names: tuple[str, ...] | None = None
+
+
+def verify(path: Path, key: Path | None = None) -> Verification:
+    """Check a converted file, a folder of such, or a published folder; with a public ``key`` its signature.
+
+    What is wrong is a finding. Errors: ``VerificationError`` where there is nothing to verify,
+    ``SignatureError`` where nothing can be checked by this key here.
+    """
+    if key is not None:
+        signature.require_public_key(key)
+    checks = Checks()
+    if not folders.is_folder(path):
+        disk.require_regular(path, VerificationError)
+        if path.suffix != ARTIFACT:
+            raise VerificationError(f"{path}: a converted {ARTIFACT} expected, or a folder")
+        _converted(checks, path, path.name, key)
+    elif _is_published(path):
+        _published(checks, path, "", key)
+    else:
+        _folder(checks, path, key)
+    signatures = [finding.holds is True for finding in checks.findings if finding.what == SIGNED]
+    return Verification(tuple(checks.findings), signed=bool(signatures) and all(signatures))
+
+
+def _is_published(folder: Path) -> bool:
+    return not {SUMS, WEIGHTS}.isdisjoint(folders.names(folder))
+
+
+def _is_left_over(name: str) -> bool:
+    """Return whether a file, or a folder it is in, is of a run that did not end."""
+    return any(part.startswith(locks.PREFIX) for part in name.split("/"))
+
+
+def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
+    """Check a folder of converted files, or of published folders."""
+    inside = [folder / name for name in folders.names(folder)]
+    ours = [
+        path for path in inside if path.is_dir() and not path.is_symlink() and not _is_left_over(path.name)
+    ]
+    published = [path for path in ours if _is_published(path)]
+    tree = folders.read(folder, tuple(path.name for path in published))
+    artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not _is_left_over(name)]
+    if not artifacts and not published:
+        raise VerificationError(f"{folder}: neither a converted file nor a published folder is in it")
+    _strange(checks, tree, "")
+    known: set[str] = set()
+    for name in artifacts:
+        known |= _converted(checks, tree.files[name], name, key)
+    for name in sorted(tree.files.keys() - known):
+        if not _is_left_over(name):  # which was said already
+            _remaining(checks, tree.files[name], name)
+    for path in published:
+        _published(checks, path, f"{path.name}/", key)
+
+
+def _remaining(checks: Checks, path: Path, name: str) -> None:
+    """Note a file that goes with no artifact; a manifest without one has lost it."""
+    with contextlib.suppress(ArtifactError):  # then it is something else
+        if path.suffix == artifact_checks.MANIFEST:
+            lost = schema.read_manifest(path)[1].artifact.file
+            checks.wrong(name, "artifact", lost, NOTHING)
+            return
+    checks.unchecked(name, "file", "belongs to no converted file")
+
+
+def _converted(checks: Checks, path: Path, name: str, key: Path | None) -> set[str]:
+    """Check a converted file by its manifest; return the names of all that belongs to it."""
+    place = path.with_suffix(artifact_checks.MANIFEST)
+    known = {path.name, place.name}
+    found = artifact_checks.check(checks, path, name)
+    with contextlib.suppress(ArtifactError):  # then that is a finding already
+        manifest = found.manifest if found else schema.read_manifest(place)[1]
+        known |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
+    if key is not None:
+        checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; published folders are what is signed")
+    return {(PurePosixPath(name).parent / each).as_posix() for each in known}
+
+
+def _published(checks: Checks, folder: Path, prefix: str, key: Path | None) -> None:
+    """Check a published folder: what is in it is listed, what is listed is in it, and all agrees."""
+    tree = folders.read(folder, HUBS_OWN)
+    _strange(checks, tree, prefix)
+    _sums(checks, folder, tree, prefix)
+    weights, place, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
+    if weights and place and (found := artifact_checks.check_manifest(checks, place, prefix + MANIFEST)):
+        _, manifest = found
+        model = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
+        if model and config:
+            _config(checks, config, prefix + CONFIG, model, manifest)
+    if key is not None:
+        checks.tried(
+            prefix + SIGNATURE, SIGNED, f"one by {key}, of these files", lambda: signature.check(folder, key)
+        )
+    elif SIGNATURE in tree.files:
+        checks.unchecked(prefix + SIGNATURE, SIGNED, "is there; --key checks it")
+
+
+def _strange(checks: Checks, tree: Folder, prefix: str) -> None:
+    for name, reason in tree.strange.items():
+        checks.wrong(prefix + name, "kind", "a file or a folder, in here", reason)
+    for name in tree.files:
+        if _is_left_over(name):
+            checks.wrong(prefix + name, "file", NOTHING, "of a run that was stopped, or is not done")
+    for name in tree.left_out:
+        if name in HUBS_OWN:
+            checks.unchecked(prefix + name, "file", "the hub's own, which nobody loads")
+
+
+def _sums(checks: Checks, folder: Path, tree: Folder, prefix: str) -> None:
+    listed = checks.tried(
+        prefix + SUMS, "form", "a SHA-256 and a name in every line", lambda: sums.read(folder)
+    )
+    for name in sorted({*(listed or {}), *tree.files, *publication.ALWAYS} - {SUMS, SIGNATURE}):
+        said = (listed or {}).get(name)
+        if name not in tree.files:
+            checks.wrong(prefix + name, "file", THERE, NOTHING)
+        elif said is None:
+            checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
+        else:
+            checks.equal(prefix + name, "sum", said, _digest(tree.files[name]))
+            if name in {publication.CARD, publication.REPORT}:
+                checks.unchecked(prefix + name, "contents", "text for people; the manifest counts")
+            elif name not in publication.ALWAYS:
+                checks.unchecked(prefix + name, "contents", "a file that publish does not write")
+
+
+def _digest(path: Path) -> str:
+    try:
+        return disk.sha256(path, ArtifactError)
+    except ArtifactError as error:
+        return str(error)
+
+
+def _config(checks: Checks, path: Path, name: str, model: Model, manifest: Manifest) -> None:
+    try:
+        content = disk.read_small(path, schema.MAX_MANIFEST_BYTES, ArtifactError)
+        found = msgspec.json.decode(content, type=_Config)
+    except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        checks.wrong(name, "form", "a configuration for timm", str(error))
+        return
+    checks.equal(name, "classes", str(model.config.num_classes), str(found.num_classes))
+    checks.equal(name, "class names", _names(manifest.labels), _names(found.label_names))
+    same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
+    if same or manifest.version == __version__:
+        checks.equal(name, "configuration", OURS, OURS if same else "another")
+    else:
+        checks.unchecked(name, "configuration", f"{artifact_checks.of_version(manifest)}, and another")
+
+
+def _names(labels: tuple[str, ...] | None) -> str:
+    return ", ".join(labels) if labels else NOTHING

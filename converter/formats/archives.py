@@ -1,0 +1,300 @@
+"""Archives of one ``.params``: gzip (DJL), zip (GluonCV's downloads, ``.mar``), tar and tar.gz (SageMaker).
+
+An archive is unpacked to a file. MXNet 2's npz is a zip too, but a container of arrays: it is read as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from converter.errors import SourceError
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from converter.progress import Progress
+
+GZIP, ZIP, TAR, TAR_GZ = "gzip", "zip", "tar", "tar.gz"
+GZIP_SIGNATURE, ZIP_SIGNATURE = b"\x1f\x8b", b"PK\x03\x04"
+SUFFIX = ".params"
+GRAPH_SUFFIX = "-symbol.json"  # as MXNet names it
+OTHERS = (".npy", "data.pkl")  # by which npz and .pth are known
+METHOD = 8  # where the first member says how it is compressed
+FORKS = "__MACOSX/"  # what macOS adds to a zip
+RESOURCE_FORK = "._"  # what macOS adds to a tar, as a prefix of file names
+ENCRYPTED = 0x1
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others unpack more at once than one asks for
+CHUNK = 1 << 20
+MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; an archive that promises more is no model
+MAX_RATIO = 100  # trained weights hardly shrink at all, fresh ones to a hundredth
+SMALL = 1 << 26
+MAX_MEMBERS = 10_000  # of a tar
+MAX_DOCUMENT_BYTES = 1 << 22  # of a JSON file in an archive; a graph has less than 1 MB
+MAX_DOCUMENTS_BYTES = 1 << 24  # of all of them
+# What zipfile, tarfile and gzip raise at archives that are damaged, encrypted or not archives at all.
+UNZIPPABLE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """What was in an archive.
+
+    Attributes:
+        sha1: the SHA-1 of its ``.params``.
+        documents: its JSON objects of at most ``MAX_DOCUMENT_BYTES``, by their names in the archive.
+    """
+
+    sha1: str
+    documents: dict[str, bytes] = field(default_factory=dict)
+
+
+def kind(path: Path) -> str | None:
+    """Return which archive of one ``.params`` this is, or None where it is none.
+
+    Errors: ``SourceError`` where it cannot be read, or would be read as something else by other programs.
+    """
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(tarfile.BLOCKSIZE)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from error
+    if begin.startswith(GZIP_SIGNATURE):
+        return TAR_GZ if _is_tar(_unzipped_begin(path)) else GZIP
+    if _is_tar(begin):
+        return TAR
+    is_zip = begin.startswith(ZIP_SIGNATURE) and begin[METHOD : METHOD + 1] != b"{"  # else a safetensors
+    return ZIP if is_zip and _holds_params(path) else None
+
+
+def unpack(path: Path, destination: Path, progress: Progress) -> Unpacked:
+    """Unpack the one ``.params`` of an archive to a file.
+
+    Errors: ``SourceError`` for anything else than such an archive, whole, not encrypted and no bomb;
+    ``ArtifactError`` where ``destination`` cannot be written.
+    """
+    try:
+        archive, size = kind(path), path.stat().st_size
+        if archive == GZIP:
+            with gzip.open(path) as packed:
+                return Unpacked(sha1=_copy(path, packed, destination, packed_limit(size), progress))
+        if archive == TAR:
+            with path.open("rb") as stream:
+                return _untar(path, stream, size, destination, progress)
+        if archive == TAR_GZ:
+            with gzip.open(path) as stream:
+                return _untar(path, cast("BinaryIO", stream), packed_limit(size), destination, progress)
+        return _unzip(path, destination, progress)
+    except UNZIPPABLE as error:
+        raise _damaged(path, error) from error
+
+
+def packed_limit(size: int) -> int:
+    """Return how many bytes an archive of this size may unpack to."""
+    return min(MAX_PARAMS_BYTES, max(SMALL, MAX_RATIO * size))
+
+
+def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
+    with zipfile.ZipFile(path) as archive:
+        members = _params(archive)
+        if len(members) != 1:
+            raise SourceError(f"{path}: a zip with one {SUFFIX} expected, {len(members)} found")
+        if members[0].compress_type not in METHODS:
+            raise SourceError(
+                f"{path}: compressed by method {members[0].compress_type}; stored or deflated expected"
+            )
+        if members[0].file_size > packed_limit(path.stat().st_size):
+            raise SourceError(
+                f"{path}: its {SUFFIX} declares {members[0].file_size} bytes; "
+                f"{packed_limit(path.stat().st_size)} are allowed"
+            )
+        documents = _Documents(path)
+        for member in archive.infolist():
+            if member.compress_type in METHODS and not member.flag_bits & ENCRYPTED:
+                with archive.open(member) as packed:
+                    documents.add(member.filename, member.file_size, packed)
+            elif member.filename.endswith(GRAPH_SUFFIX) and not member.filename.startswith(FORKS):
+                raise SourceError(f"{path}: {member.filename!r} is encrypted or neither stored nor deflated")
+        with archive.open(members[0]) as packed:
+            sha1 = _copy(path, packed, destination, members[0].file_size, progress)
+        return Unpacked(sha1=sha1, documents=documents.contents)
+
+
+def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress: Progress) -> Unpacked:
+    """Read a tar once, from its beginning to its end; links and sparse files in it are left out."""
+    sha1, documents, count = "", _Documents(path), 0
+    bounded = _Bounded(path, stream, limit)
+    with contextlib.closing(tarfile.open(fileobj=cast("BinaryIO", bounded), mode="r:")) as archive:
+        while (member := archive.next()) is not None:
+            count += 1
+            if count > MAX_MEMBERS:  # tarfile keeps them all in memory
+                raise SourceError(f"{path}: more than {MAX_MEMBERS} members")
+            packed = archive.extractfile(member) if member.isfile() and not member.issparse() else None
+            if packed is None or PurePosixPath(member.name).name.startswith(RESOURCE_FORK):
+                continue
+            if not member.name.endswith(SUFFIX):
+                documents.add(member.name, member.size, packed)
+            elif sha1:
+                raise SourceError(f"{path}: a tar with one {SUFFIX} expected, more found")
+            else:
+                sha1 = _copy(path, packed, destination, member.size, progress)
+        rest = (
+            bounded.last
+        )  # the block that ended the archive, which tarfile takes for its end if damaged too
+        while rest:  # to the end, where a gzip has its checksum
+            if rest.strip(b"\0"):
+                raise SourceError(f"{path}: cannot be unpacked: a damaged header, or something after the tar")
+            rest = bounded.read(CHUNK)
+    if not sha1:
+        raise SourceError(f"{path}: a tar with one {SUFFIX} expected, none found")
+    return Unpacked(sha1=sha1, documents=documents.contents)
+
+
+class _Documents:
+    """Collects the JSON objects of an archive."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.contents: dict[str, bytes] = {}
+
+    def add(self, name: str, size: int, packed: _Readable) -> None:
+        """Read a member if it is a JSON object: the other files of an archive do not matter here.
+
+        Raises:
+            SourceError: if a graph is too large, or two members have one name.
+        """
+        name = name.encode(errors="surrogateescape").decode(errors="replace")
+        is_graph = name.endswith(GRAPH_SUFFIX)
+        if name.startswith(FORKS) or (not 0 < size <= MAX_DOCUMENT_BYTES and not is_graph):
+            return
+        if size > MAX_DOCUMENT_BYTES:
+            raise SourceError(f"{self.path}: {name!r} has {size} bytes; {MAX_DOCUMENT_BYTES} are allowed")
+        begin = packed.read(min(size, tarfile.BLOCKSIZE))
+        if begin.lstrip()[:1] != b"{" and not is_graph:
+            return
+        if name in self.contents:
+            raise SourceError(f"{self.path}: holds {name!r} twice")
+        rest = [packed.read(min(CHUNK, size - place)) for place in range(len(begin), size, CHUNK)]
+        self.contents[name] = begin + b"".join(rest)
+        if sum(map(len, self.contents.values())) > MAX_DOCUMENTS_BYTES:
+            raise SourceError(f"{self.path}: more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
+
+
+class _Bounded:
+    """A stream that refuses long headers and what is beyond an end; ``last`` is what was read last."""
+
+    def __init__(self, path: Path, stream: BinaryIO, limit: int) -> None:
+        self.path = path
+        self.stream = stream
+        self.limit = limit
+        self.last = b""
+
+    def read(self, size: int) -> bytes:
+        if size > CHUNK:
+            raise SourceError(f"{self.path}: a header of {size} bytes")
+        self.last = self.stream.read(size)
+        self._require_within()
+        return self.last
+
+    def seek(self, place: int) -> int:
+        self.stream.seek(place)
+        self._require_within()
+        return place
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def _require_within(self) -> None:
+        if self.stream.tell() > self.limit:
+            raise SourceError(f"{self.path}: unpacks to more than {self.limit} bytes")
+
+
+def _is_tar(begin: bytes) -> bool:
+    """Return whether a file begins with a tar's header, by its checksum."""
+    try:
+        tarfile.TarInfo.frombuf(begin, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _unzipped_begin(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as stream:
+            return stream.read(tarfile.BLOCKSIZE)
+    except UNZIPPABLE:  # whoever unpacks it will say what is wrong
+        return b""
+
+
+def _holds_params(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = bool(_params(archive))
+            others = [name for name in archive.namelist() if name.endswith(OTHERS)]
+    except UNZIPPABLE:  # whoever reads it as something else will say what is wrong
+        return False
+    if found and others:
+        raise SourceError(f"{path}: a zip of a {SUFFIX} and of {others[0]!r}, which can be read in two ways")
+    return found
+
+
+def _params(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [
+        member
+        for member in archive.infolist()
+        if member.filename.endswith(SUFFIX) and not member.filename.startswith(FORKS)
+    ]
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _chunks(path: Path, packed: _Readable) -> Iterator[bytes]:
+    """Read what is packed. Errors: ``SourceError``, so that none looks as if the writing had failed."""
+    try:
+        while chunk := packed.read(CHUNK):
+            yield chunk
+    except UNZIPPABLE as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{path}: cannot be unpacked: {getattr(error, 'strerror', None) or error}")
+
+
+def _copy(path: Path, packed: _Readable, destination: Path, limit: int, progress: Progress) -> str:
+    digest, written = hashlib.sha1(usedforsecurity=False), 0
+    with disk.explained(destination), destination.open("wb") as unpacked:
+        for chunk in _chunks(path, packed):
+            written += len(chunk)
+            if written > limit:
+                raise SourceError(f"{path}: unpacks to more than {limit} bytes")
+            digest.update(chunk)
+            unpacked.write(chunk)
+            progress("unpacking", min(written, limit), limit)
+    return digest.hexdigest()

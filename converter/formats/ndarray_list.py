@@ -1,0 +1,172 @@
+"""MXNet's NDArray list, the container of ``.params`` files: read but for the numbers, written as by MXNet.
+
+Little-endian, unaligned: list header (u64 magic, u64 reserved, u64 count), the records, u64 count of names,
+then (u64 length, UTF-8) each. A record is
+
+    legacy (MXNet ≤ 0.10)    u32 ndim, ndim × u32 shape
+    V1 (0.11)                u32 magic, u32 ndim, ndim × i64 shape
+    V2 (0.12 to 1.9)         u32 magic, i32 storage type, i32 ndim, ndim × i64 shape
+    V3 (np-shape mode, 2.0)  as V2; a shape without dimensions is a scalar's, elsewhere that of no array
+
+and after each of these 2 × i32 context, i32 type, data. Source: src/ndarray/ndarray.cc, apache/mxnet 1.9.1.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, BinaryIO
+
+from converter import names
+from converter.dtypes import BY_MXNET, TO_MXNET
+from converter.formats.binary_reader import MAX_DIMENSIONS
+from converter.formats.file_arrays import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from converter.formats.binary_reader import Cursor
+    from converter.formats.file_arrays import AnyArray, Stored
+
+MAGIC = struct.pack("<Q", 0x112)
+V2_MAGIC, V3_MAGIC = 0xF993FAC9, 0xF993FACA
+LEGACY, V1, V2, V3 = "legacy", "V1", "V2", "V3"
+RECORDS = {0xF993FAC8: V1, V2_MAGIC: V2, V3_MAGIC: V3}
+DENSE_OR_SPARSE = {V2, V3}  # records that say which
+STORAGE_TYPES = {1: "row_sparse", 2: "csr"}
+CPU_CONTEXT = (1, 0)
+PLAIN = (V2_MAGIC, 0)  # how a dense V2 record begins
+HEADER_BYTES = 12  # three numbers before its shape, and as many after it
+MIN_RECORD_BYTES = 21  # of a legacy one with one byte of data; bounds the count before the loop
+MAX_ARRAYS = 100_000  # the largest network here has 987
+MAX_NAME_BYTES = 512
+
+
+def read(cursor: Cursor) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    """Return a list's arrays by name, in file order, and the kinds of its records.
+
+    Every bound is checked before it is used; no array's numbers are read.
+    Errors: ``ParamsError`` with the byte offset and what stood there.
+    """
+    cursor.take("<QQ", "the list header")
+    (count,) = cursor.take("<Q", "the list header")
+    if count == 0:
+        raise cursor.error("the file holds no arrays", at=16)
+    if count > min(MAX_ARRAYS, cursor.remaining // MIN_RECORD_BYTES):
+        raise cursor.error(
+            f"{count} arrays promised, more than {MAX_ARRAYS} or {cursor.remaining} bytes can hold", at=16
+        )
+    kinds: dict[str, None] = {}
+    arrays = []
+    for number in range(count):
+        kind, array = _read_plain_record(cursor) or _read_record(cursor, f"array {number}")
+        kinds[kind] = None
+        arrays.append(array)
+    found = _read_names(cursor, count)
+    if cursor.remaining:
+        raise cursor.error(f"{cursor.remaining} bytes after the end of the list")
+    return dict(zip(found, arrays, strict=True)), tuple(kinds)
+
+
+def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
+    """Write a named list of V2 records, dense, on the CPU: what ``net.save_parameters`` writes.
+
+    V2 knows no scalars. With one among them all become V3 records, which MXNet reads in its np-shape mode.
+    """
+    magic = V2_MAGIC if all(array.ndim for array in arrays.values()) else V3_MAGIC
+    stream.write(struct.pack("<8sQQ", MAGIC, 0, len(arrays)))
+    reader = Reader()
+    for array in arrays.values():
+        shape = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)
+        stream.write(struct.pack("<Ii", magic, 0) + shape)
+        stream.write(struct.pack("<iii", *CPU_CONTEXT, TO_MXNET[array.dtype]))
+        stream.writelines(reader.pieces(array))
+    stream.write(struct.pack("<Q", len(arrays)))
+    for name in arrays:
+        encoded = name.encode()
+        stream.write(struct.pack("<Q", len(encoded)) + encoded)
+
+
+def _read_plain_record(cursor: Cursor) -> tuple[str, Stored] | None:
+    """Return a dense V2 record without a mistake, None for any other: the fast path of ``_read_record``."""
+    header = cursor.peek("<Iii")
+    if header is None or header[:2] != PLAIN or not 1 <= header[2] <= MAX_DIMENSIONS:
+        return None
+    ndim = header[2]
+    rest = cursor.peek(f"<{ndim}q3i", ahead=HEADER_BYTES)
+    dtype = BY_MXNET.get(rest[-1]) if rest else None
+    if rest is None or dtype is None or min(shape := rest[:ndim]) < 1:
+        return None
+    size = HEADER_BYTES + 8 * ndim + HEADER_BYTES
+    if size + math.prod(shape) * dtype.itemsize > cursor.remaining:
+        return None
+    cursor.offset += size
+    return V2, cursor.array(dtype, shape, "an array")
+
+
+def _read_record(cursor: Cursor, what: str) -> tuple[str, Stored]:
+    (magic,) = cursor.take("<I", what)
+    kind = RECORDS.get(magic, LEGACY)
+    if kind == LEGACY and magic > MAX_DIMENSIONS:
+        raise cursor.error(f"{what} is no record: it begins with {magic:#010x}", at=cursor.offset - 4)
+    if kind in DENSE_OR_SPARSE:
+        _require_dense(cursor, what)
+    shape = _read_shape(cursor, kind, magic, what)
+    _, _, type_number = cursor.take("<iii", what)
+    dtype = BY_MXNET.get(type_number)
+    if dtype is None:
+        raise cursor.error(f"{what} has type number {type_number}, which MXNet has not", at=cursor.offset - 4)
+    return kind, cursor.array(dtype, shape, what)
+
+
+def _require_dense(cursor: Cursor, what: str) -> None:
+    (storage,) = cursor.take("<i", what)
+    if storage != 0:
+        kind = STORAGE_TYPES.get(storage, f"of storage type {storage}")
+        raise cursor.error(f"{what} is {kind}; a network's weights are dense", at=cursor.offset - 4)
+
+
+def _read_shape(cursor: Cursor, kind: str, magic: int, what: str) -> tuple[int, ...]:
+    begin = cursor.offset
+    if kind == LEGACY:
+        ndim, begin = magic, begin - 4
+    else:
+        (ndim,) = cursor.take("<I" if kind == V1 else "<i", what)
+    if ndim == 0 and kind != V3:
+        raise cursor.error(f"{what} is none: it has a name, no shape and no data", at=begin)
+    if not 0 <= ndim <= MAX_DIMENSIONS:
+        raise cursor.error(f"{what} has {ndim} dimensions; up to {MAX_DIMENSIONS} are read", at=begin)
+    shape = cursor.take(f"<{ndim}{'I' if kind == LEGACY else 'q'}", what)
+    if min(shape, default=1) < 1:
+        raise cursor.error(f"{what} has the shape {shape}; every dimension must be 1 or more", at=begin)
+    return shape
+
+
+def _read_names(cursor: Cursor, count: int) -> list[str]:
+    begin = cursor.offset
+    (name_count,) = cursor.take("<Q", "the count of names")
+    if name_count == 0:
+        raise cursor.error("the arrays have no names; a list without names cannot be matched", at=begin)
+    if name_count != count:
+        raise cursor.error(f"{count} arrays but {name_count} names", at=begin)
+    found: dict[str, None] = {}
+    twice: list[str] = []
+    for number in range(count):
+        name = _read_name(cursor, number)
+        if name in found:
+            twice.append(name)
+        found[name] = None
+    if twice:
+        raise cursor.error(f"names that occur twice: {', '.join(names.collapse(twice))}", at=begin)
+    return list(found)
+
+
+def _read_name(cursor: Cursor, number: int) -> str:
+    (length,) = cursor.take("<Q", f"name {number}")
+    if length > MAX_NAME_BYTES:
+        raise cursor.error(f"name {number} is said to be {length} bytes long", at=cursor.offset - 8)
+    begin = cursor.offset
+    try:
+        return cursor.bytes(length, f"name {number}").decode()
+    except UnicodeDecodeError as error:
+        raise cursor.error(f"name {number} is not UTF-8: {error.reason}", at=begin) from error

@@ -1,0 +1,1 @@
+"""The manifest of a converted file: its schema, writing and reading it, checking the file by it."""

@@ -1,0 +1,1 @@
+"""The networks known by name: catalog, mapping tables, naming styles, detection, matching."""

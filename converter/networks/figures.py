@@ -1,0 +1,120 @@
+"""What a network costs and how its input is made; what is computed is kept from what GluonCV published."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converter.formats import artifact
+from converter.graphs import operators
+from converter.networks.definition import Network
+from resnext_torch import resolve_data_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from converter.graphs.graph import Operation
+    from converter.networks.catalog import Model
+    from resnext_torch import DataConfig
+    from resnext_torch.config import Shape
+
+SOURCE = "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop"
+SOURCE_URL = "https://cv.gluon.ai/model_zoo/classification.html"
+CONVENTION = "convolutions and the dense layer, one multiply-add each; nothing else is counted"
+FLOPS_PER_MULTIPLY_ADD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one image costs: multiply-adds, and the elements that these layers put out, as timm counts."""
+
+    multiply_adds: int
+    activations: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, a multiplication and an addition being two."""
+        return FLOPS_PER_MULTIPLY_ADD * self.multiply_adds
+
+
+def preprocessing(model: Model) -> DataConfig:
+    """Return what a model's input is made like."""
+    return resolve_data_config(model.config)
+
+
+def pool_size(model: Model) -> tuple[int, int]:
+    """Return the height and width that the last pool sees of an image of the model's input size."""
+    _, height, width = preprocessing(model)["input_size"]
+    reduction = model.config.levels[-1].reduction
+    return height // reduction, width // reduction
+
+
+def cost(model: Model) -> Cost:
+    """Return what one image of the model's input size costs, from the shapes in its definition."""
+    counter = _Counter(model.source_shapes)
+    for _ in Network(counter.shapes, counter).run(preprocessing(model)["input_size"]):
+        pass
+    return Cost(counter.multiply_adds, counter.activations)
+
+
+class _Counter:
+    """Applies operations to the shapes of images, (channels, height, width), and counts what they cost."""
+
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self.shapes = shapes
+        self.multiply_adds = 0
+        self.activations = 0
+
+    def apply(self, operation: Operation, inputs: tuple[Shape, ...], layer: str) -> Shape:
+        """Return the shape of an operation's output."""
+        channels, *size = inputs[0]
+        if operation.kind == operators.POOLING:
+            size = [1, 1] if operation.settings["global"] else [_size(side, operation) for side in size]
+        elif operation.roles[:1] == ("weight",):
+            weight = self.shapes[f"{layer}.weight"]
+            channels, size = weight[0], [_size(side, operation) for side in size[: len(weight) - 2]]
+            self.activations += math.prod((channels, *size))
+            self.multiply_adds += math.prod((*weight, *size))
+        return (channels, *size)
+
+
+def _size(side: int, operation: Operation) -> int:
+    """Return the height or width of what a convolution or pool puts out."""
+    settings: dict[str, Any] = operation.settings
+    free, stride = side + 2 * settings["padding"] - settings["kernel"], settings["stride"]
+    steps: int = -(-free // stride) if settings.get("ceil_mode") else free // stride
+    return steps + 1
+
+
+def file_bytes(model: Model) -> int:
+    """Return the size of the model's float32 file, its header included."""
+    counters = set(model.mapping.target_only)
+    state = {
+        name: np.broadcast_to(np.zeros((), np.int64 if name in counters else np.float32), shape)
+        for name, shape in model.shapes.items()
+    }
+    header, _ = artifact.layout(state)
+    return len(header) + sum(array.nbytes for array in state.values())
+
+
+def document(model: Model) -> dict[str, Any]:
+    """Return the figures for programs: what was computed apart from what was published."""
+    found, seen = cost(model), preprocessing(model)
+    return {
+        "computed": {
+            "parameters": model.parameters,
+            "multiply_adds": found.multiply_adds,
+            "activations": found.activations,
+            "file_bytes": file_bytes(model),
+            "convention": CONVENTION,
+        },
+        "input": {
+            "size": list(seen["input_size"]),
+            "crop_pct": seen["crop_pct"],
+            "interpolation": seen["interpolation"],
+        },
+        "published_source": None if model.entry.top1 is None else SOURCE,
+    }

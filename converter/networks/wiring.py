@@ -1,0 +1,130 @@
+"""Matches an MXNet graph with a named network: the same operations, joined alike, set alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter import names
+from converter.errors import ConversionError, SymbolError
+from converter.networks import expressions, naming_styles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.graphs.graph import Graph, Operation, Settings, Value
+    from converter.networks.catalog import Model
+    from converter.networks.expressions import GraphExpressions, ModelExpressions
+
+MAX_LINES = 10  # of an error
+RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints a double with fewer digits than it has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Where a graph computes the layers of a network.
+
+    Attributes:
+        graph: the graph.
+        data: the name of its input variable.
+        nodes: the index of each layer's node, by structural layer names.
+        settings: the hyper-parameters of each layer.
+        variables: the graph's variables by structural tensor names.
+        fixed_gammas: the gammas, by structural names, in whose place MXNet computes with 1.
+        softmax: whether the graph ends in a softmax, which the converted network does not have.
+    """
+
+    graph: Graph
+    data: str
+    nodes: dict[str, int]
+    settings: dict[str, Settings]
+    variables: dict[str, str]
+    fixed_gammas: tuple[str, ...]
+    softmax: bool
+
+
+def match(graph: Graph, model: Model) -> Wiring:
+    """Match a graph with a model.
+
+    Raises:
+        SymbolError: with the first place where the wiring differs, and every hyper-parameter that does.
+    """
+    headline = f"{graph.file}: the graph is not that of {model.name}"
+    try:
+        variables = naming_styles.read(graph.parameters, graph.file).resolve(model.mapping)
+    except ConversionError as error:
+        raise SymbolError(f"{headline}\n  {error}") from error
+    table = expressions.Table()
+    expected = expressions.of_model(model, table)
+    found = expressions.of_graph(graph, {name: tensor for tensor, name in variables.items()}, table)
+    differences = [
+        *_different_wiring(graph, expected, found),
+        *_different_settings(graph, expected, found),
+    ]
+    if differences:
+        raise SymbolError("\n  ".join([headline, *names.shorten(differences, MAX_LINES)]))
+    nodes = {layer: found.nodes[number][0] for layer, number in expected.layers.items()}
+    return Wiring(
+        graph=graph,
+        data=found.data,
+        nodes=nodes,
+        settings={layer: graph.nodes[index].operation.settings for layer, index in nodes.items()},
+        variables=variables,
+        fixed_gammas=tuple(
+            f"{layer}.gamma" for layer, index in nodes.items() if graph.nodes[index].operation.fix_gamma
+        ),
+        softmax=found.softmax,
+    )
+
+
+def _different_wiring(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
+    """Yield the first operation of the model that is not in the graph, and what the graph has instead."""
+    table, layers = expected.table, {number: layer for layer, number in expected.layers.items()}
+    missing = next((number for number in expected.operations if number not in found.nodes), None)
+    if missing is None:
+        if found.output != expected.output:
+            yield f"expected  the graph to end in {layers[expected.output]}"
+            yield f"found     {table.describe(found.output, layers)}"
+        return
+    label = f"{layers[missing]}: " if missing in layers and not table[missing].params else ""
+    yield f"expected  {label}{table.describe(missing, layers)}"
+    others = [number for number in found.nodes if number not in expected.operations]
+    alike = [number for number in others if {*table[number].params} & {*table[missing].params}]
+    readers = [number for number in others if {*table[number].inputs} & {*table[missing].inputs}]
+    for number in alike or readers or others[:1]:
+        for index in found.nodes[number]:
+            yield f"found     {graph.nodes[index].name}: {table.describe(number, layers)}"
+    if not others:
+        yield "found     nothing"
+
+
+def _different_settings(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
+    """Yield every hyper-parameter that differs, with the layers where it does."""
+    layers = {number: layer for layer, number in expected.layers.items()}
+    places: dict[str, list[str]] = {}
+    for number, operation in expected.operations.items():
+        for index in found.nodes.get(number, ()):
+            place = layers.get(number) or expected.table.describe(number, layers)
+            for text in _differences(graph.nodes[index].operation, operation):
+                places.setdefault(text, []).append(place)
+        if len({graph.nodes[index].operation.fix_gamma for index in found.nodes.get(number, ())}) > 1:
+            places.setdefault("computed twice, with and without fix_gamma", []).append(layers[number])
+    for text, where in places.items():
+        for pattern in names.collapse(where):
+            yield f"{pattern}: {text}"
+
+
+def _differences(found: Operation, expected: Operation) -> Iterator[str]:
+    for name, value in expected.settings.items():
+        if name in found.settings and not _same(found.settings[name], value):
+            yield f"{name} {_text(found.settings[name])}, in the model {_text(value)}"
+
+
+def _same(found: Value, expected: Value) -> bool:
+    if isinstance(expected, float) and isinstance(found, float):
+        return abs(found - expected) <= RELATIVE_TOLERANCE * abs(expected)
+    return found == expected
+
+
+def _text(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

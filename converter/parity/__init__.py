@@ -1,0 +1,1 @@
+"""Numerical agreement of two networks: comparison, tolerances, result, diagnosis, report."""

@@ -1,0 +1,73 @@
+"""Under GitHub Actions: a step summary for people who look, an annotation for those who do not.
+
+Source: docs.github.com, "Workflow commands for GitHub Actions".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError
+from converter.parity import json_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.parity.json_report import Document
+
+MARKUP = re.compile(r"[\\`*_\[\]<>|#&~$]")  # what Markdown, HTML and formulas are made of
+
+
+def tell(found: Document, echo: Callable[[str], None]) -> None:
+    """Append to the step's summary, and ``echo`` an error annotation unless all agrees; elsewhere do nothing.
+
+    Errors: ``ArtifactError`` where the summary cannot be written.
+    """
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(markdown(found))
+        except OSError as error:
+            raise ArtifactError(f"{summary}: cannot be written: {error.strerror or error}") from error
+    if not found["agrees"]:
+        echo(annotation(found))
+
+
+def markdown(found: Document) -> str:
+    """Return the verdict, a row for each check, and what speaks against it."""
+    mark = "✅" if found["agrees"] else "❌"
+    lines = [
+        f"### {mark} parity of {found['model']}",
+        "",
+        _plain(json_report.sentence(found)),
+        "",
+        "| check | layers | result |",
+        "|---|---|---|",
+        *(
+            f"| {check['dtype']} at {check['size']} | {len(check['layers'])} | {_plain(check['summary'])} |"
+            for check in found["checks"]
+        ),
+    ]
+    if against := json_report.complaints(found):
+        lines += ["", "```text", *(line.replace("```", "'''") for line in against), "```"]
+    return "\n".join(lines) + "\n\n"
+
+
+def annotation(found: Document) -> str:
+    """Return the workflow command that shows an error beside the job."""
+    message = "\n".join([json_report.sentence(found), *json_report.complaints(found)])
+    return f"::error title=parity of {found['model']}::{_escape(message)}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _plain(text: str) -> str:
+    """Keep a file's name from being read as Markdown or HTML."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))

@@ -1,0 +1,106 @@
+"""The reference in plain numpy, which runs wherever Python does.
+
+It runs `models.definition` on numpy arrays and shares no code with our PyTorch modules. Each layer is
+computed when it is asked for, in the dtype of the input.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.graphs.operators import ADD, BATCH_NORM, CONVOLUTION, DENSE, MULTIPLY, POOLING, RELU, SIGMOID
+from converter.networks.definition import Network
+from converter.references import Output, kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from converter.dtypes import Array
+    from converter.formats.file_arrays import Arrays
+    from converter.graphs.graph import Operation, Settings
+    from converter.references.probes import Probe
+
+NAME = "numpy"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The reference for some parameters, by Gluon's structural names, and some inputs."""
+
+    params: Arrays
+    probes: tuple[Probe, ...]
+    name: str = NAME
+
+    def outputs(self, number: int) -> Iterator[Output]:
+        """Compute the layers' outputs for one probe, each when it is asked for."""
+        shapes = {name: array.shape for name, array in self.params.items()}
+        for output in Network(shapes, _Operators(self.params)).run(self.probes[number].input()):
+            yield Output(output.layer, output.value, output.settings)
+
+    def versions(self) -> dict[str, str]:
+        """Return what the numbers may depend on."""
+        return {"numpy": np.__version__, "python": platform.python_version()}
+
+
+class _Operators:
+    """Applies operations to arrays; parameters are read when they are needed."""
+
+    def __init__(self, params: Arrays) -> None:
+        self.params = params
+
+    def apply(self, operation: Operation, inputs: tuple[Array, ...], layer: str) -> Array:
+        params = (np.asarray(self.params[f"{layer}.{role}"]) for role in operation.roles)
+        return _KERNELS[operation.kind](operation.settings, *inputs, *params)
+
+
+def _convolution(settings: Settings, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    stride, padding, groups = (_integer(settings, key) for key in ("stride", "padding", "groups"))
+    x = kernels.conv(x, weight, stride=stride, padding=padding, groups=groups)
+    if bias is not None:
+        x += bias.astype(x.dtype).reshape(-1, 1, 1)
+    return x
+
+
+def _batch_norm(settings: Settings, x: Array, *statistics: Array) -> Array:
+    eps = settings["eps"]
+    if not isinstance(eps, float):
+        raise TypeError(eps)
+    return kernels.batch_norm(x, *statistics, eps=eps)
+
+
+def _pooling(settings: Settings, x: Array) -> Array:
+    if settings["global"]:
+        return kernels.global_mean(x)
+    if settings["pool"] == "avg":
+        return kernels.average_pool(x, stride=_integer(settings, "stride"))
+    kernel, stride, padding = (_integer(settings, key) for key in ("kernel", "stride", "padding"))
+    return kernels.max_pool(
+        x, kernel=kernel, stride=stride, padding=padding, ceil=bool(settings["ceil_mode"])
+    )
+
+
+def _dense(_: Settings, x: Array, weight: Array, bias: Array) -> Array:
+    return kernels.dense(x.reshape(len(x), -1), weight, bias)
+
+
+def _integer(settings: Settings, key: str) -> int:
+    value = settings[key]
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return value
+
+
+_KERNELS: dict[str, Callable[..., Array]] = {
+    CONVOLUTION: _convolution,
+    BATCH_NORM: _batch_norm,
+    POOLING: _pooling,
+    DENSE: _dense,
+    RELU: lambda _, x: kernels.relu(x),
+    SIGMOID: lambda _, x: kernels.sigmoid(x),
+    ADD: lambda _, x, other: x + other,
+    MULTIPLY: lambda _, x, other: x * other,
+}

@@ -1,0 +1,33 @@
+"""Probes: the seeded random inputs on which two networks are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from converter.dtypes import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A seeded random input: (1, 3, h, w), standard normal."""
+
+    dtype: str
+    size: tuple[int, int]
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.dtype} at {self.label}"
+
+    @property
+    def label(self) -> str:
+        """The size as it is written: height x width."""
+        return f"{self.size[0]}x{self.size[1]}"
+
+    def input(self) -> Array:
+        """Draw it; the same numbers in every dtype."""
+        generator = np.random.Generator(np.random.PCG64(self.seed))
+        return generator.standard_normal((1, 3, *self.size)).astype(self.dtype)

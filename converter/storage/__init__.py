@@ -1,0 +1,1 @@
+"""Files and folders: atomic writes, temporary files, locks, snapshots of inputs."""

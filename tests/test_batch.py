@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from symbols import changed, symbol
+from typer.testing import CliRunner
+
+from converter.choices import Choice
+from converter.cli.app import app
+from converter.commands import batch, conversion
+from converter.commands.batch import Status
+from converter.formats.params import write_params
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.networks.synthetic import random_params
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.networks.catalog import Model
+
+SMALL, OTHER = "gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b"
+UNPROVEN = ("--reference", "none")
+
+
+@pytest.fixture
+def small() -> Model:
+    return catalog.find(SMALL)
+
+
+def run(*arguments: str) -> tuple[int, dict[str, dict[str, str]], str]:
+    """Return the exit status, the summary's rows by model, and what was said."""
+    result = CliRunner().invoke(app, ["convert-zoo", *arguments, "--json"])
+    rows = json.loads(result.stdout)["models"] if result.stdout else []
+    return result.exit_code, {row["model"]: row for row in rows}, result.stderr
+
+
+def test_many_are_converted_and_left_alone_the_next_time(tmp_path: Path) -> None:
+    arguments = (str(tmp_path), "--random", "0", "--models", SMALL, "--models", "*18_v1b", *UNPROVEN)
+    status, rows, _ = run(*arguments, "--jobs", "2")
+    assert status == 0
+    assert {name: row["status"] for name, row in rows.items()} == dict.fromkeys((SMALL, OTHER), "converted")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert {path.name for path in files} == {row["file"] for row in rows.values()}
+    status, rows, said = run(*arguments)
+    assert status == 0
+    assert {row["status"] for row in rows.values()} == {"skipped"}
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")} == files
+    assert "0 converted, 2 skipped, 0 failed" in said
+    assert json.loads((tmp_path / "summary.json").read_text())["counts"]["skipped"] == 2
+
+
+def test_it_goes_on_after_a_failure_and_exits_1(tmp_path: Path) -> None:
+    folder = tmp_path / "params"
+    folder.mkdir()
+    (folder / f"{OTHER}.params").write_bytes(b"nonsense")
+    model = catalog.find(SMALL)
+    with (folder / f"{model.entry.gluon}.params").open("wb") as stream:
+        write_params(stream, random_params(model.mapping, model.shapes, seed=3))
+    chosen = ("--models", OTHER, "--models", SMALL, "--models", "gluon_senet154")
+    status, rows, said = run(str(tmp_path / "out"), "--params-dir", str(folder), *chosen, *UNPROVEN)
+    assert status == 1
+    assert [row["status"] for row in rows.values()] == ["failed", "converted", "failed"]
+    assert "no .params file: begins with b'nonsense'" in rows[OTHER]["reason"]
+    assert "senet_154-b5538ef1.params is there" in rows["gluon_senet154"]["reason"]
+    assert f"failed  {OTHER}: " in said
+
+
+def test_what_was_never_published_fails_without_a_try(tmp_path: Path) -> None:
+    status, rows, _ = run(str(tmp_path), "--models", "gluon_resnext101e_64x4d")
+    assert status == 1
+    assert rows["gluon_resnext101e_64x4d"]["reason"] == "GluonCV never published its parameters"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--models", "vgg*"], 1, r"no model is called 'vgg*'"),
+        (["--models", "gluon_resnext50"], 1, "did you mean gluon_resnext50_32x4d?"),
+        (["--jobs", "0"], 2, "greater than or equal to 1"),
+        (["--random", "0", "--params-dir", "."], 2, "exclude each other"),
+        ([*UNPROVEN, "--size", "64"], 2, "--reference none makes none"),
+    ],
+)
+def test_a_wrong_call_is_refused(tmp_path: Path, arguments: list[str], status: int, message: str) -> None:
+    result = CliRunner().invoke(app, ["convert-zoo", str(tmp_path), *arguments])
+    assert result.exit_code == status
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_graph_is_converted_again(tmp_path: Path) -> None:
+    model = catalog.find(SMALL)
+    folder = tmp_path / "params"
+    folder.mkdir()
+    with (folder / f"{SMALL}.params").open("wb") as stream:
+        write_params(stream, random_params(model.mapping, model.shapes, seed=3))
+    arguments = (str(tmp_path / "out"), "--params-dir", str(folder), "--models", SMALL, *UNPROVEN)
+    graph = folder / f"{SMALL}-symbol.json"
+
+    def status() -> str:
+        return str(run(*arguments)[1][SMALL]["status"])
+
+    assert [status(), status()] == ["converted", "skipped"]
+    graph.write_text(json.dumps(symbol(model)))
+    assert [status(), status()] == ["converted", "skipped"]
+    graph.write_text(json.dumps(changed(symbol(model), "features.1", eps="0.5")))
+    assert status() == "failed"
+    graph.unlink()
+    assert status() == "converted"
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("zoo")
+    conversion.convert(conversion.Request(Origin(catalog.find(SMALL), seed=0), out, Terms(Choice.none)))
+    return out
+
+
+@pytest.fixture
+def whole(converted: Path, tmp_path: Path) -> Path:
+    """A folder with one conversion, to be spoilt."""
+    for path in converted.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+SEEDED = {"file": f"{SMALL}.random-0.params", "official": False}
+
+
+def test_nested_field_of_a_manifest_does_not_matter(whole: Path, small: Model) -> None:
+    (manifest,) = whole.glob("*.json")
+    manifest.write_text(f'{manifest.read_text().rstrip().removesuffix("}")}, "more": {"[" * 10}{"]" * 10}}}')
+    assert batch.present(whole, small, SEEDED, Terms(Choice.none)) is not None
+
+
+def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
+    manifest = batch.present(whole, small, SEEDED, Terms(Choice.none))
+    assert manifest is not None
+    assert manifest["model"] == SMALL
+
+
+@pytest.mark.parametrize(
+    "spoil", ["flip", "truncate", "remove", "no manifest", "another name", "a deep manifest", "nonsense"]
+)
+def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -> None:
+    (artifact,) = whole.glob("*.safetensors")
+    manifest = artifact.with_suffix(".json")
+    content = artifact.read_bytes()
+    if spoil == "flip":
+        artifact.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif spoil == "truncate":
+        artifact.write_bytes(content[:-1])
+    elif spoil == "remove":
+        artifact.unlink()
+    elif spoil == "no manifest":
+        manifest.unlink()
+    elif spoil == "another name":
+        manifest.rename(whole / f"{SMALL}-00000000.json")
+    elif spoil == "a deep manifest":
+        nested = f'"more": {"[" * 100_000}{"]" * 100_000}'
+        manifest.write_text(f"{manifest.read_text().rstrip().removesuffix('}')}, {nested}}}")
+    else:
+        manifest.write_text('{"model": 3, "artifact": []}')
+    assert batch.present(whole, small, SEEDED, Terms(Choice.none)) is None
+
+
+def test_another_origin_mapping_or_a_missing_proof_is_not_found(
+    whole: Path, small: Model, tmp_path: Path
+) -> None:
+    other = tmp_path / "cifar_resnext.toml"
+    other.write_text(small.mapping_file.read_text() + "\n# changed\n")
+    assert batch.present(whole, small, {**SEEDED, "file": "other.params"}, Terms(Choice.none)) is None
+    assert batch.present(whole, small, SEEDED, Terms()) is None
+    assert batch.present(whole, replace(small, mapping_file=other), SEEDED, Terms(Choice.none)) is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        (Terms(Choice.none), True),
+        (Terms(Choice.numpy, (Probe("float64", (33, 47)),)), True),
+        (Terms(Choice.auto, (Probe("float64", (33, 47)),)), True),
+        (Terms(Choice.gluon, (Probe("float64", (33, 47)),)), False),
+        (Terms(Choice.numpy, (Probe("float64", (224, 224)),)), False),
+        (Terms(Choice.numpy, (Probe("float64", (33, 47)), Probe("float32", (33, 47)))), False),
+    ],
+)
+def test_only_a_proof_as_strong_as_the_one_asked_for_is_found(
+    small: Model, tmp_path: Path, terms: Terms, found: bool
+) -> None:
+    proven = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+    conversion.convert(conversion.Request(Origin(small, seed=0), tmp_path, proven))
+    assert (batch.present(tmp_path, small, SEEDED, terms) is not None) is found
+
+
+def test_a_file_that_cannot_be_read_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
+    (tmp_path / f"{SMALL}.params").touch(mode=0o000)
+    request = batch.Request((small,), tmp_path / "out", tmp_path, terms=Terms(Choice.none))
+    (outcome,) = batch.convert(request, lambda _: None, lambda _: None)
+    assert outcome.status is Status.failed
+
+
+def test_a_process_that_ends_badly_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
+    other = catalog.find(OTHER)
+    request = batch.Request((small, other), tmp_path, seed=0, terms=Terms(Choice.none))
+    killed: list[str] = []
+
+    class Killing(batch._Processes):
+        def run(self, arguments: list[str]) -> tuple[int, str, str]:
+            if not killed:
+                killed.append(arguments[1])
+                return super().run(["--kill-me"])  # no such option: it ends with a status of its own
+            return super().run(arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "_Processes", Killing)
+        outcomes = batch.convert(request, lambda _: None, lambda _: None)
+    assert {outcome.model: outcome.status for outcome in outcomes} == {
+        SMALL: Status.failed,
+        OTHER: Status.converted,
+    }
+
+
+def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "converter", "convert-zoo", str(tmp_path / "out"), "--random", "0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*program, "--models", "gluon_resnext101*", *UNPROVEN], env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("out/.convert-*")) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.terminate()
+    assert process.returncode == 143
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("choice", [Choice.auto, Choice.numpy, Choice.gluon])
+@pytest.mark.parametrize("definition", ["gluoncv", "graph", None])
+def test_a_proof_against_gluoncv_is_one_against_numpy_too(
+    small: Model, tmp_path: Path, choice: Choice, definition: str | None
+) -> None:
+    probes = (Probe("float64", (33, 47)),)
+    made = conversion.convert(
+        conversion.Request(Origin(small, seed=0), tmp_path, Terms(Choice.numpy, probes))
+    )
+    document = json.loads(made.manifest_file.read_text())
+    document["parity"] |= {"reference": "gluon", "definition": definition}
+    made.manifest_file.write_text(json.dumps(document))
+    assert batch.present(tmp_path, small, SEEDED, Terms(choice, probes)) is not None
+    document["parity"]["proven"] = False
+    made.manifest_file.write_text(json.dumps(document))
+    assert batch.present(tmp_path, small, SEEDED, Terms(choice, probes)) is None

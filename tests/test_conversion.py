@@ -1,0 +1,518 @@
+from __future__ import annotations
+
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from converter.choices import Choice, Precision
+from converter.commands import conversion
+from converter.errors import (
+    ArtifactError,
+    MappingError,
+    ParamsError,
+    ParityError,
+    ReferenceFailedError,
+    ReferenceUnavailableError,
+    SourceError,
+)
+from converter.formats import artifact
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references import gluon
+from converter.references.probes import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.dtypes import Array
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
+
+    Write = Callable[[dict[str, Array]], Path]
+
+UNPROVEN = Terms(Choice.none)
+AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def convert(model: Model, out: Path, params: Path) -> conversion.Result:
+    return conversion.convert(conversion.Request(Origin(model, params), out, UNPROVEN))
+
+
+def script(path: Path, text: str) -> Path:
+    """Write a program of the shell, to be called in place of an interpreter."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_array_arrives_bit_for_bit_under_its_new_name(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    state = load_file(convert(tiny, out, write(tiny_params)).artifact)
+    for source, target in tiny_mapping.to_target().items():
+        assert state.pop(target).tobytes() == tiny_params[source].tobytes()
+    assert {name: int(array) for name, array in state.items()} == dict.fromkeys(tiny_mapping.target_only, 0)
+
+
+def test_the_name_and_the_manifest_tell_the_truth(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    result = convert(tiny, out, params)
+    content = result.artifact.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert contents(out) == [f"tiny-{sha256[:8]}.json", f"tiny-{sha256[:8]}.safetensors"]
+    assert result.manifest_file.read_bytes() == artifact.manifest_bytes(result.manifest)
+    assert result.manifest == {
+        "model": "tiny",
+        "source": {
+            "file": "holiday.params",
+            "sha1": hashlib.sha1(params.read_bytes(), usedforsecurity=False).hexdigest(),
+            "archive": None,
+            "container": "ndarray-list",
+            "records": ["V2"],
+            "dialect": "structural",
+            "symbol": None,
+            "symbol_sha256": None,
+            "final_softmax": None,
+            "fixed_gammas": [],
+            "official": False,
+        },
+        "mapping": {
+            "file": "resnext.toml",
+            "sha256": hashlib.sha256(tiny.mapping_file.read_bytes()).hexdigest(),
+        },
+        "artifact": {
+            "file": result.artifact.name,
+            "sha256": sha256,
+            "bytes": len(content),
+            "dtypes": ["float32"],
+            "tensors": len(tiny.shapes),
+            "parameters": sum(
+                array.size for name, array in tiny_params.items() if "running" not in name.rpartition(".")[2]
+            ),
+        },
+        "parity": {"proven": False, "reference": "none", "definition": None, "versions": {}, "checks": []},
+        "labels": None,
+        "version": "0.1.0",
+    }
+
+
+def test_the_same_file_converts_to_the_same_bytes(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path
+) -> None:
+    params = write(tiny_params)
+    first, second = (convert(tiny, tmp_path / name, params) for name in ("a", "b"))
+    assert first.artifact.name == second.artifact.name
+    assert first.artifact.read_bytes() == second.artifact.read_bytes()
+    assert first.manifest_file.read_bytes() == second.manifest_file.read_bytes()
+
+
+def test_a_second_conversion_takes_the_place_of_the_first(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    convert(tiny, out, params)
+    before = contents(out)
+    convert(tiny, out, params)
+    assert contents(out) == before
+
+
+def test_the_classes_are_those_of_the_head_in_the_file(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["output.weight"] = tiny_params["output.weight"][:3].copy()
+    tiny_params["output.bias"] = tiny_params["output.bias"][:3].copy()
+    state = load_file(convert(tiny, out, write(tiny_params)).artifact)
+    assert state["fc.weight"].shape == (3, 2048)
+
+
+def test_a_head_of_two_minds_is_refused(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["output.bias"] = tiny_params["output.bias"][:3].copy()
+    with pytest.raises(MappingError, match=r"output\.bias: shape \(10,\) expected, \(3,\) found"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_random_parameters_are_marked_in_every_name(tiny: Model, out: Path) -> None:
+    result = conversion.convert(conversion.Request(Origin(tiny, seed=7), out, UNPROVEN))
+    assert result.artifact.name.startswith("tiny.random-")
+    assert result.manifest_file.name.startswith("tiny.random-")
+    assert result.manifest["artifact"]["file"] == result.artifact.name
+    assert result.manifest["source"]["file"] == "tiny.random-7.params"
+    assert result.manifest["source"]["official"] is False
+
+
+def test_a_missing_tensor_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    del tiny_params["features.5.1.body.4.running_var"]
+    with pytest.raises(MappingError, match=r"missing     features\.5\.1\.body\.4\.running_var"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_a_tensor_too_many_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["features.5.2.body.4.running_var"] = np.ones(16, np.float32)
+    with pytest.raises(MappingError, match=r"unexpected  features\.5\.2\.body\.4\.running_var"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_a_wrong_cardinality_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    halved = replace(tiny, config=replace(tiny.config, cardinality=1, width=8))
+    message = r"features\.4\.0\.body\.3\.weight: shape \(8, 8, 3, 3\) expected, \(8, 4, 3, 3\) found"
+    with pytest.raises(MappingError, match=message):
+        convert(halved, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_a_truncated_file_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    params.write_bytes(params.read_bytes()[:-1])
+    with pytest.raises(ParamsError, match="is the file truncated"):
+        convert(tiny, out, params)
+    assert contents(out) == []
+
+
+def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = artifact.verify
+
+    def flip_then_verify(written: artifact.Draft, state: dict[str, Array]) -> None:
+        with written.path.open("r+b") as stream:
+            stream.seek(written.size // 2)
+            byte = stream.read(1)[0]
+            stream.seek(written.size // 2)
+            stream.write(bytes([byte ^ 0x10]))
+        verify(written, state)
+
+    monkeypatch.setattr(artifact, "verify", flip_then_verify)
+    with pytest.raises(ArtifactError, match=r"read back: .* differs from what was written"):
+        convert(tiny, out, write(tiny_params))
+    assert contents(out) == []
+
+
+def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
+    other = catalog.find("gluon_resnext101_32x4d")
+    table = other.mapping
+    arrays: dict[str, Any] = {
+        tensor.source: np.broadcast_to(np.float32(1), other.shapes[tensor.target]) for tensor in table.tensors
+    }
+    with pytest.raises(MappingError, match=r"^.*\n  These are the tensors of gluon_resnext101_32x4d\.\n"):
+        convert(catalog.find("gluon_resnext50_32x4d"), out, write(arrays))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_without_a_proof_too(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, value: float
+) -> None:
+    tiny_params["features.4.0.body.3.weight"][1, 2, 0, 0] = value
+    with pytest.raises(MappingError, match=r"features\.4\.0\.body\.3\.weight: NaN or infinity found"):
+        convert(tiny, out, write(tiny_params))
+
+
+def test_large_numbers_are_not_taken_for_infinity(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["output.bias"][:] = 3e38
+    assert convert(tiny, out, write(tiny_params)).artifact.is_file()
+
+
+def test_a_negative_variance_is_refused(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    tiny_params["features.1.running_var"][3] = -1e-3
+    with pytest.raises(MappingError, match=r"features\.1\.running_var: a negative variance found"):
+        convert(tiny, out, write(tiny_params))
+
+
+def test_a_file_that_is_replaced_meanwhile_is_refused(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    params = write(tiny_params)
+    other = tmp_path / "other.params"
+    other.write_bytes(params.read_bytes())
+
+    def replace_file(step: str, done: int, total: int) -> None:
+        if step == "writing" and done == total:
+            other.replace(params)
+
+    request = conversion.Request(Origin(tiny, params), out, UNPROVEN)
+    with pytest.raises(SourceError, match="the file was changed while it was read"):
+        conversion.convert(request, replace_file)
+    assert contents(out) == []
+
+
+def test_a_program_that_is_none_cannot_be_the_reference(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("no program")
+    text.chmod(0o755)
+    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=text))
+    with pytest.raises(ReferenceUnavailableError, match="text cannot be started: Exec format error"):
+        conversion.convert(request)
+
+
+def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"])
+    request = conversion.Request(
+        Origin(tiny, write(tiny_params)), out, Terms(gluon_python=tmp_path / "empty" / "bin" / "python")
+    )
+    with pytest.raises(
+        ReferenceUnavailableError, match=r"(?s)No module named 'numpy'\nThree ways out:.*--reference none"
+    ):
+        conversion.convert(request)
+    assert contents(out) == []
+
+
+def test_a_reference_that_crashes_is_quoted(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    crash = script(tmp_path / "crash", "echo the last words\nexit 3")
+    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=crash))
+    with pytest.raises(ReferenceUnavailableError, match="it ended with status 3 and said:\nthe last words"):
+        conversion.convert(request)
+    assert contents(out) == []
+
+
+@pytest.mark.parametrize(
+    "answer", ["true", "echo '{}' >$2/reply.json", "echo '{\"versi' >$2/reply.json", "kill -9 $$"]
+)
+def test_a_reference_that_answers_nonsense_is_refused(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path, answer: str
+) -> None:
+    nonsense = script(tmp_path / "nonsense", answer)
+    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=nonsense))
+    with pytest.raises(ReferenceUnavailableError, match=r"ended with status -?\d and said:\n\(nothing\)"):
+        conversion.convert(request)
+    assert contents(out) == []
+
+
+def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
+    sleeper = script(tmp_path / "sleeper", "exec sleep 60")
+    with gluon.start(sleeper, gluon.Request(layers=(), document={}), ()) as run:
+        assert run.process.poll() is None
+    assert run.process.poll() == -signal.SIGKILL
+    assert not run.folder.exists()
+
+
+def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
+    request = conversion.Request(Origin(tiny, seed=0), out, Terms(gluon_python=Path("/none/python")))
+    with pytest.raises(ReferenceUnavailableError, match="/none/python is not an executable"):
+        conversion.convert(request)
+
+
+def test_without_a_proof_torch_is_not_imported(out: Path) -> None:
+    program = """\
+import sys
+from pathlib import Path
+from converter.networks import catalog
+from converter.commands import conversion
+from converter.networks.loading import Origin
+from converter.choices import Choice, Precision
+from converter.parity.runner import Terms
+origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
+request = conversion.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
+conversion.convert(request)
+print("torch" in sys.modules, "mxnet" in sys.modules)
+"""
+    printed = subprocess.check_output([sys.executable, "-c", program, str(out)], text=True)
+    assert printed == "False False\n"
+    assert len(contents(out)) == 2
+
+
+def test_a_proof_without_mxnet_says_what_it_rests_on(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    result = conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY))
+    found = result.manifest["parity"]
+    (check,) = found["checks"]
+    assert (found["proven"], found["reference"]) == (True, "numpy")
+    assert found["versions"].keys() == {"numpy", "python", "torch"}
+    assert check.keys() == {
+        *("dtype", "size", "seed", "max_abs", "relative", "limit"),
+        *("layers", "worst"),
+    }
+    assert check["layers"] == len(tiny.mapping.layers)
+    assert 0 < check["relative"] <= check["limit"] == 1e-12
+
+
+def test_where_mxnet_is_not_installed_numpy_takes_its_place(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    terms = Terms(probes=AGAINST_NUMPY.probes)
+    result = conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, terms))
+    assert result.manifest["parity"]["reference"] == "numpy"
+
+
+def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    write: Write,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = 'echo \'{"unavailable": "no libquadmath"}\' >$2/reply.json'
+    crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; {answer}")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr(sys, "executable", str(crash))
+    terms = Terms(probes=AGAINST_NUMPY.probes)
+    result = conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, terms))
+    assert (tmp_path / "was-asked").exists()
+    assert result.manifest["parity"]["reference"] == "numpy"
+
+
+def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    write: Write,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "crash", "echo it objects; exit 3")))
+    terms = Terms(probes=AGAINST_NUMPY.probes)
+    with pytest.raises(ReferenceFailedError, match="it ended with status 3 and said:\nit objects"):
+        conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, terms))
+    assert contents(out) == []
+
+
+def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(Choice.gluon))
+    with pytest.raises(ReferenceUnavailableError, match="mxnet and gluoncv not installed"):
+        conversion.convert(request)
+
+
+def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
+    request = conversion.Request(Origin(loose, write(tiny_params)), out, AGAINST_NUMPY)
+    expected = (
+        r"(?s)first apart  features\.1 → bn1 \(batchnorm\), float64 at 33x47: by up to .*"
+        r"suspect    eps: 1e-05 in the reference, 0\.001 in the module$"
+    )
+    with pytest.raises(ParityError, match=expected):
+        conversion.convert(request)
+    assert contents(out) == []
+
+
+def test_a_proof_is_not_replaced_by_a_run_without_one(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    proven = conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+    before = proven.manifest_file.read_bytes()
+    with pytest.raises(
+        ArtifactError,
+        match="is there already for the same bytes, with a proof in float64 against numpy that this run",
+    ):
+        convert(tiny, out, params)
+    assert proven.manifest_file.read_bytes() == before
+    assert len(contents(out)) == 2
+    conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+
+
+@pytest.mark.parametrize(
+    ("more", "lost"),
+    [
+        ({"terms": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64 against numpy"),
+        ({"as_pth": True}, "a .pth"),
+    ],
+)
+def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lost(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, more: dict[str, Any], lost: str
+) -> None:
+    request = conversion.Request(Origin(tiny, write(tiny_params)), out, **{"terms": UNPROVEN, **more})
+    before = conversion.convert(request).manifest_file.read_bytes()
+    with pytest.raises(ArtifactError, match=f"with {re.escape(lost)} that this run has not"):
+        conversion.convert(replace(request, terms=UNPROVEN, as_pth=False))
+    assert [path.read_bytes() for path in out.glob("*.json")] == [before]
+
+
+def test_a_proof_in_one_precision_does_not_replace_one_in_two(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    weaker = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
+    request = conversion.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY)
+    conversion.convert(request)
+    with pytest.raises(ArtifactError, match="with a proof in float64 against numpy that this run has not"):
+        conversion.convert(replace(request, terms=weaker))
+
+
+def test_class_names_are_not_replaced_by_a_run_without_them(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    params, names = write(tiny_params), tmp_path / "classes.txt"
+    names.write_text("\n".join("abcdefghij"))
+    conversion.convert(conversion.Request(Origin(tiny, params), out, UNPROVEN, labels=names))
+    with pytest.raises(ArtifactError, match="with class names that this run has not"):
+        convert(tiny, out, params)
+    proven = conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY, labels=names))
+    assert proven.manifest["labels"] == list("abcdefghij")
+
+
+def test_a_manifest_that_cannot_be_read_is_replaced(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = write(tiny_params)
+    convert(tiny, out, params).manifest_file.write_text("{")
+    assert convert(tiny, out, params).manifest_file.read_text().startswith('{\n  "artifact"')
+
+
+def test_a_folder_that_was_made_for_a_refused_conversion_goes_again(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ArtifactError("enough")
+
+    monkeypatch.setattr(artifact, "verify", refuse)
+    with pytest.raises(ArtifactError, match="enough"):
+        convert(tiny, tmp_path / "new", write(tiny_params))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_pytorch_checkpoint_is_no_source(tiny: Model, tmp_path: Path, out: Path) -> None:
+    save_file({"fc.bias": np.ones(3, np.float32)}, tmp_path / "a.safetensors")
+    with pytest.raises(ParamsError, match="a PyTorch checkpoint, safetensors; `gluon2torch to-gluon` goes"):
+        convert(tiny, out, tmp_path / "a.safetensors")

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import zipfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from symbols import changed, counted_names, symbol
+from typer.testing import CliRunner
+
+from converter.choices import Choice, Precision
+from converter.cli.app import convert_app
+from converter.commands import conversion
+from converter.dtypes import BFLOAT16
+from converter.errors import ConversionError, MappingError, SymbolError
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from typer.testing import Result
+
+    from converter.dtypes import Array
+    from converter.networks.catalog import Model
+
+    Write = Callable[[dict[str, Array]], Path]
+    Change = Callable[[dict[str, Array]], dict[str, Array]]
+
+UNPROVEN = Terms(Choice.none)
+AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
+NONE = ["--reference", "none"]
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+
+
+@pytest.fixture(autouse=True)
+def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model alone is in the catalog; on a desk, with a wide terminal."""
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("GLUON_PYTHON", raising=False)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def halved(params: dict[str, Array]) -> dict[str, Array]:
+    """Return what ``net.cast('float16')`` leaves: halves, and BatchNorms in float32."""
+    return {
+        name: array if name.endswith(("gamma", "beta", "mean", "var")) else array.astype(np.float16)
+        for name, array in params.items()
+    }
+
+
+def doubled(params: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(np.float64) * (1 + 1e-12) for name, array in params.items()}
+
+
+def brain(params: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(BFLOAT16) for name, array in params.items()}
+
+
+def convert(request: conversion.Request, **changes: Any) -> conversion.Result:  # noqa: ANN401
+    return conversion.convert(replace(request, **changes))
+
+
+def refuses(request: conversion.Request, error: type[ConversionError], message: str) -> None:
+    """See a request refused, and that nothing is left where it was to write."""
+    with pytest.raises(error, match=message):
+        conversion.convert(request)
+    assert list(request.out.iterdir()) == []
+
+
+def test_the_type_that_the_weights_have_changes_nothing(tiny: Model, out: Path) -> None:
+    request = conversion.Request(Origin(tiny, seed=0), out, AGAINST_NUMPY)
+    kept, cast = convert(request), convert(request, precision=Precision.float32)
+    assert cast.artifact == kept.artifact  # whose name has the SHA-256
+    assert cast.manifest == kept.manifest
+    assert (cast.manifest["parity"]["proven"], "narrowing" in cast.manifest) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "dtypes"),
+    [(doubled, ["float64"]), (halved, ["float32", "float16"]), (brain, ["bfloat16"])],
+)
+def test_the_types_of_a_file_are_kept_and_proven(
+    change: Change, dtypes: list[str], tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    params = change(tiny_params)
+    result = convert(conversion.Request(Origin(tiny, write(params)), out, AGAINST_NUMPY))
+    assert (result.manifest["parity"]["proven"], "narrowing" in result.manifest) == (True, False)
+    assert result.manifest["artifact"]["dtypes"] == dtypes
+    for name, array in tensors(result).items():
+        if array.shape:
+            source = params[tiny.mapping.to_source()[name]]
+            assert (str(array.dtype), array.tobytes()) == (str(source.dtype), source.tobytes())
+
+
+def tensors(result: conversion.Result) -> dict[str, Array]:
+    found = safetensors.torch.load_file(result.artifact)
+    return {
+        name: tensor.view(torch.int16).numpy().view(BFLOAT16)
+        if tensor.dtype == torch.bfloat16
+        else tensor.numpy()
+        for name, tensor in found.items()
+    }
+
+
+def test_narrow_types_in_float32_are_the_same_numbers_and_proven(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    origin = Origin(tiny, write(halved(tiny_params)))
+    result = conversion.convert(conversion.Request(origin, out, AGAINST_NUMPY, Precision.float32))
+    assert (result.manifest["parity"]["proven"], "narrowing" in result.manifest) == (True, False)
+    assert result.manifest["artifact"]["dtypes"] == ["float32"]
+
+
+def test_auto_finds_the_model_and_its_classes(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
+    for name in ("output.weight", "output.bias"):
+        tiny_params[name] = tiny_params[name][:3].copy()
+    result = conversion.convert(conversion.Request(Origin(None, write(tiny_params)), out, UNPROVEN))
+    assert (result.model.name, result.model.config.num_classes) == ("tiny", 3)
+    assert (result.manifest["model"], result.artifact.name[:5]) == ("tiny", "tiny-")
+
+
+def test_auto_refuses_what_fits_nothing_with_the_nearest(
+    tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    del tiny_params["features.5.1.body.4.running_var"]
+    message = (
+        r"the nearest is tiny: blocks 1-2-1-1, .*, of which\n"
+        r"(?s:.*)missing     features\.5\.1\.body\.4\.running_var"
+    )
+    refuses(conversion.Request(Origin(None, write(tiny_params)), out, UNPROVEN), MappingError, message)
+
+
+@pytest.mark.parametrize("archive", ["gzip", "zip"])
+def test_an_archive_gives_the_same_artifact(
+    archive: str, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    path, packed = write(tiny_params), tmp_path / "packed"
+    if archive == "gzip":
+        packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    else:
+        with zipfile.ZipFile(packed, "w") as opened:
+            opened.write(path, "a.params")
+    request = conversion.Request(Origin(None, path), out, UNPROVEN)
+    plain, unpacked = convert(request), convert(request, origin=Origin(None, packed), out=tmp_path / "b")
+    assert unpacked.artifact.read_bytes() == plain.artifact.read_bytes()
+    assert unpacked.manifest["source"] == {
+        **plain.manifest["source"],
+        "file": "packed",
+        "archive": archive,
+    }
+
+
+@pytest.fixture
+def save_graph(tiny: Model, tmp_path: Path) -> Callable[..., Path]:
+    """Write the tiny model's graph beside ``holiday.params``, some layers' attributes changed."""
+
+    def save(*layers: str, **attributes: str) -> Path:
+        content = symbol(tiny)
+        for layer in layers:
+            changed(content, layer, **attributes)
+        (tmp_path / "holiday-symbol.json").write_text(json.dumps(content))
+        return tmp_path / "holiday-symbol.json"
+
+    return save
+
+
+@pytest.mark.parametrize("place", ["holiday-symbol.json", "another.json", "elsewhere/net.json"])
+def test_a_graph_with_another_eps_leaves_nothing(
+    place: str, tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
+) -> None:
+    params, path = write(tiny_params), save_graph("features.5.1.body.4", eps="0.001")
+    path.with_name("elsewhere").mkdir()
+    moved = path.rename(path.parent / place)
+    named = moved if place.startswith("elsewhere") else None
+    request = conversion.Request(Origin(None, params, symbol=named), out, UNPROVEN)
+    message = r"the graph is not that of tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
+    refuses(request, SymbolError, message)
+    assert named is None or convert(request, origin=Origin(None, params)).manifest["source"]["symbol"] is None
+    save_graph().rename(moved)
+    source = convert(request).manifest["source"]
+    assert source["symbol"] == moved.name
+    assert source["symbol_sha256"] == hashlib.sha256(moved.read_bytes()).hexdigest()
+
+
+def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
+    tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
+) -> None:
+    save_graph("features.1", "features.5.1.body.4", fix_gamma="True")
+    result = convert(conversion.Request(Origin(None, write(tiny_params)), out, AGAINST_NUMPY))
+    assert result.manifest["parity"]["proven"] is True
+    assert result.manifest["source"]["fixed_gammas"] == ["features.1.gamma", "features.5.1.body.4.gamma"]
+    gammas = {name: array for name, array in tensors(result).items() if re.search(r"bn\d\.weight$", name)}
+    assert [name for name in gammas if (gammas[name] == 1).all()] == ["bn1.weight", "layer2.1.bn2.weight"]
+    assert not [
+        name for name in gammas if name not in {"bn1.weight", "layer2.1.bn2.weight"} and 1 in gammas[name]
+    ]
+    assert not (tiny_params["features.1.gamma"] == 1).any()
+
+
+def test_graph_of_other_names_does_not_change_a_weight_unless_it_is_named(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
+) -> None:
+    content = changed(symbol(tiny, counted_names(tiny)), "features.1", fix_gamma="True")
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(content))
+    request = conversion.Request(Origin(None, write(tiny_params)), out, UNPROVEN)
+    message = r"net\.json: fixes gammas at 1 that are not 1 in .*\n  features\.1\.gamma\n  --symbol FILE"
+    refuses(request, SymbolError, message)
+    ones = tiny_params | {"features.1.gamma": np.ones_like(tiny_params["features.1.gamma"])}
+    same = convert(request, origin=Origin(None, write(ones)))
+    assert same.manifest["source"]["symbol"] == "net.json"
+    named = convert(request, origin=Origin(None, write(tiny_params), symbol=path))
+    assert named.manifest["source"]["fixed_gammas"] == ["features.1.gamma"]
+    assert named.artifact.name == same.artifact.name
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(convert_app, [str(argument) for argument in arguments])
+
+
+def test_the_command_says_what_auto_found(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
+    result = run("auto", out, "--params", write(tiny_params), *FAST)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.partition(" ")[0] for line in result.stdout.splitlines()] == [
+        "found",
+        "read",
+        "graph",
+        "proven",
+        "wrote",
+    ]
+    assert result.stdout.startswith("found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes\n")
+
+
+def test_the_command_says_what_rounding_cost_and_what_mxnet_fixes(
+    tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
+) -> None:
+    save_graph("features.1", fix_gamma="True")
+    result = run("tiny", out, "--params", write(tiny_params), *FAST, "--dtype", "bfloat16")
+    lines = result.stdout.splitlines()
+    assert lines[1] == "graph   holiday-symbol.json: operators, wiring and settings match"
+    assert lines[2] == "fixed   features.1.gamma: written as 1, for holiday-symbol.json has fix_gamma"
+    assert lines[3].startswith(
+        "proven  before rounding, against our numpy forward, wired as the graph is, 48 layers"
+    )
+    assert re.fullmatch(
+        r"rounded to bfloat16: the logits move by up to \d\.\de-0\d of their deviation, at 65x95; "
+        r"what is written is not proven",
+        lines[4],
+    )
+
+
+def test_the_manifest_that_the_command_prints_is_strict_json_and_nothing_else(
+    out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "classes.json").write_text(json.dumps(list("abcdefghij")))
+    options = ["--dtype", "float16", "--labels", str(tmp_path / "classes.json"), "--json"]
+    result = run("tiny", out, "--random", "0", *NONE, *options)
+    found = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert (found["labels"], found["narrowing"]["before"]["proven"]) == (list("abcdefghij"), False)
+    assert result.stderr.splitlines()[2].startswith("rounded to float16")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["auto", "OUT"], 2, "auto tells the model by a file: --params FILE"),
+        (["tiny", "OUT", "--random", "0", "--symbol", "a.json"], 2, "--symbol belongs to a file"),
+        (["tiny", "OUT", "--random", "0", "--dtype", "int8"], 2, "'int8' is not one of 'keep', 'float32'"),
+        (["tiny", "OUT", "--random", "0", "--labels", "none.txt"], 1, "none.txt: No such file or directory"),
+        (["auto", "OUT", "--params", "none.params"], 1, "none.params: No such file or directory"),
+    ],
+)
+def test_a_wrong_call_exits_2_and_a_refusal_1(
+    arguments: list[str], status: int, message: str, out: Path
+) -> None:
+    result = run(*(out if argument == "OUT" else argument for argument in arguments), *NONE)
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert message in " ".join(BOX.sub("", result.stderr).split())
+    assert list(out.iterdir()) == []
+
+
+def test_the_help_tells_every_option() -> None:
+    shown = run("--help").stdout
+    for option in ("auto", "--dtype", "--labels", "--symbol", "--params", "--reference", "--proof-dtype"):
+        assert option in shown
+
+
+def test_escape_sequences_of_a_file_name_reach_no_terminal(
+    tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
+    path = write(tiny_params)
+    evil = path.rename(path.with_name("\x1b[31m[bold]\x9b.params"))
+    shown, refused = (
+        run("auto", out, "--params", evil, *NONE).stdout,
+        run("auto", out, "--params", f"{evil}x").stderr,
+    )
+    assert not {"\x1b", "\x9b"} & {*shown, *refused}
+    assert all(r"\x1b[31m[bold]\x9b.params" in text for text in (shown, refused))

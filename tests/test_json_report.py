@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import reading
+
+from converter import __version__
+from converter.formats.array_comparison import Apart
+from converter.networks.loading import Prepared
+from converter.parity import json_report
+from converter.parity.checkpoint_comparison import Comparison, Weights
+from converter.parity.diagnosis import Diagnosis
+from converter.parity.result import Check, Difference, Proof, Statistics
+from converter.references.probes import Probe
+
+if TYPE_CHECKING:
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
+
+STATISTICS = Statistics(0.5, 2.0)
+DOUBLE, SINGLE = Probe("float64", (65, 95)), Probe("float32", (224, 224), seed=3)
+BEYOND = "1 of 2 layers apart, at most inf of the deviation (limit 1e-12)"
+
+
+@pytest.fixture
+def rows(tiny_mapping: Mapping) -> tuple[Difference, Difference]:
+    """The first two layers, which agree."""
+    conv, bn = (
+        Difference(layer, 1e-12, 2e-15, 1e-15, STATISTICS, STATISTICS) for layer in tiny_mapping.layers[:2]
+    )
+    return conv, bn
+
+
+@pytest.fixture
+def agreeing(tiny: Model, tiny_mapping: Mapping, rows: tuple[Difference, Difference]) -> Comparison:
+    return Comparison(
+        Prepared(tiny, tiny_mapping, {}, {}, reading.nowhere()),
+        "trained.pth",
+        Weights("trained.pth", "5ac1"),
+        Proof("numpy", {"numpy": "1.26"}, (Check(DOUBLE, rows), Check(SINGLE, rows))),
+        (),
+        None,
+    )
+
+
+@pytest.fixture
+def differing(agreeing: Comparison, rows: tuple[Difference, Difference]) -> Comparison:
+    """A second layer whose output is not finite, a third that is never reached, and a tensor apart."""
+    none = Statistics(np.nan, np.inf)
+    broken = replace(rows[1], max_abs=np.inf, relative=np.inf, module=none, remark="not finite in the module")
+    check = Check(DOUBLE, (rows[0], broken), ("features.5.0", "features.5.1"), "the module stops: enough")
+    return replace(
+        agreeing,
+        proof=replace(agreeing.proof, checks=(check, agreeing.proof.checks[1])),
+        tensors=(Apart("bn1.bias", ((64,), (64,)), ("float32", "float32"), 3, 64, None),),
+        diagnosis=Diagnosis(DOUBLE, broken, ("bn1.bias: 3 of 64 elements differ, not all finite",)),
+    )
+
+
+def test_a_document_says_what_was_compared_with_what(agreeing: Comparison, tiny_mapping: Mapping) -> None:
+    found = json_report.build(agreeing)
+    assert [(check.pop("size"), len(check.pop("layers"))) for check in found["checks"]] == [
+        ("65x95", 2),
+        ("224x224", 2),
+    ]
+    summary = "2 layers agree, at most 1e-15 of the deviation (limit 1e-12)"
+    assert found == {
+        "model": "tiny",
+        "agrees": True,
+        "source": {
+            "file": "holiday.params",
+            "sha1": "5ac1",
+            "official": False,
+            "symbol": None,
+        },
+        "beside": "trained.pth",
+        "weights": {"file": "trained.pth", "sha256": "5ac1"},
+        "mapping": {"file": "resnext.toml", "sha256": tiny_mapping.sha256},
+        "reference": {"name": "numpy", "definition": None, "versions": {"numpy": "1.26"}},
+        "tensors": {"compared": 102, "apart": []},
+        "blind": [],
+        "checks": [
+            {"dtype": "float64", "seed": 0, "agrees": True, "summary": summary, "failure": ""},
+            {"dtype": "float32", "seed": 3, "agrees": True, "summary": summary, "failure": ""},
+        ],
+        "diagnosis": None,
+        "version": __version__,
+    }
+
+
+def test_every_layer_of_a_check_is_a_row(agreeing: Comparison) -> None:
+    layers = json_report.build(agreeing)["checks"][0]["layers"]
+    assert layers[0] == {
+        "source": "features.0",
+        "target": "conv1",
+        "kind": "conv",
+        "part": "stem",
+        "agrees": True,
+        "max_abs": 2e-15,
+        "relative": 1e-15,
+        "limit": 1e-12,
+        "reference": {"mean": 0.5, "deviation": 2.0},
+        "module": {"mean": 0.5, "deviation": 2.0},
+        "settings": [],
+        "remark": "",
+    }
+    assert layers[1]["target"] == "bn1"
+
+
+def test_a_document_is_strict_json_though_numbers_are_not_finite(differing: Comparison) -> None:
+    found = json_report.build(differing)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    row = found["checks"][0]["layers"][1]
+    assert (row["max_abs"], row["relative"]) == (None, None)
+    assert row["module"] == {"mean": None, "deviation": None}
+    assert row["remark"] == "not finite in the module"
+
+
+def test_a_document_says_what_differs(differing: Comparison) -> None:
+    found = json_report.build(differing)
+    assert found["agrees"] is False
+    assert [check["agrees"] for check in found["checks"]] == [False, True]
+    text = "3 of 64 elements differ, not all finite"
+    assert found["tensors"]["apart"] == [{"name": "bn1.bias", "found": text}]
+    assert found["blind"] == ["features.5.0", "features.5.1"]
+    assert found["diagnosis"] == {
+        "dtype": "float64",
+        "size": "65x95",
+        "layer": found["checks"][0]["layers"][1],
+        "suspicions": [f"bn1.bias: {text}"],
+        "text": (
+            "  first apart  features.1 → bn1 (batchnorm), float64 at 65x95: not finite in the module\n"
+            "    reference  mean 0.5, deviation 2\n"
+            "    module     mean nan, deviation inf\n"
+            f"    suspect    bn1.bias: {text}"
+        ),
+    }
+
+
+def test_the_conversion_itself_has_no_file(agreeing: Comparison) -> None:
+    found = json_report.build(replace(agreeing, beside="the conversion", weights=None))
+    assert found["weights"] is None
+    assert json_report.sentence(found).startswith("the conversion and holiday.params: ")
+
+
+def test_the_verdict_is_a_sentence(agreeing: Comparison, differing: Comparison) -> None:
+    assert json_report.sentence(json_report.build(agreeing)) == (
+        "trained.pth and holiday.params: 102 of 102 tensors equal, "
+        "2 layers compared with our numpy forward of its parameters, 2 of 2 checks passed"
+    )
+    assert json_report.sentence(json_report.build(differing)) == (
+        "trained.pth and holiday.params: 101 of 102 tensors equal, "
+        "2 layers compared with our numpy forward of its parameters, 1 of 2 checks passed"
+    )
+
+
+def test_the_verdict_counts_the_layers_of_the_check_that_came_deepest(
+    agreeing: Comparison, rows: tuple[Difference, Difference]
+) -> None:
+    proof = Proof("gluon", {}, (Check(DOUBLE, rows[:1], failure="stopped"), Check(SINGLE, rows)))
+    sentence = json_report.sentence(json_report.build(replace(agreeing, proof=proof)))
+    assert "2 layers compared with GluonCV, 1 of 2 checks" in sentence
+
+
+def test_nothing_speaks_against_what_agrees(agreeing: Comparison) -> None:
+    assert json_report.complaints(json_report.build(agreeing)) == []
+
+
+def test_everything_that_speaks_against_agreement_is_told(differing: Comparison) -> None:
+    lines = json_report.complaints(json_report.build(differing))
+    assert lines == [
+        "1 tensor differs",
+        "  bn1.bias  3 of 64 elements differ, not all finite",
+        f"float64 at 65x95: {BEYOND}; the module stops: enough",
+        *str(differing.diagnosis).split("\n"),
+        "these layers' outputs do not depend on their inputs, and prove nothing",
+        "  features.5.{0…1}",
+    ]
+
+
+def test_a_check_that_shows_no_layer_says_why(agreeing: Comparison) -> None:
+    proof = replace(agreeing.proof, checks=(Check(DOUBLE, (), failure="the module stops: at once"),))
+    found = json_report.build(replace(agreeing, proof=proof))
+    assert found["agrees"] is False
+    assert json_report.complaints(found) == ["float64 at 65x95: the module stops: at once"]
+    assert "0 layers compared" in json_report.sentence(found)
+
+
+def test_without_checks_nothing_agrees(agreeing: Comparison) -> None:
+    found = json_report.build(replace(agreeing, proof=replace(agreeing.proof, checks=())))
+    assert found["agrees"] is False
+    assert "0 layers compared" in json_report.sentence(found)
+    assert json_report.sentence(found).endswith(" 0 of 0 checks passed")
+
+
+@pytest.mark.parametrize(("count", "cut"), [(20, []), (21, ["  and 1 more"]), (50, ["  and 30 more"])])
+def test_a_long_list_of_tensors_is_cut_for_people_only(
+    count: int, cut: list[str], agreeing: Comparison
+) -> None:
+    apart = Apart("a", ((1,), (2,)), ("float32", "float32"), None, 1, None)
+    found = json_report.build(replace(agreeing, tensors=(apart,) * count))
+    assert len(found["tensors"]["apart"]) == count
+    assert json_report.complaints(found) == [
+        f"{count} tensors differ",
+        *["  a  shape (1,) and (2,)"] * 20,
+        *cut,
+    ]

@@ -1,0 +1,493 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from converter.choices import Choice
+from converter.commands import conversion, publication, verification
+from converter.errors import ArtifactError, CatalogError, ConversionError
+from converter.formats import artifact
+from converter.manifests import artifact_checks, schema
+from converter.networks import catalog
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NAME = "gluon_cifar_resnext29_32x4d"
+
+VERSIONS = {"numpy": "2.0.0", "torch": "2.13.0"}
+CHECK: dict[str, Any] = {
+    "dtype": "float32",
+    "seed": 0,
+    "limit": 1e-5,
+    "size": "65x95",
+    "layers": len(catalog.find(NAME).mapping.layers),
+    "max_abs": 0.1,
+    "relative": 1e-6,
+    "worst": {"layer": "output", "relative": 1e-6, "limit": 1e-4},
+}
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    request = conversion.Request(
+        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("original"), Terms(Choice.none)
+    )
+    return conversion.convert(request).artifact
+
+
+@pytest.fixture
+def file(original: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    for path in (original, original.with_suffix(".json")):
+        shutil.copy(path, tmp_path)
+    return tmp_path / original.name
+
+
+@pytest.fixture
+def edit(file: Path) -> Callable[[Callable[[dict[str, Any]], object]], None]:
+    """Change the manifest."""
+
+    def change(edit: Callable[[dict[str, Any]], object]) -> None:
+        content = json.loads(file.with_suffix(".json").read_text())
+        edit(content)
+        file.with_suffix(".json").write_text(json.dumps(content))
+
+    return change
+
+
+def test_a_file_and_its_manifest_are_read(file: Path) -> None:
+    found = artifact_checks.read(file)
+    assert found.model == catalog.find(NAME)
+    assert found.manifest.artifact.bytes == file.stat().st_size
+    assert (found.random, found.official, found.manifest.parity.proven) == (True, False, False)
+    assert found.manifest_bytes == file.with_suffix(".json").read_bytes()
+
+
+def test_a_changed_byte_is_refused(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"its manifest says sha256 [0-9a-f]{64}; [0-9a-f]{64} found"):
+        artifact_checks.read(file)
+
+
+def test_a_truncated_file_is_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="its manifest says bytes 19220728; 19220727 found"):
+        artifact_checks.read(file)
+
+
+def test_a_manifest_of_another_file_is_refused(file: Path) -> None:
+    for path in (file, file.with_suffix(".json")):
+        path.rename(path.with_name(f"other{path.suffix}"))
+    with pytest.raises(ArtifactError, match=f"its manifest says name {NAME}.*; other.safetensors found"):
+        artifact_checks.read(file.with_name("other.safetensors"))
+
+
+@pytest.mark.parametrize("change", ["missing", "no JSON", "no manifest"])
+def test_without_its_manifest_a_file_is_refused(file: Path, change: str) -> None:
+    beside = file.with_suffix(".json")
+    beside.unlink() if change == "missing" else beside.write_text("{" if change == "no JSON" else "{}")
+    reason = r"\.json: No such file" if change == "missing" else "no manifest: "
+    with pytest.raises(ArtifactError, match=reason):
+        artifact_checks.read(file)
+
+
+def test_deeply_nested_manifest_is_refused(file: Path) -> None:
+    place = file.with_suffix(".json")
+    content = place.read_text().rstrip().removesuffix("}")
+
+    def nest(depth: int) -> None:
+        place.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
+
+    nest(10)
+    assert artifact_checks.read(file).model == catalog.find(NAME)
+    nest(100_000)
+    with pytest.raises(ArtifactError, match=r"\.json: no manifest: .* while deserializing an object$"):
+        artifact_checks.read(file)
+
+
+def test_the_manifest_itself_is_no_converted_file(file: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"a \.safetensors expected, whose manifest is next to it"):
+        artifact_checks.read(file.with_suffix(".json"))
+
+
+def test_a_file_that_is_not_there_is_named(file: Path) -> None:
+    file.unlink()
+    with pytest.raises(ArtifactError, match=r"\.safetensors: No such file"):
+        artifact_checks.read(file)
+
+
+def test_tensors_of_another_model_are_refused(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content.update(model="gluon_resnext50_32x4d"))
+    with pytest.raises(ArtifactError, match=f"says gluon_resnext50_32x4d, its tensors are those of {NAME}"):
+        artifact_checks.read(file)
+
+
+def test_an_unknown_model_is_refused(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content.update(model="vgg"))
+    with pytest.raises(CatalogError, match="no model 'vgg'"):
+        artifact_checks.read(file)
+
+
+def test_too_few_class_names_are_refused(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content.update(labels=["cat", "dog"]))
+    with pytest.raises(ArtifactError, match="its manifest names 2 classes, its head has 10"):
+        artifact_checks.read(file)
+
+
+@pytest.mark.parametrize(
+    ("sha1", "official"), [("e8ff9f4f9cb319dfbf524d01e487af9a7f8a3cf5", True), ("0" * 40, False)]
+)
+def test_official_is_what_has_the_published_sha1(sha1: str, *, official: bool) -> None:
+    model = catalog.find("gluon_cifar_resnext29_16x64d")
+    manifest = schema.Manifest(
+        model.name,
+        schema.Source("mine.params", sha1, official=not official),
+        schema.Mapping("cifar_resnext.toml", ""),
+        schema.Written("mine.safetensors", "", 0, ("float32",), 0, 0),
+        schema.Parity(proven=False, reference="none", versions={}, checks=()),
+        "0.1.0",
+    )
+    assert schema.Converted(model.mapping_file, model, manifest, b"").official == official
+    rounded = msgspec.structs.replace(manifest, narrowing={"dtype": "float16"})
+    assert not schema.Converted(model.mapping_file, model, rounded, b"").official
+
+
+def test_without_a_published_sha1_nothing_is_official(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content["source"].update(sha1="0" * 40, file="mine.params"))
+    edit(lambda content: content["artifact"].update(file=file.name))
+    assert not artifact_checks.read(file).official
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("source", "sha1", "<script>"),
+        ("mapping", "sha256", "# Owned"),
+        ("artifact", "sha256", "0"),
+        ("parity", "reference", "<img src=x>"),
+    ],
+)
+def test_what_is_no_hash_and_no_reference_is_no_manifest(
+    file: Path, edit: Callable[..., None], section: str, field: str, value: str
+) -> None:
+    edit(lambda content: content[section].update({field: value}))
+    with pytest.raises(ArtifactError, match=f"no manifest: .*{section}.{field}"):
+        artifact_checks.read(file)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("tensors", 7, "other tensors than are in it"),
+        ("dtypes", ["<b>"], "other tensors than are in it"),
+        ("parameters", 7, "other parameters than are in it"),
+    ],
+)
+def test_a_manifest_is_held_to_the_tensors(
+    file: Path, edit: Callable[..., None], field: str, value: object, message: str
+) -> None:
+    edit(lambda content: content["artifact"].update({field: value}))
+    with pytest.raises(ArtifactError, match=rf"\.safetensors: its manifest tells of {message}$"):
+        artifact_checks.read(file)
+
+
+def test_a_proof_without_a_check_is_none(file: Path, edit: Callable[..., None]) -> None:
+    edit(lambda content: content["parity"].update(proven=True))
+    with pytest.raises(ArtifactError, match=r"\.json: says proven, and not by what"):
+        artifact_checks.read(file)
+
+
+def state(file: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in load_file(file).items()}  # for the file is written over
+
+
+OTHER_HEADER = "its header is not the one that we write for these tensors"
+OTHERWISE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a pickle": (
+        lambda file: torch.save(state(file), file),
+        r"a \.safetensors of ours expected, pth found",
+    ),
+    "prefixed names": (
+        lambda file: save_file(
+            {f"module.{name}": tensor for name, tensor in state(file).items()}, file, {"format": "pt"}
+        ),
+        OTHER_HEADER,
+    ),
+    "other metadata": (lambda file: save_file(state(file), file, {"format": "np"}), OTHER_HEADER),
+}
+
+
+@pytest.mark.parametrize(("write", "message"), OTHERWISE.values(), ids=OTHERWISE)
+def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says(
+    file: Path, edit: Callable[..., None], write: Callable[[Path], object], message: str
+) -> None:
+    write(file)
+    content = file.read_bytes()
+    told = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit(lambda manifest: manifest["artifact"].update(told))
+    with pytest.raises(ArtifactError, match=rf"\.safetensors: {message}$"):
+        artifact_checks.read(file)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dtype": "float8"},
+        {"layers": 0},
+        {"worst": {"layer": "output", "relative": -5.0, "limit": 1e-4}},
+        {"worst": {"layer": "output", "relative": 1.0, "limit": 1e30}},
+    ],
+)
+def test_a_proof_by_limits_that_are_not_ours_is_none(
+    file: Path, edit: Callable[..., None], wrong: dict[str, Any]
+) -> None:
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK | wrong]
+        )
+    )
+    with pytest.raises(ArtifactError, match="says proven, and output is apart by"):
+        artifact_checks.read(file)
+
+
+@pytest.mark.parametrize(("relative", "refused"), [(1e-5, False), (1e-3, True)])
+def test_a_proof_beyond_its_own_limit_is_none(
+    file: Path, edit: Callable[..., None], relative: float, *, refused: bool
+) -> None:
+    check = CHECK | {"worst": {"layer": "features.0", "relative": relative, "limit": 1e-4}}
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[check]
+        )
+    )
+    if refused:
+        expected = r"says proven, and features\.0 is apart by 1\.0e-03 .*; at most 1e-04 expected"
+        with pytest.raises(ArtifactError, match=expected):
+            artifact_checks.read(file)
+    else:
+        assert artifact_checks.read(file).manifest.parity.proven
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"relative": 0.1}, r"the logits are apart by 1\.0e-01 in float32 at 65x95; at most 1e-05 expected"),
+        ({"relative": -1.0}, "the logits are apart by"),
+        ({"max_abs": -5.0}, "the logits are apart by"),
+    ],
+)
+def test_a_proof_whose_logits_are_apart_is_none(
+    file: Path, edit: Callable[..., None], wrong: dict[str, float], message: str
+) -> None:
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK]
+        )
+    )
+    assert artifact_checks.read(file).manifest.parity.proven
+    edit(lambda content: content["parity"].update(checks=[CHECK | wrong]))
+    with pytest.raises(ArtifactError, match=f"says proven, and {message}"):
+        artifact_checks.read(file)
+
+
+def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -> None:
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK]
+        )
+    )
+    edit(lambda content: content.update(narrowing={"dtype": "float16"}))
+    with pytest.raises(ArtifactError, match="says proven, of weights that were rounded"):
+        artifact_checks.read(file)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layers": 1}, {"worst": CHECK["worst"] | {"layer": "layer9"}}], ids=["a number", "a name"]
+)
+def test_a_proof_of_other_layers_is_none(
+    file: Path, edit: Callable[..., None], wrong: dict[str, Any]
+) -> None:
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK | wrong]
+        )
+    )
+    with pytest.raises(ArtifactError, match="its manifest tells of a proof of other layers than"):
+        artifact_checks.read(file)
+
+
+@pytest.mark.parametrize("size", ["../../nonsense", "0x5", "65", ""])
+def test_a_proof_at_no_size_is_none(file: Path, edit: Callable[..., None], size: str) -> None:
+    check = CHECK | {"size": size}
+    edit(
+        lambda content: content["parity"].update(
+            proven=True, reference="numpy", versions=VERSIONS, checks=[check]
+        )
+    )
+    with pytest.raises(ArtifactError, match=r"no manifest: .*size"):
+        artifact_checks.read(file)
+
+
+def prove(manifest: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """Claim a proof in a manifest, otherwise a right one; return the manifest."""
+    proof = {"proven": True, "reference": "numpy", "versions": VERSIONS, "checks": [CHECK]}
+    manifest["parity"].update({**proof, **changes})
+    return manifest
+
+
+def test_right_claim_of_a_proof_is_accepted(file: Path, edit: Callable[..., None]) -> None:
+    edit(prove)
+    assert artifact_checks.read(file).manifest.parity.proven
+
+
+def test_published_sha1_needs_the_published_number_of_classes() -> None:
+    model = catalog.find("gluon_resnext50_32x4d")
+    assert schema.is_published(model, model.entry.params_sha1)
+    fewer = replace(model, config=replace(model.config, num_classes=10))
+    assert not schema.is_published(fewer, model.entry.params_sha1)
+    assert not schema.is_published(model, "0" * 40)
+
+
+def test_counter_of_another_shape_is_refused(file: Path, edit: Callable[..., None]) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in state(file).items()}
+    counter = next(name for name in arrays if name.endswith("num_batches_tracked"))
+    arrays[counter] = np.zeros(5, np.int64)
+    header, order = artifact.layout(arrays)
+    content = header + b"".join(arrays[name].tobytes() for name in order)
+    file.write_bytes(content)
+    said = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit(lambda manifest: manifest["artifact"].update(said, dtypes=["float32", "int64"]))
+    with pytest.raises(ConversionError, match=f"{counter}: a whole number expected, int64 of shape"):
+        artifact_checks.read(file)
+
+
+SPOILT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "official with a foreign SHA-1": (
+        lambda m: m["source"].update(official=True),
+        "official false; true found",
+    ),
+    "another table": (lambda m: m["mapping"].update(sha256="0" * 64), "its manifest says mapping"),
+    "an absent .pth": (
+        lambda m: m["artifact"].update(pth={"file": "a-00000000.pth", "sha256": "0" * 64, "bytes": 1}),
+        r"a-00000000\.pth: No such file",
+    ),
+    "a .pth with NUL": (
+        lambda m: m["artifact"].update(pth={"file": "a\0-00000000.pth", "sha256": "0" * 64, "bytes": 1}),
+        r"no manifest: .*artifact\.pth\.file",
+    ),
+    "a SHA-1 with a line break": (
+        lambda m: m["source"].update(sha1="0" * 40 + "\n"),
+        r"no manifest: .*source\.sha1",
+    ),
+    "a SHA-256 with a line break": (
+        lambda m: m["artifact"].update(sha256=m["artifact"]["sha256"] + "\n"),
+        r"no manifest: .*artifact\.sha256",
+    ),
+    "a size with a line break": (
+        lambda m: m["parity"].update(checks=[CHECK | {"size": "65x95\n"}]),
+        r"no manifest: .*size",
+    ),
+    "a proof at a size that no proof has": (
+        lambda m: m["parity"].update(checks=[CHECK | {"size": "31x95"}]),
+        "a proof at 31x95; 32 to 2048 pixels expected",
+    ),
+    "a proof at a size beyond all": (
+        lambda m: m["parity"].update(checks=[CHECK | {"size": "65x2049"}]),
+        "a proof at 65x2049; 32 to 2048 pixels expected",
+    ),
+    "a proof of a graph that is not there": (
+        lambda m: m["parity"].update(definition="graph", reference="numpy", proven=True, checks=[CHECK]),
+        "the proof is of graph, the graph is None",
+    ),
+    "a model by another of its names": (
+        lambda m: m.update(model="cifar_resnext29_32x4d"),
+        f"its manifest says model cifar_resnext29_32x4d; {NAME} expected",
+    ),
+    "the published file of another number of classes": (
+        lambda m: m["source"].update(
+            sha1=catalog.find("gluon_resnext50_32x4d").entry.params_sha1, official=True
+        ),
+        "official false; true found",
+    ),
+    "a graph without a hash": (
+        lambda m: m["source"].update(symbol="net-symbol.json", symbol_sha256="zz"),
+        r"no manifest: .*source\.symbol_sha256",
+    ),
+    "a final softmax that is a number": (
+        lambda m: m["source"].update(final_softmax=7),
+        r"no manifest: .*source\.final_softmax",
+    ),
+    "a graph that the proof is not of": (
+        lambda m: prove(m, definition=None)["source"].update(symbol="a.json", symbol_sha256="0" * 64),
+        "has a graph, and the proof is not of it",
+    ),
+    "a proof by MXNet without its version": (
+        lambda m: prove(m, reference="gluon"),
+        "a proof without the version of gluoncv and mxnet",
+    ),
+    "a proof without versions": (
+        lambda m: prove(m, versions={}),
+        "a proof without the version of numpy and torch",
+    ),
+    "one check twice": (lambda m: prove(m, checks=[CHECK, CHECK]), "holds the same check twice"),
+    "a limit of its own": (
+        lambda m: prove(m, checks=[CHECK | {"limit": 1e9}]),
+        "the numbers in float32 at 65x95 contradict each other",
+    ),
+    "a difference that is relative only": (
+        lambda m: prove(m, checks=[CHECK | {"max_abs": 0}]),
+        "the numbers in float32 at 65x95 contradict each other",
+    ),
+    "a seed that is no number": (
+        lambda m: prove(m, checks=[CHECK | {"seed": "abc"}]),
+        r"no manifest: .*seed",
+    ),
+    "class names that steer a terminal": (
+        lambda m: m.update(labels=[*"abcdefghi", "\x1b[31m"]),
+        r"no class is called '\\x1b\[31m'",
+    ),
+    "an empty class name": (lambda m: m.update(labels=[*"abcdefghi", ""]), "class 9 has no name"),
+    "a class name in spaces": (lambda m: m.update(labels=[*"abcdefghi", " j"]), "the class ' j' has spaces"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), SPOILT.values(), ids=SPOILT)
+def test_what_verify_refuses_publish_refuses(
+    change: Callable[[dict[str, Any]], object],
+    message: str,
+    file: Path,
+    edit: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    assert verification.verify(file).holds
+    edit(change)
+    assert not verification.verify(file).holds
+    request = publication.Request((file,), tmp_path / "published", allow_random=True, allow_unproven=True)
+    with pytest.raises(ConversionError, match=message):
+        publication.publish(request)
+    assert not (tmp_path / "published").exists()
+
+
+def test_a_forged_version_is_seen_and_not_counted_as_holding(file: Path, edit: Callable[..., None]) -> None:
+    def findings(what: str) -> list[bool | None]:
+        return [finding.holds for finding in verification.verify(file).findings if finding.what == what]
+
+    assert findings("mapping") == [True]
+    edit(lambda m: (m.update(version="0.0.1"), m["mapping"].update(sha256="0" * 64)))
+    assert findings("mapping") == [None]
+    assert verification.verify(file).holds

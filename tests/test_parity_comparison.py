@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from converter.errors import ParityError
+from converter.networks import catalog, matching
+from converter.networks.mapping import Layer
+from converter.networks.synthetic import random_params
+from converter.parity import comparison, execution
+from converter.parity.result import LAYER_LIMITS, LIMITS, Proof
+from converter.references import Output, numpy
+from converter.references.probes import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from converter.dtypes import Array
+    from converter.graphs.graph import Settings
+    from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
+    from converter.parity.comparison import Network, Visit
+
+PROBE = Probe("float64", (33, 33))
+PROBES = (Probe("float32", (33, 33)), PROBE)
+LAYER = Layer("output", "fc", "dense", "head")
+LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
+
+
+def test_the_difference_is_measured_against_the_references_deviation() -> None:
+    row = comparison.difference(LAYER, 1e-12, 3 * LOGITS, 3 * LOGITS + 0.3)
+    assert row.max_abs == pytest.approx(0.3)
+    assert row.relative == pytest.approx(0.3 / (3 * LOGITS.std()))
+    assert row.reference.mean == pytest.approx(1.5)
+    assert row.module.mean == pytest.approx(1.8)
+    assert row.reference.deviation == pytest.approx(row.module.deviation)
+
+
+def test_a_single_value_is_measured_against_its_size() -> None:
+    one = np.array([[-4.0]])
+    assert comparison.difference(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("apart", "agrees"), [(0.0, True), (1e-300, False), (1e300, False)])
+def test_what_is_constant_must_be_equal(apart: float, agrees: bool) -> None:
+    constant = np.zeros((1, 4))
+    assert comparison.difference(LAYER, 1e-12, constant, constant + apart).agrees == agrees
+
+
+DENORMAL = np.random.Generator(np.random.PCG64(0)).standard_normal((1, 8)) * 1e-40
+
+
+@pytest.mark.parametrize(("dtype", "limit", "agrees"), [("float32", 1e-4, True), ("float64", 1e-12, False)])
+def test_denormal_outputs_are_compared_with_the_smallest_normal_scale(
+    dtype: str, limit: float, agrees: bool
+) -> None:
+    one = DENORMAL.astype(dtype)
+    row = comparison.difference(LAYER, limit, one, (DENORMAL * 1.001).astype(dtype))
+    assert row.max_abs > 0
+    assert row.agrees == agrees
+    assert not comparison.difference(LAYER, limit, one, one + np.dtype(dtype).type(1e-34)).agrees
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_never_agree(value: float) -> None:
+    broken = np.where(LOGITS == 0, value, LOGITS)
+    of_module = comparison.difference(LAYER, 1e-12, LOGITS, broken)
+    of_both = comparison.difference(LAYER, 1e-12, broken, broken)
+    assert (of_module.agrees, of_module.remark) == (False, "not finite in the module")
+    assert (of_both.agrees, of_both.remark) == (False, "not finite in the reference")
+
+
+def test_a_deviation_is_finite_even_where_float32_would_overflow() -> None:
+    huge = (LOGITS * 1e30).astype(np.float32)
+    row = comparison.difference(LAYER, 1e-5, huge, huge * np.float32(1.1))
+    assert row.relative == pytest.approx(0.1 * 2 / LOGITS.std(), rel=1e-5)
+
+
+def test_outputs_of_another_shape_or_type_never_agree() -> None:
+    shape = comparison.difference(LAYER, 1e-12, LOGITS, LOGITS[:, :3])
+    dtype = comparison.difference(LAYER, 1e-12, LOGITS, LOGITS.astype(np.float32))
+    assert (shape.agrees, shape.remark) == (False, "shape (1, 4) in the reference, (1, 3) in the module")
+    assert (dtype.agrees, dtype.remark) == (False, "float64 in the reference, float32 in the module")
+
+
+def prove(model: Model, mapping: Mapping, params: dict[str, Array]) -> Proof:
+    state = matching.rename(mapping, params, model.shapes, "tiny")
+    watched = execution.watch(execution.build(state, model.config), mapping)
+    return comparison.compare(numpy.Run(params, PROBES), watched, mapping, params)
+
+
+def test_every_layer_of_a_right_conversion_agrees_in_the_networks_order(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    proof = prove(tiny, tiny_mapping, tiny_params)
+    assert proof.passed
+    for check, probe in zip(proof.checks, PROBES, strict=True):
+        assert [row.layer for row in check.rows] == list(tiny_mapping.layers)
+        assert [row.limit for row in check.rows[:-1]] == [LAYER_LIMITS[probe.dtype]] * (len(check.rows) - 1)
+        assert check.rows[-1].limit == LIMITS[probe.dtype]
+        assert all(row.reference.deviation > 0 for row in check.rows)
+
+
+def test_squeeze_excitation_agrees_in_every_layer() -> None:
+    known = catalog.find("gluon_senet154")
+    model = replace(known, config=replace(known.config, depths=(1, 1, 1, 1), num_classes=10))
+    params = random_params(model.mapping, model.shapes, seed=0)
+    proof = prove(model, model.mapping, params)
+    assert proof.passed
+    assert len(proof.checks[0].rows) == len(model.mapping.layers)
+    weight = next(name for name in params if name.endswith("se.2.bias"))
+    params[weight] = params[weight] + np.float32(1)  # another number in the reference alone
+    state = matching.rename(
+        model.mapping, random_params(model.mapping, model.shapes, seed=0), model.shapes, ""
+    )
+    watched = execution.watch(execution.build(state, model.config), model.mapping)
+    assert not comparison.compare(numpy.Run(params, PROBES), watched, model.mapping, params).passed
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "blind"),
+    [
+        ("features.7.0.body.7.gamma", 0, "features.7.0.body.7"),
+        ("features.7.0.body.7.gamma", 1e-30, "features.7.0.body.7"),
+        ("features.7.0.body.6.weight", 0, "features.7.0.body.6"),
+        ("output.weight", 0, "output"),
+        ("output.bias", 1e20, "output"),
+    ],
+)
+def test_a_layer_whose_output_is_its_bias_proves_nothing(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], name: str, factor: float, blind: str
+) -> None:
+    tiny_params[name] *= np.float32(factor)
+    proof = prove(tiny, tiny_mapping, tiny_params)
+    assert proof.decisive is None
+    assert blind in proof.blind
+    assert not proof.passed
+
+
+def test_a_head_with_one_class_can_be_proven(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    tiny_params |= {name: tiny_params[name][:1].copy() for name in ("output.weight", "output.bias")}
+    assert prove(tiny.with_classes(1), tiny_mapping, tiny_params).passed
+
+
+@dataclass
+class Partial:
+    """A module that shows some of its layers, more than once or not at all."""
+
+    inner: Network
+    times: dict[str, int]
+
+    @property
+    def layers(self) -> Collection[str]:
+        return self.inner.layers
+
+    def run(self, probe: Probe, visit: Visit) -> str:
+        def repeat(name: str, output: Array, settings: Settings) -> None:
+            for _ in range(self.times.get(name, 1)):
+                visit(name, output, settings)
+
+        return self.inner.run(probe, repeat)
+
+
+def compare_partial(model: Model, mapping: Mapping, params: dict[str, Array], times: dict[str, int]) -> Proof:
+    state = matching.rename(mapping, params, model.shapes, "tiny")
+    watched = execution.watch(execution.build(state, model.config), mapping)
+    return comparison.compare(numpy.Run(params, (PROBE,)), Partial(watched, times), mapping, params)
+
+
+def test_a_layer_that_is_never_computed_fails(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    (check,) = compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 0}).checks
+    assert check.failure == "the module never computed layer1.0.bn2"
+    assert not check.agrees
+
+
+def test_a_layer_that_is_computed_twice_is_refused(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    with pytest.raises(
+        ParityError, match=r"does not compute features\.4\.0\.body\.4, or the module does more"
+    ):
+        compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 2})
+
+
+def test_a_module_that_stops_half_way_fails_and_keeps_what_it_showed(
+    tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
+    module = execution.build(state, tiny.config)
+    module.get_submodule("layer2.0.conv2").stride = (1, 1)  # type: ignore[assignment]
+    watched = execution.watch(module, tiny_mapping)
+    proof = comparison.compare(numpy.Run(tiny_params, (PROBE,)), watched, tiny_mapping, tiny_params)
+    (check,) = proof.checks
+    assert check.failure.startswith("the module stops: ")
+    assert check.first_apart is not None
+    assert check.first_apart.layer.target == "layer2.0.conv2"
+    assert check.first_apart.settings == (("stride", 2, 1),)
+
+
+def test_the_reference_lets_go_of_what_was_taken() -> None:
+    def outputs() -> Iterator[Output]:
+        for name in ("a", "b", "c"):
+            yield Output(name, np.zeros(1), {})
+
+    waiting = comparison._Outputs(outputs())
+    assert waiting.take("b").layer == "b"
+    assert waiting.waiting.keys() == {"a"}
+    assert waiting.take("a").layer == "a"
+    assert waiting.waiting == {}
+    with pytest.raises(ParityError, match="the reference does not compute d"):
+        waiting.take("d")

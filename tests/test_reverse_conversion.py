@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from converter.choices import Choice, Precision
+from converter.commands import conversion, reverse_conversion
+from converter.dtypes import BFLOAT16
+from converter.errors import (
+    ArtifactError,
+    CheckpointError,
+    ConversionError,
+    MappingError,
+    ParityError,
+    PrecisionError,
+)
+from converter.formats.params import read_params, write_params
+from converter.networks import catalog, matching
+from converter.networks.loading import Origin
+from converter.parity.runner import Terms
+from converter.references.probes import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.networks.catalog import Model
+
+    Write = Callable[[dict[str, Array]], Path]
+
+UNPROVEN = Terms(Choice.none)
+AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+
+
+@pytest.fixture(autouse=True)
+def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model alone is in the catalog."""
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+
+
+@pytest.fixture
+def state(tiny: Model, tiny_params: dict[str, Array]) -> dict[str, torch.Tensor]:
+    """The tiny network as PyTorch has it."""
+    arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
+    return {name: torch.tensor(array) for name, array in arrays.items()}
+
+
+@pytest.fixture
+def back(tmp_path: Path) -> Path:
+    """Where to write to: a folder of its own, to see that nothing else is left in it."""
+    (tmp_path / "back").mkdir()
+    return tmp_path / "back" / "back.params"
+
+
+def saved(state: object, folder: Path, name: str = "trained.pth") -> Path:
+    torch.save(state, folder / name)
+    return folder / name
+
+
+def reverse(weights: Path, back: Path, terms: Terms = UNPROVEN) -> reverse_conversion.Result:
+    return reverse_conversion.to_gluon(reverse_conversion.Request(weights, back, terms=terms))
+
+
+def converted(params: Path, folder: Path) -> conversion.Result:
+    return conversion.convert(conversion.Request(Origin(None, params), folder, UNPROVEN))
+
+
+def refuses(request: reverse_conversion.Request, error: type[ConversionError], message: str) -> None:
+    """See a request refused, and that nothing appears where it was to write."""
+    with pytest.raises(error, match=message):
+        reverse_conversion.to_gluon(request)
+    assert list(request.out.parent.iterdir()) == []
+
+
+def halved(params: dict[str, Array]) -> dict[str, Array]:
+    """Return what ``net.cast('float16')`` leaves: halves, and BatchNorms in float32."""
+    return {
+        name: array if name.endswith(("gamma", "beta", "mean", "var")) else array.astype(np.float16)
+        for name, array in params.items()
+    }
+
+
+def doubled(params: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(np.float64) * (1 + 1e-12) for name, array in params.items()}
+
+
+def brain(params: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(BFLOAT16) for name, array in params.items()}
+
+
+@pytest.mark.parametrize("change", [dict, halved, doubled, brain])
+def test_a_file_returns_byte_for_byte(
+    change: Callable[[dict[str, Array]], dict[str, Array]],
+    tiny_params: dict[str, Array],
+    write: Write,
+    back: Path,
+    tmp_path: Path,
+) -> None:
+    params = write(change(tiny_params))
+    result = reverse(converted(params, tmp_path / "out").artifact, back)
+    assert back.read_bytes() == params.read_bytes()
+    assert result.sha1 == hashlib.sha1(params.read_bytes(), usedforsecurity=False).hexdigest()
+    assert (result.size, result.tensors) == (params.stat().st_size, len(tiny_params))
+    assert (result.origin, result.is_original, result.is_published) == (result.sha1, True, False)
+    assert list(back.parent.iterdir()) == [back]
+
+
+@pytest.mark.parametrize("change", [dict, halved, doubled, brain])
+def test_what_returns_is_proven(
+    change: Callable[[dict[str, Array]], dict[str, Array]],
+    tiny_params: dict[str, Array],
+    write: Write,
+    back: Path,
+    tmp_path: Path,
+) -> None:
+    artifact = converted(write(change(tiny_params)), tmp_path / "out").artifact
+    proof = reverse(artifact, back, AGAINST_NUMPY).proof
+    assert (proof.passed, proof.reference, len(proof.checks)) == (True, "numpy", 1)
+
+
+def test_one_number_otherwise_is_another_file(
+    state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
+) -> None:
+    state["fc.bias"][3] += 1e-6
+    reverse(saved(state, tmp_path), back)
+    apart = [name for name, array in read_params(back).items() if (array != tiny_params[name]).any()]
+    assert apart == ["output.bias"]
+    assert back.read_bytes() != write(tiny_params).read_bytes()
+
+
+WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "plain": dict,
+    "DataParallel": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+    "state_dict": lambda state: {"epoch": 3, "state_dict": state},
+    "both": lambda state: {"model": {f"module.{name}": tensor for name, tensor in state.items()}},
+    "shuffled": lambda state: dict(sorted(state.items(), reverse=True)),
+    "without counters": lambda state: {name: tensor for name, tensor in state.items() if tensor.shape},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_a_pth_of_anyones_gives_gluons_bytes(
+    wrap: Callable[[dict[str, torch.Tensor]], object],
+    state: dict[str, torch.Tensor],
+    tiny_params: dict[str, Array],
+    write: Write,
+    back: Path,
+    tmp_path: Path,
+) -> None:
+    result = reverse(saved(wrap(state), tmp_path), back)
+    assert back.read_bytes() == write(tiny_params).read_bytes()
+    assert (result.model.name, result.origin, result.is_original) == ("tiny", None, False)
+
+
+def test_a_safetensors_of_anyones_gives_gluons_bytes(
+    state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
+) -> None:
+    safetensors.torch.save_file(state, tmp_path / "trained.safetensors")
+    reverse(tmp_path / "trained.safetensors", back)
+    assert back.read_bytes() == write(tiny_params).read_bytes()
+
+
+def test_a_head_of_another_size_is_kept(state: dict[str, torch.Tensor], back: Path, tmp_path: Path) -> None:
+    state |= {"fc.weight": state["fc.weight"][:3].clone(), "fc.bias": state["fc.bias"][:3].clone()}
+    assert reverse(saved(state, tmp_path), back).model.config.num_classes == 3
+    assert read_params(back)["output.weight"].shape == (3, 2048)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_never_written_over(
+    overwrite: bool, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    back.mkdir()
+    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=UNPROVEN, overwrite=overwrite)
+    with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
+        reverse_conversion.to_gluon(request)
+
+
+def test_gluons_own_file_is_refused(tiny_params: dict[str, Array], write: Write, back: Path) -> None:
+    message = r"holiday\.params: these are Gluon's names already; `convert auto` reads them"
+    refuses(reverse_conversion.Request(write(tiny_params), back, terms=UNPROVEN), CheckpointError, message)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("terms", [UNPROVEN, AGAINST_NUMPY], ids=["unproven", "numpy"])
+def test_what_is_not_finite_is_refused(
+    number: float, terms: Terms, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    state["layer1.0.conv2.weight"][0, 0, 0, 0] = number
+    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=terms)
+    refuses(request, ConversionError, r"NaN or infinity found")
+
+
+def test_tensors_of_no_model_are_refused_with_the_nearest(
+    state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    state["layer5.0.conv1.weight"] = torch.ones(8, 4, 1, 1)
+    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=UNPROVEN)
+    refuses(
+        request, MappingError, r"trained\.pth: the tensors fit no model; the nearest is tiny: blocks 1-2-1-1"
+    )
+
+
+def test_tensors_of_several_models_are_refused_until_one_is_named(
+    tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "models", lambda: {name: replace(tiny, name=name) for name in ("a", "b")})
+    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=UNPROVEN)
+    refuses(request, MappingError, "these are the tensors of a or b: which one is it")
+    assert reverse_conversion.to_gluon(replace(request, model=catalog.find("b"))).model.name == "b"
+
+
+def test_a_named_model_that_does_not_fit_is_refused_by_name(
+    tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    del state["layer4.0.bn2.running_var"]
+    request = reverse_conversion.Request(saved(state, tmp_path), back, tiny, UNPROVEN)
+    refuses(
+        request, MappingError, r"the names do not fit the model\n  missing     layer4\.0\.bn2\.running_var"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_type_that_cannot_hold_the_weights_is_refused(
+    dtype: str, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    request = reverse_conversion.Request(
+        saved(state, tmp_path), back, terms=UNPROVEN, precision=Precision(dtype)
+    )
+    refuses(request, PrecisionError, rf"trained\.pth: {dtype} cannot hold these weights as they are")
+
+
+def test_halves_are_written_as_float32_where_that_is_asked(
+    state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    halves = {name: tensor.half() if tensor.shape else tensor for name, tensor in state.items()}
+    weights = saved(halves, tmp_path)
+    reverse_conversion.to_gluon(
+        reverse_conversion.Request(weights, back, terms=AGAINST_NUMPY, precision=Precision.float32)
+    )
+    found = read_params(back)
+    assert {str(array.dtype) for array in found.values()} == {"float32"}
+    assert np.array_equal(found["features.0.weight"], halves["conv1.weight"].float().numpy())
+
+
+def test_the_manifest_beside_is_believed_of_its_own_weights_alone(
+    state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
+) -> None:
+    result = converted(write(tiny_params), tmp_path / "out")
+    assert reverse(result.artifact, back).origin == result.manifest["source"]["sha1"]
+    state["fc.bias"][0] += 1
+    safetensors.torch.save_file(state, result.artifact)
+    other = reverse(result.artifact, back.with_name("other.params"))
+    assert (other.origin, other.is_original) == (None, False)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"artifact": 3}', "\xff", "[" * 100_000])
+def test_what_is_no_manifest_is_not_believed(
+    text: str, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+) -> None:
+    weights = saved(state, tmp_path)
+    weights.with_suffix(".json").write_bytes(text.encode("latin-1"))
+    assert reverse(weights, back).origin is None
+
+
+@pytest.mark.parametrize(("depth", "believed"), [(10, True), (100_000, False)])
+def test_deeply_nested_manifest_is_not_believed(
+    depth: int, tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path, *, believed: bool
+) -> None:
+    result = converted(write(tiny_params), tmp_path / "out")
+    content = result.manifest_file.read_text().rstrip().removesuffix("}")
+    result.manifest_file.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
+    origin = result.manifest["source"]["sha1"] if believed else None
+    assert reverse(result.artifact, back).origin == origin
+
+
+def flip(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write a list with one bit of one number otherwise."""
+    changed = {name: array.copy() for name, array in arrays.items()}
+    changed["output.bias"].view(np.uint32)[2] ^= 1
+    write_params(stream, changed)
+
+
+def reorder(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+    write_params(stream, dict(sorted(arrays.items(), reverse=True)))
+
+
+@pytest.mark.parametrize("corrupt", [flip, reorder])
+def test_a_file_that_reads_back_otherwise_leaves_nothing(
+    corrupt: Callable[[BinaryIO, dict[str, Array]], None],
+    state: dict[str, torch.Tensor],
+    back: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights = saved(state, tmp_path)
+    monkeypatch.setattr(reverse_conversion, "write_params", corrupt)
+    refuses(
+        reverse_conversion.Request(weights, back, terms=UNPROVEN),
+        ArtifactError,
+        "read back: the file differs",
+    )
+
+
+def test_the_proof_is_of_the_written_file_and_sees_one_bit(
+    state: dict[str, torch.Tensor], back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reverse_conversion, "write_params", flip)
+    monkeypatch.setattr(reverse_conversion, "_require_reads_back", lambda *_: None)
+    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=AGAINST_NUMPY)
+    refuses(request, ParityError, r"tensors differ\n  .*1 of 10 elements differ")
+
+
+def test_a_checkpoint_is_never_written_over_by_its_own_reversal(
+    state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = saved(state, tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match=r"trained\.pth: is the checkpoint itself"):
+        reverse_conversion.to_gluon(reverse_conversion.Request(path, path, terms=UNPROVEN, overwrite=True))
+    assert path.read_bytes() == before
