@@ -11,7 +11,7 @@ LICENSE = "apache-2.0"  # of published weights: GluonCV's
 TOP = 5  # so many classes are shown of an image
 
 
-class Choice(StrEnum):
+class ReferenceChoice(StrEnum):
     """What a network is compared with; ``auto`` is GluonCV where it can run, and numpy elsewhere."""
 
     auto = "auto"

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import parity_check
 from converter.networks import catalog
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import json_report, report, runner
 from converter.parity.result import LIMITS, SMALLEST
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
     """
     if weights is not None and module is not None:
         raise ValueError("weights or a module, not both")
-    if reference == Choice.none:
+    if reference == ReferenceChoice.none:
         raise ValueError("a reference is needed: auto, gluon or numpy")
     if not dtypes or not set(dtypes) <= LIMITS.keys():
         raise ValueError(f"dtypes: some of {', '.join(LIMITS)} expected, {dtypes!r} found")
@@ -58,15 +58,15 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
         raise ValueError(f"sizes: (height, width) of at least {SMALLEST} pixels expected, {sizes!r} found")
     python = gluon_python or os.environ.get("GLUON_PYTHON")
     probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
-    request = parity_check.Request(
-        Origin(catalog.find(name), Path(params), symbol=None if symbol is None else Path(symbol)),
+    request = parity_check.ComparisonRequest(
+        ParamsSource(catalog.find(name), Path(params), symbol=None if symbol is None else Path(symbol)),
         None if weights is None else Path(weights),
         module,
-        Terms(Choice(reference), probes, None if python is None else Path(python)),
+        ParityOptions(ReferenceChoice(reference), probes, None if python is None else Path(python)),
     )
     found = json_report.build(parity_check.compare(request))
     if report_file is not None:
         report.write(found, Path(report_file))
     if not found["agrees"]:
-        raise AssertionError("\n".join([json_report.sentence(found), *json_report.complaints(found)]))
+        raise AssertionError("\n".join([json_report.sentence(found), *json_report.problems(found)]))
     return found

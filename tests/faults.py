@@ -56,7 +56,7 @@ def finish(process: BaseProcess) -> int:
     return status
 
 
-def convert(request: conversion.Request, temporary: Path, die_at: int = -1) -> None:
+def convert(request: conversion.ConversionRequest, temporary: Path, die_at: int = -1) -> None:
     """Convert, with ``temporary`` for temporary files; die by SIGKILL at a step.
 
     A step is a call to the system, just before it is made, or what the conversion tells of its progress.
@@ -93,7 +93,7 @@ def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0
     console.run(app.app, "gluon2torch")
 
 
-def refusal(request: conversion.Request, temporary: Path, told: Path, limit: int = 0) -> None:
+def refusal(request: conversion.ConversionRequest, temporary: Path, told: Path, limit: int = 0) -> None:
     """Convert, and write to a file what it was refused with; no file may have more than ``limit`` bytes."""
     tempfile.tempdir = str(temporary)
     with told.open("w", encoding="utf-8") as stream:

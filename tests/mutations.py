@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.networks.catalog import Model
-    from converter.networks.loading import Prepared
+    from converter.networks.loading import LoadedModel
     from converter.networks.mapping import Layer, Mapping, Tensor
     from converter.parity.comparison import Reference
-    from converter.references import Output
+    from converter.references import LayerOutput
     from converter.references.probes import Probe
     from resnext_torch.config import Shape
 
@@ -71,9 +71,9 @@ class Recorded:
 
     name: str
     probes: tuple[Probe, ...]
-    recorded: tuple[tuple[Output, ...], ...]
+    recorded: tuple[tuple[LayerOutput, ...], ...]
 
-    def outputs(self, number: int) -> Iterator[Output]:
+    def outputs(self, number: int) -> Iterator[LayerOutput]:
         return iter(self.recorded[number])
 
     def versions(self) -> dict[str, str]:
@@ -96,7 +96,7 @@ def record(reference: Reference) -> Recorded:
     return Recorded(reference.name, reference.probes, tuple(outputs))
 
 
-def find(mutation: Mutation, sound: Prepared, reference: Reference) -> tuple[Caught, str]:
+def find(mutation: Mutation, sound: LoadedModel, reference: Reference) -> tuple[Caught, str]:
     """Return {check that catches a mutation: what it names first}, and what the diagnosis suspects."""
 
     def at(place: str, whole: Any) -> Any:  # noqa: ANN401 - whatever is at that place
@@ -108,7 +108,7 @@ def find(mutation: Mutation, sound: Prepared, reference: Reference) -> tuple[Cau
     try:
         state = matching.rename(mapping, at("file", sound.params), shapes, "the file")
         state = matching.complete(mapping, at("checkpoint", state), shapes, "the checkpoint")
-        watched = execution.watch(at("module", execution.build(state, model.config)), mapping)
+        watched = execution.hook_layers(at("module", execution.build(state, model.config)), mapping)
     except (MappingError, ParityError) as error:
         headline, first, *_ = str(error).splitlines()
         return {"shapes" if "the arrays do not fit" in headline else "names": first.strip()}, ""

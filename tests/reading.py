@@ -11,23 +11,23 @@ import numpy as np
 
 from converter.formats.params import LIST, Params
 from converter.networks import loading, naming_styles
-from converter.networks.loading import Origin, Reading
-from converter.networks.naming_styles import Naming
+from converter.networks.loading import LoadedParams, ParamsSource
+from converter.networks.naming_styles import NamingStyle
 from converter.progress import silent
 from converter.sources import params_file
-from converter.sources.params_file import Source
+from converter.sources.params_file import ParamsFile
 
 if TYPE_CHECKING:
     from converter.networks.catalog import Model
-    from converter.networks.loading import Prepared
+    from converter.networks.loading import LoadedModel
 
 
-def prepare(model: Model, path: Path) -> Prepared:
+def prepare(model: Model, path: Path) -> LoadedModel:
     """Read a file for a model; an archive is unpacked beside it."""
-    return loading.prepare(Origin(model, path), params_file.from_file(path, path.parent, silent))
+    return loading.load_model(ParamsSource(model, path), params_file.from_file(path, path.parent, silent))
 
 
-def in_memory(prepared: Prepared) -> Prepared:
+def in_memory(prepared: LoadedModel) -> LoadedModel:
     """Return the same with all numbers read, for tests that change some."""
     params, state = (
         {name: np.asarray(array) for name, array in arrays.items()}
@@ -36,10 +36,10 @@ def in_memory(prepared: Prepared) -> Prepared:
     return replace(prepared, params=params, state=state)
 
 
-def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> Reading:
+def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedParams:
     """Return what parameters say that were read from no file."""
     digest: Future[str] = Future()
     digest.set_result(sha1)
     path = Path(name)
-    origin = Source(path, path, name, None, (0, 0, 0, 0, 0), digest)
-    return Reading(origin, Params({}, LIST, ("V2",)), Naming(name, naming_styles.STRUCTURAL))
+    origin = ParamsFile(path, path, name, None, (0, 0, 0, 0, 0), digest)
+    return LoadedParams(origin, Params({}, LIST, ("V2",)), NamingStyle(name, naming_styles.STRUCTURAL))

@@ -59,7 +59,7 @@ def test_a_difference_that_float64_cannot_hold_is_none() -> None:
 
 def test_another_shape_is_told_and_nothing_counted() -> None:
     apart = array_comparison.compare("a", np.zeros((2, 3)), np.zeros((3, 2)))
-    assert apart == array_comparison.Apart("a", ((2, 3), (3, 2)), ("float64", "float64"), None, 6, None)
+    assert apart == array_comparison.TensorDiff("a", ((2, 3), (3, 2)), ("float64", "float64"), None, 6, None)
     assert str(apart) == "shape (2, 3) and (3, 2)"
 
 

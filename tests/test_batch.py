@@ -12,15 +12,15 @@ import pytest
 from symbols import changed, symbol
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import batch, conversion
 from converter.commands.batch import Status
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -122,7 +122,11 @@ def test_changed_graph_is_converted_again(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("zoo")
-    conversion.convert(conversion.Request(Origin(catalog.find(SMALL), seed=0), out, Terms(Choice.none)))
+    conversion.convert(
+        conversion.ConversionRequest(
+            ParamsSource(catalog.find(SMALL), seed=0), out, ParityOptions(ReferenceChoice.none)
+        )
+    )
     return out
 
 
@@ -140,11 +144,11 @@ SEEDED = {"file": f"{SMALL}.random-0.params", "official": False}
 def test_nested_field_of_a_manifest_does_not_matter(whole: Path, small: Model) -> None:
     (manifest,) = whole.glob("*.json")
     manifest.write_text(f'{manifest.read_text().rstrip().removesuffix("}")}, "more": {"[" * 10}{"]" * 10}}}')
-    assert batch.present(whole, small, SEEDED, Terms(Choice.none)) is not None
+    assert batch.present(whole, small, SEEDED, ParityOptions(ReferenceChoice.none)) is not None
 
 
 def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
-    manifest = batch.present(whole, small, SEEDED, Terms(Choice.none))
+    manifest = batch.present(whole, small, SEEDED, ParityOptions(ReferenceChoice.none))
     assert manifest is not None
     assert manifest["model"] == SMALL
 
@@ -171,7 +175,7 @@ def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -
         manifest.write_text(f"{manifest.read_text().rstrip().removesuffix('}')}, {nested}}}")
     else:
         manifest.write_text('{"model": 3, "artifact": []}')
-    assert batch.present(whole, small, SEEDED, Terms(Choice.none)) is None
+    assert batch.present(whole, small, SEEDED, ParityOptions(ReferenceChoice.none)) is None
 
 
 def test_another_origin_mapping_or_a_missing_proof_is_not_found(
@@ -179,40 +183,51 @@ def test_another_origin_mapping_or_a_missing_proof_is_not_found(
 ) -> None:
     other = tmp_path / "cifar_resnext.toml"
     other.write_text(small.mapping_file.read_text() + "\n# changed\n")
-    assert batch.present(whole, small, {**SEEDED, "file": "other.params"}, Terms(Choice.none)) is None
-    assert batch.present(whole, small, SEEDED, Terms()) is None
-    assert batch.present(whole, replace(small, mapping_file=other), SEEDED, Terms(Choice.none)) is None
+    assert (
+        batch.present(whole, small, {**SEEDED, "file": "other.params"}, ParityOptions(ReferenceChoice.none))
+        is None
+    )
+    assert batch.present(whole, small, SEEDED, ParityOptions()) is None
+    assert (
+        batch.present(whole, replace(small, mapping_file=other), SEEDED, ParityOptions(ReferenceChoice.none))
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ("terms", "found"),
     [
-        (Terms(Choice.none), True),
-        (Terms(Choice.numpy, (Probe("float64", (33, 47)),)), True),
-        (Terms(Choice.auto, (Probe("float64", (33, 47)),)), True),
-        (Terms(Choice.gluon, (Probe("float64", (33, 47)),)), False),
-        (Terms(Choice.numpy, (Probe("float64", (224, 224)),)), False),
-        (Terms(Choice.numpy, (Probe("float64", (33, 47)), Probe("float32", (33, 47)))), False),
+        (ParityOptions(ReferenceChoice.none), True),
+        (ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),)), True),
+        (ParityOptions(ReferenceChoice.auto, (Probe("float64", (33, 47)),)), True),
+        (ParityOptions(ReferenceChoice.gluon, (Probe("float64", (33, 47)),)), False),
+        (ParityOptions(ReferenceChoice.numpy, (Probe("float64", (224, 224)),)), False),
+        (
+            ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)), Probe("float32", (33, 47)))),
+            False,
+        ),
     ],
 )
 def test_only_a_proof_as_strong_as_the_one_asked_for_is_found(
-    small: Model, tmp_path: Path, terms: Terms, found: bool
+    small: Model, tmp_path: Path, terms: ParityOptions, found: bool
 ) -> None:
-    proven = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
-    conversion.convert(conversion.Request(Origin(small, seed=0), tmp_path, proven))
+    proven = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
+    conversion.convert(conversion.ConversionRequest(ParamsSource(small, seed=0), tmp_path, proven))
     assert (batch.present(tmp_path, small, SEEDED, terms) is not None) is found
 
 
 def test_a_file_that_cannot_be_read_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
     (tmp_path / f"{SMALL}.params").touch(mode=0o000)
-    request = batch.Request((small,), tmp_path / "out", tmp_path, terms=Terms(Choice.none))
+    request = batch.BatchRequest(
+        (small,), tmp_path / "out", tmp_path, terms=ParityOptions(ReferenceChoice.none)
+    )
     (outcome,) = batch.convert(request, lambda _: None, lambda _: None)
     assert outcome.status is Status.failed
 
 
 def test_a_process_that_ends_badly_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
     other = catalog.find(OTHER)
-    request = batch.Request((small, other), tmp_path, seed=0, terms=Terms(Choice.none))
+    request = batch.BatchRequest((small, other), tmp_path, seed=0, terms=ParityOptions(ReferenceChoice.none))
     killed: list[str] = []
 
     class Killing(batch._Processes):
@@ -243,19 +258,21 @@ def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -
     assert not list(tmp_path.rglob(".*"))
 
 
-@pytest.mark.parametrize("choice", [Choice.auto, Choice.numpy, Choice.gluon])
+@pytest.mark.parametrize("choice", [ReferenceChoice.auto, ReferenceChoice.numpy, ReferenceChoice.gluon])
 @pytest.mark.parametrize("definition", ["gluoncv", "graph", None])
 def test_a_proof_against_gluoncv_is_one_against_numpy_too(
-    small: Model, tmp_path: Path, choice: Choice, definition: str | None
+    small: Model, tmp_path: Path, choice: ReferenceChoice, definition: str | None
 ) -> None:
     probes = (Probe("float64", (33, 47)),)
     made = conversion.convert(
-        conversion.Request(Origin(small, seed=0), tmp_path, Terms(Choice.numpy, probes))
+        conversion.ConversionRequest(
+            ParamsSource(small, seed=0), tmp_path, ParityOptions(ReferenceChoice.numpy, probes)
+        )
     )
     document = json.loads(made.manifest_file.read_text())
     document["parity"] |= {"reference": "gluon", "definition": definition}
     made.manifest_file.write_text(json.dumps(document))
-    assert batch.present(tmp_path, small, SEEDED, Terms(choice, probes)) is not None
+    assert batch.present(tmp_path, small, SEEDED, ParityOptions(choice, probes)) is not None
     document["parity"]["proven"] = False
     made.manifest_file.write_text(json.dumps(document))
-    assert batch.present(tmp_path, small, SEEDED, Terms(choice, probes)) is None
+    assert batch.present(tmp_path, small, SEEDED, ParityOptions(choice, probes)) is None

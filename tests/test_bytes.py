@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.formats import artifact
 from converter.networks import catalog, synthetic
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-UNPROVEN = Terms(Choice.none)
+UNPROVEN = ParityOptions(ReferenceChoice.none)
 DTYPES: dict[str, np.dtype[Any]] = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
@@ -84,14 +84,14 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from converter.commands import conversion
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 _, name, file, *outs = sys.argv
 for out in outs:
-    origin = Origin(catalog.find(name), Path(file))
-    conversion.convert(conversion.Request(origin, Path(out), Terms(Choice.none)))
+    origin = ParamsSource(catalog.find(name), Path(file))
+    conversion.convert(conversion.ConversionRequest(origin, Path(out), ParityOptions(ReferenceChoice.none)))
 """
 
 
@@ -105,7 +105,7 @@ def pattern(model: Model, dtype: np.dtype[Any]) -> dict[str, Array]:
     return found
 
 
-def hashes(result: conversion.Result) -> tuple[str, str]:
+def hashes(result: conversion.ConversionResult) -> tuple[str, str]:
     """Return the artifact's SHA-256, and that of its manifest as GOLDEN has it."""
     written = result.manifest_file.read_bytes()
     document = json.loads(written)
@@ -117,14 +117,18 @@ def hashes(result: conversion.Result) -> tuple[str, str]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
-    origin = Origin(tiny, write(pattern(tiny, DTYPES[dtype])))
-    assert hashes(conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[dtype]
+    origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[dtype])))
+    assert (
+        hashes(conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN))) == GOLDEN[dtype]
+    )
 
 
 @pytest.mark.parametrize("name", SEEDED)
 def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
-    origin = Origin(catalog.find(name), seed=0)
-    assert hashes(conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN))) == GOLDEN[name]
+    origin = ParamsSource(catalog.find(name), seed=0)
+    assert (
+        hashes(conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN))) == GOLDEN[name]
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,15 +137,19 @@ def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
 def test_the_bytes_are_those_of_the_type_whatever_the_numbers_came_in(
     tiny: Model, write: Write, tmp_path: Path, source: str, written: str
 ) -> None:
-    origin = Origin(tiny, write(pattern(tiny, DTYPES[source])))
-    request = conversion.Request(origin, tmp_path, UNPROVEN, Precision(written))
+    origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[source])))
+    request = conversion.ConversionRequest(origin, tmp_path, UNPROVEN, Precision(written))
     assert hashes(conversion.convert(request))[0] == GOLDEN[written][0]
 
 
 def test_the_order_of_the_file_changes_the_manifest_alone(tiny: Model, write: Write, tmp_path: Path) -> None:
     arrays = pattern(tiny, DTYPES["float32"])
     backwards = dict(reversed(arrays.items()))
-    found = hashes(conversion.convert(conversion.Request(Origin(tiny, write(backwards)), tmp_path, UNPROVEN)))
+    found = hashes(
+        conversion.convert(
+            conversion.ConversionRequest(ParamsSource(tiny, write(backwards)), tmp_path, UNPROVEN)
+        )
+    )
     assert found[0] == GOLDEN["float32"][0]
     assert found[1] != GOLDEN["float32"][1]  # it has the source's SHA-1
 
@@ -164,8 +172,8 @@ def swapped(arrays: dict[str, Array]) -> dict[str, Array]:
 def test_other_numbers_are_seen(
     tiny: Model, write: Write, tmp_path: Path, change: Callable[[dict[str, Array]], dict[str, Array]]
 ) -> None:
-    origin = Origin(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
-    found = hashes(conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN)))
+    origin = ParamsSource(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
+    found = hashes(conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN)))
     assert found[0] != GOLDEN["float32"][0]
     assert found[1] != GOLDEN["float32"][1]
 

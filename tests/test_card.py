@@ -10,20 +10,31 @@ import msgspec
 import pytest
 from huggingface_hub import ModelCard
 
-from converter.manifests.schema import Check, Converted, Manifest, Mapping, Parity, Source, Worst, Written
+from converter.manifests.schema import (
+    ArtifactRecord,
+    CheckRecord,
+    ConvertedFile,
+    Manifest,
+    MappingRecord,
+    ParityRecord,
+    SourceRecord,
+    WorstLayerRecord,
+)
 from converter.networks import catalog, figures
 from converter.publishing import card
-from converter.publishing.card import Circumstances
+from converter.publishing.card import CardOptions
 
 if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
 NAME = "gluon_resnext50_32x4d"
-CHECK = Check("float64", "65x95", 0, 1e-12, 125, 2e-14, 1.5e-14, Worst("features.5.1.body.4", 1.8e-14, 1e-12))
-PROVEN = Parity(
+CHECK = CheckRecord(
+    "float64", "65x95", 0, 1e-12, 125, 2e-14, 1.5e-14, WorstLayerRecord("features.5.1.body.4", 1.8e-14, 1e-12)
+)
+PROVEN = ParityRecord(
     proven=True, reference="gluon", versions={"mxnet": "1.9.1", "gluoncv": "0.10.5"}, checks=(CHECK,)
 )
-UNPROVEN = Parity(proven=False, reference="none", versions={}, checks=())
+UNPROVEN = ParityRecord(proven=False, reference="none", versions={}, checks=())
 # What the card of the seed has: its headings, and every field of its metadata.
 HEADINGS = [
     "How do I use this model on an image?",
@@ -39,33 +50,33 @@ FIELDS = [
 ]
 
 
-def converted(name: str = NAME, *, parity: Parity = PROVEN, **changes: Any) -> Converted:  # noqa: ANN401 - fields
+def converted(name: str = NAME, *, parity: ParityRecord = PROVEN, **changes: Any) -> ConvertedFile:  # noqa: ANN401 - fields
     """Return a converted file of the published parameters; ``changes`` are of its manifest."""
     model = catalog.find(name)
     manifest = Manifest(
         name,
-        Source(model.official_file, model.entry.params_sha1 or "0" * 40, official=True),
-        Mapping(model.mapping_file.name, "1" * 64),
-        Written(f"{name}-22222222.safetensors", "2" * 64, 100, ("float32",), 320, model.parameters),
+        SourceRecord(model.official_file, model.entry.params_sha1 or "0" * 40, official=True),
+        MappingRecord(model.mapping_file.name, "1" * 64),
+        ArtifactRecord(f"{name}-22222222.safetensors", "2" * 64, 100, ("float32",), 320, model.parameters),
         parity,
         "0.1.0",
     )
-    return Converted(Path("made.safetensors"), model, msgspec.structs.replace(manifest, **changes), b"")
+    return ConvertedFile(Path("made.safetensors"), model, msgspec.structs.replace(manifest, **changes), b"")
 
 
-def tuned(found: Converted) -> Converted:
+def tuned(found: ConvertedFile) -> ConvertedFile:
     """Return the same from another ``.params`` file."""
-    source = Source("holiday.params", "3" * 40, official=True)  # which is not so, and is not believed
+    source = SourceRecord("holiday.params", "3" * 40, official=True)  # which is not so, and is not believed
     return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
 
 
-def random(found: Converted) -> Converted:
-    source = Source(f"{found.model.name}.random-0.params", "4" * 40, official=False)
+def random(found: ConvertedFile) -> ConvertedFile:
+    source = SourceRecord(f"{found.model.name}.random-0.params", "4" * 40, official=False)
     return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
 
 
-def render(found: Converted, **circumstances: Any) -> str:  # noqa: ANN401 - fields
-    return card.render(found, Circumstances(**circumstances))
+def render(found: ConvertedFile, **circumstances: Any) -> str:  # noqa: ANN401 - fields
+    return card.render(found, CardOptions(**circumstances))
 
 
 def head(text: str) -> dict[str, Any]:
@@ -151,7 +162,9 @@ def test_a_network_without_figures_has_none() -> None:
         (random(converted(parity=UNPROVEN)), {"RANDOM WEIGHTS", "UNPROVEN"}),
     ],
 )
-def test_random_and_unproven_weights_are_called_so_before_all_else(found: Converted, says: set[str]) -> None:
+def test_random_and_unproven_weights_are_called_so_before_all_else(
+    found: ConvertedFile, says: set[str]
+) -> None:
     beginning = render(found).partition("**ResNeXt**")[0]
     assert set(re.findall(r"^> \*\*([A-Z ]+)\.\*\*", beginning, re.MULTILINE)) == says
     assert ("random-weights" in head(render(found))["tags"]) == ("RANDOM WEIGHTS" in says)
@@ -245,7 +258,7 @@ def test_the_parts_of_a_resnext_are_those_of_the_seeds_card(tiny: Model) -> None
 
 
 def test_a_file_name_cannot_write_the_card() -> None:
-    hostile = Source("a|b](http://x)\n## `<b>-->", "3" * 40, official=False)
+    hostile = SourceRecord("a|b](http://x)\n## `<b>-->", "3" * 40, official=False)
     text = render(converted(source=hostile))
     assert "| Source file | a&#124;b&#93;(http://x)\\n## &#96;&#60;b&#62;--&#62; |" in text
     assert text.count("-->") == 1

@@ -13,26 +13,26 @@ import faults
 import pytest
 import safetensors.numpy
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, diff, parity_check, reverse_conversion
 from converter.errors import CheckpointError, LabelsError, SourceError
 from converter.formats import array_comparison
 from converter.formats.params import write_params
 from converter.networks import matching
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.dtypes import Array
-    from converter.formats.array_comparison import Apart
+    from converter.formats.array_comparison import TensorDiff
     from converter.formats.file_arrays import AnyArray
     from converter.networks.catalog import Model
 
 CHANGED = "the file was changed while it was read"
-AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
+AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),))
 ROUNDS = 10
 
 
@@ -74,7 +74,9 @@ def test_a_source_that_changes_is_refused_and_leaves_nothing(
             do(params)
 
     with pytest.raises(SourceError, match=message):
-        conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY), progress)
+        conversion.convert(
+            conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY), progress
+        )
     assert not out.exists()
 
 
@@ -87,7 +89,11 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
 
     monkeypatch.setattr("converter.formats.artifact.verify", refuse)
     with pytest.raises(SourceError, match=CHANGED):
-        conversion.convert(conversion.Request(Origin(tiny, params), tmp_path / "out", Terms(Choice.none)))
+        conversion.convert(
+            conversion.ConversionRequest(
+                ParamsSource(tiny, params), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+            )
+        )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder with open files is locked there")
@@ -117,8 +123,8 @@ def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
             swap()
 
     monkeypatch.setattr(consumer, read_theirs)
-    request = conversion.Request(
-        Origin(tiny, tmp_path / "mine/a.params"), tmp_path / "out", Terms(Choice.none)
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, tmp_path / "mine/a.params"), tmp_path / "out", ParityOptions(ReferenceChoice.none)
     )
     # A race: the SHA-1 is computed in another thread, which finds no file between two of the renames.
     with pytest.raises(SourceError, match=f"{CHANGED}|No such file or directory"):
@@ -138,11 +144,13 @@ def run_diff(_: Model, params: Path, checkpoint: Path, out: Path) -> None:  # no
 
 
 def run_to_gluon(tiny: Model, _: Path, checkpoint: Path, out: Path) -> None:
-    reverse_conversion.to_gluon(reverse_conversion.Request(checkpoint, out, tiny, AGAINST_NUMPY))
+    reverse_conversion.to_gluon(reverse_conversion.ToGluonRequest(checkpoint, out, tiny, AGAINST_NUMPY))
 
 
 def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
-    parity_check.compare(parity_check.Request(Origin(tiny, params), checkpoint, terms=AGAINST_NUMPY))
+    parity_check.compare(
+        parity_check.ComparisonRequest(ParamsSource(tiny, params), checkpoint, terms=AGAINST_NUMPY)
+    )
 
 
 CONSUMERS = {"diff": run_diff, "to-gluon": run_to_gluon, "parity": run_parity}
@@ -164,7 +172,7 @@ def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
     done = list[object]()
     compare = array_comparison.compare
 
-    def compare_after_harm(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
+    def compare_after_harm(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
         if not done:
             done.append(do(checkpoint))
         return compare(name, one, other)
@@ -190,7 +198,9 @@ def test_no_moment_of_cutting_off_crashes_a_conversion(tiny: Model, params: Path
     told = [in_memory / f"told{number}" for number in range(ROUNDS)]
     writer = faults.start(flicker, params, 1_000_000)
     for number in range(ROUNDS):
-        request = conversion.Request(Origin(tiny, params), out, Terms(Choice.none))
+        request = conversion.ConversionRequest(
+            ParamsSource(tiny, params), out, ParityOptions(ReferenceChoice.none)
+        )
         assert faults.finish(faults.start(faults.refusal, request, in_memory, told[number])) == 0
     writer.kill()
     texts = {path.read_text() for path in told}

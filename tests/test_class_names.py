@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, publication
 from converter.errors import LabelsError
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.vision import classifier
 
 if TYPE_CHECKING:
@@ -23,36 +23,44 @@ LABELS = tuple(f"kind {number}" for number in range(10))
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.Result:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.ConversionResult:
     folder = tmp_path_factory.mktemp("converted")
     (folder / "classes.txt").write_text("\n".join(LABELS))
-    origin = Origin(catalog.find(NAME), seed=0)
-    request = conversion.Request(
-        origin, folder / "out", Terms(Choice.none), labels=folder / "classes.txt", as_pth=True
+    origin = ParamsSource(catalog.find(NAME), seed=0)
+    request = conversion.ConversionRequest(
+        origin,
+        folder / "out",
+        ParityOptions(ReferenceChoice.none),
+        labels=folder / "classes.txt",
+        as_pth=True,
     )
     return conversion.convert(request)
 
 
 def labels(place: Path) -> tuple[str, ...]:
-    return classifier.load(classifier.Terms(place)).labels
+    return classifier.load(classifier.ClassifierOptions(place)).labels
 
 
-def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(converted: conversion.Result) -> None:
+def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(
+    converted: conversion.ConversionResult,
+) -> None:
     assert converted.pth is not None
     assert labels(converted.artifact) == LABELS
     assert labels(converted.pth) == LABELS
     assert labels(converted.artifact.parent) == LABELS
 
 
-def test_a_published_folder_has_them_too(converted: conversion.Result, tmp_path: Path) -> None:
-    request = publication.Request(
+def test_a_published_folder_has_them_too(converted: conversion.ConversionResult, tmp_path: Path) -> None:
+    request = publication.PublicationRequest(
         (converted.artifact,), tmp_path / "published", allow_random=True, allow_unproven=True
     )
     publication.publish(request)
     assert labels(tmp_path / "published") == LABELS
 
 
-def test_the_manifest_of_other_weights_names_nothing(converted: conversion.Result, tmp_path: Path) -> None:
+def test_the_manifest_of_other_weights_names_nothing(
+    converted: conversion.ConversionResult, tmp_path: Path
+) -> None:
     content = bytearray(converted.artifact.read_bytes())
     content[-1] ^= 1
     (tmp_path / converted.artifact.name).write_bytes(content)
@@ -61,7 +69,7 @@ def test_the_manifest_of_other_weights_names_nothing(converted: conversion.Resul
 
 
 def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
-    converted: conversion.Result, tmp_path: Path
+    converted: conversion.ConversionResult, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
     assert labels(tmp_path) == ()
@@ -73,7 +81,7 @@ def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
 
 
 def test_what_is_no_file_beside_the_weights_is_not_waited_for(
-    converted: conversion.Result, tmp_path: Path
+    converted: conversion.ConversionResult, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
     os.mkfifo(tmp_path / "a.json")

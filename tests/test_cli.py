@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.cli import app, console, options
 from converter.commands import conversion
 from converter.errors import MappingError
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import DEFAULT_PROBES, Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import DEFAULT_PROBES, ParityOptions
 from converter.references.probes import Probe
 
 NAME = "gluon_resnext50_32x4d"
@@ -175,7 +175,7 @@ def test_every_option_reaches_the_conversion(
 ) -> None:
     requests = []
 
-    def record(request: conversion.Request, _: object) -> None:
+    def record(request: conversion.ConversionRequest, _: object) -> None:
         requests.append(request)
         raise MappingError("enough")
 
@@ -196,14 +196,16 @@ def test_every_option_reaches_the_conversion(
     model = catalog.find(NAME)
     probes = (Probe("float64", (97, 131)),)
     assert requests == [
-        conversion.Request(
-            Origin(model, Path("a.params"), symbol=Path("a.json")),
+        conversion.ConversionRequest(
+            ParamsSource(model, Path("a.params"), symbol=Path("a.json")),
             tmp_path,
-            Terms(Choice.gluon, probes, Path("python9")),
+            ParityOptions(ReferenceChoice.gluon, probes, Path("python9")),
             Precision.float16,
             Path("a.txt"),
         ),
-        conversion.Request(Origin(model, seed=5), tmp_path, Terms(Choice.none)),
+        conversion.ConversionRequest(
+            ParamsSource(model, seed=5), tmp_path, ParityOptions(ReferenceChoice.none)
+        ),
     ]
 
 
@@ -218,12 +220,14 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_sizes_and_precisions_make_a_probe_each() -> None:
-    terms = options.terms(Choice.auto, [(224, 224), (97, 131)], [options.Dtype.float64], None)
+    terms = options.parity_options(
+        ReferenceChoice.auto, [(224, 224), (97, 131)], [options.ProofDtypeOption.float64], None
+    )
     assert [(probe.dtype, probe.size) for probe in terms.probes] == [
         ("float64", (224, 224)),
         ("float64", (97, 131)),
     ]
-    assert options.terms(Choice.auto, None, None, None).probes == DEFAULT_PROBES
+    assert options.parity_options(ReferenceChoice.auto, None, None, None).probes == DEFAULT_PROBES
 
 
 def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:

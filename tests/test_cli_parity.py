@@ -9,13 +9,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import parity_check
 from converter.errors import MappingError
 from converter.networks import catalog, matching
-from converter.networks.loading import Origin
-from converter.parity.runner import DEFAULT_PROBES, Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import DEFAULT_PROBES, ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def test_a_wrong_call_exits_2(arguments: list[str], message: str) -> None:
 def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     requests = []
 
-    def record(request: parity_check.Request, _: object) -> None:
+    def record(request: parity_check.ComparisonRequest, _: object) -> None:
         requests.append(request)
         raise MappingError("enough")
 
@@ -268,10 +268,12 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
     CliRunner().invoke(app, ["parity", NAME, "--params", str(params), "--reference", "gluon", *options])
     CliRunner().invoke(app, ["parity", NAME, "--random", "5"])
     model = catalog.find(NAME)
-    terms = Terms(Choice.gluon, (Probe("float64", (97, 131)),), python)
+    terms = ParityOptions(ReferenceChoice.gluon, (Probe("float64", (97, 131)),), python)
     assert requests == [
-        parity_check.Request(Origin(model, params), weights, terms=terms),
-        parity_check.Request(Origin(model, seed=5), terms=Terms(Choice.auto, DEFAULT_PROBES)),
+        parity_check.ComparisonRequest(ParamsSource(model, params), weights, terms=terms),
+        parity_check.ComparisonRequest(
+            ParamsSource(model, seed=5), terms=ParityOptions(ReferenceChoice.auto, DEFAULT_PROBES)
+        ),
     ]
 
 

@@ -8,13 +8,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli.publish import publish
 from converter.commands import conversion
 from converter.errors import HubError
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.publishing import hub
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = conversion.Request(
-        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("cli"), Terms(Choice.none)
+    request = conversion.ConversionRequest(
+        ParamsSource(catalog.find(NAME), seed=0),
+        tmp_path_factory.mktemp("cli"),
+        ParityOptions(ReferenceChoice.none),
     )
     return conversion.convert(request).artifact
 

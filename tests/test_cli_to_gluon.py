@@ -13,14 +13,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.cli.app import app
 from converter.commands import conversion, reverse_conversion
 from converter.errors import MappingError
 from converter.formats.params import write_params
 from converter.networks import catalog, matching
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def test_the_source_of_the_weights_is_recognised_and_another_one_told(
     tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
     params = write(tiny_params)
-    request = conversion.Request(Origin(None, params), tmp_path / "out", Terms(Choice.none))
+    request = conversion.ConversionRequest(
+        ParamsSource(None, params), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+    )
     result = conversion.convert(request)
     assert run(result.artifact, back, *NONE).stdout.splitlines()[-1] == (
         "file    is the one that these weights were converted from, byte for byte"
@@ -285,7 +287,7 @@ def test_every_option_reaches_the_reversal(
 ) -> None:
     requests = []
 
-    def record(request: reverse_conversion.Request, _: object) -> None:
+    def record(request: reverse_conversion.ToGluonRequest, _: object) -> None:
         requests.append(request)
         raise MappingError("enough")
 
@@ -295,8 +297,8 @@ def test_every_option_reaches_the_reversal(
     proof = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
     options = ["--model", "tiny", "--dtype", "bfloat16", "--force", "--gluon-python", str(python)]
     assert run(weights, back, *proof, *options).stderr == "refused  enough\n"
-    terms = Terms(Choice.gluon, (Probe("float64", (97, 131)),), python)
+    terms = ParityOptions(ReferenceChoice.gluon, (Probe("float64", (97, 131)),), python)
     assert requests == [
-        reverse_conversion.Request(weights, back),
-        reverse_conversion.Request(weights, back, tiny, terms, Precision.bfloat16, overwrite=True),
+        reverse_conversion.ToGluonRequest(weights, back),
+        reverse_conversion.ToGluonRequest(weights, back, tiny, terms, Precision.bfloat16, overwrite=True),
     ]

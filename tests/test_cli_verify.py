@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import conversion
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,10 @@ NAME = "gluon_cifar_resnext29_32x4d"
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = conversion.Request(
-        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("verify"), Terms(Choice.none)
+    request = conversion.ConversionRequest(
+        ParamsSource(catalog.find(NAME), seed=0),
+        tmp_path_factory.mktemp("verify"),
+        ParityOptions(ReferenceChoice.none),
     )
     return conversion.convert(request).artifact
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.commands import conversion
 from converter.errors import (
     ArtifactError,
@@ -26,8 +26,8 @@ from converter.errors import (
 )
 from converter.formats import artifact
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references import gluon
 from converter.references.probes import Probe
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-UNPROVEN = Terms(Choice.none)
-AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+UNPROVEN = ParityOptions(ReferenceChoice.none)
+AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def convert(model: Model, out: Path, params: Path) -> conversion.Result:
-    return conversion.convert(conversion.Request(Origin(model, params), out, UNPROVEN))
+def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResult:
+    return conversion.convert(conversion.ConversionRequest(ParamsSource(model, params), out, UNPROVEN))
 
 
 def script(path: Path, text: str) -> Path:
@@ -158,7 +158,7 @@ def test_a_head_of_two_minds_is_refused(
 
 
 def test_random_parameters_are_marked_in_every_name(tiny: Model, out: Path) -> None:
-    result = conversion.convert(conversion.Request(Origin(tiny, seed=7), out, UNPROVEN))
+    result = conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, seed=7), out, UNPROVEN))
     assert result.artifact.name.startswith("tiny.random-")
     assert result.manifest_file.name.startswith("tiny.random-")
     assert result.manifest["artifact"]["file"] == result.artifact.name
@@ -209,7 +209,7 @@ def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
 ) -> None:
     verify = artifact.verify
 
-    def flip_then_verify(written: artifact.Draft, state: dict[str, Array]) -> None:
+    def flip_then_verify(written: artifact.ArtifactDraft, state: dict[str, Array]) -> None:
         with written.path.open("r+b") as stream:
             stream.seek(written.size // 2)
             byte = stream.read(1)[0]
@@ -268,7 +268,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(
         if step == "writing" and done == total:
             other.replace(params)
 
-    request = conversion.Request(Origin(tiny, params), out, UNPROVEN)
+    request = conversion.ConversionRequest(ParamsSource(tiny, params), out, UNPROVEN)
     with pytest.raises(SourceError, match="the file was changed while it was read"):
         conversion.convert(request, replace_file)
     assert contents(out) == []
@@ -280,7 +280,9 @@ def test_a_program_that_is_none_cannot_be_the_reference(
     text = tmp_path / "text"
     text.write_text("no program")
     text.chmod(0o755)
-    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=text))
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(gluon_python=text)
+    )
     with pytest.raises(ReferenceUnavailableError, match="text cannot be started: Exec format error"):
         conversion.convert(request)
 
@@ -289,8 +291,10 @@ def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"])
-    request = conversion.Request(
-        Origin(tiny, write(tiny_params)), out, Terms(gluon_python=tmp_path / "empty" / "bin" / "python")
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)),
+        out,
+        ParityOptions(gluon_python=tmp_path / "empty" / "bin" / "python"),
     )
     with pytest.raises(
         ReferenceUnavailableError, match=r"(?s)No module named 'numpy'\nThree ways out:.*--reference none"
@@ -303,7 +307,9 @@ def test_a_reference_that_crashes_is_quoted(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     crash = script(tmp_path / "crash", "echo the last words\nexit 3")
-    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=crash))
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(gluon_python=crash)
+    )
     with pytest.raises(ReferenceUnavailableError, match="it ended with status 3 and said:\nthe last words"):
         conversion.convert(request)
     assert contents(out) == []
@@ -316,7 +322,9 @@ def test_a_reference_that_answers_nonsense_is_refused(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path, answer: str
 ) -> None:
     nonsense = script(tmp_path / "nonsense", answer)
-    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(gluon_python=nonsense))
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(gluon_python=nonsense)
+    )
     with pytest.raises(ReferenceUnavailableError, match=r"ended with status -?\d and said:\n\(nothing\)"):
         conversion.convert(request)
     assert contents(out) == []
@@ -324,14 +332,16 @@ def test_a_reference_that_answers_nonsense_is_refused(
 
 def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
-    with gluon.start(sleeper, gluon.Request(layers=(), document={}), ()) as run:
+    with gluon.start(sleeper, gluon.GluonRequest(layers=(), document={}), ()) as run:
         assert run.process.poll() is None
     assert run.process.poll() == -signal.SIGKILL
     assert not run.folder.exists()
 
 
 def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
-    request = conversion.Request(Origin(tiny, seed=0), out, Terms(gluon_python=Path("/none/python")))
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, seed=0), out, ParityOptions(gluon_python=Path("/none/python"))
+    )
     with pytest.raises(ReferenceUnavailableError, match="/none/python is not an executable"):
         conversion.convert(request)
 
@@ -342,11 +352,11 @@ import sys
 from pathlib import Path
 from converter.networks import catalog
 from converter.commands import conversion
-from converter.networks.loading import Origin
-from converter.choices import Choice, Precision
-from converter.parity.runner import Terms
-origin = Origin(catalog.find("gluon_resnext50_32x4d"), seed=0)
-request = conversion.Request(origin, Path(sys.argv[1]), Terms(Choice.none))
+from converter.networks.loading import ParamsSource
+from converter.choices import ReferenceChoice, Precision
+from converter.parity.runner import ParityOptions
+origin = ParamsSource(catalog.find("gluon_resnext50_32x4d"), seed=0)
+request = conversion.ConversionRequest(origin, Path(sys.argv[1]), ParityOptions(ReferenceChoice.none))
 conversion.convert(request)
 print("torch" in sys.modules, "mxnet" in sys.modules)
 """
@@ -358,7 +368,9 @@ print("torch" in sys.modules, "mxnet" in sys.modules)
 def test_a_proof_without_mxnet_says_what_it_rests_on(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    result = conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY))
+    result = conversion.convert(
+        conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, AGAINST_NUMPY)
+    )
     found = result.manifest["parity"]
     (check,) = found["checks"]
     assert (found["proven"], found["reference"]) == (True, "numpy")
@@ -375,8 +387,10 @@ def test_where_mxnet_is_not_installed_numpy_takes_its_place(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    terms = Terms(probes=AGAINST_NUMPY.probes)
-    result = conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, terms))
+    terms = ParityOptions(probes=AGAINST_NUMPY.probes)
+    result = conversion.convert(
+        conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, terms)
+    )
     assert result.manifest["parity"]["reference"] == "numpy"
 
 
@@ -392,8 +406,10 @@ def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
     crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; {answer}")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(crash))
-    terms = Terms(probes=AGAINST_NUMPY.probes)
-    result = conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, terms))
+    terms = ParityOptions(probes=AGAINST_NUMPY.probes)
+    result = conversion.convert(
+        conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, terms)
+    )
     assert (tmp_path / "was-asked").exists()
     assert result.manifest["parity"]["reference"] == "numpy"
 
@@ -408,9 +424,9 @@ def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "crash", "echo it objects; exit 3")))
-    terms = Terms(probes=AGAINST_NUMPY.probes)
+    terms = ParityOptions(probes=AGAINST_NUMPY.probes)
     with pytest.raises(ReferenceFailedError, match="it ended with status 3 and said:\nit objects"):
-        conversion.convert(conversion.Request(Origin(tiny, write(tiny_params)), out, terms))
+        conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, terms))
     assert contents(out) == []
 
 
@@ -418,7 +434,9 @@ def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    request = conversion.Request(Origin(tiny, write(tiny_params)), out, Terms(Choice.gluon))
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(ReferenceChoice.gluon)
+    )
     with pytest.raises(ReferenceUnavailableError, match="mxnet and gluoncv not installed"):
         conversion.convert(request)
 
@@ -427,7 +445,7 @@ def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
-    request = conversion.Request(Origin(loose, write(tiny_params)), out, AGAINST_NUMPY)
+    request = conversion.ConversionRequest(ParamsSource(loose, write(tiny_params)), out, AGAINST_NUMPY)
     expected = (
         r"(?s)first apart  features\.1 → bn1 \(batchnorm\), float64 at 33x47: by up to .*"
         r"suspect    eps: 1e-05 in the reference, 0\.001 in the module$"
@@ -441,7 +459,7 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
-    proven = conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+    proven = conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY))
     before = proven.manifest_file.read_bytes()
     with pytest.raises(
         ArtifactError,
@@ -450,7 +468,7 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
         convert(tiny, out, params)
     assert proven.manifest_file.read_bytes() == before
     assert len(contents(out)) == 2
-    conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY))
+    conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY))
 
 
 @pytest.mark.parametrize(
@@ -463,7 +481,9 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
 def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lost(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, more: dict[str, Any], lost: str
 ) -> None:
-    request = conversion.Request(Origin(tiny, write(tiny_params)), out, **{"terms": UNPROVEN, **more})
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)), out, **{"terms": UNPROVEN, **more}
+    )
     before = conversion.convert(request).manifest_file.read_bytes()
     with pytest.raises(ArtifactError, match=f"with {re.escape(lost)} that this run has not"):
         conversion.convert(replace(request, terms=UNPROVEN, as_pth=False))
@@ -473,8 +493,8 @@ def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lo
 def test_a_proof_in_one_precision_does_not_replace_one_in_two(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    weaker = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
-    request = conversion.Request(Origin(tiny, write(tiny_params)), out, AGAINST_NUMPY)
+    weaker = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)),))
+    request = conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, AGAINST_NUMPY)
     conversion.convert(request)
     with pytest.raises(ArtifactError, match="with a proof in float64 against numpy that this run has not"):
         conversion.convert(replace(request, terms=weaker))
@@ -485,10 +505,12 @@ def test_class_names_are_not_replaced_by_a_run_without_them(
 ) -> None:
     params, names = write(tiny_params), tmp_path / "classes.txt"
     names.write_text("\n".join("abcdefghij"))
-    conversion.convert(conversion.Request(Origin(tiny, params), out, UNPROVEN, labels=names))
+    conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, params), out, UNPROVEN, labels=names))
     with pytest.raises(ArtifactError, match="with class names that this run has not"):
         convert(tiny, out, params)
-    proven = conversion.convert(conversion.Request(Origin(tiny, params), out, AGAINST_NUMPY, labels=names))
+    proven = conversion.convert(
+        conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY, labels=names)
+    )
     assert proven.manifest["labels"] == list("abcdefghij")
 
 

@@ -15,14 +15,14 @@ import torch
 from symbols import changed, counted_names, symbol
 from typer.testing import CliRunner
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.cli.app import convert_app
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ConversionError, MappingError, SymbolError
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     Write = Callable[[dict[str, Array]], Path]
     Change = Callable[[dict[str, Array]], dict[str, Array]]
 
-UNPROVEN = Terms(Choice.none)
-AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+UNPROVEN = ParityOptions(ReferenceChoice.none)
+AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
 FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
 NONE = ["--reference", "none"]
 BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
@@ -74,11 +74,11 @@ def brain(params: dict[str, Array]) -> dict[str, Array]:
     return {name: array.astype(BFLOAT16) for name, array in params.items()}
 
 
-def convert(request: conversion.Request, **changes: Any) -> conversion.Result:  # noqa: ANN401
+def convert(request: conversion.ConversionRequest, **changes: Any) -> conversion.ConversionResult:  # noqa: ANN401
     return conversion.convert(replace(request, **changes))
 
 
-def refuses(request: conversion.Request, error: type[ConversionError], message: str) -> None:
+def refuses(request: conversion.ConversionRequest, error: type[ConversionError], message: str) -> None:
     """See a request refused, and that nothing is left where it was to write."""
     with pytest.raises(error, match=message):
         conversion.convert(request)
@@ -86,7 +86,7 @@ def refuses(request: conversion.Request, error: type[ConversionError], message: 
 
 
 def test_the_type_that_the_weights_have_changes_nothing(tiny: Model, out: Path) -> None:
-    request = conversion.Request(Origin(tiny, seed=0), out, AGAINST_NUMPY)
+    request = conversion.ConversionRequest(ParamsSource(tiny, seed=0), out, AGAINST_NUMPY)
     kept, cast = convert(request), convert(request, precision=Precision.float32)
     assert cast.artifact == kept.artifact  # whose name has the SHA-256
     assert cast.manifest == kept.manifest
@@ -101,7 +101,7 @@ def test_the_types_of_a_file_are_kept_and_proven(
     change: Change, dtypes: list[str], tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = change(tiny_params)
-    result = convert(conversion.Request(Origin(tiny, write(params)), out, AGAINST_NUMPY))
+    result = convert(conversion.ConversionRequest(ParamsSource(tiny, write(params)), out, AGAINST_NUMPY))
     assert (result.manifest["parity"]["proven"], "narrowing" in result.manifest) == (True, False)
     assert result.manifest["artifact"]["dtypes"] == dtypes
     for name, array in tensors(result).items():
@@ -110,7 +110,7 @@ def test_the_types_of_a_file_are_kept_and_proven(
             assert (str(array.dtype), array.tobytes()) == (str(source.dtype), source.tobytes())
 
 
-def tensors(result: conversion.Result) -> dict[str, Array]:
+def tensors(result: conversion.ConversionResult) -> dict[str, Array]:
     found = safetensors.torch.load_file(result.artifact)
     return {
         name: tensor.view(torch.int16).numpy().view(BFLOAT16)
@@ -123,8 +123,8 @@ def tensors(result: conversion.Result) -> dict[str, Array]:
 def test_narrow_types_in_float32_are_the_same_numbers_and_proven(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    origin = Origin(tiny, write(halved(tiny_params)))
-    result = conversion.convert(conversion.Request(origin, out, AGAINST_NUMPY, Precision.float32))
+    origin = ParamsSource(tiny, write(halved(tiny_params)))
+    result = conversion.convert(conversion.ConversionRequest(origin, out, AGAINST_NUMPY, Precision.float32))
     assert (result.manifest["parity"]["proven"], "narrowing" in result.manifest) == (True, False)
     assert result.manifest["artifact"]["dtypes"] == ["float32"]
 
@@ -132,7 +132,9 @@ def test_narrow_types_in_float32_are_the_same_numbers_and_proven(
 def test_auto_finds_the_model_and_its_classes(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
     for name in ("output.weight", "output.bias"):
         tiny_params[name] = tiny_params[name][:3].copy()
-    result = conversion.convert(conversion.Request(Origin(None, write(tiny_params)), out, UNPROVEN))
+    result = conversion.convert(
+        conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, UNPROVEN)
+    )
     assert (result.model.name, result.model.config.num_classes) == ("tiny", 3)
     assert (result.manifest["model"], result.artifact.name[:5]) == ("tiny", "tiny-")
 
@@ -145,7 +147,11 @@ def test_auto_refuses_what_fits_nothing_with_the_nearest(
         r"the nearest is tiny: blocks 1-2-1-1, .*, of which\n"
         r"(?s:.*)missing     features\.5\.1\.body\.4\.running_var"
     )
-    refuses(conversion.Request(Origin(None, write(tiny_params)), out, UNPROVEN), MappingError, message)
+    refuses(
+        conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, UNPROVEN),
+        MappingError,
+        message,
+    )
 
 
 @pytest.mark.parametrize("archive", ["gzip", "zip"])
@@ -158,8 +164,11 @@ def test_an_archive_gives_the_same_artifact(
     else:
         with zipfile.ZipFile(packed, "w") as opened:
             opened.write(path, "a.params")
-    request = conversion.Request(Origin(None, path), out, UNPROVEN)
-    plain, unpacked = convert(request), convert(request, origin=Origin(None, packed), out=tmp_path / "b")
+    request = conversion.ConversionRequest(ParamsSource(None, path), out, UNPROVEN)
+    plain, unpacked = (
+        convert(request),
+        convert(request, origin=ParamsSource(None, packed), out=tmp_path / "b"),
+    )
     assert unpacked.artifact.read_bytes() == plain.artifact.read_bytes()
     assert unpacked.manifest["source"] == {
         **plain.manifest["source"],
@@ -190,10 +199,13 @@ def test_a_graph_with_another_eps_leaves_nothing(
     path.with_name("elsewhere").mkdir()
     moved = path.rename(path.parent / place)
     named = moved if place.startswith("elsewhere") else None
-    request = conversion.Request(Origin(None, params, symbol=named), out, UNPROVEN)
+    request = conversion.ConversionRequest(ParamsSource(None, params, symbol=named), out, UNPROVEN)
     message = r"the graph is not that of tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
     refuses(request, SymbolError, message)
-    assert named is None or convert(request, origin=Origin(None, params)).manifest["source"]["symbol"] is None
+    assert (
+        named is None
+        or convert(request, origin=ParamsSource(None, params)).manifest["source"]["symbol"] is None
+    )
     save_graph().rename(moved)
     source = convert(request).manifest["source"]
     assert source["symbol"] == moved.name
@@ -204,7 +216,7 @@ def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
     tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
 ) -> None:
     save_graph("features.1", "features.5.1.body.4", fix_gamma="True")
-    result = convert(conversion.Request(Origin(None, write(tiny_params)), out, AGAINST_NUMPY))
+    result = convert(conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, AGAINST_NUMPY))
     assert result.manifest["parity"]["proven"] is True
     assert result.manifest["source"]["fixed_gammas"] == ["features.1.gamma", "features.5.1.body.4.gamma"]
     gammas = {name: array for name, array in tensors(result).items() if re.search(r"bn\d\.weight$", name)}
@@ -221,13 +233,13 @@ def test_graph_of_other_names_does_not_change_a_weight_unless_it_is_named(
     content = changed(symbol(tiny, counted_names(tiny)), "features.1", fix_gamma="True")
     path = tmp_path / "net.json"
     path.write_text(json.dumps(content))
-    request = conversion.Request(Origin(None, write(tiny_params)), out, UNPROVEN)
+    request = conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, UNPROVEN)
     message = r"net\.json: fixes gammas at 1 that are not 1 in .*\n  features\.1\.gamma\n  --symbol FILE"
     refuses(request, SymbolError, message)
     ones = tiny_params | {"features.1.gamma": np.ones_like(tiny_params["features.1.gamma"])}
-    same = convert(request, origin=Origin(None, write(ones)))
+    same = convert(request, origin=ParamsSource(None, write(ones)))
     assert same.manifest["source"]["symbol"] == "net.json"
-    named = convert(request, origin=Origin(None, write(tiny_params), symbol=path))
+    named = convert(request, origin=ParamsSource(None, write(tiny_params), symbol=path))
     assert named.manifest["source"]["fixed_gammas"] == ["features.1.gamma"]
     assert named.artifact.name == same.artifact.name
 

@@ -55,7 +55,7 @@ def counted(model: Model, prefix: str = "") -> dict[str, Array]:
 
 
 def of_gluon(arrays: dict[str, Array]) -> list[Model]:
-    return detection.of_gluon(arrays, naming_styles.read(arrays, FILE))
+    return detection.match_gluon(arrays, naming_styles.read(arrays, FILE))
 
 
 def names(models: Iterable[Model]) -> list[str]:
@@ -71,14 +71,14 @@ def test_every_model_is_told_by_gluons_names_and_shapes(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_told_by_pytorchs_names_and_shapes(name: str) -> None:
     model = catalog.find(name)
-    assert detection.of_torch(torch(model)) == [model]
+    assert detection.match_torch(torch(model)) == [model]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_told_with_other_classes(name: str) -> None:
     model = catalog.find(name).with_classes(7)
     assert of_gluon(gluon(model)) == [model]
-    assert detection.of_torch(torch(model)) == [model]
+    assert detection.match_torch(torch(model)) == [model]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -87,7 +87,7 @@ def test_an_array_of_another_shape_tells_no_model(name: str) -> None:
     tensor = next(tensor for tensor in model.mapping.tensors if tensor.source_role == "running_var")
     source, target = tensor.source, tensor.target
     assert of_gluon(gluon(model) | {source: array((3,))}) == []
-    assert detection.of_torch(torch(model) | {target: array((3,))}) == []
+    assert detection.match_torch(torch(model) | {target: array((3,))}) == []
 
 
 @pytest.mark.parametrize("change", ["one less", "one more"])
@@ -100,20 +100,20 @@ def test_names_too_few_or_many_tell_no_model(change: str, tiny: Model) -> None:
     else:
         params["features.1.delta"], state["bn1.delta"] = array((64,)), array((64,))
     assert of_gluon(params) == []
-    assert detection.of_torch(state) == []
+    assert detection.match_torch(state) == []
 
 
 def test_the_order_of_the_names_says_nothing() -> None:
     model = catalog.find("gluon_seresnext50_32x4d")
     assert of_gluon(dict(reversed(gluon(model).items()))) == [model]
-    assert detection.of_torch(dict(reversed(torch(model).items()))) == [model]
+    assert detection.match_torch(dict(reversed(torch(model).items()))) == [model]
 
 
 @pytest.mark.parametrize("depth", ["50", "101", "152"])
 def test_pytorchs_states_of_v1c_and_v1d_are_told_apart(depth: str) -> None:
     v1c, v1d = (catalog.find(f"gluon_resnet{depth}_v1{letter}") for letter in "cd")
-    assert names(detection.of_torch(torch(v1c))) == [v1c.name]
-    assert names(detection.of_torch(torch(v1d))) == [v1d.name]
+    assert names(detection.match_torch(torch(v1c))) == [v1c.name]
+    assert names(detection.match_torch(torch(v1d))) == [v1d.name]
     assert sorted(v1c.shapes.values()) == sorted(v1d.shapes.values())
 
 
@@ -137,16 +137,16 @@ def test_a_state_without_counters_is_told() -> None:
     state = torch(model)
     without = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     assert len(without) < len(state)
-    assert detection.of_torch(without) == [model]
+    assert detection.match_torch(without) == [model]
     some = without | {"bn1.num_batches_tracked": array(())}
-    assert detection.of_torch(some) == [model]
+    assert detection.match_torch(some) == [model]
 
 
 @pytest.mark.parametrize("shape", [(), (2048,), (10, 2048, 1), (10, 2048, 1, 1), (10, 1024)])
 def test_a_head_of_another_kind_tells_no_model(shape: Shape) -> None:
     model = catalog.find("gluon_resnext50_32x4d")
     assert of_gluon(gluon(model) | {"output.weight": array(shape)}) == []
-    assert detection.of_torch(torch(model) | {"fc.weight": array(shape)}) == []
+    assert detection.match_torch(torch(model) | {"fc.weight": array(shape)}) == []
 
 
 def test_a_head_whose_bias_has_other_classes_tells_no_model() -> None:
@@ -156,7 +156,7 @@ def test_a_head_whose_bias_has_other_classes_tells_no_model() -> None:
 
 def test_the_only_model_is_taken() -> None:
     model = catalog.find("gluon_resnet18_v1b")
-    assert detection.only([model], gluon(model).values(), FILE, question=QUESTION) == model
+    assert detection.require_one([model], gluon(model).values(), FILE, question=QUESTION) == model
 
 
 def test_several_models_are_refused_with_the_question() -> None:
@@ -165,7 +165,7 @@ def test_several_models_are_refused_with_the_question() -> None:
         "holiday.params: these are the tensors of gluon_resnet50_v1c or gluon_resnet50_v1d: which one is"
     )
     with pytest.raises(MappingError, match=f"^{expected}"):
-        detection.only(found, gluon(found[0]).values(), FILE, question=QUESTION)
+        detection.require_one(found, gluon(found[0]).values(), FILE, question=QUESTION)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -175,7 +175,7 @@ def test_where_nothing_fits_the_nearest_model_is_named(name: str) -> None:
     with pytest.raises(
         MappingError, match=r"^holiday\.params: the tensors fit no model; the nearest is "
     ) as no:
-        detection.only(of_gluon(arrays), arrays.values(), FILE, question=QUESTION)
+        detection.require_one(of_gluon(arrays), arrays.values(), FILE, question=QUESTION)
     nearest = str(no.value).partition("the nearest is ")[2].partition(":")[0]
     # By shapes alone, without their names, those of a pooled shortcut are the same.
     assert nearest in {name, name.replace("_v1d", "_v1c"), name.replace("_v1s", "_v1e")}
@@ -200,7 +200,7 @@ def test_something_is_nearest_even_to_nothing(shapes: list[Shape]) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_mapping_between_two_files_is_the_one_that_knows_their_names(name: str) -> None:
     model = catalog.find(name)
-    found = detection.of_both(gluon(model), torch(model))
+    found = detection.match_either(gluon(model), torch(model))
     assert found is not None
     assert found.to_target() == model.mapping.to_target()
 
@@ -210,7 +210,7 @@ def test_the_mapping_between_two_files_is_the_one_that_knows_their_names(name: s
     [(["features.0.weight"], ["encoder.weight"]), (["encoder.weight"], ["conv1.weight"]), ([], [])],
 )
 def test_where_one_side_is_unknown_there_is_no_mapping(ours: list[str], theirs: list[str]) -> None:
-    assert detection.of_both(ours, theirs) is None
+    assert detection.match_either(ours, theirs) is None
 
 
 def test_prefix_of_another_model_is_refused() -> None:
@@ -228,6 +228,6 @@ def test_graph_decides_between_models_of_the_same_tensors(name: str) -> None:
     names = naming_styles.read(params, FILE)
     content = json.dumps(symbol(catalog.find(name), counted_names(catalog.find(name), ""))).encode()
     graph = reader.parse(content, file="net-symbol.json", name="net-symbol.json")
-    assert detection.identify(params, names, graph, lambda _: False).name == name
+    assert detection.detect_model(params, names, graph, lambda _: False).name == name
     with pytest.raises(MappingError, match=QUESTION):
-        detection.identify(params, names, None, lambda _: False)
+        detection.detect_model(params, names, None, lambda _: False)

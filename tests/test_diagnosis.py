@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
-    from converter.networks.loading import Prepared
+    from converter.networks.loading import LoadedModel
     from converter.parity.diagnosis import Diagnosis
 
 SIZE = (33, 47)
@@ -30,12 +30,12 @@ EQUAL = "its tensors are equal bit for bit and its settings the same; "
 @pytest.fixture
 def prepared(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]
-) -> Prepared:
+) -> LoadedModel:
     return reading.prepare(tiny, write(tiny_params))
 
 
 def diagnose(
-    prepared: Prepared,
+    prepared: LoadedModel,
     changes: Arrays | None = None,
     change: Callable[[nn.Module], object] = id,
     dtypes: tuple[str, ...] = ("float64",),
@@ -44,8 +44,8 @@ def diagnose(
     state = {**prepared.state, **(changes or {})}
     module = execution.build(state, prepared.model.config)
     change(module)
-    reference = numpy.Run(prepared.params, tuple(Probe(dtype, SIZE) for dtype in dtypes))
-    proof = runner.prove((reference,), execution.watch(module, prepared.mapping), prepared)
+    reference = numpy.NumpyRun(prepared.params, tuple(Probe(dtype, SIZE) for dtype in dtypes))
+    proof = runner.prove((reference,), execution.hook_layers(module, prepared.mapping), prepared)
     return diagnosis.diagnose(proof, prepared, state)
 
 
@@ -54,11 +54,11 @@ def require(found: Diagnosis | None, layer: str, *suspicions: str) -> None:
     assert (found.row.layer.target, found.suspicions) == (layer, suspicions)
 
 
-def test_nothing_is_suspected_of_networks_that_agree(prepared: Prepared) -> None:
+def test_nothing_is_suspected_of_networks_that_agree(prepared: LoadedModel) -> None:
     assert diagnose(prepared) is None
 
 
-def test_swapped_tensors_of_a_layer_are_both_named(prepared: Prepared) -> None:
+def test_swapped_tensors_of_a_layer_are_both_named(prepared: LoadedModel) -> None:
     state = prepared.state
     found = diagnose(prepared, {"bn1.weight": state["bn1.bias"], "bn1.bias": state["bn1.weight"]})
     require(
@@ -69,14 +69,14 @@ def test_swapped_tensors_of_a_layer_are_both_named(prepared: Prepared) -> None:
     )
 
 
-def test_swapped_layers_are_named_where_they_part_first(prepared: Prepared) -> None:
+def test_swapped_layers_are_named_where_they_part_first(prepared: LoadedModel) -> None:
     one, other = "layer1.0.bn1.running_var", "layer1.0.bn2.running_var"
     found = diagnose(prepared, {one: prepared.state[other], other: prepared.state[one]})
     name, other_name = "features.4.0.body.1.running_var", "features.4.0.body.4.running_var"
     require(found, "layer1.0.bn1", f"{one} is not Gluon's {name} but its {other_name}")
 
 
-def test_permuted_groups_are_named(prepared: Prepared) -> None:
+def test_permuted_groups_are_named(prepared: LoadedModel) -> None:
     name = "layer1.0.conv2.weight"
     found = diagnose(prepared, {name: np.roll(np.asarray(prepared.state[name]), 4, axis=0)})
     assert found is not None
@@ -85,7 +85,7 @@ def test_permuted_groups_are_named(prepared: Prepared) -> None:
     assert suspicion.endswith("; the same numbers in another order")
 
 
-def test_a_changed_weight_is_counted(prepared: Prepared) -> None:
+def test_a_changed_weight_is_counted(prepared: LoadedModel) -> None:
     changed = np.array(prepared.state["fc.bias"])
     changed[3] += 0.5
     found = diagnose(prepared, {"fc.bias": changed})
@@ -101,7 +101,7 @@ def test_a_changed_weight_is_counted(prepared: Prepared) -> None:
     ],
 )
 def test_a_setting_is_named_with_both_its_values(
-    name: str, value: object, layer: str, suspicion: str, prepared: Prepared
+    name: str, value: object, layer: str, suspicion: str, prepared: LoadedModel
 ) -> None:
     def change(module: nn.Module) -> None:
         if isinstance(value, nn.Module):
@@ -178,23 +178,23 @@ def with_another_sum(module: nn.Module) -> None:
     ],
 )
 def test_hint_of_a_layer_with_right_tensors_and_settings_depends_on_its_kind(
-    change: Callable[[nn.Module], None], layer: str, suspicion: str, prepared: Prepared
+    change: Callable[[nn.Module], None], layer: str, suspicion: str, prepared: LoadedModel
 ) -> None:
     require(diagnose(prepared, change=change), layer, suspicion)
 
 
-def test_a_checkpoint_in_float64_is_not_suspected_for_that(prepared: Prepared) -> None:
+def test_a_checkpoint_in_float64_is_not_suspected_for_that(prepared: LoadedModel) -> None:
     wide = {name: np.asarray(prepared.state[name], np.float64) for name in ("bn1.weight", "bn1.running_var")}
     found = diagnose(prepared, wide, lambda module: setattr(module.get_submodule("bn1"), "eps", 1e-3))
     require(found, "bn1", "eps: 1e-05 in the reference, 0.001 in the module")
 
 
-def test_swapped_tensors_are_recognised_in_float64_too(prepared: Prepared) -> None:
+def test_swapped_tensors_are_recognised_in_float64_too(prepared: LoadedModel) -> None:
     found = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.running_mean"], np.float64)})
     require(found, "bn1", "bn1.bias is not Gluon's features.1.beta but its features.1.running_mean")
 
 
-def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: Prepared) -> None:
+def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: LoadedModel) -> None:
     slightly = {"conv1.weight": np.asarray(prepared.state["conv1.weight"]) * np.float32(1 + 1e-6)}
     assert diagnose(prepared, slightly, dtypes=("float32",)) is None  # within the limits of float32
     found = diagnose(prepared, slightly, dtypes=("float32", "float64"))
@@ -202,7 +202,7 @@ def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: Pr
     assert (found.probe.dtype, found.row.layer.target) == ("float64", "conv1")
 
 
-def test_it_reads_as_a_few_lines(prepared: Prepared) -> None:
+def test_it_reads_as_a_few_lines(prepared: LoadedModel) -> None:
     found = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.bias"]) + np.float32(1)})
     expected = (
         r"  first apart  features\.1 → bn1 \(batchnorm\), .* at 33x47: by up to 1, \S+ of the deviation\n"
@@ -213,7 +213,7 @@ def test_it_reads_as_a_few_lines(prepared: Prepared) -> None:
     assert re.fullmatch(expected, str(found))
 
 
-def test_outputs_without_a_number_are_remarked(prepared: Prepared) -> None:
+def test_outputs_without_a_number_are_remarked(prepared: LoadedModel) -> None:
     found = diagnose(prepared, {"fc.bias": np.full(10, np.nan, np.float32)})
     assert "features" not in str(found)
     assert str(found).startswith(

@@ -9,7 +9,7 @@ import torch
 
 from converter.commands import diff
 from converter.errors import CheckpointError, ParamsError
-from converter.formats.array_comparison import Apart
+from converter.formats.array_comparison import TensorDiff
 from converter.formats.params import write_params
 from converter.networks import matching
 
@@ -70,9 +70,9 @@ def test_the_same_network_is_identical_in_every_format(
     counters = len(state) - len(tiny_params)
     assert found.identical
     if (first == "params") != (second == "params"):
-        assert found == diff.Diff(len(tiny_params), (), (), (), "resnext.toml", counters)
+        assert found == diff.CheckpointDiff(len(tiny_params), (), (), (), "resnext.toml", counters)
     else:
-        assert found == diff.Diff(len(tiny_params if first == "params" else state), (), (), ())
+        assert found == diff.CheckpointDiff(len(tiny_params if first == "params" else state), (), (), ())
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -112,20 +112,20 @@ def test_numbers_that_look_alike_are_told_apart(
 def test_names_on_one_side_are_listed(save: Callable[[str, dict[str, Array]], Path]) -> None:
     zero = single(0)
     first, second = save("a.pth", {"a": zero, "b": zero}), save("b.pth", {"b": zero, "c": zero, "d": zero})
-    assert diff.diff(first, second) == diff.Diff(1, ("a",), ("c", "d"), ())
+    assert diff.diff(first, second) == diff.CheckpointDiff(1, ("a",), ("c", "d"), ())
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        diff.Diff(1, ("a",), (), ()),
-        diff.Diff(1, (), ("a",), ()),
-        diff.Diff(1, (), (), (Apart("a", ((), ()), ("float32", "float64"), 0, 1, 0.0),)),
+        diff.CheckpointDiff(1, ("a",), (), ()),
+        diff.CheckpointDiff(1, (), ("a",), ()),
+        diff.CheckpointDiff(1, (), (), (TensorDiff("a", ((), ()), ("float32", "float64"), 0, 1, 0.0),)),
     ],
 )
-def test_one_difference_is_enough(found: diff.Diff) -> None:
+def test_one_difference_is_enough(found: diff.CheckpointDiff) -> None:
     assert not found.identical
-    assert diff.Diff(1, (), (), ()).identical
+    assert diff.CheckpointDiff(1, (), (), ()).identical
 
 
 def test_a_change_is_named_as_in_pytorch_whichever_side_is_gluons(

@@ -16,8 +16,8 @@ from serving import TAG, cut, drip, endless, serving, stalled, status, trickle, 
 from converter.errors import SourceError
 from converter.progress import silent
 from converter.sources import web
-from converter.sources.download import Limits, fetch
-from converter.sources.partial import Known, Partial
+from converter.sources.download import DownloadLimits, fetch
+from converter.sources.partial import PartialDownload, ResumeInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from serving import Answer, Handler
 
 CONTENT = bytes(range(256)) * 1000
-LIMITS = Limits(attempts=3, stall=0.3, total=10, first_pause=0.01, longest_pause=2)
+LIMITS = DownloadLimits(attempts=3, stall=0.3, total=10, first_pause=0.01, longest_pause=2)
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +34,18 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def partial(tmp_path: Path) -> Partial:
-    return Partial(tmp_path / "file.zip")
+def partial(tmp_path: Path) -> PartialDownload:
+    return PartialDownload(tmp_path / "file.zip")
 
 
-def get(url: str, partial: Partial, limits: Limits = LIMITS) -> bytes:
+def get(url: str, partial: PartialDownload, limits: DownloadLimits = LIMITS) -> bytes:
     fetch(url, partial, silent, limits)
     return partial.path.read_bytes()
 
 
-def begun(partial: Partial, url: str, size: int, validator: str = TAG) -> None:
+def begun(partial: PartialDownload, url: str, size: int, validator: str = TAG) -> None:
     """Leave what an earlier run would have left."""
-    partial.restart(Known(url, validator, len(CONTENT)))
+    partial.restart(ResumeInfo(url, validator, len(CONTENT)))
     partial.path.write_bytes(CONTENT[:size])
 
 
@@ -65,7 +65,7 @@ def begun(partial: Partial, url: str, size: int, validator: str = TAG) -> None:
         lambda _: None,
     ],
 )
-def test_what_passes_is_tried_again(partial: Partial, fault: Answer) -> None:
+def test_what_passes_is_tried_again(partial: PartialDownload, fault: Answer) -> None:
     with serving(fault, whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
     assert len(server.seen) == 2
@@ -82,7 +82,7 @@ def test_what_passes_is_tried_again(partial: Partial, fault: Answer) -> None:
         (lambda _: None, "the connection failed: Remote end closed connection without response; 3 attempts"),
     ],
 )
-def test_what_does_not_pass_is_given_up(partial: Partial, fault: Answer, message: str) -> None:
+def test_what_does_not_pass_is_given_up(partial: PartialDownload, fault: Answer, message: str) -> None:
     with serving(fault) as server, pytest.raises(SourceError, match=message):
         get(server.url, partial)
     assert len(server.seen) == LIMITS.attempts
@@ -90,7 +90,7 @@ def test_what_does_not_pass_is_given_up(partial: Partial, fault: Answer, message
 
 
 @pytest.mark.parametrize("number", [400, 401, 403, 404, 410, 206, 304])
-def test_what_asking_again_does_not_help_is_refused_at_once(partial: Partial, number: int) -> None:
+def test_what_asking_again_does_not_help_is_refused_at_once(partial: PartialDownload, number: int) -> None:
     with serving(status(number)) as server:
         begun(partial, server.url, 0)
         expected = f"the server answers {number} {HTTPStatus(number).phrase}$"
@@ -100,26 +100,26 @@ def test_what_asking_again_does_not_help_is_refused_at_once(partial: Partial, nu
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_a_status_that_nobody_knows_is_refused(partial: Partial) -> None:
+def test_a_status_that_nobody_knows_is_refused(partial: PartialDownload) -> None:
     with serving(status(499)) as server, pytest.raises(SourceError, match="499 which is no status"):
         get(server.url, partial)
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_asks(partial: Partial) -> None:
+def test_a_server_is_left_alone_for_as_long_as_it_asks(partial: PartialDownload) -> None:
     start = time.monotonic()
     with serving(status(429, Retry_After="1"), whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
     assert 1 <= time.monotonic() - start < 2
 
 
-def test_and_not_for_longer_than_a_user_would_wait(partial: Partial) -> None:
+def test_and_not_for_longer_than_a_user_would_wait(partial: PartialDownload) -> None:
     expected = "503 Service Unavailable, and asks for 3,600 s of patience; 1 attempt in 0 s"
     with serving(status(503, Retry_After="3600")) as server, pytest.raises(SourceError, match=expected):
         get(server.url, partial)
     assert len(server.seen) == 1
 
 
-def test_nobody_there_is_said_as_often_as_it_was_tried(partial: Partial) -> None:
+def test_nobody_there_is_said_as_often_as_it_was_tried(partial: PartialDownload) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -136,25 +136,25 @@ def test_nobody_there_is_said_as_often_as_it_was_tried(partial: Partial) -> None
         ("http://", "No host supplied"),
     ],
 )
-def test_only_the_web_is_asked(partial: Partial, url: str, message: str) -> None:
+def test_only_the_web_is_asked(partial: PartialDownload, url: str, message: str) -> None:
     with pytest.raises(SourceError, match=f"cannot be asked: .*{message}"):
         get(url, partial)
 
 
-def test_a_handshake_that_fails_may_pass(partial: Partial) -> None:
+def test_a_handshake_that_fails_may_pass(partial: PartialDownload) -> None:
     expected = r"the connection failed: \[SSL.*; 3 attempts"
     with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=expected):
         get(server.url.replace("http:", "https:"), partial)
 
 
-def test_a_broken_transfer_goes_on_where_it_broke(partial: Partial) -> None:
+def test_a_broken_transfer_goes_on_where_it_broke(partial: PartialDownload) -> None:
     with serving(cut(CONTENT, 100_000), whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
     assert server.ranges == [None, "bytes=100000-"]
     assert server.seen[1]["If-Range"] == TAG
 
 
-def test_another_run_goes_on_too(partial: Partial) -> None:
+def test_another_run_goes_on_too(partial: PartialDownload) -> None:
     expected = "3 attempts in . s; 100,000 of 256,000 bytes are kept, and another run goes on from there"
     with serving(cut(CONTENT, 100_000), status(500)) as server:
         with pytest.raises(SourceError, match=expected):
@@ -164,7 +164,7 @@ def test_another_run_goes_on_too(partial: Partial) -> None:
     assert server.ranges[-1] == "bytes=100000-"
 
 
-def test_a_date_serves_where_there_is_no_tag(partial: Partial) -> None:
+def test_a_date_serves_where_there_is_no_tag(partial: PartialDownload) -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
 
     def broken(handler: Handler) -> None:
@@ -183,7 +183,7 @@ def test_a_date_serves_where_there_is_no_tag(partial: Partial) -> None:
         pytest.param(cut(CONTENT, len(CONTENT)), id="no ranges"),
     ],
 )
-def test_another_content_begins_anew(partial: Partial, then: Answer) -> None:
+def test_another_content_begins_anew(partial: PartialDownload, then: Answer) -> None:
     with serving(then) as server:
         begun(partial, server.url, 1000)
         partial.path.write_bytes(b"x" * 1000)
@@ -210,21 +210,21 @@ def ranged(told: str, tag: str = TAG) -> Answer:
         status(416),
     ],
 )
-def test_a_wrong_part_is_not_taken_and_all_is_asked_for(partial: Partial, wrong: Answer) -> None:
+def test_a_wrong_part_is_not_taken_and_all_is_asked_for(partial: PartialDownload, wrong: Answer) -> None:
     with serving(wrong, whole(CONTENT)) as server:
         begun(partial, server.url, 1000)
         assert get(server.url, partial) == CONTENT
     assert server.ranges == ["bytes=1000-", None]
 
 
-def test_a_part_that_brings_too_little_is_gone_on_with(partial: Partial) -> None:
+def test_a_part_that_brings_too_little_is_gone_on_with(partial: PartialDownload) -> None:
     with serving(ranged("bytes 1000-255999/256000"), whole(CONTENT)) as server:
         begun(partial, server.url, 1000)
         assert get(server.url, partial)[1010:] == CONTENT[1010:]
     assert server.ranges == ["bytes=1000-", "bytes=1010-"]
 
 
-def test_what_is_whole_already_is_not_asked_for(partial: Partial) -> None:
+def test_what_is_whole_already_is_not_asked_for(partial: PartialDownload) -> None:
     with serving(status(500)) as server:
         begun(partial, server.url, len(CONTENT))
         assert get(server.url, partial) == CONTENT
@@ -232,7 +232,7 @@ def test_what_is_whole_already_is_not_asked_for(partial: Partial) -> None:
 
 
 @pytest.mark.parametrize("note", ["{", "{}", '{"url":"U","validator":"a\\r\\nb","total":256000}', None])
-def test_a_rotten_note_begins_anew(partial: Partial, note: str | None) -> None:
+def test_a_rotten_note_begins_anew(partial: PartialDownload, note: str | None) -> None:
     with serving(whole(CONTENT)) as server:
         begun(partial, server.url, 1000)
         partial.note.unlink() if note is None else partial.note.write_text(note.replace("U", server.url))
@@ -240,7 +240,7 @@ def test_a_rotten_note_begins_anew(partial: Partial, note: str | None) -> None:
     assert server.ranges == [None]
 
 
-def test_a_deeply_nested_note_begins_anew(partial: Partial) -> None:
+def test_a_deeply_nested_note_begins_anew(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as server:
         for depth in (10, 100_000):
             begun(partial, server.url, 1000)
@@ -250,7 +250,7 @@ def test_a_deeply_nested_note_begins_anew(partial: Partial) -> None:
     assert server.ranges == ["bytes=1000-", None]
 
 
-def test_a_part_of_another_address_or_longer_than_the_whole_begins_anew(partial: Partial) -> None:
+def test_a_part_of_another_address_or_longer_than_the_whole_begins_anew(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as server:
         begun(partial, "http://elsewhere", 1000)
         assert get(server.url, partial) == CONTENT
@@ -260,7 +260,7 @@ def test_a_part_of_another_address_or_longer_than_the_whole_begins_anew(partial:
     assert server.ranges == [None, None]
 
 
-def test_an_announcement_that_is_too_large_is_refused_unread(partial: Partial) -> None:
+def test_an_announcement_that_is_too_large_is_refused_unread(partial: PartialDownload) -> None:
     limits = replace(LIMITS, size=len(CONTENT) - 1)
     expected = "256,000 bytes announced; more than 255,999 are not taken"
     with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=expected):
@@ -268,19 +268,19 @@ def test_an_announcement_that_is_too_large_is_refused_unread(partial: Partial) -
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_a_body_without_end_is_ended(partial: Partial) -> None:
+def test_a_body_without_end_is_ended(partial: PartialDownload) -> None:
     limits = replace(LIMITS, size=1 << 20)
     with serving(endless()) as server, pytest.raises(SourceError, match="more than 1,048,576 bytes"):
         get(server.url, partial, limits)
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_more_than_was_announced_is_not_read(partial: Partial) -> None:
+def test_more_than_was_announced_is_not_read(partial: PartialDownload) -> None:
     with serving(endless(Content_Length=1000)) as server:
         assert get(server.url, partial) == bytes(1000)
 
 
-def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: Partial) -> None:
+def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: PartialDownload) -> None:
     limits = replace(LIMITS, total=0.5)
     start = time.monotonic()
     with serving(trickle(CONTENT, 0.05)) as server, pytest.raises(SourceError, match=r"all of it .* 0\.5 s"):
@@ -298,7 +298,9 @@ def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: Partial) -> None:
     ],
     ids=["status", "headers", "headers of a redirect", "length of a chunk"],
 )
-def test_a_server_that_never_comes_to_the_point_is_left(partial: Partial, begin: bytes, again: bytes) -> None:
+def test_a_server_that_never_comes_to_the_point_is_left(
+    partial: PartialDownload, begin: bytes, again: bytes
+) -> None:
     with serving(drip(begin, again, 0.02)) as server:
         before = time.monotonic()
         with pytest.raises(SourceError, match=r"^not all of it came in 1 s; 1 attempt in 1 s$"):
@@ -307,7 +309,7 @@ def test_a_server_that_never_comes_to_the_point_is_left(partial: Partial, begin:
     assert not partial.path.exists()
 
 
-def test_what_comes_after_the_end_is_not_written(partial: Partial) -> None:
+def test_what_comes_after_the_end_is_not_written(partial: PartialDownload) -> None:
     with serving(trickle(CONTENT, 0.01)) as server:
         with pytest.raises(SourceError, match=r"^not all of it came in 0\.5 s"):
             get(server.url, partial, replace(LIMITS, total=0.5))
@@ -316,7 +318,7 @@ def test_what_comes_after_the_end_is_not_written(partial: Partial) -> None:
         assert 0 < size == partial.size
 
 
-def test_a_redirect_leads_to_another_host(partial: Partial) -> None:
+def test_a_redirect_leads_to_another_host(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as other:
         elsewhere = other.url.replace("127.0.0.1", "localhost")
         with serving(status(302, Location=elsewhere)) as server:
@@ -324,7 +326,7 @@ def test_a_redirect_leads_to_another_host(partial: Partial) -> None:
 
 
 def test_credentials_stay_with_the_host_they_are_for(
-    partial: Partial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    partial: PartialDownload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine localhost\nlogin me\npassword secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -336,26 +338,26 @@ def test_credentials_stay_with_the_host_they_are_for(
     assert not any("Authorization" in headers or "Cookie" in headers for headers in other.seen)
 
 
-def test_credentials_are_not_written_down(partial: Partial) -> None:
+def test_credentials_are_not_written_down(partial: PartialDownload) -> None:
     with serving(cut(CONTENT, 1000), status(500)) as server:
         with pytest.raises(SourceError, match="are kept"):
             get(server.url.replace("//", "//me:secret@"), partial)
         assert "secret" not in partial.note.read_text()
 
 
-def test_redirects_have_an_end(partial: Partial) -> None:
+def test_redirects_have_an_end(partial: PartialDownload) -> None:
     with serving(status(301, Location="/again")) as server:
         with pytest.raises(SourceError, match=rf"more than 5 redirects, the last to {server.url}/again"):
             get(server.url, partial)
         assert len(server.seen) == 6
 
 
-def test_the_body_of_a_redirect_is_not_read(partial: Partial) -> None:
+def test_the_body_of_a_redirect_is_not_read(partial: PartialDownload) -> None:
     with serving(endless(302, Location="/there"), whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
 
 
-def test_a_redirect_to_a_file_is_not_followed(partial: Partial) -> None:
+def test_a_redirect_to_a_file_is_not_followed(partial: PartialDownload) -> None:
     answer = status(302, Location="file:///etc/passwd")
     with serving(answer) as server, pytest.raises(SourceError, match="No connection adapters"):
         get(server.url, partial)
@@ -406,7 +408,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 
 def test_https_leads_to_https_alone(
-    partial: Partial, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    partial: PartialDownload, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     with serving(whole(CONTENT)) as bare, serving(whole(CONTENT), tls=tls) as other:
@@ -419,14 +421,14 @@ def test_https_leads_to_https_alone(
         assert bare.seen == []
 
 
-def test_a_certificate_of_nobody_is_refused_at_once(partial: Partial, tls: ssl.SSLContext) -> None:
+def test_a_certificate_of_nobody_is_refused_at_once(partial: PartialDownload, tls: ssl.SSLContext) -> None:
     with serving(whole(CONTENT), tls=tls) as server:
         with pytest.raises(SourceError, match=r"cannot be asked: \[SSL: CERTIFICATE_VERIFY_FAILED\]"):
             get(server.url, partial)
         assert server.seen == []
 
 
-def test_progress_tells_the_whole(partial: Partial) -> None:
+def test_progress_tells_the_whole(partial: PartialDownload) -> None:
     told: list[tuple[str, int, int]] = []
     with serving(whole(CONTENT)) as server:
         begun(partial, server.url, 1000)

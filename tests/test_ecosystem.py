@@ -11,13 +11,13 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 from converter.testing import assert_parity
 from resnext_torch import create_model
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Of the logits' standard deviation, in float64; measured 0 with torchvision, 1e-15 with timm.
 LIMIT = 1e-12
-AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,9 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     @cache
     def convert(name: str) -> Path:
         out = tmp_path_factory.mktemp(name)
-        request = conversion.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
+        request = conversion.ConversionRequest(
+            ParamsSource(catalog.find(name), seed=0), out, ParityOptions(ReferenceChoice.none)
+        )
         return conversion.convert(request).artifact
 
     return convert
@@ -141,9 +143,13 @@ def test_their_checkpoints_go_back_to_gluon_and_return_bit_for_bit(
     weights = tmp_path / f"theirs.{form}"
     (torch.save if form == "pth" else save_file)(state, weights)
     written = reverse_conversion.to_gluon(
-        reverse_conversion.Request(weights, tmp_path / "back.params", terms=AGAINST_NUMPY)
+        reverse_conversion.ToGluonRequest(weights, tmp_path / "back.params", terms=AGAINST_NUMPY)
     )
     assert (written.model.name, written.proof.passed) == (name, True)
-    origin = Origin(None, tmp_path / "back.params")
-    back = load_file(conversion.convert(conversion.Request(origin, tmp_path, Terms(Choice.none))).artifact)
+    origin = ParamsSource(None, tmp_path / "back.params")
+    back = load_file(
+        conversion.convert(
+            conversion.ConversionRequest(origin, tmp_path, ParityOptions(ReferenceChoice.none))
+        ).artifact
+    )
     assert all(torch.equal(back[key], tensor) for key, tensor in state.items() if tensor.is_floating_point())

@@ -25,8 +25,8 @@ from converter.cli.evaluate import evaluate as command
 from converter.errors import EvaluationError, ImageError
 from converter.networks import catalog
 from converter.vision import evaluation
-from converter.vision.classifier import Terms
-from converter.vision.evaluation import Request
+from converter.vision.classifier import ClassifierOptions
+from converter.vision.evaluation import EvaluationRequest
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
 
 
 def evaluate(weights: Path, folder: Path, workers: int = 0, **terms: Any) -> Evaluation:  # noqa: ANN401 - Terms'
-    return evaluation.evaluate(Request(folder, Terms(weights, **{"device": Device.cpu, **terms}), workers))
+    return evaluation.evaluate(
+        EvaluationRequest(folder, ClassifierOptions(weights, **{"device": Device.cpu, **terms}), workers)
+    )
 
 
 def counts(found: Evaluation) -> tuple[int, int, int]:

@@ -76,7 +76,7 @@ def test_the_arrays_of_a_module_are_its_own_memory() -> None:
 def test_every_layer_is_shown_in_the_networks_order_and_in_the_probes_precision(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
-    watched = execution.watch(execution.build(state, tiny.config), tiny_mapping)
+    watched = execution.hook_layers(execution.build(state, tiny.config), tiny_mapping)
     single, double = Seen(), Seen()
     assert watched.run(PROBE, single) == watched.run(Probe("float64", PROBE.size), double) == ""
     assert single.outputs.keys() == double.outputs.keys() == {layer.target for layer in tiny_mapping.layers}
@@ -93,7 +93,7 @@ def test_what_is_shown_is_what_the_module_computes(
     with torch.inference_mode():
         expected = module(torch.from_numpy(PROBE.input())).numpy()
     seen = Seen()
-    execution.watch(module, tiny_mapping).run(PROBE, seen)
+    execution.hook_layers(module, tiny_mapping).run(PROBE, seen)
     assert np.array_equal(seen.outputs["fc"], expected)
 
 
@@ -101,13 +101,13 @@ def test_a_layer_is_shown_before_the_next_writes_over_it(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
     seen = Seen()
-    execution.watch(execution.build(state, tiny.config), tiny_mapping).run(PROBE, seen)
+    execution.hook_layers(execution.build(state, tiny.config), tiny_mapping).run(PROBE, seen)
     assert (seen.outputs["bn1"] < 0).any()  # the ReLU in place comes after
 
 
 def test_a_layer_is_shown_as_it_is_set(tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]) -> None:
     seen = Seen()
-    execution.watch(execution.build(state, tiny.config), tiny_mapping).run(PROBE, seen)
+    execution.hook_layers(execution.build(state, tiny.config), tiny_mapping).run(PROBE, seen)
     grouped = {"kernel": 3, "stride": 2, "padding": 1, "dilation": 1, "groups": 2}
     assert seen.settings["layer2.0.conv2"] == grouped
     assert seen.settings["bn1"] == {"eps": 1e-5}
@@ -120,7 +120,7 @@ def test_a_module_is_watched_at_inference_and_left_without_hooks(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config).train()
-    execution.watch(module, tiny_mapping).run(PROBE, Seen())
+    execution.hook_layers(module, tiny_mapping).run(PROBE, Seen())
     assert not module.training
     assert not any(part._forward_hooks for part in module.modules())
     require_state(module, state)  # in training the running means would have moved
@@ -132,7 +132,7 @@ def test_a_module_that_stops_says_why_and_has_shown_what_came_before(
     module = execution.build(state, tiny.config)
     module.bn1 = nn.BatchNorm2d(7)
     seen = Seen()
-    failure = execution.watch(module, tiny_mapping).run(PROBE, seen)
+    failure = execution.hook_layers(module, tiny_mapping).run(PROBE, seen)
     assert failure.startswith("the module stops: running_mean should contain 64 elements not 7")
     assert list(seen.outputs) == ["conv1"]
     assert not any(part._forward_hooks for part in module.modules())
@@ -144,14 +144,14 @@ def test_layers_that_a_module_lacks_are_named(tiny: Model, tiny_mapping: Mapping
     module.layer2 = nn.Sequential(module.get_submodule("layer2.0"), nn.Identity())
     expected = r"the module has no layer of these names(\n  layer2\.1\.(bn|conv)[123]){6}$"
     with pytest.raises(ParityError, match=expected):
-        execution.watch(module, tiny_mapping)
+        execution.hook_layers(module, tiny_mapping)
 
 
 def test_a_layer_without_weights_may_be_missing(tiny: Model, tiny_mapping: Mapping) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
     del module.avgpool
-    watched = execution.watch(module, tiny_mapping)
+    watched = execution.hook_layers(module, tiny_mapping)
     assert {layer.target for layer in tiny_mapping.layers} - watched.layers.keys() == {"avgpool"}
 
 
@@ -174,14 +174,14 @@ class Scaled(ResNeXt):
 def test_a_module_that_returns_something_else_than_its_head_fails(
     tiny: Model, tiny_mapping: Mapping, kind: type[ResNeXt]
 ) -> None:
-    watched = execution.watch(kind(tiny.config), tiny_mapping)
+    watched = execution.hook_layers(kind(tiny.config), tiny_mapping)
     failure = watched.run(Probe("float32", (33, 33)), lambda *_: None)
     assert failure == "the module returns something else than its last layer, fc, gives"
 
 
 def test_a_module_whose_output_is_changed_by_a_hook_fails(tiny: Model, tiny_mapping: Mapping) -> None:
     module = ResNeXt(tiny.config)
-    watched = execution.watch(module, tiny_mapping)
+    watched = execution.hook_layers(module, tiny_mapping)
     assert watched.run(Probe("float32", (33, 33)), lambda *_: None) == ""
     module.register_forward_hook(lambda _module, _inputs, output: output * 3)
     assert "something else" in watched.run(Probe("float32", (33, 33)), lambda *_: None)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import ReferenceFailedError
 from converter.formats.params import write_params
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references import gluon
 from converter.references.probes import Probe
 from converter.storage import disk
@@ -32,9 +32,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the harm is don
 
 MODEL = "gluon_resnet18_v1b"
 PROGRAM = [sys.executable, "-P", "-m", "converter"]
-UNPROVEN, PROVEN = Terms(Choice.none), Terms(Choice.numpy, (Probe("float32", (33, 33)),))
+UNPROVEN, PROVEN = (
+    ParityOptions(ReferenceChoice.none),
+    ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),)),
+)
 PATIENCE_SECONDS = 0.3
-NOTHING = gluon.Request(layers=(), document={})
+NOTHING = gluon.GluonRequest(layers=(), document={})
 NO_MEMORY = "Cannot allocate memory (os error 12)"
 
 
@@ -51,7 +54,7 @@ def script(path: Path, text: str) -> Path:
     ids=["two", "eight", "eight of four sources", "with a proof and without"],
 )
 def test_runs_into_one_folder_at_once_leave_it_whole(
-    tiny: Model, tiny_params: dict[str, Array], in_memory: Path, terms: list[Terms], sources: int
+    tiny: Model, tiny_params: dict[str, Array], in_memory: Path, terms: list[ParityOptions], sources: int
 ) -> None:
     out, running = in_memory / "out", []
     for number, each in enumerate(terms):
@@ -60,7 +63,10 @@ def test_runs_into_one_folder_at_once_leave_it_whole(
             tiny_params["output.bias"][0] = number
             with params.open("wb") as stream:
                 write_params(stream, tiny_params)
-        request, told = conversion.Request(Origin(tiny, params), out, each), in_memory / f"told{number}"
+        request, told = (
+            conversion.ConversionRequest(ParamsSource(tiny, params), out, each),
+            in_memory / f"told{number}",
+        )
         running.append(faults.start(faults.refusal, request, in_memory, told))
     assert {faults.finish(process) for process in running} == {0}
     told_texts = [(in_memory / f"told{number}").read_text() for number in range(len(terms))]
@@ -147,7 +153,7 @@ def test_gluoncv_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from converter.references import gluon
-with gluon.start(Path(sys.executable), gluon.Request(layers=(), document={}), ()) as run:
+with gluon.start(Path(sys.executable), gluon.GluonRequest(layers=(), document={}), ()) as run:
     print(run.process.pid, flush=True)
     time.sleep(60)
 """

@@ -12,7 +12,7 @@ import pytest
 
 from converter.dtypes import BY_SAFETENSORS
 from converter.errors import CheckpointError, ParamsError
-from converter.formats.file_arrays import PIECE, Reader, Storage, Stored
+from converter.formats.file_arrays import PIECE, FileArray, PieceReader, SourceFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,16 +29,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "holiday.params"
 
 
-def written(path: Path, content: bytes) -> Storage:
+def written(path: Path, content: bytes) -> SourceFile:
     path.write_bytes(content)
-    return Storage(path, path.name, ParamsError)
+    return SourceFile(path, path.name, ParamsError)
 
 
 @pytest.mark.parametrize("dtype", BY_SAFETENSORS.values(), ids=str)
 def test_an_array_is_read_bit_for_bit_wherever_it_lies(path: Path, dtype: np.dtype[np.generic]) -> None:
     array: Array = (np.arange(6) % 2).astype(dtype).reshape(2, 3)
     for offset in range(9):  # aligned or not
-        found = Stored(written(path, bytes(offset) + array.tobytes()), offset, dtype, (2, 3))
+        found = FileArray(written(path, bytes(offset) + array.tobytes()), offset, dtype, (2, 3))
         assert (found.ndim, found.size, found.nbytes) == (array.ndim, array.size, array.nbytes)
         numbers = np.asarray(found)
         assert (numbers.dtype, numbers.shape, numbers.tobytes()) == (dtype, (2, 3), array.tobytes())
@@ -47,26 +47,28 @@ def test_an_array_is_read_bit_for_bit_wherever_it_lies(path: Path, dtype: np.dty
 
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (24,), (2, 3, 4)])
 def test_it_has_its_shape(path: Path, shape: tuple[int, ...]) -> None:
-    found = np.asarray(Stored(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, shape))
+    found = np.asarray(FileArray(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, shape))
     assert found.shape == shape
     assert np.array_equal(found.reshape(-1), NUMBERS.reshape(-1)[: found.size])
 
 
 def test_an_array_whose_first_axis_is_innermost_is_turned(path: Path) -> None:
-    found = np.asarray(Stored(written(path, NUMBERS.tobytes("F")), 0, NUMBERS.dtype, (2, 3, 4), fortran=True))
+    found = np.asarray(
+        FileArray(written(path, NUMBERS.tobytes("F")), 0, NUMBERS.dtype, (2, 3, 4), fortran=True)
+    )
     assert np.array_equal(found, NUMBERS)
     assert found.flags.c_contiguous
 
 
 def test_each_reading_is_in_memory_of_its_own(path: Path) -> None:
-    array = Stored(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
+    array = FileArray(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
     first = np.asarray(array)
     first[...] = 7
     assert np.array_equal(np.asarray(array), NUMBERS)
 
 
 def test_numpy_may_ask_for_another_type_and_not_for_no_copy(path: Path) -> None:
-    array = Stored(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
+    array = FileArray(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
     assert np.asarray(array, np.float64).dtype == np.float64
     assert np.array_equal(np.asarray(array, np.float64), NUMBERS)
     with pytest.raises(ValueError, match="have to be read"):
@@ -79,7 +81,7 @@ def test_a_file_that_is_cut_off_meanwhile_is_refused(
     path: Path, size: int, error: type[ParamsError | CheckpointError]
 ) -> None:
     path.write_bytes(NUMBERS.tobytes())
-    array = Stored(Storage(path, "its name", error), 0, NUMBERS.dtype, NUMBERS.shape)
+    array = FileArray(SourceFile(path, "its name", error), 0, NUMBERS.dtype, NUMBERS.shape)
     os.truncate(path, size)
     with pytest.raises(error, match=r"^its name: the file was changed while it was read$"):
         np.asarray(array)
@@ -90,12 +92,12 @@ def test_what_the_system_refuses_is_said(path: Path) -> None:
     with pytest.raises(ParamsError, match=r"^holiday\.params: Invalid argument$"):
         storage.fill(memoryview(bytearray(4)), -1)
     with pytest.raises(ParamsError, match=r"^x: No such file or directory$"):
-        Storage(path.with_name("nothing"), "x", ParamsError)
+        SourceFile(path.with_name("nothing"), "x", ParamsError)
 
 
 @pytest.mark.parametrize("read", [np.asarray, lambda array: array.storage.opened().__enter__()])
-def test_a_file_that_takes_its_name_is_not_read(path: Path, read: Callable[[Stored], object]) -> None:
-    array = Stored(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
+def test_a_file_that_takes_its_name_is_not_read(path: Path, read: Callable[[FileArray], object]) -> None:
+    array = FileArray(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
     path.with_suffix(".new").write_bytes(NUMBERS.tobytes())
     path.with_suffix(".new").replace(path)
     with pytest.raises(ParamsError, match=r"^holiday\.params: the file was changed while it was read$"):
@@ -108,12 +110,12 @@ def test_pieces_make_up_an_array(path: Path, rows: int, kind: str) -> None:
     array = np.frombuffer(np.random.default_rng(0).bytes(4 * rows), np.uint8).reshape(rows, 4)
     storage = written(path, b"7 bytes" + array.tobytes("F" if "first" in kind else "C"))
     arrays: dict[str, AnyArray] = {
-        "stored": Stored(storage, 7, array.dtype, array.shape),
-        "first axis innermost": Stored(storage, 7, array.dtype, array.shape, fortran=True),
+        "stored": FileArray(storage, 7, array.dtype, array.shape),
+        "first axis innermost": FileArray(storage, 7, array.dtype, array.shape, fortran=True),
         "in memory": array,
         "in memory, transposed": np.asfortranarray(array),
     }
-    reader = Reader()
+    reader = PieceReader()
     for _ in range(2):
         pieces = [bytes(piece) for piece in reader.pieces(arrays[kind])]
         assert b"".join(pieces) == array.tobytes()
@@ -122,14 +124,16 @@ def test_pieces_make_up_an_array(path: Path, rows: int, kind: str) -> None:
 
 def test_a_piece_is_there_until_the_next_but_one(path: Path) -> None:
     content = np.repeat(np.arange(4, dtype=np.uint8), PIECE)
-    pieces = list(Reader().pieces(Stored(written(path, content.tobytes()), 0, content.dtype, content.shape)))
+    pieces = list(
+        PieceReader().pieces(FileArray(written(path, content.tobytes()), 0, content.dtype, content.shape))
+    )
     assert [set(piece) for piece in pieces] == [{2}, {3}] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are counted otherwise elsewhere")
 def test_no_file_stays_open(path: Path) -> None:
     before = os.listdir("/proc/self/fd")  # noqa: PTH208 - the folder is gone when it is read
-    array = Stored(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
+    array = FileArray(written(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
     assert np.array_equal(array, NUMBERS)
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - as above
 
@@ -137,7 +141,7 @@ def test_no_file_stays_open(path: Path) -> None:
 def test_threads_do_not_disturb_each_other(path: Path) -> None:
     rows = np.repeat(np.arange(64, dtype="<f4")[:, None], 5000, axis=1)
     storage = written(path, rows.tobytes())
-    arrays = [Stored(storage, number * 20_000, rows.dtype, (5000,)) for number in range(64)] * 8
+    arrays = [FileArray(storage, number * 20_000, rows.dtype, (5000,)) for number in range(64)] * 8
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda array: set(np.asarray(array).tolist()), arrays))
     assert found == [{float(number)} for number in range(64)] * 8

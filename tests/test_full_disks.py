@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.errors import ArtifactError, LabelsError, ReferenceFailedError
 from converter.formats import archives
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.progress import silent
 from converter.references import gluon
 from converter.references.probes import Probe
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are Linux's")
 
 KILOBYTE, MEGABYTE = 1 << 10, 1 << 20
-UNPROVEN = Terms(Choice.none)
+UNPROVEN = ParityOptions(ReferenceChoice.none)
 MODEL = "gluon_resnet18_v1b"
 NO_ROOM = "No space left on device"
 
@@ -61,8 +61,10 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
     return write(tiny_params)
 
 
-def of_the_tiny(model: Model, params: Path, out: Path, *, as_pth: bool = False) -> conversion.Request:
-    return conversion.Request(Origin(model, params), out, UNPROVEN, as_pth=as_pth)
+def of_the_tiny(
+    model: Model, params: Path, out: Path, *, as_pth: bool = False
+) -> conversion.ConversionRequest:
+    return conversion.ConversionRequest(ParamsSource(model, params), out, UNPROVEN, as_pth=as_pth)
 
 
 # The safetensors has 11.4 MB, the .pth 11.4 MB; half of each, and just not enough for the manifest.
@@ -105,7 +107,7 @@ def test_a_full_disk_is_named_where_a_gluon_file_is_written(
     folder = small_disk(MEGABYTE)
     with pytest.raises(ArtifactError, match=f"back.params: cannot be written: {NO_ROOM}"):
         reverse_conversion.to_gluon(
-            reverse_conversion.Request(weights, folder / "back.params", tiny, UNPROVEN)
+            reverse_conversion.ToGluonRequest(weights, folder / "back.params", tiny, UNPROVEN)
         )
     assert not faults.contents(folder)
 
@@ -162,7 +164,7 @@ def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
     probes = (Probe("float32", (65, 95)),)
     with (
         pytest.raises((ArtifactError, ReferenceFailedError), match=message),
-        gluon.start(filler, gluon.Request(layers=("features.0",), document={}), probes) as run,
+        gluon.start(filler, gluon.GluonRequest(layers=("features.0",), document={}), probes) as run,
     ):
         run.outputs(0)
     assert not faults.contents(temporary)
@@ -185,8 +187,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
 
 
 def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
-    origin = Origin(tiny, tmp_path / "not read yet")
-    request = conversion.Request(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
+    origin = ParamsSource(tiny, tmp_path / "not read yet")
+    request = conversion.ConversionRequest(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
     with pytest.raises(LabelsError, match=r"classes\.txt: No such file or directory"):
         conversion.convert(request)
 

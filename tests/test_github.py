@@ -58,7 +58,7 @@ def test_elsewhere_nothing_is_said(value: str | None, summary: Path, monkeypatch
     if value is not None:
         monkeypatch.setenv("GITHUB_ACTIONS", value)
     said: list[str] = []
-    github.tell(DIFFERING, said.append)
+    github.write_summary(DIFFERING, said.append)
     assert said == []
     assert not summary.exists()
 
@@ -66,17 +66,17 @@ def test_elsewhere_nothing_is_said(value: str | None, summary: Path, monkeypatch
 def test_the_summary_is_appended_to(summary: Path) -> None:
     summary.write_text("from another step\n\n")
     said: list[str] = []
-    github.tell(AGREEING, said.append)
-    github.tell(DIFFERING, said.append)
+    github.write_summary(AGREEING, said.append)
+    github.write_summary(DIFFERING, said.append)
     expected = ["from another step\n\n", github.markdown(AGREEING), github.markdown(DIFFERING)]
     assert summary.read_bytes().decode() == "".join(expected)
 
 
 def test_an_annotation_is_made_of_what_differs_alone(summary: Path) -> None:
     said: list[str] = []
-    github.tell(AGREEING, said.append)
+    github.write_summary(AGREEING, said.append)
     assert said == []
-    github.tell(DIFFERING, said.append)
+    github.write_summary(DIFFERING, said.append)
     assert said == [github.annotation(DIFFERING)]
     assert summary.exists()
 
@@ -86,7 +86,7 @@ def test_without_a_summary_there_is_an_annotation_still(
 ) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     said: list[str] = []
-    github.tell(DIFFERING, said.append)
+    github.write_summary(DIFFERING, said.append)
     assert len(said) == 1
     assert not summary.exists()
 
@@ -94,7 +94,7 @@ def test_without_a_summary_there_is_an_annotation_still(
 def test_a_summary_that_cannot_be_written_is_refused(summary: Path) -> None:
     summary.mkdir()
     with pytest.raises(ArtifactError, match=r"summary\.md: cannot be written: Is a directory"):
-        github.tell(AGREEING, print)
+        github.write_summary(AGREEING, print)
 
 
 def test_agreement_is_a_verdict_and_a_table() -> None:

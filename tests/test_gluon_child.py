@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter.references import gluon, gluon_child
-from converter.references.gluon_child import Hidden, NumericVersion
+from converter.references.gluon_child import HiddenModules, NumericVersion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +49,8 @@ def test_versions_compare_by_their_numbers(older: str, newer: str) -> None:
 @pytest.mark.parametrize("name", ["torch", "scipy.stats"])
 def test_hidden_packages_look_as_if_they_were_not_installed(name: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=f"{name} is hidden from GluonCV"):
-        Hidden().find_spec(name)
-    Hidden().find_spec("json")
+        HiddenModules().find_spec(name)
+    HiddenModules().find_spec("json")
 
 
 def test_python_312_gets_the_two_version_classes() -> None:

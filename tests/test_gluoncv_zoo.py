@@ -20,7 +20,7 @@ from converter.errors import SourceError
 from converter.formats import archives
 from converter.progress import silent
 from converter.sources import gluoncv_zoo
-from converter.sources.download import Limits
+from converter.sources.download import DownloadLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from converter.networks.catalog import Model
     from converter.progress import Progress
-    from converter.sources.params_file import Source
+    from converter.sources.params_file import ParamsFile
 
 CONTENT = b"what GluonCV published" * 1000
-LIMITS = Limits(attempts=2, stall=0.5, total=10, first_pause=0.01)
+LIMITS = DownloadLimits(attempts=2, stall=0.5, total=10, first_pause=0.01)
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def fetch(model: Model, tmp_path: Path) -> Callable[..., Source]:
+def fetch(model: Model, tmp_path: Path) -> Callable[..., ParamsFile]:
     """Take the model's file; the working folder is ``tmp_path``."""
 
-    def take(progress: Progress = silent, limits: Limits = LIMITS) -> Source:
+    def take(progress: Progress = silent, limits: DownloadLimits = LIMITS) -> ParamsFile:
         return gluoncv_zoo.take(model.published, tmp_path, progress, limits)
 
     return take
@@ -102,7 +102,7 @@ def test_the_bucket_is_gluoncvs(model: Model, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_whole_cached_file_is_taken_without_a_download(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     (cache / model.official_file).write_bytes(CONTENT)
     found = fetch()
@@ -111,7 +111,7 @@ def test_a_whole_cached_file_is_taken_without_a_download(
 
 
 def test_a_download_is_kept_in_the_cache_under_gluoncvs_name(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     mirror.answers = [whole(zipped((model.official_file, CONTENT)))]
     found = fetch()
@@ -122,7 +122,7 @@ def test_a_download_is_kept_in_the_cache_under_gluoncvs_name(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_download_tells_how_far_it_is(mirror: Server, fetch: Callable[..., Source]) -> None:
+def test_a_download_tells_how_far_it_is(mirror: Server, fetch: Callable[..., ParamsFile]) -> None:
     content = zipped(("a.params", CONTENT))
     mirror.answers = [whole(content)]
     told: list[tuple[str, int, int]] = []
@@ -135,7 +135,7 @@ def test_a_download_tells_how_far_it_is(mirror: Server, fetch: Callable[..., Sou
     "rotten", [CONTENT[:-1], b"", b"\x1f\x8b no gzip", zipped(("b.params", CONTENT[:9]))]
 )
 def test_a_damaged_cached_file_is_replaced_by_a_download(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source], rotten: bytes
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], rotten: bytes
 ) -> None:
     (cache / model.official_file).write_bytes(rotten)
     mirror.answers = [whole(zipped((model.official_file, CONTENT)))]
@@ -156,7 +156,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("content", "message"), WRONG)
 def test_what_is_not_the_published_file_never_reaches_the_cache(
-    cache: Path, mirror: Server, fetch: Callable[..., Source], content: bytes, message: str
+    cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], content: bytes, message: str
 ) -> None:
     mirror.answers = [whole(content)]
     with pytest.raises(SourceError, match=f"{message}.*; fetched twice"):
@@ -167,7 +167,7 @@ def test_what_is_not_the_published_file_never_reaches_the_cache(
 
 @pytest.mark.parametrize(("content", "_message"), WRONG)
 def test_what_was_spoilt_on_the_way_is_fetched_once_more(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source], content: bytes, _message: str
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], content: bytes, _message: str
 ) -> None:
     mirror.answers = [whole(content), whole(zipped(("a.params", CONTENT)))]
     assert fetch().is_published(model.published)
@@ -175,7 +175,7 @@ def test_what_was_spoilt_on_the_way_is_fetched_once_more(
 
 
 def test_a_download_that_broke_off_goes_on_in_the_next_run(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     content = zipped(("a.params", CONTENT))
     mirror.answers = [cut(content, 50), status(500)]
@@ -191,7 +191,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
 
 
 def test_a_kept_part_that_rotted_costs_one_more_download(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     content = zipped(("a.params", CONTENT))
     mirror.answers = [cut(content, 50), status(500)]
@@ -206,7 +206,7 @@ def test_a_kept_part_that_rotted_costs_one_more_download(
 
 
 def test_what_nobody_went_on_with_is_swept_away(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     old, new, theirs = (cache / name for name in (".download-old.zip", ".download-new.zip", "theirs.params"))
     for path in (old, new, theirs):
@@ -219,7 +219,7 @@ def test_what_nobody_went_on_with_is_swept_away(
 
 
 def test_a_member_that_points_out_of_the_folder_goes_nowhere(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     mirror.answers = [whole(zipped(("../../escaped.params", CONTENT)))]
     assert fetch().path == cache / model.official_file
@@ -227,7 +227,7 @@ def test_a_member_that_points_out_of_the_folder_goes_nowhere(
 
 
 def test_a_zip_that_promises_too_much_is_refused(
-    cache: Path, mirror: Server, fetch: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+    cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "MAX_PARAMS_BYTES", len(CONTENT) - 1)
     mirror.answers = [whole(zipped(("a.params", CONTENT)))]
@@ -237,7 +237,7 @@ def test_a_zip_that_promises_too_much_is_refused(
 
 
 def test_a_file_the_server_does_not_have_brings_the_three_ways_out(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., Source]
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     expected = (
         rf"(?s)in the cache  {cache}/{model.official_file}: not there\n"
@@ -250,7 +250,7 @@ def test_a_file_the_server_does_not_have_brings_the_three_ways_out(
 
 
 def test_no_network_brings_the_three_ways_out_and_the_damage_in_the_cache(
-    model: Model, cache: Path, fetch: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+    model: Model, cache: Path, fetch: Callable[..., ParamsFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://me:secret@127.0.0.1:9")
     (cache / model.official_file).write_bytes(b"rotten")
@@ -271,7 +271,7 @@ def test_a_model_that_was_never_published_brings_two_ways_out(model: Model, tmp_
 
 def test_a_cache_that_cannot_be_made_does_without(
     model: Model,
-    fetch: Callable[..., Source],
+    fetch: Callable[..., ParamsFile],
     mirror: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -292,7 +292,7 @@ def test_a_cache_that_cannot_be_made_does_without(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 @pytest.mark.usefixtures("cache")
 def test_a_full_disk_is_named_and_not_tried_again(
-    model: Model, mirror: Server, fetch: Callable[..., Source]
+    model: Model, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     part = f".download-{model.official_file.removesuffix('.params')}.zip"
     (gluoncv_zoo.cache_folder() / part).symlink_to("/dev/full")
@@ -304,7 +304,7 @@ def test_a_full_disk_is_named_and_not_tried_again(
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_cache_that_may_only_be_read_does_without(
-    model: Model, cache: Path, fetch: Callable[..., Source], mirror: Server, tmp_path: Path
+    model: Model, cache: Path, fetch: Callable[..., ParamsFile], mirror: Server, tmp_path: Path
 ) -> None:
     (cache / model.official_file).write_bytes(b"rotten")
     mirror.answers = [whole(zipped(("a.params", CONTENT)))]
@@ -347,7 +347,7 @@ def test_several_processes_at_once_download_once(
 
 
 def test_a_process_that_never_ends_is_not_waited_for_for_ever(
-    model: Model, cache: Path, fetch: Callable[..., Source]
+    model: Model, cache: Path, fetch: Callable[..., ParamsFile]
 ) -> None:
     lock = cache / f".download-{model.official_file.removesuffix('.params')}.zip.lock"
     with (

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import diff, inspection, reverse_conversion
 from converter.errors import ConversionError
 from converter.formats.params import write_params
 from converter.networks import catalog, loading
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def every_stage(path: Path, out: Path) -> None:
     for done in (
         lambda: json.dumps(inspection.document(inspection.inspect(path, silent, full=True)), allow_nan=False),
         lambda: diff.diff(path, path),
-        lambda: reverse_conversion.to_gluon(reverse_conversion.Request(path, out, terms=Terms(Choice.none))),
+        lambda: reverse_conversion.to_gluon(
+            reverse_conversion.ToGluonRequest(path, out, terms=ParityOptions(ReferenceChoice.none))
+        ),
         lambda: _prepare(path, None),
         lambda: _prepare(path, MODEL),
     ):
@@ -120,9 +122,9 @@ def every_stage(path: Path, out: Path) -> None:
 
 
 def _prepare(path: Path, name: str | None) -> None:
-    origin = Origin(catalog.find(name) if name else None, path)
-    with loading.opened(origin, silent) as found:
-        loading.prepare(origin, found)
+    origin = ParamsSource(catalog.find(name) if name else None, path)
+    with loading.open_source(origin, silent) as found:
+        loading.load_model(origin, found)
 
 
 @pytest.mark.parametrize("writer", WRITERS)

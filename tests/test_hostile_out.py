@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from fuzz.targets import limited
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, publication, reverse_conversion
 from converter.errors import ArtifactError, PublicationError
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
-UNPROVEN = Terms(Choice.none)
+UNPROVEN = ParityOptions(ReferenceChoice.none)
 CONTENT = "somebody else's"
 ENDINGS = (".safetensors", ".json", ".pth")
 
 
-def convert(out: Path) -> conversion.Result:
-    origin = Origin(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
-    return conversion.convert(conversion.Request(origin, out, UNPROVEN, as_pth=True))
+def convert(out: Path) -> conversion.ConversionResult:
+    origin = ParamsSource(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
+    return conversion.convert(conversion.ConversionRequest(origin, out, UNPROVEN, as_pth=True))
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.Result:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.ConversionResult:
     return convert(tmp_path_factory.mktemp("converted"))
 
 
@@ -63,7 +63,7 @@ def require_untouched(outside: Path) -> None:
     assert [*outside.parent.iterdir()] == [outside]
 
 
-def written(result: conversion.Result) -> dict[str, Path]:
+def written(result: conversion.ConversionResult) -> dict[str, Path]:
     files = (result.artifact, result.manifest_file, result.pth)
     return {path.suffix: path for path in files if path is not None}
 
@@ -71,7 +71,7 @@ def written(result: conversion.Result) -> dict[str, Path]:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("target", ["file", "not there yet", "."], ids=["file", "nothing", "folder"])
 def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
-    converted: conversion.Result, out: Path, outside: Path, ending: str, target: str
+    converted: conversion.ConversionResult, out: Path, outside: Path, ending: str, target: str
 ) -> None:
     link = out / written(converted)[ending].name
     link.symlink_to(outside.parent / target)
@@ -87,7 +87,7 @@ def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
 
 
 def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(
-    converted: conversion.Result, out: Path
+    converted: conversion.ConversionResult, out: Path
 ) -> None:
     os.mkfifo(out / converted.manifest_file.name)
     with limited():
@@ -106,22 +106,22 @@ def test_a_report_or_a_summary_replaces_a_link(out: Path, outside: Path, target:
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("target", ["file", "not there yet"])
 def test_to_gluon_refuses_a_link(
-    converted: conversion.Result, out: Path, outside: Path, target: str, *, overwrite: bool
+    converted: conversion.ConversionResult, out: Path, outside: Path, target: str, *, overwrite: bool
 ) -> None:
     link = out / "back.params"
     link.symlink_to(outside.parent / target)
     with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
         reverse_conversion.to_gluon(
-            reverse_conversion.Request(converted.artifact, link, terms=UNPROVEN, overwrite=overwrite)
+            reverse_conversion.ToGluonRequest(converted.artifact, link, terms=UNPROVEN, overwrite=overwrite)
         )
     assert link.is_symlink()
     require_untouched(outside)
 
 
 @pytest.fixture
-def publish(converted: conversion.Result) -> Callable[[Path], object]:
+def publish(converted: conversion.ConversionResult) -> Callable[[Path], object]:
     def publish_to(folder: Path) -> object:
-        request = publication.Request(
+        request = publication.PublicationRequest(
             (converted.artifact,), folder, allow_random=True, allow_unproven=True, force=True
         )
         return publication.publish(request)
@@ -155,7 +155,7 @@ def test_publish_replaces_links_in_its_folder_and_does_not_follow_them(
 
 
 def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
-    converted: conversion.Result, out: Path, outside: Path
+    converted: conversion.ConversionResult, out: Path, outside: Path
 ) -> None:
     artifact = out / converted.artifact.name
     shutil.copy(converted.artifact, artifact)
@@ -163,7 +163,7 @@ def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
     manifest["artifact"]["file"] = f"../outside/{outside.name}"
     (out / converted.manifest_file.name).write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match=r"its manifest says name \.\./outside/file; "):
-        publication.publish(publication.Request((artifact,), out / "published", allow_random=True))
+        publication.publish(publication.PublicationRequest((artifact,), out / "published", allow_random=True))
     require_untouched(outside)
 
 
@@ -183,7 +183,7 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
     with (tmp_path / "source").open("wb") as stream:
         write_params(stream, tiny_params)
     first = conversion.convert(
-        conversion.Request(Origin(tiny, tmp_path / "source"), tmp_path / "a", UNPROVEN)
+        conversion.ConversionRequest(ParamsSource(tiny, tmp_path / "source"), tmp_path / "a", UNPROVEN)
     )
     out = tmp_path / "out"
     out.mkdir()
@@ -193,6 +193,6 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
         named.symlink_to(there)
     content = there.read_bytes()
     with pytest.raises(ArtifactError, match="is read here, and would be written over"):
-        conversion.convert(conversion.Request(Origin(tiny, named), out, UNPROVEN))
+        conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, named), out, UNPROVEN))
     assert there.read_bytes() == content
     assert list(out.iterdir()) == [there]

@@ -9,12 +9,12 @@ import pytest
 import reading
 
 from converter import __version__
-from converter.formats.array_comparison import Apart
-from converter.networks.loading import Prepared
+from converter.formats.array_comparison import TensorDiff
+from converter.networks.loading import LoadedModel
 from converter.parity import json_report
-from converter.parity.checkpoint_comparison import Comparison, Weights
+from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
 from converter.parity.diagnosis import Diagnosis
-from converter.parity.result import Check, Difference, Proof, Statistics
+from converter.parity.result import LayerDiff, ParityResult, ProbeResult, Statistics
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -27,41 +27,45 @@ BEYOND = "1 of 2 layers apart, at most inf of the deviation (limit 1e-12)"
 
 
 @pytest.fixture
-def rows(tiny_mapping: Mapping) -> tuple[Difference, Difference]:
+def rows(tiny_mapping: Mapping) -> tuple[LayerDiff, LayerDiff]:
     """The first two layers, which agree."""
     conv, bn = (
-        Difference(layer, 1e-12, 2e-15, 1e-15, STATISTICS, STATISTICS) for layer in tiny_mapping.layers[:2]
+        LayerDiff(layer, 1e-12, 2e-15, 1e-15, STATISTICS, STATISTICS) for layer in tiny_mapping.layers[:2]
     )
     return conv, bn
 
 
 @pytest.fixture
-def agreeing(tiny: Model, tiny_mapping: Mapping, rows: tuple[Difference, Difference]) -> Comparison:
-    return Comparison(
-        Prepared(tiny, tiny_mapping, {}, {}, reading.nowhere()),
+def agreeing(tiny: Model, tiny_mapping: Mapping, rows: tuple[LayerDiff, LayerDiff]) -> CheckpointComparison:
+    return CheckpointComparison(
+        LoadedModel(tiny, tiny_mapping, {}, {}, reading.nowhere()),
         "trained.pth",
-        Weights("trained.pth", "5ac1"),
-        Proof("numpy", {"numpy": "1.26"}, (Check(DOUBLE, rows), Check(SINGLE, rows))),
+        WeightsFile("trained.pth", "5ac1"),
+        ParityResult("numpy", {"numpy": "1.26"}, (ProbeResult(DOUBLE, rows), ProbeResult(SINGLE, rows))),
         (),
         None,
     )
 
 
 @pytest.fixture
-def differing(agreeing: Comparison, rows: tuple[Difference, Difference]) -> Comparison:
+def differing(agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff]) -> CheckpointComparison:
     """A second layer whose output is not finite, a third that is never reached, and a tensor apart."""
     none = Statistics(np.nan, np.inf)
     broken = replace(rows[1], max_abs=np.inf, relative=np.inf, module=none, remark="not finite in the module")
-    check = Check(DOUBLE, (rows[0], broken), ("features.5.0", "features.5.1"), "the module stops: enough")
+    check = ProbeResult(
+        DOUBLE, (rows[0], broken), ("features.5.0", "features.5.1"), "the module stops: enough"
+    )
     return replace(
         agreeing,
         proof=replace(agreeing.proof, checks=(check, agreeing.proof.checks[1])),
-        tensors=(Apart("bn1.bias", ((64,), (64,)), ("float32", "float32"), 3, 64, None),),
+        tensors=(TensorDiff("bn1.bias", ((64,), (64,)), ("float32", "float32"), 3, 64, None),),
         diagnosis=Diagnosis(DOUBLE, broken, ("bn1.bias: 3 of 64 elements differ, not all finite",)),
     )
 
 
-def test_a_document_says_what_was_compared_with_what(agreeing: Comparison, tiny_mapping: Mapping) -> None:
+def test_a_document_says_what_was_compared_with_what(
+    agreeing: CheckpointComparison, tiny_mapping: Mapping
+) -> None:
     found = json_report.build(agreeing)
     assert [(check.pop("size"), len(check.pop("layers"))) for check in found["checks"]] == [
         ("65x95", 2),
@@ -92,7 +96,7 @@ def test_a_document_says_what_was_compared_with_what(agreeing: Comparison, tiny_
     }
 
 
-def test_every_layer_of_a_check_is_a_row(agreeing: Comparison) -> None:
+def test_every_layer_of_a_check_is_a_row(agreeing: CheckpointComparison) -> None:
     layers = json_report.build(agreeing)["checks"][0]["layers"]
     assert layers[0] == {
         "source": "features.0",
@@ -111,7 +115,7 @@ def test_every_layer_of_a_check_is_a_row(agreeing: Comparison) -> None:
     assert layers[1]["target"] == "bn1"
 
 
-def test_a_document_is_strict_json_though_numbers_are_not_finite(differing: Comparison) -> None:
+def test_a_document_is_strict_json_though_numbers_are_not_finite(differing: CheckpointComparison) -> None:
     found = json_report.build(differing)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     row = found["checks"][0]["layers"][1]
@@ -120,7 +124,7 @@ def test_a_document_is_strict_json_though_numbers_are_not_finite(differing: Comp
     assert row["remark"] == "not finite in the module"
 
 
-def test_a_document_says_what_differs(differing: Comparison) -> None:
+def test_a_document_says_what_differs(differing: CheckpointComparison) -> None:
     found = json_report.build(differing)
     assert found["agrees"] is False
     assert [check["agrees"] for check in found["checks"]] == [False, True]
@@ -141,13 +145,13 @@ def test_a_document_says_what_differs(differing: Comparison) -> None:
     }
 
 
-def test_the_conversion_itself_has_no_file(agreeing: Comparison) -> None:
+def test_the_conversion_itself_has_no_file(agreeing: CheckpointComparison) -> None:
     found = json_report.build(replace(agreeing, beside="the conversion", weights=None))
     assert found["weights"] is None
     assert json_report.sentence(found).startswith("the conversion and holiday.params: ")
 
 
-def test_the_verdict_is_a_sentence(agreeing: Comparison, differing: Comparison) -> None:
+def test_the_verdict_is_a_sentence(agreeing: CheckpointComparison, differing: CheckpointComparison) -> None:
     assert json_report.sentence(json_report.build(agreeing)) == (
         "trained.pth and holiday.params: 102 of 102 tensors equal, "
         "2 layers compared with our numpy forward of its parameters, 2 of 2 checks passed"
@@ -159,19 +163,21 @@ def test_the_verdict_is_a_sentence(agreeing: Comparison, differing: Comparison) 
 
 
 def test_the_verdict_counts_the_layers_of_the_check_that_came_deepest(
-    agreeing: Comparison, rows: tuple[Difference, Difference]
+    agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff]
 ) -> None:
-    proof = Proof("gluon", {}, (Check(DOUBLE, rows[:1], failure="stopped"), Check(SINGLE, rows)))
+    proof = ParityResult(
+        "gluon", {}, (ProbeResult(DOUBLE, rows[:1], failure="stopped"), ProbeResult(SINGLE, rows))
+    )
     sentence = json_report.sentence(json_report.build(replace(agreeing, proof=proof)))
     assert "2 layers compared with GluonCV, 1 of 2 checks" in sentence
 
 
-def test_nothing_speaks_against_what_agrees(agreeing: Comparison) -> None:
-    assert json_report.complaints(json_report.build(agreeing)) == []
+def test_nothing_speaks_against_what_agrees(agreeing: CheckpointComparison) -> None:
+    assert json_report.problems(json_report.build(agreeing)) == []
 
 
-def test_everything_that_speaks_against_agreement_is_told(differing: Comparison) -> None:
-    lines = json_report.complaints(json_report.build(differing))
+def test_everything_that_speaks_against_agreement_is_told(differing: CheckpointComparison) -> None:
+    lines = json_report.problems(json_report.build(differing))
     assert lines == [
         "1 tensor differs",
         "  bn1.bias  3 of 64 elements differ, not all finite",
@@ -182,15 +188,15 @@ def test_everything_that_speaks_against_agreement_is_told(differing: Comparison)
     ]
 
 
-def test_a_check_that_shows_no_layer_says_why(agreeing: Comparison) -> None:
-    proof = replace(agreeing.proof, checks=(Check(DOUBLE, (), failure="the module stops: at once"),))
+def test_a_check_that_shows_no_layer_says_why(agreeing: CheckpointComparison) -> None:
+    proof = replace(agreeing.proof, checks=(ProbeResult(DOUBLE, (), failure="the module stops: at once"),))
     found = json_report.build(replace(agreeing, proof=proof))
     assert found["agrees"] is False
-    assert json_report.complaints(found) == ["float64 at 65x95: the module stops: at once"]
+    assert json_report.problems(found) == ["float64 at 65x95: the module stops: at once"]
     assert "0 layers compared" in json_report.sentence(found)
 
 
-def test_without_checks_nothing_agrees(agreeing: Comparison) -> None:
+def test_without_checks_nothing_agrees(agreeing: CheckpointComparison) -> None:
     found = json_report.build(replace(agreeing, proof=replace(agreeing.proof, checks=())))
     assert found["agrees"] is False
     assert "0 layers compared" in json_report.sentence(found)
@@ -199,12 +205,12 @@ def test_without_checks_nothing_agrees(agreeing: Comparison) -> None:
 
 @pytest.mark.parametrize(("count", "cut"), [(20, []), (21, ["  and 1 more"]), (50, ["  and 30 more"])])
 def test_a_long_list_of_tensors_is_cut_for_people_only(
-    count: int, cut: list[str], agreeing: Comparison
+    count: int, cut: list[str], agreeing: CheckpointComparison
 ) -> None:
-    apart = Apart("a", ((1,), (2,)), ("float32", "float32"), None, 1, None)
+    apart = TensorDiff("a", ((1,), (2,)), ("float32", "float32"), None, 1, None)
     found = json_report.build(replace(agreeing, tensors=(apart,) * count))
     assert len(found["tensors"]["apart"]) == count
-    assert json_report.complaints(found) == [
+    assert json_report.problems(found) == [
         f"{count} tensors differ",
         *["  a  shape (1,) and (2,)"] * 20,
         *cut,

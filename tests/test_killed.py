@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.formats.params import write_params
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has nei
 PROBES = (Probe("float32", (33, 33)),)
 # How a conversion is made, and every which step of it is tried.
 WAYS = {
-    "unproven": (Choice.none, False, 2),
-    "as .pth too": (Choice.none, True, 23),
-    "proven": (Choice.numpy, False, 29),
+    "unproven": (ReferenceChoice.none, False, 2),
+    "as .pth too": (ReferenceChoice.none, True, 23),
+    "proven": (ReferenceChoice.numpy, False, 29),
 }
 LEAST_STEPS = 500
 KILLED_IN_A_ROW = 4  # before a run that clears up after all of them
@@ -46,8 +46,8 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
     temporary.mkdir()
     with params.open("wb") as stream:
         write_params(stream, tiny_params)
-    request = conversion.Request(
-        Origin(tiny, params), in_memory / "out", Terms(choice, PROBES), as_pth=as_pth
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, params), in_memory / "out", ParityOptions(choice, PROBES), as_pth=as_pth
     )
     for die_at in itertools.count(step=stride):
         status = faults.finish(faults.start(faults.convert, request, temporary, die_at))
@@ -68,7 +68,11 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
 
 
 def test_what_is_not_whole_or_not_as_it_says_is_seen(tiny: Model, tmp_path: Path) -> None:
-    result = conversion.convert(conversion.Request(Origin(tiny, seed=0), tmp_path, Terms(Choice.none)))
+    result = conversion.convert(
+        conversion.ConversionRequest(
+            ParamsSource(tiny, seed=0), tmp_path, ParityOptions(ReferenceChoice.none)
+        )
+    )
     assert not faults.complaints(tmp_path)
     content = result.artifact.read_bytes()
     result.artifact.write_bytes(content[:-1])

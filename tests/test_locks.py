@@ -114,7 +114,7 @@ def test_a_folder_where_nothing_lasts_is_refused_in_the_end() -> None:
 
 def test_a_scratch_folder_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with disk.scratch() as folder:
+    with disk.temp_dir() as folder:
         assert folder.parent == tmp_path
         assert folder.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 from converter.errors import ArtifactError
 from converter.manifests import builder
 from converter.networks.mapping import Layer
-from converter.parity.result import NO_PROOF, Check, Difference, Proof, Statistics
+from converter.parity.result import NOT_COMPARED, LayerDiff, ParityResult, ProbeResult, Statistics
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ PROBE = Probe("float32", (65, 97), seed=3)
 ANY = Statistics(0.0, 1.0)
 
 
-def row(name: str, kind: str, limit: float, max_abs: float, relative: float) -> Difference:
-    return Difference(Layer(name, name, kind, "stem"), limit, max_abs, relative, ANY, ANY)
+def row(name: str, kind: str, limit: float, max_abs: float, relative: float) -> LayerDiff:
+    return LayerDiff(Layer(name, name, kind, "stem"), limit, max_abs, relative, ANY, ANY)
 
 
 # Of a layer 1e-4 of the deviation passes, of the logits 1e-5.
@@ -32,8 +32,8 @@ ROWS = (
 )
 
 
-def proof(*rows: Difference) -> Proof:
-    return Proof("numpy", {"numpy": "1.26"}, (Check(PROBE, rows),), "gluoncv")
+def proof(*rows: LayerDiff) -> ParityResult:
+    return ParityResult("numpy", {"numpy": "1.26"}, (ProbeResult(PROBE, rows),), "gluoncv")
 
 
 def test_logits_row_is_written_to_the_manifest() -> None:
@@ -65,7 +65,7 @@ def test_logits_row_is_the_last_row(last: int, max_abs: float, relative: float) 
     assert check["worst"]["layer"] == "features.0"
 
 
-def document(found: Proof, **more: object) -> dict[str, Any]:
+def document(found: ParityResult, **more: object) -> dict[str, Any]:
     return {"parity": builder.parity(found), "labels": None, "artifact": {}, **more}
 
 
@@ -75,7 +75,7 @@ def test_manifest_with_a_proof_is_not_replaced_by_one_without(tmp_path: Path) ->
     with pytest.raises(
         ArtifactError, match=r"tiny\.json: is there already .* a proof in float32 against numpy"
     ):
-        builder.require_no_loss(path, document(NO_PROOF))
+        builder.require_no_loss(path, document(NOT_COMPARED))
     builder.require_no_loss(path, document(proof(*ROWS)))
 
 
@@ -88,6 +88,6 @@ def test_deeply_nested_manifest_is_replaced_like_an_unreadable_one(
     path.write_text(f'{before}, "more": {"[" * depth}{"]" * depth}}}')
     if is_read:
         with pytest.raises(ArtifactError, match="a proof in float32 against numpy that this run has not"):
-            builder.require_no_loss(path, document(NO_PROOF))
+            builder.require_no_loss(path, document(NOT_COMPARED))
     else:
-        builder.require_no_loss(path, document(NO_PROOF))
+        builder.require_no_loss(path, document(NOT_COMPARED))

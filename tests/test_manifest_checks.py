@@ -12,14 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, publication, verification
 from converter.errors import ArtifactError, CatalogError, ConversionError
 from converter.formats import artifact
 from converter.manifests import artifact_checks, schema
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,10 @@ CHECK: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = conversion.Request(
-        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("original"), Terms(Choice.none)
+    request = conversion.ConversionRequest(
+        ParamsSource(catalog.find(NAME), seed=0),
+        tmp_path_factory.mktemp("original"),
+        ParityOptions(ReferenceChoice.none),
     )
     return conversion.convert(request).artifact
 
@@ -156,15 +158,15 @@ def test_official_is_what_has_the_published_sha1(sha1: str, *, official: bool) -
     model = catalog.find("gluon_cifar_resnext29_16x64d")
     manifest = schema.Manifest(
         model.name,
-        schema.Source("mine.params", sha1, official=not official),
-        schema.Mapping("cifar_resnext.toml", ""),
-        schema.Written("mine.safetensors", "", 0, ("float32",), 0, 0),
-        schema.Parity(proven=False, reference="none", versions={}, checks=()),
+        schema.SourceRecord("mine.params", sha1, official=not official),
+        schema.MappingRecord("cifar_resnext.toml", ""),
+        schema.ArtifactRecord("mine.safetensors", "", 0, ("float32",), 0, 0),
+        schema.ParityRecord(proven=False, reference="none", versions={}, checks=()),
         "0.1.0",
     )
-    assert schema.Converted(model.mapping_file, model, manifest, b"").official == official
+    assert schema.ConvertedFile(model.mapping_file, model, manifest, b"").official == official
     rounded = msgspec.structs.replace(manifest, narrowing={"dtype": "float16"})
-    assert not schema.Converted(model.mapping_file, model, rounded, b"").official
+    assert not schema.ConvertedFile(model.mapping_file, model, rounded, b"").official
 
 
 def test_without_a_published_sha1_nothing_is_official(file: Path, edit: Callable[..., None]) -> None:
@@ -477,7 +479,9 @@ def test_what_verify_refuses_publish_refuses(
     assert verification.verify(file).holds
     edit(change)
     assert not verification.verify(file).holds
-    request = publication.Request((file,), tmp_path / "published", allow_random=True, allow_unproven=True)
+    request = publication.PublicationRequest(
+        (file,), tmp_path / "published", allow_random=True, allow_unproven=True
+    )
     with pytest.raises(ConversionError, match=message):
         publication.publish(request)
     assert not (tmp_path / "published").exists()

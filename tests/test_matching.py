@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converter.errors import MappingError, ParamsError
-from converter.formats.file_arrays import Storage, Stored
+from converter.formats.file_arrays import FileArray, SourceFile
 from converter.networks import matching
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def test_an_array_of_another_shape_is_not_read(
 ) -> None:
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 1 << 40)  # a hole, which no memory holds
-    storage = Storage(tmp_path / "huge", "huge", ParamsError)
-    huge = Stored(storage, 0, np.dtype(np.float32), (1 << 38,))
+    storage = SourceFile(tmp_path / "huge", "huge", ParamsError)
+    huge = FileArray(storage, 0, np.dtype(np.float32), (1 << 38,))
     params: dict[str, AnyArray] = {**tiny_params, "features.1.gamma": huge}
     expected = r"features\.1\.gamma: shape \(64,\) expected, \(274877906944,\) found$"
     with pytest.raises(MappingError, match=expected):

@@ -10,7 +10,7 @@ import reading
 from mutations import controls, find, mutations, one_thread, record, summary
 
 from converter.networks import catalog, synthetic
-from converter.networks.loading import Prepared
+from converter.networks.loading import LoadedModel
 from converter.references import numpy
 from converter.references.probes import Probe
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from converter.networks.catalog import Model
 
-    Runs = dict[str, tuple[Prepared, Recorded]]
+    Runs = dict[str, tuple[LoadedModel, Recorded]]
 
 # After the stem 17×24, odd and even, so that a pool that rounds up shows; in the last stage still 2×2.
 PROBE = Probe("float64", (33, 47))
@@ -89,10 +89,10 @@ CASES = [
 def runs() -> Iterator[Runs]:
     """The sound networks by name, and what the reference gave for them."""
 
-    def run(model: Model) -> tuple[Prepared, Recorded]:
+    def run(model: Model) -> tuple[LoadedModel, Recorded]:
         params = synthetic.random_params(model.mapping, model.shapes, seed=0)
-        prepared = Prepared(model, model.mapping, params, {}, reading.nowhere())
-        return prepared, record(numpy.Run(params, (PROBE,)))
+        prepared = LoadedModel(model, model.mapping, params, {}, reading.nowhere())
+        return prepared, record(numpy.NumpyRun(params, (PROBE,)))
 
     with one_thread():
         yield {model.name: run(model) for model in (TINY, WIDE, *RELATIVES)}

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter.errors import ParamsError
-from converter.formats.file_arrays import Stored
+from converter.formats.file_arrays import FileArray
 from converter.formats.npz import is_npz
 from converter.formats.params import Params, open_params, read_params
 
@@ -98,7 +98,7 @@ def test_stored_arrays_stay_in_the_file(path: Path) -> None:
     assert list(found.arrays) == ["w", "b"]
     assert np.array_equal(found.arrays["w"], WEIGHT)
     assert np.array_equal(found.arrays["b"], BIAS)
-    assert all(isinstance(array, Stored) for array in found.arrays.values())
+    assert all(isinstance(array, FileArray) for array in found.arrays.values())
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -121,7 +121,7 @@ def test_a_file_written_to_a_pipe_as_mxnet_2_does_is_read_in_its_place(path: Pat
     found = open_params(path).arrays
     assert np.array_equal(found["w"], WEIGHT)
     assert np.array_equal(found["b"], BIAS)
-    assert isinstance(found["w"], Stored)
+    assert isinstance(found["w"], FileArray)
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from converter.networks import catalog, matching, synthetic
-from converter.references.numpy import Run
+from converter.references.numpy import NumpyRun
 from converter.references.probes import Probe
 from resnext_torch import ResNeXt, create_model, fuse
 
@@ -58,7 +58,7 @@ def drawn(model: Model) -> tuple[ResNeXt, dict[str, Array]]:
 
 def reference(params: dict[str, Array], probe: Probe) -> Array:
     """Return numpy's logits. Shape: (1, classes)."""
-    *_, last = Run(params, (probe,)).outputs(0)
+    *_, last = NumpyRun(params, (probe,)).outputs(0)
     return last.array
 
 

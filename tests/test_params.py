@@ -14,7 +14,7 @@ from records import HEADER, KINDS, MAGICS, MIXED, VALUES, WHOLE, listed, named, 
 
 from converter.dtypes import BFLOAT16, BY_MXNET
 from converter.errors import ParamsError
-from converter.formats.file_arrays import Stored
+from converter.formats.file_arrays import FileArray
 from converter.formats.params import open_params, read_params, write_params
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_every_type_number_of_mxnets_is_read(
 def test_arrays_stay_in_the_file_until_they_are_read(path: Path, kind: str) -> None:
     path.write_bytes(WHOLE[kind])
     array = open_params(path).arrays["a.b"]
-    assert isinstance(array, Stored)
+    assert isinstance(array, FileArray)
     assert (array.dtype, array.shape) == (VALUES.dtype, VALUES.shape)
     assert np.array_equal(array, VALUES)
 

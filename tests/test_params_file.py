@@ -45,7 +45,7 @@ def test_a_file_that_bears_the_published_name_must_be_the_published_one(model: M
     path = tmp_path / model.official_file
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(SourceError, match=f"SHA-1 {model.entry.params_sha1} expected, [0-9a-f]{{40}} found"):
-        params_file.require_genuine(params_file.from_file(path, tmp_path, silent), model.published)
+        params_file.verify_published_sha1(params_file.from_file(path, tmp_path, silent), model.published)
 
 
 def test_what_is_no_file_is_refused_and_not_read(tmp_path: Path) -> None:
@@ -59,13 +59,13 @@ def test_a_file_is_known_to_be_changed(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "mine.params"
     path.write_bytes(CONTENT)
     found = params_file.from_file(path, tmp_path, silent)
-    params_file.require_genuine(found, model.published)
+    params_file.verify_published_sha1(found, model.published)
     path.write_bytes(CONTENT + b"more")
     with pytest.raises(SourceError, match="changed while it was read"):
-        params_file.require_genuine(found, model.published)
+        params_file.verify_published_sha1(found, model.published)
     path.unlink()
     with pytest.raises(SourceError, match="No such file"):
-        params_file.require_genuine(found, model.published)
+        params_file.verify_published_sha1(found, model.published)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

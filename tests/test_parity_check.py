@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import parity_check
-from converter.commands.parity_check import Request
+from converter.commands.parity_check import ComparisonRequest
 from converter.errors import CheckpointError, MappingError, ReferenceUnavailableError, SourceError
 from converter.formats.params import write_params
 from converter.networks import matching
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import checkpoint_comparison, execution
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
-    from converter.parity.checkpoint_comparison import Comparison
+    from converter.parity.checkpoint_comparison import CheckpointComparison
 
-TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)),))
+TERMS = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)),))
 NAME = "layer1.0.conv2.weight"
 
 
 @pytest.fixture
-def origin(tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]) -> Origin:
-    return Origin(tiny, write(tiny_params))
+def origin(
+    tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]
+) -> ParamsSource:
+    return ParamsSource(tiny, write(tiny_params))
 
 
 @pytest.fixture
@@ -55,18 +57,20 @@ def save(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
     return save_file
 
 
-def compare(origin: Origin, weights: Path | None = None, module: nn.Module | None = None) -> Comparison:
-    return parity_check.compare(Request(origin, weights, module, TERMS))
+def compare(
+    origin: ParamsSource, weights: Path | None = None, module: nn.Module | None = None
+) -> CheckpointComparison:
+    return parity_check.compare(ComparisonRequest(origin, weights, module, TERMS))
 
 
-def require_passed(found: Comparison, layers: int = 48) -> None:
+def require_passed(found: CheckpointComparison, layers: int = 48) -> None:
     assert found.passed
     assert (found.tensors, found.diagnosis) == ((), None)
     (check,) = found.proof.checks
     assert (check.agrees, len(check.rows), check.probe) == (True, layers, TERMS.probes[0])
 
 
-def test_parameters_agree_with_their_own_conversion(origin: Origin) -> None:
+def test_parameters_agree_with_their_own_conversion(origin: ParamsSource) -> None:
     found = compare(origin)
     require_passed(found)
     assert found.weights is None
@@ -74,24 +78,24 @@ def test_parameters_agree_with_their_own_conversion(origin: Origin) -> None:
 
 
 def test_parameters_made_from_a_seed_agree_too(tiny: Model) -> None:
-    found = compare(Origin(tiny, seed=1))
+    found = compare(ParamsSource(tiny, seed=1))
     require_passed(found)
     assert found.prepared.reading.source.name == "tiny.random-1.params"
 
 
 def test_parameters_agree_with_a_checkpoint_which_is_named_by_its_hash(
-    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     path = save(state)
     found = compare(origin, path)
     require_passed(found)
-    assert found.weights == checkpoint_comparison.Weights(
+    assert found.weights == checkpoint_comparison.WeightsFile(
         "trained.pth", hashlib.sha256(path.read_bytes()).hexdigest()
     )
 
 
 def test_the_checkpoint_may_have_gluons_names(
-    origin: Origin, tmp_path: Path, tiny_params: dict[str, Array]
+    origin: ParamsSource, tmp_path: Path, tiny_params: dict[str, Array]
 ) -> None:
     with (tmp_path / "other.params").open("wb") as stream:
         write_params(stream, tiny_params)
@@ -99,27 +103,27 @@ def test_the_checkpoint_may_have_gluons_names(
 
 
 def test_a_checkpoint_may_lack_pytorchs_counters(
-    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     without = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
     require_passed(compare(origin, save(without)))
 
 
 def test_the_same_values_in_float64_are_the_same(
-    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     wide = {name: array.astype(np.float64) if array.ndim else array for name, array in state.items()}
     require_passed(compare(origin, save(wide)))
 
 
-def test_parameters_agree_with_a_module(tiny: Model, origin: Origin, state: dict[str, Array]) -> None:
+def test_parameters_agree_with_a_module(tiny: Model, origin: ParamsSource, state: dict[str, Array]) -> None:
     found = compare(origin, module=execution.build(state, tiny.config))
     require_passed(found)
     assert found.weights is None
 
 
 def test_a_module_may_lack_a_layer_without_weights(
-    tiny: Model, origin: Origin, state: dict[str, Array]
+    tiny: Model, origin: ParamsSource, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     pool = module.avgpool
@@ -129,7 +133,7 @@ def test_a_module_may_lack_a_layer_without_weights(
 
 
 def test_a_bit_that_no_output_shows_is_found(
-    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     changed = state[NAME].copy()
     changed.flat[0] = np.nextafter(changed.flat[0], np.float32(9))
@@ -140,7 +144,7 @@ def test_a_bit_that_no_output_shows_is_found(
 
 
 def test_a_difference_is_found_and_not_raised(
-    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     found = compare(origin, save(state | {NAME: -state[NAME]}))
     assert not found.passed
@@ -150,7 +154,7 @@ def test_a_difference_is_found_and_not_raised(
 
 
 def test_a_module_that_is_built_otherwise_is_found(
-    tiny: Model, origin: Origin, state: dict[str, Array]
+    tiny: Model, origin: ParamsSource, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     assert isinstance(module.bn1, nn.BatchNorm2d)
@@ -181,7 +185,7 @@ def test_a_module_that_is_built_otherwise_is_found(
 def test_a_checkpoint_of_another_model_is_refused(
     change: Callable[[dict[str, Array]], object],
     message: str,
-    origin: Origin,
+    origin: ParamsSource,
     state: dict[str, Array],
     save: Callable[[dict[str, Array]], Path],
 ) -> None:
@@ -190,31 +194,31 @@ def test_a_checkpoint_of_another_model_is_refused(
         compare(origin, save(state))
 
 
-def test_a_module_of_another_model_is_refused(origin: Origin) -> None:
+def test_a_module_of_another_model_is_refused(origin: ParamsSource) -> None:
     with pytest.raises(
         MappingError, match=r"the module: the names do not fit the model\n(.*\n)*  unexpected  weight"
     ):
         compare(origin, module=nn.Linear(2, 2))
 
 
-def test_what_cannot_be_read_is_refused(origin: Origin, tmp_path: Path, tiny: Model) -> None:
+def test_what_cannot_be_read_is_refused(origin: ParamsSource, tmp_path: Path, tiny: Model) -> None:
     with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
         compare(origin, tmp_path / "none.pth")
     with pytest.raises(SourceError, match=r"none\.params: No such file"):
-        compare(Origin(tiny, tmp_path / "none.params"))
+        compare(ParamsSource(tiny, tmp_path / "none.params"))
 
 
-def test_parameters_that_change_meanwhile_are_refused(origin: Origin) -> None:
+def test_parameters_that_change_meanwhile_are_refused(origin: ParamsSource) -> None:
     def touch(step: str, done: int, _total: int) -> None:
         if step == "comparing" and done == 1 and origin.params:
             origin.params.touch()
 
     with pytest.raises(SourceError, match="the file was changed while it was read"):
-        parity_check.compare(Request(origin, terms=TERMS), touch)
+        parity_check.compare(ComparisonRequest(origin, terms=TERMS), touch)
 
 
 def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
-    origin: Origin, state: dict[str, Array], save: Callable[[dict[str, Array]], Path], tmp_path: Path
+    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     path = save(state)
     other = Path(shutil.copy(path, tmp_path / "other.pth"))
@@ -224,16 +228,16 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
             other.replace(path)
 
     with pytest.raises(CheckpointError, match=r"trained\.pth: the file was changed while it was read"):
-        parity_check.compare(Request(origin, path, terms=TERMS), replace)
+        parity_check.compare(ComparisonRequest(origin, path, terms=TERMS), replace)
 
 
 def test_no_reference_is_refused_before_anything_is_read(tiny: Model, tmp_path: Path) -> None:
-    terms = Terms(Choice.gluon, TERMS.probes, tmp_path / "no-python")
+    terms = ParityOptions(ReferenceChoice.gluon, TERMS.probes, tmp_path / "no-python")
     with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
-        parity_check.compare(Request(Origin(tiny, tmp_path / "none.params"), terms=terms))
+        parity_check.compare(ComparisonRequest(ParamsSource(tiny, tmp_path / "none.params"), terms=terms))
 
 
-def test_progress_is_told(origin: Origin) -> None:
+def test_progress_is_told(origin: ParamsSource) -> None:
     told = []
-    parity_check.compare(Request(origin, terms=TERMS), lambda *step: told.append(step))
+    parity_check.compare(ComparisonRequest(origin, terms=TERMS), lambda *step: told.append(step))
     assert [step for step in told if step[0] == "comparing"] == [("comparing", done, 2) for done in range(3)]

@@ -11,8 +11,8 @@ from converter.networks import catalog, matching
 from converter.networks.mapping import Layer
 from converter.networks.synthetic import random_params
 from converter.parity import comparison, execution
-from converter.parity.result import LAYER_LIMITS, LIMITS, Proof
-from converter.references import Output, numpy
+from converter.parity.result import LAYER_LIMITS, LIMITS, ParityResult
+from converter.references import LayerOutput, numpy
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
 
 
 def test_the_difference_is_measured_against_the_references_deviation() -> None:
-    row = comparison.difference(LAYER, 1e-12, 3 * LOGITS, 3 * LOGITS + 0.3)
+    row = comparison.layer_diff(LAYER, 1e-12, 3 * LOGITS, 3 * LOGITS + 0.3)
     assert row.max_abs == pytest.approx(0.3)
     assert row.relative == pytest.approx(0.3 / (3 * LOGITS.std()))
     assert row.reference.mean == pytest.approx(1.5)
@@ -41,13 +41,13 @@ def test_the_difference_is_measured_against_the_references_deviation() -> None:
 
 def test_a_single_value_is_measured_against_its_size() -> None:
     one = np.array([[-4.0]])
-    assert comparison.difference(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)
+    assert comparison.layer_diff(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("apart", "agrees"), [(0.0, True), (1e-300, False), (1e300, False)])
 def test_what_is_constant_must_be_equal(apart: float, agrees: bool) -> None:
     constant = np.zeros((1, 4))
-    assert comparison.difference(LAYER, 1e-12, constant, constant + apart).agrees == agrees
+    assert comparison.layer_diff(LAYER, 1e-12, constant, constant + apart).agrees == agrees
 
 
 DENORMAL = np.random.Generator(np.random.PCG64(0)).standard_normal((1, 8)) * 1e-40
@@ -58,38 +58,38 @@ def test_denormal_outputs_are_compared_with_the_smallest_normal_scale(
     dtype: str, limit: float, agrees: bool
 ) -> None:
     one = DENORMAL.astype(dtype)
-    row = comparison.difference(LAYER, limit, one, (DENORMAL * 1.001).astype(dtype))
+    row = comparison.layer_diff(LAYER, limit, one, (DENORMAL * 1.001).astype(dtype))
     assert row.max_abs > 0
     assert row.agrees == agrees
-    assert not comparison.difference(LAYER, limit, one, one + np.dtype(dtype).type(1e-34)).agrees
+    assert not comparison.layer_diff(LAYER, limit, one, one + np.dtype(dtype).type(1e-34)).agrees
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_outputs_that_are_not_finite_never_agree(value: float) -> None:
     broken = np.where(LOGITS == 0, value, LOGITS)
-    of_module = comparison.difference(LAYER, 1e-12, LOGITS, broken)
-    of_both = comparison.difference(LAYER, 1e-12, broken, broken)
+    of_module = comparison.layer_diff(LAYER, 1e-12, LOGITS, broken)
+    of_both = comparison.layer_diff(LAYER, 1e-12, broken, broken)
     assert (of_module.agrees, of_module.remark) == (False, "not finite in the module")
     assert (of_both.agrees, of_both.remark) == (False, "not finite in the reference")
 
 
 def test_a_deviation_is_finite_even_where_float32_would_overflow() -> None:
     huge = (LOGITS * 1e30).astype(np.float32)
-    row = comparison.difference(LAYER, 1e-5, huge, huge * np.float32(1.1))
+    row = comparison.layer_diff(LAYER, 1e-5, huge, huge * np.float32(1.1))
     assert row.relative == pytest.approx(0.1 * 2 / LOGITS.std(), rel=1e-5)
 
 
 def test_outputs_of_another_shape_or_type_never_agree() -> None:
-    shape = comparison.difference(LAYER, 1e-12, LOGITS, LOGITS[:, :3])
-    dtype = comparison.difference(LAYER, 1e-12, LOGITS, LOGITS.astype(np.float32))
+    shape = comparison.layer_diff(LAYER, 1e-12, LOGITS, LOGITS[:, :3])
+    dtype = comparison.layer_diff(LAYER, 1e-12, LOGITS, LOGITS.astype(np.float32))
     assert (shape.agrees, shape.remark) == (False, "shape (1, 4) in the reference, (1, 3) in the module")
     assert (dtype.agrees, dtype.remark) == (False, "float64 in the reference, float32 in the module")
 
 
-def prove(model: Model, mapping: Mapping, params: dict[str, Array]) -> Proof:
+def prove(model: Model, mapping: Mapping, params: dict[str, Array]) -> ParityResult:
     state = matching.rename(mapping, params, model.shapes, "tiny")
-    watched = execution.watch(execution.build(state, model.config), mapping)
-    return comparison.compare(numpy.Run(params, PROBES), watched, mapping, params)
+    watched = execution.hook_layers(execution.build(state, model.config), mapping)
+    return comparison.compare(numpy.NumpyRun(params, PROBES), watched, mapping, params)
 
 
 def test_every_layer_of_a_right_conversion_agrees_in_the_networks_order(
@@ -116,8 +116,8 @@ def test_squeeze_excitation_agrees_in_every_layer() -> None:
     state = matching.rename(
         model.mapping, random_params(model.mapping, model.shapes, seed=0), model.shapes, ""
     )
-    watched = execution.watch(execution.build(state, model.config), model.mapping)
-    assert not comparison.compare(numpy.Run(params, PROBES), watched, model.mapping, params).passed
+    watched = execution.hook_layers(execution.build(state, model.config), model.mapping)
+    assert not comparison.compare(numpy.NumpyRun(params, PROBES), watched, model.mapping, params).passed
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,12 @@ class Partial:
         return self.inner.run(probe, repeat)
 
 
-def compare_partial(model: Model, mapping: Mapping, params: dict[str, Array], times: dict[str, int]) -> Proof:
+def compare_partial(
+    model: Model, mapping: Mapping, params: dict[str, Array], times: dict[str, int]
+) -> ParityResult:
     state = matching.rename(mapping, params, model.shapes, "tiny")
-    watched = execution.watch(execution.build(state, model.config), mapping)
-    return comparison.compare(numpy.Run(params, (PROBE,)), Partial(watched, times), mapping, params)
+    watched = execution.hook_layers(execution.build(state, model.config), mapping)
+    return comparison.compare(numpy.NumpyRun(params, (PROBE,)), Partial(watched, times), mapping, params)
 
 
 def test_a_layer_that_is_never_computed_fails(
@@ -195,8 +197,8 @@ def test_a_module_that_stops_half_way_fails_and_keeps_what_it_showed(
     state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
     module = execution.build(state, tiny.config)
     module.get_submodule("layer2.0.conv2").stride = (1, 1)  # type: ignore[assignment]
-    watched = execution.watch(module, tiny_mapping)
-    proof = comparison.compare(numpy.Run(tiny_params, (PROBE,)), watched, tiny_mapping, tiny_params)
+    watched = execution.hook_layers(module, tiny_mapping)
+    proof = comparison.compare(numpy.NumpyRun(tiny_params, (PROBE,)), watched, tiny_mapping, tiny_params)
     (check,) = proof.checks
     assert check.failure.startswith("the module stops: ")
     assert check.first_apart is not None
@@ -205,9 +207,9 @@ def test_a_module_that_stops_half_way_fails_and_keeps_what_it_showed(
 
 
 def test_the_reference_lets_go_of_what_was_taken() -> None:
-    def outputs() -> Iterator[Output]:
+    def outputs() -> Iterator[LayerOutput]:
         for name in ("a", "b", "c"):
-            yield Output(name, np.zeros(1), {})
+            yield LayerOutput(name, np.zeros(1), {})
 
     waiting = comparison._Outputs(outputs())
     assert waiting.take("b").layer == "b"

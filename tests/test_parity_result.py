@@ -8,10 +8,10 @@ from converter.networks.mapping import Layer
 from converter.parity.result import (
     LAYER_LIMITS,
     LIMITS,
-    NO_PROOF,
-    Check,
-    Difference,
-    Proof,
+    NOT_COMPARED,
+    LayerDiff,
+    ParityResult,
+    ProbeResult,
     Statistics,
     require_passed,
 )
@@ -21,8 +21,8 @@ PROBE = Probe("float64", (65, 97))
 ANY = Statistics(0.0, 1.0)
 
 
-def row(relative: float, name: str = "body.0", limit: float = 1e-12) -> Difference:
-    return Difference(Layer(name, name, "conv", "stem"), limit, relative, relative, ANY, ANY)
+def row(relative: float, name: str = "body.0", limit: float = 1e-12) -> LayerDiff:
+    return LayerDiff(Layer(name, name, "conv", "stem"), limit, relative, relative, ANY, ANY)
 
 
 def test_a_probe_is_the_same_input_every_time_and_in_every_precision() -> None:
@@ -46,31 +46,34 @@ def test_the_limit_decides(dtype: str) -> None:
 
 
 def test_the_first_layer_apart_is_named_and_not_the_worst() -> None:
-    check = Check(PROBE, (row(1e-15, "a"), row(1e-3, "b"), row(7.0, "c")))
+    check = ProbeResult(PROBE, (row(1e-15, "a"), row(1e-3, "b"), row(7.0, "c")))
     assert not check.agrees
     assert check.first_apart == row(1e-3, "b")
     assert check.worst == row(7.0, "c")
 
 
 def test_the_worst_layer_is_the_one_that_differs_most_and_has_its_own_limit() -> None:
-    check = Check(PROBE, (row(1e-6, "a", limit=1e-4), row(9e-7, "b", limit=1e-6)))
+    check = ProbeResult(PROBE, (row(1e-6, "a", limit=1e-4), row(9e-7, "b", limit=1e-6)))
     assert check.worst == row(1e-6, "a", limit=1e-4)
 
 
 def test_a_module_that_stops_does_not_agree() -> None:
-    assert Check(PROBE, (row(0.0),)).agrees
-    assert not Check(PROBE, (row(0.0),), failure="the module stops").agrees
+    assert ProbeResult(PROBE, (row(0.0),)).agrees
+    assert not ProbeResult(PROBE, (row(0.0),), failure="the module stops").agrees
 
 
 def test_the_strictest_failed_check_decides() -> None:
-    single = Check(Probe("float32", (65, 97)), (row(1.0),))
-    double = Check(PROBE, (row(1.0),))
-    assert Proof("numpy", {}, (single, double)).decisive is double
-    assert Proof("numpy", {}, (single,)).decisive is single
+    single = ProbeResult(Probe("float32", (65, 97)), (row(1.0),))
+    double = ProbeResult(PROBE, (row(1.0),))
+    assert ParityResult("numpy", {}, (single, double)).decisive is double
+    assert ParityResult("numpy", {}, (single,)).decisive is single
 
 
 def test_one_failed_check_of_many_refuses_and_all_are_shown() -> None:
-    good, bad = Check(PROBE, (row(2e-15),)), Check(Probe("float32", (224, 224)), (row(0.2, limit=1e-5),))
+    good, bad = (
+        ProbeResult(PROBE, (row(2e-15),)),
+        ProbeResult(Probe("float32", (224, 224)), (row(0.2, limit=1e-5),)),
+    )
     expected = (
         r"does not agree with the reference\n"
         r"  float64 at 65x97  1 layers agree, at most 2e-15 of the deviation \(limit 1e-12\)\n"
@@ -78,19 +81,19 @@ def test_one_failed_check_of_many_refuses_and_all_are_shown() -> None:
         r"it is the weather$"
     )
     with pytest.raises(ParityError, match=expected):
-        require_passed(Proof("numpy", {}, (good, bad)), "it is the weather")
-    require_passed(Proof("numpy", {}, (good,)), None)
+        require_passed(ParityResult("numpy", {}, (good, bad)), "it is the weather")
+    require_passed(ParityResult("numpy", {}, (good,)), None)
 
 
 def test_a_layer_that_nothing_can_be_seen_of_refuses() -> None:
-    blind = Proof("numpy", {}, (Check(PROBE, (row(0.0),), blind=("features.4.0.body.7",)),))
+    blind = ParityResult("numpy", {}, (ProbeResult(PROBE, (row(0.0),), blind=("features.4.0.body.7",)),))
     assert not blind.passed
     with pytest.raises(ParityError, match=r"do not depend on their inputs(.*\n)*  features\.4\.0\.body\.7"):
         require_passed(blind, None)
 
 
 def test_no_check_is_no_proof() -> None:
-    assert not NO_PROOF.passed
+    assert not NOT_COMPARED.passed
 
 
 def test_limits_are_those_of_the_documentation() -> None:

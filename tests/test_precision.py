@@ -8,15 +8,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ParityError, PrecisionError
 from converter.formats import artifact, precision
 from converter.networks import matching
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import execution
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.progress import silent
 from converter.references.probes import Probe
 from resnext_torch import ResNeXt
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from resnext_torch import Config
 
-AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
 
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 TYPES = {
@@ -219,8 +219,10 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     write: Callable[[dict[str, Array]], Path],
     tmp_path: Path,
 ) -> None:
-    origin = Origin(tiny, write(tiny_params))
-    result = conversion.convert(conversion.Request(origin, tmp_path, AGAINST_NUMPY, Precision(dtype)))
+    origin = ParamsSource(tiny, write(tiny_params))
+    result = conversion.convert(
+        conversion.ConversionRequest(origin, tmp_path, AGAINST_NUMPY, Precision(dtype))
+    )
     arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
     state = {name: torch.tensor(array) for name, array in arrays.items()}
     narrow = {name: t.to(getattr(torch, dtype)) if t.shape else t for name, t in state.items()}
@@ -245,7 +247,9 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
 
 def test_a_network_that_differs_before_rounding_is_refused(tiny: Model, tmp_path: Path) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
-    request = conversion.Request(Origin(loose, seed=0), tmp_path, AGAINST_NUMPY, Precision.float16)
+    request = conversion.ConversionRequest(
+        ParamsSource(loose, seed=0), tmp_path, AGAINST_NUMPY, Precision.float16
+    )
     with pytest.raises(ParityError, match=r"suspect    eps: 1e-05 in the reference, 0\.001 in the module"):
         conversion.convert(request)
     assert list(tmp_path.iterdir()) == []
@@ -255,8 +259,11 @@ def test_weights_beyond_a_type_leave_nothing(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     tiny_params["output.bias"][3] = 1e5
-    request = conversion.Request(
-        Origin(tiny, write(tiny_params)), tmp_path, Terms(Choice.none), Precision.float16
+    request = conversion.ConversionRequest(
+        ParamsSource(tiny, write(tiny_params)),
+        tmp_path,
+        ParityOptions(ReferenceChoice.none),
+        Precision.float16,
     )
     with pytest.raises(PrecisionError, match=r"float16 cannot hold\n  fc\.bias$"):
         conversion.convert(request)
@@ -281,7 +288,7 @@ def test_of_float64_weights_the_tenth_digit_is_proven(
         return module
 
     params = write({name: array.astype(np.float64) for name, array in tiny_params.items()})
-    request = conversion.Request(Origin(tiny, params), tmp_path / "out", AGAINST_NUMPY)
+    request = conversion.ConversionRequest(ParamsSource(tiny, params), tmp_path / "out", AGAINST_NUMPY)
     assert conversion.convert(request).manifest["parity"]["proven"]
     monkeypatch.setattr(execution, "load", load_otherwise)
     with pytest.raises(ParityError, match=rf"first apart  .* → {layer} .*, float64 at 33x47"):

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError, ImageError, MappingError
 from converter.vision import classifier, images, prediction
-from converter.vision.classifier import Terms
-from converter.vision.prediction import Request
+from converter.vision.classifier import ClassifierOptions
+from converter.vision.prediction import PredictionRequest
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def manifest(weights: Path, folder: Path, **changes: object) -> Path:
 
 
 def predict(weights: Path, *places: Path, top: int = 5, **terms: Any) -> Predictions:  # noqa: ANN401 - of Terms
-    return prediction.predict(Request(places, Terms(weights, **{"device": Device.cpu, **terms}), top))
+    return prediction.predict(
+        PredictionRequest(places, ClassifierOptions(weights, **{"device": Device.cpu, **terms}), top)
+    )
 
 
 def first_labels(found: Predictions) -> set[str]:
@@ -156,7 +158,7 @@ def test_rounded_weights_and_missing_counters_do(weights: Path, folder: Path, tm
 
 def test_how_far_it_is_is_told(weights: Path, folder: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    request = Request((folder,), Terms(weights, device=Device.cpu, batch_size=3))
+    request = PredictionRequest((folder,), ClassifierOptions(weights, device=Device.cpu, batch_size=3))
     prediction.predict(request, lambda *step: told.append(step))
     assert told == [("images", 3, 4), ("images", 4, 4)]
 

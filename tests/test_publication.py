@@ -18,17 +18,17 @@ import timm.data.config
 import torch
 from safetensors.torch import load_file
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, parity_check, publication
-from converter.commands.publication import Request, publish
+from converter.commands.publication import PublicationRequest, publish
 from converter.errors import ArtifactError, PublicationError
 from converter.formats.params import write_params
 from converter.manifests import artifact_checks
 from converter.networks import catalog
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
 from converter.parity import json_report, report
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.publishing import card, timm_config
 from converter.references.probes import Probe
 from converter.storage import locks
@@ -46,7 +46,9 @@ ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
 def convert(name: str, out: Path) -> Path:
     """Convert seeded parameters without a proof."""
     return conversion.convert(
-        conversion.Request(Origin(catalog.find(name), seed=0), out, Terms(Choice.none))
+        conversion.ConversionRequest(
+            ParamsSource(catalog.find(name), seed=0), out, ParityOptions(ReferenceChoice.none)
+        )
     ).artifact
 
 
@@ -55,7 +57,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published folder of ResNeXt-50 with random weights."""
     folder = tmp_path_factory.mktemp("large")
     file = convert(LARGE, folder)
-    publish(Request((file,), folder / "published", **ALLOWED))
+    publish(PublicationRequest((file,), folder / "published", **ALLOWED))
     return folder / "published"
 
 
@@ -73,17 +75,19 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels.write_text("".join(f"kind {number}\n" for number in range(10)))
     with (folder / "mine.params").open("wb") as stream:
         write_params(stream, random_params(model.mapping, model.shapes, seed=1))
-    terms = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
-    request = conversion.Request(Origin(model, folder / "mine.params"), folder, terms, labels=labels)
+    terms = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),))
+    request = conversion.ConversionRequest(
+        ParamsSource(model, folder / "mine.params"), folder, terms, labels=labels
+    )
     return conversion.convert(request).artifact
 
 
 @pytest.fixture
-def request_of(tmp_path: Path) -> Callable[..., Request]:
+def request_of(tmp_path: Path) -> Callable[..., PublicationRequest]:
     """Return a request for ``tmp_path/out`` with everything allowed."""
 
-    def make(*files: Path, **options: Any) -> Request:  # noqa: ANN401 - a request's fields
-        return Request(files, tmp_path / "out", **{**ALLOWED, **options})
+    def make(*files: Path, **options: Any) -> PublicationRequest:  # noqa: ANN401 - a request's fields
+        return PublicationRequest(files, tmp_path / "out", **{**ALLOWED, **options})
 
     return make
 
@@ -195,7 +199,9 @@ def test_another_network_with_the_same_tensors_gives_others() -> None:
     assert apart(logits(ours, images()), logits(theirs, images())) > LIMIT
 
 
-def test_the_folder_holds_everything_and_its_sums(small: Path, request_of: Callable[..., Request]) -> None:
+def test_the_folder_holds_everything_and_its_sums(
+    small: Path, request_of: Callable[..., PublicationRequest]
+) -> None:
     (found,) = publish(request_of(small))
     assert {path.name for path in found.folder.iterdir()} == ALL_FILES
     assert (found.folder / "model.safetensors").read_bytes() == small.read_bytes()
@@ -209,13 +215,13 @@ def test_the_folder_holds_everything_and_its_sums(small: Path, request_of: Calla
 
 def test_the_folder_is_the_same_every_time(small: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        publish(Request((small,), tmp_path / name, **ALLOWED))
+        publish(PublicationRequest((small,), tmp_path / name, **ALLOWED))
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
 def test_a_proven_file_needs_no_leave_and_brings_its_labels(proven: Path, tmp_path: Path) -> None:
-    (found,) = publish(Request((proven,), tmp_path / "out"))
+    (found,) = publish(PublicationRequest((proven,), tmp_path / "out"))
     config = json.loads((found.folder / "config.json").read_text())
     assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == 10
     assert config["label_names"] == [f"kind {number}" for number in range(10)]
@@ -235,14 +241,14 @@ def test_labels_reach_timm(tmp_path: Path) -> None:
 
 def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Path) -> None:
     other = convert("gluon_resnet18_v1b", tmp_path)
-    found = publish(Request((small, other), tmp_path / "out", **ALLOWED))
+    found = publish(PublicationRequest((small, other), tmp_path / "out", **ALLOWED))
     assert [each.folder for each in found] == [
         tmp_path / "out" / SMALL,
         tmp_path / "out" / "gluon_resnet18_v1b",
     ]
     assert all({path.name for path in each.folder.iterdir()} == ALL_FILES for each in found)
     with pytest.raises(PublicationError, match=f"more than one file would become .*{SMALL}"):
-        publish(Request((small, proven), tmp_path / "new", **ALLOWED))
+        publish(PublicationRequest((small, proven), tmp_path / "new", **ALLOWED))
 
 
 @pytest.mark.parametrize(
@@ -253,21 +259,27 @@ def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Pa
     ],
 )
 def test_random_and_unproven_weights_need_leave(
-    small: Path, request_of: Callable[..., Request], tmp_path: Path, refused: dict[str, bool], message: str
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    tmp_path: Path,
+    refused: dict[str, bool],
+    message: str,
 ) -> None:
     with pytest.raises(PublicationError, match=message):
         publish(request_of(small, **refused))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(small: Path, request_of: Callable[..., Request]) -> None:
+def test_a_folder_that_is_not_empty_is_left_alone(
+    small: Path, request_of: Callable[..., PublicationRequest]
+) -> None:
     publish(request_of(small))
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
         publish(request_of(small))
 
 
 def test_force_replaces_what_was_published_and_nothing_else(
-    small: Path, proven: Path, request_of: Callable[..., Request]
+    small: Path, proven: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
     (before,) = publish(request_of(small))
     (after,) = publish(request_of(proven, force=True))
@@ -282,7 +294,7 @@ def test_force_replaces_what_was_published_and_nothing_else(
 
 
 def test_a_file_in_the_way_is_not_replaced(
-    small: Path, request_of: Callable[..., Request], tmp_path: Path
+    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("precious")
     with pytest.raises(PublicationError, match="a folder expected, or nothing"):
@@ -290,7 +302,10 @@ def test_a_file_in_the_way_is_not_replaced(
 
 
 def test_after_a_failure_nothing_is_there(
-    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def fail(*_: object) -> str:
         raise OSError(28, "No space left on device")
@@ -302,7 +317,10 @@ def test_after_a_failure_nothing_is_there(
 
 
 def test_what_was_there_stays_where_the_new_cannot_take_its_place(
-    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     (before,) = publish(request_of(small))
     replace_path = Path.replace
@@ -320,7 +338,10 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
 
 
 def test_the_folder_one_is_in_may_be_published_to(
-    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
@@ -330,7 +351,10 @@ def test_the_folder_one_is_in_may_be_published_to(
 
 
 def test_the_folder_above_has_its_own_name(
-    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "out" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "out" / "inner")
@@ -341,7 +365,7 @@ def test_the_folder_above_has_its_own_name(
 
 
 def test_of_two_at_once_the_second_is_refused(
-    small: Path, proven: Path, request_of: Callable[..., Request], tmp_path: Path
+    small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     def meanwhile(*_: object) -> None:
         publish(request_of(proven))
@@ -353,7 +377,7 @@ def test_of_two_at_once_the_second_is_refused(
 
 
 def test_force_takes_no_file_that_is_added_meanwhile(
-    small: Path, proven: Path, request_of: Callable[..., Request], tmp_path: Path
+    small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     publish(request_of(small))
     thesis = tmp_path / "out" / "thesis.tex"
@@ -364,7 +388,10 @@ def test_force_takes_no_file_that_is_added_meanwhile(
 
 
 def test_force_takes_no_file_that_is_added_at_the_last_moment(
-    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     publish(request_of(small))
     thesis = tmp_path / "out" / "thesis.tex"
@@ -384,7 +411,7 @@ def test_force_takes_no_file_that_is_added_at_the_last_moment(
 
 @pytest.mark.parametrize("empty", [False, True], ids=["nothing", "an empty folder"])
 def test_a_folder_that_a_killed_run_took_away_is_there_again(
-    small: Path, proven: Path, request_of: Callable[..., Request], tmp_path: Path, *, empty: bool
+    small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path, *, empty: bool
 ) -> None:
     (before,) = publish(request_of(small))
     before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new one took its place
@@ -397,7 +424,7 @@ def test_a_folder_that_a_killed_run_took_away_is_there_again(
 
 
 def test_what_killed_runs_left_is_cleared_up(
-    small: Path, request_of: Callable[..., Request], tmp_path: Path
+    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     (before,) = publish(request_of(small))
     shutil.copytree(before.folder, tmp_path / ".convert-out.old")  # killed when the new one was there
@@ -408,7 +435,7 @@ def test_what_killed_runs_left_is_cleared_up(
 
 
 def test_what_is_not_ours_is_not_cleared_up(
-    small: Path, request_of: Callable[..., Request], tmp_path: Path
+    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     publish(request_of(small))
     (tmp_path / ".convert-out.old").mkdir()
@@ -422,7 +449,10 @@ def test_what_is_not_ours_is_not_cleared_up(
 
 
 def test_weights_that_change_while_they_are_copied_are_refused(
-    small: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path,
+    request_of: Callable[..., PublicationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def spoil(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes()[:-1] + b"!")
@@ -436,14 +466,14 @@ def test_weights_that_change_while_they_are_copied_are_refused(
 @pytest.fixture(scope="session")
 def page(proven: Path) -> str:
     """The report of a parity check of that file, as `gluon2torch parity` writes it."""
-    origin = Origin(catalog.find(SMALL), proven.parent / "mine.params")
-    terms = Terms(Choice.numpy, (Probe("float32", (33, 33)),))
-    found = parity_check.compare(parity_check.Request(origin, proven, terms=terms))
+    origin = ParamsSource(catalog.find(SMALL), proven.parent / "mine.params")
+    terms = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),))
+    found = parity_check.compare(parity_check.ComparisonRequest(origin, proven, terms=terms))
     return report.render(json_report.build(found))
 
 
 def test_a_report_of_these_weights_is_published_with_them(
-    proven: Path, page: str, request_of: Callable[..., Request], tmp_path: Path
+    proven: Path, page: str, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -454,7 +484,7 @@ def test_a_report_of_these_weights_is_published_with_them(
 
 @pytest.mark.parametrize("lacking", ["agreement", "source", "weights"])
 def test_another_report_is_refused(
-    proven: Path, page: str, request_of: Callable[..., Request], tmp_path: Path, lacking: str
+    proven: Path, page: str, request_of: Callable[..., PublicationRequest], tmp_path: Path, lacking: str
 ) -> None:
     manifest = artifact_checks.read(proven).manifest
     parts = {
@@ -480,7 +510,7 @@ def test_another_report_is_refused(
 )
 def test_what_cannot_be_a_report_is_named(
     proven: Path,
-    request_of: Callable[..., Request],
+    request_of: Callable[..., PublicationRequest],
     tmp_path: Path,
     make: Callable[[Path], object],
     message: str,
@@ -494,7 +524,7 @@ def test_what_cannot_be_a_report_is_named(
 def test_the_report_that_was_read_is_published_though_it_changes(
     proven: Path,
     page: str,
-    request_of: Callable[..., Request],
+    request_of: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -510,14 +540,16 @@ def test_the_report_that_was_read_is_published_though_it_changes(
     assert (found.folder / "parity.html").read_text(encoding="utf-8") == page
 
 
-def test_our_own_package_loads_every_folder(small: Path, request_of: Callable[..., Request]) -> None:
+def test_our_own_package_loads_every_folder(
+    small: Path, request_of: Callable[..., PublicationRequest]
+) -> None:
     (found,) = publish(request_of(small))
     loaded = create_model(SMALL, found.folder).state_dict()
     assert torch.equal(loaded["fc.weight"], load_file(small)["fc.weight"])
 
 
 def test_our_own_package_refuses_a_published_folder_with_a_changed_byte(
-    small: Path, request_of: Callable[..., Request]
+    small: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
     (found,) = publish(request_of(small))
     weights = found.folder / "model.safetensors"
@@ -531,7 +563,9 @@ def test_our_own_package_refuses_a_published_folder_with_a_changed_byte(
     create_model(SMALL, found.folder)
 
 
-def test_force_believes_no_ones_sums(small: Path, request_of: Callable[..., Request], tmp_path: Path) -> None:
+def test_force_believes_no_ones_sums(
+    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     sha256 = hashlib.sha256(b"precious").hexdigest()
@@ -541,7 +575,9 @@ def test_force_believes_no_ones_sums(small: Path, request_of: Callable[..., Requ
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
-def test_force_keeps_a_card_that_was_edited(small: Path, request_of: Callable[..., Request]) -> None:
+def test_force_keeps_a_card_that_was_edited(
+    small: Path, request_of: Callable[..., PublicationRequest]
+) -> None:
     (found,) = publish(request_of(small))
     card = found.folder / "README.md"
     card.write_text(card.read_text() + "my own words\n")

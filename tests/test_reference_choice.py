@@ -8,28 +8,28 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli import app
 from converter.errors import ReferenceUnavailableError
 from converter.parity import runner
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 
 NAME = "gluon_cifar_resnext29_32x4d"
 OPTIONS = ["--random", "0", "--size", "33", "--proof-dtype", "float64"]
 
 
-@pytest.mark.parametrize("choice", [Choice.numpy, Choice.none])
-def test_numpy_and_none_need_no_interpreter(choice: Choice) -> None:
-    terms = runner.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
+@pytest.mark.parametrize("choice", [ReferenceChoice.numpy, ReferenceChoice.none])
+def test_numpy_and_none_need_no_interpreter(choice: ReferenceChoice) -> None:
+    terms = runner.resolve_reference(ParityOptions(choice, gluon_python=Path("/nowhere/python")))
     assert (terms.choice, terms.gluon_python) == (choice, None)
 
 
-@pytest.mark.parametrize("choice", [Choice.gluon, Choice.auto])
-def test_a_named_interpreter_is_used_by_the_others(choice: Choice) -> None:
-    terms = runner.settle(Terms(choice, gluon_python=Path(sys.executable)))
-    assert (terms.choice, terms.gluon_python) == (Choice.gluon, Path(sys.executable))
+@pytest.mark.parametrize("choice", [ReferenceChoice.gluon, ReferenceChoice.auto])
+def test_a_named_interpreter_is_used_by_the_others(choice: ReferenceChoice) -> None:
+    terms = runner.resolve_reference(ParityOptions(choice, gluon_python=Path(sys.executable)))
+    assert (terms.choice, terms.gluon_python) == (ReferenceChoice.gluon, Path(sys.executable))
     with pytest.raises(ReferenceUnavailableError, match="/nowhere/python is not an executable"):
-        runner.settle(Terms(choice, gluon_python=Path("/nowhere/python")))
+        runner.resolve_reference(ParityOptions(choice, gluon_python=Path("/nowhere/python")))
 
 
 @pytest.mark.parametrize("by", ["variable", "option"])

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import parity_check
 from converter.errors import ArtifactError
 from converter.networks import matching, synthetic
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import execution, json_report, report
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Mapping
     from converter.parity.json_report import Document
 
-TERMS = Terms(Choice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
+TERMS = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
 FETCHING = {
     "src",
     "srcset",
@@ -85,7 +85,7 @@ def network_fetches(text: str) -> list[str]:
 
 def compared(tiny: Model, module: nn.Module | None = None) -> Document:
     return json_report.build(
-        parity_check.compare(parity_check.Request(Origin(tiny, seed=0), None, module, TERMS))
+        parity_check.compare(parity_check.ComparisonRequest(ParamsSource(tiny, seed=0), None, module, TERMS))
     )
 
 
@@ -181,7 +181,7 @@ def test_every_layer_of_every_check_has_its_row(agreeing: Document, text: str) -
 def test_a_failure_is_told_with_what_is_suspicious(differing: Document, failed: Page) -> None:
     assert "✗ differs" in failed.text
     assert "What speaks against it" in failed.text
-    assert "\n".join(json_report.complaints(differing)) in failed.text
+    assert "\n".join(json_report.problems(differing)) in failed.text
     assert "first apart  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
 
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import (
@@ -22,8 +22,8 @@ from converter.errors import (
 )
 from converter.formats.params import read_params, write_params
 from converter.networks import catalog, matching
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-UNPROVEN = Terms(Choice.none)
-AGAINST_NUMPY = Terms(Choice.numpy, (Probe("float64", (33, 47)),))
+UNPROVEN = ParityOptions(ReferenceChoice.none)
+AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +64,15 @@ def saved(state: object, folder: Path, name: str = "trained.pth") -> Path:
     return folder / name
 
 
-def reverse(weights: Path, back: Path, terms: Terms = UNPROVEN) -> reverse_conversion.Result:
-    return reverse_conversion.to_gluon(reverse_conversion.Request(weights, back, terms=terms))
+def reverse(weights: Path, back: Path, terms: ParityOptions = UNPROVEN) -> reverse_conversion.ToGluonResult:
+    return reverse_conversion.to_gluon(reverse_conversion.ToGluonRequest(weights, back, terms=terms))
 
 
-def converted(params: Path, folder: Path) -> conversion.Result:
-    return conversion.convert(conversion.Request(Origin(None, params), folder, UNPROVEN))
+def converted(params: Path, folder: Path) -> conversion.ConversionResult:
+    return conversion.convert(conversion.ConversionRequest(ParamsSource(None, params), folder, UNPROVEN))
 
 
-def refuses(request: reverse_conversion.Request, error: type[ConversionError], message: str) -> None:
+def refuses(request: reverse_conversion.ToGluonRequest, error: type[ConversionError], message: str) -> None:
     """See a request refused, and that nothing appears where it was to write."""
     with pytest.raises(error, match=message):
         reverse_conversion.to_gluon(request)
@@ -179,23 +179,27 @@ def test_a_folder_is_never_written_over(
     overwrite: bool, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     back.mkdir()
-    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=UNPROVEN, overwrite=overwrite)
+    request = reverse_conversion.ToGluonRequest(
+        saved(state, tmp_path), back, terms=UNPROVEN, overwrite=overwrite
+    )
     with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
         reverse_conversion.to_gluon(request)
 
 
 def test_gluons_own_file_is_refused(tiny_params: dict[str, Array], write: Write, back: Path) -> None:
     message = r"holiday\.params: these are Gluon's names already; `convert auto` reads them"
-    refuses(reverse_conversion.Request(write(tiny_params), back, terms=UNPROVEN), CheckpointError, message)
+    refuses(
+        reverse_conversion.ToGluonRequest(write(tiny_params), back, terms=UNPROVEN), CheckpointError, message
+    )
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 @pytest.mark.parametrize("terms", [UNPROVEN, AGAINST_NUMPY], ids=["unproven", "numpy"])
 def test_what_is_not_finite_is_refused(
-    number: float, terms: Terms, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+    number: float, terms: ParityOptions, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer1.0.conv2.weight"][0, 0, 0, 0] = number
-    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=terms)
+    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=terms)
     refuses(request, ConversionError, r"NaN or infinity found")
 
 
@@ -203,7 +207,7 @@ def test_tensors_of_no_model_are_refused_with_the_nearest(
     state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer5.0.conv1.weight"] = torch.ones(8, 4, 1, 1)
-    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=UNPROVEN)
+    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=UNPROVEN)
     refuses(
         request, MappingError, r"trained\.pth: the tensors fit no model; the nearest is tiny: blocks 1-2-1-1"
     )
@@ -213,7 +217,7 @@ def test_tensors_of_several_models_are_refused_until_one_is_named(
     tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "models", lambda: {name: replace(tiny, name=name) for name in ("a", "b")})
-    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=UNPROVEN)
+    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=UNPROVEN)
     refuses(request, MappingError, "these are the tensors of a or b: which one is it")
     assert reverse_conversion.to_gluon(replace(request, model=catalog.find("b"))).model.name == "b"
 
@@ -222,7 +226,7 @@ def test_a_named_model_that_does_not_fit_is_refused_by_name(
     tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     del state["layer4.0.bn2.running_var"]
-    request = reverse_conversion.Request(saved(state, tmp_path), back, tiny, UNPROVEN)
+    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, tiny, UNPROVEN)
     refuses(
         request, MappingError, r"the names do not fit the model\n  missing     layer4\.0\.bn2\.running_var"
     )
@@ -232,7 +236,7 @@ def test_a_named_model_that_does_not_fit_is_refused_by_name(
 def test_a_type_that_cannot_hold_the_weights_is_refused(
     dtype: str, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
-    request = reverse_conversion.Request(
+    request = reverse_conversion.ToGluonRequest(
         saved(state, tmp_path), back, terms=UNPROVEN, precision=Precision(dtype)
     )
     refuses(request, PrecisionError, rf"trained\.pth: {dtype} cannot hold these weights as they are")
@@ -244,7 +248,7 @@ def test_halves_are_written_as_float32_where_that_is_asked(
     halves = {name: tensor.half() if tensor.shape else tensor for name, tensor in state.items()}
     weights = saved(halves, tmp_path)
     reverse_conversion.to_gluon(
-        reverse_conversion.Request(weights, back, terms=AGAINST_NUMPY, precision=Precision.float32)
+        reverse_conversion.ToGluonRequest(weights, back, terms=AGAINST_NUMPY, precision=Precision.float32)
     )
     found = read_params(back)
     assert {str(array.dtype) for array in found.values()} == {"float32"}
@@ -304,7 +308,7 @@ def test_a_file_that_reads_back_otherwise_leaves_nothing(
     weights = saved(state, tmp_path)
     monkeypatch.setattr(reverse_conversion, "write_params", corrupt)
     refuses(
-        reverse_conversion.Request(weights, back, terms=UNPROVEN),
+        reverse_conversion.ToGluonRequest(weights, back, terms=UNPROVEN),
         ArtifactError,
         "read back: the file differs",
     )
@@ -315,7 +319,7 @@ def test_the_proof_is_of_the_written_file_and_sees_one_bit(
 ) -> None:
     monkeypatch.setattr(reverse_conversion, "write_params", flip)
     monkeypatch.setattr(reverse_conversion, "_require_reads_back", lambda *_: None)
-    request = reverse_conversion.Request(saved(state, tmp_path), back, terms=AGAINST_NUMPY)
+    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=AGAINST_NUMPY)
     refuses(request, ParityError, r"tensors differ\n  .*1 of 10 elements differ")
 
 
@@ -325,5 +329,7 @@ def test_a_checkpoint_is_never_written_over_by_its_own_reversal(
     path = saved(state, tmp_path)
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match=r"trained\.pth: is the checkpoint itself"):
-        reverse_conversion.to_gluon(reverse_conversion.Request(path, path, terms=UNPROVEN, overwrite=True))
+        reverse_conversion.to_gluon(
+            reverse_conversion.ToGluonRequest(path, path, terms=UNPROVEN, overwrite=True)
+        )
     assert path.read_bytes() == before

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
-from converter.commands.publication import Request, publish
+from converter.commands.publication import PublicationRequest, publish
 from converter.commands.verification import verify
 from converter.errors import SignatureError
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.publishing import signature
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    request = conversion.Request(
-        Origin(catalog.find(NAME), seed=0), tmp_path_factory.mktemp("out"), Terms(Choice.none)
+    request = conversion.ConversionRequest(
+        ParamsSource(catalog.find(NAME), seed=0),
+        tmp_path_factory.mktemp("out"),
+        ParityOptions(ReferenceChoice.none),
     )
     return conversion.convert(request).artifact
 
@@ -69,7 +71,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def original(artifact: Path, keys: Path) -> Path:
     folder = artifact.parent / "published"
-    publish(Request((artifact,), folder, sign_key=keys / "ours.key", **ALLOWED))
+    publish(PublicationRequest((artifact,), folder, sign_key=keys / "ours.key", **ALLOWED))
     return folder
 
 
@@ -172,7 +174,7 @@ def test_a_key_that_cannot_sign_is_refused_before_any_work(
     with pytest.raises(SignatureError, match=rf"{name}\.key: cannot sign: "):
         signature.require_key(keys / f"{name}.key")
     with pytest.raises(SignatureError, match=rf"{name}\.key: cannot sign: "):
-        publish(Request((artifact,), tmp_path / "out", sign_key=keys / f"{name}.key", **ALLOWED))
+        publish(PublicationRequest((artifact,), tmp_path / "out", sign_key=keys / f"{name}.key", **ALLOWED))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,9 +191,9 @@ def test_a_converted_file_has_no_signature(artifact: Path, keys: Path) -> None:
 
 
 def test_a_signed_folder_is_replaced_by_force(artifact: Path, folder: Path, keys: Path) -> None:
-    publish(Request((artifact,), folder, force=True, sign_key=keys / "ours.key", **ALLOWED))
+    publish(PublicationRequest((artifact,), folder, force=True, sign_key=keys / "ours.key", **ALLOWED))
     assert verify(folder, keys / "ours.pub").signed
-    publish(Request((artifact,), folder, force=True, **ALLOWED))
+    publish(PublicationRequest((artifact,), folder, force=True, **ALLOWED))
     assert not (folder / "model.sig").exists()
 
 

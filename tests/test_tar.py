@@ -15,13 +15,13 @@ import pytest
 from symbols import changed, symbol
 from test_archives import CONTENT, zipped
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import SourceError, SymbolError
 from converter.formats import archives
 from converter.formats.params import write_params
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -269,7 +269,9 @@ def test_the_graph_in_an_archive_is_compared_with_the_model(
     monkeypatch.setattr("converter.networks.catalog.models", lambda: {"tiny": tiny})
     stream = io.BytesIO()
     write_params(stream, tiny_params)
-    request = conversion.Request(Origin(None, tmp_path / name), tmp_path / "out", Terms(Choice.none))
+    request = conversion.ConversionRequest(
+        ParamsSource(None, tmp_path / name), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+    )
     content = symbol(tiny)
     (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
     source = conversion.convert(request).manifest["source"]

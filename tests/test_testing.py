@@ -154,7 +154,7 @@ def test_what_was_found_is_json(params: Path) -> None:
     ("options", "message"),
     [
         ({"weights": "trained.pth", "module": nn.Identity()}, "weights or a module, not both"),
-        ({"reference": "caffe"}, "'caffe' is not a valid Choice"),
+        ({"reference": "caffe"}, "'caffe' is not a valid ReferenceChoice"),
         ({"reference": "none"}, "a reference is needed: auto, gluon or numpy"),
         ({"dtypes": ["float16"]}, r"dtypes: some of float64, float32 expected, \['float16'\] found"),
         ({"dtypes": "float32"}, "dtypes: some of float64, float32 expected, 'float32' found"),

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
 from converter.formats import torch_file
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-UNPROVEN = Terms(Choice.none)
+UNPROVEN = ParityOptions(ReferenceChoice.none)
 NAME = "gluon_cifar_resnext29_32x4d"
 STATE = {
     "conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -53,9 +53,9 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def converted(tmp_path: Path) -> conversion.Result:
-    origin = Origin(catalog.find(NAME), seed=0)
-    return conversion.convert(conversion.Request(origin, tmp_path / "out", UNPROVEN, as_pth=True))
+def converted(tmp_path: Path) -> conversion.ConversionResult:
+    origin = ParamsSource(catalog.find(NAME), seed=0)
+    return conversion.convert(conversion.ConversionRequest(origin, tmp_path / "out", UNPROVEN, as_pth=True))
 
 
 def test_a_pth_has_the_arrays_bit_for_bit_and_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_pth_that_reads_back_otherwise_is_refused(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_manifest_tells_of_both_files(converted: conversion.Result) -> None:
+def test_the_manifest_tells_of_both_files(converted: conversion.ConversionResult) -> None:
     assert converted.pth is not None
     content = converted.pth.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
@@ -99,7 +99,7 @@ def test_the_manifest_tells_of_both_files(converted: conversion.Result) -> None:
 
 
 def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
-    converted: conversion.Result, served: str, tmp_path: Path
+    converted: conversion.ConversionResult, served: str, tmp_path: Path
 ) -> None:
     assert converted.pth is not None
     options = {
@@ -117,7 +117,7 @@ def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
 
 
 def test_torch_hub_refuses_another_file_of_its_name(
-    converted: conversion.Result, served: str, tmp_path: Path
+    converted: conversion.ConversionResult, served: str, tmp_path: Path
 ) -> None:
     assert converted.pth is not None
     content = bytearray(converted.pth.read_bytes())
@@ -134,19 +134,19 @@ def test_torch_hub_refuses_another_file_of_its_name(
 
 
 def test_without_it_no_pth_is_written(tmp_path: Path) -> None:
-    origin = Origin(catalog.find(NAME), seed=0)
-    found = conversion.convert(conversion.Request(origin, tmp_path, UNPROVEN))
+    origin = ParamsSource(catalog.find(NAME), seed=0)
+    found = conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN))
     assert found.pth is None
     assert "pth" not in found.manifest["artifact"]
     assert not list(tmp_path.glob("*.pth"))
 
 
 def test_where_the_artifact_cannot_be_published_no_pth_is_left(
-    converted: conversion.Result, tmp_path: Path
+    converted: conversion.ConversionResult, tmp_path: Path
 ) -> None:
     out = tmp_path / "elsewhere"
     (out / converted.artifact.name).mkdir(parents=True)
-    origin = Origin(catalog.find(NAME), seed=0)
+    origin = ParamsSource(catalog.find(NAME), seed=0)
     with pytest.raises(ArtifactError, match="is a folder, where a file is to be written"):
-        conversion.convert(conversion.Request(origin, out, UNPROVEN, as_pth=True))
+        conversion.convert(conversion.ConversionRequest(origin, out, UNPROVEN, as_pth=True))
     assert [path.name for path in out.iterdir()] == [converted.artifact.name]

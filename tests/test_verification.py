@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
-from converter.commands.publication import Request, publish
+from converter.commands.publication import PublicationRequest, publish
 from converter.commands.verification import verify
 from converter.errors import VerificationError
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,13 @@ PUBLISHED = ("README.md", "config.json", "manifest.json", WEIGHTS)
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder ``out`` with a converted file and its ``.pth``, and a ``published`` one."""
     folder = tmp_path_factory.mktemp("originals")
-    request = conversion.Request(
-        Origin(catalog.find(NAME), seed=0), folder / "out", Terms(Choice.none), as_pth=True
+    request = conversion.ConversionRequest(
+        ParamsSource(catalog.find(NAME), seed=0),
+        folder / "out",
+        ParityOptions(ReferenceChoice.none),
+        as_pth=True,
     )
-    publish(Request((conversion.convert(request).artifact,), folder / "published", **ALLOWED))
+    publish(PublicationRequest((conversion.convert(request).artifact,), folder / "published", **ALLOWED))
     return folder
 
 

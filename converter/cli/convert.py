@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.cli import console, options
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converter.commands import conversion
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """What is written; safetensors always is."""
 
     safetensors = "safetensors"
@@ -36,15 +36,16 @@ def convert(  # noqa: PLR0913 - the options of the command line
         Precision, typer.Option(help="The type of the written weights; `keep` leaves each as it is.")
     ] = Precision.keep,
     file_format: Annotated[
-        Format, typer.Option("--format", help="`pth` writes a .pth too, as torch.hub loads by its hash.")
-    ] = Format.safetensors,
+        OutputFormat,
+        typer.Option("--format", help="`pth` writes a .pth too, as torch.hub loads by its hash."),
+    ] = OutputFormat.safetensors,
     labels: Annotated[
         Path | None,
         typer.Option(
             help="The class names of a fine-tuned model: a line each, or a JSON list.", dir_okay=False
         ),
     ] = None,
-    reference: options.Reference = Choice.auto,
+    reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
@@ -60,18 +61,18 @@ def convert(  # noqa: PLR0913 - the options of the command line
     from converter.commands import conversion
     from converter.formats import artifact
 
-    options.check_origin(name, params, random, symbol)
+    options.check_params_source(name, params, random, symbol)
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
         # Two networks run side by side: threads that wait for work must leave the cores to the other's.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        request = conversion.Request(
-            options.origin(name, params, random, symbol),
+        request = conversion.ConversionRequest(
+            options.params_source(name, params, random, symbol),
             out,
-            options.terms(reference, size, proof_dtype, gluon_python),
+            options.parity_options(reference, size, proof_dtype, gluon_python),
             dtype,
             labels,
-            file_format is Format.pth,
+            file_format is OutputFormat.pth,
         )
         with console.progress() as report:
             result = conversion.convert(request, report)
@@ -83,7 +84,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     _summary(result, screen)
 
 
-def _summary(result: conversion.Result, screen: Console) -> None:
+def _summary(result: conversion.ConversionResult, screen: Console) -> None:
     """Say in a few lines what was read, how well it is proven, and what was written."""
     source, proof, written = (result.manifest[part] for part in ("source", "parity", "artifact"))
     origin = "the published parameters" if source["official"] else "not the published parameters"

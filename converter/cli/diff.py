@@ -16,7 +16,7 @@ from converter.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.commands.diff import Diff
+    from converter.commands.diff import CheckpointDiff
 
 File = Annotated[Path, typer.Argument(help="A .safetensors, .pth or .params file.", dir_okay=False)]
 
@@ -45,7 +45,7 @@ def diff(
     raise typer.Exit(not found.identical)
 
 
-def _show(found: Diff, screen: Console) -> None:
+def _show(found: CheckpointDiff, screen: Console) -> None:
     """Print a row for every tensor that differs, and the verdict."""
     if not found.identical:
         table = Table(Column("tensor", overflow="fold"), "difference", box=box.SIMPLE_HEAD)

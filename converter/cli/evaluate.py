@@ -37,9 +37,11 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
     """
     from converter.vision import evaluation
-    from converter.vision.classifier import Terms
+    from converter.vision.classifier import ClassifierOptions
 
-    request = evaluation.Request(folder, Terms(weights, preprocessing, device, batch_size), workers)
+    request = evaluation.EvaluationRequest(
+        folder, ClassifierOptions(weights, preprocessing, device, batch_size), workers
+    )
     with console.refusals(), console.progress() as progress:
         found = evaluation.evaluate(request, progress)
     if found.place.number:

@@ -15,7 +15,7 @@ from converter.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.commands.inspection import Inspection, Summary
+    from converter.commands.inspection import Inspection, TensorSummary
 
 GLUON = {"ndarray-list", "npz"}  # the containers of Gluon's parameters
 
@@ -86,7 +86,7 @@ def _graph(found: Inspection) -> str | None:
     return "none found" if found.container in GLUON else None
 
 
-def _statistics(rows: tuple[Summary, ...]) -> Table:
+def _statistics(rows: tuple[TensorSummary, ...]) -> Table:
     table = Table("part", Column("role", no_wrap=True), box=box.SIMPLE_HEAD)
     for column in ("numbers", "mean", "deviation", "least", "largest"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 
 if TYPE_CHECKING:
-    from converter.networks.loading import Origin
-    from converter.parity.runner import Terms
+    from converter.networks.loading import ParamsSource
+    from converter.parity.runner import ParityOptions
 
 AUTO = "auto"
 
 
-class Against(StrEnum):
+class ReferenceOption(StrEnum):
     """What a checkpoint is compared with."""
 
     auto = "auto"
@@ -27,7 +27,7 @@ class Against(StrEnum):
     numpy = "numpy"
 
 
-class Dtype(StrEnum):
+class ProofDtypeOption(StrEnum):
     """The precisions of a proof."""
 
     float64 = "float64"
@@ -74,7 +74,7 @@ Random = Annotated[
     ),
 ]
 Reference = Annotated[
-    Choice,
+    ReferenceChoice,
     typer.Option(help="What to prove the result against; `auto` is GluonCV where it runs, else numpy."),
 ]
 Size = Annotated[
@@ -87,7 +87,7 @@ Size = Annotated[
     ),
 ]
 Dtypes = Annotated[
-    list[Dtype] | None,
+    list[ProofDtypeOption] | None,
     typer.Option(
         "--proof-dtype",
         metavar="TYPE",
@@ -101,18 +101,22 @@ GluonPython = Annotated[
 ]
 
 
-def origin(name: str, params: Path | None, random: int | None, symbol: Path | None = None) -> Origin:
+def params_source(
+    name: str, params: Path | None, random: int | None, symbol: Path | None = None
+) -> ParamsSource:
     """Return which parameters are meant.
 
     Errors: ``CatalogError`` for an unknown model.
     """
     from converter.networks import catalog
-    from converter.networks.loading import Origin
+    from converter.networks.loading import ParamsSource
 
-    return Origin(None if name == AUTO else catalog.find(name), params, random, symbol)
+    return ParamsSource(None if name == AUTO else catalog.find(name), params, random, symbol)
 
 
-def check_origin(name: str, params: Path | None, random: int | None, symbol: Path | None = None) -> None:
+def check_params_source(
+    name: str, params: Path | None, random: int | None, symbol: Path | None = None
+) -> None:
     """Refuse two origins at once, as a wrong call, and what needs a file without one."""
     if params is not None and random is not None:
         raise typer.BadParameter("--params and --random exclude each other")
@@ -126,23 +130,25 @@ def check_origin(name: str, params: Path | None, random: int | None, symbol: Pat
         )
 
 
-def terms(
-    choice: Choice,
+def parity_options(
+    choice: ReferenceChoice,
     sizes: list[tuple[int, int]] | None,
-    dtypes: list[Dtype] | None,
+    dtypes: list[ProofDtypeOption] | None,
     gluon_python: Path | None,
-) -> Terms:
+) -> ParityOptions:
     """Return the terms of a proof: a probe for every size in every precision."""
-    from converter.parity.runner import DEFAULT_PROBES, Terms
+    from converter.parity.runner import DEFAULT_PROBES, ParityOptions
     from converter.references.probes import Probe
 
     chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in DEFAULT_PROBES])
-    chosen_dtypes = dict.fromkeys(dtypes or [Dtype(probe.dtype) for probe in DEFAULT_PROBES])
+    chosen_dtypes = dict.fromkeys(dtypes or [ProofDtypeOption(probe.dtype) for probe in DEFAULT_PROBES])
     pairs = itertools.product(chosen_dtypes, chosen_sizes)
-    return Terms(choice, tuple(Probe(dtype.value, size) for dtype, size in pairs), gluon_python)
+    return ParityOptions(choice, tuple(Probe(dtype.value, size) for dtype, size in pairs), gluon_python)
 
 
-def refuse_unused(reference: Choice, sizes: list[tuple[int, int]] | None, dtypes: list[Dtype] | None) -> None:
+def refuse_unused(
+    reference: ReferenceChoice, sizes: list[tuple[int, int]] | None, dtypes: list[ProofDtypeOption] | None
+) -> None:
     """Refuse sizes or precisions of a proof that is not made, as a wrong call."""
-    if reference is Choice.none and (sizes or dtypes):
+    if reference is ReferenceChoice.none and (sizes or dtypes):
         raise typer.BadParameter("--size and --proof-dtype are of the proof, and --reference none makes none")

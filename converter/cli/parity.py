@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli import console, options
 from converter.storage import disk
 
@@ -35,9 +35,9 @@ def parity(  # noqa: PLR0913 - the options of the command line
         ),
     ] = None,
     reference: Annotated[
-        options.Against,
+        options.ReferenceOption,
         typer.Option(help="What to compare with; `auto` is GluonCV where it runs, else numpy."),
-    ] = options.Against.auto,
+    ] = options.ReferenceOption.auto,
     size: options.Size = None,
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
@@ -56,7 +56,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     from converter.commands import parity_check
     from converter.parity import github, json_report, report
 
-    options.check_origin(name, params, random, symbol)
+    options.check_params_source(name, params, random, symbol)
     if report_file is not None and report_file.suffix not in {".html", ".htm"}:
         raise typer.BadParameter(
             f"--report writes HTML, to a file that ends in .html, and not to {report_file}"
@@ -66,10 +66,10 @@ def parity(  # noqa: PLR0913 - the options of the command line
         if report_file is not None:
             disk.require_writable(report_file.parent)
             disk.require_other(report_file, (params, weights, symbol))
-        request = parity_check.Request(
-            options.origin(name, params, random, symbol),
+        request = parity_check.ComparisonRequest(
+            options.params_source(name, params, random, symbol),
             weights,
-            terms=options.terms(Choice(reference), size, dtype, gluon_python),
+            terms=options.parity_options(ReferenceChoice(reference), size, dtype, gluon_python),
         )
         with console.progress() as progress:
             found = json_report.build(parity_check.compare(request, progress))
@@ -78,7 +78,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
         _show(found, console.lines(stderr=as_json))
         if report_file is not None:
             report.write(found, report_file)
-        github.tell(found, typer.echo if not as_json else _echo_error)
+        github.write_summary(found, typer.echo if not as_json else _echo_error)
     raise typer.Exit(not found["agrees"])
 
 
@@ -99,7 +99,7 @@ def _show(found: Document, screen: Console) -> None:
         rows = [[row for row in check["layers"] if row["part"] == part] for check in checks]
         table.add_row(part, str(max(map(len, rows))), *map(_cell, rows))
     screen.print(table)
-    for line in json_report.complaints(found):
+    for line in json_report.problems(found):
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
     graph = (
         found["source"]["symbol"]

@@ -37,11 +37,11 @@ def predict(  # noqa: PLR0913 - the options of the command line
     Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
     """
     from converter.vision import prediction
-    from converter.vision.classifier import Terms
+    from converter.vision.classifier import ClassifierOptions
 
-    terms = Terms(weights, preprocessing, device, batch_size)
+    terms = ClassifierOptions(weights, preprocessing, device, batch_size)
     with console.refusals(), console.progress() as progress:
-        found = prediction.predict(prediction.Request(tuple(images), terms, top), progress)
+        found = prediction.predict(prediction.PredictionRequest(tuple(images), terms, top), progress)
     console.warn(found.classifier.warning)
     if as_json:
         document = prediction.document(found, terms)

@@ -14,7 +14,7 @@ from converter.publishing import hub, signature
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.commands.publication import Published
+    from converter.commands.publication import PublishedFolder
 
 
 def publish(  # noqa: PLR0913 - the options of the command line
@@ -79,7 +79,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
             hub.require_ready()
         if sign_key is not None:
             signature.require_key(sign_key)
-        request = publication.Request(
+        request = publication.PublicationRequest(
             tuple(files),
             folder,
             report,
@@ -113,7 +113,7 @@ def _check_call(files: list[Path], report: Path | None, push: str | None, *, pri
         raise typer.BadParameter("--private goes with --push")
 
 
-def _document(published: Published, url: str | None) -> dict[str, Any]:
+def _document(published: PublishedFolder, url: str | None) -> dict[str, Any]:
     found = published.converted
     return {
         "model": found.model.name,
@@ -127,7 +127,7 @@ def _document(published: Published, url: str | None) -> dict[str, Any]:
     }
 
 
-def _show(published: Published, screen: Console) -> None:
+def _show(published: PublishedFolder, screen: Console) -> None:
     found = published.converted
     screen.print(f"[green]published[/]  {console.plain(published.folder)}: {found.model}")
     for is_so, text in (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter.choices import Choice, Precision
+from converter.choices import Precision, ReferenceChoice
 from converter.cli import console, options
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
         Precision, typer.Option(help="The type to write; one that cannot hold every number is refused.")
     ] = Precision.keep,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
-    reference: options.Reference = Choice.auto,
+    reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
@@ -52,11 +52,11 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
-        request = reverse_conversion.Request(
+        request = reverse_conversion.ToGluonRequest(
             weights,
             out,
             catalog.find(model) if model else None,
-            options.terms(reference, size, proof_dtype, gluon_python),
+            options.parity_options(reference, size, proof_dtype, gluon_python),
             dtype,
             force,
         )
@@ -67,7 +67,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     _summary(result, out, console.lines(stderr=as_json))
 
 
-def _document(result: reverse_conversion.Result, out: Path) -> dict[str, Any]:
+def _document(result: reverse_conversion.ToGluonResult, out: Path) -> dict[str, Any]:
     from converter.manifests import builder
     from converter.storage import disk
 
@@ -83,7 +83,7 @@ def _document(result: reverse_conversion.Result, out: Path) -> dict[str, Any]:
     }
 
 
-def _summary(result: reverse_conversion.Result, out: Path, screen: Console) -> None:
+def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Console) -> None:
     """Say what was found and written, how well it is proven, and whether it is a file that is known."""
     from converter.manifests import builder
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands.verification import Verification
-    from converter.manifests.checks import Finding
+    from converter.manifests.checks import CheckResult
 
 PROVES_HASHES = "nothing changed since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
@@ -95,11 +95,11 @@ def _show(path: Path, found: Verification, screen: Console) -> None:
         screen.print(f"[yellow]not[/]      {text}")
 
 
-def _verdict(finding: Finding) -> str:
+def _verdict(finding: CheckResult) -> str:
     return {True: "[green]holds[/]   ", False: "[red]fails[/]   ", None: "[blue]seen[/]    "}[finding.holds]
 
 
-def _said(finding: Finding) -> str:
+def _said(finding: CheckResult) -> str:
     if finding.holds is False:
         said = f"{finding.what}: {finding.expected} expected, {finding.found} found"
     elif finding.holds:

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli import console, options
 from converter.errors import CatalogError
 
@@ -54,7 +54,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         ),
     ] = None,
     random: options.Random = None,
-    reference: options.Reference = Choice.auto,
+    reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
@@ -77,12 +77,12 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         raise typer.BadParameter("--params-dir and --random exclude each other")
     options.refuse_unused(reference, size, dtype)
     with console.refusals():
-        request = batch.Request(
+        request = batch.BatchRequest(
             _chosen(models),
             out,
             params_dir,
             random,
-            options.terms(reference, size, dtype, gluon_python),
+            options.parity_options(reference, size, dtype, gluon_python),
             jobs,
         )
         disk.require_writable(out)

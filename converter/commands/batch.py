@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.errors import ArtifactError, ConversionError, SourceError
 from converter.manifests.schema import MAX_MANIFEST_BYTES
 from converter.networks import loading
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import strength
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.parity.strength import Claim
 from converter.progress import silent
 from converter.storage import disk
@@ -54,7 +54,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class BatchRequest:
     """Which models, where from and to, how they shall be proven, and how many at a time.
 
     ``folder`` holds ``.params`` files named by their models; without it and a seed the published are taken.
@@ -64,12 +64,12 @@ class Request:
     out: Path
     folder: Path | None = None
     seed: int | None = None
-    terms: Terms = Terms()
+    terms: ParityOptions = ParityOptions()
     jobs: int = 1
 
 
 def convert(
-    request: Request, started: Callable[[str], None], ended: Callable[[Outcome], None]
+    request: BatchRequest, started: Callable[[str], None], ended: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """Convert every model, go on after a failure, and return what became of each, in their order.
 
@@ -100,7 +100,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> dict[str, Any] | None:
+def present(out: Path, model: Model, origin: dict[str, Any], terms: ParityOptions) -> dict[str, Any] | None:
     """Return the manifest of a conversion that is there and whole, from this origin and by this mapping.
 
     ``origin`` is what its manifest must say of the source. Its proof must be no weaker than the terms ask.
@@ -121,16 +121,16 @@ def present(out: Path, model: Model, origin: dict[str, Any], terms: Terms) -> di
     return None
 
 
-def _satisfies(parity: dict[str, Any], terms: Terms) -> bool:
+def _satisfies(parity: dict[str, Any], terms: ParityOptions) -> bool:
     """Return whether a manifest's proof is at least as strong as the one that the terms ask for."""
-    if terms.choice is Choice.none:
+    if terms.choice is ReferenceChoice.none:
         return True
-    reference = strength.NUMPY if terms.choice is Choice.auto else terms.choice.value
+    reference = strength.NUMPY if terms.choice is ReferenceChoice.auto else terms.choice.value
     wanted = {Claim(probe.dtype, reference, strength.GLUONCV, probe.label) for probe in terms.probes}
     return wanted <= strength.claims(parity)
 
 
-def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
+def _convert(request: BatchRequest, model: Model, processes: _Processes) -> Outcome:
     try:
         source, origin = _origin(request, model)
     except ConversionError as error:
@@ -146,7 +146,7 @@ def _convert(request: Request, model: Model, processes: _Processes) -> Outcome:
     return Outcome(model.name, Status.converted, json.loads(printed))
 
 
-def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
+def _origin(request: BatchRequest, model: Model) -> tuple[list[str], dict[str, Any]]:
     """Return the options that name a model's parameters, and what its manifest will say of them."""
     if request.seed is not None:
         file = f"{model.name}.random-{request.seed}.params"
@@ -160,18 +160,18 @@ def _origin(request: Request, model: Model) -> tuple[list[str], dict[str, Any]]:
     found = [path for path in (request.folder / name for name in names) if path.is_file()]
     if not found:
         raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
-    origin = Origin(model, params=found[0])
-    with loading.opened(origin, silent) as source:
+    origin = ParamsSource(model, params=found[0])
+    with loading.open_source(origin, silent) as source:
         graph = loading.find_graph(origin, source)
         symbol = hashlib.sha256(graph.content).hexdigest() if graph else None
         said = {"file": found[0].name, "sha1": source.sha1, "symbol_sha256": symbol}
     return ["--params", str(found[0])], said
 
 
-def _arguments(terms: Terms) -> list[str]:
+def _arguments(terms: ParityOptions) -> list[str]:
     """Return the same terms as arguments for another process."""
     words = ["--reference", terms.choice.value]
-    if terms.choice is not Choice.none:
+    if terms.choice is not ReferenceChoice.none:
         words += [word for size in dict.fromkeys(p.label for p in terms.probes) for word in ("--size", size)]
         words += [
             word

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from converter.errors import CheckpointError, DialectError
 from converter.formats import array_comparison, checkpoint
-from converter.formats.file_arrays import Stored
+from converter.formats.file_arrays import FileArray
 from converter.networks import detection, naming_styles
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.formats.array_comparison import Apart
+    from converter.formats.array_comparison import TensorDiff
     from converter.formats.file_arrays import Arrays
     from converter.networks.mapping import Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class Diff:
+class CheckpointDiff:
     """What differs: tensors on one side only, tensors that are not the same bits.
 
     ``mapping`` is the file by which Gluon's names became PyTorch's, where they had to; ``counters`` are those
@@ -31,7 +31,7 @@ class Diff:
     compared: int
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
-    apart: tuple[Apart, ...]
+    apart: tuple[TensorDiff, ...]
     mapping: str | None = None
     counters: int = 0
 
@@ -41,7 +41,7 @@ class Diff:
         return not (self.only_first or self.only_second or self.apart)
 
 
-def diff(first: Path, second: Path) -> Diff:
+def diff(first: Path, second: Path) -> CheckpointDiff:
     """Compare two checkpoints, each ``.safetensors``, ``.pth`` or ``.params`` in any style and container.
 
     Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` where one cannot be read, is changed
@@ -51,14 +51,14 @@ def diff(first: Path, second: Path) -> Diff:
         return _diff(first, second)
 
 
-def _diff(first: Path, second: Path) -> Diff:
+def _diff(first: Path, second: Path) -> CheckpointDiff:
     one, other = checkpoint.read(first), checkpoint.read(second)
     one, other = _structural(one, other), _structural(other, one)
     mapping = None
     counters = 0
     if _is_gluons(one) != _is_gluons(other):
         gluon, torch = (one, other) if _is_gluons(one) else (other, one)
-        mapping = detection.of_both(gluon.keys(), torch.keys())
+        mapping = detection.match_either(gluon.keys(), torch.keys())
     if mapping is not None:
         counters = sum(name in mapping.target_only for name in (*one, *other))
         one, other = _renamed(one, mapping), _renamed(other, mapping)
@@ -71,11 +71,11 @@ def _diff(first: Path, second: Path) -> Diff:
     both = (name for name in one if name in other)
     with contextlib.ExitStack() as stack:
         for storage in {
-            array.storage for array in (*one.values(), *other.values()) if isinstance(array, Stored)
+            array.storage for array in (*one.values(), *other.values()) if isinstance(array, FileArray)
         }:
             stack.enter_context(storage.held())
         differences = [array_comparison.compare(name, one[name], other[name]) for name in both]
-    return Diff(
+    return CheckpointDiff(
         compared=len(one.keys() & other.keys()),
         only_first=tuple(name for name in one if name not in other),
         only_second=tuple(name for name in other if name not in one),
@@ -101,7 +101,7 @@ def _structural(arrays: Arrays, beside: Arrays) -> Arrays:
         naming = naming_styles.read(arrays, "")
     except DialectError:
         return arrays
-    found = [naming.resolve(model.mapping) for model in detection.of_gluon(arrays, naming)]
+    found = [naming.resolve(model.mapping) for model in detection.match_gluon(arrays, naming)]
     names = max(found, key=lambda names: len(names.keys() & beside), default=naming.structural)
     return {name: arrays[file_name] for name, file_name in names.items()} or arrays
 

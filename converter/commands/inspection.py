@@ -34,7 +34,7 @@ PYTORCH = "PyTorch"  # the dialect of everybody else
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class TensorSummary:
     """Of some arrays: those of one role in one part of a network. The numbers are of what is finite."""
 
     part: str
@@ -73,7 +73,7 @@ class Inspection:
     numbers: int | None = None
     sha1: str | None = None
     official: str | bool | None = None
-    statistics: tuple[Summary, ...] | None = None
+    statistics: tuple[TensorSummary, ...] | None = None
     remark: str | None = None
     graph: str | None = None
     graph_differences: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
     found = Inspection(name, size, archive=archives.kind(path))
     if not full:
         return replace(found, remark="what is packed is read with --full")
-    with disk.scratch() as folder:
+    with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         documents = archives.unpack(path, unpacked, progress).documents
         return _contents(path, documents, unpacked, found, progress, full=True)
@@ -161,7 +161,7 @@ def _contents(  # noqa: PLR0913 - the file, what else is in its archive, and wha
         found = _gluon(origin, documents, arrays, found)
     else:
         arrays = checkpoint.read(path)
-        models = tuple(detection.of_torch(arrays))
+        models = tuple(detection.match_torch(arrays))
         found = replace(found, container=kind.value, dialect=PYTORCH, models=models)
     nearest = None if found.models else detection.nearest([array.shape for array in arrays.values()]).name
     floats = [array for array in arrays.values() if array.dtype in FLOATS]
@@ -185,8 +185,8 @@ def _gluon(origin: Path, documents: dict[str, bytes], arrays: Arrays, found: Ins
         naming = naming_styles.read(arrays, found.file)
     except DialectError as error:
         return replace(found, remark=str(error))
-    models = detection.of_gluon(arrays, naming)
-    named = [model for model in models if detection.bears_prefix(model, naming)]
+    models = detection.match_gluon(arrays, naming)
+    named = [model for model in models if detection.has_model_prefix(model, naming)]
     found = replace(
         found, dialect=naming.dialect, prefix=naming.prefix or None, models=tuple(named or models)
     )
@@ -218,7 +218,7 @@ def _published(sha1: str) -> str | bool:
     return next((model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1), False)
 
 
-def _summaries(arrays: Arrays, models: tuple[Model, ...]) -> Iterator[Summary]:
+def _summaries(arrays: Arrays, models: tuple[Model, ...]) -> Iterator[TensorSummary]:
     """Summarise the arrays by part and role, in the network's order; without a model by role alone."""
     places = _places(arrays, models[0]) if models else {}
     groups: dict[tuple[str, str], list[AnyArray]] = {}
@@ -246,7 +246,7 @@ def _places(arrays: Arrays, model: Model) -> dict[str, tuple[str, str]]:
     return {found[tensor.source]: (tensor.layer.part, tensor.source_role) for tensor in tensors}
 
 
-def _summary(part: str, role: str, group: list[AnyArray]) -> Summary:
+def _summary(part: str, role: str, group: list[AnyArray]) -> TensorSummary:
     """Summarise arrays, of which only a piece at a time is widened."""
     numbers = sum(array.size for array in group)
     count, total, zeros = 0, 0.0, 0
@@ -261,7 +261,7 @@ def _summary(part: str, role: str, group: list[AnyArray]) -> Summary:
     spread = math.sqrt(squares / count) if count and squares >= 0 else 0.0
     if not count:
         least = largest = 0.0
-    return Summary(
+    return TensorSummary(
         part, role, len(group), numbers, mean, spread, float(least), float(largest), zeros, numbers - count
     )
 

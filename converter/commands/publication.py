@@ -16,13 +16,13 @@ from converter.errors import ArtifactError, PublicationError
 from converter.manifests import artifact_checks
 from converter.progress import silent
 from converter.publishing import card, signature, sums, timm_config
-from converter.publishing.card import HERE, Circumstances
+from converter.publishing.card import HERE, CardOptions
 from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
 from converter.storage import disk, locks
 
 if TYPE_CHECKING:
-    from converter.manifests.schema import Converted
+    from converter.manifests.schema import ConvertedFile
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
@@ -32,7 +32,7 @@ CONVERTED = "as converted from them"  # what a report says of weights that have 
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PublicationRequest:
     """Which files become which folder: ``folder`` itself of one file, ``folder/NAME`` of several.
 
     Random and unproven weights must be allowed. ``force``: a folder that we made is replaced. ``repo``, as
@@ -52,14 +52,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedFolder:
     """A folder that is there, and what it was made from."""
 
     folder: Path
-    converted: Converted
+    converted: ConvertedFile
 
 
-def publish(request: Request, progress: Progress = silent) -> tuple[Published, ...]:
+def publish(request: PublicationRequest, progress: Progress = silent) -> tuple[PublishedFolder, ...]:
     """Make the folders. None gets its name before all of them are written.
 
     Errors: ``PublicationError`` for what must not be published or where, ``ArtifactError`` for a file that
@@ -70,13 +70,13 @@ def publish(request: Request, progress: Progress = silent) -> tuple[Published, .
     for file in found:
         _require_fit(request, file)
     page = _report(request.report, found) if request.report is not None else None
-    planned = tuple(Published(_target(request, file), file) for file in found)
+    planned = tuple(PublishedFolder(_target(request, file), file) for file in found)
     _require_free(request, planned)
     with contextlib.ExitStack() as stack:
         drafts = []
         for done, each in enumerate(planned, start=1):
             draft = stack.enter_context(disk.temporary_folder(each.folder.parent))
-            with disk.explained(each.folder):
+            with disk.wrap_os_error(each.folder):
                 _fill(draft, request, each, page)
             drafts.append(draft)
             progress("publishing", done, len(planned))
@@ -90,7 +90,7 @@ def _named(folder: Path) -> Path:
     return folder if folder.name not in {"", ".."} else Path(os.path.realpath(folder))
 
 
-def _require_fit(request: Request, found: Converted) -> None:
+def _require_fit(request: PublicationRequest, found: ConvertedFile) -> None:
     if found.random and not request.allow_random:
         raise PublicationError(f"{found.path}: random weights; --allow-random publishes them as such")
     if not found.manifest.parity.proven and not request.allow_unproven:
@@ -99,7 +99,7 @@ def _require_fit(request: Request, found: Converted) -> None:
         )
 
 
-def _report(path: Path, found: list[Converted]) -> bytes:
+def _report(path: Path, found: list[ConvertedFile]) -> bytes:
     """Read a parity report that weights agree with their source; refuse any other file."""
     content = disk.read_small(path, MAX_REPORT_BYTES, PublicationError)
     try:
@@ -111,7 +111,7 @@ def _report(path: Path, found: list[Converted]) -> bytes:
     return content
 
 
-def _require_report(report: Path, page: str, found: Converted) -> None:
+def _require_report(report: Path, page: str, found: ConvertedFile) -> None:
     agreement, sha256 = f"<title>agrees: {found.model.name}</title>", found.manifest.artifact.sha256
     # A report of the conversion, without a file of its own, speaks of weights that were not rounded.
     subject = CONVERTED if CONVERTED in page and found.manifest.narrowing is None else sha256
@@ -120,18 +120,18 @@ def _require_report(report: Path, page: str, found: Converted) -> None:
             raise PublicationError(f"{report}: no parity report of {found.path.name}: {expected} not in it")
 
 
-def _target(request: Request, found: Converted) -> Path:
+def _target(request: PublicationRequest, found: ConvertedFile) -> Path:
     return request.folder if len(request.files) == 1 else request.folder / found.model.name
 
 
-def _require_free(request: Request, planned: tuple[Published, ...]) -> None:
+def _require_free(request: PublicationRequest, planned: tuple[PublishedFolder, ...]) -> None:
     """Refuse two files for one folder, and one that may not be replaced; what a killed run took returns."""
     folders = [each.folder for each in planned]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise PublicationError(f"more than one file would become {', '.join(twice)}")
     for folder in folders if request.force else {request.folder, *folders}:
         if _aside(folder).is_dir():
-            with disk.alone(folder.parent):
+            with disk.locked(folder.parent):
                 _restore(folder)
         _require_replaceable(folder, force=request.force)
 
@@ -166,7 +166,7 @@ def _known(folder: Path) -> set[str]:
     return {SUMS, SIGNATURE, *same}
 
 
-def _fill(draft: Path, request: Request, each: Published, page: bytes | None) -> None:
+def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page: bytes | None) -> None:
     """Write everything into a folder, each file flushed; sums and signature last, of what is on the disk."""
     found, manifest = each.converted, each.converted.manifest
     shutil.copyfile(found.path, draft / WEIGHTS)
@@ -179,7 +179,7 @@ def _fill(draft: Path, request: Request, each: Published, page: bytes | None) ->
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     place = f"hf-hub:{request.repo}" if request.repo else HERE
     report = REPORT if page is not None else None
-    _write(draft / CARD, card.render(found, Circumstances(place, request.license, report)))
+    _write(draft / CARD, card.render(found, CardOptions(place, request.license, report)))
     lines = [f"{disk.sha256(path, PublicationError)}  {path.name}\n" for path in sorted(draft.iterdir())]
     _write(draft / SUMS, "".join(lines))
     if request.sign_key is not None:
@@ -215,7 +215,7 @@ def _discard(folder: Path) -> None:
 def _place(draft: Path, folder: Path, *, force: bool) -> None:
     """Give a folder its name, if that is still free; one that has it goes when the new one is there."""
     aside = _aside(folder)
-    with disk.explained(folder), disk.alone(folder.parent), contextlib.ExitStack() as undo:
+    with disk.wrap_os_error(folder), disk.locked(folder.parent), contextlib.ExitStack() as undo:
         _restore(folder)
         _require_replaceable(folder, force=force)
         if folder.exists():

@@ -18,7 +18,7 @@ from converter.commands import publication
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, VerificationError
 from converter.manifests import artifact_checks, schema
-from converter.manifests.checks import Checks
+from converter.manifests.checks import CheckList
 from converter.publishing import signature, sums, timm_config
 from converter.publishing.signature import HUBS_OWN, SIGNATURE
 from converter.publishing.sums import SUMS
@@ -27,7 +27,7 @@ from converter.storage import disk, folders, locks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.manifests.checks import Finding
+    from converter.manifests.checks import CheckResult
     from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
     from converter.storage.folders import Folder
@@ -42,7 +42,7 @@ SIGNED = "signature"
 class Verification:
     """All that was looked at; ``signed`` says that a signature by the given key holds for all of it."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     signed: bool
 
     @property
@@ -66,7 +66,7 @@ def verify(path: Path, key: Path | None = None) -> Verification:
     """
     if key is not None:
         signature.require_public_key(key)
-    checks = Checks()
+    checks = CheckList()
     if not folders.is_folder(path):
         disk.require_regular(path, VerificationError)
         if path.suffix != ARTIFACT:
@@ -89,7 +89,7 @@ def _is_left_over(name: str) -> bool:
     return any(part.startswith(locks.PREFIX) for part in name.split("/"))
 
 
-def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
+def _folder(checks: CheckList, folder: Path, key: Path | None) -> None:
     """Check a folder of converted files, or of published folders."""
     inside = [folder / name for name in folders.names(folder)]
     ours = [
@@ -111,7 +111,7 @@ def _folder(checks: Checks, folder: Path, key: Path | None) -> None:
         _published(checks, path, f"{path.name}/", key)
 
 
-def _remaining(checks: Checks, path: Path, name: str) -> None:
+def _remaining(checks: CheckList, path: Path, name: str) -> None:
     """Note a file that goes with no artifact; a manifest without one has lost it."""
     with contextlib.suppress(ArtifactError):  # then it is something else
         if path.suffix == artifact_checks.MANIFEST:
@@ -121,7 +121,7 @@ def _remaining(checks: Checks, path: Path, name: str) -> None:
     checks.unchecked(name, "file", "belongs to no converted file")
 
 
-def _converted(checks: Checks, path: Path, name: str, key: Path | None) -> set[str]:
+def _converted(checks: CheckList, path: Path, name: str, key: Path | None) -> set[str]:
     """Check a converted file by its manifest; return the names of all that belongs to it."""
     place = path.with_suffix(artifact_checks.MANIFEST)
     known = {path.name, place.name}
@@ -134,7 +134,7 @@ def _converted(checks: Checks, path: Path, name: str, key: Path | None) -> set[s
     return {(PurePosixPath(name).parent / each).as_posix() for each in known}
 
 
-def _published(checks: Checks, folder: Path, prefix: str, key: Path | None) -> None:
+def _published(checks: CheckList, folder: Path, prefix: str, key: Path | None) -> None:
     """Check a published folder: what is in it is listed, what is listed is in it, and all agrees."""
     tree = folders.read(folder, HUBS_OWN)
     _strange(checks, tree, prefix)
@@ -153,7 +153,7 @@ def _published(checks: Checks, folder: Path, prefix: str, key: Path | None) -> N
         checks.unchecked(prefix + SIGNATURE, SIGNED, "is there; --key checks it")
 
 
-def _strange(checks: Checks, tree: Folder, prefix: str) -> None:
+def _strange(checks: CheckList, tree: Folder, prefix: str) -> None:
     for name, reason in tree.strange.items():
         checks.wrong(prefix + name, "kind", "a file or a folder, in here", reason)
     for name in tree.files:
@@ -164,7 +164,7 @@ def _strange(checks: Checks, tree: Folder, prefix: str) -> None:
             checks.unchecked(prefix + name, "file", "the hub's own, which nobody loads")
 
 
-def _sums(checks: Checks, folder: Path, tree: Folder, prefix: str) -> None:
+def _sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> None:
     listed = checks.tried(
         prefix + SUMS, "form", "a SHA-256 and a name in every line", lambda: sums.read(folder)
     )
@@ -189,7 +189,7 @@ def _digest(path: Path) -> str:
         return str(error)
 
 
-def _config(checks: Checks, path: Path, name: str, model: Model, manifest: Manifest) -> None:
+def _config(checks: CheckList, path: Path, name: str, model: Model, manifest: Manifest) -> None:
     try:
         content = disk.read_small(path, schema.MAX_MANIFEST_BYTES, ArtifactError)
         found = msgspec.json.decode(content, type=_Config)

@@ -147,7 +147,7 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
 def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress: Progress) -> Unpacked:
     """Read a tar once, from its beginning to its end; links and sparse files in it are left out."""
     sha1, documents, count = "", _Documents(path), 0
-    bounded = _Bounded(path, stream, limit)
+    bounded = _LimitedStream(path, stream, limit)
     with contextlib.closing(tarfile.open(fileobj=cast("BinaryIO", bounded), mode="r:")) as archive:
         while (member := archive.next()) is not None:
             count += 1
@@ -204,7 +204,7 @@ class _Documents:
             raise SourceError(f"{self.path}: more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
 
 
-class _Bounded:
+class _LimitedStream:
     """A stream that refuses long headers and what is beyond an end; ``last`` is what was read last."""
 
     def __init__(self, path: Path, stream: BinaryIO, limit: int) -> None:
@@ -289,7 +289,7 @@ def _damaged(path: Path, error: Exception) -> SourceError:
 
 def _copy(path: Path, packed: _Readable, destination: Path, limit: int, progress: Progress) -> str:
     digest, written = hashlib.sha1(usedforsecurity=False), 0
-    with disk.explained(destination), destination.open("wb") as unpacked:
+    with disk.wrap_os_error(destination), destination.open("wb") as unpacked:
         for chunk in _chunks(path, packed):
             written += len(chunk)
             if written > limit:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.formats.file_arrays import PIECE, Stored
+from converter.formats.file_arrays import PIECE, FileArray
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -19,7 +19,7 @@ WORD_BYTES = 8  # numpy has no wider integers
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class TensorDiff:
     """How two arrays differ. ``count`` elements do, by at most ``max_abs``; both None where shapes differ.
 
     Elements are counted by their bits where the types are the same, else by their values. ``max_abs`` is None
@@ -44,20 +44,20 @@ class Apart:
         return f"{types}{self.count} of {self.size} elements differ, {in_bits}"
 
 
-def compare(name: str, one: AnyArray, other: AnyArray) -> Apart | None:
+def compare(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
     """Return how two arrays differ, or None where type, shape and every bit are the same."""
     if one.shape == other.shape and one.dtype == other.dtype and _are_equal_files(one, other):
         return None
     shapes, dtypes = (one.shape, other.shape), (str(one.dtype), str(other.dtype))
     if one.shape != other.shape:
-        return Apart(name, shapes, dtypes, None, one.size, None)
+        return TensorDiff(name, shapes, dtypes, None, one.size, None)
     same_type = one.dtype == other.dtype
     one, other = np.asarray(one).reshape(-1), np.asarray(other).reshape(-1)
     if same_type and np.array_equal(_bits(one), _bits(other)):
         return None
     differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(_wide(one), _wide(other))
     apart = _apart(_wide(one[differs]), _wide(other[differs]))
-    return Apart(name, shapes, dtypes, len(apart), one.size, _largest(apart))
+    return TensorDiff(name, shapes, dtypes, len(apart), one.size, _largest(apart))
 
 
 def _are_equal_files(one: AnyArray, other: AnyArray) -> bool:
@@ -65,7 +65,7 @@ def _are_equal_files(one: AnyArray, other: AnyArray) -> bool:
 
     They are compared piece by piece, so that large arrays take no memory.
     """
-    if not (isinstance(one, Stored) and isinstance(other, Stored) and one.fortran == other.fortran):
+    if not (isinstance(one, FileArray) and isinstance(other, FileArray) and one.fortran == other.fortran):
         return False
     return all(
         one.storage.read(one.offset + begin, size) == other.storage.read(other.offset + begin, size)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from converter.dtypes import TO_SAFETENSORS
 from converter.errors import ArtifactError
-from converter.formats.file_arrays import PIECE, Reader
+from converter.formats.file_arrays import PIECE, PieceReader
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ HASH_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ArtifactDraft:
     """A file that is written and hashed, and has no final name yet; ``flushed`` when it is on the disk.
 
     ``dtypes`` are the types of its weights, not those of PyTorch's counters.
@@ -53,7 +53,7 @@ class Draft:
 
 
 @contextlib.contextmanager
-def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[Draft]:
+def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[ArtifactDraft]:
     """Write the tensors to a temporary file in ``folder``; on leaving it is gone, published or not.
 
     It goes on to the disk while it is verified and proven; ``publish`` waits for that.
@@ -61,23 +61,23 @@ def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[Draft]:
     """
     with disk.temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
         # Not "wb": where a file is emptied anew, some systems write all of it out before it is closed.
-        with disk.explained(folder), path.open("r+b") as stream:
+        with disk.wrap_os_error(folder), path.open("r+b") as stream:
             sha256, size = _write(stream, state, progress)
         dtypes = dict.fromkeys(str(state[name].dtype) for name in layout(state)[1] if state[name].shape)
-        yield Draft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
+        yield ArtifactDraft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
 
 
-def verify(written: Draft, state: Arrays) -> None:
+def verify(written: ArtifactDraft, state: Arrays) -> None:
     """Read a draft back: its header by safetensors' own reader, its every byte against the arrays.
 
     Errors: ``ArtifactError`` with the first tensor that differs.
     """
     _verify_header(written.path, state)
     header, order = layout(state)
-    with disk.explained(written.path.parent), written.path.open("rb") as stream:
+    with disk.wrap_os_error(written.path.parent), written.path.open("rb") as stream:
         if stream.read(len(header)) != header:
             raise ArtifactError("read back: the header differs from what was written")
-        reader, buffer = Reader(), np.empty(PIECE, np.uint8)
+        reader, buffer = PieceReader(), np.empty(PIECE, np.uint8)
         for name in order:
             if not all(_goes_on(stream, piece, buffer) for piece in reader.pieces(state[name])):
                 raise ArtifactError(f"read back: {name} differs from what was written")
@@ -91,7 +91,7 @@ def file_name(stem: str, sha256: str, suffix: str = ".safetensors") -> str:
 
 
 def publish(
-    written: Draft, destination: Path, manifest: dict[str, Any], more: dict[Path, Path] | None = None
+    written: ArtifactDraft, destination: Path, manifest: dict[str, Any], more: dict[Path, Path] | None = None
 ) -> Path:
     """Give a draft its final name, and put its manifest beside it; return the manifest's path.
 
@@ -102,10 +102,10 @@ def publish(
     beside = destination.with_suffix(".json")
     more = more or {}
     for final in (destination, beside, *more.values()):
-        with disk.explained(final):
+        with disk.wrap_os_error(final):
             if final.is_dir():
                 raise ArtifactError(f"{final}: is a folder, where a file is to be written")
-    with disk.temporary(destination.parent) as path, disk.explained(destination.parent):
+    with disk.temporary(destination.parent) as path, disk.wrap_os_error(destination.parent):
         path.write_bytes(manifest_bytes(manifest))
         for part in (path, *more):
             disk.flush(part)
@@ -147,7 +147,7 @@ def _write(stream: BinaryIO, state: Arrays, progress: Progress) -> tuple[str, in
     stream.write(header)
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
-    reader = Reader()
+    reader = PieceReader()
     with ThreadPoolExecutor(max_workers=1) as hasher:
         hashed = hasher.submit(digest.update, b"")
         for name in order:
@@ -171,7 +171,7 @@ def _goes_on(stream: BufferedReader, expected: memoryview, buffer: Array) -> boo
 
 def _verify_header(path: Path, state: Arrays) -> None:
     try:
-        with disk.explained(path.parent), safe_open(path, framework="np") as opened:
+        with disk.wrap_os_error(path.parent), safe_open(path, framework="np") as opened:
             found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
             metadata = opened.metadata()
     except SafetensorError as error:

@@ -6,31 +6,31 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from converter.formats.file_arrays import Stored
+from converter.formats.file_arrays import FileArray
 from converter.storage import disk
 
 if TYPE_CHECKING:
     import numpy as np
 
     from converter.errors import ConversionError
-    from converter.formats.file_arrays import Storage
+    from converter.formats.file_arrays import SourceFile
 
 MAX_DIMENSIONS = 32  # of an array
 WINDOW_BYTES = 1 << 12  # read at once: headers of small arrays are close to each other
 
 
-class Cursor:
+class BinaryReader:
     """Steps through a file; every error it makes names the file and the byte."""
 
-    def __init__(self, storage: Storage, stream: BinaryIO, offset: int = 0) -> None:
+    def __init__(self, storage: SourceFile, stream: BinaryIO, offset: int = 0) -> None:
         self.storage = storage
         self.stream = stream
         self.offset = offset
         self._window, self._begin = b"", 0  # the bytes read last, and where they begin
 
-    def at(self, offset: int) -> Cursor:
+    def at(self, offset: int) -> BinaryReader:
         """Return another at another place of the same file."""
-        return Cursor(self.storage, self.stream, offset)
+        return BinaryReader(self.storage, self.stream, offset)
 
     @property
     def remaining(self) -> int:
@@ -86,7 +86,7 @@ class Cursor:
                 raise self.storage.error(f"{self.storage.name}: {disk.CHANGED}")
         return self._window[place : place + size]
 
-    def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> Stored:
+    def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> FileArray:
         """Return the array that stands next, its numbers not read.
 
         Errors: as of ``skip``.
@@ -95,4 +95,4 @@ class Cursor:
         if size > self.remaining:
             self.skip(size, f"{what}, {dtype} {shape},")
         self.offset += size
-        return Stored(self.storage, self.offset - size, dtype, shape)
+        return FileArray(self.storage, self.offset - size, dtype, shape)

@@ -20,7 +20,7 @@ from converter.dtypes import BFLOAT16, BY_SAFETENSORS
 from converter.errors import CheckpointError
 from converter.formats import archives, ndarray_list, npz, pickles
 from converter.formats.binary_reader import MAX_DIMENSIONS
-from converter.formats.file_arrays import Storage, Stored
+from converter.formats.file_arrays import FileArray, SourceFile
 from converter.formats.params import open_params, read_params
 from converter.progress import silent
 from converter.storage import disk
@@ -105,7 +105,7 @@ def read(path: Path) -> Arrays:
 
 def _read_safetensors(path: Path) -> Arrays:
     """Return the arrays of a header that safetensors' own reader finds right."""
-    storage = Storage(path, str(path), CheckpointError)
+    storage = SourceFile(path, str(path), CheckpointError)
     try:
         with safe_open(path, framework="np") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
@@ -113,7 +113,7 @@ def _read_safetensors(path: Path) -> Arrays:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
     begin, offsets = _offsets(storage, slices.keys())
 
-    def stored(name: str) -> Stored:
+    def stored(name: str) -> FileArray:
         found = slices[name]
         dtype = BY_SAFETENSORS.get(found.get_dtype())
         if dtype is None:
@@ -121,7 +121,7 @@ def _read_safetensors(path: Path) -> Arrays:
         shape = tuple(found.get_shape())
         if len(shape) > MAX_DIMENSIONS or max(shape, default=0) > storage.size:
             raise TypeError(f"{len(shape)} dimensions, the longest of {max(shape)}, which numpy has not")
-        return Stored(storage, begin + offsets[name], dtype, shape)
+        return FileArray(storage, begin + offsets[name], dtype, shape)
 
     return _unprefixed(_arrays(path, slices, stored))
 
@@ -130,7 +130,7 @@ class _Entry(msgspec.Struct, frozen=True):
     data_offsets: tuple[int, int] = (0, 0)  # which the metadata lack
 
 
-def _offsets(storage: Storage, expected: KeysView[str]) -> tuple[int, dict[str, int]]:
+def _offsets(storage: SourceFile, expected: KeysView[str]) -> tuple[int, dict[str, int]]:
     """Return where a safetensors file's numbers begin, and by name where each array's do from there on.
 
     Errors: ``CheckpointError`` where the header is no longer the one that was found right, or has a form that
@@ -151,7 +151,7 @@ def _offsets(storage: Storage, expected: KeysView[str]) -> tuple[int, dict[str, 
 
 
 def _read_packed(path: Path) -> Arrays:
-    with disk.scratch() as folder:
+    with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         archives.unpack(path, unpacked, silent)
         return read_params(unpacked)

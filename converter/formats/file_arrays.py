@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PIECE = 1 << 20  # bytes in memory at once, twice: as much as a core keeps near
 
 
-class Storage:
+class SourceFile:
     """A file of which parts are read, by any thread, as long as it is the same as at first.
 
     It is opened anew each time: nothing has to be closed at the end, least of all by the garbage collector,
@@ -41,7 +41,7 @@ class Storage:
         self.error = error
         with self._explained(), io.FileIO(path) as stream:
             status = os.fstat(stream.fileno())
-        self.size, self.stamp = status.st_size, disk.stamp_of(status)
+        self.size, self.stamp = status.st_size, disk.snapshot_of(status)
         self._held: BinaryIO | None = None
 
     @contextlib.contextmanager
@@ -95,7 +95,7 @@ class Storage:
         return memory
 
     def _require_same(self, descriptor: int) -> None:
-        if disk.stamp_of(os.fstat(descriptor)) != self.stamp:
+        if disk.snapshot_of(os.fstat(descriptor)) != self.stamp:
             raise self.error(f"{self.name}: {disk.CHANGED}")
 
     @contextlib.contextmanager
@@ -115,13 +115,13 @@ def _read_into(stream: Any, memory: memoryview, begin: int) -> int:  # noqa: ANN
     return done
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
+class FileArray(msgspec.Struct, frozen=True, gc=False):
     """What numpy knows of an array, but for its numbers: ``numpy.asarray`` reads these, each time anew.
 
     ``offset`` is where they begin in the file; ``fortran`` says that the first axis is the innermost there.
     """
 
-    storage: Storage
+    storage: SourceFile
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -155,7 +155,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
         return np.ascontiguousarray(array, dtype).reshape(self.shape)
 
 
-class Reader:
+class PieceReader:
     """Gives the bytes of arrays in pieces, each of which is overwritten by the next but one.
 
     All are read into the same memory: to get fresh memory for each array costs more than reading.
@@ -169,7 +169,7 @@ class Reader:
 
         Errors: as of ``Storage.fill``.
         """
-        if isinstance(array, Stored) and not array.fortran:
+        if isinstance(array, FileArray) and not array.fortran:
             for begin in range(0, array.nbytes, PIECE):
                 piece = next(self._rooms)[: array.nbytes - begin]
                 array.storage.fill(piece, array.offset + begin)
@@ -180,5 +180,5 @@ class Reader:
                 yield content[begin : begin + PIECE]
 
 
-AnyArray = Array | Stored
+AnyArray = Array | FileArray
 Arrays = Mapping[str, AnyArray]

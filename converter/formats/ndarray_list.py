@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from converter import names
 from converter.dtypes import BY_MXNET, TO_MXNET
 from converter.formats.binary_reader import MAX_DIMENSIONS
-from converter.formats.file_arrays import Reader
+from converter.formats.file_arrays import PieceReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from converter.formats.binary_reader import Cursor
-    from converter.formats.file_arrays import AnyArray, Stored
+    from converter.formats.binary_reader import BinaryReader
+    from converter.formats.file_arrays import AnyArray, FileArray
 
 MAGIC = struct.pack("<Q", 0x112)
 V2_MAGIC, V3_MAGIC = 0xF993FAC9, 0xF993FACA
@@ -42,7 +42,7 @@ MAX_ARRAYS = 100_000  # the largest network here has 987
 MAX_NAME_BYTES = 512
 
 
-def read(cursor: Cursor) -> tuple[dict[str, Stored], tuple[str, ...]]:
+def read(cursor: BinaryReader) -> tuple[dict[str, FileArray], tuple[str, ...]]:
     """Return a list's arrays by name, in file order, and the kinds of its records.
 
     Every bound is checked before it is used; no array's numbers are read.
@@ -75,7 +75,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
     """
     magic = V2_MAGIC if all(array.ndim for array in arrays.values()) else V3_MAGIC
     stream.write(struct.pack("<8sQQ", MAGIC, 0, len(arrays)))
-    reader = Reader()
+    reader = PieceReader()
     for array in arrays.values():
         shape = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)
         stream.write(struct.pack("<Ii", magic, 0) + shape)
@@ -87,7 +87,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
         stream.write(struct.pack("<Q", len(encoded)) + encoded)
 
 
-def _read_plain_record(cursor: Cursor) -> tuple[str, Stored] | None:
+def _read_plain_record(cursor: BinaryReader) -> tuple[str, FileArray] | None:
     """Return a dense V2 record without a mistake, None for any other: the fast path of ``_read_record``."""
     header = cursor.peek("<Iii")
     if header is None or header[:2] != PLAIN or not 1 <= header[2] <= MAX_DIMENSIONS:
@@ -104,7 +104,7 @@ def _read_plain_record(cursor: Cursor) -> tuple[str, Stored] | None:
     return V2, cursor.array(dtype, shape, "an array")
 
 
-def _read_record(cursor: Cursor, what: str) -> tuple[str, Stored]:
+def _read_record(cursor: BinaryReader, what: str) -> tuple[str, FileArray]:
     (magic,) = cursor.take("<I", what)
     kind = RECORDS.get(magic, LEGACY)
     if kind == LEGACY and magic > MAX_DIMENSIONS:
@@ -119,14 +119,14 @@ def _read_record(cursor: Cursor, what: str) -> tuple[str, Stored]:
     return kind, cursor.array(dtype, shape, what)
 
 
-def _require_dense(cursor: Cursor, what: str) -> None:
+def _require_dense(cursor: BinaryReader, what: str) -> None:
     (storage,) = cursor.take("<i", what)
     if storage != 0:
         kind = STORAGE_TYPES.get(storage, f"of storage type {storage}")
         raise cursor.error(f"{what} is {kind}; a network's weights are dense", at=cursor.offset - 4)
 
 
-def _read_shape(cursor: Cursor, kind: str, magic: int, what: str) -> tuple[int, ...]:
+def _read_shape(cursor: BinaryReader, kind: str, magic: int, what: str) -> tuple[int, ...]:
     begin = cursor.offset
     if kind == LEGACY:
         ndim, begin = magic, begin - 4
@@ -142,7 +142,7 @@ def _read_shape(cursor: Cursor, kind: str, magic: int, what: str) -> tuple[int, 
     return shape
 
 
-def _read_names(cursor: Cursor, count: int) -> list[str]:
+def _read_names(cursor: BinaryReader, count: int) -> list[str]:
     begin = cursor.offset
     (name_count,) = cursor.take("<Q", "the count of names")
     if name_count == 0:
@@ -161,7 +161,7 @@ def _read_names(cursor: Cursor, count: int) -> list[str]:
     return list(found)
 
 
-def _read_name(cursor: Cursor, number: int) -> str:
+def _read_name(cursor: BinaryReader, number: int) -> str:
     (length,) = cursor.take("<Q", f"name {number}")
     if length > MAX_NAME_BYTES:
         raise cursor.error(f"name {number} is said to be {length} bytes long", at=cursor.offset - 8)

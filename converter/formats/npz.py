@@ -20,8 +20,8 @@ from numpy.lib import format as npy
 from converter import names
 from converter.dtypes import TO_MXNET
 from converter.formats.archives import ENCRYPTED, METHODS, UNZIPPABLE, packed_limit
-from converter.formats.binary_reader import MAX_DIMENSIONS, Cursor
-from converter.formats.file_arrays import PIECE, Reader, Stored
+from converter.formats.binary_reader import MAX_DIMENSIONS, BinaryReader
+from converter.formats.file_arrays import PIECE, FileArray, PieceReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,7 +57,7 @@ def is_npz(path: Path) -> bool:
         return False
 
 
-def read(cursor: Cursor, *, verify: bool) -> dict[str, AnyArray]:
+def read(cursor: BinaryReader, *, verify: bool) -> dict[str, AnyArray]:
     """Return the arrays by name, in file order; the numbers of those that are stored are not read.
 
     ``verify``: check every checksum, for which the whole file is read.
@@ -65,12 +65,14 @@ def read(cursor: Cursor, *, verify: bool) -> dict[str, AnyArray]:
     """
     try:
         with zipfile.ZipFile(cursor.stream) as archive:
-            return _read_members(cursor, archive, Reader() if verify else None)
+            return _read_members(cursor, archive, PieceReader() if verify else None)
     except UNZIPPABLE as error:
         raise cursor.error(f"no zip that can be read: {error}", at=0) from error
 
 
-def _read_members(cursor: Cursor, archive: ZipFile, verifier: Reader | None) -> dict[str, AnyArray]:
+def _read_members(
+    cursor: BinaryReader, archive: ZipFile, verifier: PieceReader | None
+) -> dict[str, AnyArray]:
     members = archive.infolist()
     if not members:
         raise cursor.error("the file holds no arrays", at=0)
@@ -100,7 +102,9 @@ def _refusal(member: ZipInfo) -> str:
     return "" if member.header_offset >= 0 else "is said to lie before the file begins"
 
 
-def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, verifier: Reader | None) -> AnyArray:
+def _read_member(
+    cursor: BinaryReader, archive: ZipFile, member: ZipInfo, verifier: PieceReader | None
+) -> AnyArray:
     what = names.printable(member.filename)
     local = cursor.at(member.header_offset)
     if member.compress_type != zipfile.ZIP_STORED:
@@ -118,7 +122,7 @@ def _read_member(cursor: Cursor, archive: ZipFile, member: ZipInfo, verifier: Re
         )
     local.skip(extra_length, what)
     place = cursor.at(local.skip(member.file_size, what))
-    stored = Stored(place.storage, place.offset, BYTES, (member.file_size,))
+    stored = FileArray(place.storage, place.offset, BYTES, (member.file_size,))
     if verifier and _checksum(verifier.pieces(stored)) != member.CRC:
         raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
     head = cursor.at(place.offset).bytes(min(member.file_size, HEAD), what)
@@ -150,14 +154,14 @@ def _in_memory(content: memoryview) -> Take:
     return take
 
 
-def _in_file(place: Cursor) -> Take:
+def _in_file(place: BinaryReader) -> Take:
     def take(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
-        return Stored(place.storage, place.offset + begin, dtype, shape, fortran)
+        return FileArray(place.storage, place.offset + begin, dtype, shape, fortran)
 
     return take
 
 
-def _read_array(place: Cursor, head: bytes, size: int, what: str, take: Take) -> AnyArray:
+def _read_array(place: BinaryReader, head: bytes, size: int, what: str, take: Take) -> AnyArray:
     """Return the array of a .npy of so many bytes, whose first are ``head``."""
     stream = io.BytesIO(head)
     try:

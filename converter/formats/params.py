@@ -9,8 +9,8 @@ import numpy as np
 
 from converter.errors import ParamsError
 from converter.formats import ndarray_list, npz
-from converter.formats.binary_reader import Cursor
-from converter.formats.file_arrays import Storage
+from converter.formats.binary_reader import BinaryReader
+from converter.formats.file_arrays import SourceFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray
-    from converter.storage.disk import Stamp
+    from converter.storage.disk import FileSnapshot
 
 LIST, NPZ = "ndarray-list", "npz"
 
@@ -34,7 +34,7 @@ class Params:
     arrays: dict[str, AnyArray]
     container: str
     records: tuple[str, ...] = ()
-    stamp: Stamp | None = None
+    stamp: FileSnapshot | None = None
 
 
 def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
@@ -44,9 +44,9 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
     container that has them, for which all of it is read.
     Errors: ``ParamsError`` with the byte offset and what stood there.
     """
-    storage = Storage(path, name or str(path), ParamsError)
+    storage = SourceFile(path, name or str(path), ParamsError)
     with storage.opened() as stream:
-        begin, cursor = stream.read(len(ndarray_list.MAGIC)), Cursor(storage, stream)
+        begin, cursor = stream.read(len(ndarray_list.MAGIC)), BinaryReader(storage, stream)
         if not begin:
             raise ParamsError(f"{storage.name}: the file is empty")
         if begin.startswith(npz.SIGNATURE):

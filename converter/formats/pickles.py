@@ -57,20 +57,20 @@ KNOWN = {"PROTO", "MARK", "STOP", *TAKES, *NEW, *PUTS, *GETS, *LEAVES}
 
 
 @dataclass(slots=True)
-class _Made:
+class _Constructed:
     """One object of a pickle: how many are in it, each counted as often as it is there, and how deep."""
 
     size: int = 1
     depth: int = 1
     is_shared: bool = False
 
-    def take(self, members: Sequence[_Made]) -> None:
+    def take(self, members: Sequence[_Constructed]) -> None:
         """Put others into it."""
         self.size += sum(member.size for member in members)
         self.depth = max([self.depth, *(member.depth + 1 for member in members)])
 
 
-LEAF = _Made()  # for all that nothing is put into
+LEAF = _Constructed()  # for all that nothing is put into
 
 
 def require_harmless(stream: BinaryIO) -> None:
@@ -150,11 +150,11 @@ class _Machine:
     """What unpickles: a stack of what was made, the marks in it, and what is kept to be used again."""
 
     def __init__(self) -> None:
-        self.stack: list[_Made] = []
+        self.stack: list[_Constructed] = []
         self.marks: list[int] = []
-        self.memo: dict[int, _Made] = {}
+        self.memo: dict[int, _Constructed] = {}
 
-    def step(self, name: str, argument: Any) -> _Made | None:  # noqa: ANN401 - what the operation has
+    def step(self, name: str, argument: Any) -> _Constructed | None:  # noqa: ANN401 - what the operation has
         """Do one operation, and return what lies on top of the stack then."""
         if name == "MARK":
             self.marks.append(len(self.stack))
@@ -166,7 +166,7 @@ class _Machine:
         elif name in TAKES:
             self._put_together(name)
         elif name in NEW:
-            self.stack.append(_Made())
+            self.stack.append(_Constructed())
         elif name in LEAVES:
             self.stack.append(LEAF)
         return self.stack[-1] if self.stack else None
@@ -177,7 +177,7 @@ class _Machine:
         members = self.stack[place:]
         del self.stack[place:]
         if name in MAKES:
-            self.stack.append(_Made())
+            self.stack.append(_Constructed())
         elif self.stack[-1].is_shared:
             raise ValueError("its pickle changes what it has used already")
         self.stack[-1].take(members)

@@ -42,7 +42,7 @@ def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
     """
     with disk.temporary(folder) as path:
         # To a stream, for a file's name would be in its bytes.
-        with disk.explained(folder), path.open("r+b") as stream:
+        with disk.wrap_os_error(folder), path.open("r+b") as stream:
             _save(state, stream)
         found = checkpoint.read(path)
         if list(found) != list(state) or any(

@@ -9,20 +9,20 @@ from converter import __version__
 from converter.errors import ArtifactError
 from converter.formats import artifact
 from converter.manifests import schema
-from converter.manifests.checks import Checks
-from converter.manifests.schema import Converted
+from converter.manifests.checks import CheckList
+from converter.manifests.schema import ConvertedFile
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.manifests.schema import Manifest, Pth, Written
+    from converter.manifests.schema import ArtifactRecord, Manifest, PthRecord
     from converter.networks.catalog import Model
 
 MANIFEST = ".json"  # in place of the artifact's suffix
 
 
-def read(path: Path) -> Converted:
+def read(path: Path) -> ConvertedFile:
     """Read a converted file that passes every check.
 
     Raises:
@@ -30,7 +30,7 @@ def read(path: Path) -> Converted:
     """
     if path.suffix == MANIFEST:
         raise ArtifactError(f"{path}: a .safetensors expected, whose manifest is next to it")
-    checks = Checks()
+    checks = CheckList()
     found = check(checks, path, str(path))
     failed = next((finding for finding in checks.findings if finding.holds is False), None)
     if failed is not None:
@@ -42,7 +42,7 @@ def read(path: Path) -> Converted:
     return found
 
 
-def check(checks: Checks, path: Path, name: str) -> Converted | None:
+def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
     """Check a converted file, its manifest and its .pth; return it, None if it cannot be read.
 
     Args:
@@ -61,21 +61,21 @@ def check(checks: Checks, path: Path, name: str) -> Converted | None:
         digest = _check_bytes(checks, path.with_name(pth.file), pth.file, pth)
         _check_name(checks, pth.file, pth, digest)
         checks.unchecked(pth.file, "tensors", "of a pickle, which is not opened here")
-    return Converted(path, model, manifest, content) if model else None
+    return ConvertedFile(path, model, manifest, content) if model else None
 
 
-def check_manifest(checks: Checks, place: Path, name: str) -> tuple[bytes, Manifest] | None:
+def check_manifest(checks: CheckList, place: Path, name: str) -> tuple[bytes, Manifest] | None:
     """Check that a manifest can be read and does not contradict itself; return its bytes and itself."""
 
     def read_sound() -> tuple[bytes, Manifest]:
         content, manifest = schema.read_manifest(place)
-        schema.require_sound(place, manifest)
+        schema.require_consistent(place, manifest)
         return content, manifest
 
     return checks.tried(name, "manifest", "readable and within its own limits", read_sound)
 
 
-def check_weights(checks: Checks, path: Path, name: str, manifest: Manifest) -> Model | None:
+def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) -> Model | None:
     """Check weights by a manifest; return their model, if it is the manifest's."""
     said = manifest.artifact
     digest = _check_bytes(checks, path, name, said)
@@ -105,7 +105,7 @@ def of_version(manifest: Manifest) -> str:
     return f"written by version {manifest.version}, this is {__version__}"
 
 
-def _check_bytes(checks: Checks, path: Path, name: str, said: Written | Pth) -> str:
+def _check_bytes(checks: CheckList, path: Path, name: str, said: ArtifactRecord | PthRecord) -> str:
     """Check a file's size and SHA-256 by its manifest; return the SHA-256, "" if it cannot be read."""
     found = checks.tried(name, "file", said.file, lambda: schema.size_and_sha256(path), quiet=True)
     if found is None:
@@ -116,7 +116,7 @@ def _check_bytes(checks: Checks, path: Path, name: str, said: Written | Pth) -> 
     return sha256
 
 
-def _check_name(checks: Checks, name: str, said: Written | Pth, sha256: str) -> None:
+def _check_name(checks: CheckList, name: str, said: ArtifactRecord | PthRecord, sha256: str) -> None:
     """Check that a file's name ends in the first digits of its SHA-256."""
     if sha256:
         digits = PurePath(said.file).stem.rpartition("-")[2]

@@ -11,32 +11,34 @@ from converter import __version__, names
 from converter.errors import ArtifactError
 from converter.manifests.schema import MAX_MANIFEST_BYTES
 from converter.parity import strength
-from converter.parity.result import NO_PROOF
+from converter.parity.result import NOT_COMPARED
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.formats.artifact import Draft
-    from converter.networks.loading import Prepared
-    from converter.parity.result import Check, Proof
-    from converter.parity.rounding import Narrowing
+    from converter.formats.artifact import ArtifactDraft
+    from converter.networks.loading import LoadedModel
+    from converter.parity.result import ParityResult, ProbeResult
+    from converter.parity.rounding import RoundingReport
     from converter.parity.strength import Claim
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ManifestResults:
     """What was found about the written weights.
 
     Where they were rounded the ``proof`` is of the weights before that, and ``narrowing`` what it cost.
     """
 
-    proof: Proof = NO_PROOF
-    narrowing: Narrowing | None = None
+    proof: ParityResult = NOT_COMPARED
+    narrowing: RoundingReport | None = None
     labels: tuple[str, ...] = ()
 
 
-def build(prepared: Prepared, written: Draft, file: str, findings: Findings) -> dict[str, Any]:
+def build(
+    prepared: LoadedModel, written: ArtifactDraft, file: str, findings: ManifestResults
+) -> dict[str, Any]:
     """Return the manifest of an artifact that is to be called ``file``."""
     model, narrowing = prepared.model, findings.narrowing
     document = {
@@ -51,7 +53,7 @@ def build(prepared: Prepared, written: Draft, file: str, findings: Findings) -> 
             "tensors": len(model.shapes),
             "parameters": model.parameters,
         },
-        "parity": parity(findings.proof) if narrowing is None else parity(NO_PROOF),
+        "parity": parity(findings.proof) if narrowing is None else parity(NOT_COMPARED),
         "labels": list(findings.labels) or None,
         "version": __version__,
     }
@@ -70,7 +72,7 @@ def build(prepared: Prepared, written: Draft, file: str, findings: Findings) -> 
     return document
 
 
-def _source(prepared: Prepared) -> dict[str, Any]:
+def _source(prepared: LoadedModel) -> dict[str, Any]:
     reading = prepared.reading
     source = reading.source
     return {
@@ -120,7 +122,7 @@ def _proven(document: dict[str, Any]) -> set[Claim]:
     return {claim for proof in proofs for claim in strength.without_sizes(strength.claims(proof))}
 
 
-def parity(proof: Proof) -> dict[str, Any]:
+def parity(proof: ParityResult) -> dict[str, Any]:
     """Return what a manifest says of a proof."""
     return {
         "proven": proof.passed,
@@ -131,7 +133,7 @@ def parity(proof: Proof) -> dict[str, Any]:
     }
 
 
-def _check(check: Check) -> dict[str, Any]:
+def _check(check: ProbeResult) -> dict[str, Any]:
     logits = check.rows[-1]
     return {
         "dtype": check.probe.dtype,

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at.
 
     ``holds`` is None if it was seen and not checked; ``error`` is what a refusal raised, if it did.
@@ -39,22 +39,22 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class CheckList:
     """The findings so far."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CheckResult] = field(default_factory=list)
 
     def equal(self, place: str, what: str, expected: str, found: str) -> None:
         """Check that something is what it is said to be."""
-        self.findings.append(Finding(place, what, expected, found, holds=expected == found))
+        self.findings.append(CheckResult(place, what, expected, found, holds=expected == found))
 
     def wrong(self, place: str, what: str, expected: str, found: str) -> None:
         """Note something that cannot be right."""
-        self.findings.append(Finding(place, what, expected, found, holds=False))
+        self.findings.append(CheckResult(place, what, expected, found, holds=False))
 
     def unchecked(self, place: str, what: str, found: str) -> None:
         """Note something that is there and is not judged."""
-        self.findings.append(Finding(place, what, "", found, holds=None))
+        self.findings.append(CheckResult(place, what, "", found, holds=None))
 
     def tried(
         self, place: str, what: str, expected: str, action: Callable[[], T], *, quiet: bool = False
@@ -66,8 +66,8 @@ class Checks:
         try:
             given = action()
         except ConversionError as error:
-            self.findings.append(Finding(place, what, expected, str(error), holds=False, error=error))
+            self.findings.append(CheckResult(place, what, expected, str(error), holds=False, error=error))
             return None
         if not quiet:
-            self.findings.append(Finding(place, what, expected, expected, holds=True))
+            self.findings.append(CheckResult(place, what, expected, expected, holds=True))
         return given

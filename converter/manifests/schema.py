@@ -29,7 +29,7 @@ Sha1 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{40}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-class Source(msgspec.Struct, frozen=True):
+class SourceRecord(msgspec.Struct, frozen=True):
     """The ``.params`` file that the weights came from."""
 
     file: str
@@ -41,14 +41,14 @@ class Source(msgspec.Struct, frozen=True):
     fixed_gammas: tuple[str, ...] = ()
 
 
-class Mapping(msgspec.Struct, frozen=True):
+class MappingRecord(msgspec.Struct, frozen=True):
     """The table by which its names were mapped."""
 
     file: str
     sha256: Sha256
 
 
-class Pth(msgspec.Struct, frozen=True):
+class PthRecord(msgspec.Struct, frozen=True):
     """The ``.pth`` that was written with it, beside it."""
 
     file: Annotated[str, msgspec.Meta(pattern=r"^[^/\\\x00]+\.pth\Z")]
@@ -56,7 +56,7 @@ class Pth(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class Written(msgspec.Struct, frozen=True):
+class ArtifactRecord(msgspec.Struct, frozen=True):
     """The file that was written."""
 
     file: str
@@ -65,10 +65,10 @@ class Written(msgspec.Struct, frozen=True):
     dtypes: tuple[str, ...]
     tensors: int
     parameters: int
-    pth: Pth | None = None
+    pth: PthRecord | None = None
 
 
-class Worst(msgspec.Struct, frozen=True):
+class WorstLayerRecord(msgspec.Struct, frozen=True):
     """The layer that came nearest to its limit."""
 
     layer: str
@@ -76,7 +76,7 @@ class Worst(msgspec.Struct, frozen=True):
     limit: float
 
 
-class Check(msgspec.Struct, frozen=True):
+class CheckRecord(msgspec.Struct, frozen=True):
     """One comparison; ``max_abs`` and ``relative`` are the logits'."""
 
     dtype: str
@@ -86,16 +86,16 @@ class Check(msgspec.Struct, frozen=True):
     layers: int
     max_abs: float
     relative: float
-    worst: Worst
+    worst: WorstLayerRecord
 
 
-class Parity(msgspec.Struct, frozen=True):
+class ParityRecord(msgspec.Struct, frozen=True):
     """What was proven, and against what."""
 
     proven: bool
     reference: Literal["gluon", "numpy", "none"]
     versions: dict[str, str]
-    checks: tuple[Check, ...]
+    checks: tuple[CheckRecord, ...]
     definition: Literal["graph", "gluoncv"] | None = None
 
 
@@ -103,17 +103,17 @@ class Manifest(msgspec.Struct, frozen=True):
     """What a card and a folder need of a manifest; ``converter.manifests.builder`` writes it."""
 
     model: str
-    source: Source
-    mapping: Mapping
-    artifact: Written
-    parity: Parity
+    source: SourceRecord
+    mapping: MappingRecord
+    artifact: ArtifactRecord
+    parity: ParityRecord
     version: str
     labels: tuple[str, ...] | None = None
     narrowing: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConvertedFile:
     """A file and its manifest, which agree; ``model`` has the file's number of classes."""
 
     path: Path
@@ -148,7 +148,7 @@ def is_published(model: Model, sha1: str) -> bool:
     return sha1 == known.entry.params_sha1 and model.config.num_classes == known.config.num_classes
 
 
-def require_sound(place: Path, found: Manifest) -> None:
+def require_consistent(place: Path, found: Manifest) -> None:
     """Refuse a manifest that contradicts itself: a proof of nothing, or one beyond its own limits.
 
     Raises:
@@ -186,7 +186,7 @@ def _require_proof(place: Path, found: Manifest) -> None:
         raise ArtifactError(f"{place}: holds the same check twice")
 
 
-def _require_passed(place: Path, check: Check) -> None:
+def _require_passed(place: Path, check: CheckRecord) -> None:
     """Refuse a check that is beyond its limits, or beyond ours. Raises: ArtifactError."""
     limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))
     if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
@@ -203,7 +203,7 @@ def _require_passed(place: Path, check: Check) -> None:
         raise ArtifactError(f"{place}: the numbers in {check.dtype} at {check.size} contradict each other")
 
 
-def is_random(found: Manifest | Told) -> bool:
+def is_random(found: Manifest | ManifestSummary) -> bool:
     """Return whether a manifest tells of seeded random numbers."""
     begin = found.model + RANDOM
     return any(file.startswith(begin) for file in (found.source.file, found.artifact.file))
@@ -234,7 +234,7 @@ class _Rounding(msgspec.Struct, frozen=True):
     before: _Proof = _Proof()
 
 
-class Told(msgspec.Struct, frozen=True):
+class ManifestSummary(msgspec.Struct, frozen=True):
     """What a manifest, of whatever version, tells of the weights beside it."""
 
     artifact: _Pair
@@ -256,7 +256,7 @@ class Told(msgspec.Struct, frozen=True):
         return "the weights are not proven to be those of the network that they were converted from"
 
 
-def beside(path: Path) -> Told | None:
+def read_summary(path: Path) -> ManifestSummary | None:
     """Return the manifest of these very bytes that lies in their folder, whatever it is called; else None.
 
     A ``.pth`` that was written with an artifact has the artifact's, a published file that of its folder.
@@ -265,7 +265,7 @@ def beside(path: Path) -> Told | None:
     for place in sorted(path.parent.glob("*.json"), key=lambda place: place.stem != path.stem):
         try:
             written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
-            found = msgspec.json.decode(written, type=Told)
+            found = msgspec.json.decode(written, type=ManifestSummary)
         except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another program's
             continue
         sha256 = sha256 or disk.sha256(path, CheckpointError)
@@ -300,7 +300,7 @@ def model_of(path: Path, found: Manifest) -> Model:
     dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
     if (len(arrays), dtypes) != (found.artifact.tensors, set(found.artifact.dtypes)):
         raise ArtifactError(f"{path}: its manifest tells of other tensors than are in it")
-    fitting = detection.of_torch(arrays)
+    fitting = detection.match_torch(arrays)
     for model in fitting:
         if model.name == known.name:
             matching.complete(model.mapping, arrays, model.shapes, str(path))

@@ -51,7 +51,7 @@ class Operators(Protocol[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class LayerOutput(Generic[T]):
+class DefinedLayer(Generic[T]):
     """The output of one layer, by its structural name, and the layer's hyper-parameters."""
 
     layer: str
@@ -80,7 +80,7 @@ class _Names:
     head: str
 
 
-class Network(Generic[T]):
+class GluonNetwork(Generic[T]):
     """A network on given operators.
 
     Args:
@@ -93,7 +93,7 @@ class Network(Generic[T]):
         self.operators = run
         self.names = _sequential(shapes) if "features.0.weight" in shapes else _named(shapes)
 
-    def run(self, x: T) -> Generator[LayerOutput[T], None, T]:
+    def run(self, x: T) -> Generator[DefinedLayer[T], None, T]:
         """Compute layer by layer; return the logits.
 
         Shape: (n, channels, h, w) → (n, classes).
@@ -110,10 +110,10 @@ class Network(Generic[T]):
                 stride = 2 if number > 0 and index == 0 else 1
                 x = yield from self._block(f"{stage}.{index}", x, stride)
         x = self._apply(operators.GLOBAL_AVERAGE, x)
-        yield LayerOutput(names.mean, x, operators.GLOBAL_AVERAGE.settings)
+        yield DefinedLayer(names.mean, x, operators.GLOBAL_AVERAGE.settings)
         return (yield from self._dense(names.head, x))
 
-    def _block(self, block: str, x: T, stride: int) -> Generator[LayerOutput[T], None, T]:
+    def _block(self, block: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
         """Compute a basic or a bottleneck block. The first convolution wider than 1×1 has the stride."""
         shortcut, remaining, channels = x, stride, 0
         body = [pair for pair in self.names.body if f"{block}.{pair[0]}.weight" in self.shapes]
@@ -132,10 +132,10 @@ class Network(Generic[T]):
             x = yield from self._squeeze_excite(f"{block}.se", x)
         shortcut = yield from self._shortcut(f"{block}.downsample", shortcut, stride)
         x = self._apply(RELU, self._apply(ADD, x, shortcut))
-        yield LayerOutput(block, x, {})
+        yield DefinedLayer(block, x, {})
         return x
 
-    def _shortcut(self, name: str, x: T, stride: int) -> Generator[LayerOutput[T], None, T]:
+    def _shortcut(self, name: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
         """Compute a convolution and a BatchNorm, after an average pool if there is one, or nothing."""
         if f"{name}.1.weight" in self.shapes:
             x = yield from self._average_pool(f"{name}.0", x, stride)
@@ -146,7 +146,7 @@ class Network(Generic[T]):
             return (yield from self._batch_norm(f"{name}.1", x))
         return x
 
-    def _squeeze_excite(self, name: str, x: T) -> Generator[LayerOutput[T], None, T]:
+    def _squeeze_excite(self, name: str, x: T) -> Generator[DefinedLayer[T], None, T]:
         """Weigh the channels. Shape: (n, c, h, w), unchanged."""
         weights = self._apply(operators.GLOBAL_AVERAGE, x)
         weights = self._apply(RELU, (yield from self._convolution(f"{name}.0", weights)))
@@ -155,7 +155,7 @@ class Network(Generic[T]):
 
     def _convolution(
         self, name: str, x: T, *, stride: int = 1, groups: int = 1
-    ) -> Generator[LayerOutput[T], None, T]:
+    ) -> Generator[DefinedLayer[T], None, T]:
         """Compute a convolution, padded so that it keeps the size, with its bias if it has one."""
         filters, _, kernel, _ = self.shapes[f"{name}.weight"]
         roles = ("weight", "bias") if f"{name}.bias" in self.shapes else ("weight",)
@@ -174,10 +174,10 @@ class Network(Generic[T]):
             )
         )
 
-    def _batch_norm(self, name: str, x: T) -> Generator[LayerOutput[T], None, T]:
+    def _batch_norm(self, name: str, x: T) -> Generator[DefinedLayer[T], None, T]:
         return (yield from self._layer(name, x, BATCH_NORM))
 
-    def _max_pool(self, name: str, x: T) -> Generator[LayerOutput[T], None, T]:
+    def _max_pool(self, name: str, x: T) -> Generator[DefinedLayer[T], None, T]:
         """Compute the stem's pool. SENet's, recognised by its narrow 1×1, rounds up and is not padded."""
         first = f"{self.names.stages[0]}.0"
         widths = [self.shapes[f"{first}.{conv}.weight"][0] for conv, _ in self.names.body[:2]]
@@ -185,18 +185,18 @@ class Network(Generic[T]):
         settings = _pool("max", kernel=3, stride=2, padding=0 if ceil else 1, ceil=ceil)
         return (yield from self._layer(name, x, Operation(kind=operators.POOLING, settings=settings)))
 
-    def _average_pool(self, name: str, x: T, stride: int) -> Generator[LayerOutput[T], None, T]:
+    def _average_pool(self, name: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
         settings = _pool("avg", kernel=stride, stride=stride, padding=0, ceil=True)
         return (yield from self._layer(name, x, Operation(kind=operators.POOLING, settings=settings)))
 
-    def _dense(self, name: str, x: T) -> Generator[LayerOutput[T], None, T]:
+    def _dense(self, name: str, x: T) -> Generator[DefinedLayer[T], None, T]:
         settings: Settings = {"outputs": self.shapes[f"{name}.weight"][0]}
         operation = Operation(kind=operators.DENSE, roles=("weight", "bias"), settings=settings)
         return (yield from self._layer(name, x, operation))
 
-    def _layer(self, name: str, x: T, operation: Operation) -> Generator[LayerOutput[T], None, T]:
+    def _layer(self, name: str, x: T, operation: Operation) -> Generator[DefinedLayer[T], None, T]:
         x = self.operators.apply(operation, (x,), name)
-        yield LayerOutput(name, x, operation.settings)
+        yield DefinedLayer(name, x, operation.settings)
         return x
 
     def _apply(self, operation: Operation, *inputs: T) -> T:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
-    from converter.networks.naming_styles import Naming
+    from converter.networks.naming_styles import NamingStyle
     from resnext_torch.config import Shape
 
 HEAD_DIMENSIONS = 2
@@ -28,7 +28,7 @@ QUESTION = (
 )
 
 
-def of_gluon(params: Arrays, naming: Naming) -> list[Model]:
+def match_gluon(params: Arrays, naming: NamingStyle) -> list[Model]:
     """Return every model whose layers and shapes these are, with the file's number of classes.
 
     ``params`` are by the file's names.
@@ -36,41 +36,41 @@ def of_gluon(params: Arrays, naming: Naming) -> list[Model]:
     return [model for known in catalog.models().values() if (model := _fitted(known, params, naming))]
 
 
-def identify(
-    params: Arrays, naming: Naming, graph: Graph | None, is_published: Callable[[Model], bool]
+def detect_model(
+    params: Arrays, naming: NamingStyle, graph: Graph | None, is_published: Callable[[Model], bool]
 ) -> Model:
     """Return the model whose tensors these are, with the file's number of classes.
 
     Where several have the same, what else is known decides: the prefix, the graph, whether the file is the
     published one. Errors: ``MappingError`` with the nearest model, or with the question that is left.
     """
-    found = of_gluon(params, naming)
+    found = match_gluon(params, naming)
     if not found:
         raise MappingError(_apart_from_nearest(params, naming))
     tests: tuple[Callable[[Model], bool], ...] = (
-        lambda model: bears_prefix(model, naming),
+        lambda model: has_model_prefix(model, naming),
         lambda model: graph is not None and _is_wired(graph, model),
         is_published,
     )
     for test in tests:
         if len(found) > 1:
             found = list(filter(test, found)) or found
-    return only(found, params.values(), naming.file, question=QUESTION)
+    return require_one(found, params.values(), naming.file, question=QUESTION)
 
 
-def require_not_another(model: Model, naming: Naming) -> None:
+def require_not_another(model: Model, naming: NamingStyle) -> None:
     """Refuse names whose prefix is that of another model.
 
     Errors: ``MappingError``.
     """
-    borne = [other.name for other in catalog.models().values() if bears_prefix(other, naming)]
-    if borne and not bears_prefix(model, naming):
+    borne = [other.name for other in catalog.models().values() if has_model_prefix(other, naming)]
+    if borne and not has_model_prefix(model, naming):
         raise MappingError(
             f"{naming.file}: the prefix {naming.prefix} is that of {' or '.join(borne)}, not of {model.name}"
         )
 
 
-def explained(error: MappingError, refused: Model, found: Collection[Model]) -> MappingError:
+def with_suggestions(error: MappingError, refused: Model, found: Collection[Model]) -> MappingError:
     """Return an error that says, in its second line, whose tensors those are that did not fit."""
     headline, *lines = str(error).split("\n")
     known = " or ".join(model.name for model in found if model.name != refused.name)
@@ -78,7 +78,7 @@ def explained(error: MappingError, refused: Model, found: Collection[Model]) -> 
     return MappingError("\n".join([headline, *answer, *lines]))
 
 
-def of_torch(state: Arrays) -> list[Model]:
+def match_torch(state: Arrays) -> list[Model]:
     """Return every model whose state this is, with its number of classes; counters may be missing."""
     found = []
     for known in catalog.models().values():
@@ -90,7 +90,7 @@ def of_torch(state: Arrays) -> list[Model]:
     return found
 
 
-def only(found: Collection[Model], arrays: Collection[AnyArray], file: str, *, question: str) -> Model:
+def require_one(found: Collection[Model], arrays: Collection[AnyArray], file: str, *, question: str) -> Model:
     """Return the one model that was found.
 
     ``question`` is what cannot be told where there are several.
@@ -107,7 +107,7 @@ def only(found: Collection[Model], arrays: Collection[AnyArray], file: str, *, q
     )
 
 
-def bears_prefix(model: Model, naming: Naming) -> bool:
+def has_model_prefix(model: Model, naming: NamingStyle) -> bool:
     """Return whether a file's prefix is the one that GluonCV fixes for a model."""
     own = model.entry.prefix
     outer = naming.prefix.removesuffix(own)
@@ -125,7 +125,7 @@ def nearest(shapes: Collection[Shape]) -> Model:
     return max(catalog.models().values(), key=likeness)
 
 
-def of_both(gluon: Collection[str], torch: Collection[str]) -> Mapping | None:
+def match_either(gluon: Collection[str], torch: Collection[str]) -> Mapping | None:
     """Return the mapping that knows most of the names on both sides, or None where none knows any."""
     known = [
         (len(mapping.to_target().keys() & gluon) * len(mapping.to_source().keys() & torch), mapping)
@@ -135,13 +135,13 @@ def of_both(gluon: Collection[str], torch: Collection[str]) -> Mapping | None:
     return best if count else None
 
 
-def _apart_from_nearest(params: Arrays, naming: Naming) -> str:
+def _apart_from_nearest(params: Arrays, naming: NamingStyle) -> str:
     """Return what these tensors have otherwise than the model that is nearest."""
     model = nearest([array.shape for array in params.values()])
     headline = f"{naming.file}: the tensors fit no model; the nearest is {model}"
     try:
         structural = {name: params[file_name] for name, file_name in naming.resolve(model.mapping).items()}
-        model = with_classes_of(model, gluons_head(model, structural))
+        model = with_classes_of(model, gluon_head(model, structural))
         matching.rename(model.mapping, structural, model.shapes, naming.file)
     except MappingError as error:
         return f"{headline}, of which\n{error}"
@@ -156,7 +156,7 @@ def _is_wired(graph: Graph, model: Model) -> bool:
     return True
 
 
-def _fitted(model: Model, params: Arrays, naming: Naming) -> Model | None:
+def _fitted(model: Model, params: Arrays, naming: NamingStyle) -> Model | None:
     try:
         found = naming.resolve(model.mapping)
     except MappingError:
@@ -164,7 +164,7 @@ def _fitted(model: Model, params: Arrays, naming: Naming) -> Model | None:
     if len(found) != len(model.mapping.tensors):  # as of most models, and of a file of very many names
         return None
     arrays = {name: params[file_name] for name, file_name in found.items()}
-    model = with_classes_of(model, gluons_head(model, arrays))
+    model = with_classes_of(model, gluon_head(model, arrays))
     return model if matching.fits(model.mapping, arrays, model.shapes) else None
 
 
@@ -173,6 +173,6 @@ def with_classes_of(model: Model, head: AnyArray | None) -> Model:
     return model if head is None or head.ndim != HEAD_DIMENSIONS else model.with_classes(head.shape[0])
 
 
-def gluons_head(model: Model, params: Arrays) -> AnyArray | None:
+def gluon_head(model: Model, params: Arrays) -> AnyArray | None:
     """Return the weight of the head among Gluon's arrays, by structural names."""
     return params.get(model.mapping.to_source().get(HEAD, ""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from converter.graphs import operators
 from converter.graphs.graph import VARIABLE
-from converter.networks.definition import Network
+from converter.networks.definition import GluonNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Expression:
     inputs: tuple[int, ...] = ()
 
 
-class Table:
+class ExpressionTable:
     """Expressions by number; equal expressions have one number."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Table:
 class ModelExpressions:
     """A model's operations by the numbers of their expressions, in order, and its layers' outputs."""
 
-    table: Table
+    table: ExpressionTable
     operations: dict[int, Operation] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
 
@@ -115,15 +115,15 @@ class GraphExpressions:
     softmax: bool
 
 
-def of_model(model: Model, table: Table) -> ModelExpressions:
+def of_model(model: Model, table: ExpressionTable) -> ModelExpressions:
     """Run a model's definition on expressions."""
     recorded = ModelExpressions(table)
-    for output in Network(model.source_shapes, recorded).run(table.input):
+    for output in GluonNetwork(model.source_shapes, recorded).run(table.input):
         recorded.layers[output.layer] = output.value
     return recorded
 
 
-def of_graph(graph: Graph, tensors: Mapping[str, str], table: Table) -> GraphExpressions:
+def of_graph(graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -> GraphExpressions:
     """Express a graph's nodes.
 
     Args:
@@ -141,7 +141,7 @@ def of_graph(graph: Graph, tensors: Mapping[str, str], table: Table) -> GraphExp
 class _Walk:
     """Expresses a graph node by node."""
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, str], table: Table) -> None:
+    def __init__(self, graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -> None:
         self.graph = graph
         self.tensors = tensors
         self.table = table

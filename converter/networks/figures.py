@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.formats import artifact
 from converter.graphs import operators
-from converter.networks.definition import Network
+from converter.networks.definition import GluonNetwork
 from resnext_torch import resolve_data_config
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def pool_size(model: Model) -> tuple[int, int]:
 def cost(model: Model) -> Cost:
     """Return what one image of the model's input size costs, from the shapes in its definition."""
     counter = _Counter(model.source_shapes)
-    for _ in Network(counter.shapes, counter).run(preprocessing(model)["input_size"]):
+    for _ in GluonNetwork(counter.shapes, counter).run(preprocessing(model)["input_size"]):
         pass
     return Cost(counter.multiply_adds, counter.activations)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph, Node
     from converter.networks.catalog import Model
-    from converter.networks.naming_styles import Naming
+    from converter.networks.naming_styles import NamingStyle
     from resnext_torch.config import Shape
 
 EXPORTED = re.compile(r"(?P<prefix>.+?)(?P<epoch>-[0-9]{4,})?\.params(\.gz|\.zip)?")
@@ -42,7 +42,7 @@ def find(
     file: Path,
     documents: dict[str, bytes],
     arrays: Arrays,
-    naming: Naming,
+    naming: NamingStyle,
     models: Callable[[], Collection[Model]],
 ) -> Graph | None:
     """Return the graph of some parameters, None if there is none.
@@ -110,7 +110,7 @@ class _Search:
         self,
         file: Path,
         arrays: Arrays,
-        naming: Naming,
+        naming: NamingStyle,
         models: Callable[[], Collection[Model]],
     ) -> None:
         self.file = file
@@ -244,7 +244,7 @@ class _Search:
             return None  # of before the head was replaced
         return _Fit(in_another_style=True, takes=takes, tensors=tensors)
 
-    def _style(self, graph: Graph) -> Naming | None:
+    def _style(self, graph: Graph) -> NamingStyle | None:
         """Return the names of a graph's parameters, None if they are of another network of the same kind."""
         try:
             style = naming_styles.read(naming_styles.parameters(graph.variables), graph.file)

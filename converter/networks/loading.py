@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
-    from converter.networks.naming_styles import Naming
+    from converter.networks.naming_styles import NamingStyle
     from converter.networks.wiring import Wiring
     from converter.progress import Progress
-    from converter.sources.params_file import Source
+    from converter.sources.params_file import ParamsFile
 
 READ_BY_MXNET = {"legacy", "V1", "V2"}  # the records that MXNet 1.9 reads as it is
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ParamsSource:
     """Which parameters: a file, a model's seeded random ones, or, with neither, those that were published.
 
     Without a ``model`` it is detected from the file's tensors. ``symbol`` is the file's graph; without it the
@@ -57,15 +57,15 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LoadedParams:
     """What parameters were read from: the file, its contents, and the names in it.
 
     ``wiring`` is the graph that belongs to them, None if there is none.
     """
 
-    source: Source
+    source: ParamsFile
     file: Params
-    naming: Naming
+    naming: NamingStyle
     wiring: Wiring | None = None
 
     @property
@@ -97,14 +97,14 @@ class MXNetParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class LoadedModel:
     """Parameters that fit their model, in their file: ``params`` by Gluon's names, ``state`` by PyTorch's."""
 
     model: Model
     mapping: Mapping
     params: Arrays
     state: Arrays
-    reading: Reading
+    reading: LoadedParams
 
     @contextlib.contextmanager
     def for_mxnet(self) -> Iterator[MXNetParams]:
@@ -127,7 +127,7 @@ class Prepared:
             {} if self.reading.wiring else {name: ours[file] for name, file in naming.stripped().items()}
         )
         own_names = counted or {name: name for name in self.params}
-        with disk.scratch() as folder:
+        with disk.temp_dir() as folder:
             path = folder / "for-mxnet.params"
             try:
                 with path.open("wb") as stream:
@@ -139,7 +139,7 @@ class Prepared:
             yield MXNetParams(path, {own: name for name, own in own_names.items()})
 
 
-def prepare(origin: Origin, found: Source) -> Prepared:
+def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
     """Read a ``.params`` file and match it with the model, whose classes are those of the file's head.
 
     Errors: ``ParamsError``, ``DialectError``, ``SymbolError``, ``MappingError``; the last names the model
@@ -153,14 +153,14 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     naming = naming_styles.read(file.arrays, name)
     graph = _graph(origin, found, file.arrays, naming)
     if origin.model is None:
-        model = detection.identify(
+        model = detection.detect_model(
             file.arrays, naming, graph, lambda known: found.is_published(known.published)
         )
     else:
         model = origin.model
         detection.require_not_another(model, naming)
     structural = _resolved(model, file.arrays, naming)
-    model = detection.with_classes_of(model, detection.gluons_head(model, structural))
+    model = detection.with_classes_of(model, detection.gluon_head(model, structural))
     wired = _wired(graph, model, naming) if graph else None
     gammas = wired.fixed_gammas if wired else ()
     if graph and origin.symbol is None:
@@ -173,11 +173,11 @@ def prepare(origin: Origin, found: Source) -> Prepared:
     try:
         state = matching.rename(model.mapping, structural, model.shapes, name)
     except MappingError as error:
-        raise detection.explained(error, model, detection.of_gluon(file.arrays, naming)) from error
-    return Prepared(model, model.mapping, structural, state, Reading(found, file, naming, wired))
+        raise detection.with_suggestions(error, model, detection.match_gluon(file.arrays, naming)) from error
+    return LoadedModel(model, model.mapping, structural, state, LoadedParams(found, file, naming, wired))
 
 
-def find_graph(origin: Origin, found: Source) -> Graph | None:
+def find_graph(origin: ParamsSource, found: ParamsFile) -> Graph | None:
     """Return the graph that ``prepare`` would match with the model.
 
     Raises:
@@ -188,7 +188,7 @@ def find_graph(origin: Origin, found: Source) -> Graph | None:
     return _graph(origin, found, arrays, naming_styles.read(arrays, name))
 
 
-def _graph(origin: Origin, found: Source, arrays: Arrays, naming: Naming) -> Graph | None:
+def _graph(origin: ParamsSource, found: ParamsFile, arrays: Arrays, naming: NamingStyle) -> Graph | None:
     """Return the graph of a user's parameters: the one that was named, or one that belongs to the file."""
     if origin.symbol is not None:
         return reader.read(origin.symbol)
@@ -196,12 +196,12 @@ def _graph(origin: Origin, found: Source, arrays: Arrays, naming: Naming) -> Gra
         return None
 
     def models() -> list[Model]:
-        return detection.of_gluon(arrays, naming) if origin.model is None else [origin.model]
+        return detection.match_gluon(arrays, naming) if origin.model is None else [origin.model]
 
     return graph_search.find(found.origin, found.documents, arrays, naming, models)
 
 
-def _wired(graph: Graph, model: Model, naming: Naming) -> Wiring:
+def _wired(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
     """Match a graph with a model.
 
     Raises:
@@ -241,12 +241,12 @@ def _require_own_gammas(
 
 
 @contextlib.contextmanager
-def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
+def open_source(origin: ParamsSource, progress: Progress) -> Iterator[ParamsFile]:
     """Find the parameters; what must be made or unpacked lies in a temporary folder while it is needed.
 
     Errors: ``SourceError``; also in the place of any other refusal, where the file was changed meanwhile.
     """
-    with disk.scratch() as folder:
+    with disk.temp_dir() as folder:
         found = _found(origin, folder, progress)
         try:
             yield found
@@ -255,7 +255,7 @@ def opened(origin: Origin, progress: Progress) -> Iterator[Source]:
             raise
 
 
-def _found(origin: Origin, folder: Path, progress: Progress) -> Source:
+def _found(origin: ParamsSource, folder: Path, progress: Progress) -> ParamsFile:
     model = origin.model
     if origin.params is not None:
         return params_file.from_file(origin.params, folder, progress)
@@ -269,7 +269,7 @@ def _found(origin: Origin, folder: Path, progress: Progress) -> Source:
     )
 
 
-def _require_no_checkpoint(found: Source) -> None:
+def _require_no_checkpoint(found: ParamsFile) -> None:
     """Refuse PyTorch's files by what they are, which says more than what is wrong with the first byte."""
     with contextlib.suppress(CheckpointError):  # then it is neither, and the reader says at which byte
         if (kind := checkpoint.kind(found.path)) in {Kind.torch, Kind.safetensors}:
@@ -278,10 +278,10 @@ def _require_no_checkpoint(found: Source) -> None:
             )
 
 
-def _resolved(model: Model, arrays: Arrays, naming: Naming) -> dict[str, AnyArray]:
+def _resolved(model: Model, arrays: Arrays, naming: NamingStyle) -> dict[str, AnyArray]:
     """Return the arrays by structural names."""
     try:
         found = naming.resolve(model.mapping)
     except MappingError as error:
-        raise detection.explained(error, model, detection.of_gluon(arrays, naming)) from error
+        raise detection.with_suggestions(error, model, detection.match_gluon(arrays, naming)) from error
     return {name: arrays[file_name] for name, file_name in found.items()}

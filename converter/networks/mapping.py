@@ -57,7 +57,7 @@ class PrefixNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kinds: dict[str, str]
 
 
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FamilyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A mapping file as it is written: which layer of Gluon's is which of PyTorch's, and of what kind."""
 
     kinds: dict[str, dict[str, str]]
@@ -129,7 +129,7 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
     """
     document, content = load(path, MappingError)
     try:
-        table = msgspec.convert(document, Table)
+        table = msgspec.convert(document, FamilyTable)
     except msgspec.ValidationError as error:
         raise MappingError(f"{path.name}: {error}") from error
     layers = _bounded(_layers(table, layout, depths, path.name), path.name)
@@ -177,7 +177,7 @@ def _bounded(expanded: Iterable[Known], file: str) -> tuple[Known, ...]:
     return taken
 
 
-def _layers(table: Table, name: str, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
+def _layers(table: FamilyTable, name: str, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
     layout = _named("layout", name, table.layouts, file)
     if len(layout.stages) != len(depths):
         raise MappingError(

@@ -48,7 +48,7 @@ Roles = dict[str, str]  # a layer's arrays: {role: the file's name}
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class NamingStyle:
     """The names of a file, understood.
 
     ``prefix`` is what stands before all prefix names, "resnext0_". ``structural`` are the file's names by
@@ -160,7 +160,7 @@ def _is_whole(layers: Collection[int]) -> bool:
     return len(layers) == 1 or sorted(layers) == list(range(len(layers)))
 
 
-def read(tensor_names: Iterable[str], file: str) -> Naming:
+def read(tensor_names: Iterable[str], file: str) -> NamingStyle:
     """Understand a file's names, in whatever style they are.
 
     Errors: ``DialectError`` with every name that is in none, or where two networks lie in one file.
@@ -171,7 +171,7 @@ def read(tensor_names: Iterable[str], file: str) -> Naming:
         raise DialectError(f"{file}: the same name stands under arg: and under aux:")
     exported = _is_exported(found)
     if any("." in name for name in names_by_plain):
-        return Naming(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
+        return NamingStyle(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
     return _count(names_by_plain, file, exported=exported)
 
 
@@ -192,7 +192,7 @@ def _is_exported(tensor_names: list[str]) -> bool:
     return bool(tensor_names) and all(MARKS.match(name) for name in tensor_names)
 
 
-def _count(plain: dict[str, str], file: str, *, exported: bool) -> Naming:
+def _count(plain: dict[str, str], file: str, *, exported: bool) -> NamingStyle:
     matches = {
         name: match
         for name in plain
@@ -224,7 +224,7 @@ def _count(plain: dict[str, str], file: str, *, exported: bool) -> Naming:
             raise _two_networks(file, found.values())
     prefix = next(iter(prefixes), "")
     dialect = EXPORT if exported else PREFIX if prefix else STRIPPED
-    return Naming(file, dialect, prefix, tuple(plain.values()), counted=counted)
+    return NamingStyle(file, dialect, prefix, tuple(plain.values()), counted=counted)
 
 
 def _two_networks(file: str, examples: Iterable[str]) -> DialectError:

@@ -54,7 +54,7 @@ def match(graph: Graph, model: Model) -> Wiring:
         variables = naming_styles.read(graph.parameters, graph.file).resolve(model.mapping)
     except ConversionError as error:
         raise SymbolError(f"{headline}\n  {error}") from error
-    table = expressions.Table()
+    table = expressions.ExpressionTable()
     expected = expressions.of_model(model, table)
     found = expressions.of_graph(graph, {name: tensor for tensor, name in variables.items()}, table)
     differences = [

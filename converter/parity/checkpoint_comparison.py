@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from converter.formats.array_comparison import Apart
-    from converter.networks.loading import Prepared
+    from converter.formats.array_comparison import TensorDiff
+    from converter.networks.loading import LoadedModel
     from converter.parity.diagnosis import Diagnosis
-    from converter.parity.result import Proof
+    from converter.parity.result import ParityResult
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightsFile:
     """The checkpoint's file."""
 
     file: str
@@ -21,17 +21,17 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CheckpointComparison:
     """What was compared and what was found.
 
     ``beside`` is what Gluon's parameters were laid beside; ``tensors`` are those whose values differ.
     """
 
-    prepared: Prepared
+    prepared: LoadedModel
     beside: str
-    weights: Weights | None
-    proof: Proof
-    tensors: tuple[Apart, ...]
+    weights: WeightsFile | None
+    proof: ParityResult
+    tensors: tuple[TensorDiff, ...]
     diagnosis: Diagnosis | None
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 
 from converter import names
 from converter.errors import ParityError
-from converter.parity.result import LAYER_LIMITS, LIMITS, Check, Difference, Proof, Statistics
+from converter.parity.result import LAYER_LIMITS, LIMITS, LayerDiff, ParityResult, ProbeResult, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Settings
     from converter.networks.mapping import Layer, Mapping
-    from converter.references import Output
+    from converter.references import LayerOutput
     from converter.references.probes import Probe
 
     Visit = Callable[[str, Array, Settings], None]  # a layer's name in PyTorch, its output, how it is set
@@ -41,7 +41,7 @@ class Reference(Protocol):
     def probes(self) -> tuple[Probe, ...]:
         """The inputs."""
 
-    def outputs(self, number: int) -> Iterator[Output]:
+    def outputs(self, number: int) -> Iterator[LayerOutput]:
         """Return what every layer gave for a probe, by the probe's number."""
 
     def versions(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ class Network(Protocol):
         """
 
 
-def compare(reference: Reference, network: Network, mapping: Mapping, params: Arrays) -> Proof:
+def compare(reference: Reference, network: Network, mapping: Mapping, params: Arrays) -> ParityResult:
     """Send every probe through both sides, and compare the outputs of every layer that both can show.
 
     ``params`` are Gluon's arrays by Gluon's names.
@@ -79,25 +79,25 @@ def compare(reference: Reference, network: Network, mapping: Mapping, params: Ar
         failure = network.run(probe, comparison.visit)
         checks[number] = comparison.check(probe, failure)
     in_order = tuple(checks[number] for number in range(len(checks)))
-    return Proof(reference.name, reference.versions(), in_order)
+    return ParityResult(reference.name, reference.versions(), in_order)
 
 
-def difference(
+def layer_diff(
     layer: Layer,
     limit: float,
     reference: Array,
     module: Array,
     settings: tuple[tuple[str, object, object], ...] = (),
-) -> Difference:
+) -> LayerDiff:
     """Compare two outputs of one layer, in float64."""
     both = _statistics(reference), _statistics(module)
     remark = _incomparable(reference, module)
     if remark:
-        return Difference(layer, limit, np.inf, np.inf, *both, settings, remark)
+        return LayerDiff(layer, limit, np.inf, np.inf, *both, settings, remark)
     max_abs = _largest(reference, module)
     yardstick = max(_yardstick(both[0], reference), SMALLEST_SCALES[str(reference.dtype)])
     relative = max_abs / yardstick if yardstick else math.inf if max_abs else 0.0
-    return Difference(layer, limit, max_abs, relative, *both, settings)
+    return LayerDiff(layer, limit, max_abs, relative, *both, settings)
 
 
 class _Outputs:
@@ -106,11 +106,11 @@ class _Outputs:
     Both sides go through the network in nearly the same order, so that few of them wait.
     """
 
-    def __init__(self, outputs: Iterator[Output]) -> None:
+    def __init__(self, outputs: Iterator[LayerOutput]) -> None:
         self.outputs = outputs
-        self.waiting: dict[str, Output] = {}
+        self.waiting: dict[str, LayerOutput] = {}
 
-    def take(self, layer: str) -> Output:
+    def take(self, layer: str) -> LayerOutput:
         while layer not in self.waiting:
             output = next(self.outputs, None)
             if output is None:
@@ -135,25 +135,27 @@ class _Comparison:
         self.biases = biases
         self.limits = limits
         self.outputs = outputs
-        self.rows: dict[str, Difference] = {}
+        self.rows: dict[str, LayerDiff] = {}
         self.blind: list[str] = []
 
     def visit(self, name: str, output: Array, settings: Settings) -> None:
         layer = self.layers[name]
         expected = self.outputs.take(layer.source)
-        row = difference(
-            layer, self.limits[name], expected.array, output, _apart(expected.settings, settings)
+        row = layer_diff(
+            layer, self.limits[name], expected.array, output, _different_settings(expected.settings, settings)
         )
         self.rows[name] = row
-        if layer.source in self.biases and not _sees(expected.array, row, self.biases[layer.source]):
+        if layer.source in self.biases and not _depends_on_weights(
+            expected.array, row, self.biases[layer.source]
+        ):
             self.blind.append(layer.source)
 
-    def check(self, probe: Probe, failure: str) -> Check:
+    def check(self, probe: Probe, failure: str) -> ProbeResult:
         unseen = [layer.target for name, layer in self.layers.items() if name not in self.rows]
         if unseen and not failure:
             failure = f"the module never computed {', '.join(names.collapse(unseen))}"
         rows = tuple(self.rows[name] for name in self.layers if name in self.rows)
-        return Check(probe, rows, tuple(self.blind), failure)
+        return ProbeResult(probe, rows, tuple(self.blind), failure)
 
 
 def _biases(mapping: Mapping, params: Arrays) -> dict[str, Array | None]:
@@ -163,14 +165,14 @@ def _biases(mapping: Mapping, params: Arrays) -> dict[str, Array | None]:
     return biases | {tensor.layer.source: np.asarray(params[tensor.source]) for tensor in added}
 
 
-def _sees(output: Array, row: Difference, bias: Array | None) -> bool:
+def _depends_on_weights(output: Array, row: LayerDiff, bias: Array | None) -> bool:
     """Return whether a layer's output is more than its bias, and so shows the weights and what came in."""
     if bias is not None:
         output = output - bias.reshape(-1, *[1] * (output.ndim - 2))
     return bool(np.abs(output).max() > MIN_SIGHT * _yardstick(row.reference, output))
 
 
-def _apart(reference: Settings, module: Settings) -> tuple[tuple[str, object, object], ...]:
+def _different_settings(reference: Settings, module: Settings) -> tuple[tuple[str, object, object], ...]:
     return tuple(
         (name, value, module[name])
         for name, value in reference.items()

@@ -11,9 +11,9 @@ from converter.formats import array_comparison
 
 if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
-    from converter.networks.loading import Prepared
+    from converter.networks.loading import LoadedModel
     from converter.networks.mapping import Tensor
-    from converter.parity.result import Difference, Proof
+    from converter.parity.result import LayerDiff, ParityResult
     from converter.references.probes import Probe
 
 WHERE_ELSE = {
@@ -30,7 +30,7 @@ class Diagnosis:
     """The first layer apart, and what is suspicious about it, in words."""
 
     probe: Probe
-    row: Difference
+    row: LayerDiff
     suspicions: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Diagnosis:
         )
 
 
-def diagnose(proof: Proof, prepared: Prepared, state: Arrays) -> Diagnosis | None:
+def diagnose(proof: ParityResult, prepared: LoadedModel, state: Arrays) -> Diagnosis | None:
     """Return what is known of the first layer apart; None where there is none.
 
     ``state`` are the arrays that the module was loaded with.

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from resnext_torch import Config
 
 # What a module's forward, or torch within it, raises where it cannot go on.
-STOPS = (
+FORWARD_ERRORS = (
     *(RuntimeError, ValueError, TypeError, AttributeError),
     *(LookupError, ArithmeticError, AssertionError),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class HookedModule:
     """A module and those of its layers that are compared, by their names."""
 
     module: nn.Module
@@ -62,7 +62,7 @@ class Watched:
             same = shown and isinstance(returned, torch.Tensor)
             if not (same and torch.equal(returned.nan_to_num(), shown[-1].nan_to_num())):
                 return f"the module returns something else than its last layer, {last}, gives"
-        except STOPS as error:
+        except FORWARD_ERRORS as error:
             return f"the module stops: {error or type(error).__name__}"
         finally:
             for handle in handles:
@@ -118,7 +118,7 @@ def _build(state: dict[str, Tensor], config: Config) -> nn.Module:
     return module
 
 
-def watch(module: nn.Module, mapping: Mapping) -> Watched:
+def hook_layers(module: nn.Module, mapping: Mapping) -> HookedModule:
     """Prepare a module for being compared: for inference, on the layers that the mapping names.
 
     It may be another author's, if its layers have these names; it may lack those without weights.
@@ -131,7 +131,7 @@ def watch(module: nn.Module, mapping: Mapping) -> Watched:
             "\n  ".join(["the module has no layer of these names", *names.collapse(sorted(missing))])
         )
     layers = {layer.target: found[layer.target] for layer in mapping.layers if layer.target in found}
-    return Watched(module.eval(), layers)
+    return HookedModule(module.eval(), layers)
 
 
 def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook

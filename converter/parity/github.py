@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARKUP = re.compile(r"[\\`*_\[\]<>|#&~$]")  # what Markdown, HTML and formulas are made of
 
 
-def tell(found: Document, echo: Callable[[str], None]) -> None:
+def write_summary(found: Document, echo: Callable[[str], None]) -> None:
     """Append to the step's summary, and ``echo`` an error annotation unless all agrees; elsewhere do nothing.
 
     Errors: ``ArtifactError`` where the summary cannot be written.
@@ -53,14 +53,14 @@ def markdown(found: Document) -> str:
             for check in found["checks"]
         ),
     ]
-    if against := json_report.complaints(found):
+    if against := json_report.problems(found):
         lines += ["", "```text", *(line.replace("```", "'''") for line in against), "```"]
     return "\n".join(lines) + "\n\n"
 
 
 def annotation(found: Document) -> str:
     """Return the workflow command that shows an error beside the job."""
-    message = "\n".join([json_report.sentence(found), *json_report.complaints(found)])
+    message = "\n".join([json_report.sentence(found), *json_report.problems(found)])
     return f"::error title=parity of {found['model']}::{_escape(message)}"
 
 

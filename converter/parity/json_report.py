@@ -10,9 +10,9 @@ from converter import __version__, names
 from converter.parity import result
 
 if TYPE_CHECKING:
-    from converter.parity.checkpoint_comparison import Comparison
+    from converter.parity.checkpoint_comparison import CheckpointComparison
     from converter.parity.diagnosis import Diagnosis
-    from converter.parity.result import Check, Difference
+    from converter.parity.result import LayerDiff, ProbeResult
 
 Document = dict[str, Any]
 
@@ -29,7 +29,7 @@ def against(reference: str, definition: str | None) -> str:
     return REFERENCES.get((reference, definition or "gluoncv"), reference)
 
 
-def build(comparison: Comparison) -> Document:
+def build(comparison: CheckpointComparison) -> Document:
     """Return the document. A number that is not finite is None: JSON has none such."""
     prepared, proven = comparison.prepared, comparison.proof
     weights = comparison.weights
@@ -75,7 +75,7 @@ def sentence(found: Document) -> str:
     )
 
 
-def complaints(found: Document) -> list[str]:
+def problems(found: Document) -> list[str]:
     """Return what speaks against agreement, in lines; details begin with a space."""
     lines = []
     apart = found["tensors"]["apart"]
@@ -97,7 +97,7 @@ def complaints(found: Document) -> list[str]:
     return lines
 
 
-def _check(check: Check) -> Document:
+def _check(check: ProbeResult) -> Document:
     return {
         "dtype": check.probe.dtype,
         "size": check.probe.label,
@@ -109,7 +109,7 @@ def _check(check: Check) -> Document:
     }
 
 
-def _row(row: Difference) -> Document:
+def _row(row: LayerDiff) -> Document:
     return {
         "source": row.layer.source,
         "target": row.layer.target,

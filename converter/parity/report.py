@@ -42,7 +42,7 @@ def render(found: Document) -> str:
         found=found,
         sentence=json_report.sentence(found),
         against=json_report.against(found["reference"]["name"], found["reference"]["definition"]),
-        complaints=json_report.complaints(found),
+        complaints=json_report.problems(found),
         chart=chart(found),
         scripts=scripts(),
     )

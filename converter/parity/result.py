@@ -28,7 +28,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class LayerDiff:
     """Between the outputs of one layer. ``relative`` is ``max_abs`` over the reference's standard deviation.
 
     Where there is no such number both are infinite, and ``remark`` says why. ``settings`` are the
@@ -51,7 +51,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ProbeResult:
     """What one probe found: a row for every layer, in the network's order; the last are the logits.
 
     ``blind`` are the layers, by Gluon's names, whose outputs tell nothing about their weights. ``failure``
@@ -59,7 +59,7 @@ class Check:
     """
 
     probe: Probe
-    rows: tuple[Difference, ...]
+    rows: tuple[LayerDiff, ...]
     blind: tuple[str, ...] = ()
     failure: str = ""
 
@@ -74,18 +74,18 @@ class Check:
         return not self.failure and all(row.agrees for row in self.rows)
 
     @property
-    def first_apart(self) -> Difference | None:
+    def first_apart(self) -> LayerDiff | None:
         """The first layer that does not agree."""
         return next((row for row in self.rows if not row.agrees), None)
 
     @property
-    def worst(self) -> Difference:
+    def worst(self) -> LayerDiff:
         """The layer that differs most."""
         return max(self.rows, key=lambda row: row.relative)
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ParityResult:
     """What agreed with what: the reference, the versions it ran on, and every check.
 
     ``definition`` says what the reference ran: ``graph``, the one that belongs to the parameters, or
@@ -94,7 +94,7 @@ class Proof:
 
     reference: str
     versions: dict[str, str]
-    checks: tuple[Check, ...]
+    checks: tuple[ProbeResult, ...]
     definition: str | None = None
 
     @property
@@ -108,15 +108,15 @@ class Proof:
         return bool(self.checks) and self.decisive is None and not self.blind
 
     @property
-    def decisive(self) -> Check | None:
+    def decisive(self) -> ProbeResult | None:
         """The check that failed; of several the strictest that shows a layer apart: the culprit."""
         return min((check for check in self.checks if not check.agrees), key=_rank, default=None)
 
 
-NO_PROOF = Proof("none", {}, ())
+NOT_COMPARED = ParityResult("none", {}, ())
 
 
-def require_passed(proof: Proof, diagnosis: object) -> None:
+def require_passed(proof: ParityResult, diagnosis: object) -> None:
     """Refuse a proof that failed, or that could not have failed.
 
     ``diagnosis``, as text, says what may be wrong with the first layer apart.
@@ -138,7 +138,7 @@ def require_passed(proof: Proof, diagnosis: object) -> None:
         raise ParityError("\n  ".join([headline, *names.collapse(proof.blind), way_out]))
 
 
-def describe(check: Check) -> str:
+def describe(check: ProbeResult) -> str:
     """Return in a line how far the layers are apart."""
     apart = sum(not row.agrees for row in check.rows)
     if not check.rows:
@@ -149,5 +149,5 @@ def describe(check: Check) -> str:
     return f"{text}; {check.failure}" if check.failure else text
 
 
-def _rank(check: Check) -> tuple[bool, float]:
+def _rank(check: ProbeResult) -> tuple[bool, float]:
     return check.first_apart is None, check.limit

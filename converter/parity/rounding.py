@@ -17,7 +17,7 @@ PROBE = Probe("float64", (65, 95))  # in float64, so that nothing but the weight
 
 
 @dataclass(frozen=True, slots=True)
-class Narrowing:
+class RoundingReport:
     """Of the logits for one probe.
 
     ``relative`` is ``max_abs`` over the standard deviation of the logits that the unrounded weights give.
@@ -29,10 +29,10 @@ class Narrowing:
     relative: float
 
 
-def measure(model: Model, state: Arrays, narrow: Arrays, precision: Precision) -> Narrowing:
+def measure(model: Model, state: Arrays, narrow: Arrays, precision: Precision) -> RoundingReport:
     """Send one probe through our module with the weights as they were, and as they are rounded."""
     before, after = (
         execution.logits(execution.build(arrays, model.config), PROBE) for arrays in (state, narrow)
     )
-    found = comparison.difference(model.mapping.layers[-1], 0.0, before, after)
-    return Narrowing(precision, PROBE, found.max_abs, found.relative)
+    found = comparison.layer_diff(model.mapping.layers[-1], 0.0, before, after)
+    return RoundingReport(precision, PROBE, found.max_abs, found.relative)

@@ -17,7 +17,7 @@ from converter.publishing import timm_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from converter.manifests.schema import Converted
+    from converter.manifests.schema import ConvertedFile
     from converter.networks.catalog import Model
     from resnext_torch.config import Config
 
@@ -41,7 +41,7 @@ PARTS: dict[str, Callable[[Config], bool]] = {
 }
 
 
-class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FamilyDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a card says of all models of a family."""
 
     title: str
@@ -57,7 +57,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class CardOptions:
     """What a card says that the converted file does not know of itself.
 
     ``place`` is what timm loads the folder by, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``; ``license`` an
@@ -69,7 +69,7 @@ class Circumstances:
     report: str | None = None
 
 
-def render(converted: Converted, circumstances: Circumstances) -> str:
+def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
     """Return the card. What is measured, published, random or unproven is called so."""
     import jinja2  # noqa: PLC0415 - only pages need it
 
@@ -107,15 +107,15 @@ def render(converted: Converted, circumstances: Circumstances) -> str:
     )
 
 
-def family(model: Model) -> Family:
+def family(model: Model) -> FamilyDescription:
     """Return what there is to say of a model's family: that of its mapping file."""
     return families()[model.mapping_file.stem]
 
 
-def families() -> dict[str, Family]:
+def families() -> dict[str, FamilyDescription]:
     """Return every family by the stem of its mapping file."""
     table = Path(__file__).with_name("families.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(table), dict[str, Family])
+    return msgspec.convert(tomllib.loads(table), dict[str, FamilyDescription])
 
 
 def parts(model: Model) -> list[str]:

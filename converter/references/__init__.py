@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class LayerOutput:
     """What one layer gave: its name in Gluon, its output, and how it was set."""
 
     layer: str

@@ -21,7 +21,7 @@ import numpy as np
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.graphs.operators import NO_FLOAT64
-from converter.references import Output
+from converter.references import LayerOutput
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SAID_CHARACTERS = 2000  # of the child's last words, in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class GluonRequest:
     """What MXNet shall run.
 
     Attributes:
@@ -60,16 +60,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class GluonRun:
     """MXNet at work in ``folder``."""
 
     process: subprocess.Popen[bytes]
     folder: Path
-    request: Request
+    request: GluonRequest
     probes: tuple[Probe, ...]
     name: str = NAME
 
-    def outputs(self, number: int) -> Iterator[Output]:
+    def outputs(self, number: int) -> Iterator[LayerOutput]:
         """Wait for the child, and return the layers' outputs for one probe.
 
         Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, fails, or answers nonsense.
@@ -79,7 +79,7 @@ class Run:
             settings = self.request.settings or [dict(found) for found in reply["settings"]]
             files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
             arrays = [np.load(file, mmap_mode="r") for file in files]
-            found = [Output(*triple) for triple in zip(layers, arrays, settings, strict=True)]
+            found = [LayerOutput(*triple) for triple in zip(layers, arrays, settings, strict=True)]
         return iter(found)
 
     def versions(self) -> dict[str, str]:
@@ -154,7 +154,7 @@ def require_float64(graph: Graph) -> None:
         )
 
 
-def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> Request:
+def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> GluonRequest:
     """Ask for GluonCV's own network; ``params`` is a file that it can load."""
     document = {
         "model": model.entry.gluon,
@@ -162,10 +162,12 @@ def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> Requ
         "params": str(params.resolve()),
         "layers": layers,
     }
-    return Request(layers=layers, document=document)
+    return GluonRequest(layers=layers, document=document)
 
 
-def graph_request(wiring: Wiring, params: Path, names: dict[str, str], layers: tuple[str, ...]) -> Request:
+def graph_request(
+    wiring: Wiring, params: Path, names: dict[str, str], layers: tuple[str, ...]
+) -> GluonRequest:
     """Ask for a graph, cut off after the last layer.
 
     Args:
@@ -183,11 +185,11 @@ def graph_request(wiring: Wiring, params: Path, names: dict[str, str], layers: t
         "nodes": [[wiring.nodes[layer], nodes[wiring.nodes[layer]].name] for layer in layers],
     }
     settings = tuple(wiring.settings[layer] for layer in layers)
-    return Request(layers=layers, document=document, symbol=wiring.graph.content, settings=settings)
+    return GluonRequest(layers=layers, document=document, symbol=wiring.graph.content, settings=settings)
 
 
 @contextlib.contextmanager
-def start(python: Path, request: Request, probes: tuple[Probe, ...]) -> Iterator[Run]:
+def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Iterator[GluonRun]:
     """Start MXNet's forward for all probes; on leaving the child and its outputs are gone.
 
     Args:
@@ -195,8 +197,8 @@ def start(python: Path, request: Request, probes: tuple[Probe, ...]) -> Iterator
         request: what to run.
         probes: the inputs.
     """
-    with disk.scratch() as folder:
-        with disk.explained(folder):
+    with disk.temp_dir() as folder:
+        with disk.wrap_os_error(folder):
             if request.symbol is not None:
                 (folder / SYMBOL).write_bytes(request.symbol)
             _write_request(folder, request.document, probes)
@@ -211,7 +213,7 @@ def start(python: Path, request: Request, probes: tuple[Probe, ...]) -> Iterator
                 env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
             )
         try:
-            yield Run(process, folder, request, probes)
+            yield GluonRun(process, folder, request, probes)
         finally:
             process.kill()
             process.communicate()

@@ -150,7 +150,7 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
             grad_req="null",
             aux_states={name: given[name] for name in auxiliary},
         )
-        watch = Watch(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
+        watch = OutputMonitor(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
         executor.set_monitor_callback(watch.keep)
         executor.forward(is_train=False)
         mxnet.nd.waitall()
@@ -158,7 +158,7 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
     return {"settings": []}
 
 
-class Watch:
+class OutputMonitor:
     """Keeps the outputs of wanted nodes as an executor computes them, one at a time.
 
     The executor names each output that it computes and, of nodes with several, the others after the first.
@@ -218,7 +218,7 @@ def import_frameworks() -> Frameworks:
     provide_numpy_names(numpy)
     if sys.version_info >= (3, 12):
         provide_distutils()
-    sys.meta_path.insert(0, Hidden())
+    sys.meta_path.insert(0, HiddenModules())
     # An executor that fuses operators, or computes equal ones once, has other nodes than the graph.
     os.environ.update(MXNET_SUBGRAPH_BACKEND="NONE", MXNET_ELIMINATE_COMMON_EXPR="0")
     # MXNet first: GluonCV reports whatever MXNet lacks as "missing mxnet & torch".
@@ -258,7 +258,7 @@ class NumericVersion:
         return hash(tuple(self.numbers))
 
 
-class Hidden(importlib.abc.MetaPathFinder):
+class HiddenModules(importlib.abc.MetaPathFinder):
     """Hides packages that GluonCV and MXNet look for and do without."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - protocol

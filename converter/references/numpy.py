@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.graphs.operators import ADD, BATCH_NORM, CONVOLUTION, DENSE, MULTIPLY, POOLING, RELU, SIGMOID
-from converter.networks.definition import Network
-from converter.references import Output, kernels
+from converter.networks.definition import GluonNetwork
+from converter.references import LayerOutput, kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,18 +28,18 @@ NAME = "numpy"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class NumpyRun:
     """The reference for some parameters, by Gluon's structural names, and some inputs."""
 
     params: Arrays
     probes: tuple[Probe, ...]
     name: str = NAME
 
-    def outputs(self, number: int) -> Iterator[Output]:
+    def outputs(self, number: int) -> Iterator[LayerOutput]:
         """Compute the layers' outputs for one probe, each when it is asked for."""
         shapes = {name: array.shape for name, array in self.params.items()}
-        for output in Network(shapes, _Operators(self.params)).run(self.probes[number].input()):
-            yield Output(output.layer, output.value, output.settings)
+        for output in GluonNetwork(shapes, _Operators(self.params)).run(self.probes[number].input()):
+            yield LayerOutput(output.layer, output.value, output.settings)
 
     def versions(self) -> dict[str, str]:
         """Return what the numbers may depend on."""

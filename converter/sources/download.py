@@ -21,14 +21,14 @@ import urllib3
 from converter.errors import SourceError
 from converter.formats.archives import MAX_PARAMS_BYTES
 from converter.sources import web
-from converter.sources.partial import Known
+from converter.sources.partial import ResumeInfo
 from converter.storage import background
 
 if TYPE_CHECKING:
     from requests import Response
 
     from converter.progress import Progress
-    from converter.sources.partial import Partial
+    from converter.sources.partial import PartialDownload
 
 CHUNK = 1 << 20
 SERVER_ERRORS = 500  # and above
@@ -38,7 +38,7 @@ CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DownloadLimits:
     """The most that a download may take; times in seconds.
 
     ``stall`` is without any byte, ``total`` from beginning to end with all attempts; pauses between attempts
@@ -62,7 +62,7 @@ class _PassingError(Exception):
         self.pause = pause
 
 
-def fetch(url: str, partial: Partial, progress: Progress, limits: Limits) -> None:
+def fetch(url: str, partial: PartialDownload, progress: Progress, limits: DownloadLimits) -> None:
     """Download all of a file; what is there of it already is gone on with, if the server still has the same.
 
     Errors: ``SourceError`` with what happened and how often it was tried. What came is then kept if another
@@ -88,7 +88,7 @@ def fetch(url: str, partial: Partial, progress: Progress, limits: Limits) -> Non
             return
 
 
-def _kept(url: str, partial: Partial) -> str:
+def _kept(url: str, partial: PartialDownload) -> str:
     """Say what is kept for another run, and keep nothing that it could not use."""
     known = partial.known(web.public(url)) if partial.lasting else None
     if known is None:
@@ -102,9 +102,9 @@ class _Attempt:
     """One request for what is not here yet; ``end`` is when all attempts must have ended."""
 
     url: str
-    partial: Partial
+    partial: PartialDownload
     progress: Progress
-    limits: Limits
+    limits: DownloadLimits
     end: float
     given_up: threading.Event = field(default_factory=threading.Event)
 
@@ -139,7 +139,7 @@ class _Attempt:
             reason = getattr(cause, "strerror", None) or cause
             raise _PassingError(f"the connection failed: {reason}") from error
 
-    def _begin(self, response: Response, known: Known | None) -> int | None:
+    def _begin(self, response: Response, known: ResumeInfo | None) -> int | None:
         """Make the file ready for what is about to come; return the size of the whole, if it is told."""
         if response.status_code == HTTPStatus.PARTIAL_CONTENT and known is not None:
             return self._go_on(response, known)
@@ -153,11 +153,11 @@ class _Attempt:
         if total is not None and total > self.limits.size:
             raise SourceError(f"{total:,} bytes announced; more than {self.limits.size:,} are not taken")
         validator = _validator(response)
-        resumable = Known(web.public(self.url), validator, total) if validator and total else None
+        resumable = ResumeInfo(web.public(self.url), validator, total) if validator and total else None
         self.partial.restart(resumable)
         return total
 
-    def _go_on(self, response: Response, known: Known) -> int:
+    def _go_on(self, response: Response, known: ResumeInfo) -> int:
         found = response.headers.get("Content-Range", "")
         told = CONTENT_RANGE.fullmatch(found)
         fits = told is not None and (int(told[1]), int(told[2])) == (self.partial.size, known.total)

@@ -14,14 +14,14 @@ import filelock
 from converter.errors import SourceError
 from converter.formats import archives
 from converter.sources import params_file
-from converter.sources.partial import Partial
+from converter.sources.partial import PartialDownload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from converter.progress import Progress
-    from converter.sources.download import Limits
-    from converter.sources.params_file import Source
+    from converter.sources.download import DownloadLimits
+    from converter.sources.params_file import ParamsFile
     from converter.sources.published_file import PublishedFile
 
 BUCKET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
@@ -32,7 +32,9 @@ WAY_OUT_FILE = "  --params FILE         a file you hold"
 WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try everything out"
 
 
-def take(published: PublishedFile, folder: Path, progress: Progress, limits: Limits | None = None) -> Source:
+def take(
+    published: PublishedFile, folder: Path, progress: Progress, limits: DownloadLimits | None = None
+) -> ParamsFile:
     """Take a model's published file, from GluonCV's cache or, where it is not there whole, by download.
 
     A cached file whose SHA-1 is not the published one is never used; a download takes its place. Where
@@ -53,7 +55,7 @@ def take(published: PublishedFile, folder: Path, progress: Progress, limits: Lim
 
     url = download_url(published)
     try:
-        return _download(published, cached, folder, progress, limits or download.Limits())
+        return _download(published, cached, folder, progress, limits or download.DownloadLimits())
     except (OSError, SourceError) as error:
         raise SourceError(
             f"{published.model}: the published parameters are not here and could not be fetched\n"
@@ -77,7 +79,7 @@ def download_url(published: PublishedFile) -> str:
     return f"{repository}/gluon/models/{Path(published.name).stem}.zip"
 
 
-def _cached(published: PublishedFile, cached: Path, folder: Path, progress: Progress) -> Source:
+def _cached(published: PublishedFile, cached: Path, folder: Path, progress: Progress) -> ParamsFile:
     """Take the file of a cache; refuse any but the published one, and say why in few words."""
     if not cached.is_file():
         raise SourceError("not there")
@@ -88,8 +90,8 @@ def _cached(published: PublishedFile, cached: Path, folder: Path, progress: Prog
 
 
 def _download(
-    published: PublishedFile, cached: Path, folder: Path, progress: Progress, limits: Limits
-) -> Source:
+    published: PublishedFile, cached: Path, folder: Path, progress: Progress, limits: DownloadLimits
+) -> ParamsFile:
     """Download into the cache, or into ``folder`` where that cannot be written.
 
     Another process may be at the same: then it is waited for, and what it fetched is taken.
@@ -101,12 +103,18 @@ def _download(
                 return _cached(published, cached, folder, progress)
             _sweep(cached.parent)
         destination = cached if writable else folder / cached.name
-        _fetch(published, Partial(destination.with_name(name), writable), destination, progress, limits)
+        _fetch(
+            published, PartialDownload(destination.with_name(name), writable), destination, progress, limits
+        )
         return params_file.from_file(destination, folder, progress)
 
 
 def _fetch(
-    published: PublishedFile, partial: Partial, destination: Path, progress: Progress, limits: Limits
+    published: PublishedFile,
+    partial: PartialDownload,
+    destination: Path,
+    progress: Progress,
+    limits: DownloadLimits,
 ) -> None:
     """Fetch a zip, unpack its one ``.params``, and put it into place if it is the published one."""
     from converter.sources import download  # noqa: PLC0415 - as above

@@ -26,7 +26,7 @@ CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ParamsFile:
     """A ``.params`` file as it was when it was opened; its SHA-1 is computed beside whatever else is done.
 
     ``path`` is the file itself, ``origin`` what was named, which may be an ``archive`` of it; ``name`` is
@@ -37,7 +37,7 @@ class Source:
     origin: Path
     name: str
     archive: str | None
-    stamp: disk.Stamp
+    stamp: disk.FileSnapshot
     digest: Future[str]
     documents: dict[str, bytes] = field(default_factory=dict)
 
@@ -54,25 +54,25 @@ class Source:
         return self.sha1 == published.sha1
 
 
-def from_file(path: Path, folder: Path, progress: Progress) -> Source:
+def from_file(path: Path, folder: Path, progress: Progress) -> ParamsFile:
     """Take a file of the user's; an archive is unpacked into ``folder``.
 
     Errors: ``SourceError`` where there is none, or what is packed cannot be unpacked.
     """
-    stamp = disk.stamp(path, SourceError)
+    stamp = disk.snapshot(path, SourceError)
     name = disk.file_name(path)
     archive = archives.kind(path)
     if archive is None:
         digest = background.start(lambda: sha1(path, progress, stamp))
-        return Source(path, path, name, None, stamp, digest)
+        return ParamsFile(path, path, name, None, stamp, digest)
     unpacked = folder / "unpacked.params"
     content = archives.unpack(path, unpacked, progress)
     digest = Future()
     digest.set_result(content.sha1)
-    return Source(unpacked, path, name, archive, stamp, digest, content.documents)
+    return ParamsFile(unpacked, path, name, archive, stamp, digest, content.documents)
 
 
-def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Source:
+def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> ParamsFile:
     """Write parameters made here to ``path``, and take that file.
 
     Errors: ``SourceError`` where it cannot be written.
@@ -85,7 +85,7 @@ def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Sou
     return from_file(path, path.parent, progress)
 
 
-def require_genuine(source: Source, published: PublishedFile) -> None:
+def verify_published_sha1(source: ParamsFile, published: PublishedFile) -> None:
     """Refuse a file that is not what it was when it was opened, or not what its name says.
 
     Errors: ``SourceError``.
@@ -99,16 +99,16 @@ def require_genuine(source: Source, published: PublishedFile) -> None:
     require_unchanged(source)
 
 
-def require_unchanged(source: Source) -> None:
+def require_unchanged(source: ParamsFile) -> None:
     """Refuse a file that is not what it was when it was opened.
 
     Errors: ``SourceError``.
     """
-    if disk.stamp(source.origin, SourceError) != source.stamp:
+    if disk.snapshot(source.origin, SourceError) != source.stamp:
         raise SourceError(f"{source.origin}: {disk.CHANGED}")
 
 
-def sha1(path: Path, progress: Progress, stamp: disk.Stamp | None = None) -> str:
+def sha1(path: Path, progress: Progress, stamp: disk.FileSnapshot | None = None) -> str:
     """Return a file's SHA-1.
 
     Errors: ``SourceError`` where it cannot be read, or is not the one of the ``stamp``.
@@ -118,7 +118,7 @@ def sha1(path: Path, progress: Progress, stamp: disk.Stamp | None = None) -> str
     try:
         with path.open("rb", buffering=0) as stream:
             status = os.fstat(stream.fileno())
-            if stamp is not None and disk.stamp_of(status) != stamp:
+            if stamp is not None and disk.snapshot_of(status) != stamp:
                 raise SourceError(f"{path}: {disk.CHANGED}")
             total = status.st_size
             while count := stream.readinto(memory):

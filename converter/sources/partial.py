@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Known(msgspec.Struct, frozen=True):
+class ResumeInfo(msgspec.Struct, frozen=True):
     """Which content was begun: a server that has another by now must not go on with it.
 
     ``validator`` is its strong ETag or else its date, ``total`` its size in bytes.
@@ -23,7 +23,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialDownload:
     """The first bytes of a file, at ``path``; ``lasting`` where another run will find them."""
 
     path: Path
@@ -39,15 +39,15 @@ class Partial:
         """How many bytes are here."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def known(self, url: str) -> Known | None:
+    def known(self, url: str) -> ResumeInfo | None:
         """Return what is known of bytes that came from there; None where they cannot be gone on with."""
         try:
-            found = msgspec.json.decode(self.note.read_bytes(), type=Known)
+            found = msgspec.json.decode(self.note.read_bytes(), type=ResumeInfo)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return found if found.url == url and 0 < self.size <= found.total else None
 
-    def restart(self, known: Known | None) -> None:
+    def restart(self, known: ResumeInfo | None) -> None:
         """Begin a new content; the old bytes go before anything is said of the new ones."""
         self.path.write_bytes(b"")
         if known is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 # Device, inode, size, and the times of the last change: of the content, which can be set back, and of all.
-Stamp = tuple[int, int, int, int, int]
+FileSnapshot = tuple[int, int, int, int, int]
 CHANGED = "the file was changed while it was read"
 ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
 _OWED: dict[Callable[[], None], None] = {}  # what is to be removed when its time has come, in order
@@ -44,7 +44,7 @@ def temporary_folder(parent: Path) -> AbstractContextManager[Path]:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
+def temp_dir() -> Iterator[Path]:
     """Make a folder for what is needed while we work, where the system keeps such: ``TMPDIR`` names it.
 
     Errors: ``ArtifactError``.
@@ -62,7 +62,7 @@ def scratch() -> Iterator[Path]:
 def _made(folder: Path, make: Callable[[Path], None], remove: Callable[[Path], object]) -> Iterator[Path]:
     """Make something in a folder under a name of its own, and hold it; folders made for it go if empty."""
     with contextlib.ExitStack() as stack:
-        with explained(folder):
+        with wrap_os_error(folder):
             paths: list[Path] = []
             absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
             stack.callback(_owe(functools.partial(_remove, remove, paths, absent)))
@@ -120,19 +120,19 @@ def require_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Let no other run give files their names in a folder meanwhile.
 
     Errors: ``ArtifactError`` where it is not there.
     """
     with contextlib.ExitStack() as stack:
-        with explained(folder):
+        with wrap_os_error(folder):
             stack.enter_context(locks.held(folder))
         yield
 
 
 @contextlib.contextmanager
-def explained(place: Path) -> Iterator[None]:
+def wrap_os_error(place: Path) -> Iterator[None]:
     """Turn what the system says about writing into an ``ArtifactError`` that names the place."""
     try:
         yield
@@ -163,7 +163,7 @@ def place(part: Path, destination: Path, *, overwrite: bool) -> None:
 
     Errors: ``ArtifactError`` where something is there that may not or cannot be written over.
     """
-    with explained(destination):
+    with wrap_os_error(destination):
         flush(part)
         if overwrite:
             require_free(destination, overwrite=True)
@@ -193,15 +193,15 @@ def require_regular(path: Path, error: type[ConversionError]) -> os.stat_result:
     return status
 
 
-def stamp(path: Path, error: type[ConversionError]) -> Stamp:
+def snapshot(path: Path, error: type[ConversionError]) -> FileSnapshot:
     """Return by what a file is known to be unchanged.
 
     Errors: as of ``require_regular``.
     """
-    return stamp_of(require_regular(path, error))
+    return snapshot_of(require_regular(path, error))
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
+def snapshot_of(status: os.stat_result) -> FileSnapshot:
     """Return the same of a file that is open."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -212,7 +212,7 @@ def unchanged(path: Path, error: type[ConversionError]) -> Iterator[None]:
 
     Errors: ``error``; also in the place of any other refusal.
     """
-    before = stamp(path, error)
+    before = snapshot(path, error)
     try:
         yield
     except ConversionError:
@@ -221,8 +221,8 @@ def unchanged(path: Path, error: type[ConversionError]) -> Iterator[None]:
     _require_same(before, path, error)
 
 
-def _require_same(before: Stamp, path: Path, error: type[ConversionError]) -> None:
-    if stamp(path, error) != before:
+def _require_same(before: FileSnapshot, path: Path, error: type[ConversionError]) -> None:
+    if snapshot(path, error) != before:
         raise error(f"{path}: {CHANGED}")
 
 
@@ -292,6 +292,6 @@ def write_text(path: Path, text: str) -> None:
 
     Errors: ``ArtifactError``.
     """
-    with temporary(path.parent) as part, explained(path):
+    with temporary(path.parent) as part, wrap_os_error(path):
         part.write_text(text, encoding="utf-8")
         part.replace(path)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from converter.manifests.schema import Told
+    from converter.manifests.schema import ManifestSummary
     from converter.networks.catalog import Model
 
 PUBLISHED = "model.safetensors"  # in a folder as the Hugging Face hub has it
@@ -39,7 +39,7 @@ NEEDED = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ClassifierOptions:
     """Which weights, how an image is prepared, and where it all runs."""
 
     weights: Path
@@ -90,7 +90,7 @@ class Classifier:
         return found
 
 
-def load(terms: Terms) -> Classifier:
+def load(terms: ClassifierOptions) -> Classifier:
     """Read the weights and build the network that they are of, in float32.
 
     Errors: ``ClassifierError``, ``ImageError`` where what prepares images is not installed, and those of
@@ -104,11 +104,11 @@ def load(terms: Terms) -> Classifier:
     if checkpoint.kind(path) in {Kind.params, Kind.packed}:
         raise CheckpointError(f"{path}: Gluon's parameters; first gluon2torch convert auto OUT --params FILE")
     state = checkpoint.read(path)
-    model = detection.only(detection.of_torch(state), state.values(), str(path), question=QUESTION)
+    model = detection.require_one(detection.match_torch(state), state.values(), str(path), question=QUESTION)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     transform = create_transform(terms.preprocessing.value, **resolve_data_config(model.config))
-    manifest = schema.beside(path)
+    manifest = schema.read_summary(path)
     labels = _labels(path, manifest, model)
     return Classifier(
         path,
@@ -122,7 +122,7 @@ def load(terms: Terms) -> Classifier:
     )
 
 
-def _warning(path: Path, manifest: Told | None, model: Model) -> str:
+def _warning(path: Path, manifest: ManifestSummary | None, model: Model) -> str:
     """Return what speaks against weights: their manifest, or else their name."""
     if manifest is not None:
         return manifest.warning
@@ -161,7 +161,7 @@ def names(classifier: Classifier) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _labels(path: Path, manifest: Told | None, model: Model) -> tuple[str, ...]:
+def _labels(path: Path, manifest: ManifestSummary | None, model: Model) -> tuple[str, ...]:
     """Return the classes' names: the manifest's, or those that fine-tuning left beside, or none."""
     classes = model.config.num_classes
     found = tuple(manifest.labels or ()) if manifest else ()

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.progress import Progress
-    from converter.vision.classifier import Classifier, Terms
-    from converter.vision.processes import Place
+    from converter.vision.classifier import Classifier, ClassifierOptions
+    from converter.vision.processes import ProcessRank
 
 TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class EvaluationRequest:
     """A folder with a folder of images for each class, the terms, and processes that prepare images."""
 
     folder: Path
-    terms: Terms
+    terms: ClassifierOptions
     workers: int = 0
 
 
@@ -46,7 +46,7 @@ class Evaluation:
     images: int
     first: int
     among_five: int
-    place: Place
+    place: ProcessRank
 
     @property
     def top1(self) -> float:
@@ -59,7 +59,7 @@ class Evaluation:
         return 100 * self.among_five / self.images
 
 
-def evaluate(request: Request, progress: Progress = silent) -> Evaluation:
+def evaluate(request: EvaluationRequest, progress: Progress = silent) -> Evaluation:
     """Send every image through the network and count; in every process the result is that of all.
 
     Errors: ``EvaluationError``, ``ImageError``, ``ProcessesError``, and those of ``classifier.load``.
@@ -116,7 +116,7 @@ def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[i
     return [loaded.labels.index(name) for name in classes]
 
 
-def document(found: Evaluation, request: Request) -> dict[str, Any]:
+def document(found: Evaluation, request: EvaluationRequest) -> dict[str, Any]:
     """Return what was found as JSON has it; accuracies in percent."""
     return {
         "model": found.classifier.model.name,
@@ -147,7 +147,7 @@ def published(loaded: Classifier) -> dict[str, Any] | None:
 
 
 def _count(
-    loaded: Classifier, own: Sequence[tuple[Path, int]], request: Request, progress: Progress
+    loaded: Classifier, own: Sequence[tuple[Path, int]], request: EvaluationRequest, progress: Progress
 ) -> list[int]:
     """Return how many images of this process were seen, and hits among the first one and five."""
     import torch  # noqa: PLC0415 - takes more than a second

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.progress import Progress
-    from converter.vision.classifier import Classifier, Terms
+    from converter.vision.classifier import Classifier, ClassifierOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class ClassProbability:
     """A class and its probability, from 0 to 1."""
 
     number: int
@@ -31,15 +31,15 @@ class Prediction:
     """What an image is taken for, the most probable first."""
 
     file: Path
-    guesses: tuple[Guess, ...]
+    guesses: tuple[ClassProbability, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PredictionRequest:
     """Images and folders of them, the terms, and how many classes are wanted of each image."""
 
     places: tuple[Path, ...]
-    terms: Terms
+    terms: ClassifierOptions
     top: int = TOP
 
 
@@ -51,7 +51,7 @@ class Predictions:
     images: tuple[Prediction, ...]
 
 
-def predict(request: Request, progress: Progress = silent) -> Predictions:
+def predict(request: PredictionRequest, progress: Progress = silent) -> Predictions:
     """Send images through a network.
 
     Errors: ``ImageError``, and those of ``classifier.load``.
@@ -63,13 +63,15 @@ def predict(request: Request, progress: Progress = silent) -> Predictions:
     for batch in images.batches(Inputs(paths, loaded.transform), request.terms.batch_size):
         probabilities, numbers = loaded.probabilities(batch).topk(min(request.top, len(called)))
         for row in zip(numbers.tolist(), probabilities.tolist(), strict=True):
-            guesses = (Guess(number, called[number], value) for number, value in zip(*row, strict=True))
+            guesses = (
+                ClassProbability(number, called[number], value) for number, value in zip(*row, strict=True)
+            )
             found.append(Prediction(paths[len(found)], tuple(guesses)))
         progress("images", len(found), len(paths))
     return Predictions(loaded, tuple(found))
 
 
-def document(found: Predictions, terms: Terms) -> dict[str, Any]:
+def document(found: Predictions, terms: ClassifierOptions) -> dict[str, Any]:
     """Return what was found as JSON has it."""
     return {
         "model": found.classifier.model.name,

@@ -16,7 +16,7 @@ PATIENCE = timedelta(days=1)  # for a process that is slower than another
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessRank:
     """This process's number, from 0, and how many there are."""
 
     number: int
@@ -24,21 +24,21 @@ class Place:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Place]:
+def joined() -> Iterator[ProcessRank]:
     """Join the others, over gloo: what they tell each other are a few numbers."""
     from torch import distributed  # noqa: PLC0415 - takes more than a second
 
     if not (distributed.is_available() and distributed.is_torchelastic_launched()):
-        yield Place(0, 1)
+        yield ProcessRank(0, 1)
         return
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
-        yield Place(distributed.get_rank(), distributed.get_world_size())
+        yield ProcessRank(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
 
 
-def total(counts: list[int], place: Place) -> list[int]:
+def total(counts: list[int], place: ProcessRank) -> list[int]:
     """Return the sums of each number over all processes, when all have come to this.
 
     Errors: ``ProcessesError``.

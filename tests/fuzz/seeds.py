@@ -17,7 +17,7 @@ from records import MIXED, WHOLE, listed, record
 from converter.dtypes import BFLOAT16
 from converter.formats import artifact
 from converter.formats.params import write_params
-from converter.sources.partial import Known
+from converter.sources.partial import ResumeInfo
 
 URL = "https://example.org/holiday.zip"
 ARRAYS = {
@@ -219,4 +219,4 @@ def manifests() -> list[bytes]:
 
 def notes() -> list[bytes]:
     """Return what is kept of a download that is not whole yet."""
-    return [msgspec.json.encode(Known(URL, '"5ac1"', 1 << 20))]
+    return [msgspec.json.encode(ResumeInfo(URL, '"5ac1"', 1 << 20))]

@@ -17,10 +17,10 @@ from converter.formats import checkpoint, labels, params
 from converter.graphs import reader
 from converter.manifests import artifact_checks, schema
 from converter.networks import catalog, loading, mapping, naming_styles, wiring
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.progress import silent
 from converter.sources import params_file
-from converter.sources.partial import Partial
+from converter.sources.partial import PartialDownload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,12 +116,12 @@ def _manifest(path: Path) -> None:
     weights = path.with_suffix(".safetensors")
     if not weights.exists():
         weights.write_bytes(seeds.safetensors()[0])
-    schema.beside(weights)
+    schema.read_summary(weights)
     artifact_checks.read(weights)
 
 
 def _note(path: Path) -> None:
-    begun = Partial(path.with_suffix(""))
+    begun = PartialDownload(path.with_suffix(""))
     begun.path.write_bytes(b"PK")
     if begun.known(seeds.URL) is None:
         raise SourceError(f"{path}: not to be gone on with")
@@ -133,8 +133,8 @@ def _stages(path: Path) -> None:
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):
-        with loading.opened(Origin(model, path), silent) as found:
-            loading.prepare(Origin(model, path), found)
+        with loading.open_source(ParamsSource(model, path), silent) as found:
+            loading.load_model(ParamsSource(model, path), found)
 
 
 TARGETS = {

@@ -13,16 +13,16 @@ import reading
 from torch import nn
 from typer.testing import CliRunner
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.cli.app import app, convert_app
 from converter.commands import conversion
 from converter.errors import MappingError, ParamsError, ParityError
 from converter.formats.params import read_params, write_params
 from converter.networks import catalog
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import comparison, execution, runner
 from converter.parity.result import LIMITS
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references import gluon_child
 from converter.references.probes import Probe
 from resnext_torch import resnext
@@ -44,8 +44,10 @@ def resnext50() -> Model:
     return catalog.find(NAME)
 
 
-def convert(model: Model, out: Path, params: Path) -> conversion.Result:
-    return conversion.convert(conversion.Request(Origin(model, params), out, Terms(Choice.gluon)))
+def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResult:
+    return conversion.convert(
+        conversion.ConversionRequest(ParamsSource(model, params), out, ParityOptions(ReferenceChoice.gluon))
+    )
 
 
 @pytest.mark.parametrize("name", catalog.models())
@@ -56,8 +58,11 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
     prepared = reading.prepare(catalog.find(name), file)
     even, odd, rectangular = CIFAR_SIZES if "cifar" in name else SIZES
     probes = (Probe("float32", odd), *(Probe("float64", size) for size in (even, odd, rectangular)))
-    module = execution.watch(execution.build(prepared.state, prepared.model.config), prepared.mapping)
-    with runner.references(runner.settle(Terms(probes=probes)), prepared) as (gluon, own):
+    module = execution.hook_layers(execution.build(prepared.state, prepared.model.config), prepared.mapping)
+    with runner.start_references(runner.resolve_reference(ParityOptions(probes=probes)), prepared) as (
+        gluon,
+        own,
+    ):
         proof = runner.prove((gluon,), module, prepared)
         assert (proof.reference, proof.passed) == ("gluon", True)
         assert proof.versions["mxnet"] == "1.9.1"
@@ -68,7 +73,7 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
             computed = {output.layer: output for output in own.outputs(number)}
             limits = {row.layer.source: row.limit for row in check.rows}
             rows = [
-                comparison.difference(layer, limits[layer.source], theirs.array, computed[theirs.layer].array)
+                comparison.layer_diff(layer, limits[layer.source], theirs.array, computed[theirs.layer].array)
                 for layer, theirs in zip(prepared.mapping.layers, gluon.outputs(number), strict=True)
             ]
             assert all(row.agrees for row in rows)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import MappingError, ParityError, SymbolError
 from converter.formats.params import read_params, write_params
 from converter.networks import catalog
-from converter.networks.loading import Origin
-from converter.parity.runner import Terms
+from converter.networks.loading import ParamsSource
+from converter.parity.runner import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,13 +47,15 @@ def alone(gluon_files: Path, tmp_path: Path) -> Callable[[str], Path]:
     return link
 
 
-def convert(model: Model, params: Path, out: Path, choice: Choice) -> conversion.Result:
-    return conversion.convert(conversion.Request(Origin(model, params), out, Terms(choice)))
+def convert(model: Model, params: Path, out: Path, choice: ReferenceChoice) -> conversion.ConversionResult:
+    return conversion.convert(
+        conversion.ConversionRequest(ParamsSource(model, params), out, ParityOptions(choice))
+    )
 
 
 @pytest.mark.parametrize("file", ["prefix.params", "export-0000.params"])
 def test_counted_names_are_proven_against_gluoncv(gluon_files: Path, out: Path, file: str) -> None:
-    manifest = convert(catalog.find(NAME), gluon_files / file, out, Choice.gluon).manifest
+    manifest = convert(catalog.find(NAME), gluon_files / file, out, ReferenceChoice.gluon).manifest
     assert manifest["parity"]["proven"] is True
     assert manifest["source"]["dialect"] == file.split("-", maxsplit=1)[0].removesuffix(".params")
 
@@ -62,27 +64,27 @@ def test_a_table_in_the_wrong_order_is_caught_where_it_pairs_wrongly(
     misordered: Model, alone: Callable[[str], Path], out: Path
 ) -> None:
     with pytest.raises(ParityError, match=r"first apart  features\.4\.0\.body\.4 "):
-        convert(misordered, alone("prefix.params"), out, Choice.gluon)
+        convert(misordered, alone("prefix.params"), out, ReferenceChoice.gluon)
     assert list(out.iterdir()) == []
 
 
 def test_structural_names_do_not_depend_on_the_order(
     misordered: Model, alone: Callable[[str], Path], out: Path
 ) -> None:
-    manifest = convert(misordered, alone("ten-classes.params"), out, Choice.gluon).manifest
+    manifest = convert(misordered, alone("ten-classes.params"), out, ReferenceChoice.gluon).manifest
     assert manifest["parity"]["proven"] is True
 
 
 def test_the_numpy_reference_alone_could_not_have_seen_it(
     misordered: Model, alone: Callable[[str], Path], out: Path
 ) -> None:
-    manifest = convert(misordered, alone("prefix.params"), out, Choice.numpy).manifest
+    manifest = convert(misordered, alone("prefix.params"), out, ReferenceChoice.numpy).manifest
     assert manifest["parity"]["proven"] is True
 
 
-@pytest.mark.parametrize("choice", [Choice.gluon, Choice.numpy, Choice.none])
+@pytest.mark.parametrize("choice", [ReferenceChoice.gluon, ReferenceChoice.numpy, ReferenceChoice.none])
 def test_the_graph_shows_a_table_in_the_wrong_order(
-    choice: Choice, misordered: Model, gluon_files: Path, out: Path
+    choice: ReferenceChoice, misordered: Model, gluon_files: Path, out: Path
 ) -> None:
     with pytest.raises(SymbolError, match=r"expected  BatchNorm features\.4\.0\.body\.1 of"):
         convert(misordered, gluon_files / "prefix.params", out, choice)
@@ -94,8 +96,8 @@ def test_a_network_of_which_a_layer_was_replaced_is_the_same_in_every_style(
     gluon_files: Path, out: Path, tmp_path: Path, file: str
 ) -> None:
     structural = gluon_files / "replaced-structural.params"
-    expected = convert(catalog.find(REPLACED), structural, tmp_path, Choice.none).artifact
-    found = convert(catalog.find(REPLACED), gluon_files / file, out, Choice.gluon)
+    expected = convert(catalog.find(REPLACED), structural, tmp_path, ReferenceChoice.none).artifact
+    found = convert(catalog.find(REPLACED), gluon_files / file, out, ReferenceChoice.gluon)
     assert found.artifact.name == expected.name
     assert found.manifest["parity"]["proven"] is True
 
@@ -107,4 +109,4 @@ def test_where_the_order_is_not_the_networks_a_replaced_layer_is_refused(
     with (tmp_path / "sorted.params").open("wb") as stream:
         write_params(stream, dict(sorted(arrays.items())))
     with pytest.raises(MappingError, match=r"numbers with gaps, .*\n  layers1: BatchNorms \["):
-        convert(catalog.find(REPLACED), tmp_path / "sorted.params", out, Choice.none)
+        convert(catalog.find(REPLACED), tmp_path / "sorted.params", out, ReferenceChoice.none)

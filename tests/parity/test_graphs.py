@@ -14,14 +14,14 @@ import graph_edits
 import pytest
 from graph_edits import UNRUNNABLE, edits
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import ParityError, ReferenceUnavailableError, SymbolError
 from converter.graphs import operators, reader
 from converter.networks import catalog, loading, wiring
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import execution, runner
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.progress import silent
 from converter.references.probes import Probe
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from converter.networks.catalog import Model
     from converter.networks.wiring import Wiring
-    from converter.parity.result import Proof
+    from converter.parity.result import ParityResult
 
 NETWORKS = ("gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_seresnext50_32x4d")
 SMALL = NETWORKS[0]
 COUNT = 160  # edits of each network
 LIMIT = 1e-12  # of the logits' deviation; equal graphs that sum in another order reach 1e-15
 PROBES = (Probe("float32", (33, 47)), Probe("float64", (33, 47)))
-TERMS = Terms(Choice.gluon, PROBES)
+TERMS = ParityOptions(ReferenceChoice.gluon, PROBES)
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +98,19 @@ def test_every_random_edit_is_equal_or_refused(
     assert len(different) > COUNT // 4  # MXNet tells edits apart
 
 
-def proof_of(folder: Path, edited: bytes | None = None) -> Proof:
+def proof_of(folder: Path, edited: bytes | None = None) -> ParityResult:
     """Prove the exported network; with ``edited`` MXNet gets that graph instead, unseen by the matching."""
-    origin = Origin(None, folder / "base-0000.params")
-    with loading.opened(origin, silent) as source:
-        prepared = loading.prepare(origin, source)
+    origin = ParamsSource(None, folder / "base-0000.params")
+    with loading.open_source(origin, silent) as source:
+        prepared = loading.load_model(origin, source)
         assert prepared.reading.wiring is not None
         graph = prepared.reading.wiring.graph
         if edited is not None:
             changed = replace(prepared.reading.wiring, graph=replace(graph, content=edited))
             prepared = replace(prepared, reading=replace(prepared.reading, wiring=changed))
         module = execution.build(prepared.state, prepared.model.config)
-        with runner.references(runner.settle(TERMS), prepared) as candidates:
-            return runner.prove(candidates, execution.watch(module, prepared.mapping), prepared)
+        with runner.start_references(runner.resolve_reference(TERMS), prepared) as candidates:
+            return runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)
 
 
 def test_mxnet_runs_the_given_graph_and_every_layer_is_compared(base: Path) -> None:
@@ -151,7 +151,9 @@ def test_a_graph_with_a_final_softmax_is_proven_up_to_the_logits(base: Path, tmp
     content["heads"] = [[len(content["nodes"]) - 1, 0, 0]]
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
-    request = conversion.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    request = conversion.ConversionRequest(
+        ParamsSource(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS
+    )
     manifest = conversion.convert(request).manifest
     assert manifest["parity"]["proven"]
     assert manifest["source"]["final_softmax"] is True
@@ -163,7 +165,9 @@ def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -
     (tmp_path / "net-symbol.json").write_text(
         content.replace('"fix_gamma": "False"', '"fix_gamma": "True"', 3)
     )
-    request = conversion.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    request = conversion.ConversionRequest(
+        ParamsSource(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS
+    )
     manifest = conversion.convert(request).manifest
     assert (manifest["parity"]["proven"], manifest["parity"]["definition"]) == (True, "graph")
     assert len(manifest["source"]["fixed_gammas"]) == 3
@@ -177,17 +181,19 @@ def test_a_graph_that_mxnet_cannot_run_leaves_nothing(base: Path, tmp_path: Path
     node["attrs"] = {key: value for key, value in node["attrs"].items() if key != "axis"}
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
-    request = conversion.Request(Origin(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS)
+    request = conversion.ConversionRequest(
+        ParamsSource(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS
+    )
     message = (
         r"MXNet does not compute BatchNorm_v1 in float64\n.*--reference numpy.*\n.*--proof-dtype float32"
     )
     with pytest.raises(ReferenceUnavailableError, match=message):
-        conversion.convert(replace(request, terms=replace(TERMS, choice=Choice.gluon)))
+        conversion.convert(replace(request, terms=replace(TERMS, choice=ReferenceChoice.gluon)))
     assert not (tmp_path / "out").exists()
-    in_float32 = Terms(Choice.gluon, (Probe("float32", (65, 95)),))
+    in_float32 = ParityOptions(ReferenceChoice.gluon, (Probe("float32", (65, 95)),))
     parity = conversion.convert(replace(request, terms=in_float32)).manifest["parity"]
     assert (parity["proven"], parity["reference"]) == (True, "gluon")
-    by_default = replace(request, terms=Terms(), out=tmp_path / "default")
+    by_default = replace(request, terms=ParityOptions(), out=tmp_path / "default")
     parity = conversion.convert(by_default).manifest["parity"]
     assert (parity["proven"], parity["reference"], parity["definition"]) == (True, "numpy", "graph")
 
@@ -234,7 +240,9 @@ def test_the_whole_conversion_refuses_a_module_that_is_not_the_graph(
         return module
 
     monkeypatch.setattr(execution, "load", load_with_another_eps)
-    request = conversion.Request(Origin(None, base / "base-0000.params"), tmp_path / "out", TERMS)
+    request = conversion.ConversionRequest(
+        ParamsSource(None, base / "base-0000.params"), tmp_path / "out", TERMS
+    )
     with pytest.raises(
         ParityError, match=r"(?s)features\.1 → bn1.*eps: 1e-05 in the reference, 0\.001 in the"
     ):

@@ -8,10 +8,10 @@ import pytest
 import reading
 from mutations import controls, find, mutations, one_thread, record
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.networks import catalog
 from converter.parity import runner
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mutations import Mutation, Recorded
 
-    from converter.networks.loading import Prepared
+    from converter.networks.loading import LoadedModel
 
 MODEL = catalog.find("gluon_resnext50_32x4d")
 PROBE = Probe("float64", (65, 95))
@@ -49,17 +49,17 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 
 
 @pytest.fixture(scope="module")
-def run(gluon_files: Path) -> Iterator[tuple[Prepared, Recorded]]:
+def run(gluon_files: Path) -> Iterator[tuple[LoadedModel, Recorded]]:
     """The sound network, and what GluonCV gave for it, which ran once."""
     prepared = reading.in_memory(reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params"))
-    terms = runner.settle(Terms(Choice.gluon, (PROBE,)))
-    with one_thread(), runner.references(terms, prepared) as (gluon,):
+    terms = runner.resolve_reference(ParityOptions(ReferenceChoice.gluon, (PROBE,)))
+    with one_thread(), runner.start_references(terms, prepared) as (gluon,):
         yield prepared, record(gluon)
 
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_mutation_is_caught_against_gluoncv(
-    run: tuple[Prepared, Recorded], name: str, record_property: Callable[[str, object], None]
+    run: tuple[LoadedModel, Recorded], name: str, record_property: Callable[[str, object], None]
 ) -> None:
     mutation = MUTATIONS[name]
     caught, suspicions = find(mutation, *run)
@@ -70,6 +70,6 @@ def test_a_mutation_is_caught_against_gluoncv(
 
 @pytest.mark.parametrize("change", controls(MODEL), ids=str)
 def test_the_sound_network_and_what_has_no_effect_agree_with_gluoncv(
-    run: tuple[Prepared, Recorded], change: Mutation
+    run: tuple[LoadedModel, Recorded], change: Mutation
 ) -> None:
     assert find(change, *run) == ({}, "")

@@ -18,14 +18,14 @@ from converter.errors import MappingError, SymbolError
 from converter.formats.params import read_params
 from converter.graphs import reader
 from converter.networks import catalog, loading, naming_styles, wiring
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from converter.networks.catalog import Model
-    from converter.networks.loading import Prepared
+    from converter.networks.loading import LoadedModel
 
 WRITER = Path(__file__).with_name("gluon_names.py")
 COUNTED_ON = "without prefix"  # whose stem counts on from the networks before it in the process
@@ -91,10 +91,10 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("graphs"), "graphs")
 
 
-def prepare(path: Path, model: Model | None = None, drawn: Path | None = None) -> Prepared:
-    origin = Origin(model, path, symbol=drawn)
-    with loading.opened(origin, silent) as source:
-        return loading.prepare(origin, source)
+def prepare(path: Path, model: Model | None = None, drawn: Path | None = None) -> LoadedModel:
+    origin = ParamsSource(model, path, symbol=drawn)
+    with loading.open_source(origin, silent) as source:
+        return loading.load_model(origin, source)
 
 
 def shuffled(names: dict[str, str]) -> list[str]:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from converter.choices import Choice
+from converter.choices import ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.errors import ParityError
 from converter.formats.params import read_params
 from converter.networks import catalog
-from converter.networks.loading import Origin
+from converter.networks.loading import ParamsSource
 from converter.parity import execution
 from converter.parity.result import LIMITS
-from converter.parity.runner import Terms
+from converter.parity.runner import ParityOptions
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from resnext_torch import Config
 
-UNPROVEN, PROVEN = Terms(Choice.none), Terms(Choice.gluon)
+UNPROVEN, PROVEN = ParityOptions(ReferenceChoice.none), ParityOptions(ReferenceChoice.gluon)
 PROVED = ["gluon_resnext50_32x4d", "gluon_seresnext50_32x4d", "gluon_resnet50_v1d"]
 RANGES = {"weight": (0.5, 1.0), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2), "running_var": (0.7, 1.4)}
 
@@ -53,10 +53,12 @@ def test_every_file_of_gluoncvs_returns_byte_for_byte(
     name: str, gluon_params: Callable[[str], Path], folder: Path
 ) -> None:
     params = gluon_params(name)
-    artifact = conversion.convert(conversion.Request(Origin(None, params), folder, UNPROVEN)).artifact
+    artifact = conversion.convert(
+        conversion.ConversionRequest(ParamsSource(None, params), folder, UNPROVEN)
+    ).artifact
     terms = PROVEN if name in PROVED else UNPROVEN
     result = reverse_conversion.to_gluon(
-        reverse_conversion.Request(artifact, folder / "back.params", terms=terms)
+        reverse_conversion.ToGluonRequest(artifact, folder / "back.params", terms=terms)
     )
     assert result.model.name == name
     assert result.sha1 == sha1(params) == sha1(folder / "back.params")
@@ -84,7 +86,7 @@ def trained(name: str) -> nn.Module:
 def test_a_network_of_pytorchs_is_one_of_gluoncvs(name: str, folder: Path) -> None:
     module = trained(name)
     torch.save({"state_dict": module.state_dict()}, folder / "trained.pth")
-    request = reverse_conversion.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    request = reverse_conversion.ToGluonRequest(folder / "trained.pth", folder / "back.params", terms=PROVEN)
     result = reverse_conversion.to_gluon(request)
     assert (result.model.name, result.proof.passed, result.proof.reference) == (name, True, "gluon")
     assert [check.probe.dtype for check in result.proof.checks] == ["float32", "float64"]
@@ -105,7 +107,7 @@ def test_gluoncv_refuses_a_network_that_is_not_its_own(folder: Path, monkeypatch
         return found
 
     monkeypatch.setattr(execution, "build", build_otherwise)
-    request = reverse_conversion.Request(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    request = reverse_conversion.ToGluonRequest(folder / "trained.pth", folder / "back.params", terms=PROVEN)
     with pytest.raises(ParityError, match=r"first apart  features\.5\.0\.body\.0 → layer2\.0\.conv1 "):
         reverse_conversion.to_gluon(request)
     assert [path.name for path in folder.iterdir()] == ["trained.pth"]
