@@ -85,5 +85,6 @@ def test_what_is_no_file_beside_the_weights_is_not_waited_for(
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
     os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "aa.json").write_bytes(b'{"artifact": "\xff"}')
     (tmp_path / "b.json").write_bytes(converted.manifest_file.read_bytes())
     assert labels(tmp_path) == LABELS

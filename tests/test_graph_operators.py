@@ -118,7 +118,17 @@ def test_defaults_are_mxnets() -> None:
     norm = operators.parse("BatchNorm", {})
     assert norm.settings == {"eps": 0.0010000000474974513, "axis": 1}
     assert norm.fix_gamma
-    assert operators.parse("Pooling", {"pool_type": "avg"}).settings["count_include_pad"] is True
+    for name in ("Pooling", "Pooling_v1"):
+        assert operators.parse(name, {"pool_type": "avg", "kernel": "(3, 3)"}).settings == {
+            "global": False,
+            "pool": "avg",
+            "layout": "NCHW",
+            "kernel": 3,
+            "stride": 1,
+            "padding": 0,
+            "ceil_mode": False,
+            "count_include_pad": True,
+        }
     assert operators.parse("FullyConnected", {"num_hidden": "2"}).settings == {"outputs": 2, "flatten": True}
 
 

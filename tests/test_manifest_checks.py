@@ -122,6 +122,12 @@ def test_deeply_nested_manifest_is_refused(file: Path) -> None:
         artifact_checks.read(file)
 
 
+def test_file_of_another_suffix_is_not_called_a_manifest(file: Path, tmp_path: Path) -> None:
+    other = file.rename(tmp_path / "weights.bin")
+    with pytest.raises(ArtifactError, match=r"weights\.json: No such file"):
+        artifact_checks.read(other)
+
+
 def test_the_manifest_itself_is_no_converted_file(file: Path) -> None:
     with pytest.raises(ArtifactError, match=r"a \.safetensors expected, whose manifest is next to it"):
         artifact_checks.read(file.with_suffix(".json"))
@@ -252,6 +258,7 @@ def test_a_file_that_was_written_otherwise_is_refused_whatever_its_manifest_says
         {"dtype": "float8"},
         {"layers": 0},
         {"worst": {"layer": "output", "relative": -5.0, "limit": 1e-4}},
+        {"worst": {"layer": "output", "relative": -0.5, "limit": 1e-4}},
         {"worst": {"layer": "output", "relative": 1.0, "limit": 1e30}},
     ],
 )
@@ -365,16 +372,23 @@ def test_published_sha1_needs_the_published_number_of_classes() -> None:
     assert not schema.is_published(model, "0" * 40)
 
 
-def test_counter_of_another_shape_is_refused(file: Path, edit: Callable[..., None]) -> None:
+@pytest.mark.parametrize("other", [np.zeros(5, np.int64), np.float32(1.5)])
+def test_counter_of_another_shape_or_type_is_refused(
+    file: Path, edit: Callable[..., None], other: np.ndarray[Any, Any]
+) -> None:
     arrays = {name: tensor.numpy() for name, tensor in state(file).items()}
     counter = next(name for name in arrays if name.endswith("num_batches_tracked"))
-    arrays[counter] = np.zeros(5, np.int64)
+    arrays[counter] = np.asarray(other)
     header, order = artifact.layout(arrays)
     content = header + b"".join(arrays[name].tobytes() for name in order)
     file.write_bytes(content)
     said = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    edit(lambda manifest: manifest["artifact"].update(said, dtypes=["float32", "int64"]))
-    with pytest.raises(ConversionError, match=f"{counter}: a whole number expected, int64 of shape"):
+    edit(
+        lambda manifest: manifest["artifact"].update(
+            said, dtypes=sorted({str(array.dtype) for array in arrays.values() if array.shape})
+        )
+    )
+    with pytest.raises(ConversionError, match=f"{counter}: a whole number expected, {other.dtype} of shape"):
         artifact_checks.read(file)
 
 

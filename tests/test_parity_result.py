@@ -99,3 +99,10 @@ def test_no_check_is_no_proof() -> None:
 def test_limits_are_those_of_the_documentation() -> None:
     assert LIMITS == {"float64": 1e-12, "float32": 1e-5}
     assert LAYER_LIMITS == {"float64": 1e-12, "float32": 1e-4}
+
+
+def test_failed_check_decides_before_a_stricter_one_that_passed() -> None:
+    failed = ProbeResult(Probe("float32", (65, 97)), (row(1.0),))
+    passed = ProbeResult(PROBE, (row(1e-15),))
+    for checks in ((failed, passed), (passed, failed)):
+        assert ParityResult("numpy", {}, checks).decisive is failed

@@ -353,7 +353,7 @@ def test_what_is_nothing_of_ours_is_refused(tmp_path: Path, name: str, message: 
 
 def test_torch_is_not_needed(originals: Path) -> None:
     program = (
-        "import sys, pathlib; from converter.verification import verify\n"
+        "import sys, pathlib; from converter.commands.verification import verify\n"
         "print(verify(pathlib.Path(sys.argv[1])).holds, 'torch' in sys.modules)"
     )
     command = [sys.executable, "-P", "-c", program, str(originals / "published")]

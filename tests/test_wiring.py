@@ -99,6 +99,14 @@ def test_description_of_many_inputs_is_short(tiny: Model) -> None:
     assert reason.count("add_n") < 4**4
 
 
+@pytest.mark.parametrize("heads", [[], [[0, 0, 0], [0, 0, 0]]])
+def test_graph_with_no_output_or_several_is_refused(heads: list[list[int]], tiny: Model) -> None:
+    content = symbol(tiny)
+    content["heads"] = [[len(content["nodes"]) - 1, *rest] for _, *rest in heads]
+    reason = refusal(content, tiny)
+    assert "the graph is not that of tiny" in reason
+
+
 def test_parameter_from_another_output_of_a_variable_is_refused(tiny: Model) -> None:
     content = symbol(tiny)
     node(content, "features.1")["inputs"][1][1] = 1

@@ -8,32 +8,27 @@ is taken.
 
 from __future__ import annotations
 
-import contextlib
-import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import ConversionError, SymbolError
-from converter.formats.archives import GRAPH_SUFFIX
-from converter.graphs import operators, reader
+from converter.graphs import candidates, operators, reader
 from converter.graphs.graph import VARIABLE
 from converter.networks import naming_styles
-from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
+    from converter.graphs.candidates import Candidate
     from converter.graphs.graph import Graph, Node
     from converter.networks.catalog import Model
     from converter.networks.naming_styles import NamingStyle
     from resnext_torch.config import Shape
 
-EXPORTED = re.compile(r"(?P<prefix>.+?)(?P<epoch>-[0-9]{4,})?\.params(\.gz|\.zip)?")
 OVERLAP = 0.9  # of the names; a network with half as many layers has an overlap of 0.5
-BEGIN_BYTES = 64  # enough for the brace of a JSON object
 MENTIONS = 3  # parameter names that a damaged file must contain to count as their graph
 MAX_LINES = 10  # of an error
 
@@ -59,33 +54,14 @@ def find(
             if one that may belong to the file cannot be read.
     """
     search = _Search(file, arrays, naming, models)
-    if packed := list(search.read(_packed(file, documents))):
+    if packed := list(search.read(candidates.in_archive(file, documents))):
         return packed[0] if len(packed) == 1 else search.choose(packed, required=True)
-    if search.epoch and _exists(search.partner):
+    if search.is_exported and candidates.exists(search.partner):
         return reader.read(search.partner)
-    graph = search.choose(list(search.read(search.objects())), required=False)
+    graph = search.choose(list(search.read(candidates.in_folder(file))), required=False)
     if graph is None and search.damaged:
         raise search.damaged[0]
     return graph
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A JSON object that may be a graph.
-
-    Attributes:
-        file: what messages call it.
-        name: the file's own name.
-        content: its bytes.
-        path: where it is, None for a member of an archive.
-        expected: whether its name alone says that it is the graph of the parameters.
-    """
-
-    file: str
-    name: str
-    content: bytes
-    path: Path | None
-    expected: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,52 +94,23 @@ class _Search:
         self.naming = naming
         self.models = models
         self.shapes = {plain: arrays[name].shape for plain, name in naming_styles.plain(arrays).items()}
-        match = EXPORTED.fullmatch(file.name)
-        prefix = match["prefix"] if match else file.stem
-        self.epoch = match is not None and match["epoch"] is not None
-        self.partner = file.with_name(f"{prefix}{GRAPH_SUFFIX}")
+        self.partner, self.is_exported = candidates.partner(file)
         self.damaged: list[SymbolError] = []
 
-    def objects(self) -> Iterator[_Candidate]:
-        """Yield the JSON objects of the folder that look like graphs, sorted by name.
-
-        Raises:
-            SymbolError: if the one that MXNet's rule names cannot be read.
-        """
-        for path in _readable(self.file.parent, self.partner):
-            expected = path == self.partner
-            try:
-                content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
-            except SymbolError as error:
-                if expected:
-                    raise
-                self._note_damage(path, error)
-                continue
-            if expected or _is_graph(content) or path.name.endswith(GRAPH_SUFFIX):
-                name = disk.file_name(path)
-                yield _Candidate(file=str(path), name=name, content=content, path=path, expected=expected)
-
-    def read(self, candidates: Iterable[_Candidate]) -> Iterator[Graph]:
-        """Yield the graphs among some JSON objects.
+    def read(self, known: Iterable[Candidate]) -> Iterator[Graph]:
+        """Yield the graphs among some candidates.
 
         Raises:
             SymbolError: if one is damaged and is the graph of the parameters by its name or its contents.
         """
-        for candidate in candidates:
+        for candidate in known:
             try:
-                yield reader.parse(
-                    candidate.content, file=candidate.file, name=candidate.name, path=candidate.path
-                )
+                yield candidate.parse()
             except SymbolError as error:
                 if candidate.expected or self._is_mentioned(candidate.content):
                     raise
-                if candidate.path:
-                    self._note_damage(candidate.path, error)
-
-    def _note_damage(self, path: Path, error: SymbolError) -> None:
-        """Keep the error of a graph that cannot be read and may be that of the parameters."""
-        if path.name.endswith(GRAPH_SUFFIX) and not _is_of_others(path, self.file):
-            self.damaged.append(error)
+                if candidate.may_belong_to(self.file):
+                    self.damaged.append(error)
 
     def choose(self, graphs: list[Graph], *, required: bool) -> Graph | None:
         """Return the graph that fits best; copies count as one.
@@ -189,7 +136,9 @@ class _Search:
             raise self._refusal("more than one graph fits it, and they differ", [*different.values()])
         if different:
             return next(iter(different.values()))
-        own = [graph for graph, _ in known if not (graph.path and _is_of_others(graph.path, self.file))]
+        own = [
+            graph for graph, _ in known if not (graph.path and candidates.is_of_others(graph.path, self.file))
+        ]
         if own:
             raise self._refusal("this graph names its layers and needs other shapes", own)
         if required:
@@ -259,45 +208,6 @@ class _Search:
         return bool(some) and all(f'"{name}"'.encode() in content for name in some)
 
 
-def _packed(archive: Path, documents: dict[str, bytes]) -> Iterator[_Candidate]:
-    """Yield the JSON objects of an archive that look like graphs."""
-    for member, content in documents.items():
-        name = Path(member).name
-        if _is_graph(content) or name.endswith(GRAPH_SUFFIX):
-            yield _Candidate(
-                file=f"{archive}: {member}",
-                name=name,
-                content=content,
-                path=None,
-                expected=name.endswith(GRAPH_SUFFIX),
-            )
-
-
-def _readable(folder: Path, partner: Path) -> Iterator[Path]:
-    """Yield the readable files of a folder that hold a JSON object, sorted by name."""
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError:  # it may be entered and not listed
-        paths = [partner]
-    for path in paths:
-        with contextlib.suppress(OSError):
-            if (path == partner and _exists(path)) or (
-                path.is_file() and (path.name.endswith(GRAPH_SUFFIX) or _is_object(path))
-            ):
-                yield path
-
-
-def _is_of_others(graph: Path, file: Path) -> bool:
-    """Return whether MXNet's rule assigns a graph to another file of parameters that exists."""
-    prefix = graph.name.removesuffix(GRAPH_SUFFIX)
-    try:
-        others = {path.name for path in graph.parent.iterdir()} - {file.name}
-    except OSError:
-        return False
-    exported = filter(None, map(EXPORTED.fullmatch, others))
-    return any(match["prefix"] == prefix for match in exported)
-
-
 def _is_same(graph: Graph, fit: _Fit, other: Graph, other_fit: _Fit) -> bool:
     """Return whether two graphs are the same, names of nodes that are no variables aside."""
     return graph.outputs == other.outputs and _content(graph, fit) == _content(other, other_fit)
@@ -310,26 +220,6 @@ def _content(graph: Graph, fit: _Fit) -> list[object]:
         else (node.operation, node.inputs)
         for node in graph.nodes
     ]
-
-
-def _exists(path: Path) -> bool:
-    """Return whether something has this name, a broken link included; no file has one that is too long."""
-    try:
-        return path.exists() or path.is_symlink()
-    except OSError:
-        return path.is_symlink()
-
-
-def _is_object(path: Path) -> bool:
-    """Return whether a file is small and begins as a JSON object."""
-    if path.stat().st_size > reader.MAX_BYTES:
-        return False
-    with path.open("rb") as stream:
-        return stream.read(BEGIN_BYTES).lstrip()[:1] == b"{"
-
-
-def _is_graph(content: bytes) -> bool:
-    return b'"nodes"' in content  # which a truncated graph has too
 
 
 def _takes(graph: Graph, shapes: dict[str, Shape]) -> bool:

@@ -1,0 +1,135 @@
+"""Lists the files that may be the graph of some parameters: in the same archive, or in the same folder."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter.errors import SymbolError
+from converter.formats.archives import GRAPH_SUFFIX
+from converter.graphs import reader
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from converter.graphs.graph import Graph
+
+EXPORTED = re.compile(r"(?P<prefix>.+?)(?P<epoch>-[0-9]{4,})?\.params(\.gz|\.zip)?")
+BEGIN_BYTES = 64  # enough for the brace of a JSON object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A file that may be a graph.
+
+    Attributes:
+        file: what messages call it.
+        name: the file's own name.
+        path: where it is, None for a member of an archive.
+        expected: whether its name alone makes it the graph of the parameters.
+        content: its bytes.
+        error: why it cannot be read, None if it can.
+    """
+
+    file: str
+    name: str
+    path: Path | None
+    expected: bool
+    content: bytes = b""
+    error: SymbolError | None = None
+
+    def parse(self) -> Graph:
+        """Return the graph.
+
+        Raises:
+            SymbolError: if the file cannot be read or is not a graph.
+        """
+        if self.error is not None:
+            raise self.error
+        return reader.parse(self.content, file=self.file, name=self.name, path=self.path)
+
+    def may_belong_to(self, params: Path) -> bool:
+        """Return whether it is named like a graph, and not like that of another file of parameters."""
+        if self.path is None or not self.name.endswith(GRAPH_SUFFIX):
+            return False
+        return not is_of_others(self.path, params)
+
+
+def partner(params: Path) -> tuple[Path, bool]:
+    """Return MXNet's name for the graph of a file, and whether that file is named as MXNet exports it."""
+    match = EXPORTED.fullmatch(params.name)
+    prefix = match["prefix"] if match else params.stem
+    return params.with_name(f"{prefix}{GRAPH_SUFFIX}"), bool(match and match["epoch"])
+
+
+def in_archive(archive: Path, documents: dict[str, bytes]) -> Iterator[Candidate]:
+    """Yield the members that look like graphs; ``documents`` are the JSON files in the archive."""
+    for member, content in documents.items():
+        name = Path(member).name
+        expected = name.endswith(GRAPH_SUFFIX)
+        if expected or _is_graph(content):
+            file = f"{archive}: {member}"
+            yield Candidate(file=file, name=name, path=None, expected=expected, content=content)
+
+
+def in_folder(params: Path) -> Iterator[Candidate]:
+    """Yield the files next to parameters that look like graphs, sorted by name."""
+    own, _ = partner(params)
+    for path in _readable(params.parent, own):
+        name, expected = disk.file_name(path), path == own
+        try:
+            content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
+        except SymbolError as error:
+            yield Candidate(file=str(path), name=name, path=path, expected=expected, error=error)
+            continue
+        if expected or name.endswith(GRAPH_SUFFIX) or _is_graph(content):
+            yield Candidate(file=str(path), name=name, path=path, expected=expected, content=content)
+
+
+def is_of_others(graph: Path, params: Path) -> bool:
+    """Return whether MXNet's rule assigns a graph to a file of other parameters that exists."""
+    prefix = graph.name.removesuffix(GRAPH_SUFFIX)
+    try:
+        others = {path.name for path in graph.parent.iterdir()} - {params.name}
+    except OSError:
+        return False
+    exported = filter(None, map(EXPORTED.fullmatch, others))
+    return any(match["prefix"] == prefix for match in exported)
+
+
+def exists(path: Path) -> bool:
+    """Return whether something has this name, a broken link included; no file has one that is too long."""
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:
+        return path.is_symlink()
+
+
+def _readable(folder: Path, own: Path) -> Iterator[Path]:
+    """Yield the files of a folder that hold a JSON object or are named like a graph, sorted by name."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:  # it may be entered and not listed
+        paths = [own]
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if (path == own and exists(path)) or (
+                path.is_file() and (path.name.endswith(GRAPH_SUFFIX) or _is_object(path))
+            ):
+                yield path
+
+
+def _is_object(path: Path) -> bool:
+    """Return whether a file is small and begins as a JSON object."""
+    if path.stat().st_size > reader.MAX_BYTES:
+        return False
+    with path.open("rb") as stream:
+        return stream.read(BEGIN_BYTES).lstrip()[:1] == b"{"
+
+
+def _is_graph(content: bytes) -> bool:
+    return b'"nodes"' in content  # which a truncated graph has too
