@@ -1,46 +1,46 @@
-"""What can be wrong with a conversion. Every error names the place, what was expected and what was found."""
+"""Exceptions of the converter. Every message names the place and the expected and actual values."""
 
 from __future__ import annotations
 
 
 class ConversionError(Exception):
-    """The conversion was refused. Nothing has been written under a final name."""
+    """Base class: the conversion was refused, and no file was written under its final name."""
 
 
 class CatalogError(ConversionError):
-    """No such model, or a mapping file that cannot be read."""
+    """The model is unknown, or a mapping file cannot be read."""
 
 
 class SourceError(ConversionError):
-    """The parameters could not be found, fetched, or are not the published ones."""
+    """The parameters cannot be found, read or downloaded, or are not the published ones."""
 
 
 class ParamsError(ConversionError):
-    """The file is no ``.params`` file that can be read: malformed, truncated, or of a kind not supported."""
+    """The file is not a readable ``.params`` file: it is malformed, truncated or of an unsupported kind."""
 
 
 class DialectError(ConversionError):
-    """The parameters are named in a style that is not read."""
+    """The parameter names follow no supported naming style."""
 
 
 class SymbolError(ConversionError):
-    """The graph beside the parameters cannot be read, or is not the model's."""
+    """The graph of the parameters cannot be read, or does not match the model."""
 
 
 class LabelsError(ConversionError):
-    """The class names cannot be read, or are not as many as the classes."""
+    """The class names cannot be read, or their number differs from the number of classes."""
 
 
 class PrecisionError(ConversionError):
-    """The weights cannot be had in this type."""
+    """The weights cannot be stored in the requested dtype."""
 
 
 class MappingError(ConversionError):
-    """Names, shapes or types do not fit the model."""
+    """Names, shapes or dtypes do not match the model."""
 
 
 class CheckpointError(ConversionError):
-    """The file is no checkpoint that can be read, or two checkpoints cannot be compared."""
+    """The file is not a readable checkpoint, or two checkpoints cannot be compared."""
 
 
 class ReferenceUnavailableError(ConversionError):
@@ -48,44 +48,44 @@ class ReferenceUnavailableError(ConversionError):
 
 
 class ReferenceFailedError(ReferenceUnavailableError):
-    """The reference framework runs here, and did not get through."""
+    """The reference framework is available, but its run failed."""
 
 
 class ParityError(ConversionError):
-    """The outputs differ by more than the limit, or the proof would prove nothing."""
+    """The outputs differ by more than the tolerance, or the check is vacuous."""
 
 
 class ArtifactError(ConversionError):
-    """The output could not be written, or did not read back as it was written."""
+    """The output cannot be written, or differs when read back."""
 
 
 class ClassifierError(ConversionError):
-    """The network cannot run here, or gives no numbers."""
+    """The network cannot run here, or its output is not finite."""
 
 
 class ImageError(ConversionError):
-    """An image is not there or cannot be read, or what reads it is not installed."""
+    """An image is missing or unreadable, or the library that decodes it is not installed."""
 
 
 class EvaluationError(ConversionError):
-    """The folder's classes are not the network's, or not every image was counted."""
+    """The folder's classes do not match the network's, or an image was not counted."""
 
 
 class ProcessesError(ConversionError):
-    """Another process stopped."""
+    """A worker process stopped unexpectedly."""
 
 
 class PublicationError(ConversionError):
-    """What is to be published is not fit for it, or where it is to go is not free."""
+    """The content is not fit for publication, or the destination is not free."""
 
 
 class SignatureError(ConversionError):
-    """There is no signature, it is not by this key of these files, or it cannot be made."""
+    """The signature is missing, does not match the key or the files, or cannot be created."""
 
 
 class VerificationError(ConversionError):
-    """There is nothing that could be verified."""
+    """There is nothing that can be verified."""
 
 
 class HubError(ConversionError):
-    """The hub refused, or could not be reached. The folder stays where it was written."""
+    """The Hugging Face Hub refused the upload or is unreachable. The local folder is kept."""

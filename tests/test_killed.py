@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has nei
 PROBES = (Probe("float32", (33, 33)),)
 # How a conversion is made, and every which step of it is tried.
 WAYS = {
-    "unproven": (ReferenceChoice.none, False, 2),
+    "unproven": (ReferenceChoice.none, False, 3),
     "as .pth too": (ReferenceChoice.none, True, 23),
     "proven": (ReferenceChoice.numpy, False, 29),
 }

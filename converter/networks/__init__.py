@@ -1,1 +1,1 @@
-"""The networks known by name: catalog, mapping tables, naming styles, detection, matching."""
+"""The supported networks: catalog, mapping tables, naming styles, detection and matching."""

@@ -1,4 +1,4 @@
-"""The models that can be converted, read from ``mappings/*.toml``."""
+"""The catalog of convertible models, read from ``mappings/*.toml``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model as its mapping file lists it, with what GluonCV published of it: accuracies in percent.
+    """A model's entry in its mapping file.
 
-    ``prefix`` is the one that GluonCV fixes for its prefix names, "" where it counts instances.
+    Attributes:
+        gluon: the model's name in GluonCV.
+        layout: the layout of the mapping file that describes the model.
+        prefix: the prefix that GluonCV fixes for its prefix names, "" if GluonCV numbers its instances.
+        params_sha1: the SHA-1 of the published parameters, "" if GluonCV published none.
+        top1: the published top-1 accuracy in percent.
+        top5: the published top-5 accuracy in percent.
+        note: a remark about the model.
     """
 
     gluon: str
@@ -37,7 +44,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network that exists on both sides."""
+    """A network that exists in both GluonCV and PyTorch."""
 
     name: str
     entry: Entry
@@ -46,23 +53,23 @@ class Model:
 
     @property
     def mapping(self) -> Mapping:
-        """Which layer and array of Gluon's is which of PyTorch's."""
+        """The one-to-one mapping between Gluon's and PyTorch's names."""
         return _mapping(self.mapping_file, self.entry.layout, self.config.depths)
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """What PyTorch's state dict holds, in its order."""
+        """The shapes of PyTorch's state dict, by name, in its order."""
         return {spec.name: spec.shape for spec in state_spec(self.config)}
 
     @property
     def source_shapes(self) -> dict[str, Shape]:
-        """The shapes of Gluon's parameters, by structural names."""
+        """The shapes of Gluon's parameters, by structural name."""
         shapes = self.shapes
         return {tensor.source: shapes[tensor.target] for tensor in self.mapping.tensors}
 
     @property
     def parameters(self) -> int:
-        """How many trainable scalars the network has."""
+        """The number of trainable scalars."""
         return parameter_count(self.config)
 
     @property
@@ -89,23 +96,24 @@ class Model:
 
 
 def models() -> dict[str, Model]:
-    """Return every model by its name, in the order of the mapping files."""
+    """Return every model by name, in the order of the mapping files."""
     return {model.name: model for path in sorted(_folder().glob("*.toml")) for model in _read(path)}
 
 
 def find(name: str) -> Model:
-    """Return the model of that name, which may also be the one it has in GluonCV.
+    """Return a model by its own or its GluonCV name.
 
-    Errors: ``CatalogError`` with the nearest name, or with all of them.
+    Raises:
+        CatalogError: if no model has that name; the message suggests the closest name, or lists all.
     """
-    known = models()
-    by_gluon = {model.entry.gluon: model for model in known.values()}
-    found = known.get(name) or by_gluon.get(name)
-    if found is None:
-        near = names.nearest(name, known)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+    by_name = models()
+    by_gluon_name = {model.entry.gluon: model for model in by_name.values()}
+    model = by_name.get(name) or by_gluon_name.get(name)
+    if model is None:
+        near = names.nearest(name, by_name)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(by_name)}"
         raise CatalogError(f"no model {name!r}; {hint}")
-    return found
+    return model
 
 
 @cache
@@ -125,7 +133,7 @@ def _read(path: Path) -> tuple[Model, ...]:
 
 
 def _folder() -> Path:
-    """Return where the tables lie: inside an installed package, or beside it in a checkout."""
+    """Return the folder of the mapping files: inside an installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "mappings"
     return packaged if packaged.is_dir() else package.parent / "mappings"

@@ -1,8 +1,8 @@
 """GluonCV's residual networks, defined by the names and shapes of their parameters.
 
-A deep stem, a pooled shortcut and squeeze-excitation exist if they have parameters. `Network.run` sends a
-value through the network, whatever a value is: `reference.numpy` computes with arrays, `models.expressions`
-records expressions. This definition shares no code with ``resnext_torch``.
+A network has a deep stem, a pooled shortcut or squeeze-excitation if the parameters of that part exist.
+``GluonNetwork.run`` is generic over its values: ``references.numpy`` computes with arrays,
+``networks.expressions`` records expressions. This definition shares no code with ``resnext_torch``.
 
 Source: gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py, dmlc/gluon-cv 56777561.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BN_EPS = 1e-5  # of every BatchNorm in GluonCV
+BN_EPS = 1e-5  # of all BatchNorms in GluonCV
 
 ADD = Operation(kind=operators.ADD, data_inputs=2)
 MULTIPLY = Operation(kind=operators.MULTIPLY, data_inputs=2)
@@ -44,15 +44,15 @@ class Operators(Protocol[T]):
         """Return the output of an operation.
 
         Args:
-            operation: what to compute.
+            operation: the operation to compute.
             inputs: its data inputs.
-            layer: the layer, by its structural name, whose parameters it takes; "" if it takes none.
+            layer: the structural name of the layer whose parameters it takes, "" if it takes none.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class DefinedLayer(Generic[T]):
-    """The output of one layer, by its structural name, and the layer's hyper-parameters."""
+    """The structural name, output and hyper-parameters of a layer."""
 
     layer: str
     value: T
@@ -61,13 +61,13 @@ class DefinedLayer(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Names:
-    """Where a network keeps its layers.
+    """The structural names of a network's layers.
 
     Attributes:
         stem: pairs of a convolution and its BatchNorm.
-        pool: the max pool, None if there is none.
+        pool: the max pool, None if the network has none.
         stages: the stages.
-        body: the pairs of a block, as in ``stem``; a basic block has fewer.
+        body: pairs as in ``stem``, relative to a block; a basic block has fewer.
         mean: the global average pool.
         head: the dense layer.
     """
@@ -81,11 +81,11 @@ class _Names:
 
 
 class GluonNetwork(Generic[T]):
-    """A network on given operators.
+    """A GluonCV network that runs on given operators.
 
     Args:
-        shapes: the shapes of its parameters by structural names.
-        run: what applies the operations.
+        shapes: the shapes of its parameters by structural name.
+        run: applies the operations.
     """
 
     def __init__(self, shapes: Mapping[str, Shape], run: Operators[T]) -> None:
@@ -94,13 +94,14 @@ class GluonNetwork(Generic[T]):
         self.names = _sequential(shapes) if "features.0.weight" in shapes else _named(shapes)
 
     def run(self, x: T) -> Generator[DefinedLayer[T], None, T]:
-        """Compute layer by layer; return the logits.
+        """Compute the network layer by layer and return the logits.
 
-        Shape: (n, channels, h, w) → (n, classes).
+        Shape:
+            (n, channels, h, w) → (n, classes)
         """
         names = self.names
         for number, (conv, norm) in enumerate(names.stem):
-            # With a pool to come the stem halves the image twice; CIFAR's keeps its size.
+            # A stem with a pool halves the image twice; CIFAR's stem has none and keeps the size.
             x = yield from self._convolution(conv, x, stride=2 if number == 0 and names.pool else 1)
             x = self._apply(RELU, (yield from self._batch_norm(norm, x)))
         if names.pool:
@@ -114,7 +115,7 @@ class GluonNetwork(Generic[T]):
         return (yield from self._dense(names.head, x))
 
     def _block(self, block: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
-        """Compute a basic or a bottleneck block. The first convolution wider than 1×1 has the stride."""
+        """Compute a basic or bottleneck block; the first convolution wider than 1×1 has the stride."""
         shortcut, remaining, channels = x, stride, 0
         body = [pair for pair in self.names.body if f"{block}.{pair[0]}.weight" in self.shapes]
         for number, (conv, norm) in enumerate(body):
@@ -136,7 +137,7 @@ class GluonNetwork(Generic[T]):
         return x
 
     def _shortcut(self, name: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
-        """Compute a convolution and a BatchNorm, after an average pool if there is one, or nothing."""
+        """Compute a projection, with an average pool first if the block has one, or return ``x``."""
         if f"{name}.1.weight" in self.shapes:
             x = yield from self._average_pool(f"{name}.0", x, stride)
             x = yield from self._convolution(f"{name}.1", x)
@@ -147,7 +148,7 @@ class GluonNetwork(Generic[T]):
         return x
 
     def _squeeze_excite(self, name: str, x: T) -> Generator[DefinedLayer[T], None, T]:
-        """Weigh the channels. Shape: (n, c, h, w), unchanged."""
+        """Scale the channels; the shape (n, c, h, w) is unchanged."""
         weights = self._apply(operators.GLOBAL_AVERAGE, x)
         weights = self._apply(RELU, (yield from self._convolution(f"{name}.0", weights)))
         weights = self._apply(SIGMOID, (yield from self._convolution(f"{name}.2", weights)))
@@ -156,7 +157,7 @@ class GluonNetwork(Generic[T]):
     def _convolution(
         self, name: str, x: T, *, stride: int = 1, groups: int = 1
     ) -> Generator[DefinedLayer[T], None, T]:
-        """Compute a convolution, padded so that it keeps the size, with its bias if it has one."""
+        """Compute a convolution with padding ``kernel // 2``, and with a bias if the layer has one."""
         filters, _, kernel, _ = self.shapes[f"{name}.weight"]
         roles = ("weight", "bias") if f"{name}.bias" in self.shapes else ("weight",)
         settings: Settings = {
@@ -178,7 +179,7 @@ class GluonNetwork(Generic[T]):
         return (yield from self._layer(name, x, BATCH_NORM))
 
     def _max_pool(self, name: str, x: T) -> Generator[DefinedLayer[T], None, T]:
-        """Compute the stem's pool. SENet's, recognised by its narrow 1×1, rounds up and is not padded."""
+        """Compute the stem's pool. SENet's, detected by its narrow 1×1, rounds up and is not padded."""
         first = f"{self.names.stages[0]}.0"
         widths = [self.shapes[f"{first}.{conv}.weight"][0] for conv, _ in self.names.body[:2]]
         ceil = widths[1] == 2 * widths[0]
@@ -223,7 +224,7 @@ def _pool(kind: str, *, kernel: int, stride: int, padding: int, ceil: bool) -> S
 
 
 def _sequential(shapes: Mapping[str, Shape]) -> _Names:
-    """Read the names of ResNeXt and SENet: everything but the head is numbered, ReLUs included."""
+    """Return the names of ResNeXt and SENet: all but the head are numbered, ReLUs included."""
     number, stem = 0, []
     while f"features.{number}.weight" in shapes:
         stem.append((f"features.{number}", f"features.{number + 1}"))
@@ -245,7 +246,7 @@ def _sequential(shapes: Mapping[str, Shape]) -> _Names:
 
 
 def _named(shapes: Mapping[str, Shape]) -> _Names:
-    """Read the names of ResNet v1b and its successors, which name their layers as PyTorch does."""
+    """Return the names of ResNet v1b to v1s, which are those of PyTorch."""
     deep = [("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")]
     return _Names(
         stem=[("conv1", "bn1")] if "conv1.weight" in shapes else deep,

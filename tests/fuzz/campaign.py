@@ -27,9 +27,9 @@ Written by `nox -s fuzz`. Python {python}, {packages}; {cores} cores.
 
 Each reader runs in a process of its own, which has a limit to its address space. A finding is any exception
 but `ConversionError`, a file that takes {limit} seconds, or one that is written beside the input. Coverage is
-libFuzzer's count of edges, in `converter` and in what it uses of `tomllib`, `zipfile` and `gzip`; the corpus
-are the files that it kept for them. `tests/fuzz/targets.py` lists the readers. What was found lies in
-`tests/regressions/`, and the tests read it again.
+libFuzzer's count of edges, in `converter` and in what it uses of `tomllib`, `zipfile`, `gzip` and
+`tarfile`; the corpus are the files that it kept for them. `tests/fuzz/targets.py` lists the readers. What was
+found lies in `tests/regressions/`, and the tests read it again.
 
 | reader | executions | seconds | coverage | corpus | findings |
 |---|---|---|---|---|---|

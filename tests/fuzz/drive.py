@@ -9,7 +9,7 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["converter", "tomllib", "zipfile", "gzip"]):
+with atheris.instrument_imports(include=["converter", "tomllib", "zipfile", "gzip", "tarfile"]):
     from fuzz.confined import confine
     from fuzz.mutation import MAX_BYTES
     from fuzz.targets import LIMIT_SECONDS, TARGETS, attempt

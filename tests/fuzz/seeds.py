@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,25 @@ def zips() -> list[bytes]:
             archive.writestr("README", b"of a model")
         found.append(stream.getvalue())
     return found
+
+
+def tars() -> list[bytes]:
+    """Return tars of a ``.params`` and a graph, in the three formats."""
+    contents = []
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+            for name, content in (("holiday.params", written(ARRAYS)), ("é-symbol.json", b'{"nodes": []}')):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        contents.append(stream.getvalue())
+    return contents
+
+
+def packed_tars() -> list[bytes]:
+    """Return the same, compressed."""
+    return [gzip.compress(content, mtime=0) for content in tars()]
 
 
 def safetensors() -> list[bytes]:

@@ -146,6 +146,10 @@ TARGETS = {
     "zip": Target(
         _packed, "a.zip", seeds.zips, mutation.zipped(mutation.flip), 80_000, frozenset({UNPACKED})
     ),
+    "tar": Target(_packed, "a.tar", seeds.tars, mutation.flip, 80_000, frozenset({UNPACKED})),
+    "tar.gz": Target(
+        _packed, "a.tar.gz", seeds.packed_tars, mutation.gzipped(mutation.flip), 40_000, frozenset({UNPACKED})
+    ),
     "safetensors": Target(
         _checkpoint, "a.safetensors", seeds.safetensors, mutation.headed(mutation.words), 200_000
     ),
