@@ -1,18 +1,19 @@
-"""What a user chooses between, and what is taken where nothing is chosen.
+"""The options of the commands, and their defaults.
 
-Commands are declared with these: nothing is imported here, so that `--help` comes at once.
+The commands are declared with these enums; this module imports only the standard library, so that
+``--help`` starts fast.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-LICENSE = "apache-2.0"  # of published weights: GluonCV's
-TOP = 5  # so many classes are shown of an image
+LICENSE = "apache-2.0"  # of GluonCV's weights, and so of published conversions
+TOP = 5  # classes shown per image
 
 
 class ReferenceChoice(StrEnum):
-    """What a network is compared with; ``auto`` is GluonCV where it can run, and numpy elsewhere."""
+    """What a network is compared with; ``auto`` is GluonCV if it can run, else numpy."""
 
     auto = "auto"
     gluon = "gluon"
@@ -21,7 +22,7 @@ class ReferenceChoice(StrEnum):
 
 
 class Precision(StrEnum):
-    """Of the weights; ``keep`` leaves each as it is in the source."""
+    """Type of the written weights; ``keep`` leaves each tensor in its source's type."""
 
     keep = "keep"
     float32 = "float32"
@@ -30,14 +31,14 @@ class Precision(StrEnum):
 
 
 class Preprocessing(StrEnum):
-    """How an image becomes an input: timm's way, or GluonCV's own."""
+    """How an image becomes an input: as in timm, or as in GluonCV."""
 
     bicubic = "bicubic"
     gluon = "gluon"
 
 
 class Device(StrEnum):
-    """Where the network runs; ``auto``: on a GPU where there is one."""
+    """Device that runs the network; ``auto`` is a GPU if there is one."""
 
     auto = "auto"
     cpu = "cpu"

@@ -16,7 +16,7 @@ class SourceError(ConversionError):
 
 
 class ParamsError(ConversionError):
-    """The file is not a readable ``.params`` file: it is malformed, truncated or of an unsupported kind."""
+    """The file is not a readable ``.params`` file: malformed, truncated or of an unsupported kind."""
 
 
 class DialectError(ConversionError):

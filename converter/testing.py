@@ -1,4 +1,4 @@
-"""Parity for a test suite: one call, in a project's own tests."""
+"""Parity assertion for a project's own tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from converter.parity.json_report import Document
 
 
-def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of the comparison
+def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options of the comparison
     name: str,
     params: str | PathLike[str],
     weights: str | PathLike[str] | None = None,
@@ -38,15 +38,25 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
     gluon_python: str | PathLike[str] | None = None,
     report_file: str | PathLike[str] | None = None,
 ) -> Document:
-    """Compare GluonCV's parameters with a checkpoint or a module, and return all findings.
+    """Compare GluonCV parameters with a checkpoint or a module; return the result's JSON document.
 
-    ``params`` is a ``.params`` file of the model ``name``; ``weights`` a ``.safetensors`` or ``.pth`` file;
-    ``module`` any module in float32 whose layers have torchvision's and timm's names. With neither, what
-    ``convert`` would write is compared. ``symbol`` is the graph of the parameters; without it one is
-    searched for in their folder. ``sizes`` are (height, width) in pixels. The report is written before
-    anything is raised.
-    Errors: ``AssertionError`` with the first layer apart; ``ConversionError`` where nothing can be compared;
-    ``ValueError`` for weights and a module at once, or terms that there are not.
+    Args:
+        name: the model.
+        params: ``.params`` file of the model.
+        weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
+            ``convert`` is compared.
+        module: any float32 module whose layers have the names of torchvision and timm.
+        symbol: graph of the parameters; by default it is searched for in their folder.
+        reference: "auto", "gluon" or "numpy".
+        sizes: (height, width) of the inputs, in pixels.
+        dtypes: precisions to compare in: "float32", "float64".
+        gluon_python: interpreter that has GluonCV; by default ``GLUON_PYTHON`` of the environment.
+        report_file: file for an HTML report, written before any ``AssertionError`` is raised.
+
+    Raises:
+        AssertionError: if a tensor or a layer differs; the message names the first mismatching layer.
+        ConversionError: if nothing can be compared.
+        ValueError: if both weights and a module are given, or if another argument is not valid.
     """
     if weights is not None and module is not None:
         raise ValueError("weights or a module, not both")
@@ -64,9 +74,9 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the terms of
         module,
         ParityOptions(ReferenceChoice(reference), probes, None if python is None else Path(python)),
     )
-    found = json_report.build(parity_check.compare(request))
+    document = json_report.build(parity_check.compare(request))
     if report_file is not None:
-        report.write(found, Path(report_file))
-    if not found["agrees"]:
-        raise AssertionError("\n".join([json_report.sentence(found), *json_report.problems(found)]))
-    return found
+        report.write(document, Path(report_file))
+    if not document["agrees"]:
+        raise AssertionError("\n".join([json_report.sentence(document), *json_report.problems(document)]))
+    return document

@@ -1,1 +1,1 @@
-"""What each command does, without the command line."""
+"""The commands, without their command-line interface."""

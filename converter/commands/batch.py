@@ -1,4 +1,4 @@
-"""Many conversions, some at a time, each in a process of its own; what is already there and whole is left."""
+"""Convert many models in parallel processes, skipping those that are already converted."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from converter.networks.catalog import Model
 
-# What a manifest raises that is none, or of another version.
+# Errors of reading a file that is not a manifest, or a manifest of another version.
 UNREADABLE = (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Status(StrEnum):
-    """What became of a model."""
+    """What happened to a model."""
 
     converted = "converted"
     skipped = "skipped"
@@ -45,7 +45,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One model's: its manifest, or the reason why there is none."""
+    """The outcome for one model: its manifest, or the reason why it has none."""
 
     model: str
     status: Status
@@ -55,9 +55,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """Which models, where from and to, how they shall be proven, and how many at a time.
+    """What to convert and how.
 
-    ``folder`` holds ``.params`` files named by their models; without it and a seed the published are taken.
+    Attributes:
+        models: the models.
+        out: output folder.
+        folder: folder of ``.params`` files named by their models; without it and ``seed``, the published
+            parameters are converted.
+        seed: seed of random parameters.
+        terms: how to prove each conversion.
+        jobs: number of conversions at a time.
     """
 
     models: tuple[Model, ...]
@@ -71,9 +78,14 @@ class BatchRequest:
 def convert(
     request: BatchRequest, started: Callable[[str], None], ended: Callable[[Outcome], None]
 ) -> list[Outcome]:
-    """Convert every model, go on after a failure, and return what became of each, in their order.
+    """Convert every model, continuing after failures; return the outcomes in the order of the models.
 
-    ``started`` and ``ended`` are told of each, from threads. An interruption ends the processes, in order.
+    An interruption terminates the running processes.
+
+    Args:
+        request: what to convert.
+        started: called with each model's name, from threads.
+        ended: called with each model's outcome, from threads.
     """
     with _Processes(request.jobs) as processes, ThreadPoolExecutor(request.jobs) as executor:
 
@@ -93,7 +105,7 @@ def convert(
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, Any]:
-    """Return what became of all models, for programs."""
+    """Return the outcomes as a JSON-compatible dictionary."""
     return {
         "counts": {status.value: sum(one.status is status for one in outcomes) for status in Status},
         "models": [_row(outcome) for outcome in outcomes],
@@ -101,9 +113,13 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def present(out: Path, model: Model, origin: dict[str, Any], terms: ParityOptions) -> dict[str, Any] | None:
-    """Return the manifest of a conversion that is there and whole, from this origin and by this mapping.
+    """Return the manifest of a complete conversion by the current mapping; None if there is none.
 
-    ``origin`` is what its manifest must say of the source. Its proof must be no weaker than the terms ask.
+    Args:
+        out: output folder.
+        model: the model.
+        origin: entries that the manifest's ``source`` must have.
+        terms: how strong its proof must at least be.
     """
     for path in sorted(out.glob(f"{model.name}*.json")):
         with contextlib.suppress(*UNREADABLE):
@@ -122,32 +138,32 @@ def present(out: Path, model: Model, origin: dict[str, Any], terms: ParityOption
 
 
 def _satisfies(parity: dict[str, Any], terms: ParityOptions) -> bool:
-    """Return whether a manifest's proof is at least as strong as the one that the terms ask for."""
+    """Return whether a manifest's proof is at least as strong as the options require."""
     if terms.choice is ReferenceChoice.none:
         return True
     reference = strength.NUMPY if terms.choice is ReferenceChoice.auto else terms.choice.value
-    wanted = {Claim(probe.dtype, reference, strength.GLUONCV, probe.label) for probe in terms.probes}
-    return wanted <= strength.claims(parity)
+    required = {Claim(probe.dtype, reference, strength.GLUONCV, probe.label) for probe in terms.probes}
+    return required <= strength.claims(parity)
 
 
 def _convert(request: BatchRequest, model: Model, processes: _Processes) -> Outcome:
     try:
-        source, origin = _origin(request, model)
+        options, source = _source(request, model)
     except ConversionError as error:
         return Outcome(model.name, Status.failed, reason=str(error))
-    manifest = present(request.out, model, origin, request.terms)
+    manifest = present(request.out, model, source, request.terms)
     if manifest is not None:
         return Outcome(model.name, Status.skipped, manifest)
-    arguments = ["convert", model.name, str(request.out), "--json", *source, *_arguments(request.terms)]
-    status, printed, said = processes.run(arguments)
+    arguments = ["convert", model.name, str(request.out), "--json", *options, *_arguments(request.terms)]
+    status, stdout, stderr = processes.run(arguments)
     if status != 0:
-        reason = said.strip().removeprefix("refused").strip().removeprefix(f"{model.name}: ")
+        reason = stderr.strip().removeprefix("refused").strip().removeprefix(f"{model.name}: ")
         return Outcome(model.name, Status.failed, reason=reason or f"it ended with status {status}")
-    return Outcome(model.name, Status.converted, json.loads(printed))
+    return Outcome(model.name, Status.converted, json.loads(stdout))
 
 
-def _origin(request: BatchRequest, model: Model) -> tuple[list[str], dict[str, Any]]:
-    """Return the options that name a model's parameters, and what its manifest will say of them."""
+def _source(request: BatchRequest, model: Model) -> tuple[list[str], dict[str, Any]]:
+    """Return the options that select a model's parameters, and entries of its manifest's ``source``."""
     if request.seed is not None:
         file = f"{model.name}.random-{request.seed}.params"
         return ["--random", str(request.seed)], {"file": file, "official": False}
@@ -157,30 +173,32 @@ def _origin(request: BatchRequest, model: Model) -> tuple[list[str], dict[str, A
         return [], {"sha1": model.entry.params_sha1}
     published = [model.official_file] if model.entry.params_sha1 else []
     names = [f"{model.name}.params", f"{model.entry.gluon}.params", *published]
-    found = [path for path in (request.folder / name for name in names) if path.is_file()]
-    if not found:
+    files = [path for path in (request.folder / name for name in names) if path.is_file()]
+    if not files:
         raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
-    origin = ParamsSource(model, params=found[0])
+    origin = ParamsSource(model, params=files[0])
     with loading.open_source(origin, silent) as source:
         graph = loading.find_graph(origin, source)
         symbol = hashlib.sha256(graph.content).hexdigest() if graph else None
-        said = {"file": found[0].name, "sha1": source.sha1, "symbol_sha256": symbol}
-    return ["--params", str(found[0])], said
+        record = {"file": files[0].name, "sha1": source.sha1, "symbol_sha256": symbol}
+    return ["--params", str(files[0])], record
 
 
 def _arguments(terms: ParityOptions) -> list[str]:
-    """Return the same terms as arguments for another process."""
-    words = ["--reference", terms.choice.value]
+    """Return the options as command-line arguments."""
+    arguments = ["--reference", terms.choice.value]
     if terms.choice is not ReferenceChoice.none:
-        words += [word for size in dict.fromkeys(p.label for p in terms.probes) for word in ("--size", size)]
-        words += [
-            word
+        arguments += [
+            argument for size in dict.fromkeys(p.label for p in terms.probes) for argument in ("--size", size)
+        ]
+        arguments += [
+            argument
             for dtype in dict.fromkeys(p.dtype for p in terms.probes)
-            for word in ("--proof-dtype", dtype)
+            for argument in ("--proof-dtype", dtype)
         ]
     if terms.gluon_python:
-        words += ["--gluon-python", str(terms.gluon_python)]
-    return words
+        arguments += ["--gluon-python", str(terms.gluon_python)]
+    return arguments
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -200,7 +218,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 class _Processes:
-    """Our own command in processes: so many at a time that each has its share of the cores."""
+    """Processes of our own command, among which the CPU cores are divided."""
 
     def __init__(self, jobs: int) -> None:
         share = max(1, (os.cpu_count() or 1) // jobs)
@@ -217,7 +235,7 @@ class _Processes:
         self.end()
 
     def run(self, arguments: list[str]) -> tuple[int, str, str]:
-        """Run a command to its end, and return its status, what it printed and what it said."""
+        """Run a command to completion; return its exit status, stdout and stderr."""
         with self.lock:
             if self.ended:
                 return 1, "", "interrupted"
@@ -233,14 +251,14 @@ class _Processes:
             )
             self.running.add(process)
         try:
-            printed, said = process.communicate()
+            stdout, stderr = process.communicate()
         finally:
             with self.lock:
                 self.running.discard(process)
-        return process.returncode, printed, said
+        return process.returncode, stdout, stderr
 
     def end(self) -> None:
-        """Ask all of them to end, each in order, and let none begin."""
+        """Terminate the running processes, so that they clean up, and start no more."""
         with self.lock:
             self.ended = True
             for process in self.running:

@@ -1,4 +1,4 @@
-"""The road of one conversion, from a name to a proven file: source → params → mapping → artifact → proof."""
+"""The conversion pipeline: source, parameters, mapping, artifact, proof."""
 
 from __future__ import annotations
 
@@ -35,7 +35,16 @@ PROOF_STEPS = 2
 
 @dataclass(frozen=True, slots=True)
 class ConversionRequest:
-    """What to convert, where to, how to prove it; in which type, with which class names, as ``.pth`` too."""
+    """What to convert and how.
+
+    Attributes:
+        origin: the parameters.
+        out: output folder.
+        terms: how to prove the conversion.
+        precision: type of the written weights.
+        labels: file of class names.
+        as_pth: whether to write a ``.pth`` too.
+    """
 
     origin: ParamsSource
     out: Path
@@ -47,7 +56,7 @@ class ConversionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConversionResult:
-    """Which model it was, where the output is, the ``.pth`` if there is one, and what the manifest says."""
+    """The model, the written files and the contents of the manifest."""
 
     model: Model
     artifact: Path
@@ -57,57 +66,59 @@ class ConversionResult:
 
 
 def convert(request: ConversionRequest, progress: Progress = silent) -> ConversionResult:
-    """Convert one file and prove it. Nothing appears in ``out`` unless all of it succeeds.
+    """Convert one file and prove it. Nothing appears in ``out`` unless every step succeeds.
 
-    Errors: ``ConversionError``, of a kind for each thing that can be wrong.
+    Raises:
+        ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     terms = runner.resolve_reference(request.terms)
     disk.require_writable(request.out)
     if request.labels is not None:
         disk.require_regular(request.labels, LabelsError)
-    with loading.open_source(request.origin, progress) as found, contextlib.ExitStack() as stack:
-        prepared = loading.load_model(request.origin, found)
+    with loading.open_source(request.origin, progress) as source, contextlib.ExitStack() as stack:
+        prepared = loading.load_model(request.origin, source)
         model = prepared.model
-        classes = labels.read(request.labels, model.config.num_classes) if request.labels else ()
+        class_names = labels.read(request.labels, model.config.num_classes) if request.labels else ()
         candidates = stack.enter_context(runner.start_references(terms, prepared))
         state = precision.cast(prepared.state, request.precision)
-        written = stack.enter_context(artifact.draft(request.out, state, progress))
-        artifact.verify(written, state)
-        rounded, proof = None, NOT_COMPARED
+        draft = stack.enter_context(artifact.draft(request.out, state, progress))
+        artifact.verify(draft, state)
+        rounding_report, proof = None, NOT_COMPARED
         if precision.lossless(prepared.state, state):
             if terms.choice is not ReferenceChoice.none:
-                proof = _prove(execution.load(written.path, model.config), candidates, prepared, progress)
+                proof = _prove(execution.load(draft.path, model.config), candidates, prepared, progress)
         else:
             if terms.choice is not ReferenceChoice.none:
                 proof = _prove(execution.build(prepared.state, model.config), candidates, prepared, progress)
-            rounded = rounding.measure(model, prepared.state, state, request.precision)
+            rounding_report = rounding.measure(model, prepared.state, state, request.precision)
         pth = stack.enter_context(torch_file.draft(request.out, state)) if request.as_pth else None
         stem = model.name if request.origin.seed is None else f"{model.name}.random"
-        destination = request.out / artifact.file_name(stem, written.sha256)
+        destination = request.out / artifact.file_name(stem, draft.sha256)
         document = builder.build(
-            prepared, written, destination.name, ManifestResults(proof, rounded, classes)
+            prepared, draft, destination.name, ManifestResults(proof, rounding_report, class_names)
         )
-        more = {}
+        pth_files = {}
         if pth is not None:
-            more[pth.path] = request.out / artifact.file_name(stem, pth.sha256, torch_file.SUFFIX)
-            told = {"file": more[pth.path].name, "sha256": pth.sha256, "bytes": pth.size}
-            document["artifact"]["pth"] = told
+            pth_files[pth.path] = request.out / artifact.file_name(stem, pth.sha256, torch_file.SUFFIX)
+            pth_record = {"file": pth_files[pth.path].name, "sha256": pth.sha256, "bytes": pth.size}
+            document["artifact"]["pth"] = pth_record
         graph = prepared.reading.graph
-        for file in (destination, destination.with_suffix(".json"), *more.values()):
-            disk.require_other(file, (found.origin, graph.path if graph else None, request.labels))
-        params_file.verify_published_sha1(found, model.published)
-        with disk.locked(request.out):  # what a run at the same time has proven is not lost either
+        for file in (destination, destination.with_suffix(".json"), *pth_files.values()):
+            disk.require_other(file, (source.origin, graph.path if graph else None, request.labels))
+        params_file.verify_published_sha1(source, model.published)
+        with disk.locked(request.out):  # also guards against concurrent runs
             builder.require_no_loss(destination.with_suffix(".json"), document)
-            beside = artifact.publish(written, destination, document, more)
-    return ConversionResult(model, destination, beside, document, *more.values())
+            manifest_file = artifact.publish(draft, destination, document, pth_files)
+    return ConversionResult(model, destination, manifest_file, document, *pth_files.values())
 
 
 def _prove(
     module: nn.Module, candidates: tuple[Reference, ...], prepared: LoadedModel, progress: Progress
 ) -> ParityResult:
-    """Compare our module, with the written weights or those that will be rounded, with the reference.
+    """Compare a module, with the written weights or with those before rounding, with the reference.
 
-    Errors: ``ParityError`` where they do not agree, or could not help agreeing.
+    Raises:
+        ParityError: if the two do not agree, or if the comparison is vacuous.
     """
     progress("proving", 1, PROOF_STEPS)
     proof = runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)

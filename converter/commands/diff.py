@@ -1,4 +1,4 @@
-"""Two checkpoints side by side, tensor by tensor, whichever side's names they use."""
+"""Compare two checkpoints tensor by tensor, whichever names each of them uses."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDiff:
-    """What differs: tensors on one side only, tensors that are not the same bits.
+    """Differences between two checkpoints.
 
-    ``mapping`` is the file by which Gluon's names became PyTorch's, where they had to; ``counters`` are those
-    of PyTorch's, one for each BatchNorm, that were then left out, for Gluon keeps none.
+    Attributes:
+        compared: number of tensors on both sides.
+        only_first: names of tensors in the first checkpoint only.
+        only_second: names of tensors in the second checkpoint only.
+        apart: tensors that differ in type, shape or bits.
+        mapping: mapping file that renamed Gluon's tensors, None if none was needed.
+        counters: number of BatchNorm counters that were ignored because Gluon stores none; 0 without a
+            mapping.
     """
 
     compared: int
@@ -37,15 +43,18 @@ class CheckpointDiff:
 
     @property
     def identical(self) -> bool:
-        """Whether both hold the same names, types, shapes and bits."""
+        """Whether both have the same names, types, shapes and bits."""
         return not (self.only_first or self.only_second or self.apart)
 
 
 def diff(first: Path, second: Path) -> CheckpointDiff:
-    """Compare two checkpoints, each ``.safetensors``, ``.pth`` or ``.params`` in any style and container.
+    """Compare two checkpoints: ``.safetensors``, ``.pth``, or ``.params`` in any style and container.
 
-    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` where one cannot be read, is changed
-    meanwhile, or their names have nothing in common.
+    Raises:
+        CheckpointError: if a file cannot be read or changes meanwhile, or if the two have no name in
+            common.
+        ParamsError: if a ``.params`` file cannot be read.
+        SourceError: if an archive cannot be read.
     """
     with disk.unchanged(first, CheckpointError), disk.unchanged(second, CheckpointError):
         return _diff(first, second)
@@ -53,15 +62,15 @@ def diff(first: Path, second: Path) -> CheckpointDiff:
 
 def _diff(first: Path, second: Path) -> CheckpointDiff:
     one, other = checkpoint.read(first), checkpoint.read(second)
-    one, other = _structural(one, other), _structural(other, one)
+    one, other = _to_structural(one, other), _to_structural(other, one)
     mapping = None
     counters = 0
-    if _is_gluons(one) != _is_gluons(other):
-        gluon, torch = (one, other) if _is_gluons(one) else (other, one)
+    if _has_gluon_names(one) != _has_gluon_names(other):
+        gluon, torch = (one, other) if _has_gluon_names(one) else (other, one)
         mapping = detection.match_either(gluon.keys(), torch.keys())
     if mapping is not None:
         counters = sum(name in mapping.target_only for name in (*one, *other))
-        one, other = _renamed(one, mapping), _renamed(other, mapping)
+        one, other = _to_target(one, mapping), _to_target(other, mapping)
     if one.keys().isdisjoint(other):
         raise CheckpointError(
             f"{first} and {second}: no name in common, and no mapping makes them the same\n"
@@ -79,37 +88,37 @@ def _diff(first: Path, second: Path) -> CheckpointDiff:
         compared=len(one.keys() & other.keys()),
         only_first=tuple(name for name in one if name not in other),
         only_second=tuple(name for name in other if name not in one),
-        apart=tuple(found for found in differences if found is not None),
+        apart=tuple(difference for difference in differences if difference is not None),
         mapping=mapping.file if mapping else None,
         counters=counters,
     )
 
 
-def _is_gluons(arrays: Arrays) -> bool:
-    """Return whether these are Gluon's names: its BatchNorms have a gamma, PyTorch's a weight."""
+def _has_gluon_names(arrays: Arrays) -> bool:
+    """Return whether the names are Gluon's: its BatchNorms have a gamma, PyTorch's a weight."""
     return any(name.endswith("gamma") for name in arrays)
 
 
-def _structural(arrays: Arrays, beside: Arrays) -> Arrays:
-    """Return Gluon's arrays under structural names, whatever their style; all others as they are.
+def _to_structural(arrays: Arrays, other: Arrays) -> Arrays:
+    """Return Gluon's arrays by structural names, whatever their naming style; others unchanged.
 
-    Where the names may be those of several models, the one that has most in common with ``beside`` is taken.
+    If the names match several models, the one with the most names in common with ``other`` is used.
     """
-    if not _is_gluons(arrays):
+    if not _has_gluon_names(arrays):
         return arrays
     try:
         naming = naming_styles.read(arrays, "")
     except DialectError:
         return arrays
-    found = [naming.resolve(model.mapping) for model in detection.match_gluon(arrays, naming)]
-    names = max(found, key=lambda names: len(names.keys() & beside), default=naming.structural)
+    candidates = [naming.resolve(model.mapping) for model in detection.match_gluon(arrays, naming)]
+    names = max(candidates, key=lambda names: len(names.keys() & other), default=naming.structural)
     return {name: arrays[file_name] for name, file_name in names.items()} or arrays
 
 
-def _renamed(arrays: Arrays, mapping: Mapping) -> Arrays:
-    """Return the arrays under PyTorch's names, as far as the mapping goes, without PyTorch's counters."""
-    target, left_out = mapping.to_target(), set(mapping.target_only)
-    return {target.get(name, name): array for name, array in arrays.items() if name not in left_out}
+def _to_target(arrays: Arrays, mapping: Mapping) -> Arrays:
+    """Return the arrays by PyTorch names, as far as the mapping has them, without PyTorch's counters."""
+    target, counters = mapping.to_target(), set(mapping.target_only)
+    return {target.get(name, name): array for name, array in arrays.items() if name not in counters}
 
 
 def _example(arrays: Arrays) -> str:

@@ -1,4 +1,4 @@
-"""What a weight file is, told from its headers; and what is in it, where that is asked for."""
+"""Identify a weight file from its headers and, on request, summarize its contents."""
 
 from __future__ import annotations
 
@@ -29,13 +29,26 @@ if TYPE_CHECKING:
     from converter.progress import Progress
 
 ROLE = re.compile(r"(weight|bias|gamma|beta|running_mean|running_var)$")
-PIECE_NUMBERS = 1 << 20  # widened at once
-PYTORCH = "PyTorch"  # the dialect of everybody else
+PIECE_NUMBERS = 1 << 20  # elements converted to float64 at a time
+PYTORCH = "PyTorch"  # the dialect of files that are not Gluon's
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSummary:
-    """Of some arrays: those of one role in one part of a network. The numbers are of what is finite."""
+    """Statistics of the arrays of one role in one part of a network, over their finite elements.
+
+    Attributes:
+        part: part of the network, "all" if the model is unknown.
+        role: role by Gluon's names; without a model, by the names in the file.
+        arrays: number of arrays.
+        numbers: number of elements, including those that are not finite.
+        mean: mean.
+        deviation: standard deviation.
+        least: minimum.
+        largest: maximum.
+        zeros: number of zeros.
+        not_finite: number of elements that are not finite.
+    """
 
     part: str
     role: str
@@ -53,10 +66,26 @@ class TensorSummary:
 class Inspection:
     """What is known of a file.
 
-    ``models`` are those whose tensors these are; where there is none, ``nearest`` is named. ``official`` is
-    the model whose published file it is; it, ``sha1`` and ``statistics`` are None where only headers were
-    read. ``remark`` says what could not be told. ``graph`` is the graph that belongs to the parameters;
-    ``graph_differences`` says where it differs from the model, in lines.
+    Attributes:
+        file: name of the file.
+        size: size in bytes.
+        archive: kind of archive, None if the file is not packed.
+        container: container format of the arrays.
+        records: formats of the ``.params`` records.
+        dialect: naming style.
+        prefix: prefix of the names.
+        models: models that the tensors match.
+        nearest: nearest model, None if ``models`` is not empty.
+        dtypes: number of arrays of each type, most frequent first.
+        tensors: number of arrays.
+        numbers: number of floating-point elements.
+        sha1: SHA-1 of the unpacked file; None if only headers were read.
+        official: model whose published file this is, False if there is none; None if only headers were
+            read.
+        statistics: summaries by part and role; None if only headers were read.
+        remark: what could not be determined, and why.
+        graph: name of the graph that belongs to the parameters.
+        graph_differences: differences between that graph and the model, as lines.
     """
 
     file: str
@@ -80,10 +109,17 @@ class Inspection:
 
 
 def inspect(path: Path, progress: Progress, *, full: bool = False) -> Inspection:
-    """Say what a file is: ``.params``, packed or not, ``.safetensors`` or ``.pth``.
+    """Identify a file: ``.params``, packed or not, ``.safetensors`` or ``.pth``.
 
-    Only headers are read, in no time, but of a ``.pth``. ``full``: unpack, hash, read all.
-    Errors: ``ConversionError`` where it is none of these, or changed meanwhile.
+    Only headers are read, which is fast; of a ``.pth``, the whole file.
+
+    Args:
+        path: the file.
+        progress: called as bytes are read.
+        full: whether to unpack the file, hash it and read all values.
+
+    Raises:
+        ConversionError: if the file is of another kind or changes meanwhile.
     """
     with disk.unchanged(path, SourceError):
         return _inspect(path, progress, full=full)
@@ -94,18 +130,18 @@ def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
     name = disk.file_name(path)
     kind = checkpoint.kind(path)
     if kind is not Kind.packed:
-        return _contents(path, {}, path, Inspection(name, size), progress, full=full)
-    found = Inspection(name, size, archive=archives.kind(path))
+        return _inspect_contents(path, {}, path, Inspection(name, size), progress, full=full)
+    inspection = Inspection(name, size, archive=archives.kind(path))
     if not full:
-        return replace(found, remark="what is packed is read with --full")
+        return replace(inspection, remark="what is packed is read with --full")
     with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         documents = archives.unpack(path, unpacked, progress).documents
-        return _contents(path, documents, unpacked, found, progress, full=True)
+        return _inspect_contents(path, documents, unpacked, inspection, progress, full=True)
 
 
 def document(found: Inspection) -> dict[str, Any]:
-    """Return all of it for programs."""
+    """Return the inspection as a JSON-compatible dictionary."""
     return {
         "file": found.file,
         "bytes": found.size,
@@ -140,86 +176,98 @@ def document(found: Inspection) -> dict[str, Any]:
 
 
 def _finite(value: object) -> object:
-    """Return what JSON can have: None in the place of a number that is not finite."""
+    """Return the value, or None for a number that is not finite, which JSON cannot represent."""
     return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
-def _contents(  # noqa: PLR0913 - the file, what else is in its archive, and what is in it
+def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive, and the result so far
     origin: Path,
     documents: dict[str, bytes],
     path: Path,
-    found: Inspection,
+    inspection: Inspection,
     progress: Progress,
     *,
     full: bool,
 ) -> Inspection:
     kind = checkpoint.kind(path)
     if kind is Kind.params:
-        file = params.open_params(path, name=found.file, verify=full)
+        file = params.open_params(path, name=inspection.file, verify=full)
         arrays: Arrays = file.arrays
-        found = replace(found, container=file.container, records=file.records)
-        found = _gluon(origin, documents, arrays, found)
+        inspection = replace(inspection, container=file.container, records=file.records)
+        inspection = _inspect_gluon(origin, documents, arrays, inspection)
     else:
         arrays = checkpoint.read(path)
         models = tuple(detection.match_torch(arrays))
-        found = replace(found, container=kind.value, dialect=PYTORCH, models=models)
-    nearest = None if found.models else detection.nearest([array.shape for array in arrays.values()]).name
+        inspection = replace(inspection, container=kind.value, dialect=PYTORCH, models=models)
+    nearest = (
+        None if inspection.models else detection.nearest([array.shape for array in arrays.values()]).name
+    )
     floats = [array for array in arrays.values() if array.dtype in FLOATS]
-    found = replace(
-        found,
+    inspection = replace(
+        inspection,
         nearest=nearest,
         dtypes=tuple(Counter(str(array.dtype) for array in arrays.values()).most_common()),
         tensors=len(arrays),
         numbers=sum(array.size for array in floats),
     )
     if not full:
-        return found
+        return inspection
     sha1 = params_file.sha1(path, progress)
     return replace(
-        found, sha1=sha1, official=_published(sha1), statistics=tuple(_summaries(arrays, found.models))
+        inspection,
+        sha1=sha1,
+        official=_published_model(sha1),
+        statistics=tuple(_summaries(arrays, inspection.models)),
     )
 
 
-def _gluon(origin: Path, documents: dict[str, bytes], arrays: Arrays, found: Inspection) -> Inspection:
+def _inspect_gluon(
+    origin: Path, documents: dict[str, bytes], arrays: Arrays, inspection: Inspection
+) -> Inspection:
     try:
-        naming = naming_styles.read(arrays, found.file)
+        naming = naming_styles.read(arrays, inspection.file)
     except DialectError as error:
-        return replace(found, remark=str(error))
+        return replace(inspection, remark=str(error))
     models = detection.match_gluon(arrays, naming)
-    named = [model for model in models if detection.has_model_prefix(model, naming)]
-    found = replace(
-        found, dialect=naming.dialect, prefix=naming.prefix or None, models=tuple(named or models)
+    prefix_matches = [model for model in models if detection.has_model_prefix(model, naming)]
+    inspection = replace(
+        inspection,
+        dialect=naming.dialect,
+        prefix=naming.prefix or None,
+        models=tuple(prefix_matches or models),
     )
     try:
         graph = graph_search.find(origin, documents, arrays, naming, lambda: models)
     except SymbolError as error:
-        return replace(found, graph_differences=tuple(str(error).split("\n")))
-    return found if graph is None else _with_graph(graph, found)
+        return replace(inspection, graph_differences=tuple(str(error).split("\n")))
+    return inspection if graph is None else _with_graph(graph, inspection)
 
 
-def _with_graph(graph: Graph, found: Inspection) -> Inspection:
-    """Keep the models that a graph is of; where it is of none, say how it differs from the first."""
-    found = replace(found, graph=graph.name)
+def _with_graph(graph: Graph, inspection: Inspection) -> Inspection:
+    """Keep the models that match a graph; if none does, record how it differs from the first."""
+    inspection = replace(inspection, graph=graph.name)
     differences: list[str] = []
-    wired = []
-    for model in found.models:
+    matches = []
+    for model in inspection.models:
         try:
             wiring.match(graph, model)
-            wired.append(model)
+            matches.append(model)
         except SymbolError as error:
             differences = differences or str(error).split("\n")
     return (
-        replace(found, models=tuple(wired)) if wired else replace(found, graph_differences=tuple(differences))
+        replace(inspection, models=tuple(matches))
+        if matches
+        else replace(inspection, graph_differences=tuple(differences))
     )
 
 
-def _published(sha1: str) -> str | bool:
+def _published_model(sha1: str) -> str | bool:
     """Return the name of the model whose published file has this SHA-1, or False."""
     return next((model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1), False)
 
 
 def _summaries(arrays: Arrays, models: tuple[Model, ...]) -> Iterator[TensorSummary]:
-    """Summarise the arrays by part and role, in the network's order; without a model by role alone."""
+    """Summarize the arrays by part and role, in the network's order; without a model by role alone."""
     places = _places(arrays, models[0]) if models else {}
     groups: dict[tuple[str, str], list[AnyArray]] = {}
     for name, array in arrays.items():
@@ -238,26 +286,29 @@ def _role(name: str) -> str:
 
 
 def _places(arrays: Arrays, model: Model) -> dict[str, tuple[str, str]]:
-    """Return of every array, by the file's names, its part and its role, by Gluon's, which tells more."""
+    """Return the part and the role of every array, by the file's names.
+
+    Roles are by Gluon's names, which are more specific than PyTorch's.
+    """
     tensors = model.mapping.tensors
     if arrays.keys() >= model.mapping.to_source().keys():
         return {tensor.target: (tensor.layer.part, tensor.source_role) for tensor in tensors}
-    found = naming_styles.read(arrays, "").resolve(model.mapping)
-    return {found[tensor.source]: (tensor.layer.part, tensor.source_role) for tensor in tensors}
+    file_names = naming_styles.read(arrays, "").resolve(model.mapping)
+    return {file_names[tensor.source]: (tensor.layer.part, tensor.source_role) for tensor in tensors}
 
 
 def _summary(part: str, role: str, group: list[AnyArray]) -> TensorSummary:
-    """Summarise arrays, of which only a piece at a time is widened."""
+    """Summarize arrays, converting only a piece of them to float64 at a time."""
     numbers = sum(array.size for array in group)
     count, total, zeros = 0, 0.0, 0
     least, largest = math.inf, -math.inf
     with np.errstate(over="ignore", invalid="ignore"):
-        for known in _finite_numbers(group):
-            count, zeros = count + known.size, zeros + int((known == 0).sum())
-            total += float(known.sum())
-            least, largest = min(least, known.min(initial=least)), max(largest, known.max(initial=largest))
+        for finite in _finite_numbers(group):
+            count, zeros = count + finite.size, zeros + int((finite == 0).sum())
+            total += float(finite.sum())
+            least, largest = min(least, finite.min(initial=least)), max(largest, finite.max(initial=largest))
         mean = total / count if count else 0.0
-        squares = sum(float(np.square(known - mean).sum()) for known in _finite_numbers(group))
+        squares = sum(float(np.square(finite - mean).sum()) for finite in _finite_numbers(group))
     spread = math.sqrt(squares / count) if count and squares >= 0 else 0.0
     if not count:
         least = largest = 0.0
@@ -267,7 +318,7 @@ def _summary(part: str, role: str, group: list[AnyArray]) -> TensorSummary:
 
 
 def _finite_numbers(group: list[AnyArray]) -> Iterator[Array]:
-    """Yield the finite numbers of arrays in float64, piece by piece."""
+    """Yield the finite elements of arrays in float64, piece by piece."""
     for array in group:
         numbers = np.asarray(array).reshape(-1)
         for begin in range(0, numbers.size, PIECE_NUMBERS):

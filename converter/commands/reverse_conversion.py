@@ -1,7 +1,7 @@
-"""The way back: a PyTorch checkpoint of anyone's to a ``.params`` file that GluonCV loads, and proves.
+"""Convert a PyTorch checkpoint to a ``.params`` file that GluonCV loads, and prove it.
 
-The file has the names, the order and the bytes that ``net.save_parameters`` writes, so that what came from
-such a file is that file again.
+The file has the names, the order and the bytes that ``net.save_parameters`` writes, so converting such a
+file to PyTorch and back restores it byte for byte.
 """
 
 from __future__ import annotations
@@ -37,7 +37,16 @@ QUESTION = "which one is it? --model says it"
 
 @dataclass(frozen=True, slots=True)
 class ToGluonRequest:
-    """Which checkpoint, where to, and how to prove it; of which model, if its tensors do not tell."""
+    """What to convert and how.
+
+    Attributes:
+        weights: the checkpoint.
+        out: the ``.params`` file to write.
+        model: the model, None to detect it from the tensors.
+        terms: how to prove the conversion.
+        precision: type of the written weights.
+        overwrite: whether ``out`` may be replaced.
+    """
 
     weights: Path
     out: Path
@@ -49,7 +58,17 @@ class ToGluonRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToGluonResult:
-    """What was written. ``origin`` is the SHA-1 of the file that the weights came from, by their manifest."""
+    """The written file.
+
+    Attributes:
+        model: the model.
+        sha1: SHA-1 of the file.
+        size: size in bytes.
+        tensors: number of tensors.
+        dtypes: types of the tensors.
+        proof: comparison of the file with the checkpoint.
+        origin: SHA-1 of the file that the weights were converted from, None if no manifest records it.
+    """
 
     model: Model
     sha1: str
@@ -61,25 +80,26 @@ class ToGluonResult:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is the file that GluonCV published, byte for byte."""
+        """Whether the file is GluonCV's published one, byte for byte."""
         return self.sha1 == self.model.entry.params_sha1
 
     @property
     def is_original(self) -> bool:
-        """Whether it is the file that the weights were converted from, byte for byte."""
+        """Whether the file is the one that the weights were converted from, byte for byte."""
         return self.sha1 == self.origin
 
 
 def to_gluon(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
-    """Write a checkpoint as GluonCV would. Nothing appears at ``out`` unless all of it succeeds.
+    """Write a checkpoint as GluonCV would. Nothing appears at ``out`` unless every step succeeds.
 
-    Errors: ``ConversionError``, of a kind for each thing that can be wrong.
+    Raises:
+        ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     _require_free(request)
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights, CheckpointError):
             manifest = schema.read_summary(request.weights)
-            model, params = _written(request, part)
+            model, params = _write(request, part)
             proof = _prove(request, model, part, progress)
         sha1, size = params_file.sha1(part, progress), part.stat().st_size
         disk.place(part, request.out, overwrite=request.overwrite)
@@ -89,8 +109,8 @@ def to_gluon(request: ToGluonRequest, progress: Progress = silent) -> ToGluonRes
     )
 
 
-def _written(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
-    """Write the checkpoint's arrays to a file; return their model and themselves, by Gluon's names."""
+def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
+    """Write the checkpoint's arrays to a file; return their model and the arrays by Gluon names."""
     arrays = checkpoint.read(request.weights)
     model = request.model or _identify(arrays, str(request.weights))
     model = detection.with_classes_of(model, arrays.get(HEAD))
@@ -98,11 +118,12 @@ def _written(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
         state = matching.complete(model.mapping, arrays, model.shapes, str(request.weights))
     except MappingError as error:
         raise detection.with_suggestions(error, model, detection.match_torch(arrays)) from error
-    named = {tensor.source: state[tensor.target] for tensor in model.mapping.tensors}
-    params = precision.cast(named, request.precision)
-    if not precision.lossless(named, params):
+    gluon_arrays = {tensor.source: state[tensor.target] for tensor in model.mapping.tensors}
+    params = precision.cast(gluon_arrays, request.precision)
+    if not precision.lossless(gluon_arrays, params):
         raise PrecisionError(f"{request.weights}: {request.precision} cannot hold these weights as they are")
-    matching.rename(model.mapping, params, model.shapes, str(request.weights))  # refuses what no network has
+    # Refuses values that no network has.
+    matching.rename(model.mapping, params, model.shapes, str(request.weights))
     with disk.wrap_os_error(request.out), part.open("wb") as stream:
         write_params(stream, params)
     _require_reads_back(part, params)
@@ -110,7 +131,7 @@ def _written(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
 
 
 def _require_free(request: ToGluonRequest) -> None:
-    """Refuse to write over a file: it may be the only one of its kind."""
+    """Refuse to overwrite the checkpoint itself, and other files unless ``overwrite`` is set."""
     disk.require_free(request.out, overwrite=True)
     if request.out.exists() and request.weights.exists() and request.out.samefile(request.weights):
         raise ArtifactError(f"{request.out}: is the checkpoint itself")
@@ -124,23 +145,25 @@ def _identify(arrays: Arrays, file: str) -> Model:
 
 
 def _require_reads_back(part: Path, params: Arrays) -> None:
-    found = open_params(part).arrays
-    apart = (
-        array_comparison.compare(name, found[name], array) for name, array in params.items() if name in found
+    arrays = open_params(part).arrays
+    differences = (
+        array_comparison.compare(name, arrays[name], array)
+        for name, array in params.items()
+        if name in arrays
     )
-    if list(found) != list(params) or any(apart):
+    if list(arrays) != list(params) or any(differences):
         raise ArtifactError("read back: the file differs from what was written")
 
 
 def _prove(request: ToGluonRequest, model: Model, part: Path, progress: Progress) -> ParityResult:
-    """Compare the written file, as the reference reads it, with the checkpoint, in our module."""
+    """Compare the written file, read by the reference, with the checkpoint in our module."""
     if request.terms.choice is ReferenceChoice.none:
         return NOT_COMPARED
-    origin = ParamsSource(model, part, search_graph=False)  # graphs in the folder are not of this checkpoint
-    found = parity_check.compare(
+    origin = ParamsSource(model, part, search_graph=False)  # graphs in the folder are unrelated
+    comparison = parity_check.compare(
         parity_check.ComparisonRequest(origin, request.weights, terms=request.terms), progress
     )
-    if found.tensors:
-        raise ParityError("\n  ".join(["tensors differ", *map(str, found.tensors)]))
-    require_passed(found.proof, found.diagnosis)
-    return found.proof
+    if comparison.tensors:
+        raise ParityError("\n  ".join(["tensors differ", *map(str, comparison.tensors)]))
+    require_passed(comparison.proof, comparison.diagnosis)
+    return comparison.proof

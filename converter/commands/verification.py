@@ -1,7 +1,7 @@
-"""Whether what lies on a disk is what was converted or published: every name, hash, size, tensor and sum.
+"""Verify converted files and published folders: names, hashes, sizes, tensors and sums.
 
-Hashes that lie beside the files show accidents, and not who wrote both. A signature, checked by a key that
-came another way, shows that.
+Hashes stored next to the files detect accidental changes, but not someone who replaces both. A signature
+detects that too, if its key was obtained through another channel.
 """
 
 from __future__ import annotations
@@ -40,29 +40,41 @@ SIGNED = "signature"
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """All that was looked at; ``signed`` says that a signature by the given key holds for all of it."""
+    """Result of all checks.
+
+    Attributes:
+        findings: results of the checks.
+        signed: whether a signature by the given key is valid for everything that was checked.
+    """
 
     findings: tuple[CheckResult, ...]
     signed: bool
 
     @property
     def holds(self) -> bool:
-        """Whether everything that was checked is as it should be."""
+        """Whether no check failed."""
         return all(finding.holds is not False for finding in self.findings)
 
 
 class _Config(msgspec.Struct, frozen=True):
-    """What is checked of a folder's config.json; the rest its sum holds."""
+    """The fields of a folder's config.json that are checked; its sum covers the rest."""
 
     num_classes: int
     label_names: tuple[str, ...] | None = None
 
 
 def verify(path: Path, key: Path | None = None) -> Verification:
-    """Check a converted file, a folder of such, or a published folder; with a public ``key`` its signature.
+    """Check a converted file, a published folder, or a folder of either.
 
-    What is wrong is a finding. Errors: ``VerificationError`` where there is nothing to verify,
-    ``SignatureError`` where nothing can be checked by this key here.
+    Failed checks are returned, not raised.
+
+    Args:
+        path: the file or folder.
+        key: public key that published folders must be signed with.
+
+    Raises:
+        VerificationError: if there is nothing to verify.
+        SignatureError: if signatures cannot be checked with this key here.
     """
     if key is not None:
         signature.require_public_key(key)
@@ -71,11 +83,11 @@ def verify(path: Path, key: Path | None = None) -> Verification:
         disk.require_regular(path, VerificationError)
         if path.suffix != ARTIFACT:
             raise VerificationError(f"{path}: a converted {ARTIFACT} expected, or a folder")
-        _converted(checks, path, path.name, key)
+        _check_converted(checks, path, path.name, key)
     elif _is_published(path):
-        _published(checks, path, "", key)
+        _check_published(checks, path, "", key)
     else:
-        _folder(checks, path, key)
+        _check_folder(checks, path, key)
     signatures = [finding.holds is True for finding in checks.findings if finding.what == SIGNED]
     return Verification(tuple(checks.findings), signed=bool(signatures) and all(signatures))
 
@@ -85,66 +97,66 @@ def _is_published(folder: Path) -> bool:
 
 
 def _is_left_over(name: str) -> bool:
-    """Return whether a file, or a folder it is in, is of a run that did not end."""
+    """Return whether a file, or a folder that it is in, belongs to an unfinished run."""
     return any(part.startswith(locks.PREFIX) for part in name.split("/"))
 
 
-def _folder(checks: CheckList, folder: Path, key: Path | None) -> None:
-    """Check a folder of converted files, or of published folders."""
-    inside = [folder / name for name in folders.names(folder)]
-    ours = [
-        path for path in inside if path.is_dir() and not path.is_symlink() and not _is_left_over(path.name)
+def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
+    """Check a folder of converted files or of published folders."""
+    paths = [folder / name for name in folders.names(folder)]
+    folders_inside = [
+        path for path in paths if path.is_dir() and not path.is_symlink() and not _is_left_over(path.name)
     ]
-    published = [path for path in ours if _is_published(path)]
+    published = [path for path in folders_inside if _is_published(path)]
     tree = folders.read(folder, tuple(path.name for path in published))
     artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not _is_left_over(name)]
     if not artifacts and not published:
         raise VerificationError(f"{folder}: neither a converted file nor a published folder is in it")
-    _strange(checks, tree, "")
-    known: set[str] = set()
+    _check_entries(checks, tree, "")
+    names: set[str] = set()
     for name in artifacts:
-        known |= _converted(checks, tree.files[name], name, key)
-    for name in sorted(tree.files.keys() - known):
-        if not _is_left_over(name):  # which was said already
-            _remaining(checks, tree.files[name], name)
+        names |= _check_converted(checks, tree.files[name], name, key)
+    for name in sorted(tree.files.keys() - names):
+        if not _is_left_over(name):  # already reported
+            _check_unrelated(checks, tree.files[name], name)
     for path in published:
-        _published(checks, path, f"{path.name}/", key)
+        _check_published(checks, path, f"{path.name}/", key)
 
 
-def _remaining(checks: CheckList, path: Path, name: str) -> None:
-    """Note a file that goes with no artifact; a manifest without one has lost it."""
-    with contextlib.suppress(ArtifactError):  # then it is something else
+def _check_unrelated(checks: CheckList, path: Path, name: str) -> None:
+    """Record a file that belongs to no artifact; a manifest fails, as its artifact is missing."""
+    with contextlib.suppress(ArtifactError):  # not a manifest
         if path.suffix == artifact_checks.MANIFEST:
-            lost = schema.read_manifest(path)[1].artifact.file
-            checks.wrong(name, "artifact", lost, NOTHING)
+            artifact = schema.read_manifest(path)[1].artifact.file
+            checks.wrong(name, "artifact", artifact, NOTHING)
             return
     checks.unchecked(name, "file", "belongs to no converted file")
 
 
-def _converted(checks: CheckList, path: Path, name: str, key: Path | None) -> set[str]:
-    """Check a converted file by its manifest; return the names of all that belongs to it."""
+def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None) -> set[str]:
+    """Check a converted file against its manifest; return the names of all files that belong to it."""
     place = path.with_suffix(artifact_checks.MANIFEST)
-    known = {path.name, place.name}
-    found = artifact_checks.check(checks, path, name)
-    with contextlib.suppress(ArtifactError):  # then that is a finding already
-        manifest = found.manifest if found else schema.read_manifest(place)[1]
-        known |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
+    names = {path.name, place.name}
+    converted = artifact_checks.check(checks, path, name)
+    with contextlib.suppress(ArtifactError):  # already recorded
+        manifest = converted.manifest if converted else schema.read_manifest(place)[1]
+        names |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
     if key is not None:
         checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; published folders are what is signed")
-    return {(PurePosixPath(name).parent / each).as_posix() for each in known}
+    return {(PurePosixPath(name).parent / each).as_posix() for each in names}
 
 
-def _published(checks: CheckList, folder: Path, prefix: str, key: Path | None) -> None:
-    """Check a published folder: what is in it is listed, what is listed is in it, and all agrees."""
+def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | None) -> None:
+    """Check that a published folder has exactly the listed files, and that they agree."""
     tree = folders.read(folder, HUBS_OWN)
-    _strange(checks, tree, prefix)
-    _sums(checks, folder, tree, prefix)
+    _check_entries(checks, tree, prefix)
+    _check_sums(checks, folder, tree, prefix)
     weights, place, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
-    if weights and place and (found := artifact_checks.check_manifest(checks, place, prefix + MANIFEST)):
-        _, manifest = found
+    if weights and place and (result := artifact_checks.check_manifest(checks, place, prefix + MANIFEST)):
+        _, manifest = result
         model = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
         if model and config:
-            _config(checks, config, prefix + CONFIG, model, manifest)
+            _check_config(checks, config, prefix + CONFIG, model, manifest)
     if key is not None:
         checks.tried(
             prefix + SIGNATURE, SIGNED, f"one by {key}, of these files", lambda: signature.check(folder, key)
@@ -153,7 +165,7 @@ def _published(checks: CheckList, folder: Path, prefix: str, key: Path | None) -
         checks.unchecked(prefix + SIGNATURE, SIGNED, "is there; --key checks it")
 
 
-def _strange(checks: CheckList, tree: Folder, prefix: str) -> None:
+def _check_entries(checks: CheckList, tree: Folder, prefix: str) -> None:
     for name, reason in tree.strange.items():
         checks.wrong(prefix + name, "kind", "a file or a folder, in here", reason)
     for name in tree.files:
@@ -164,18 +176,18 @@ def _strange(checks: CheckList, tree: Folder, prefix: str) -> None:
             checks.unchecked(prefix + name, "file", "the hub's own, which nobody loads")
 
 
-def _sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> None:
-    listed = checks.tried(
+def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> None:
+    digests = checks.tried(
         prefix + SUMS, "form", "a SHA-256 and a name in every line", lambda: sums.read(folder)
     )
-    for name in sorted({*(listed or {}), *tree.files, *publication.ALWAYS} - {SUMS, SIGNATURE}):
-        said = (listed or {}).get(name)
+    for name in sorted({*(digests or {}), *tree.files, *publication.ALWAYS} - {SUMS, SIGNATURE}):
+        digest = (digests or {}).get(name)
         if name not in tree.files:
             checks.wrong(prefix + name, "file", THERE, NOTHING)
-        elif said is None:
+        elif digest is None:
             checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
         else:
-            checks.equal(prefix + name, "sum", said, _digest(tree.files[name]))
+            checks.equal(prefix + name, "sum", digest, _digest(tree.files[name]))
             if name in {publication.CARD, publication.REPORT}:
                 checks.unchecked(prefix + name, "contents", "text for people; the manifest counts")
             elif name not in publication.ALWAYS:
@@ -189,15 +201,15 @@ def _digest(path: Path) -> str:
         return str(error)
 
 
-def _config(checks: CheckList, path: Path, name: str, model: Model, manifest: Manifest) -> None:
+def _check_config(checks: CheckList, path: Path, name: str, model: Model, manifest: Manifest) -> None:
     try:
         content = disk.read_small(path, schema.MAX_MANIFEST_BYTES, ArtifactError)
-        found = msgspec.json.decode(content, type=_Config)
+        config = msgspec.json.decode(content, type=_Config)
     except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         checks.wrong(name, "form", "a configuration for timm", str(error))
         return
-    checks.equal(name, "classes", str(model.config.num_classes), str(found.num_classes))
-    checks.equal(name, "class names", _names(manifest.labels), _names(found.label_names))
+    checks.equal(name, "classes", str(model.config.num_classes), str(config.num_classes))
+    checks.equal(name, "class names", _names(manifest.labels), _names(config.label_names))
     same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
     if same or manifest.version == __version__:
         checks.equal(name, "configuration", OURS, OURS if same else "another")

@@ -1,1 +1,1 @@
-"""MXNet graphs: what a ``-symbol.json`` file says, without any framework."""
+"""MXNet graphs, read from ``-symbol.json`` files without any framework."""

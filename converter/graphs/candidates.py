@@ -1,4 +1,4 @@
-"""Lists the files that may be the graph of some parameters: in the same archive, or in the same folder."""
+"""Lists the files that may be the graph of a parameter file, in the same archive or folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph
 
 EXPORTED = re.compile(r"(?P<prefix>.+?)(?P<epoch>-[0-9]{4,})?\.params(\.gz|\.zip)?")
-BEGIN_BYTES = 64  # enough for the brace of a JSON object
+BEGIN_BYTES = 64  # enough to reach the brace of a JSON object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +27,12 @@ class Candidate:
     """A file that may be a graph.
 
     Attributes:
-        file: what messages call it.
-        name: the file's own name.
-        path: where it is, None for a member of an archive.
-        expected: whether its name alone makes it the graph of the parameters.
+        file: its name in messages.
+        name: its file name.
+        path: its path, None for a member of an archive.
+        expected: whether it is the graph of the parameters by its name alone.
         content: its bytes.
-        error: why it cannot be read, None if it can.
+        error: the reason why it cannot be read, None if it can.
     """
 
     file: str
@@ -53,21 +53,26 @@ class Candidate:
         return reader.parse(self.content, file=self.file, name=self.name, path=self.path)
 
     def may_belong_to(self, params: Path) -> bool:
-        """Return whether it is named like a graph, and not like that of another file of parameters."""
+        """Return whether it is named like a graph, but not like that of another parameter file."""
         if self.path is None or not self.name.endswith(GRAPH_SUFFIX):
             return False
         return not is_of_others(self.path, params)
 
 
 def partner(params: Path) -> tuple[Path, bool]:
-    """Return MXNet's name for the graph of a file, and whether that file is named as MXNet exports it."""
+    """Return MXNet's path for the graph of a file, and whether the file is named like an export."""
     match = EXPORTED.fullmatch(params.name)
     prefix = match["prefix"] if match else params.stem
     return params.with_name(f"{prefix}{GRAPH_SUFFIX}"), bool(match and match["epoch"])
 
 
 def in_archive(archive: Path, documents: dict[str, bytes]) -> Iterator[Candidate]:
-    """Yield the members that look like graphs; ``documents`` are the JSON files in the archive."""
+    """Yield the members of an archive that look like graphs.
+
+    Args:
+        archive: the archive.
+        documents: the JSON files in it, by name.
+    """
     for member, content in documents.items():
         name = Path(member).name
         expected = name.endswith(GRAPH_SUFFIX)
@@ -77,7 +82,7 @@ def in_archive(archive: Path, documents: dict[str, bytes]) -> Iterator[Candidate
 
 
 def in_folder(params: Path) -> Iterator[Candidate]:
-    """Yield the files next to parameters that look like graphs, sorted by name."""
+    """Yield the files in the parameters' folder that look like graphs, sorted by name."""
     own, _ = partner(params)
     for path in _readable(params.parent, own):
         name, expected = disk.file_name(path), path == own
@@ -91,7 +96,7 @@ def in_folder(params: Path) -> Iterator[Candidate]:
 
 
 def is_of_others(graph: Path, params: Path) -> bool:
-    """Return whether MXNet's rule assigns a graph to a file of other parameters that exists."""
+    """Return whether another parameter file exists to which MXNet's naming rule assigns a graph."""
     prefix = graph.name.removesuffix(GRAPH_SUFFIX)
     try:
         others = {path.name for path in graph.parent.iterdir()} - {params.name}
@@ -102,7 +107,7 @@ def is_of_others(graph: Path, params: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Return whether something has this name, a broken link included; no file has one that is too long."""
+    """Return whether a path exists, as a broken link too; a name that is too long does not exist."""
     try:
         return path.exists() or path.is_symlink()
     except OSError:
@@ -110,10 +115,10 @@ def exists(path: Path) -> bool:
 
 
 def _readable(folder: Path, own: Path) -> Iterator[Path]:
-    """Yield the files of a folder that hold a JSON object or are named like a graph, sorted by name."""
+    """Yield the files that begin like a JSON object or are named like a graph, sorted by name."""
     try:
         paths = sorted(folder.iterdir())
-    except OSError:  # it may be entered and not listed
+    except OSError:  # the folder can be entered but not listed
         paths = [own]
     for path in paths:
         with contextlib.suppress(OSError):
@@ -124,7 +129,7 @@ def _readable(folder: Path, own: Path) -> Iterator[Path]:
 
 
 def _is_object(path: Path) -> bool:
-    """Return whether a file is small and begins as a JSON object."""
+    """Return whether a file is at most ``reader.MAX_BYTES`` long and begins with a JSON object."""
     if path.stat().st_size > reader.MAX_BYTES:
         return False
     with path.open("rb") as stream:
@@ -132,4 +137,4 @@ def _is_object(path: Path) -> bool:
 
 
 def _is_graph(content: bytes) -> bool:
-    return b'"nodes"' in content  # which a truncated graph has too
+    return b'"nodes"' in content  # a truncated graph contains it too

@@ -1,4 +1,4 @@
-"""An MXNet graph as data: nodes in MXNet's order, their operations, and the outputs."""
+"""Data types of an MXNet graph: nodes in MXNet's order, their operations, and the outputs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 Value = int | float | bool | str | tuple[int, ...]
 Settings = dict[str, Value]  # hyper-parameters by our names: kernel, stride, padding, eps, …
-Entry = tuple[int, int]  # the index of a node in ``Graph.nodes`` and of one of its outputs
+Entry = tuple[int, int]  # (index of a node in ``Graph.nodes``, index of its output)
 
 VARIABLE = "variable"  # the kind of an input: data, a parameter or a label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What an operator computes, independent of the name that an MXNet version gives it.
+    """The function that an operator computes, independent of the operator's name in an MXNet version.
 
     Attributes:
-        kind: the function, such as ``convolution``, see `operators`.
-        roles: the parameters it takes after its data inputs, such as ``weight`` and ``bias``.
-        data_inputs: how many data inputs it takes, None if any number.
+        kind: the function, such as ``convolution``; ``operators`` lists them.
+        roles: the roles of the parameters after the data inputs, such as ``weight`` and ``bias``.
+        data_inputs: the number of data inputs, None if any number is allowed.
         settings: the hyper-parameters, defaults included.
-        fix_gamma: whether a BatchNorm computes with 1 in place of its gamma.
+        fix_gamma: whether a BatchNorm uses 1 in place of its gamma.
     """
 
     kind: str
@@ -42,10 +42,10 @@ class Node:
     """A variable or the application of an operator.
 
     Attributes:
-        name: its name in the file; MXNet allows several nodes of one name.
+        name: its name in the file; MXNet allows several nodes with the same name.
         operator: MXNet's name of the operator, ``null`` for a variable.
-        operation: what the operator computes.
-        inputs: the entries it reads, in MXNet's order.
+        operation: the function that the operator computes.
+        inputs: its input entries, in MXNet's order.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Graph:
     """The part of a symbol file that its outputs depend on.
 
     Attributes:
-        file: what messages call the file; an archive's member is named with its archive.
-        name: the file's own name.
+        file: the file's name in messages, with its archive if it is a member of one.
+        name: the file name.
         content: the file's bytes.
-        path: where the file is, None for a member of an archive.
-        nodes: depth first from the outputs, every input before its use: the order of MXNet's ``tojson()``.
-        outputs: the entries that the graph returns.
+        path: the file's path, None for a member of an archive.
+        nodes: depth first from the outputs, inputs before their use: the order of MXNet's ``tojson()``.
+        outputs: the output entries.
     """
 
     file: str = field(compare=False)

@@ -1,8 +1,8 @@
-"""The MXNet operators of the supported networks: attributes in, operation out.
+"""Parses the attributes of MXNet operators into operations, for the operators of the supported networks.
 
-A function's keyword parameters are the operator's schema: MXNet's attribute names, types and defaults. An
-attribute that is not in the signature is an error, as it is in MXNet. Attributes that do not change what an
-operator computes at inference, such as ``momentum``, are in the signature and unused.
+The keyword parameters of a function are the operator's schema: MXNet's attribute names, types and
+defaults. An attribute that is not in the signature is an error, as in MXNet. Attributes that have no
+effect at inference, such as ``momentum``, are in the signature but unused.
 
 Sources: src/operator/nn/{convolution,batch_norm,pooling,fully_connected,dropout,softmax}-inl.h,
 src/operator/{batch_norm_v1,pooling_v1,softmax_output,leaky_relu}-inl.h,
@@ -23,15 +23,15 @@ from converter.graphs.graph import Operation, Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# The kinds of operation that the supported networks are made of. An unsupported operator's kind is MXNet's
-# name of it behind UNSUPPORTED, so that it is never taken for one of these.
+# The kinds of operation in the supported networks. The kind of an unsupported operator is its name in
+# MXNet with the prefix UNSUPPORTED, so that it never equals one of these.
 UNSUPPORTED = "MXNet's "
 CONVOLUTION, BATCH_NORM, POOLING, DENSE = "convolution", "BatchNorm", "pooling", "dense"
 ADD, MULTIPLY, RELU, SIGMOID = "sum", "product", "ReLU", "sigmoid"
 SOFTMAX, FLATTEN, IDENTITY, DROPOUT = "softmax", "flatten", "identity", "dropout"
 
-Size = int | tuple[int, ...]  # a number for height and width, or one for each
-Pair = int | tuple[int, int]  # the same; MXNet needs two numbers to know that an image comes in
+Size = int | tuple[int, ...]  # one number for height and width, or one for each
+Pair = int | tuple[int, int]  # the same; MXNet infers from two numbers that the input is an image
 Axes = tuple[int, ...]
 
 DEFAULT_EPS = 0.0010000000474974513  # MXNet's default is 1e-3 in float32
@@ -45,7 +45,7 @@ ACTIVATIONS = {
     "softsign": "softsign",
 }
 
-# Operators that MXNet does not compute in float64, or not with its precision.
+# Operators that MXNet does not compute in float64, or only with a lower precision.
 NO_FLOAT64 = {"BatchNorm_v1", "CuDNNBatchNorm", "Pooling_v1", "_contrib_SyncBatchNorm"}
 GLOBAL_AVERAGE = Operation(kind=POOLING, settings={"global": True, "pool": "avg", "layout": "NCHW"})
 
@@ -53,7 +53,7 @@ _SCHEMAS: dict[str, Callable[..., Operation]] = {}
 
 
 def parse(operator: str, attributes: Mapping[str, str]) -> Operation:
-    """Return what an operator computes with these attributes, as a symbol file writes them.
+    """Return the operation of an operator with the attributes of a symbol file.
 
     The attributes of an unsupported operator are not parsed.
 
@@ -67,11 +67,11 @@ def parse(operator: str, attributes: Mapping[str, str]) -> Operation:
     if unknown := sorted(attributes.keys() - fields.keys()):
         raise ValueError(f"{operator} has no attribute {unknown[0]!r}")
     values = {key: _value(key, text, fields[key]) for key, text in attributes.items()}
-    given = {key: value for key, value in values.items() if value is not None}
+    arguments = {key: value for key, value in values.items() if value is not None}
     required = [key for key, (_, default) in fields.items() if default is inspect.Parameter.empty]
-    if missing := [key for key in required if key not in given]:
+    if missing := [key for key in required if key not in arguments]:
         raise ValueError(f"{operator} needs the attribute {missing[0]!r}")
-    return schema(**given)
+    return schema(**arguments)
 
 
 def schemas() -> dict[str, frozenset[str]]:
@@ -80,7 +80,7 @@ def schemas() -> dict[str, frozenset[str]]:
 
 
 def _operator(*names: str) -> Callable[[Callable[..., Operation]], Callable[..., Operation]]:
-    """Register the schema of an operator under MXNet's names for it."""
+    """Register a function as the schema of an operator, under MXNet's names."""
 
     def register(schema: Callable[..., Operation]) -> Callable[..., Operation]:
         _SCHEMAS.update(dict.fromkeys(names, schema))
@@ -214,7 +214,7 @@ def _pooling_v1(
     stride: Pair = 1,
     pad: Pair = 0,
 ) -> Operation:
-    # An average is the sum over the whole kernel's size: padding counts, and so does what lies beyond it.
+    # An average divides by the whole kernel's size, including padding and positions beyond it.
     return _pooling(
         kernel=kernel,
         pool_type=pool_type,
@@ -269,7 +269,7 @@ def _add() -> Operation:
     return Operation(kind=ADD, data_inputs=2)
 
 
-# Those of one shape only (elemwise_mul, _Mul) cannot weigh channels by (n, c, 1, 1).
+# Operators without broadcasting (elemwise_mul, _Mul) cannot scale channels by (n, c, 1, 1).
 @_operator("broadcast_mul", "_npi_multiply")
 def _multiply() -> Operation:
     return Operation(kind=MULTIPLY, data_inputs=2)
@@ -295,7 +295,7 @@ def _softmax_output(
     out_grad: bool = False,
     smooth_alpha: float = 0.0,
 ) -> Operation:
-    # Of (n, classes), the output of a dense layer, every mode is the softmax over the classes.
+    # On (n, classes), the output of a dense layer, every mode is the softmax over the classes.
     return Operation(kind=SOFTMAX, data_inputs=2, settings={"axis": -1})
 
 
@@ -303,7 +303,7 @@ def _softmax_output(
 def _dropout(
     *, p: float = 0.5, mode: str = "training", axes: Axes = (), cudnn_off: bool = False
 ) -> Operation:
-    # mode="always" drops at inference too.
+    # mode="always" applies dropout at inference too.
     return Operation(kind=IDENTITY if mode == "training" or p == 0 else DROPOUT)
 
 
@@ -319,18 +319,18 @@ def _identity() -> Operation:
 
 @functools.cache
 def _fields(schema: Callable[..., Operation]) -> dict[str, tuple[object, object]]:
-    """Return the type and default of each attribute."""
+    """Return (type, default) of each attribute."""
     hints = typing.get_type_hints(schema)
     parameters = inspect.signature(schema).parameters
     return {name: (hints[name], parameter.default) for name, parameter in parameters.items()}
 
 
 def _value(key: str, text: str, field: tuple[object, object]) -> Value | None:
-    """Parse an attribute; None stands for MXNet's default."""
+    """Parse an attribute; return None for MXNet's default."""
     kind, _ = field
     try:
         if len(text) > MAX_VALUE_CHARACTERS:
-            raise ValueError(text)  # noqa: TRY301 - reported as any other malformed value
+            raise ValueError(text)  # noqa: TRY301 - reported like any malformed value
         return None if text == "None" else _PARSERS[kind](text)
     except ValueError as error:
         raise ValueError(f"{key} is {text[:MAX_VALUE_CHARACTERS]!r}") from error
@@ -349,10 +349,10 @@ def _number(text: str) -> float:
 
 
 def _boolean(text: str) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in known:
+    values = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in values:
         raise ValueError(text)
-    return known[text.lower()]
+    return values[text.lower()]
 
 
 def _axes(text: str) -> Axes:
@@ -361,7 +361,7 @@ def _axes(text: str) -> Axes:
 
 
 def _size(text: str) -> Value | None:
-    """Parse axes; equal numbers become one. ``()`` stands for the default."""
+    """Parse up to two numbers; equal ones become one, ``()`` means the default."""
     numbers = _axes(text)
     if len(numbers) > IMAGE_AXES:
         raise ValueError(text)
@@ -369,7 +369,7 @@ def _size(text: str) -> Value | None:
 
 
 def _pair(text: str) -> Value | None:
-    """Parse two numbers, equal ones to one. ``()`` stands for the default."""
+    """Parse two numbers; equal ones become one, ``()`` means the default."""
     if len(_axes(text)) not in {0, IMAGE_AXES}:
         raise ValueError(text)
     return _size(text)

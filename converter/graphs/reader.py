@@ -1,6 +1,6 @@
 """Reads ``-symbol.json`` files of any MXNet version into graphs.
 
-Sources: 3rdparty/tvm/nnvm/src/pass/saveload_json.cc and src/nnvm/legacy_json_util.cc, apache/mxnet 1.9.1.
+Sources: 3rdparty/tvm/nnvm/src/pass/saveload_json.cc, src/nnvm/legacy_json_util.cc, apache/mxnet 1.9.1.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from converter.graphs.graph import Entry
 
-MAX_BYTES = 1 << 22  # senet_154's graph has 0.7 MB
+MAX_BYTES = 1 << 22  # the graph of senet_154 has 0.7 MB
 MAX_NODES = 100_000  # a hundred times the largest supported network
 
-# Attributes of the training program, which MXNet accepts on any node.
+# Training attributes, which MXNet accepts on any node.
 TRAINING = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
 
 
 class _Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A node as it is written. MXNet 0.8 writes ``param``, 0.9 ``attr``, 1.0 ``attrs``; None if absent."""
+    """A node in the file. MXNet 0.8 writes ``param``, 0.9 ``attr``, 1.0 ``attrs``; None if absent."""
 
     op: str
     name: str
@@ -41,7 +41,7 @@ class _Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Symbol(msgspec.Struct, frozen=True):
-    """The parts of a file that matter."""
+    """The parts of a symbol file that are read."""
 
     nodes: tuple[_Node, ...]
     heads: tuple[tuple[int, ...], ...]
@@ -51,7 +51,7 @@ def read(path: Path) -> Graph:
     """Read a symbol file.
 
     Raises:
-        SymbolError: if it cannot be read, is not a graph, or holds an attribute that MXNet would refuse.
+        SymbolError: if the file cannot be read, is not a graph, or has an attribute that MXNet refuses.
     """
     content = disk.read_small(path, MAX_BYTES, SymbolError)
     return parse(content, file=str(path), name=disk.file_name(path), path=path)
@@ -62,12 +62,12 @@ def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> 
 
     Args:
         content: the JSON text.
-        file: what messages call the file.
-        name: the file's own name.
-        path: where the file is, None for a member of an archive.
+        file: the file's name in messages.
+        name: the file name.
+        path: the file's path, None for a member of an archive.
 
     Raises:
-        SymbolError: as for ``read``.
+        SymbolError: if the content is not a graph, or has an attribute that MXNet refuses.
     """
     try:
         symbol = msgspec.json.decode(content, type=_Symbol)
@@ -92,16 +92,24 @@ def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> 
     )
 
 
-def _entries(written: tuple[tuple[int, ...], ...], limit: int) -> tuple[Entry, ...]:
-    """Return entries, written as node, output and, since 0.9, version; all nodes come before ``limit``."""
-    for entry in written:
+def _entries(numbers: tuple[tuple[int, ...], ...], limit: int) -> tuple[Entry, ...]:
+    """Return entries from a file.
+
+    Args:
+        numbers: (node, output) or, since MXNet 0.9, (node, output, version) of each entry.
+        limit: every node has to come before this one.
+
+    Raises:
+        ValueError: if an entry has another form or refers to a later node.
+    """
+    for entry in numbers:
         if len(entry) not in {2, 3} or not (0 <= entry[0] < limit and entry[1] >= 0):
             raise ValueError(f"input {list(entry)} does not refer to an earlier node")
-    return tuple((entry[0], entry[1]) for entry in written)
+    return tuple((entry[0], entry[1]) for entry in numbers)
 
 
 def _depth_first(inputs: list[tuple[Entry, ...]], heads: tuple[Entry, ...]) -> list[int]:
-    """Return the nodes that the heads depend on, in the order of MXNet's ``tojson()``: inputs first."""
+    """Return the nodes on which the heads depend, inputs first: the order of MXNet's ``tojson()``."""
     order: dict[int, None] = {}
     stack = [(number, False) for number, _ in reversed(heads)]
     while stack:
@@ -114,33 +122,36 @@ def _depth_first(inputs: list[tuple[Entry, ...]], heads: tuple[Entry, ...]) -> l
     return list(order)
 
 
-def _node(file: str, number: int, written: _Node, inputs: tuple[Entry, ...]) -> Node:
-    place = f"{file}: node {number}, {written.name}"
-    if written.control_deps or written.subgraphs:
+def _node(file: str, number: int, json_node: _Node, inputs: tuple[Entry, ...]) -> Node:
+    place = f"{file}: node {number}, {json_node.name}"
+    if json_node.control_deps or json_node.subgraphs:
         raise SymbolError(f"{place}: control dependencies and subgraphs are not supported")
     try:
-        is_variable = written.op == "null"
-        operation = VARIABLE_OPERATION if is_variable else operators.parse(written.op, _attributes(written))
+        is_variable = json_node.op == "null"
+        operation = (
+            VARIABLE_OPERATION if is_variable else operators.parse(json_node.op, _attributes(json_node))
+        )
     except ValueError as error:
         raise SymbolError(f"{place}: {error}") from error
     expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
     if expected is not None and len(inputs) != expected:
-        raise SymbolError(f"{place}: {written.op} takes {expected} inputs, {len(inputs)} found")
-    return Node(name=written.name, operator=written.op, operation=operation, inputs=inputs)
+        raise SymbolError(f"{place}: {json_node.op} takes {expected} inputs, {len(inputs)} found")
+    return Node(name=json_node.name, operator=json_node.op, operation=operation, inputs=inputs)
 
 
-def _attributes(written: _Node) -> dict[str, str]:
-    """Return a node's attributes, without those of the training program.
+def _attributes(json_node: _Node) -> dict[str, str]:
+    """Return a node's attributes without those for training.
 
-    Of ``attrs`` and ``attr`` MXNet takes the later one, even an empty one, and adds what only ``param`` has.
+    MXNet uses the newer of ``attrs`` and ``attr``, even if it is empty, and adds those only in
+    ``param``.
 
     Raises:
-        ValueError: if two dictionaries differ.
+        ValueError: if two dictionaries contradict each other.
     """
-    present = [each for each in (written.attrs, written.attr) if each is not None]
+    present = [each for each in (json_node.attrs, json_node.attr) if each is not None]
     present = [{key: value for key, value in each.items() if not _is_training(key)} for each in present]
     own = present[0] if present else {}
-    older = {key: value for key, value in (written.param or {}).items() if not _is_training(key)}
+    older = {key: value for key, value in (json_node.param or {}).items() if not _is_training(key)}
     if any(each != own for each in present) or any(own.get(key, older[key]) != older[key] for key in older):
         raise ValueError("has two attribute dictionaries that differ")
     return older | own

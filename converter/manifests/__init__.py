@@ -1,1 +1,1 @@
-"""The manifest of a converted file: its schema, writing and reading it, checking the file by it."""
+"""The manifest of a converted file: schema, writer, reader and checks."""

@@ -1,4 +1,4 @@
-"""Checks of a converted file by the manifest next to it: the one judge of `verify` and `publish`."""
+"""Check a converted file against its manifest, for both `verify` and `publish`."""
 
 from __future__ import annotations
 
@@ -19,42 +19,45 @@ if TYPE_CHECKING:
     from converter.manifests.schema import ArtifactRecord, Manifest, PthRecord
     from converter.networks.catalog import Model
 
-MANIFEST = ".json"  # in place of the artifact's suffix
+MANIFEST = ".json"  # replaces the artifact's suffix
 
 
 def read(path: Path) -> ConvertedFile:
     """Read a converted file that passes every check.
 
     Raises:
-        ConversionError: of the first check that fails.
+        ConversionError: if a check fails; reports the first one.
     """
     if path.suffix == MANIFEST:
         raise ArtifactError(f"{path}: a .safetensors expected, whose manifest is next to it")
     checks = CheckList()
-    found = check(checks, path, str(path))
-    failed = next((finding for finding in checks.findings if finding.holds is False), None)
-    if failed is not None:
-        raise failed.error or ArtifactError(
-            f"{failed.place}: its manifest says {failed.what} {failed.expected}; {failed.found} found"
+    converted = check(checks, path, str(path))
+    failure = next((finding for finding in checks.findings if finding.holds is False), None)
+    if failure is not None:
+        raise failure.error or ArtifactError(
+            f"{failure.place}: its manifest says {failure.what} {failure.expected}; {failure.found} found"
         )
-    if found is None:
+    if converted is None:
         raise ArtifactError(f"{path}: cannot be read as a converted file")
-    return found
+    return converted
 
 
 def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
-    """Check a converted file, its manifest and its .pth; return it, None if it cannot be read.
+    """Check a converted file, its manifest and its ``.pth``.
 
     Args:
-        checks: where the findings go.
+        checks: list that collects the results.
         path: the file.
-        name: what the findings call it.
+        name: name of the file in the results.
+
+    Returns:
+        The converted file, or None if it cannot be read.
     """
-    place = path.with_suffix(MANIFEST)
-    found = check_manifest(checks, place, name)
-    if found is None:
+    manifest_path = path.with_suffix(MANIFEST)
+    manifest_file = check_manifest(checks, manifest_path, name)
+    if manifest_file is None:
         return None
-    content, manifest = found
+    content, manifest = manifest_file
     checks.equal(name, "name", manifest.artifact.file, disk.file_name(path))
     model = check_weights(checks, path, name, manifest)
     if pth := manifest.artifact.pth:
@@ -65,34 +68,34 @@ def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
 
 
 def check_manifest(checks: CheckList, place: Path, name: str) -> tuple[bytes, Manifest] | None:
-    """Check that a manifest can be read and does not contradict itself; return its bytes and itself."""
+    """Check that a manifest is readable and consistent; return its bytes and its contents."""
 
-    def read_sound() -> tuple[bytes, Manifest]:
+    def read_consistent() -> tuple[bytes, Manifest]:
         content, manifest = schema.read_manifest(place)
         schema.require_consistent(place, manifest)
         return content, manifest
 
-    return checks.tried(name, "manifest", "readable and within its own limits", read_sound)
+    return checks.tried(name, "manifest", "readable and within its own limits", read_consistent)
 
 
 def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) -> Model | None:
-    """Check weights by a manifest; return their model, if it is the manifest's."""
-    said = manifest.artifact
-    digest = _check_bytes(checks, path, name, said)
+    """Check weights against a manifest; return their model, or None if it is not the manifest's."""
+    entry = manifest.artifact
+    digest = _check_bytes(checks, path, name, entry)
     model = checks.tried(
         name,
         "tensors",
-        f"{said.tensors} of {manifest.model}, {' and '.join(said.dtypes)}, {said.parameters:,} parameters",
+        f"{entry.tensors} of {manifest.model}, {' and '.join(entry.dtypes)}, {entry.parameters:,} parameters",
         lambda: schema.model_of(path, manifest),
     )
-    _check_name(checks, name, said, digest)
+    _check_name(checks, name, entry, digest)
     if model is not None:
         published = schema.is_published(model, manifest.source.sha1)
         checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
         ours, theirs = model.mapping, manifest.mapping
         if manifest.version == __version__:
-            told = f"{theirs.file} {theirs.sha256}"
-            checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", told)
+            recorded_mapping = f"{theirs.file} {theirs.sha256}"
+            checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", recorded_mapping)
         else:
             checks.unchecked(name, "mapping", of_version(manifest))
     if schema.is_random(manifest):
@@ -101,23 +104,23 @@ def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) 
 
 
 def of_version(manifest: Manifest) -> str:
-    """Return why what depends on our version is not checked."""
+    """Return why a check that depends on our version is skipped."""
     return f"written by version {manifest.version}, this is {__version__}"
 
 
-def _check_bytes(checks: CheckList, path: Path, name: str, said: ArtifactRecord | PthRecord) -> str:
-    """Check a file's size and SHA-256 by its manifest; return the SHA-256, "" if it cannot be read."""
-    found = checks.tried(name, "file", said.file, lambda: schema.size_and_sha256(path), quiet=True)
-    if found is None:
+def _check_bytes(checks: CheckList, path: Path, name: str, record: ArtifactRecord | PthRecord) -> str:
+    """Check a file's size and SHA-256 against its manifest; return the SHA-256, "" if unreadable."""
+    result = checks.tried(name, "file", record.file, lambda: schema.size_and_sha256(path), quiet=True)
+    if result is None:
         return ""
-    size, sha256 = found
-    checks.equal(name, "bytes", str(said.bytes), str(size))
-    checks.equal(name, "sha256", said.sha256, sha256)
+    size, sha256 = result
+    checks.equal(name, "bytes", str(record.bytes), str(size))
+    checks.equal(name, "sha256", record.sha256, sha256)
     return sha256
 
 
-def _check_name(checks: CheckList, name: str, said: ArtifactRecord | PthRecord, sha256: str) -> None:
+def _check_name(checks: CheckList, name: str, record: ArtifactRecord | PthRecord, sha256: str) -> None:
     """Check that a file's name ends in the first digits of its SHA-256."""
     if sha256:
-        digits = PurePath(said.file).stem.rpartition("-")[2]
+        digits = PurePath(record.file).stem.rpartition("-")[2]
         checks.equal(name, "hash in its name", sha256[: artifact.HASH_DIGITS], digits)

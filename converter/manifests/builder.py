@@ -1,4 +1,4 @@
-"""What a manifest says of an artifact: whence it came, by which mapping, how well proven. No clock in it."""
+"""Build the manifest of an artifact from its source, mapping and proof, without timestamps."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ManifestResults:
-    """What was found about the written weights.
+    """Results about the written weights.
 
-    Where they were rounded the ``proof`` is of the weights before that, and ``narrowing`` what it cost.
+    Attributes:
+        proof: comparison of the weights; if they were rounded, of the weights before rounding.
+        narrowing: effect of rounding on the logits, None if the weights were not rounded.
+        labels: class names.
     """
 
     proof: ParityResult = NOT_COMPARED
@@ -39,7 +42,14 @@ class ManifestResults:
 def build(
     prepared: LoadedModel, written: ArtifactDraft, file: str, findings: ManifestResults
 ) -> dict[str, Any]:
-    """Return the manifest of an artifact that is to be called ``file``."""
+    """Build the manifest of an artifact.
+
+    Args:
+        prepared: the parameters and their model.
+        written: the artifact.
+        file: final name of the artifact.
+        findings: results about the artifact.
+    """
     model, narrowing = prepared.model, findings.narrowing
     document = {
         "model": model.name,
@@ -91,39 +101,40 @@ def _source(prepared: LoadedModel) -> dict[str, Any]:
 
 
 def require_no_loss(path: Path, document: dict[str, Any]) -> None:
-    """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or class names.
+    """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or labels.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if any of these would be lost.
     """
     try:
-        before = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
-        proven, labels, pth = _proven(before), before["labels"], before["artifact"].get("pth")
+        previous = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
+        claims, labels, pth = _claims(previous), previous["labels"], previous["artifact"].get("pth")
     except (ArtifactError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return  # nothing is there that could be lost
-    lost = [
+        return  # no valid manifest that could be lost
+    loss = [
         *(
-            [f"a proof in {' and '.join(map(str, sorted(strength.strongest(weaker))))}"]
-            if (weaker := proven - _proven(document))
+            [f"a proof in {' and '.join(map(str, sorted(strength.strongest(lost_claims))))}"]
+            if (lost_claims := claims - _claims(document))
             else []
         ),
         *(["a .pth"] if pth and "pth" not in document["artifact"] else []),
         *(["class names"] if labels and document["labels"] != labels else []),
     ]
-    if lost:
+    if loss:
         raise ArtifactError(
-            f"{path}: is there already for the same bytes, with {' and '.join(lost)} that this run has not; "
+            f"{path}: is there already for the same bytes, with {' and '.join(loss)} that this run has not; "
             "give them again, or another folder"
         )
 
 
-def _proven(document: dict[str, Any]) -> set[Claim]:
-    """Return what is proven of the weights, or of those before rounding."""
+def _claims(document: dict[str, Any]) -> set[Claim]:
+    """Return the claims about the weights, and about the weights before rounding."""
     proofs = [document["parity"], document.get("narrowing", {}).get("before", {})]
     return {claim for proof in proofs for claim in strength.without_sizes(strength.claims(proof))}
 
 
 def parity(proof: ParityResult) -> dict[str, Any]:
-    """Return what a manifest says of a proof."""
+    """Return the ``parity`` section of a manifest."""
     return {
         "proven": proof.passed,
         "reference": proof.reference,

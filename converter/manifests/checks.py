@@ -1,4 +1,4 @@
-"""A list of what was checked, each with what was expected and what was found."""
+"""Collect the results of checks, each with the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at.
+    """Result of one check.
 
-    ``holds`` is None if it was seen and not checked; ``error`` is what a refusal raised, if it did.
+    Attributes:
+        place: file that was checked.
+        what: property that was checked.
+        expected: expected value.
+        found: actual value.
+        holds: whether the check passed, None if the property was not checked.
+        error: error that made the check fail, None if there was none.
     """
 
     place: str
@@ -28,7 +34,7 @@ class CheckResult:
     error: ConversionError | None = field(default=None, compare=False)
 
     def document(self) -> dict[str, str | bool | None]:
-        """Return it for programs."""
+        """Return the result as a JSON-compatible dictionary."""
         return {
             "place": self.place,
             "what": self.what,
@@ -40,34 +46,42 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckList:
-    """The findings so far."""
+    """The results so far."""
 
     findings: list[CheckResult] = field(default_factory=list)
 
     def equal(self, place: str, what: str, expected: str, found: str) -> None:
-        """Check that something is what it is said to be."""
+        """Check that a value is the expected one."""
         self.findings.append(CheckResult(place, what, expected, found, holds=expected == found))
 
     def wrong(self, place: str, what: str, expected: str, found: str) -> None:
-        """Note something that cannot be right."""
+        """Record a failed check."""
         self.findings.append(CheckResult(place, what, expected, found, holds=False))
 
     def unchecked(self, place: str, what: str, found: str) -> None:
-        """Note something that is there and is not judged."""
+        """Record a property that exists but is not checked."""
         self.findings.append(CheckResult(place, what, "", found, holds=None))
 
     def tried(
         self, place: str, what: str, expected: str, action: Callable[[], T], *, quiet: bool = False
     ) -> T | None:
-        """Return what an action gives; if it refuses, that is what was found.
+        """Run an action and record whether it raises ``ConversionError``.
 
-        Success is a finding too, unless ``quiet``: then the checks that follow are.
+        Args:
+            place: file that is checked.
+            what: property that is checked.
+            expected: expected value.
+            action: the action.
+            quiet: whether to record failures only, because further checks follow a success.
+
+        Returns:
+            The value of the action, or None if it raised.
         """
         try:
-            given = action()
+            value = action()
         except ConversionError as error:
             self.findings.append(CheckResult(place, what, expected, str(error), holds=False, error=error))
             return None
         if not quiet:
             self.findings.append(CheckResult(place, what, expected, expected, holds=True))
-        return given
+        return value

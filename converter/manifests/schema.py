@@ -1,4 +1,4 @@
-"""A converted file as it lies on the disk, read back and held to what the manifest beside it says."""
+"""The schema of manifests, and functions that compare a converted file with its manifest."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
 
-MAX_MANIFEST_BYTES = 1 << 23  # class names are what may be many
-RANDOM = ".random-"  # in the names of what seeded random parameters became; nothing else in a manifest tells
+MAX_MANIFEST_BYTES = 1 << 23  # 8 MiB: there may be many class names
+RANDOM = ".random-"  # marks seeded random weights in file names, the only sign of them in a manifest
 
 
 Sha1 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{40}\Z")]
@@ -30,7 +30,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class SourceRecord(msgspec.Struct, frozen=True):
-    """The ``.params`` file that the weights came from."""
+    """The ``.params`` file that the weights were converted from."""
 
     file: str
     sha1: Sha1
@@ -42,14 +42,14 @@ class SourceRecord(msgspec.Struct, frozen=True):
 
 
 class MappingRecord(msgspec.Struct, frozen=True):
-    """The table by which its names were mapped."""
+    """The mapping file that the tensors were renamed by."""
 
     file: str
     sha256: Sha256
 
 
 class PthRecord(msgspec.Struct, frozen=True):
-    """The ``.pth`` that was written with it, beside it."""
+    """The ``.pth`` that was written next to the artifact."""
 
     file: Annotated[str, msgspec.Meta(pattern=r"^[^/\\\x00]+\.pth\Z")]
     sha256: Sha256
@@ -57,7 +57,7 @@ class PthRecord(msgspec.Struct, frozen=True):
 
 
 class ArtifactRecord(msgspec.Struct, frozen=True):
-    """The file that was written."""
+    """The ``.safetensors`` that was written."""
 
     file: str
     sha256: Sha256
@@ -69,7 +69,7 @@ class ArtifactRecord(msgspec.Struct, frozen=True):
 
 
 class WorstLayerRecord(msgspec.Struct, frozen=True):
-    """The layer that came nearest to its limit."""
+    """The layer with the largest relative difference."""
 
     layer: str
     relative: float
@@ -77,7 +77,7 @@ class WorstLayerRecord(msgspec.Struct, frozen=True):
 
 
 class CheckRecord(msgspec.Struct, frozen=True):
-    """One comparison; ``max_abs`` and ``relative`` are the logits'."""
+    """The comparison for one probe; ``max_abs`` and ``relative`` are of the logits."""
 
     dtype: str
     size: Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")]
@@ -90,7 +90,7 @@ class CheckRecord(msgspec.Struct, frozen=True):
 
 
 class ParityRecord(msgspec.Struct, frozen=True):
-    """What was proven, and against what."""
+    """The proof: its verdict, reference and checks."""
 
     proven: bool
     reference: Literal["gluon", "numpy", "none"]
@@ -100,7 +100,7 @@ class ParityRecord(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a card and a folder need of a manifest; ``converter.manifests.builder`` writes it."""
+    """The fields of a manifest that are read back; ``converter.manifests.builder`` writes them."""
 
     model: str
     source: SourceRecord
@@ -114,7 +114,14 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ConvertedFile:
-    """A file and its manifest, which agree; ``model`` has the file's number of classes."""
+    """A converted file that matches its manifest.
+
+    Attributes:
+        path: the file.
+        model: the model, with the file's number of classes.
+        manifest: the parsed manifest.
+        manifest_bytes: the manifest as it is stored.
+    """
 
     path: Path
     model: Model
@@ -128,7 +135,7 @@ class ConvertedFile:
 
     @property
     def official(self) -> bool:
-        """Whether they are those that GluonCV published, not rounded, by the SHA-1 that the manifest has."""
+        """Whether the weights are those that GluonCV published, not rounded, by the source's SHA-1."""
         published = is_published(self.model, self.manifest.source.sha1)
         return published and not self.random and self.manifest.narrowing is None
 
@@ -137,23 +144,23 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
     """Return a file's size in bytes and its SHA-256.
 
     Raises:
-        ArtifactError: if it cannot be read.
+        ArtifactError: if the file cannot be read.
     """
     return disk.require_regular(path, ArtifactError).st_size, disk.sha256(path, ArtifactError)
 
 
 def is_published(model: Model, sha1: str) -> bool:
-    """Return whether a SHA-1 is that of the file that GluonCV published of a model with its own classes."""
-    known = catalog.find(model.name)
-    return sha1 == known.entry.params_sha1 and model.config.num_classes == known.config.num_classes
+    """Return whether a SHA-1 is of GluonCV's published file and the model has its original classes."""
+    original = catalog.find(model.name)
+    return sha1 == original.entry.params_sha1 and model.config.num_classes == original.config.num_classes
 
 
 def require_consistent(place: Path, found: Manifest) -> None:
-    """Refuse a manifest that contradicts itself: a proof of nothing, or one beyond its own limits.
+    """Refuse a manifest that contradicts itself: a proof without checks, or beyond its own limits.
 
     Raises:
-        ArtifactError: with the contradiction.
-        LabelsError: if the names of the classes cannot be such.
+        ArtifactError: if the manifest contradicts itself.
+        LabelsError: if the class names are not valid.
     """
     labels.require_valid(found.labels or (), str(place))
     for check in found.parity.checks:
@@ -166,28 +173,36 @@ def require_consistent(place: Path, found: Manifest) -> None:
             _require_passed(place, check)
 
 
-def _require_proof(place: Path, found: Manifest) -> None:
-    """Refuse a proof that does not say of what and by what, or says it twice. Raises: ArtifactError."""
-    proof = found.parity
+def _require_proof(place: Path, manifest: Manifest) -> None:
+    """Refuse a proof with missing, contradictory or duplicate entries.
+
+    Raises:
+        ArtifactError: if an entry is missing, contradicts the manifest or occurs twice.
+    """
+    proof = manifest.parity
     if not proof.checks or proof.reference == "none":
         raise ArtifactError(f"{place}: says proven, and not by what")
-    if found.narrowing is not None:
+    if manifest.narrowing is not None:
         raise ArtifactError(f"{place}: says proven, of weights that were rounded")
-    if proof.definition and (proof.definition == GRAPH) != (found.source.symbol is not None):
+    if proof.definition and (proof.definition == GRAPH) != (manifest.source.symbol is not None):
         raise ArtifactError(
-            f"{place}: the proof is of {proof.definition}, the graph is {found.source.symbol}"
+            f"{place}: the proof is of {proof.definition}, the graph is {manifest.source.symbol}"
         )
-    if found.source.symbol_sha256 and proof.definition != GRAPH:
+    if manifest.source.symbol_sha256 and proof.definition != GRAPH:
         raise ArtifactError(f"{place}: has a graph, and the proof is not of it")
-    needed = {"numpy", "torch", *(("mxnet", "gluoncv") if proof.reference == "gluon" else ())}
-    if absent := sorted(needed - proof.versions.keys()):
+    packages = {"numpy", "torch", *(("mxnet", "gluoncv") if proof.reference == "gluon" else ())}
+    if absent := sorted(packages - proof.versions.keys()):
         raise ArtifactError(f"{place}: a proof without the version of {' and '.join(absent)}")
     if len({(check.dtype, check.size, check.seed) for check in proof.checks}) < len(proof.checks):
         raise ArtifactError(f"{place}: holds the same check twice")
 
 
 def _require_passed(place: Path, check: CheckRecord) -> None:
-    """Refuse a check that is beyond its limits, or beyond ours. Raises: ArtifactError."""
+    """Refuse a check that exceeds its own limits or ours.
+
+    Raises:
+        ArtifactError: if a limit is exceeded or the numbers contradict each other.
+    """
     limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))
     if not (check.layers > 0 and 0 <= check.worst.relative <= limit):
         raise ArtifactError(
@@ -204,49 +219,49 @@ def _require_passed(place: Path, check: CheckRecord) -> None:
 
 
 def is_random(found: Manifest | ManifestSummary) -> bool:
-    """Return whether a manifest tells of seeded random numbers."""
-    begin = found.model + RANDOM
-    return any(file.startswith(begin) for file in (found.source.file, found.artifact.file))
+    """Return whether a manifest is of seeded random weights."""
+    prefix = found.model + RANDOM
+    return any(file.startswith(prefix) for file in (found.source.file, found.artifact.file))
 
 
-class _Bytes(msgspec.Struct, frozen=True):
+class _PthSummary(msgspec.Struct, frozen=True):
     sha256: str = ""
 
 
-class _Pair(msgspec.Struct, frozen=True):
+class _ArtifactSummary(msgspec.Struct, frozen=True):
     sha256: str
     file: str = ""
-    pth: _Bytes = _Bytes()
+    pth: _PthSummary = _PthSummary()
 
 
-class _Origin(msgspec.Struct, frozen=True):
+class _SourceSummary(msgspec.Struct, frozen=True):
     file: str = ""
     sha1: str = ""
     official: bool = False
 
 
-class _Proof(msgspec.Struct, frozen=True):
+class _ParitySummary(msgspec.Struct, frozen=True):
     proven: bool = False
 
 
-class _Rounding(msgspec.Struct, frozen=True):
+class _NarrowingSummary(msgspec.Struct, frozen=True):
     dtype: str = ""
-    before: _Proof = _Proof()
+    before: _ParitySummary = _ParitySummary()
 
 
 class ManifestSummary(msgspec.Struct, frozen=True):
-    """What a manifest, of whatever version, tells of the weights beside it."""
+    """The fields about the weights that manifests of all versions have in common."""
 
-    artifact: _Pair
+    artifact: _ArtifactSummary
     model: str = ""
-    source: _Origin = _Origin()
-    parity: _Proof = _Proof()
-    narrowing: _Rounding | None = None
+    source: _SourceSummary = _SourceSummary()
+    parity: _ParitySummary = _ParitySummary()
+    narrowing: _NarrowingSummary | None = None
     labels: tuple[str, ...] | None = None
 
     @property
     def warning(self) -> str:
-        """What a user of the weights must know: that they are random or unproven; "" if they are neither."""
+        """Warning for users of random or unproven weights, "" if they are neither."""
         if is_random(self):
             return "the weights are random numbers"
         if self.parity.proven:
@@ -257,67 +272,78 @@ class ManifestSummary(msgspec.Struct, frozen=True):
 
 
 def read_summary(path: Path) -> ManifestSummary | None:
-    """Return the manifest of these very bytes that lies in their folder, whatever it is called; else None.
+    """Return the manifest in the file's folder that records its SHA-256; None if there is none.
 
-    A ``.pth`` that was written with an artifact has the artifact's, a published file that of its folder.
+    The manifest may have any name. It records an artifact and the ``.pth`` that was written with it; in
+    a published folder it records the weights.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
     """
     sha256 = ""
     for place in sorted(path.parent.glob("*.json"), key=lambda place: place.stem != path.stem):
         try:
-            written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
-            found = msgspec.json.decode(written, type=ManifestSummary)
-        except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another program's
+            content = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
+            summary = msgspec.json.decode(content, type=ManifestSummary)
+        except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # not ours
             continue
         sha256 = sha256 or disk.sha256(path, CheckpointError)
-        if sha256 in {found.artifact.sha256, found.artifact.pth.sha256}:
-            return found
+        if sha256 in {summary.artifact.sha256, summary.artifact.pth.sha256}:
+            return summary
     return None
 
 
 def read_manifest(place: Path) -> tuple[bytes, Manifest]:
     """Read a manifest; return its bytes too.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if it cannot be read or is not a manifest.
     """
-    written = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
+    content = disk.read_small(place, MAX_MANIFEST_BYTES, ArtifactError)
     try:
-        return written, msgspec.json.decode(written, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is one
+        return content, msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # and ValidationError
         raise ArtifactError(f"{place}: no manifest: {error}") from error
 
 
 def model_of(path: Path, found: Manifest) -> Model:
-    """Return the model that both the manifest and the tensors name, with the file's classes.
+    """Return the model that the manifest and the tensors agree on, with the file's number of classes.
 
-    The file must begin as those do that we write: no other kind of file, no other names than PyTorch's.
+    The file must begin with the header that we write: other kinds of files and other names than
+    PyTorch's are refused.
 
-    Errors: ``ArtifactError`` where they do not agree, ``CatalogError``, ``CheckpointError``.
+    Raises:
+        ArtifactError: if the manifest and the file disagree.
+        CatalogError: if the manifest's model is unknown.
+        CheckpointError: if the file cannot be read.
     """
-    known = catalog.find(found.model)
-    if known.name != found.model:
-        raise ArtifactError(f"{path}: its manifest says model {found.model}; {known.name} expected")
-    arrays = _outline(path)
+    named_model = catalog.find(found.model)
+    if named_model.name != found.model:
+        raise ArtifactError(f"{path}: its manifest says model {found.model}; {named_model.name} expected")
+    arrays = _header_arrays(path)
     dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
     if (len(arrays), dtypes) != (found.artifact.tensors, set(found.artifact.dtypes)):
         raise ArtifactError(f"{path}: its manifest tells of other tensors than are in it")
-    fitting = detection.match_torch(arrays)
-    for model in fitting:
-        if model.name == known.name:
+    matches = detection.match_torch(arrays)
+    for model in matches:
+        if model.name == named_model.name:
             matching.complete(model.mapping, arrays, model.shapes, str(path))
             _require_layers(path, found, model)
-            return _labelled(path, found, model)
-    others = " or ".join(model.name for model in fitting) or "no model"
-    raise ArtifactError(f"{path}: its manifest says {known.name}, its tensors are those of {others}")
+            return _require_counts(path, found, model)
+    others = " or ".join(model.name for model in matches) or "no model"
+    raise ArtifactError(f"{path}: its manifest says {named_model.name}, its tensors are those of {others}")
 
 
-def _outline(path: Path) -> Arrays:
-    """Return the arrays of a file's header, which is the one that we write for them; nothing else is read.
+def _header_arrays(path: Path) -> Arrays:
+    """Return the arrays in a file's header, which must be the one that we write; read nothing else.
 
-    Errors: ``ArtifactError`` where it is not, ``CheckpointError``.
+    Raises:
+        ArtifactError: if the file is of another kind or has another header.
+        CheckpointError: if the file cannot be read.
     """
-    found = checkpoint.kind(path)
-    if found is not Kind.safetensors:
-        raise ArtifactError(f"{path}: a .safetensors of ours expected, {found} found")
+    kind = checkpoint.kind(path)
+    if kind is not Kind.safetensors:
+        raise ArtifactError(f"{path}: a .safetensors of ours expected, {kind} found")
     arrays = checkpoint.read(path)
     header, _ = artifact.layout(arrays)
     with path.open("rb") as stream:
@@ -326,20 +352,31 @@ def _outline(path: Path) -> Arrays:
     return arrays
 
 
-def _require_layers(path: Path, found: Manifest, model: Model) -> None:
-    """Refuse a proof of other layers than the model's. Errors: ``ArtifactError``."""
-    known = {layer.source for layer in model.mapping.layers}
-    for check in found.parity.checks if found.parity.proven else ():
-        if check.layers != len(known) or check.worst.layer not in known:
+def _require_layers(path: Path, manifest: Manifest, model: Model) -> None:
+    """Refuse a proof for other layers than the model's.
+
+    Raises:
+        ArtifactError: if a check has another number of layers or names an unknown one.
+    """
+    layers = {layer.source for layer in model.mapping.layers}
+    for check in manifest.parity.checks if manifest.parity.proven else ():
+        if check.layers != len(layers) or check.worst.layer not in layers:
             raise ArtifactError(
                 f"{path}: its manifest tells of a proof of other layers than {model.name} has"
             )
 
 
-def _labelled(path: Path, found: Manifest, model: Model) -> Model:
+def _require_counts(path: Path, manifest: Manifest, model: Model) -> Model:
+    """Return the model if its numbers of parameters and classes are those in the manifest.
+
+    Raises:
+        ArtifactError: if a number differs.
+    """
     classes = model.config.num_classes
-    if found.artifact.parameters != model.parameters:
+    if manifest.artifact.parameters != model.parameters:
         raise ArtifactError(f"{path}: its manifest tells of other parameters than are in it")
-    if found.labels is not None and len(found.labels) != classes:
-        raise ArtifactError(f"{path}: its manifest names {len(found.labels)} classes, its head has {classes}")
+    if manifest.labels is not None and len(manifest.labels) != classes:
+        raise ArtifactError(
+            f"{path}: its manifest names {len(manifest.labels)} classes, its head has {classes}"
+        )
     return model

@@ -133,7 +133,7 @@ def _read(path: Path) -> tuple[Model, ...]:
 
 
 def _folder() -> Path:
-    """Return the folder of the mapping files: inside an installed package, or next to it in a checkout."""
+    """Return the folder of the mapping files: in an installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "mappings"
     return packaged if packaged.is_dir() else package.parent / "mappings"

@@ -246,7 +246,7 @@ def _sequential(shapes: Mapping[str, Shape]) -> _Names:
 
 
 def _named(shapes: Mapping[str, Shape]) -> _Names:
-    """Return the names of ResNet v1b to v1s, which are those of PyTorch."""
+    """Return the names of ResNet v1b, v1c, v1d, v1e and v1s, which are those of PyTorch."""
     deep = [("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")]
     return _Names(
         stem=[("conv1", "bn1")] if "conv1.weight" in shapes else deep,

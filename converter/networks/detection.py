@@ -1,4 +1,4 @@
-"""Which model some tensors belong to: told from their names and shapes, and what else is known of a file."""
+"""Detects a model from tensor names and shapes, the prefix, the graph and the published SHA-1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from resnext_torch.config import Shape
 
 HEAD_DIMENSIONS = 2
-OUTER = re.compile(r"([a-z]+[0-9]+_)*")  # the prefixes of networks that a network stands in
+OUTER = re.compile(r"([a-z]+[0-9]+_)*")  # the prefixes of the networks that contain a network
 QUESTION = (
     "the names tell no more; which one is it? Name it in place of auto, or give the network's "
     "-symbol.json (--symbol)"
@@ -29,27 +29,39 @@ QUESTION = (
 
 
 def match_gluon(params: Arrays, naming: NamingStyle) -> list[Model]:
-    """Return every model whose layers and shapes these are, with the file's number of classes.
+    """Return every model that the parameters match, with the file's number of classes.
 
-    ``params`` are by the file's names.
+    Args:
+        params: the parameters by their names in the file.
+        naming: the style of these names.
     """
-    return [model for known in catalog.models().values() if (model := _fitted(known, params, naming))]
+    candidates = catalog.models().values()
+    return [model for candidate in candidates if (model := _match(candidate, params, naming))]
 
 
 def detect_model(
     params: Arrays, naming: NamingStyle, graph: Graph | None, is_published: Callable[[Model], bool]
 ) -> Model:
-    """Return the model whose tensors these are, with the file's number of classes.
+    """Return the model that the parameters match, with the file's number of classes.
 
-    Where several have the same, what else is known decides: the prefix, the graph, whether the file is the
-    published one. Errors: ``MappingError`` with the nearest model, or with the question that is left.
+    If several models match, the prefix decides, then the graph, then whether the file is the published
+    one.
+
+    Args:
+        params: the parameters by their names in the file.
+        naming: the style of these names.
+        graph: the graph of the parameters, None if there is none.
+        is_published: returns whether the file is the one that GluonCV published for a model.
+
+    Raises:
+        MappingError: if no model matches, or if several still do.
     """
     found = match_gluon(params, naming)
     if not found:
-        raise MappingError(_apart_from_nearest(params, naming))
+        raise MappingError(_describe_mismatch(params, naming))
     tests: tuple[Callable[[Model], bool], ...] = (
         lambda model: has_model_prefix(model, naming),
-        lambda model: graph is not None and _is_wired(graph, model),
+        lambda model: graph is not None and _matches_graph(graph, model),
         is_published,
     )
     for test in tests:
@@ -59,84 +71,100 @@ def detect_model(
 
 
 def require_not_another(model: Model, naming: NamingStyle) -> None:
-    """Refuse names whose prefix is that of another model.
+    """Check that the prefix of the names is not that of another model.
 
-    Errors: ``MappingError``.
+    Raises:
+        MappingError: if it is.
     """
-    borne = [other.name for other in catalog.models().values() if has_model_prefix(other, naming)]
-    if borne and not has_model_prefix(model, naming):
+    owners = [other.name for other in catalog.models().values() if has_model_prefix(other, naming)]
+    if owners and not has_model_prefix(model, naming):
         raise MappingError(
-            f"{naming.file}: the prefix {naming.prefix} is that of {' or '.join(borne)}, not of {model.name}"
+            f"{naming.file}: the prefix {naming.prefix} is that of {' or '.join(owners)}, not of {model.name}"
         )
 
 
 def with_suggestions(error: MappingError, refused: Model, found: Collection[Model]) -> MappingError:
-    """Return an error that says, in its second line, whose tensors those are that did not fit."""
+    """Return the error with a second line that names the models which the tensors do match.
+
+    Args:
+        error: the mismatch.
+        refused: the model that the tensors do not match.
+        found: the models that they match.
+    """
     headline, *lines = str(error).split("\n")
-    known = " or ".join(model.name for model in found if model.name != refused.name)
-    answer = [f"  These are the tensors of {known}."] if known else []
+    alternatives = " or ".join(model.name for model in found if model.name != refused.name)
+    answer = [f"  These are the tensors of {alternatives}."] if alternatives else []
     return MappingError("\n".join([headline, *answer, *lines]))
 
 
 def match_torch(state: Arrays) -> list[Model]:
-    """Return every model whose state this is, with its number of classes; counters may be missing."""
-    found = []
-    for known in catalog.models().values():
-        model = with_classes_of(known, state.get(HEAD))
+    """Return every model that a PyTorch state dict matches, with its number of classes.
+
+    Args:
+        state: the state dict; BatchNorm's counters may be missing.
+    """
+    models = []
+    for candidate in catalog.models().values():
+        model = with_classes_of(candidate, state.get(HEAD))
         counters = set(model.mapping.target_only)
         shapes = {name: shape for name, shape in model.shapes.items() if name not in counters}
         if shapes == {name: array.shape for name, array in state.items() if name not in counters}:
-            found.append(model)
-    return found
+            models.append(model)
+    return models
 
 
 def require_one(found: Collection[Model], arrays: Collection[AnyArray], file: str, *, question: str) -> Model:
-    """Return the one model that was found.
+    """Return the only matching model.
 
-    ``question`` is what cannot be told where there are several.
-    Errors: ``MappingError`` with the nearest model where there is none, with the question where there are
-    more.
+    Args:
+        found: the models that match.
+        arrays: the arrays of the file.
+        file: the file, for the message.
+        question: the end of the message if several models match.
+
+    Raises:
+        MappingError: if no model matches, with the closest one, or if several match, with the question.
     """
     if len(found) == 1:
         return next(iter(found))
     if found:
-        known = " or ".join(model.name for model in found)
-        raise MappingError(f"{file}: these are the tensors of {known}: {question}")
+        candidates = " or ".join(model.name for model in found)
+        raise MappingError(f"{file}: these are the tensors of {candidates}: {question}")
     raise MappingError(
         f"{file}: the tensors fit no model; the nearest is {nearest([a.shape for a in arrays])}"
     )
 
 
 def has_model_prefix(model: Model, naming: NamingStyle) -> bool:
-    """Return whether a file's prefix is the one that GluonCV fixes for a model."""
+    """Return whether the names have the prefix that GluonCV fixes for a model, possibly nested."""
     own = model.entry.prefix
     outer = naming.prefix.removesuffix(own)
     return bool(own) and naming.prefix.endswith(own) and OUTER.fullmatch(outer) is not None
 
 
 def nearest(shapes: Collection[Shape]) -> Model:
-    """Return the model that has most of these shapes and fewest others."""
-    counted = Counter(shapes)
+    """Return the model whose shapes overlap most with the given ones (Jaccard index)."""
+    given = Counter(shapes)
 
-    def likeness(model: Model) -> float:
+    def similarity(model: Model) -> float:
         own = Counter(spec for spec in model.shapes.values() if spec)
-        return (own & counted).total() / (own | counted).total()
+        return (own & given).total() / (own | given).total()
 
-    return max(catalog.models().values(), key=likeness)
+    return max(catalog.models().values(), key=similarity)
 
 
 def match_either(gluon: Collection[str], torch: Collection[str]) -> Mapping | None:
-    """Return the mapping that knows most of the names on both sides, or None where none knows any."""
-    known = [
+    """Return the mapping with the most names of both sides, None if no mapping has names of both."""
+    scores = [
         (len(mapping.to_target().keys() & gluon) * len(mapping.to_source().keys() & torch), mapping)
         for mapping in (model.mapping for model in catalog.models().values())
     ]
-    count, best = max(known, key=lambda pair: pair[0])
+    count, best = max(scores, key=lambda pair: pair[0])
     return best if count else None
 
 
-def _apart_from_nearest(params: Arrays, naming: NamingStyle) -> str:
-    """Return what these tensors have otherwise than the model that is nearest."""
+def _describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
+    """Return a message that names the closest model and how the tensors differ from it."""
     model = nearest([array.shape for array in params.values()])
     headline = f"{naming.file}: the tensors fit no model; the nearest is {model}"
     try:
@@ -148,7 +176,7 @@ def _apart_from_nearest(params: Arrays, naming: NamingStyle) -> str:
     return headline
 
 
-def _is_wired(graph: Graph, model: Model) -> bool:
+def _matches_graph(graph: Graph, model: Model) -> bool:
     try:
         wiring.match(graph, model)
     except SymbolError:
@@ -156,23 +184,28 @@ def _is_wired(graph: Graph, model: Model) -> bool:
     return True
 
 
-def _fitted(model: Model, params: Arrays, naming: NamingStyle) -> Model | None:
+def _match(model: Model, params: Arrays, naming: NamingStyle) -> Model | None:
     try:
-        found = naming.resolve(model.mapping)
+        file_names = naming.resolve(model.mapping)
     except MappingError:
         return None
-    if len(found) != len(model.mapping.tensors):  # as of most models, and of a file of very many names
+    if len(file_names) != len(model.mapping.tensors):  # a fast answer for most models and for huge files
         return None
-    arrays = {name: params[file_name] for name, file_name in found.items()}
+    arrays = {name: params[file_name] for name, file_name in file_names.items()}
     model = with_classes_of(model, gluon_head(model, arrays))
     return model if matching.fits(model.mapping, arrays, model.shapes) else None
 
 
 def with_classes_of(model: Model, head: AnyArray | None) -> Model:
-    """Return a model with the classes of a head's weight, (classes, features), if it is one."""
+    """Return a model with the number of classes of a head's weight.
+
+    Args:
+        model: the model.
+        head: (classes, features); None or another number of axes leaves the model as it is.
+    """
     return model if head is None or head.ndim != HEAD_DIMENSIONS else model.with_classes(head.shape[0])
 
 
 def gluon_head(model: Model, params: Arrays) -> AnyArray | None:
-    """Return the weight of the head among Gluon's arrays, by structural names."""
+    """Return the head's weight from parameters by structural name, None if it is missing."""
     return params.get(model.mapping.to_source().get(HEAD, ""))

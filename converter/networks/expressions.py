@@ -1,7 +1,6 @@
-"""Networks as expressions: what an operation computes, on which parameters, of which other expressions.
+"""Networks as expressions: an operation, its parameters, and the expressions that are its inputs.
 
-Where a graph and a model have equal expressions, they compute the same function once their hyper-parameters
-are equal too.
+A graph and a model with equal expressions and equal hyper-parameters compute the same function.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 
 COMMUTATIVE = {operators.ADD, operators.MULTIPLY}
 INPUT, UNFLATTENED = "input", "dense without flattening"
-PLAIN_SOFTMAX: dict[str, tuple[Value, ...]] = {  # of (n, classes): the values, the default first
+PLAIN_SOFTMAX: dict[str, tuple[Value, ...]] = {  # on (n, classes): accepted values, default first
     "axis": (-1, 1),
     "temperature": (1.0,),
     "use_length": (False,),
 }
-MAX_DEPTH = 3  # of a description: each level names an operation
+MAX_DEPTH = 3  # of a description; each level is an operation
 MAX_INPUTS = 4  # of an operation in a description
 
 
@@ -36,8 +35,8 @@ class Expression:
 
     Attributes:
         kind: the kind of operation.
-        params: the parameters that it takes, by structural names.
-        inputs: the numbers of the expressions that it reads; sorted where their order does not matter.
+        params: the structural names of its parameters.
+        inputs: the numbers of the input expressions, sorted if the operation is commutative.
     """
 
     kind: str
@@ -46,7 +45,7 @@ class Expression:
 
 
 class ExpressionTable:
-    """Expressions by number; equal expressions have one number."""
+    """Numbers expressions; equal expressions share a number."""
 
     def __init__(self) -> None:
         self._numbers: dict[Expression, int] = {}
@@ -57,7 +56,7 @@ class ExpressionTable:
         return self._expressions[number]
 
     def add(self, kind: str, params: tuple[str, ...] = (), inputs: tuple[int, ...] = ()) -> int:
-        """Return the number of an expression, a new one if it is new."""
+        """Return the number of an expression, adding it if it is new."""
         order = tuple(sorted(inputs)) if kind in COMMUTATIVE else inputs
         expression = Expression(kind=kind, params=params, inputs=order)
         number = self._numbers.setdefault(expression, len(self._expressions))
@@ -66,7 +65,7 @@ class ExpressionTable:
         return number
 
     def describe(self, number: int, layers: Mapping[int, str], depth: int = MAX_DEPTH) -> str:
-        """Return an expression in words; the expressions it reads go by their layers' names."""
+        """Return an expression in words, with its inputs named by their layers if these are known."""
         expression = self[number]
         names = [
             layers.get(each) or (self.describe(each, layers, depth - 1) if depth else "…")
@@ -80,21 +79,27 @@ class ExpressionTable:
 
 @dataclass(slots=True)
 class ModelExpressions:
-    """A model's operations by the numbers of their expressions, in order, and its layers' outputs."""
+    """A model as expressions.
+
+    Attributes:
+        table: the expressions.
+        operations: the operation of each expression, by its number, in the order of the network.
+        layers: the number of each layer's output, by structural layer name.
+    """
 
     table: ExpressionTable
     operations: dict[int, Operation] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
 
     def apply(self, operation: Operation, inputs: tuple[int, ...], layer: str) -> int:
-        """Record an operation (``definition.Operators``)."""
+        """Record an operation; implements ``definition.Operators``."""
         number = self.table.add(operation.kind, tuple(f"{layer}.{role}" for role in operation.roles), inputs)
         self.operations[number] = operation
         return number
 
     @property
     def output(self) -> int:
-        """The expression that the model returns: its last layer's."""
+        """The number of the model's output: that of its last layer."""
         return next(reversed(self.layers.values()))
 
 
@@ -103,10 +108,10 @@ class GraphExpressions:
     """A graph's nodes as expressions.
 
     Attributes:
-        nodes: the nodes that compute each expression, by its number; identities are left out.
+        nodes: the indices of the nodes that compute each expression, by its number, without identities.
         data: the name of the input variable.
-        output: the expression that the graph returns, without a final softmax.
-        softmax: whether it ends in a softmax over the classes.
+        output: the number of the graph's output, without a final softmax.
+        softmax: whether the graph ends in a softmax over the classes.
     """
 
     nodes: dict[int, list[int]]
@@ -117,19 +122,19 @@ class GraphExpressions:
 
 def of_model(model: Model, table: ExpressionTable) -> ModelExpressions:
     """Run a model's definition on expressions."""
-    recorded = ModelExpressions(table)
-    for output in GluonNetwork(model.source_shapes, recorded).run(table.input):
-        recorded.layers[output.layer] = output.value
-    return recorded
+    expressions = ModelExpressions(table)
+    for output in GluonNetwork(model.source_shapes, expressions).run(table.input):
+        expressions.layers[output.layer] = output.value
+    return expressions
 
 
 def of_graph(graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -> GraphExpressions:
-    """Express a graph's nodes.
+    """Return a graph's nodes as expressions.
 
     Args:
         graph: the graph.
-        tensors: the structural names of its parameters.
-        table: where to add the expressions.
+        tensors: the structural name of each of its parameters, by variable name.
+        table: the table to which the expressions are added.
     """
     walk = _Walk(graph, tensors, table)
     for index in range(len(graph.nodes)):
@@ -139,7 +144,7 @@ def of_graph(graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -
 
 
 class _Walk:
-    """Expresses a graph node by node."""
+    """Converts a graph to expressions node by node."""
 
     def __init__(self, graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -> None:
         self.graph = graph
@@ -148,7 +153,7 @@ class _Walk:
         self.data = _data_variable(graph, tensors)
         self.values: list[int] = []
         self.nodes: dict[int, list[int]] = {}
-        self.flattened: dict[int, int] = {}  # by the expression of a flattening, what it flattens
+        self.flattened: dict[int, int] = {}  # the input of each flattening, by number
 
     def visit(self, index: int) -> None:
         node = self.graph.nodes[index]
@@ -172,7 +177,7 @@ class _Walk:
         self.nodes.setdefault(number, []).append(index)
 
     def output(self) -> tuple[int, bool]:
-        """Return the expression of the graph's output without a softmax, and whether there was one."""
+        """Return the number of the graph's output without a final softmax, and whether there is one."""
         values = tuple(map(self._value, self.graph.outputs))
         if len(values) != 1:
             return self.table.add("a group", inputs=values), False
@@ -194,7 +199,7 @@ class _Walk:
         return self.tensors.get(node.name, node.name)
 
     def _dense(self, operation: Operation, inputs: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-        """Look through a flattening before a dense layer, which flattens its input unless told not to."""
+        """Skip a flattening before a dense layer: by default the dense layer flattens its input."""
         (value,) = inputs
         if not operation.settings["flatten"] and value not in self.flattened:
             return UNFLATTENED, inputs
@@ -204,7 +209,7 @@ class _Walk:
 
 
 def _data_variable(graph: Graph, tensors: Mapping[str, str]) -> str:
-    """Return the first variable that is read as data and is no parameter; "" if there is none."""
+    """Return the first data input that is a variable and not a parameter, "" if there is none."""
     for node in graph.nodes:
         for index, _ in node.inputs[: node.operation.data_inputs]:
             variable = graph.nodes[index]

@@ -1,4 +1,4 @@
-"""What a network costs and how its input is made; what is computed is kept from what GluonCV published."""
+"""Computes a network's cost and input settings, kept separate from the figures GluonCV published."""
 
 from __future__ import annotations
 
@@ -29,31 +29,36 @@ FLOPS_PER_MULTIPLY_ADD = 2
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one image costs: multiply-adds, and the elements that these layers put out, as timm counts."""
+    """The cost of one image.
+
+    Attributes:
+        multiply_adds: of the convolutions and the dense layer.
+        activations: the number of output elements of these layers, as timm counts them.
+    """
 
     multiply_adds: int
     activations: int
 
     @property
     def flops(self) -> int:
-        """Floating-point operations, a multiplication and an addition being two."""
+        """Floating-point operations; a multiply-add is two."""
         return FLOPS_PER_MULTIPLY_ADD * self.multiply_adds
 
 
 def preprocessing(model: Model) -> DataConfig:
-    """Return what a model's input is made like."""
+    """Return the preprocessing settings of a model's input."""
     return resolve_data_config(model.config)
 
 
 def pool_size(model: Model) -> tuple[int, int]:
-    """Return the height and width that the last pool sees of an image of the model's input size."""
+    """Return the height and width of the last pool's input for an image of the model's input size."""
     _, height, width = preprocessing(model)["input_size"]
     reduction = model.config.levels[-1].reduction
     return height // reduction, width // reduction
 
 
 def cost(model: Model) -> Cost:
-    """Return what one image of the model's input size costs, from the shapes in its definition."""
+    """Return the cost of one image of the model's input size, from the shapes in its definition."""
     counter = _Counter(model.source_shapes)
     for _ in GluonNetwork(counter.shapes, counter).run(preprocessing(model)["input_size"]):
         pass
@@ -61,7 +66,7 @@ def cost(model: Model) -> Cost:
 
 
 class _Counter:
-    """Applies operations to the shapes of images, (channels, height, width), and counts what they cost."""
+    """Applies operations to image shapes, (channels, height, width), and counts their cost."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self.shapes = shapes
@@ -82,7 +87,7 @@ class _Counter:
 
 
 def _size(side: int, operation: Operation) -> int:
-    """Return the height or width of what a convolution or pool puts out."""
+    """Return the output height or width of a convolution or pool."""
     settings: dict[str, Any] = operation.settings
     free, stride = side + 2 * settings["padding"] - settings["kernel"], settings["stride"]
     steps: int = -(-free // stride) if settings.get("ceil_mode") else free // stride
@@ -90,7 +95,7 @@ def _size(side: int, operation: Operation) -> int:
 
 
 def file_bytes(model: Model) -> int:
-    """Return the size of the model's float32 file, its header included."""
+    """Return the size of the model's float32 file in bytes, header included."""
     counters = set(model.mapping.target_only)
     state = {
         name: np.broadcast_to(np.zeros((), np.int64 if name in counters else np.float32), shape)
@@ -101,20 +106,20 @@ def file_bytes(model: Model) -> int:
 
 
 def document(model: Model) -> dict[str, Any]:
-    """Return the figures for programs: what was computed apart from what was published."""
-    found, seen = cost(model), preprocessing(model)
+    """Return the figures as a JSON-ready document, with the source of the published ones."""
+    total, data_config = cost(model), preprocessing(model)
     return {
         "computed": {
             "parameters": model.parameters,
-            "multiply_adds": found.multiply_adds,
-            "activations": found.activations,
+            "multiply_adds": total.multiply_adds,
+            "activations": total.activations,
             "file_bytes": file_bytes(model),
             "convention": CONVENTION,
         },
         "input": {
-            "size": list(seen["input_size"]),
-            "crop_pct": seen["crop_pct"],
-            "interpolation": seen["interpolation"],
+            "size": list(data_config["input_size"]),
+            "crop_pct": data_config["crop_pct"],
+            "interpolation": data_config["interpolation"],
         },
         "published_source": None if model.entry.top1 is None else SOURCE,
     }

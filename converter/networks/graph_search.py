@@ -1,9 +1,9 @@
 """Finds the graph that belongs to parameters: in the same archive, or else in the same folder.
 
-A graph belongs to a file of parameters if nine tenths of their names are the same, or name the same layers in
-another style, whatever the two files are called. The few names that may differ are then found by matching it
-with the model. Where MXNet's own rule names the graph, ``net-symbol.json`` for ``net-0000.params``, that one
-is taken.
+A graph belongs to a parameter file if at least nine tenths of the names are the same, or name the same
+layers in another style; file names do not matter. The names that differ are reported when the graph is
+matched with the model. A graph that MXNet's export rule names, ``net-symbol.json`` for
+``net-0000.params``, takes precedence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from resnext_torch.config import Shape
 
 OVERLAP = 0.9  # of the names; a network with half as many layers has an overlap of 0.5
-MENTIONS = 3  # parameter names that a damaged file must contain to count as their graph
+MENTIONS = 3  # parameter names that a damaged file must contain to count as the graph
 MAX_LINES = 10  # of an error
 
 
@@ -40,22 +40,22 @@ def find(
     naming: NamingStyle,
     models: Callable[[], Collection[Model]],
 ) -> Graph | None:
-    """Return the graph of some parameters, None if there is none.
+    """Return the graph of a parameter file, None if there is none.
 
     Args:
-        file: the file of the parameters, or the archive of it.
+        file: the parameter file, or the archive that contains it.
         documents: the JSON files in that archive.
         arrays: the parameters by their names in the file.
         naming: the style of these names.
-        models: the models that the parameters may belong to; needed for graphs that use other names.
+        models: returns the models that the parameters may belong to; called for graphs with other names.
 
     Raises:
-        SymbolError: if two different graphs fit, if one has the names of the parameters and other shapes, or
-            if one that may belong to the file cannot be read.
+        SymbolError: if two different graphs fit, if a graph has the parameters' names but other shapes,
+            or if a graph that may belong to the file cannot be read.
     """
     search = _Search(file, arrays, naming, models)
-    if packed := list(search.read(candidates.in_archive(file, documents))):
-        return packed[0] if len(packed) == 1 else search.choose(packed, required=True)
+    if graphs := list(search.read(candidates.in_archive(file, documents))):
+        return graphs[0] if len(graphs) == 1 else search.choose(graphs, required=True)
     if search.is_exported and candidates.exists(search.partner):
         return reader.read(search.partner)
     graph = search.choose(list(search.read(candidates.in_folder(file))), required=False)
@@ -66,12 +66,12 @@ def find(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
-    """How a graph fits.
+    """How a graph fits the parameters.
 
     Attributes:
         in_another_style: whether it names the same layers in another style than the file does.
-        takes: whether it can take weights of the file's shapes.
-        tensors: its parameters by structural names, where they are known.
+        takes: whether its operators accept the shapes of the file's weights.
+        tensors: the structural name of each of its parameters, by variable name; empty if not resolved.
     """
 
     in_another_style: bool
@@ -80,7 +80,7 @@ class _Fit:
 
 
 class _Search:
-    """A search for the graph of some parameters."""
+    """A search for the graph of a parameter file."""
 
     def __init__(
         self,
@@ -97,13 +97,13 @@ class _Search:
         self.partner, self.is_exported = candidates.partner(file)
         self.damaged: list[SymbolError] = []
 
-    def read(self, known: Iterable[Candidate]) -> Iterator[Graph]:
-        """Yield the graphs among some candidates.
+    def read(self, files: Iterable[Candidate]) -> Iterator[Graph]:
+        """Yield the graphs among the candidates.
 
         Raises:
-            SymbolError: if one is damaged and is the graph of the parameters by its name or its contents.
+            SymbolError: if a damaged one is the graph of the parameters by its name or content.
         """
-        for candidate in known:
+        for candidate in files:
             try:
                 yield candidate.parse()
             except SymbolError as error:
@@ -113,18 +113,18 @@ class _Search:
                     self.damaged.append(error)
 
     def choose(self, graphs: list[Graph], *, required: bool) -> Graph | None:
-        """Return the graph that fits best; copies count as one.
+        """Return the graph that fits best; copies of a graph count as one.
 
         Args:
             graphs: the candidates.
             required: whether one of them has to fit.
 
         Raises:
-            SymbolError: if two fit equally well and differ, if one only has other shapes, or if one is
-                required and none fits.
+            SymbolError: if two graphs fit equally well and differ, if the only match has other shapes,
+                or if a graph is required and none fits.
         """
-        known = [(graph, fit) for graph in graphs if (fit := self._fit(graph)) is not None]
-        fitting = [(graph, fit) for graph, fit in known if fit.takes]
+        matches = [(graph, fit) for graph in graphs if (fit := self._fit(graph)) is not None]
+        fitting = [(graph, fit) for graph, fit in matches if fit.takes]
         best = min((fit.in_another_style for _, fit in fitting), default=None)
         chosen = [(graph, fit) for graph, fit in fitting if fit.in_another_style == best]
         different = {
@@ -136,11 +136,13 @@ class _Search:
             raise self._refusal("more than one graph fits it, and they differ", [*different.values()])
         if different:
             return next(iter(different.values()))
-        own = [
-            graph for graph, _ in known if not (graph.path and candidates.is_of_others(graph.path, self.file))
+        misfits = [
+            graph
+            for graph, _ in matches
+            if not (graph.path and candidates.is_of_others(graph.path, self.file))
         ]
-        if own:
-            raise self._refusal("this graph names its layers and needs other shapes", own)
+        if misfits:
+            raise self._refusal("this graph names its layers and needs other shapes", misfits)
         if required:
             raise self._refusal(
                 f"{len(graphs)} graphs are in the archive, and none has its parameters", graphs
@@ -166,14 +168,14 @@ class _Search:
         variables = {*graph.variables}
         if {*graph.parameters} <= self.shapes.keys() <= variables:
             return _Fit(in_another_style=False, takes=_takes(graph, self.shapes))
-        named = {*naming_styles.parameters(variables)}
-        if named <= self.shapes.keys() and len(named) >= OVERLAP * len(self.shapes):
+        parameters = {*naming_styles.parameters(variables)}
+        if parameters <= self.shapes.keys() and len(parameters) >= OVERLAP * len(self.shapes):
             return _Fit(in_another_style=False)
-        fits = (self._fit_as(graph, model) for model in self.models())
+        fits = (self._fit_in_another_style(graph, model) for model in self.models())
         return next((fit for fit in fits if fit is not None), None)
 
-    def _fit_as(self, graph: Graph, model: Model) -> _Fit | None:
-        """Return how a graph names the layers of a model in another style than the parameters do."""
+    def _fit_in_another_style(self, graph: Graph, model: Model) -> _Fit | None:
+        """Return how a graph fits that names a model's layers in another style, None if it does not."""
         style = self._style(graph)
         if style is None:
             return None
@@ -182,7 +184,7 @@ class _Search:
         try:
             file_names = self.naming.resolve(model.mapping)
             variables = style.resolve(model.mapping)
-        except ConversionError:  # which matching the graph with the model reports
+        except ConversionError:  # reported when the graph is matched with the model
             return _Fit(in_another_style=True)
         if variables.keys() != file_names.keys():
             return _Fit(in_another_style=True)
@@ -190,26 +192,26 @@ class _Search:
         tensors = {name: tensor for tensor, name in variables.items()}
         takes = _takes(graph, shapes)
         if not takes and style.prefix and style.prefix == self.naming.prefix:
-            return None  # of before the head was replaced
+            return None  # the graph from before the head was replaced
         return _Fit(in_another_style=True, takes=takes, tensors=tensors)
 
     def _style(self, graph: Graph) -> NamingStyle | None:
-        """Return the names of a graph's parameters, None if they are of another network of the same kind."""
+        """Return the naming style of a graph, None if it has none or the prefix of another network."""
         try:
             style = naming_styles.read(naming_styles.parameters(graph.variables), graph.file)
         except ConversionError:
             return None
-        other = style.prefix and self.naming.prefix and style.prefix != self.naming.prefix
-        return None if other else style
+        is_other = style.prefix and self.naming.prefix and style.prefix != self.naming.prefix
+        return None if is_other else style
 
     def _is_mentioned(self, content: bytes) -> bool:
-        """Return whether a damaged graph names the parameters."""
-        some = [name for name, _ in zip(self.shapes, range(MENTIONS), strict=False)]
-        return bool(some) and all(f'"{name}"'.encode() in content for name in some)
+        """Return whether a damaged file contains the names of the first parameters."""
+        examples = [name for name, _ in zip(self.shapes, range(MENTIONS), strict=False)]
+        return bool(examples) and all(f'"{name}"'.encode() in content for name in examples)
 
 
 def _is_same(graph: Graph, fit: _Fit, other: Graph, other_fit: _Fit) -> bool:
-    """Return whether two graphs are the same, names of nodes that are no variables aside."""
+    """Return whether two graphs are equal, ignoring the names of nodes other than variables."""
     return graph.outputs == other.outputs and _content(graph, fit) == _content(other, other_fit)
 
 
@@ -223,7 +225,7 @@ def _content(graph: Graph, fit: _Fit) -> list[object]:
 
 
 def _takes(graph: Graph, shapes: dict[str, Shape]) -> bool:
-    """Return whether a graph's convolutions and dense layers can take weights of these shapes."""
+    """Return whether a graph's convolutions and dense layers accept weights of these shapes."""
     return all(_takes_weight(graph, node, shapes) for node in graph.nodes)
 
 
@@ -232,7 +234,7 @@ def _takes_weight(graph: Graph, node: Node, shapes: dict[str, Shape]) -> bool:
     if operation.kind not in {operators.CONVOLUTION, operators.DENSE}:
         return True
     weight = graph.nodes[node.inputs[1][0]]
-    if weight.operation.kind != VARIABLE:  # a cast, say, whose input is not looked at here
+    if weight.operation.kind != VARIABLE:  # for example a cast, whose input is not checked here
         return True
     shape = shapes.get(weight.name, ())
     if operation.kind == operators.DENSE:

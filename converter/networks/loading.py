@@ -1,4 +1,4 @@
-"""What conversions and parity checks begin with: a ``.params`` file found, read and laid beside its model."""
+"""Loads a ``.params`` file and matches it with its model, for conversions and parity checks."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ if TYPE_CHECKING:
     from converter.progress import Progress
     from converter.sources.params_file import ParamsFile
 
-READ_BY_MXNET = {"legacy", "V1", "V2"}  # the records that MXNet 1.9 reads as it is
+READ_BY_MXNET = {"legacy", "V1", "V2"}  # record versions that MXNet 1.9 reads
 
 
 @dataclass(frozen=True, slots=True)
 class ParamsSource:
-    """Which parameters: a file, a model's seeded random ones, or, with neither, those that were published.
+    """Selects parameters: a file, seeded random ones, or, with neither, those that GluonCV published.
 
-    Without a ``model`` it is detected from the file's tensors. ``symbol`` is the file's graph; without it the
-    graph is searched for in the archive and the folder of the file, unless ``search_graph`` is false.
+    Attributes:
+        model: the model, None to detect it from the file's tensors.
+        params: the ``.params`` file, or an archive of one.
+        seed: the seed of random parameters.
+        symbol: the file's graph, None to search for it.
+        search_graph: whether to search for the graph in the archive and the folder of the file.
     """
 
     model: Model | None
@@ -58,9 +62,13 @@ class ParamsSource:
 
 @dataclass(frozen=True, slots=True)
 class LoadedParams:
-    """What parameters were read from: the file, its contents, and the names in it.
+    """Parameters as they were read.
 
-    ``wiring`` is the graph that belongs to them, None if there is none.
+    Attributes:
+        source: the file.
+        file: its content.
+        naming: the style of the names in it.
+        wiring: the graph that belongs to the parameters, matched with the model; None if there is none.
     """
 
     source: ParamsFile
@@ -75,12 +83,12 @@ class LoadedParams:
 
     @property
     def fixed_gammas(self) -> tuple[str, ...]:
-        """The gammas that the graph fixes at 1, by structural names."""
+        """The structural names of the gammas that the graph fixes at 1."""
         return self.wiring.fixed_gammas if self.wiring else ()
 
     @property
     def is_read_by_mxnet(self) -> bool:
-        """Whether MXNet 1.9 can load the file, and compute with the types in it."""
+        """Whether MXNet 1.9 can load the file and compute with its dtypes."""
         return (
             bool(self.file.records)
             and READ_BY_MXNET.issuperset(self.file.records)
@@ -90,7 +98,12 @@ class LoadedParams:
 
 @dataclass(frozen=True, slots=True)
 class MXNetParams:
-    """A file that MXNet can load, and the names in it by structural names."""
+    """A file that MXNet can load.
+
+    Attributes:
+        path: the file.
+        names: the names in the file, by structural name.
+    """
 
     path: Path
     names: dict[str, str]
@@ -98,7 +111,15 @@ class MXNetParams:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Parameters that fit their model, in their file: ``params`` by Gluon's names, ``state`` by PyTorch's."""
+    """Parameters that match their model; the arrays stay in the file.
+
+    Attributes:
+        model: the model, with the number of classes of the file's head.
+        mapping: the model's mapping.
+        params: the parameters by Gluon's structural names.
+        state: the same arrays by PyTorch's names, and a zero for each counter.
+        reading: where the parameters come from.
+    """
 
     model: Model
     mapping: Mapping
@@ -108,9 +129,10 @@ class LoadedModel:
 
     @contextlib.contextmanager
     def for_mxnet(self) -> Iterator[MXNetParams]:
-        """Give a file that MXNet can load: the source itself, or else a copy.
+        """Yield a file that MXNet can load: the source itself, or else a temporary copy.
 
-        GluonCV's own network gets structural names, or index-based ones, which it resolves itself.
+        A copy for GluonCV's own network keeps index-based names, which GluonCV resolves itself; any
+        other copy has structural names.
 
         Raises:
             SourceError: if the copy cannot be written.
@@ -122,28 +144,40 @@ class LoadedModel:
         ):
             yield MXNetParams(self.reading.source.path, resolved)
             return
-        ours = {file_name: name for name, file_name in resolved.items()}
-        counted = (
-            {} if self.reading.wiring else {name: ours[file] for name, file in naming.stripped().items()}
+        structural = {file_name: name for name, file_name in resolved.items()}
+        index_based = (
+            {}
+            if self.reading.wiring
+            else {name: structural[file_name] for name, file_name in naming.stripped().items()}
         )
-        own_names = counted or {name: name for name in self.params}
+        copy_names = index_based or {name: name for name in self.params}
         with disk.temp_dir() as folder:
             path = folder / "for-mxnet.params"
             try:
                 with path.open("wb") as stream:
                     write_params(
-                        stream, {name: precision.widened(self.params[own]) for name, own in own_names.items()}
+                        stream,
+                        {name: precision.widened(self.params[param]) for name, param in copy_names.items()},
                     )
             except OSError as error:
                 raise SourceError(f"{path}: {error.strerror or error}") from error
-            yield MXNetParams(path, {own: name for name, own in own_names.items()})
+            yield MXNetParams(path, {param: name for name, param in copy_names.items()})
 
 
 def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
-    """Read a ``.params`` file and match it with the model, whose classes are those of the file's head.
+    """Read a ``.params`` file and match it with a model, with the number of classes of the file's head.
 
-    Errors: ``ParamsError``, ``DialectError``, ``SymbolError``, ``MappingError``; the last names the model
-    that does fit, or those between which only the user can decide.
+    Args:
+        origin: what the user selected.
+        found: the file.
+
+    Raises:
+        ParamsError: if the file cannot be read.
+        SourceError: if the file has changed since it was opened.
+        DialectError: if the names are in none of Gluon's styles.
+        SymbolError: if the graph cannot be read or does not match the model.
+        MappingError: if the parameters do not match the model; the message names the model that they do
+            match, or those between which the user has to choose.
     """
     name = str(found.origin)
     _require_no_checkpoint(found)
@@ -154,15 +188,15 @@ def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
     graph = _graph(origin, found, file.arrays, naming)
     if origin.model is None:
         model = detection.detect_model(
-            file.arrays, naming, graph, lambda known: found.is_published(known.published)
+            file.arrays, naming, graph, lambda candidate: found.is_published(candidate.published)
         )
     else:
         model = origin.model
         detection.require_not_another(model, naming)
-    structural = _resolved(model, file.arrays, naming)
+    structural = _structural_arrays(model, file.arrays, naming)
     model = detection.with_classes_of(model, detection.gluon_head(model, structural))
-    wired = _wired(graph, model, naming) if graph else None
-    gammas = wired.fixed_gammas if wired else ()
+    graph_wiring = _match_graph(graph, model, naming) if graph else None
+    gammas = graph_wiring.fixed_gammas if graph_wiring else ()
     if graph and origin.symbol is None:
         _require_own_gammas(graph, gammas, structural, file.arrays, name)
     structural |= {
@@ -174,11 +208,12 @@ def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
         state = matching.rename(model.mapping, structural, model.shapes, name)
     except MappingError as error:
         raise detection.with_suggestions(error, model, detection.match_gluon(file.arrays, naming)) from error
-    return LoadedModel(model, model.mapping, structural, state, LoadedParams(found, file, naming, wired))
+    reading = LoadedParams(found, file, naming, graph_wiring)
+    return LoadedModel(model, model.mapping, structural, state, reading)
 
 
 def find_graph(origin: ParamsSource, found: ParamsFile) -> Graph | None:
-    """Return the graph that ``prepare`` would match with the model.
+    """Return the graph that ``load_model`` would match with the model, None if there is none.
 
     Raises:
         ConversionError: if the parameters or the graph cannot be read.
@@ -189,7 +224,7 @@ def find_graph(origin: ParamsSource, found: ParamsFile) -> Graph | None:
 
 
 def _graph(origin: ParamsSource, found: ParamsFile, arrays: Arrays, naming: NamingStyle) -> Graph | None:
-    """Return the graph of a user's parameters: the one that was named, or one that belongs to the file."""
+    """Return the graph of a user's file: the selected one, or else one that belongs to the file."""
     if origin.symbol is not None:
         return reader.read(origin.symbol)
     if origin.params is None or not origin.search_graph:
@@ -201,61 +236,65 @@ def _graph(origin: ParamsSource, found: ParamsFile, arrays: Arrays, naming: Nami
     return graph_search.find(found.origin, found.documents, arrays, naming, models)
 
 
-def _wired(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
+def _match_graph(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
     """Match a graph with a model.
 
     Raises:
-        SymbolError: if they differ, or if the names of the file put a parameter in another place.
+        SymbolError: if they differ, or if the file's names assign a parameter to another layer.
     """
-    wired = wiring.match(graph, model)
-    variables = {*wired.variables.values()}
+    graph_wiring = wiring.match(graph, model)
+    variables = {*graph_wiring.variables.values()}
     file_names = naming.resolve(model.mapping)
     plain = {file_name: name for name, file_name in naming_styles.plain(file_names.values()).items()}
     moved = [
-        f"{tensor}: {wired.variables[tensor]} in the graph, {plain[file_name]} in {naming.file}"
+        f"{tensor}: {graph_wiring.variables[tensor]} in the graph, {plain[file_name]} in {naming.file}"
         for tensor, file_name in file_names.items()
-        if plain[file_name] in variables and wired.variables.get(tensor) != plain[file_name]
+        if plain[file_name] in variables and graph_wiring.variables.get(tensor) != plain[file_name]
     ]
     if moved:
         headline = f"{graph.file}: takes parameters in another order than {naming.file} has them"
         raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
-    return wired
+    return graph_wiring
 
 
 def _require_own_gammas(
     graph: Graph, gammas: tuple[str, ...], structural: dict[str, AnyArray], arrays: Arrays, name: str
 ) -> None:
-    """Refuse to change weights for a graph that only names the same layers as the file.
+    """Check that a graph with other names than the file does not change weights.
+
+    Such a graph names the same layers, which does not prove that it belongs to the file.
 
     Raises:
         SymbolError: if the graph fixes gammas at 1 that are not 1 in the file.
     """
     if {*graph.parameters} <= naming_styles.plain(arrays).keys():
         return
-    given = [gamma for gamma in gammas if gamma in structural]
-    changed = [gamma for gamma in given if not (np.asarray(structural[gamma]) == 1).all()]
+    present = [gamma for gamma in gammas if gamma in structural]
+    changed = [gamma for gamma in present if not (np.asarray(structural[gamma]) == 1).all()]
     if changed:
         headline = f"{graph.file}: fixes gammas at 1 that are not 1 in {name}, and has other names"
-        choose = "--symbol FILE says that it is the graph of these parameters"
-        raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed), 10), choose]))
+        hint = "--symbol FILE says that it is the graph of these parameters"
+        raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed), 10), hint]))
 
 
 @contextlib.contextmanager
 def open_source(origin: ParamsSource, progress: Progress) -> Iterator[ParamsFile]:
-    """Find the parameters; what must be made or unpacked lies in a temporary folder while it is needed.
+    """Yield the selected ``.params`` file; generated and unpacked files are deleted on exit.
 
-    Errors: ``SourceError``; also in the place of any other refusal, where the file was changed meanwhile.
+    Raises:
+        SourceError: if the file cannot be found, downloaded or unpacked; also in place of any other
+            ``ConversionError`` in the body if the file has changed meanwhile.
     """
     with disk.temp_dir() as folder:
-        found = _found(origin, folder, progress)
+        file = _locate(origin, folder, progress)
         try:
-            yield found
+            yield file
         except ConversionError:
-            params_file.require_unchanged(found)
+            params_file.require_unchanged(file)
             raise
 
 
-def _found(origin: ParamsSource, folder: Path, progress: Progress) -> ParamsFile:
+def _locate(origin: ParamsSource, folder: Path, progress: Progress) -> ParamsFile:
     model = origin.model
     if origin.params is not None:
         return params_file.from_file(origin.params, folder, progress)
@@ -264,24 +303,24 @@ def _found(origin: ParamsSource, folder: Path, progress: Progress) -> ParamsFile
     if origin.seed is None:
         return gluoncv_zoo.take(model.published, folder, progress)
     path = folder / f"{model.name}.random-{origin.seed}.params"
-    return params_file.from_arrays(  # which keeps no copy of the arrays
+    return params_file.from_arrays(  # keeps no copy of the arrays
         synthetic.random_params(model.mapping, model.shapes, origin.seed), path, progress
     )
 
 
 def _require_no_checkpoint(found: ParamsFile) -> None:
-    """Refuse PyTorch's files by what they are, which says more than what is wrong with the first byte."""
-    with contextlib.suppress(CheckpointError):  # then it is neither, and the reader says at which byte
+    """Refuse PyTorch files by their kind: a clearer message than one about the first byte."""
+    with contextlib.suppress(CheckpointError):  # neither kind: the reader reports the offset
         if (kind := checkpoint.kind(found.path)) in {Kind.torch, Kind.safetensors}:
             raise ParamsError(
                 f"{found.origin}: a PyTorch checkpoint, {kind}; `gluon2torch to-gluon` goes the other way"
             )
 
 
-def _resolved(model: Model, arrays: Arrays, naming: NamingStyle) -> dict[str, AnyArray]:
-    """Return the arrays by structural names."""
+def _structural_arrays(model: Model, arrays: Arrays, naming: NamingStyle) -> dict[str, AnyArray]:
+    """Return the arrays by structural name."""
     try:
-        found = naming.resolve(model.mapping)
+        file_names = naming.resolve(model.mapping)
     except MappingError as error:
         raise detection.with_suggestions(error, model, detection.match_gluon(arrays, naming)) from error
-    return {name: arrays[file_name] for name, file_name in found.items()}
+    return {name: arrays[file_name] for name, file_name in file_names.items()}

@@ -1,6 +1,6 @@
-"""``mappings/*.toml`` → an exact one-to-one dictionary from Gluon's names to PyTorch's.
+"""Expands ``mappings/*.toml`` to an exact one-to-one mapping from Gluon's names to PyTorch's.
 
-A table names layers. It is expanded to tensors before anything is looked up.
+The tables list layers; they are expanded to tensors before any lookup.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-Known = TypeVar("Known")
+Item = TypeVar("Item")
 
 STEM, HEAD = "stem", "head"
 SHORTCUT = "shortcut"
-MAX_BYTES = 1 << 16  # ten times our longest
-MAX_DOTS = 100  # in a line; a key of many parts takes tomllib memory and time by their square
-MAX_TENSORS = 100_000  # of a network, and as many layers; the largest here has 987
+MAX_BYTES = 1 << 16  # ten times the longest of ours
+MAX_DOTS = 100  # in a line; tomllib needs memory and time quadratic in the parts of a key
+MAX_TENSORS = 100_000  # and layers, of a network; the largest has 987 tensors
 
 
-Lines = dict[str, tuple[str, str]]  # Gluon's name: PyTorch's, and the kind
+Lines = dict[str, tuple[str, str]]  # {Gluon's name: (PyTorch's name, kind of layer)}
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which parts make a network, in its order.
+    """The parts of a network, in its order.
 
-    A stage is (Gluon's name, PyTorch's, the part that is the shortcut of its first block or ""); among the
-    parts of a block, "shortcut" stands where that one comes.
+    Attributes:
+        before: the parts before the stages.
+        stages: (Gluon's name, PyTorch's name, the shortcut part of the first block or "") of each stage.
+        block: the parts of a block; "shortcut" is the place of the first block's shortcut part.
+        after: the parts after the stages.
     """
 
     before: tuple[str, ...]
@@ -47,9 +50,12 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PrefixNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How Gluon names parameters by prefixes, as in ``resnext0_stage1_conv0_weight``.
+    """Gluon's prefix naming, such as ``resnext0_stage1_conv0_weight``.
 
-    ``block`` and ``shortcut`` are the scopes of a stage's layers, ``kinds`` what each kind is counted as.
+    Attributes:
+        block: the scope of a stage's layers.
+        shortcut: the scope of its shortcut's layers.
+        kinds: the name under which each kind of layer is counted.
     """
 
     block: str
@@ -58,22 +64,37 @@ class PrefixNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FamilyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping file as it is written: which layer of Gluon's is which of PyTorch's, and of what kind."""
+    """The content of a mapping file.
+
+    Attributes:
+        kinds: for each kind of layer, {Gluon's role: PyTorch's role} of its arrays.
+        target_only: for each kind, the roles that exist in PyTorch only.
+        prefix_names: Gluon's prefix naming.
+        parts: the layers of each part.
+        layouts: the networks that are made of these parts.
+        models: the models, parsed by the catalog.
+    """
 
     kinds: dict[str, dict[str, str]]
     target_only: dict[str, tuple[str, ...]]
     prefix_names: PrefixNames
     parts: dict[str, Lines]
     layouts: dict[str, Layout]
-    models: dict[str, object]  # the catalog's part
+    models: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer under both names. ``part`` is the stem, the stage, by PyTorch's name, or the head.
+    """A layer with its names on both sides. Layers are listed in the order in which Gluon numbers them.
 
-    ``counter`` is where Gluon's prefix names count it: the scope, "" outside the stages, and as what; None
-    without arrays. Layers come in the order in which Gluon counts them.
+    Attributes:
+        source: Gluon's name.
+        target: PyTorch's name.
+        kind: the kind of layer.
+        part: the stem, PyTorch's name of the stage, or the head.
+        counter: the scope ("" outside the stages) and kind by which Gluon's prefix names number it; None
+            for a layer without arrays.
+        on_shortcut: whether the layer is on a shortcut.
     """
 
     source: str
@@ -86,7 +107,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One array of a layer, by its role: a ``gamma`` in Gluon is a ``weight`` in PyTorch."""
+    """An array of a layer, with its role on both sides: Gluon's ``gamma`` is PyTorch's ``weight``."""
 
     layer: Layer
     source_role: str
@@ -105,7 +126,15 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A table expanded for one network, in the network's order; one-to-one."""
+    """A one-to-one mapping of one network's names, in the network's order.
+
+    Attributes:
+        layers: the layers, those without arrays included.
+        tensors: the arrays that exist on both sides.
+        target_only: PyTorch's names of the arrays that Gluon does not have.
+        file: the name of the mapping file.
+        sha256: the SHA-256 of the mapping file.
+    """
 
     layers: tuple[Layer, ...]
     tensors: tuple[Tensor, ...]
@@ -123,9 +152,15 @@ class Mapping:
 
 
 def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
-    """Read a mapping file and expand one of its layouts for a network with ``depths`` blocks in its stages.
+    """Read a mapping file and expand one of its layouts.
 
-    Errors: ``MappingError`` with the dotted place, or with every name that is mapped twice.
+    Args:
+        path: the mapping file.
+        layout: the name of the layout.
+        depths: the number of blocks of each stage.
+
+    Raises:
+        MappingError: if the file is invalid, with the dotted place, or if names are mapped twice.
     """
     document, content = load(path, MappingError)
     try:
@@ -153,32 +188,37 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
 
 
 def load(path: Path, error: type[ConversionError]) -> tuple[dict[str, Any], bytes]:
-    """Return what stands in a TOML file of at most ``MAX_BYTES``, and the bytes of it.
+    """Return the content of a TOML file of at most ``MAX_BYTES``, parsed and as bytes.
 
-    Errors: ``error``.
+    Args:
+        path: the file.
+        error: the type of the error to raise.
+
+    Raises:
+        ConversionError: if the file cannot be read or is not valid TOML; an instance of ``error``.
     """
     content = disk.read_small(path, MAX_BYTES, error)
     try:
         if max(line.count(b".") for line in content.split(b"\n")) > MAX_DOTS:
-            raise ValueError(f"more than {MAX_DOTS} dots in a line")  # noqa: TRY301 - said as all that is no TOML
+            raise ValueError(f"more than {MAX_DOTS} dots in a line")  # noqa: TRY301 - as invalid TOML
         return tomllib.loads(content.decode()), content
     except (
         ValueError,
         RecursionError,
-    ) as cause:  # the first is no TOML's, no UTF-8's and too long a number's
+    ) as cause:  # ValueError: invalid TOML or UTF-8, or a number with too many digits
         raise error(f"{path.name}: {cause}") from cause
 
 
-def _bounded(expanded: Iterable[Known], file: str) -> tuple[Known, ...]:
-    """Take all that a table expands to; little text may stand for very much."""
-    taken = tuple(itertools.islice(expanded, MAX_TENSORS + 1))
-    if len(taken) > MAX_TENSORS:
+def _bounded(expanded: Iterable[Item], file: str) -> tuple[Item, ...]:
+    """Return an expansion as a tuple, with a limit: a short table can expand to a huge network."""
+    items = tuple(itertools.islice(expanded, MAX_TENSORS + 1))
+    if len(items) > MAX_TENSORS:
         raise MappingError(f"{file}: expands to more than {MAX_TENSORS} layers or tensors")
-    return taken
+    return items
 
 
 def _layers(table: FamilyTable, name: str, depths: tuple[int, ...], file: str) -> Iterator[Layer]:
-    layout = _named("layout", name, table.layouts, file)
+    layout = _lookup("layout", name, table.layouts, file)
     if len(layout.stages) != len(depths):
         raise MappingError(
             f"{file}: layouts.{name}.stages: {len(depths)} expected, {len(layout.stages)} found"
@@ -186,23 +226,26 @@ def _layers(table: FamilyTable, name: str, depths: tuple[int, ...], file: str) -
     stages = enumerate(zip(layout.stages, depths, strict=True), start=1)
     rows = itertools.chain(
         (("", "", STEM, "", part, False) for part in layout.before),
-        *(_rows(layout.block, stage, depth, number, table.prefix_names) for number, (stage, depth) in stages),
+        *(
+            _parts(layout.block, stage, depth, number, table.prefix_names)
+            for number, (stage, depth) in stages
+        ),
         (("", "", HEAD, "", part, False) for part in layout.after),
     )
-    for source_place, target_place, where, scope, part, on_shortcut in rows:
-        for source, (target, kind) in _named("part", part, table.parts, file).items():
-            roles = _named("kind", kind, table.kinds, f"{file}: {source}")
-            counted = _named("kind", kind, table.prefix_names.kinds, f"{file}: prefix_names") if roles else ""
-            counter = (scope, counted) if roles else None
+    for source_block, target_block, section, scope, part, on_shortcut in rows:
+        for source, (target, kind) in _lookup("part", part, table.parts, file).items():
+            roles = _lookup("kind", kind, table.kinds, f"{file}: {source}")
+            alias = _lookup("kind", kind, table.prefix_names.kinds, f"{file}: prefix_names") if roles else ""
+            counter = (scope, alias) if roles else None
             yield Layer(
-                _join(source_place, source), _join(target_place, target), kind, where, counter, on_shortcut
+                _join(source_block, source), _join(target_block, target), kind, section, counter, on_shortcut
             )
 
 
-def _rows(
+def _parts(
     block: tuple[str, ...], stage: tuple[str, str, str], depth: int, number: int, prefixes: PrefixNames
 ) -> Iterator[tuple[str, str, str, str, str, bool]]:
-    """Return a stage's parts: places on both sides, stage, scope, name, whether it is the shortcut."""
+    """Yield Gluon's and PyTorch's block, stage, scope, part, and whether it is the shortcut."""
     source, target, shortcut = stage
     scopes = {SHORTCUT: prefixes.shortcut}
     for index in range(depth):
@@ -213,10 +256,10 @@ def _rows(
                 yield f"{source}.{index}", f"{target}.{index}", target, scope, name, part == SHORTCUT
 
 
-def _named(what: str, name: str, known: dict[str, Known], place: str) -> Known:
-    if name not in known:
-        raise MappingError(f"{place}: no {what} {name!r}; there are {', '.join(known)}")
-    return known[name]
+def _lookup(what: str, name: str, entries: dict[str, Item], place: str) -> Item:
+    if name not in entries:
+        raise MappingError(f"{place}: no {what} {name!r}; there are {', '.join(entries)}")
+    return entries[name]
 
 
 def _join(*parts: str) -> str:
@@ -224,6 +267,6 @@ def _join(*parts: str) -> str:
 
 
 def _require_one_to_one(side: str, mapped: Iterable[str], file: str) -> None:
-    twice = [name for name, count in Counter(mapped).items() if count > 1]
-    if twice:
-        raise MappingError(f"{file}: mapped twice on {side}'s side: {', '.join(names.collapse(twice))}")
+    duplicates = [name for name, count in Counter(mapped).items() if count > 1]
+    if duplicates:
+        raise MappingError(f"{file}: mapped twice on {side}'s side: {', '.join(names.collapse(duplicates))}")

@@ -1,6 +1,7 @@
-"""Lay a file's arrays beside what the model expects: complete on both sides, every shape right.
+"""Matches a file's arrays with a model: no name missing or unexpected, all shapes and dtypes correct.
 
-Comes in: the file's arrays by Gluon's names. Goes out: the same arrays by PyTorch's, not copied.
+The input is the file's arrays by Gluon's names, the output the same arrays by PyTorch's names, not
+copied.
 """
 
 from __future__ import annotations
@@ -32,11 +33,17 @@ MAX_LINES = 100  # of an error; a file that fits a model needs far fewer
 def rename(
     mapping: Mapping, params: abc.Mapping[str, A], shapes: dict[str, Shape], file: str
 ) -> dict[str, A | Array]:
-    """Return the arrays under PyTorch's names, in the model's order, with a zero for each counter.
+    """Return the arrays by PyTorch's names, in the model's order, with a zero for each counter.
 
-    ``shapes`` is what the model expects, by PyTorch's names.
-    Errors: ``MappingError`` with every name that is missing or unexpected, or every array that has the
-    wrong shape or type, or values that no network has.
+    Args:
+        mapping: the model's mapping.
+        params: the arrays by Gluon's structural names.
+        shapes: the expected shapes, by PyTorch's names.
+        file: the file, for messages.
+
+    Raises:
+        MappingError: with every missing or unexpected name, or with every array that has a wrong shape
+            or dtype, is not finite, or is a negative variance.
     """
     _require_cover(mapping, shapes)
     _require_complete(mapping, params, file)
@@ -49,19 +56,27 @@ def rename(
 def complete(
     mapping: Mapping, state: abc.Mapping[str, A], shapes: dict[str, Shape], file: str
 ) -> dict[str, A | Array]:
-    """Return a PyTorch state, of any author, in the model's order, with a zero for each counter it lacks.
+    """Return a PyTorch state dict in the model's order, with a zero for each missing counter.
 
-    Errors: ``MappingError`` as of ``rename``; any floating type is taken.
+    Args:
+        mapping: the model's mapping.
+        state: the state dict, from any source, in any floating dtype.
+        shapes: the expected shapes, by PyTorch's names.
+        file: the file, for messages.
+
+    Raises:
+        MappingError: with every missing or unexpected name, or with every array that has a wrong shape
+            or dtype; values are not checked.
     """
     expected, counters = mapping.to_source(), set(mapping.target_only)
-    named = [name for name in state if name not in counters]
-    _require_names(expected, named, f"{file}: the names do not fit the model")
+    tensors = [name for name in state if name not in counters]
+    _require_names(expected, tensors, f"{file}: the names do not fit the model")
     _refuse(
         f"{file}: the arrays do not fit the model",
         [
-            f"{name}: floats of shape {shapes[name]} expected, {found.dtype} of shape {found.shape} found"
-            for name, found in state.items()
-            if name in expected and (found.shape != shapes[name] or found.dtype not in FLOATS)
+            f"{name}: floats of shape {shapes[name]} expected, {array.dtype} of shape {array.shape} found"
+            for name, array in state.items()
+            if name in expected and (array.shape != shapes[name] or array.dtype not in FLOATS)
         ]
         + [
             f"{name}: a whole number expected, {state[name].dtype} of shape {state[name].shape} found"
@@ -73,13 +88,13 @@ def complete(
 
 
 def fits(mapping: Mapping, params: Arrays, shapes: dict[str, Shape]) -> bool:
-    """Return whether these are the arrays of that model, by name and shape."""
+    """Return whether the arrays match the model by name and shape."""
     expected = {tensor.source: shapes.get(tensor.target) for tensor in mapping.tensors}
     return expected == {name: array.shape for name, array in params.items()}
 
 
 def _require_complete(mapping: Mapping, params: Arrays, file: str) -> None:
-    """Check that file and mapping name the same arrays."""
+    """Check that the file and the mapping name the same arrays."""
     _require_names(mapping.to_target(), params, f"{file}: the names do not match mappings/{mapping.file}")
 
 
@@ -97,7 +112,7 @@ def _require_names(expected: Collection[str], found: Collection[str], headline: 
 
 
 def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
-    """Check that mapping and model name the same tensors: the mapping file's own completeness."""
+    """Check that the mapping file is complete: it names the same tensors as the model."""
     covered = {*mapping.to_source(), *mapping.target_only}
     _refuse(
         f"mappings/{mapping.file}: does not fit the PyTorch model",
@@ -112,27 +127,27 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
 
 
 def _require_arrays(mapping: Mapping, params: Arrays, shapes: dict[str, Shape], file: str) -> None:
-    offenders: dict[str, list[str]] = {}
+    tensors_by_defect: dict[str, list[str]] = {}
     for tensor in mapping.tensors:
-        for complaint in _complaints(params[tensor.source], shapes[tensor.target], tensor.source_role):
-            offenders.setdefault(complaint, []).append(tensor.source)
+        for defect in _defects(params[tensor.source], shapes[tensor.target], tensor.source_role):
+            tensors_by_defect.setdefault(defect, []).append(tensor.source)
     _refuse(
         f"{file}: the arrays do not fit the model",
         [
-            f"{pattern}: {complaint}"
-            for complaint, tensors in offenders.items()
+            f"{pattern}: {defect}"
+            for defect, tensors in tensors_by_defect.items()
             for pattern in names.collapse(tensors)
         ],
     )
 
 
-def _complaints(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
+def _defects(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
     if array.shape != shape:
         yield f"shape {shape} expected, {array.shape} found"
     if array.dtype not in FLOATS:
         yield f"floats expected, {array.dtype} found"
     elif array.shape != shape:
-        return  # of another size than a network's, perhaps: its numbers are not read
+        return  # may be huge: the values are not read
     elif not _is_finite(numbers := np.asarray(array)):
         yield "NaN or infinity found"
     elif role == VARIANCE and (numbers < 0).any():
@@ -140,7 +155,7 @@ def _complaints(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
 
 
 def _is_finite(array: Array) -> bool:
-    """Return whether there is no NaN and no infinity, in most cases by one sum and no second array."""
+    """Return whether all values are finite, usually from one sum, without a second array."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 

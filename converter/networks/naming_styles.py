@@ -1,15 +1,15 @@
-"""Gluon's naming styles of the same parameters, and what each name is called in the structural one.
+"""Detects which of Gluon's naming styles a file uses and resolves its names to structural names.
 
-| dialect          | made by                                          | as                                 |
-|------------------|--------------------------------------------------|------------------------------------|
-| structural       | ``net.save_parameters``                          | ``features.4.0.body.1.gamma``      |
-| prefix           | ``net.collect_params().save``                    | ``resnext0_stage1_batchnorm0_gamma`` |
-| stripped prefix  | ``net.save_params``, or a net with ``prefix=''`` | ``stage1_batchnorm0_gamma``        |
-| export           | ``net.export``                                   | ``arg:resnext0_conv0_weight``      |
-| export, structural | the same in MXNet 2                            | ``arg:features.0.weight``          |
+| dialect            | written by                                    | example                              |
+|--------------------|-----------------------------------------------|--------------------------------------|
+| structural         | ``net.save_parameters``                       | ``features.4.0.body.1.gamma``        |
+| prefix             | ``net.collect_params().save``                 | ``resnext0_stage1_batchnorm0_gamma`` |
+| stripped prefix    | ``net.save_params``, or a net's ``prefix=''`` | ``stage1_batchnorm0_gamma``          |
+| export             | ``net.export``                                | ``arg:resnext0_conv0_weight``        |
+| export, structural | ``net.export`` in MXNet 2                     | ``arg:features.0.weight``            |
 
-Prefix names count the layers of a kind within a scope as they are made, so that their order is that of the
-layers; but one that was replaced counts on.
+Prefix names number the layers of a kind within a scope in the order of their creation, so a layer that
+replaces another gets the next free number.
 """
 
 from __future__ import annotations
@@ -39,21 +39,25 @@ READ = (
     "and arg:resnext0_conv0_weight (net.export)."
 )
 MAX_LINES = 100  # of an error
-MAX_NAME_CHARACTERS = 200  # a network inside many others may reach half of it
-HEAD = "dense"  # a replaced one may have another prefix than the rest
+MAX_NAME_CHARACTERS = 200  # a network nested in many others may need half of them
+HEAD = "dense"  # a replaced head may have another prefix than the other layers
 PLURALS = {"conv": "convolutions", "batchnorm": "BatchNorms", "dense": "dense layers"}
 
-Counter = tuple[str, str]  # the scope, and the kind of layer that is counted in it
-Roles = dict[str, str]  # a layer's arrays: {role: the file's name}
+Counter = tuple[str, str]  # the scope, and the kind of layer that is numbered in it
+Roles = dict[str, str]  # a layer's arrays: {role: name in the file}
 
 
 @dataclass(frozen=True, slots=True)
 class NamingStyle:
-    """The names of a file, understood.
+    """The naming style of a file, with its names in the file's order.
 
-    ``prefix`` is what stands before all prefix names, "resnext0_". ``structural`` are the file's names by
-    structural ones where it has these, ``counted`` its layers by their numbers where it has the
-    others; these and ``names`` are in the file's order.
+    Attributes:
+        file: the file, for messages.
+        dialect: the style.
+        prefix: the common beginning of prefix names, such as "resnext0_".
+        names: the file's prefix names.
+        structural: the file's names by structural name; empty if they are prefix names.
+        counted: the layers of prefix names by their numbers; empty if the names are structural.
     """
 
     file: str
@@ -64,10 +68,11 @@ class NamingStyle:
     counted: dict[Counter, dict[int, Roles]] = field(default_factory=dict)
 
     def resolve(self, mapping: Mapping) -> dict[str, str]:
-        """Return {structural name: the file's}, laid beside the layers of a mapping where names are counted.
+        """Return {structural name: name in the file}; prefix names are matched with a mapping's layers.
 
-        Errors: ``MappingError`` where the file has more or fewer layers of a kind in some scope, or where
-        their numbers do not tell their order and the file's does not either.
+        Raises:
+            MappingError: if a scope has more or fewer layers of a kind than the mapping, or if neither
+                the numbers nor the file's order determine the order of the layers.
         """
         if self.structural:
             return self.structural
@@ -76,17 +81,17 @@ class NamingStyle:
             if layer.counter:
                 expected.setdefault(layer.counter, []).append(layer.source)
         self._require_counts({counter: len(layers) for counter, layers in expected.items()}, mapping)
-        found = {
+        file_names = {
             f"{layer}.{role}": name
             for counter, layers in expected.items()
             for layer, roles in zip(layers, self._in_order(counter), strict=True)
             for role, name in roles.items()
         }
-        self._require_certain(found, mapping)
-        return found
+        self._require_certain(file_names, mapping)
+        return file_names
 
     def overlap(self, mapping: Mapping) -> float:
-        """Return the share of the parameters named here or in a mapping that both name; 1.0 if all are."""
+        """Return the overlap (Jaccard index, 0 to 1) of the parameters named here and in a mapping."""
         if self.structural:
             own: set[object] = {*self.structural}
             expected: set[object] = {*mapping.to_target()}
@@ -107,9 +112,9 @@ class NamingStyle:
         return len(own & expected) / len(own | expected)
 
     def stripped(self) -> dict[str, str]:
-        """Return {name: the file's}: as GluonCV names a network made anew, but for its own prefix.
+        """Return {name without prefix: name in the file}, numbered from 0 as in a new GluonCV network.
 
-        Empty where names are structural. Numbers that are a new network's own stay what they are.
+        Numbers without gaps do not change. Empty if the names are structural.
         """
         return {
             f"{scope}{'_' if scope else ''}{kind}{place}_{role}": name
@@ -119,22 +124,22 @@ class NamingStyle:
         }
 
     def _in_order(self, counter: Counter) -> list[Roles]:
-        """Return the layers of a kind in a scope in the order in which they stand in the network.
+        """Return the layers of a kind in a scope in the network's order.
 
-        Numbers from 0 on without a gap are those of a network as it was made, in order. A layer that took
-        another's place counts on: then the numbers do not tell, and the order is the file's.
+        Numbers from 0 without gaps are those of an unchanged network, in its order. A replaced layer
+        leaves a gap: then the numbers do not determine the order, and the file's order is used.
         """
         layers = self.counted[counter]
         return [layers[number] for number in (sorted(layers) if _is_whole(layers) else layers)]
 
-    def _require_certain(self, found: dict[str, str], mapping: Mapping) -> None:
-        """Refuse numbers with gaps in a file that is not in the network's order, as Gluon's are."""
-        doubtful = [counter for counter, layers in self.counted.items() if not _is_whole(layers)]
-        in_order = [found[tensor.source] for tensor in mapping.tensors if tensor.source in found]
-        if doubtful and in_order != list(self.names):
+    def _require_certain(self, file_names: dict[str, str], mapping: Mapping) -> None:
+        """Refuse numbers with gaps unless the file is in the network's order, as Gluon's files are."""
+        ambiguous = [counter for counter, layers in self.counted.items() if not _is_whole(layers)]
+        in_order = [file_names[tensor.source] for tensor in mapping.tensors if tensor.source in file_names]
+        if ambiguous and in_order != list(self.names):
             lines = [
                 f"{scope or 'outside the stages'}: {PLURALS[kind]} {list(self.counted[scope, kind])}"
-                for scope, kind in doubtful
+                for scope, kind in ambiguous
             ]
             headline = (
                 f"{self.file}: numbers with gaps, as where a layer was replaced, and not in the network's "
@@ -143,12 +148,12 @@ class NamingStyle:
             raise MappingError("\n  ".join([headline, *names.shorten(lines)]))
 
     def _require_counts(self, expected: dict[Counter, int], mapping: Mapping) -> None:
-        found = {counter: len(layers) for counter, layers in self.counted.items()}
+        counts = {counter: len(layers) for counter, layers in self.counted.items()}
         lines = [
             f"{scope or 'outside the stages'}: {expected.get((scope, kind), 0)} {PLURALS[kind]} expected, "
-            f"{found.get((scope, kind), 0)} found"
-            for scope, kind in {**expected, **found}
-            if expected.get((scope, kind)) != found.get((scope, kind))
+            f"{counts.get((scope, kind), 0)} found"
+            for scope, kind in {**expected, **counts}
+            if expected.get((scope, kind)) != counts.get((scope, kind))
         ]
         if lines:
             headline = f"{self.file}: the layers do not match mappings/{mapping.file}"
@@ -156,55 +161,58 @@ class NamingStyle:
 
 
 def _is_whole(layers: Collection[int]) -> bool:
-    """Return whether the numbers of some layers are 0, 1, …; of a single layer none is in doubt."""
+    """Return whether the layers are numbered 0, 1, … without gaps, or belong to one layer."""
     return len(layers) == 1 or sorted(layers) == list(range(len(layers)))
 
 
 def read(tensor_names: Iterable[str], file: str) -> NamingStyle:
-    """Understand a file's names, in whatever style they are.
+    """Detect the naming style of a file.
 
-    Errors: ``DialectError`` with every name that is in none, or where two networks lie in one file.
+    Raises:
+        DialectError: with every name in none of Gluon's styles, or if the file holds two networks.
     """
-    found = list(tensor_names)
-    names_by_plain = plain(found)
-    if len(names_by_plain) != len(found):
+    file_names = list(tensor_names)
+    names_by_plain = plain(file_names)
+    if len(names_by_plain) != len(file_names):
         raise DialectError(f"{file}: the same name stands under arg: and under aux:")
-    exported = _is_exported(found)
+    exported = _is_exported(file_names)
     if any("." in name for name in names_by_plain):
         return NamingStyle(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
-    return _count(names_by_plain, file, exported=exported)
+    return _prefix_style(names_by_plain, file, exported=exported)
 
 
 def parameters(variables: Iterable[str]) -> list[str]:
-    """Return the variables of a graph that are named like parameters: not the data, and no label."""
-    known = list(variables)
-    return [name for name in known if "." in name] or [name for name in known if COUNTED.fullmatch(name)]
+    """Return the variables of a graph that are named like parameters, without the data and labels."""
+    every_name = list(variables)
+    return [name for name in every_name if "." in name] or [
+        name for name in every_name if COUNTED.fullmatch(name)
+    ]
 
 
 def plain(tensor_names: Iterable[str]) -> dict[str, str]:
-    """Return a file's names by what remains without the ``arg:`` and ``aux:`` of an export."""
-    found = list(tensor_names)
-    exported = _is_exported(found)
-    return {MARKS.sub("", name, count=1) if exported else name: name for name in found}
+    """Return {name without an export's ``arg:`` or ``aux:``: name in the file}."""
+    file_names = list(tensor_names)
+    exported = _is_exported(file_names)
+    return {MARKS.sub("", name, count=1) if exported else name: name for name in file_names}
 
 
 def _is_exported(tensor_names: list[str]) -> bool:
     return bool(tensor_names) and all(MARKS.match(name) for name in tensor_names)
 
 
-def _count(plain: dict[str, str], file: str, *, exported: bool) -> NamingStyle:
+def _prefix_style(plain: dict[str, str], file: str, *, exported: bool) -> NamingStyle:
     matches = {
         name: match
         for name in plain
         if len(name) <= MAX_NAME_CHARACTERS and (match := COUNTED.fullmatch(name))
     }
     if len(matches) < len(plain):
-        strangers = [name for name in plain if name not in matches]
+        unknown = [name for name in plain if name not in matches]
         raise DialectError(
             "\n  ".join(
                 [
                     f"{file}: names in none of Gluon's styles",
-                    *names.shorten(strangers),
+                    *names.shorten(unknown),
                     READ,
                 ]
             )
@@ -219,9 +227,9 @@ def _count(plain: dict[str, str], file: str, *, exported: bool) -> NamingStyle:
         if match["role"] in layer:
             raise _two_networks(file, (layer[match["role"]], plain[name]))
         layer[match["role"]] = plain[name]
-    for found in (prefixes, heads):
-        if len(found) > 1:
-            raise _two_networks(file, found.values())
+    for examples in (prefixes, heads):
+        if len(examples) > 1:
+            raise _two_networks(file, examples.values())
     prefix = next(iter(prefixes), "")
     dialect = EXPORT if exported else PREFIX if prefix else STRIPPED
     return NamingStyle(file, dialect, prefix, tuple(plain.values()), counted=counted)

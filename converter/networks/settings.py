@@ -1,4 +1,4 @@
-"""How the layers of our modules are set: what no array of theirs shows."""
+"""Reads the hyper-parameters of PyTorch layers, which their arrays do not show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from converter.graphs.graph import Settings
 
-# What torch calls the hyper-parameters that decide a layer's output at inference, and what we call them.
+# The hyper-parameters that affect a layer's output at inference: {torch's name: ours}.
 SETTINGS = {
     "kernel_size": "kernel",
     "stride": "stride",
@@ -22,6 +22,6 @@ SETTINGS = {
 
 
 def of_layer(layer: nn.Module) -> Settings:
-    """Return how a module's layer is set, whoever wrote it, as far as inference goes."""
-    found = {ours: getattr(layer, theirs) for theirs, ours in SETTINGS.items() if hasattr(layer, theirs)}
-    return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}
+    """Return a layer's hyper-parameters at inference; of a pair, the first number."""
+    values = {ours: getattr(layer, theirs) for theirs, ours in SETTINGS.items() if hasattr(layer, theirs)}
+    return {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}

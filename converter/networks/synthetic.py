@@ -1,7 +1,7 @@
-"""Seeded random parameters in Gluon's terms, for trying everything out without a download.
+"""Generates seeded random parameters by Gluon's names, to run everything without a download.
 
-They depend on the seed alone, bit for bit: uniform numbers drawn from PCG64 and scaled in float32. numpy
-promises to keep that stream, and a test holds what is made of it.
+They depend on the seed alone, bit for bit: uniform PCG64 numbers, scaled in float32. NumPy guarantees
+the stream of PCG64; a test pins the resulting parameters.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Mapping, Tensor
     from resnext_torch.config import Shape
 
-# What keeps a signal at its size through a network at inference, so that every layer reaches the logits and
-# these have a standard deviation of 1 to 2: weights of variance gain² / fan-in, the other arrays in ranges.
+# These preserve a signal's scale through a network at inference, so that every layer affects the logits
+# and these have a standard deviation of 1 to 2: weights have the variance gain² / fan-in, other arrays
+# a range.
 WEIGHT_GAINS = {"conv": 1.0, "gate": 1.0, "dense": 4.0}
 RANGES = {
     "gamma": (0.6, 1.0),
@@ -29,7 +30,13 @@ RANGES = {
 
 
 def random_params(mapping: Mapping, shapes: dict[str, Shape], seed: int) -> dict[str, Array]:
-    """Return float32 arrays by Gluon's names. ``shapes`` are by PyTorch's, and are Gluon's too."""
+    """Return float32 arrays by Gluon's structural names.
+
+    Args:
+        mapping: the model's mapping.
+        shapes: the shapes by PyTorch's names; they are the same in Gluon.
+        seed: the seed.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
     arrays = {}
     for tensor in mapping.tensors:

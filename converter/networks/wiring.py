@@ -1,4 +1,4 @@
-"""Matches an MXNet graph with a named network: the same operations, joined alike, set alike."""
+"""Matches an MXNet graph with a model: the same operations, connections and hyper-parameters."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from converter.networks.expressions import GraphExpressions, ModelExpressions
 
 MAX_LINES = 10  # of an error
-RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints a double with fewer digits than it has
+RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints doubles with fewer digits than they have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Where a graph computes the layers of a network.
+    """A graph whose nodes are assigned to the layers of a model.
 
     Attributes:
         graph: the graph.
         data: the name of its input variable.
-        nodes: the index of each layer's node, by structural layer names.
-        settings: the hyper-parameters of each layer.
-        variables: the graph's variables by structural tensor names.
-        fixed_gammas: the gammas, by structural names, in whose place MXNet computes with 1.
+        nodes: the index of each layer's node, by structural layer name.
+        settings: the hyper-parameters of each layer, by structural layer name.
+        variables: the graph's variables by structural tensor name.
+        fixed_gammas: the structural names of the gammas that MXNet replaces with 1.
         softmax: whether the graph ends in a softmax, which the converted network does not have.
     """
 
@@ -47,7 +47,7 @@ def match(graph: Graph, model: Model) -> Wiring:
     """Match a graph with a model.
 
     Raises:
-        SymbolError: with the first place where the wiring differs, and every hyper-parameter that does.
+        SymbolError: with the first operation that differs, and with every hyper-parameter that differs.
     """
     headline = f"{graph.file}: the graph is not that of {model.name}"
     try:
@@ -78,7 +78,7 @@ def match(graph: Graph, model: Model) -> Wiring:
 
 
 def _different_wiring(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
-    """Yield the first operation of the model that is not in the graph, and what the graph has instead."""
+    """Yield the model's first operation that is missing in the graph, and its counterparts there."""
     table, layers = expected.table, {number: layer for layer, number in expected.layers.items()}
     missing = next((number for number in expected.operations if number not in found.nodes), None)
     if missing is None:
@@ -99,7 +99,7 @@ def _different_wiring(graph: Graph, expected: ModelExpressions, found: GraphExpr
 
 
 def _different_settings(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
-    """Yield every hyper-parameter that differs, with the layers where it does."""
+    """Yield every hyper-parameter that differs, with the layers concerned."""
     layers = {number: layer for layer, number in expected.layers.items()}
     places: dict[str, list[str]] = {}
     for number, operation in expected.operations.items():
@@ -109,8 +109,8 @@ def _different_settings(graph: Graph, expected: ModelExpressions, found: GraphEx
                 places.setdefault(text, []).append(place)
         if len({graph.nodes[index].operation.fix_gamma for index in found.nodes.get(number, ())}) > 1:
             places.setdefault("computed twice, with and without fix_gamma", []).append(layers[number])
-    for text, where in places.items():
-        for pattern in names.collapse(where):
+    for text, differing in places.items():
+        for pattern in names.collapse(differing):
             yield f"{pattern}: {text}"
 
 

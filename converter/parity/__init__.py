@@ -1,1 +1,1 @@
-"""Numerical agreement of two networks: comparison, tolerances, result, diagnosis, report."""
+"""Numerical parity of two networks: comparison, tolerances, results, diagnosis and reports."""

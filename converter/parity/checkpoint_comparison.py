@@ -1,4 +1,4 @@
-"""The result of comparing Gluon's parameters with a PyTorch checkpoint: tensor by tensor, layer by layer."""
+"""The result of comparing Gluon parameters with a PyTorch checkpoint, by tensor and by layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """The checkpoint's file."""
+    """Name and SHA-256 of the compared checkpoint."""
 
     file: str
     sha256: str
@@ -22,9 +22,15 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointComparison:
-    """What was compared and what was found.
+    """Result of comparing Gluon parameters with a checkpoint, a module or their own conversion.
 
-    ``beside`` is what Gluon's parameters were laid beside; ``tensors`` are those whose values differ.
+    Attributes:
+        prepared: the Gluon parameters and their model.
+        beside: name of the compared side: the checkpoint's file, "the module" or "the conversion".
+        weights: the checkpoint, None if a module or the conversion was compared.
+        proof: comparison of the layers' outputs.
+        tensors: tensors whose values differ.
+        diagnosis: likely causes of the first mismatch, None if no layer mismatches.
     """
 
     prepared: LoadedModel
@@ -36,5 +42,5 @@ class CheckpointComparison:
 
     @property
     def passed(self) -> bool:
-        """Whether every tensor and every layer's output is the same."""
+        """Whether all tensors are equal and the comparison of the layers passed."""
         return self.proof.passed and not self.tensors

@@ -1,4 +1,4 @@
-"""The comparison: the same input through the reference and through a module, layer by layer."""
+"""Compare the outputs of a reference and a module for the same inputs, layer by layer."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ if TYPE_CHECKING:
     from converter.references import LayerOutput
     from converter.references.probes import Probe
 
-    Visit = Callable[[str, Array, Settings], None]  # a layer's name in PyTorch, its output, how it is set
+    Visit = Callable[[str, Array, Settings], None]  # a layer's PyTorch name, its output, its settings
 
-# How far a layer's output must reach beyond its bias, in deviations, to show that its weights matter.
+# Least magnitude of a layer's output without its bias, in standard deviations of the output, that shows
+# that its weights matter.
 MIN_SIGHT = 1e-5
-# Outputs of a smaller deviation are made of denormal numbers, which have fewer digits and which CPUs round
-# differently: their differences are measured by this, the smallest normal number over the epsilon.
+# Least scale that differences are divided by: the smallest normal number over epsilon. Outputs of a
+# smaller standard deviation hold denormal numbers, which have fewer digits and which CPUs round differently.
 SMALLEST_SCALES = {dtype: float(np.finfo(dtype).smallest_normal / np.finfo(dtype).eps) for dtype in LIMITS}
 
 
 class Reference(Protocol):
-    """A forward of the source parameters: GluonCV's, or our own."""
+    """A forward pass of the source parameters, by MXNet or by numpy."""
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Name in the manifest."""
 
     @property
     def probes(self) -> tuple[Probe, ...]:
         """The inputs."""
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
-        """Return what every layer gave for a probe, by the probe's number."""
+        """Return every layer's output for the probe at index ``number``."""
 
     def versions(self) -> dict[str, str]:
-        """Return what the outputs were computed with."""
+        """Return the versions of the packages that computed the outputs."""
 
 
 class Network(Protocol):
@@ -53,25 +54,33 @@ class Network(Protocol):
 
     @property
     def layers(self) -> Collection[str]:
-        """The layers whose outputs it can show."""
+        """Names of the layers whose outputs are accessible."""
 
     def run(self, probe: Probe, visit: Visit) -> str:
-        """Send a probe through it, and show each layer to ``visit`` when it has been computed.
+        """Run the network on a probe and call ``visit`` with each layer's output once it is computed.
 
-        Return why it did not run to its end, or an empty string.
+        Returns:
+            Why the run failed, or an empty string.
         """
 
 
 def compare(reference: Reference, network: Network, mapping: Mapping, params: Arrays) -> ParityResult:
-    """Send every probe through both sides, and compare the outputs of every layer that both can show.
+    """Compare the outputs of every layer that both sides expose, for every probe.
 
-    ``params`` are Gluon's arrays by Gluon's names.
-    Errors: ``ReferenceUnavailableError``; ``ParityError`` where the reference lacks a layer.
+    Args:
+        reference: runs the source parameters.
+        network: the module under test.
+        mapping: pairs the layers of both sides.
+        params: Gluon arrays by Gluon names.
+
+    Raises:
+        ReferenceUnavailableError: if the reference cannot run.
+        ParityError: if the reference does not compute a layer.
     """
     layers = {layer.target: layer for layer in mapping.layers if layer.target in network.layers}
     biases = _biases(mapping, params)
     checks = {}
-    # The strictest first: a module that goes to a lower precision does not come back as it was.
+    # Highest precision first: a module cast to a lower precision loses digits of its weights.
     for number, probe in sorted(enumerate(reference.probes), key=lambda pair: LIMITS[pair[1].dtype]):
         limits = dict.fromkeys(layers, LAYER_LIMITS[probe.dtype])
         limits[mapping.layers[-1].target] = LIMITS[probe.dtype]
@@ -89,21 +98,33 @@ def layer_diff(
     module: Array,
     settings: tuple[tuple[str, object, object], ...] = (),
 ) -> LayerDiff:
-    """Compare two outputs of one layer, in float64."""
-    both = _statistics(reference), _statistics(module)
-    remark = _incomparable(reference, module)
+    """Compare two outputs of one layer, in float64.
+
+    Args:
+        layer: the layer.
+        limit: largest relative difference that passes.
+        reference: output of the reference.
+        module: output of the module.
+        settings: hyperparameters that differ: (name, value in the reference, value in the module).
+
+    Shape:
+        ``reference`` and ``module``: any; a difference in shape or type is a mismatch.
+    """
+    statistics = _statistics(reference), _statistics(module)
+    remark = _incompatibility(reference, module)
     if remark:
-        return LayerDiff(layer, limit, np.inf, np.inf, *both, settings, remark)
-    max_abs = _largest(reference, module)
-    yardstick = max(_yardstick(both[0], reference), SMALLEST_SCALES[str(reference.dtype)])
-    relative = max_abs / yardstick if yardstick else math.inf if max_abs else 0.0
-    return LayerDiff(layer, limit, max_abs, relative, *both, settings)
+        return LayerDiff(layer, limit, np.inf, np.inf, *statistics, settings, remark)
+    max_abs = _largest_difference(reference, module)
+    scale = max(_scale(statistics[0], reference), SMALLEST_SCALES[str(reference.dtype)])
+    relative = max_abs / scale if scale else math.inf if max_abs else 0.0
+    return LayerDiff(layer, limit, max_abs, relative, *statistics, settings)
 
 
 class _Outputs:
-    """The reference's outputs by name: computed as far as they are asked for, and let go when they are taken.
+    """The reference's outputs by layer name.
 
-    Both sides go through the network in nearly the same order, so that few of them wait.
+    Outputs are computed on demand and released once taken. Both sides compute the layers in nearly the
+    same order, so few outputs wait at a time.
     """
 
     def __init__(self, outputs: Iterator[LayerOutput]) -> None:
@@ -122,7 +143,7 @@ class _Outputs:
 
 
 class _Comparison:
-    """One probe's rows, collected while the module runs."""
+    """The comparison of one probe, filled while the module runs."""
 
     def __init__(
         self,
@@ -159,17 +180,17 @@ class _Comparison:
 
 
 def _biases(mapping: Mapping, params: Arrays) -> dict[str, Array | None]:
-    """Return for every layer with weights what it adds to its output at the end."""
+    """Return the bias of each layer with weights by its Gluon name, None for a layer without bias."""
     biases: dict[str, Array | None] = {tensor.layer.source: None for tensor in mapping.tensors}
-    added = (tensor for tensor in mapping.tensors if tensor.target_role == "bias")
-    return biases | {tensor.layer.source: np.asarray(params[tensor.source]) for tensor in added}
+    bias_tensors = (tensor for tensor in mapping.tensors if tensor.target_role == "bias")
+    return biases | {tensor.layer.source: np.asarray(params[tensor.source]) for tensor in bias_tensors}
 
 
 def _depends_on_weights(output: Array, row: LayerDiff, bias: Array | None) -> bool:
-    """Return whether a layer's output is more than its bias, and so shows the weights and what came in."""
+    """Return whether a layer's output exceeds its bias, and so depends on its weights and its input."""
     if bias is not None:
         output = output - bias.reshape(-1, *[1] * (output.ndim - 2))
-    return bool(np.abs(output).max() > MIN_SIGHT * _yardstick(row.reference, output))
+    return bool(np.abs(output).max() > MIN_SIGHT * _scale(row.reference, output))
 
 
 def _different_settings(reference: Settings, module: Settings) -> tuple[tuple[str, object, object], ...]:
@@ -180,7 +201,7 @@ def _different_settings(reference: Settings, module: Settings) -> tuple[tuple[st
     )
 
 
-def _incomparable(reference: Array, module: Array) -> str:
+def _incompatibility(reference: Array, module: Array) -> str:
     if reference.shape != module.shape:
         return f"shape {reference.shape} in the reference, {module.shape} in the module"
     if reference.dtype != module.dtype:
@@ -191,15 +212,15 @@ def _incomparable(reference: Array, module: Array) -> str:
 
 
 def _statistics(output: Array) -> Statistics:
-    with np.errstate(all="ignore"):  # what is not finite is remarked
+    with np.errstate(all="ignore"):  # the row's remark reports values that are not finite
         return Statistics(float(output.mean(dtype=np.float64)), float(output.std(dtype=np.float64)))
 
 
-def _yardstick(reference: Statistics, output: Array) -> float:
-    """Return the standard deviation; of a single value, which has none, its size."""
+def _scale(reference: Statistics, output: Array) -> float:
+    """Return the standard deviation, or the magnitude of a single value, which has no deviation."""
     return reference.deviation if output.size > 1 else abs(reference.mean)
 
 
-def _largest(reference: Array, module: Array) -> float:
-    apart = np.subtract(reference, module, dtype=np.float64)
-    return float(np.abs(apart, out=apart).max())
+def _largest_difference(reference: Array, module: Array) -> float:
+    difference = np.subtract(reference, module, dtype=np.float64)
+    return float(np.abs(difference, out=difference).max())

@@ -1,4 +1,4 @@
-"""Where two networks part, and what of that layer is suspicious."""
+"""Find the first mismatching layer of a failed comparison and list the likely causes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BEFORE = "what comes in: the ReLU, pool or sum before it, or its line in the map
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The first layer apart, and what is suspicious about it, in words."""
+    """The first mismatching layer, and the likely causes as text."""
 
     probe: Probe
     row: LayerDiff
@@ -35,10 +35,10 @@ class Diagnosis:
 
     def __str__(self) -> str:
         row, layer = self.row, self.row.layer
-        found = row.remark or f"by up to {row.max_abs:.2g}, {row.relative:.2g} of the deviation"
+        difference = row.remark or f"by up to {row.max_abs:.2g}, {row.relative:.2g} of the deviation"
         return "\n".join(
             [
-                f"  first apart  {layer.source} → {layer.target} ({layer.kind}), {self.probe}: {found}",
+                f"  first apart  {layer.source} → {layer.target} ({layer.kind}), {self.probe}: {difference}",
                 f"    reference  mean {row.reference.mean:.6g}, deviation {row.reference.deviation:.6g}",
                 f"    module     mean {row.module.mean:.6g}, deviation {row.module.deviation:.6g}",
                 *(f"    suspect    {suspicion}" for suspicion in self.suspicions),
@@ -47,9 +47,12 @@ class Diagnosis:
 
 
 def diagnose(proof: ParityResult, prepared: LoadedModel, state: Arrays) -> Diagnosis | None:
-    """Return what is known of the first layer apart; None where there is none.
+    """Diagnose the first mismatching layer; return None if no layer mismatches.
 
-    ``state`` are the arrays that the module was loaded with.
+    Args:
+        proof: the comparison.
+        prepared: the Gluon parameters and their model.
+        state: arrays that the module was loaded with, by PyTorch names.
     """
     check = proof.decisive
     if check is None or check.first_apart is None:
@@ -58,8 +61,8 @@ def diagnose(proof: ParityResult, prepared: LoadedModel, state: Arrays) -> Diagn
     own = [tensor for tensor in prepared.mapping.tensors if tensor.layer == row.layer]
     wrong = [text for tensor in own for text in _wrong_tensor(tensor, prepared.params, state)]
     settings = [
-        f"{name}: {expected} in the reference, {found} in the module"
-        for name, expected, found in row.settings
+        f"{name}: {expected} in the reference, {actual} in the module"
+        for name, expected, actual in row.settings
     ]
     suspicions = [*wrong, *settings]
     if not suspicions:
@@ -69,14 +72,14 @@ def diagnose(proof: ParityResult, prepared: LoadedModel, state: Arrays) -> Diagn
 
 
 def _wrong_tensor(tensor: Tensor, params: Arrays, state: Arrays) -> list[str]:
-    expected, found = params[tensor.source], state[tensor.target]
-    if array_comparison.same_values(expected, found):
+    expected, actual = params[tensor.source], state[tensor.target]
+    if array_comparison.same_values(expected, actual):
         return []
-    same = [name for name, array in params.items() if array_comparison.same_values(array, found)]
+    same = [name for name, array in params.items() if array_comparison.same_values(array, actual)]
     if same:
         return [f"{tensor.target} is not Gluon's {tensor.source} but its {same[0]}"]
-    shuffled = expected.shape == found.shape and np.array_equal(
-        np.sort(np.asarray(expected), axis=None), np.sort(np.asarray(found), axis=None)
+    shuffled = expected.shape == actual.shape and np.array_equal(
+        np.sort(np.asarray(expected), axis=None), np.sort(np.asarray(actual), axis=None)
     )
     order = "; the same numbers in another order" if shuffled else ""
-    return [f"{tensor.target}: {array_comparison.compare(tensor.target, expected, found)}{order}"]
+    return [f"{tensor.target}: {array_comparison.compare(tensor.target, expected, actual)}{order}"]

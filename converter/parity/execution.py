@@ -1,4 +1,4 @@
-"""The module under test: loaded from a checkpoint or the user's own, and watched layer by layer."""
+"""Run the module under test, from a checkpoint or from the user, with a hook on each compared layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from converter.references.probes import Probe
     from resnext_torch import Config
 
-# What a module's forward, or torch within it, raises where it cannot go on.
+# Errors that a module's forward, or torch within it, raises if it cannot continue.
 FORWARD_ERRORS = (
     *(RuntimeError, ValueError, TypeError, AttributeError),
     *(LookupError, ArithmeticError, AssertionError),
@@ -32,35 +32,38 @@ FORWARD_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class HookedModule:
-    """A module and those of its layers that are compared, by their names."""
+    """A module and its compared layers, by name."""
 
     module: nn.Module
     layers: dict[str, nn.Module]
 
     def run(self, probe: Probe, visit: Visit) -> str:
-        """Send a probe through it, in the probe's precision, and show each layer to ``visit``.
+        """Run the module in the probe's precision and call ``visit`` with each layer's output.
 
-        The output must not be kept: the next layer may write over it. Return the error it stopped with.
+        ``visit`` must not keep the output: the next layer may overwrite it.
+
+        Returns:
+            Why the module stopped, or an empty string.
         """
-        import torch  # noqa: PLC0415 - takes more than a second, and only a proof needs it
+        import torch  # noqa: PLC0415 - takes over a second, and only a comparison needs it
 
         self.module.to("cpu", getattr(torch, probe.dtype))
-        shown: list[Tensor] = []  # the last layer's
+        last_outputs: list[Tensor] = []
         *_, last = self.layers
         handles = [
-            layer.register_forward_hook(_shower(name, visit, settings.of_layer(layer)))
+            layer.register_forward_hook(_output_hook(name, visit, settings.of_layer(layer)))
             for name, layer in self.layers.items()
         ]
-        # A copy: what follows may write over the output.
+        # Cloned: later operations may overwrite the output.
         handles.append(
-            self.layers[last].register_forward_hook(lambda _, __, output: shown.append(output.clone()))
+            self.layers[last].register_forward_hook(lambda _, __, output: last_outputs.append(output.clone()))
         )
         try:
             with torch.inference_mode():
-                returned = self.module(torch.from_numpy(probe.input()))
-            # Where one of them is not finite, that layer's row says so.
-            same = shown and isinstance(returned, torch.Tensor)
-            if not (same and torch.equal(returned.nan_to_num(), shown[-1].nan_to_num())):
+                result = self.module(torch.from_numpy(probe.input()))
+            # Values that are not finite are equated here: the layer's row reports them.
+            same = last_outputs and isinstance(result, torch.Tensor)
+            if not (same and torch.equal(result.nan_to_num(), last_outputs[-1].nan_to_num())):
                 return f"the module returns something else than its last layer, {last}, gives"
         except FORWARD_ERRORS as error:
             return f"the module stops: {error or type(error).__name__}"
@@ -71,30 +74,38 @@ class HookedModule:
 
 
 def load(path: Path, config: Config) -> nn.Module:
-    """Build our module with the tensors of a safetensors file, loaded strictly."""
+    """Build a ResNeXt from the tensors of a safetensors file, loaded strictly."""
     from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
 
     return _build(load_file(path), config)
 
 
 def logits(module: nn.Module, probe: Probe) -> Array:
-    """Return what a module gives for a probe, in the probe's precision: (1, classes)."""
-    import torch  # noqa: PLC0415 - as in Watched.run
+    """Return a module's logits for a probe, in the probe's precision.
+
+    Shape:
+        (1, classes)
+    """
+    import torch  # noqa: PLC0415 - as in HookedModule.run
 
     module.eval().to("cpu", getattr(torch, probe.dtype))
     with torch.inference_mode():
-        found: Array = module(torch.from_numpy(probe.input())).numpy()
-    return found
+        output: Array = module(torch.from_numpy(probe.input())).numpy()
+    return output
 
 
 def build(state: Arrays, config: Config) -> nn.Module:
-    """Build our module with a copy of these arrays."""
+    """Build a ResNeXt from a copy of these arrays."""
     return _build({name: torch_file.tensor(array) for name, array in state.items()}, config)
 
 
 def arrays(module: nn.Module) -> dict[str, Array]:
-    """Return a module's state; what numpy has no type for, in float32."""
-    import torch  # noqa: PLC0415 - as in Watched.run
+    """Return a module's state dict as arrays; bfloat16, which numpy lacks, becomes float32.
+
+    Raises:
+        ParityError: if tensors are on the meta device.
+    """
+    import torch  # noqa: PLC0415 - as in HookedModule.run
 
     state = module.state_dict()
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
@@ -107,8 +118,8 @@ def arrays(module: nn.Module) -> dict[str, Array]:
 
 
 def _build(state: dict[str, Tensor], config: Config) -> nn.Module:
-    """Build our module around tensors, which are not copied."""
-    import torch  # noqa: PLC0415 - as in Watched.run
+    """Build a ResNeXt around tensors without copying them."""
+    import torch  # noqa: PLC0415 - as in HookedModule.run
 
     from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
 
@@ -119,23 +130,26 @@ def _build(state: dict[str, Tensor], config: Config) -> nn.Module:
 
 
 def hook_layers(module: nn.Module, mapping: Mapping) -> HookedModule:
-    """Prepare a module for being compared: for inference, on the layers that the mapping names.
+    """Prepare a module for comparison: switch it to inference and select the mapping's layers.
 
-    It may be another author's, if its layers have these names; it may lack those without weights.
-    Errors: ``ParityError`` with the layers that it lacks.
+    Other authors' modules are accepted if their layers have these names. Layers without weights may be
+    missing.
+
+    Raises:
+        ParityError: if layers with weights are missing.
     """
-    found = dict(module.named_modules())
+    modules = dict(module.named_modules())
     weighted = {tensor.layer.target for tensor in mapping.tensors}
-    if missing := weighted - found.keys():
+    if missing := weighted - modules.keys():
         raise ParityError(
             "\n  ".join(["the module has no layer of these names", *names.collapse(sorted(missing))])
         )
-    layers = {layer.target: found[layer.target] for layer in mapping.layers if layer.target in found}
+    layers = {layer.target: modules[layer.target] for layer in mapping.layers if layer.target in modules}
     return HookedModule(module.eval(), layers)
 
 
-def _shower(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook
-    def show(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+def _output_hook(name: str, visit: Visit, settings: Settings) -> Any:  # noqa: ANN401 - a hook
+    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         visit(name, output.numpy(), settings)
 
-    return show
+    return hook

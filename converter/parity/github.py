@@ -1,4 +1,4 @@
-"""Under GitHub Actions: a step summary for people who look, an annotation for those who do not.
+"""Report a parity check to GitHub Actions: a step summary, and an error annotation if it fails.
 
 Source: docs.github.com, "Workflow commands for GitHub Actions".
 """
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
     from converter.parity.json_report import Document
 
-MARKUP = re.compile(r"[\\`*_\[\]<>|#&~$]")  # what Markdown, HTML and formulas are made of
+MARKUP = re.compile(r"[\\`*_\[\]<>|#&~$]")  # special characters in Markdown, HTML and formulas
 
 
 def write_summary(found: Document, echo: Callable[[str], None]) -> None:
-    """Append to the step's summary, and ``echo`` an error annotation unless all agrees; elsewhere do nothing.
+    """Append the result to the step summary and, if the check failed, ``echo`` an error annotation.
 
-    Errors: ``ArtifactError`` where the summary cannot be written.
+    Outside GitHub Actions this does nothing.
+
+    Raises:
+        ArtifactError: if the summary cannot be written.
     """
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
@@ -39,7 +42,7 @@ def write_summary(found: Document, echo: Callable[[str], None]) -> None:
 
 
 def markdown(found: Document) -> str:
-    """Return the verdict, a row for each check, and what speaks against it."""
+    """Return the verdict, a table of the checks and the problems, as Markdown."""
     mark = "✅" if found["agrees"] else "❌"
     lines = [
         f"### {mark} parity of {found['model']}",
@@ -53,13 +56,13 @@ def markdown(found: Document) -> str:
             for check in found["checks"]
         ),
     ]
-    if against := json_report.problems(found):
-        lines += ["", "```text", *(line.replace("```", "'''") for line in against), "```"]
+    if problems := json_report.problems(found):
+        lines += ["", "```text", *(line.replace("```", "'''") for line in problems), "```"]
     return "\n".join(lines) + "\n\n"
 
 
 def annotation(found: Document) -> str:
-    """Return the workflow command that shows an error beside the job."""
+    """Return the workflow command for an error annotation on the job."""
     message = "\n".join([json_report.sentence(found), *json_report.problems(found)])
     return f"::error title=parity of {found['model']}::{_escape(message)}"
 
@@ -69,5 +72,5 @@ def _escape(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep a file's name from being read as Markdown or HTML."""
+    """Escape text, such as a file's name, so that it is not read as Markdown or HTML."""
     return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))

@@ -1,4 +1,4 @@
-"""What a parity check found, as one JSON document: what tables, reports and summaries are made of."""
+"""Build the JSON document of a parity check, which tables, reports and summaries are made from."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ REFERENCES = {
 
 
 def against(reference: str, definition: str | None) -> str:
-    """Return in words what the outputs were compared with; manifests before 0.2 have no ``definition``."""
+    """Describe what the outputs were compared with.
+
+    Args:
+        reference: the reference's name.
+        definition: "graph" or "gluoncv"; None in manifests before 0.2.
+    """
     return REFERENCES.get((reference, definition or "gluoncv"), reference)
 
 
 def build(comparison: CheckpointComparison) -> Document:
-    """Return the document. A number that is not finite is None: JSON has none such."""
-    prepared, proven = comparison.prepared, comparison.proof
+    """Return the document. Numbers that are not finite become None, as JSON cannot represent them."""
+    prepared, proof = comparison.prepared, comparison.proof
     weights = comparison.weights
     return {
         "model": prepared.model.name,
@@ -46,23 +51,23 @@ def build(comparison: CheckpointComparison) -> Document:
         "weights": {"file": weights.file, "sha256": weights.sha256} if weights else None,
         "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
         "reference": {
-            "name": proven.reference,
-            "definition": proven.definition,
-            "versions": proven.versions,
+            "name": proof.reference,
+            "definition": proof.definition,
+            "versions": proof.versions,
         },
         "tensors": {
             "compared": len(prepared.mapping.tensors),
-            "apart": [{"name": apart.name, "found": str(apart)} for apart in comparison.tensors],
+            "apart": [{"name": diff.name, "found": str(diff)} for diff in comparison.tensors],
         },
-        "blind": list(proven.blind),
-        "checks": [_check(check) for check in proven.checks],
+        "blind": list(proof.blind),
+        "checks": [_check(check) for check in proof.checks],
         "diagnosis": _diagnosis(comparison.diagnosis) if comparison.diagnosis else None,
         "version": __version__,
     }
 
 
 def sentence(found: Document) -> str:
-    """Return the verdict with its grounds, in a sentence."""
+    """Summarize the result and its evidence in one sentence."""
     tensors, checks = found["tensors"], found["checks"]
     equal = tensors["compared"] - len(tensors["apart"])
     layers = max((len(check["layers"]) for check in checks), default=0)
@@ -76,14 +81,14 @@ def sentence(found: Document) -> str:
 
 
 def problems(found: Document) -> list[str]:
-    """Return what speaks against agreement, in lines; details begin with a space."""
+    """Return the mismatches as lines; details are indented."""
     lines = []
-    apart = found["tensors"]["apart"]
-    if apart:
-        lines.append(f"{len(apart)} tensor{'s differ' if len(apart) > 1 else ' differs'}")
+    diffs = found["tensors"]["apart"]
+    if diffs:
+        lines.append(f"{len(diffs)} tensor{'s differ' if len(diffs) > 1 else ' differs'}")
         lines += [
             f"  {line}"
-            for line in names.shorten([f"{tensor['name']}  {tensor['found']}" for tensor in apart])
+            for line in names.shorten([f"{tensor['name']}  {tensor['found']}" for tensor in diffs])
         ]
     lines += [
         f"{check['dtype']} at {check['size']}: {check['summary']}"
@@ -122,7 +127,7 @@ def _row(row: LayerDiff) -> Document:
         "reference": {name: _number(value) for name, value in asdict(row.reference).items()},
         "module": {name: _number(value) for name, value in asdict(row.module).items()},
         "settings": [
-            {"name": name, "reference": expected, "module": found} for name, expected, found in row.settings
+            {"name": name, "reference": expected, "module": actual} for name, expected, actual in row.settings
         ],
         "remark": row.remark,
     }

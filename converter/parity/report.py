@@ -1,4 +1,4 @@
-"""The report of a parity check: one HTML file that needs nothing else, for screens of any size and shade."""
+"""Render a parity check as one self-contained HTML file, responsive and with a dark theme."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ if TYPE_CHECKING:
 
     from converter.parity.json_report import Document
 
-# On a logarithmic axis there is neither 0 nor infinity: equal bits are drawn at the bottom, what has no
-# number at the top.
+# A logarithmic axis has neither 0 nor infinity: identical outputs are drawn at the bottom, differences
+# that are not finite at the top.
 LOWEST, HIGHEST = 1e-18, 1e4
 CHART_HEIGHT = 360  # pixels
-LABELLED = 0.09  # of the width; a narrower part has no room for its name
+LABELLED = 0.09  # fraction of the width; a narrower part has no room for its name
 LEGEND_COLUMNS = 2
-# Colours are the page's, so that the chart follows it into the dark.
+# CSS variables of the page, so that the chart follows its dark theme.
 TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)"
 SERIES = [f"var(--series-{number})" for number in range(8)]
 
 
 def write(found: Document, path: Path) -> None:
-    """Write the report to a file, whole or not at all.
+    """Write the report to a file atomically.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if the file cannot be written.
     """
     disk.write_text(path, render(found))
 
 
 def render(found: Document) -> str:
-    """Return the page."""
+    """Render the HTML page."""
     import jinja2  # noqa: PLC0415 - only reports need it
 
     environment = jinja2.Environment(
@@ -49,24 +50,25 @@ def render(found: Document) -> str:
 
 
 def scripts() -> str:
-    """Return what draws the chart: vega-embed and all that it needs, in one script."""
+    """Return vega-embed and its dependencies as one script."""
     import altair as alt  # noqa: PLC0415 - as above
     import vl_convert  # noqa: PLC0415 - as above
 
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # it has a default
+    return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # has a default
 
 
 def chart(found: Document) -> str:
-    """Return error against depth as Vega-Lite's JSON, which may stand in a script: a line for every check.
+    """Return the chart of error against depth, one line per check, as Vega-Lite JSON.
 
-    Pointing anywhere above a layer tells its names and its numbers in all checks.
+    Hovering anywhere above a layer shows its names and its numbers in all checks. The JSON is safe
+    inside a ``<script>`` element.
     """
     import altair as alt  # noqa: PLC0415 - as above
 
     checks = [f"{check['dtype']} at {check['size']}" for check in found["checks"]]
     points = [
-        {"depth": depth, "check": name, "drawn": _drawn(row["relative"]), "limit": row["limit"]}
+        {"depth": depth, "check": name, "drawn": _plotted_value(row["relative"]), "limit": row["limit"]}
         for name, check in zip(checks, found["checks"], strict=True)
         for depth, row in enumerate(check["layers"], start=1)
     ]
@@ -82,11 +84,9 @@ def chart(found: Document) -> str:
         legend=alt.Legend(orient="top", columns=LEGEND_COLUMNS),
     )
     lines = alt.Chart(_data(points)).encode(x=depth)
-    drawn = lines.encode(y=alt.Y("drawn:Q", scale=scale, axis=axis), color=colour)
+    errors = lines.encode(y=alt.Y("drawn:Q", scale=scale, axis=axis), color=colour)
     bands = alt.Chart(_data(_bands(found))).encode(x="begin:Q")
-    pointed = alt.selection_point(
-        "pointed", on="pointerover", clear="pointerout", empty=False, encodings=["x"]
-    )
+    hover = alt.selection_point("pointed", on="pointerover", clear="pointerout", empty=False, encodings=["x"])
     layers = [
         bands.mark_rect(fill=BAND).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None)),
         bands.mark_text(align="left", baseline="top", dx=3, dy=3, color=TEXT)
@@ -95,17 +95,17 @@ def chart(found: Document) -> str:
         lines.mark_line(strokeDash=[4, 4], stroke=LIMIT, interpolate="step").encode(
             y="limit:Q", detail="check:N"
         ),
-        drawn.mark_line(strokeWidth=1),
-        drawn.mark_point(filled=True, size=16),
+        errors.mark_line(strokeWidth=1),
+        errors.mark_point(filled=True, size=16),
         alt.Chart(_data(_columns(found, checks)), name="columns")
         .mark_rect(fill=GRID)
         .encode(
             x="begin:Q",
             x2="end:Q",
-            opacity=alt.when(pointed).then(alt.value(0.5)).otherwise(alt.value(0)),
+            opacity=alt.when(hover).then(alt.value(0.5)).otherwise(alt.value(0)),
             tooltip=[alt.Tooltip(f"{field}:N") for field in ("Gluon", "PyTorch", "kind", *checks)],
         )
-        .add_params(pointed),
+        .add_params(hover),
     ]
     figure = (
         alt.layer(*layers)
@@ -114,22 +114,22 @@ def chart(found: Document) -> str:
         .configure_axis(labelColor=TEXT, titleColor=TEXT, domainColor=GRID, tickColor=GRID, gridColor=GRID)
         .configure_legend(labelColor=TEXT)
     )
-    return str(figure.to_json(indent=None)).replace("<", "\\u003c")  # no </script> in it
+    return str(figure.to_json(indent=None)).replace("<", "\\u003c")  # a </script> would end the element
 
 
-def _data(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's own is untyped
+def _data(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's class is untyped
     import altair as alt  # noqa: PLC0415 - as above
 
     return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 
-def _drawn(relative: float | None) -> float:
+def _plotted_value(relative: float | None) -> float:
     return HIGHEST if relative is None else min(max(relative, LOWEST), HIGHEST)
 
 
-def _bands(found: Document) -> list[dict[str, Any]]:
-    """Return where each part of the network begins and ends, every second one shaded."""
-    rows = _longest(found)
+def _bands(document: Document) -> list[dict[str, Any]]:
+    """Return where each part of the network begins and ends; every second part is shaded."""
+    rows = _longest_rows(document)
     parts: dict[str, list[int]] = {}
     for depth, row in enumerate(rows, start=1):
         parts.setdefault(row["part"], []).append(depth)
@@ -145,22 +145,22 @@ def _bands(found: Document) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(found: Document, checks: list[str]) -> list[dict[str, Any]]:
-    """Return what is told where the pointer is over a layer."""
-    told = {
+def _columns(document: Document, checks: list[str]) -> list[dict[str, Any]]:
+    """Return the tooltip and the horizontal extent of each layer."""
+    tooltips = {
         row["target"]: {"Gluon": row["source"], "PyTorch": row["target"], "kind": row["kind"]}
-        for row in _longest(found)
+        for row in _longest_rows(document)
     }
-    for name, check in zip(checks, found["checks"], strict=True):
-        for row in (row for row in check["layers"] if row["target"] in told):
+    for name, check in zip(checks, document["checks"], strict=True):
+        for row in (row for row in check["layers"] if row["target"] in tooltips):
             relative = "∞" if row["relative"] is None else f"{row['relative']:.2e}"
-            told[row["target"]][name] = row["remark"] or f"{relative} (limit {row['limit']:.0e})"
+            tooltips[row["target"]][name] = row["remark"] or f"{relative} (limit {row['limit']:.0e})"
     return [
         {"begin": depth - 0.5, "end": depth + 0.5, **column}
-        for depth, column in enumerate(told.values(), start=1)
+        for depth, column in enumerate(tooltips.values(), start=1)
     ]
 
 
-def _longest(found: Document) -> list[dict[str, Any]]:
-    """Return the rows of the check that came deepest."""
-    return max((check["layers"] for check in found["checks"]), key=len, default=[])
+def _longest_rows(document: Document) -> list[dict[str, Any]]:
+    """Return the rows of the check with the most layers."""
+    return max((check["layers"] for check in document["checks"]), key=len, default=[])

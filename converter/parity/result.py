@@ -1,4 +1,4 @@
-"""What a proof consists of: probes, a row for every layer of every check, and the verdict."""
+"""The result of a comparison: one row per layer for each probe, the limits and the verdict."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Layer
     from converter.references.probes import Probe
 
-# Of the standard deviation of the reference's output: for the logits, and for every layer before them, of
-# whose up to a million elements the worst counts. Measured in docs/decisions/0003-parity.md.
+# Largest difference that passes, in standard deviations of the reference's output: LIMITS for the
+# logits, LAYER_LIMITS for the layers before them, of which the worst of up to a million elements counts.
+# Measured in docs/decisions/0003-parity.md.
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
 LAYER_LIMITS = {"float64": 1e-12, "float32": 1e-4}
-SMALLEST, LARGEST = 32, 2048  # sizes of a probe, in pixels; the networks halve five times
+SMALLEST, LARGEST = 32, 2048  # sides of a probe, in pixels; the networks halve them five times
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of one output, all elements taken together."""
+    """Mean and standard deviation over all elements of one output."""
 
     mean: float
     deviation: float
@@ -29,10 +30,17 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class LayerDiff:
-    """Between the outputs of one layer. ``relative`` is ``max_abs`` over the reference's standard deviation.
+    """Difference between the outputs of one layer.
 
-    Where there is no such number both are infinite, and ``remark`` says why. ``settings`` are the
-    hyper-parameters that differ: (name, the reference's, the module's).
+    Attributes:
+        layer: the layer.
+        limit: largest ``relative`` that passes.
+        max_abs: largest absolute difference; infinite if the outputs cannot be compared.
+        relative: ``max_abs`` over the standard deviation of the reference's output; infinite likewise.
+        reference: statistics of the reference's output.
+        module: statistics of the module's output.
+        settings: hyperparameters that differ: (name, value in the reference, value in the module).
+        remark: why the outputs cannot be compared, or an empty string.
     """
 
     layer: Layer
@@ -46,16 +54,19 @@ class LayerDiff:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two outputs are the same within the limit; no NaN is."""
+        """Whether the outputs agree within the limit; False for NaN."""
         return self.relative <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one probe found: a row for every layer, in the network's order; the last are the logits.
+    """Result of one probe.
 
-    ``blind`` are the layers, by Gluon's names, whose outputs tell nothing about their weights. ``failure``
-    says why the module did not show every layer, where it did not.
+    Attributes:
+        probe: the input.
+        rows: one per layer, in the network's order; the last is for the logits.
+        blind: layers, by Gluon names, whose outputs do not depend on their weights.
+        failure: why the module did not compute every layer or return its logits, or an empty string.
     """
 
     probe: Probe
@@ -65,31 +76,35 @@ class ProbeResult:
 
     @property
     def limit(self) -> float:
-        """The largest relative difference that passes."""
+        """Largest relative difference of the logits that passes."""
         return LIMITS[self.probe.dtype]
 
     @property
     def agrees(self) -> bool:
-        """Whether every layer agrees."""
+        """Whether the module ran and every layer agrees."""
         return not self.failure and all(row.agrees for row in self.rows)
 
     @property
     def first_apart(self) -> LayerDiff | None:
-        """The first layer that does not agree."""
+        """The first layer that does not agree, None if all do."""
         return next((row for row in self.rows if not row.agrees), None)
 
     @property
     def worst(self) -> LayerDiff:
-        """The layer that differs most."""
+        """The layer with the largest relative difference."""
         return max(self.rows, key=lambda row: row.relative)
 
 
 @dataclass(frozen=True, slots=True)
 class ParityResult:
-    """What agreed with what: the reference, the versions it ran on, and every check.
+    """Result of a comparison.
 
-    ``definition`` says what the reference ran: ``graph``, the one that belongs to the parameters, or
-    ``gluoncv``, GluonCV's own definition of the model.
+    Attributes:
+        reference: name of the reference: "gluon", "numpy" or "none".
+        versions: versions of the packages that computed the outputs.
+        checks: one result per probe.
+        definition: what the reference ran: "graph", the graph that belongs to the parameters, or
+            "gluoncv", GluonCV's definition of the model.
     """
 
     reference: str
@@ -99,17 +114,17 @@ class ParityResult:
 
     @property
     def blind(self) -> tuple[str, ...]:
-        """The layers that some check could not see."""
+        """Layers whose outputs do not depend on their weights in some check."""
         return tuple(dict.fromkeys(name for check in self.checks for name in check.blind))
 
     @property
     def passed(self) -> bool:
-        """Whether everything agrees, and could have failed to."""
+        """Whether every check agrees and none is vacuous."""
         return bool(self.checks) and self.decisive is None and not self.blind
 
     @property
     def decisive(self) -> ProbeResult | None:
-        """The check that failed; of several the strictest that shows a layer apart: the culprit."""
+        """The strictest failed check, if possible one with a mismatching layer; None if all agree."""
         return min((check for check in self.checks if not check.agrees), key=_rank, default=None)
 
 
@@ -117,10 +132,14 @@ NOT_COMPARED = ParityResult("none", {}, ())
 
 
 def require_passed(proof: ParityResult, diagnosis: object) -> None:
-    """Refuse a proof that failed, or that could not have failed.
+    """Refuse a comparison that failed or is vacuous.
 
-    ``diagnosis``, as text, says what may be wrong with the first layer apart.
-    Errors: ``ParityError`` with every check and its limit, or with the layers that proved nothing.
+    Args:
+        proof: the comparison.
+        diagnosis: likely causes of the first mismatch; its text ends the error message.
+
+    Raises:
+        ParityError: if a check failed, or if a layer's output does not depend on its weights.
     """
     if proof.decisive:
         lines = (
@@ -134,18 +153,20 @@ def require_passed(proof: ParityResult, diagnosis: object) -> None:
             "the outputs of these layers do not depend on their inputs, so they cannot prove their weights; "
             "is the network untrained?"
         )
-        way_out = "--reference none converts without a proof"
-        raise ParityError("\n  ".join([headline, *names.collapse(proof.blind), way_out]))
+        hint = "--reference none converts without a proof"
+        raise ParityError("\n  ".join([headline, *names.collapse(proof.blind), hint]))
 
 
 def describe(check: ProbeResult) -> str:
-    """Return in a line how far the layers are apart."""
-    apart = sum(not row.agrees for row in check.rows)
+    """Summarize in one line how many layers agree and how large the difference is."""
+    mismatches = sum(not row.agrees for row in check.rows)
     if not check.rows:
         return check.failure
-    agree = f"{apart} of {len(check.rows)} layers apart" if apart else f"{len(check.rows)} layers agree"
+    verdict = (
+        f"{mismatches} of {len(check.rows)} layers apart" if mismatches else f"{len(check.rows)} layers agree"
+    )
     worst = check.worst
-    text = f"{agree}, at most {worst.relative:.2g} of the deviation (limit {worst.limit:.0e})"
+    text = f"{verdict}, at most {worst.relative:.2g} of the deviation (limit {worst.limit:.0e})"
     return f"{text}; {check.failure}" if check.failure else text
 
 

@@ -1,4 +1,4 @@
-"""What it costs to keep the weights in a narrower type: how far the logits move."""
+"""Measure how far the logits move if the weights are stored in a narrower type."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
 
-PROBE = Probe("float64", (65, 95))  # in float64, so that nothing but the weights differs
+PROBE = Probe("float64", (65, 95))  # float64, so that only the weights differ
 
 
 @dataclass(frozen=True, slots=True)
 class RoundingReport:
-    """Of the logits for one probe.
+    """Difference of the logits before and after rounding the weights, for one probe.
 
-    ``relative`` is ``max_abs`` over the standard deviation of the logits that the unrounded weights give.
+    Attributes:
+        precision: type that the weights are rounded to.
+        probe: the input.
+        max_abs: largest absolute difference of the logits.
+        relative: ``max_abs`` over the standard deviation of the logits of the unrounded weights.
     """
 
     precision: Precision
@@ -30,9 +34,9 @@ class RoundingReport:
 
 
 def measure(model: Model, state: Arrays, narrow: Arrays, precision: Precision) -> RoundingReport:
-    """Send one probe through our module with the weights as they were, and as they are rounded."""
+    """Run one probe with the original and with the rounded weights and compare the logits."""
     before, after = (
         execution.logits(execution.build(arrays, model.config), PROBE) for arrays in (state, narrow)
     )
-    found = comparison.layer_diff(model.mapping.layers[-1], 0.0, before, after)
-    return RoundingReport(precision, PROBE, found.max_abs, found.relative)
+    diff = comparison.layer_diff(model.mapping.layers[-1], 0.0, before, after)
+    return RoundingReport(precision, PROBE, diff.max_abs, diff.relative)

@@ -1,4 +1,4 @@
-"""Which reference a proof rests on, and the proof itself."""
+"""Select and start the reference, and compare a network with it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     from converter.parity.comparison import Network, Reference
     from converter.parity.result import ParityResult
 
-# After the stem 33×48, odd and even: a pool that rounds otherwise shows, and so does a swapped axis.
+# 33×48 after the stem, odd and even: detects pools with other rounding, and swapped axes.
 DEFAULT_PROBES = (Probe("float32", (65, 95)), Probe("float64", (65, 95)))
 
 
 @dataclass(frozen=True, slots=True)
 class ParityOptions:
-    """What to compare with, on which inputs, and the interpreter that has GluonCV, if not our own."""
+    """How to compare.
+
+    Attributes:
+        choice: the reference.
+        probes: the inputs.
+        gluon_python: interpreter that has GluonCV, None for the current one. After
+            ``resolve_reference``, None means that MXNet is not used.
+    """
 
     choice: ReferenceChoice = ReferenceChoice.auto
     probes: tuple[Probe, ...] = DEFAULT_PROBES
@@ -36,9 +43,10 @@ class ParityOptions:
 
 
 def resolve_reference(terms: ParityOptions) -> ParityOptions:
-    """Name the interpreter for MXNet, or settle on numpy where ``auto`` finds none.
+    """Resolve the interpreter for MXNet; ``auto`` falls back to numpy if there is none.
 
-    Errors: ``ReferenceUnavailableError`` where GluonCV or an interpreter is asked for and not there.
+    Raises:
+        ReferenceUnavailableError: if GluonCV or an interpreter is requested and not available.
     """
     if terms.choice in {ReferenceChoice.numpy, ReferenceChoice.none}:
         return replace(terms, gluon_python=None)
@@ -48,22 +56,26 @@ def resolve_reference(terms: ParityOptions) -> ParityOptions:
         if terms.choice is ReferenceChoice.gluon or terms.gluon_python:
             raise
         return replace(terms, choice=ReferenceChoice.numpy)
-    demanded = terms.choice is ReferenceChoice.gluon or terms.gluon_python
+    required = terms.choice is ReferenceChoice.gluon or terms.gluon_python
     return replace(
-        terms, choice=ReferenceChoice.gluon if demanded else ReferenceChoice.auto, gluon_python=python
+        terms, choice=ReferenceChoice.gluon if required else ReferenceChoice.auto, gluon_python=python
     )
 
 
 @contextlib.contextmanager
 def start_references(terms: ParityOptions, prepared: LoadedModel) -> Iterator[tuple[Reference, ...]]:
-    """Start the reference that settled terms ask for, in the background; ``auto`` keeps numpy in reserve.
+    """Start the selected reference in the background; with ``auto``, numpy follows as a fallback.
+
+    Args:
+        terms: options returned by ``resolve_reference``.
+        prepared: the parameters and their model.
 
     Raises:
-        ReferenceUnavailableError: if MXNet is asked for and cannot compute the graph in float64.
+        ReferenceUnavailableError: if MXNet is requested and cannot compute the graph in float64.
     """
-    own = numpy.NumpyRun(prepared.params, terms.probes)
+    fallback = numpy.NumpyRun(prepared.params, terms.probes)
     if terms.gluon_python is None:
-        yield (own,)
+        yield (fallback,)
         return
     layers = tuple(layer.source for layer in prepared.mapping.layers)
     wiring = prepared.reading.wiring
@@ -73,7 +85,7 @@ def start_references(terms: ParityOptions, prepared: LoadedModel) -> Iterator[tu
         except ReferenceUnavailableError:
             if terms.choice is not ReferenceChoice.auto:
                 raise
-            yield (own,)
+            yield (fallback,)
             return
     with prepared.for_mxnet() as params:
         if wiring is None:
@@ -81,14 +93,16 @@ def start_references(terms: ParityOptions, prepared: LoadedModel) -> Iterator[tu
         else:
             request = gluon.graph_request(wiring, params.path, params.names, layers)
         with gluon.start(terms.gluon_python, request, terms.probes) as run:
-            yield (run, own) if terms.choice is ReferenceChoice.auto else (run,)
+            yield (run, fallback) if terms.choice is ReferenceChoice.auto else (run,)
 
 
 def prove(candidates: tuple[Reference, ...], network: Network, prepared: LoadedModel) -> ParityResult:
-    """Compare a network with the first of the references that can run.
+    """Compare a network with the first reference that can run.
 
-    Errors: ``ReferenceUnavailableError`` where none can, or where one runs and fails, which is no reason to
-    ask another; ``ParityError`` where there is nothing to compare.
+    Raises:
+        ReferenceUnavailableError: if no reference can run.
+        ReferenceFailedError: if a reference starts and fails; the next one is not tried.
+        ParityError: if the reference does not compute a layer.
     """
     *preferred, last = candidates
     for reference in preferred:

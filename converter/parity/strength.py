@@ -1,8 +1,8 @@
-"""Which proof is at least as strong as another.
+"""Compare the strength of proofs.
 
-MXNet and the numpy reference agree on every supported model (docs/decisions/0003-parity.md), so a proof by
-MXNet is one by numpy too. A graph is matched with GluonCV's definition before it is run, so a proof of the
-graph is one of the definition too.
+MXNet and the numpy reference agree on every supported model (docs/decisions/0003-parity.md), so a proof
+against MXNet implies one against numpy. A graph is matched with GluonCV's definition before it runs, so
+a proof of the graph implies one of the definition.
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 NUMPY = "numpy"
-GRAPH, GLUONCV = "graph", "gluoncv"  # what a proof is of: a given graph, or GluonCV's definition of a model
+# What the reference ran: a given graph, or GluonCV's definition of a model.
+GRAPH, GLUONCV = "graph", "gluoncv"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Claim:
-    """Agreement with a reference in one precision. ``size`` is the input's, "" for any."""
+    """Agreement with a reference in one precision.
+
+    Attributes:
+        dtype: precision of the run.
+        reference: name of the reference.
+        definition: "graph" or "gluoncv".
+        size: size of the input, "" for any.
+    """
 
     dtype: str
     reference: str
@@ -24,12 +32,12 @@ class Claim:
     size: str = ""
 
     def __str__(self) -> str:
-        of = " of the graph" if self.definition == GRAPH else ""
-        return f"{self.dtype} against {self.reference}{of}"
+        suffix = " of the graph" if self.definition == GRAPH else ""
+        return f"{self.dtype} against {self.reference}{suffix}"
 
 
 def claims(parity: dict[str, Any]) -> set[Claim]:
-    """Return all that the ``parity`` of a manifest claims, weaker claims included; none if it is unproven."""
+    """Return all claims of a manifest's ``parity``, including weaker ones; empty if it is unproven."""
     if not parity.get("proven"):
         return set()
     references = {parity["reference"], NUMPY}
@@ -44,7 +52,7 @@ def claims(parity: dict[str, Any]) -> set[Claim]:
 
 
 def strongest(found: set[Claim]) -> set[Claim]:
-    """Return the claims that no other one implies."""
+    """Return the claims that no other claim implies."""
     return {claim for claim in found if not any(other != claim and _implies(other, claim) for other in found)}
 
 
@@ -58,5 +66,5 @@ def _implies(claim: Claim, other: Claim) -> bool:
 
 
 def without_sizes(found: set[Claim]) -> set[Claim]:
-    """Return the claims that hold for any size: a proof on another input is no weaker."""
+    """Return the claims that hold for any size: a proof for another input is not weaker."""
     return {claim for claim in found if not claim.size}

@@ -1,4 +1,4 @@
-"""Forwards of the source parameters that share no code with ``resnext_torch``."""
+"""Reference forward passes of the source parameters, which share no code with ``resnext_torch``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LayerOutput:
-    """What one layer gave: its name in Gluon, its output, and how it was set."""
+    """The Gluon name, output and hyper-parameters of a layer."""
 
     layer: str
     array: Array

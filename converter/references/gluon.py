@@ -1,7 +1,7 @@
-"""MXNet as the reference: a child process runs GluonCV's network of a name, or a graph.
+"""The MXNet reference: a child process runs a GluonCV network or a graph.
 
-It is started early and asked for its outputs later. It leaves them in a temporary folder, from where they are
-mapped into memory one by one.
+The child is started early and its outputs are read later. It writes them to a temporary folder, from
+which they are memory-mapped one by one.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 NAME = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
-SAID = "said.txt"
+LOG = "said.txt"
 SYMBOL = "symbol.json"  # the graph, in the child's folder
-ROOM = 1 << 16  # bytes; where fewer are free, the disk is full
-PATIENCE_SECONDS = 1800  # for one more output: the slowest layer at 2048 pixels takes a minute, in float64
-SAID_CHARACTERS = 2000  # of the child's last words, in an error
+MIN_FREE_BYTES = 1 << 16  # with fewer, the disk counts as full
+PATIENCE_SECONDS = 1800  # without a new output; the slowest layer takes a minute, at 2048 px in float64
+LOG_CHARACTERS = 2000  # of the end of the child's log, in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GluonRequest:
-    """What MXNet shall run.
+    """A run that is requested from MXNet.
 
     Attributes:
-        layers: the layers whose outputs will be asked for, by structural names.
-        document: what to run, as the child reads it.
-        symbol: the graph, None for GluonCV's own network.
-        settings: the hyper-parameters of the layers of a graph; the child tells those of GluonCV's network.
+        layers: the structural names of the layers whose outputs are requested.
+        document: the network or graph to run, in the child's format.
+        symbol: the content of the graph's file, None for GluonCV's own network.
+        settings: the hyper-parameters of a graph's layers; for GluonCV's network the child returns them.
     """
 
     layers: tuple[str, ...]
@@ -61,7 +61,15 @@ class GluonRequest:
 
 @dataclass(frozen=True, slots=True)
 class GluonRun:
-    """MXNet at work in ``folder``."""
+    """A running MXNet child process.
+
+    Attributes:
+        process: the child process.
+        folder: the temporary folder of its inputs and outputs.
+        request: the requested run.
+        probes: the inputs.
+        name: the name of the reference.
+    """
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -70,22 +78,26 @@ class GluonRun:
     name: str = NAME
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
-        """Wait for the child, and return the layers' outputs for one probe.
+        """Wait for the child and return the layers' outputs for one probe.
 
-        Errors: ``ReferenceUnavailableError`` where MXNet cannot be imported, fails, or answers nonsense.
+        Raises:
+            ReferenceUnavailableError: if MXNet cannot be imported.
+            ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
         with self._reply() as reply:
             layers = self.request.layers
-            settings = self.request.settings or [dict(found) for found in reply["settings"]]
+            settings = self.request.settings or [dict(values) for values in reply["settings"]]
             files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
             arrays = [np.load(file, mmap_mode="r") for file in files]
-            found = [LayerOutput(*triple) for triple in zip(layers, arrays, settings, strict=True)]
-        return iter(found)
+            outputs = [LayerOutput(*triple) for triple in zip(layers, arrays, settings, strict=True)]
+        return iter(outputs)
 
     def versions(self) -> dict[str, str]:
-        """Wait for the child, and return the versions of what computed the outputs.
+        """Wait for the child and return its versions of Python, NumPy, MXNet and GluonCV.
 
-        Errors: as of ``outputs``.
+        Raises:
+            ReferenceUnavailableError: if MXNet cannot be imported.
+            ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
         with self._reply() as reply:
             return {name: str(reply["versions"][name]) for name in VERSIONED}
@@ -101,16 +113,17 @@ class GluonRun:
                 raise ReferenceFailedError(str(unavailable(f"it ended with status {status}")))
             yield reply
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            if shutil.disk_usage(self.folder).free < ROOM:  # then its last words found none either
+            if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
                 raise ReferenceFailedError(f"{self.folder}: GluonCV's outputs filled the disk") from error
-            said = (self.folder / SAID).read_text(errors="replace")[-SAID_CHARACTERS:]
-            failed = unavailable(f"it ended with status {status} and said:\n{said or '(nothing)'}")
-            raise ReferenceFailedError(str(failed)) from error
+            log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
+            failure = unavailable(f"it ended with status {status} and said:\n{log or '(nothing)'}")
+            raise ReferenceFailedError(str(failure)) from error
 
     def _wait(self) -> int:
-        """Return the child's exit status; any run takes as long as it needs, if it gets on.
+        """Return the child's exit status; the run time is unlimited while new outputs appear.
 
-        Errors: ``ReferenceFailedError`` where no output comes for too long.
+        Raises:
+            ReferenceFailedError: if no output appears for ``PATIENCE_SECONDS``.
         """
         outputs = -1
         while True:
@@ -124,9 +137,14 @@ class GluonRun:
 
 
 def find_python(chosen: Path | None) -> Path:
-    """Return the interpreter that shall run GluonCV: the one chosen, by path or name, or our own.
+    """Return the Python interpreter that runs GluonCV.
 
-    Errors: ``ReferenceUnavailableError`` where it does not exist, or ours has no MXNet.
+    Args:
+        chosen: a path or the name of a program, None for the current interpreter.
+
+    Raises:
+        ReferenceUnavailableError: if the chosen one is not an executable, or if MXNet or GluonCV is not
+            installed for the current one.
     """
     if chosen is not None:
         program = shutil.which(chosen)
@@ -140,10 +158,10 @@ def find_python(chosen: Path | None) -> Path:
 
 
 def require_float64(graph: Graph) -> None:
-    """Refuse a graph of operators that MXNet does not compute in float64, or not with its precision.
+    """Check that MXNet computes every operator of a graph in float64, with its full precision.
 
     Raises:
-        ReferenceUnavailableError: with the operators' names.
+        ReferenceUnavailableError: if it does not; the message names the operators.
     """
     operators = sorted({node.operator for node in graph.nodes} & NO_FLOAT64)
     if operators:
@@ -155,7 +173,13 @@ def require_float64(graph: Graph) -> None:
 
 
 def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> GluonRequest:
-    """Ask for GluonCV's own network; ``params`` is a file that it can load."""
+    """Return the request to run GluonCV's own network.
+
+    Args:
+        model: the model.
+        params: a file that MXNet can load.
+        layers: the structural names of the requested layers.
+    """
     document = {
         "model": model.entry.gluon,
         "classes": model.config.num_classes,
@@ -168,13 +192,13 @@ def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> Gluo
 def graph_request(
     wiring: Wiring, params: Path, names: dict[str, str], layers: tuple[str, ...]
 ) -> GluonRequest:
-    """Ask for a graph, cut off after the last layer.
+    """Return the request to run a graph up to the last requested layer.
 
     Args:
         wiring: the graph.
         params: a file that MXNet can load.
-        names: the names in that file by structural names.
-        layers: the layers, by structural names; the last is where the graph is cut off.
+        names: the names in that file, by structural name.
+        layers: the structural names of the requested layers.
     """
     nodes = wiring.graph.nodes
     document = {
@@ -190,26 +214,29 @@ def graph_request(
 
 @contextlib.contextmanager
 def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Iterator[GluonRun]:
-    """Start MXNet's forward for all probes; on leaving the child and its outputs are gone.
+    """Start MXNet's forward pass of all probes; on exit the child is killed and its outputs are deleted.
 
     Args:
-        python: the interpreter that has MXNet and GluonCV.
-        request: what to run.
+        python: an interpreter with MXNet and GluonCV.
+        request: the run.
         probes: the inputs.
+
+    Raises:
+        ReferenceUnavailableError: if the interpreter cannot be started.
     """
     with disk.temp_dir() as folder:
         with disk.wrap_os_error(folder):
             if request.symbol is not None:
                 (folder / SYMBOL).write_bytes(request.symbol)
             _write_request(folder, request.document, probes)
-            said = (folder / SAID).open("wb")
-        with said, _startable(python):
+            log = (folder / LOG).open("wb")
+        with log, _wrap_start_error(python):
             process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
                 [python, CHILD, folder],
-                stdin=subprocess.PIPE,  # never written to: when it ends we are dead, and the child goes
-                stdout=said,
-                stderr=said,
-                # Warnings that the user makes errors would stop packages as old as these.
+                stdin=subprocess.PIPE,  # never written to: it closes when we die, and the child exits
+                stdout=log,
+                stderr=log,
+                # These old packages would fail if the user turns warnings into errors.
                 env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
             )
         try:
@@ -220,7 +247,7 @@ def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Ite
 
 
 @contextlib.contextmanager
-def _startable(python: Path) -> Iterator[None]:
+def _wrap_start_error(python: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -228,7 +255,7 @@ def _startable(python: Path) -> Iterator[None]:
 
 
 def unavailable(reason: str) -> ReferenceUnavailableError:
-    """Say why GluonCV cannot run, and what to do."""
+    """Return the error that states why GluonCV cannot run, and the alternatives."""
     return ReferenceUnavailableError(
         f"no proof: GluonCV cannot run here: {reason}\n"
         "Three ways out:\n"

@@ -1,19 +1,19 @@
-"""Run MXNet on a request, in a process of its own: ``python gluon_child.py FOLDER``.
+"""Runs MXNet on a request in a separate process: ``python gluon_child.py FOLDER``.
 
-Any Python from 3.8 on that has MXNet and GluonCV can run this file; our packages need not be installed.
+Any Python 3.8 or later with MXNet and GluonCV can run this file; our packages need not be installed.
 
-FOLDER/request.json holds ``params`` (a file), ``runs``, each with ``dtype`` and ``input`` (a .npy file in
-FOLDER), and what to run:
+FOLDER/request.json contains ``params`` (a file), ``runs``, each with ``dtype`` and ``input`` (a .npy
+file in FOLDER), and the network:
 
-* GluonCV's own network: ``model`` (GluonCV's name), ``classes`` and ``layers`` (the blocks whose outputs are
-  wanted, by structural names).
-* A graph: ``symbol`` (a file in FOLDER), ``data`` (the name of its input), ``variables`` (the names of its
-  parameters in ``params``) and ``nodes`` (the index, in the order of MXNet's ``tojson()``, and the name of
-  each node whose output is wanted; the last is where the graph is cut off).
+* GluonCV's own network: ``model`` (GluonCV's name), ``classes`` and ``layers`` (the structural names of
+  the blocks whose outputs are requested).
+* A graph: ``symbol`` (a file in FOLDER), ``data`` (the name of its input), ``variables`` (the names of
+  its parameters in ``params``) and ``nodes`` (the index, in the order of MXNet's ``tojson()``, and the
+  name of each node whose output is requested; the graph is run up to the last one).
 
-The output of layer L in run R is written to FOLDER/R-L.npy, both counted from 0. FOLDER/reply.json then holds
-``versions`` and ``settings`` (of each of GluonCV's layers, its hyper-parameters), or ``unavailable`` with the
-reason why MXNet cannot be imported here.
+The output of layer L in run R is written to FOLDER/R-L.npy, both counted from 0. FOLDER/reply.json then
+contains ``versions`` and ``settings`` (the hyper-parameters of each of GluonCV's layers), or
+``unavailable``, the reason why MXNet cannot be imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Names that MXNet 1.9.1 looks up at import and that newer numpy lacks: `bool` since 1.24, the rest since 2.0.
+# Names that MXNet 1.9.1 looks up at import and NumPy has removed: `bool` in 1.24, the others in 2.0.
 NUMPY_VALUES = {
     "bool": bool,
     "PZERO": 0.0,
@@ -55,12 +55,12 @@ NUMPY_RENAMED = {
     "row_stack": "vstack",
 }
 HIDDEN = (
-    "torch",  # GluonCV 0.10 refuses to be imported beside torch 2
-    "scipy.stats",  # half a second to import, and only for quantization
+    "torch",  # GluonCV 0.10 refuses to be imported if torch 2 is installed
+    "scipy.stats",  # takes half a second to import and is used for quantization only
 )
-NUMPY_REMOVED = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")  # looked up, never called
+NUMPY_REMOVED = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")  # looked up, but never called
 
-# What MXNet calls the hyper-parameters that decide a layer's output at inference, and what we call them.
+# The hyper-parameters that affect a layer's output at inference: {MXNet's name: ours}.
 SETTINGS = {
     "kernel": "kernel",
     "stride": "stride",
@@ -73,7 +73,7 @@ SETTINGS = {
 
 
 class Frameworks(NamedTuple):
-    """The three modules that a run needs."""
+    """The modules of a run."""
 
     numpy: Any
     mxnet: Any
@@ -89,18 +89,18 @@ def main(folder: Path) -> None:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
         answer = (run_graph if "symbol" in request else run)(frameworks, request, folder)
-        # What is installed: gluoncv 0.10.5.post0 calls itself 0.11.0.
+        # The installed versions: the __version__ of gluoncv 0.10.5.post0 is 0.11.0.
         versions = {name: importlib.metadata.version(name) for name in Frameworks._fields}
         answer["versions"] = {**versions, "python": platform.python_version()}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
 def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Send every input through the network, cast as its run asks, and keep the layers' outputs."""
+    """Run GluonCV's network on every input, in the dtype of its run, and save the layers' outputs."""
     numpy, mxnet, gluoncv = frameworks
-    # Two of GluonCV's networks cannot be made without saying that they are not pretrained.
+    # Two of GluonCV's networks cannot be created without an explicit `pretrained`.
     net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"], pretrained=False)
-    net.collect_params().setattr("grad_req", "null")  # else each parameter gets a gradient of its size
+    net.collect_params().setattr("grad_req", "null")  # avoids allocating a gradient for each parameter
     net.load_parameters(request["params"], cast_dtype=True, dtype_source="saved")
     blocks = [functools.reduce(child, name.split("."), net) for name in request["layers"]]
 
@@ -121,7 +121,7 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
 
 
 def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Send every input through a graph, bound as its run asks, and keep the outputs of the wanted nodes."""
+    """Run a graph on every input, in the dtype of its run, and save the requested nodes' outputs."""
     mxnet = frameworks.mxnet
     wanted = [node for node, _ in request["nodes"]]
     symbol = mxnet.sym.load(str(folder / request["symbol"]))
@@ -131,7 +131,7 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
             raise ValueError(f"node {node} is {nodes[node]['name']}, not {name}")
     internals = symbol.get_internals()
     entries = [tuple(entry[:2]) for entry in json.loads(internals.tojson())["heads"]]
-    names = dict(zip(entries, internals.list_outputs()))  # noqa: B905 - Python 3.8; MXNet keeps them of a length
+    names = dict(zip(entries, internals.list_outputs()))  # noqa: B905 - Python 3.8; equal lengths
     computed = [(node, names[node, 0]) for node in range(wanted[-1] + 1) if nodes[node]["op"] != "null"]
     head = internals[entries.index((wanted[-1], 0))]
     stored = mxnet.nd.load(request["params"])
@@ -139,16 +139,16 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
     # The wider precision first: what is rounded to the narrower does not come back.
     runs = sorted(enumerate(request["runs"]), key=lambda run: run[1]["dtype"], reverse=True)
     for number, step in runs:
-        for variable, array in arrays.items():  # one after the other: there is no second copy of all
+        for variable, array in arrays.items():  # one by one: never two copies of all of them
             arrays[variable] = array.astype(step["dtype"], copy=False)
         data = mxnet.nd.array(frameworks.numpy.load(folder / step["input"]), dtype=step["dtype"])
-        given = {**arrays, request["data"]: data}
+        inputs = {**arrays, request["data"]: data}
         auxiliary = head.list_auxiliary_states()
         executor = head.bind(
             mxnet.cpu(),
-            {name: given[name] for name in head.list_arguments()},
+            {name: inputs[name] for name in head.list_arguments()},
             grad_req="null",
-            aux_states={name: given[name] for name in auxiliary},
+            aux_states={name: inputs[name] for name in auxiliary},
         )
         watch = OutputMonitor(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
         executor.set_monitor_callback(watch.keep)
@@ -159,9 +159,16 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
 
 
 class OutputMonitor:
-    """Keeps the outputs of wanted nodes as an executor computes them, one at a time.
+    """Saves the outputs of the requested nodes while an executor computes them, one at a time.
 
-    The executor names each output that it computes and, of nodes with several, the others after the first.
+    The executor passes the name of each output; the further outputs of a node follow its first.
+
+    Attributes:
+        computed: (node, name of its first output) of each node, in the order of computation.
+        wanted: the requested node of each layer.
+        path: returns the file for a layer's output.
+        position: the place in ``computed`` of the next node.
+        error: the first error in the callback.
     """
 
     def __init__(self, frameworks: Frameworks, computed: Any, wanted: Any, path: Any) -> None:  # noqa: ANN401
@@ -173,7 +180,7 @@ class OutputMonitor:
         self.error: Exception | None = None
 
     def keep(self, name: bytes, handle: Any) -> None:  # noqa: ANN401 - MXNet's
-        """Take an output; what goes wrong is kept, for MXNet loses an exception in a callback."""
+        """Save an output. Errors are stored, because MXNet loses exceptions raised in a callback."""
         numpy, mxnet, _ = self.frameworks
         array = mxnet.nd.NDArray(ctypes.cast(handle, mxnet.base.NDArrayHandle), writable=False)
         if self.position == len(self.computed) or self.computed[self.position][1] != name.decode():
@@ -183,11 +190,16 @@ class OutputMonitor:
         try:
             for layer in [layer for layer, each in enumerate(self.wanted) if each == node]:
                 numpy.save(self.path(layer), array.asnumpy())
-        except Exception as error:  # noqa: BLE001 - raised again when the executor has ended
+        except Exception as error:  # noqa: BLE001 - raised again after the executor has ended
             self.error = self.error or error
 
     def require_complete(self) -> None:
-        """Raise what went wrong, or that some node was not computed."""
+        """Check that every node was computed and saved.
+
+        Raises:
+            ValueError: if a node was not computed.
+            Exception: the first error in the callback.
+        """
         if self.error is not None:
             raise self.error
         if self.position != len(self.computed):
@@ -195,38 +207,38 @@ class OutputMonitor:
 
 
 def child(block: Any, name: str) -> Any:  # noqa: ANN401 - MXNet has no types
-    """Return the block of that name inside a block."""
-    return block._children[name]  # noqa: SLF001 - Gluon offers no other way to a block by its name
+    """Return a block's child by name."""
+    return block._children[name]  # noqa: SLF001 - Gluon has no public access to a child by name
 
 
 def settings(block: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
-    """Return the hyper-parameters of a convolution, a pool or a BatchNorm, under our names."""
-    given = getattr(block, "_kwargs", {})
-    # A global pool takes what its input has: it has no hyper-parameters.
-    found = (
-        {} if given.get("global_pool") else {SETTINGS[key]: given[key] for key in SETTINGS if key in given}
+    """Return the hyper-parameters of a convolution, a pool or a BatchNorm by our names."""
+    kwargs = getattr(block, "_kwargs", {})
+    # A global pool has no hyper-parameters: its window is its whole input.
+    values = (
+        {} if kwargs.get("global_pool") else {SETTINGS[key]: kwargs[key] for key in SETTINGS if key in kwargs}
     )
-    if "ceil_mode" in found:
-        found["ceil_mode"] = found["ceil_mode"] == "full"
-    return {name: value[0] if isinstance(value, tuple) else value for name, value in found.items()}
+    if "ceil_mode" in values:
+        values["ceil_mode"] = values["ceil_mode"] == "full"
+    return {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def import_frameworks() -> Frameworks:
-    """Import MXNet and GluonCV as if Python, numpy and torch were of their time."""
-    import numpy  # noqa: ICN001, PLC0415 - what cannot be imported is reported by the caller
+    """Import MXNet and GluonCV despite newer versions of Python, NumPy and torch."""
+    import numpy  # noqa: ICN001, PLC0415 - the caller reports import errors
 
     provide_numpy_names(numpy)
     if sys.version_info >= (3, 12):
         provide_distutils()
     sys.meta_path.insert(0, HiddenModules())
-    # An executor that fuses operators, or computes equal ones once, has other nodes than the graph.
+    # With fused or deduplicated operators the executor's nodes would differ from the graph's.
     os.environ.update(MXNET_SUBGRAPH_BACKEND="NONE", MXNET_ELIMINATE_COMMON_EXPR="0")
-    # MXNet first: GluonCV reports whatever MXNet lacks as "missing mxnet & torch".
+    # MXNet first: GluonCV reports any error of MXNet's import as "missing mxnet & torch".
     return Frameworks(numpy, importlib.import_module("mxnet"), importlib.import_module("gluoncv"))
 
 
 def provide_numpy_names(numpy: Any) -> None:  # noqa: ANN401 - a module
-    """Give numpy the names that it no longer has."""
+    """Restore the names that NumPy has removed."""
     renamed = {name: getattr(numpy, successor, None) for name, successor in NUMPY_RENAMED.items()}
     for name, value in {**NUMPY_VALUES, **renamed, **dict.fromkeys(NUMPY_REMOVED)}.items():
         if name not in vars(numpy):
@@ -234,7 +246,7 @@ def provide_numpy_names(numpy: Any) -> None:  # noqa: ANN401 - a module
 
 
 def provide_distutils() -> None:
-    """Give newer Pythons the version classes of the standard library's distutils."""
+    """Provide the version classes of distutils, which Python 3.12 has removed."""
     package, version = types.ModuleType("distutils"), types.ModuleType("distutils.version")
     vars(version).update(LooseVersion=NumericVersion, StrictVersion=NumericVersion)
     vars(package).update(version=version)
@@ -243,7 +255,7 @@ def provide_distutils() -> None:
 
 @functools.total_ordering
 class NumericVersion:
-    """A version compared by its numbers: all that MXNet and GluonCV ask of one."""
+    """A version that is compared by its numbers; MXNet and GluonCV need no more."""
 
     def __init__(self, text: str) -> None:
         self.numbers = [int(part) for part in text.split(".") if part.isdigit()]
@@ -259,24 +271,24 @@ class NumericVersion:
 
 
 class HiddenModules(importlib.abc.MetaPathFinder):
-    """Hides packages that GluonCV and MXNet look for and do without."""
+    """Hides optional dependencies of GluonCV and MXNet."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - protocol
-        """Say that these are not installed, and leave everything else to the other finders."""
+        """Raise for a hidden module, and leave all others to the next finders."""
         if name in HIDDEN:
             raise ModuleNotFoundError(f"{name} is hidden from GluonCV", name=name)
 
 
 def end_with_parent() -> None:
-    """Wait for the end of stdin, which whoever started us holds open, and go: nobody wants the outputs."""
+    """Exit when stdin ends: the parent process has exited, and the outputs are no longer needed."""
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this file's own folder must not stand before the installed packages
+    sys.path.pop(0)  # this file's folder must not precede the installed packages
     threading.Thread(target=end_with_parent, daemon=True).start()
     main(Path(sys.argv[1]))
     sys.stderr.flush()
-    os._exit(0)  # MXNet would take up to a second to take itself apart
+    os._exit(0)  # skips MXNet's shutdown, which takes up to a second

@@ -1,7 +1,7 @@
-"""The layers of GluonCV's networks in plain numpy, in the type of their input.
+"""Implements the layers of GluonCV's networks in NumPy, in the dtype of their input.
 
-Convolutions and pools work on a few rows at a time, so that memory stays that of a few layers. Shapes: images
-are (n, c, h, w).
+Images are (n, c, h, w). Convolutions process a few rows at a time, which limits memory to that of a few
+layers.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 if TYPE_CHECKING:
     from converter.dtypes import Array
 
-UNFOLDED_ELEMENTS = 1 << 21  # in memory at once: of a convolution's input, or a dense layer's weight
+UNFOLDED_ELEMENTS = 1 << 21  # in memory at once, of a convolution's input or a dense layer's weight
 
 
 def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> Array:
-    """Cross-correlate. Shapes: x (n, groups · c, h, w), weight (outputs, c, kernel, kernel)."""
+    """Compute a grouped convolution (cross-correlation).
+
+    Shape:
+        x: (n, groups · c, h, w)
+        weight: (outputs, c, kernel, kernel)
+        output: (n, outputs, h', w')
+    """
     kernel = weight.shape[-1]
     folded = weight.reshape(groups, -1, weight[0].size).astype(
         x.dtype
@@ -37,7 +43,13 @@ def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> 
 
 
 def batch_norm(x: Array, *statistics: Array, eps: float) -> Array:
-    """Normalise each channel. ``statistics``: gamma, beta, mean and variance, (c,) each."""
+    """Normalise each channel.
+
+    Args:
+        x: (n, c, h, w)
+        statistics: gamma, beta, mean and variance, (c,) each.
+        eps: added to the variance.
+    """
     gamma, beta, mean, variance = (array.astype(x.dtype).reshape(-1, 1, 1) for array in statistics)
     x = (x - mean) * (gamma / np.sqrt(variance + x.dtype.type(eps)))
     x += beta
@@ -45,12 +57,12 @@ def batch_norm(x: Array, *statistics: Array, eps: float) -> Array:
 
 
 def max_pool(x: Array, *, kernel: int, stride: int, padding: int, ceil: bool) -> Array:
-    """Take the largest of each window; with ``ceil`` of a last, incomplete one too."""
+    """Return the maximum of each window; ``ceil`` includes a last, incomplete window."""
     return _pool(x, kernel, stride, padding, fill=-np.inf, ceil=ceil, join=np.maximum)
 
 
 def average_pool(x: Array, *, stride: int) -> Array:
-    """Average windows as large as the stride; of a last, incomplete one, what is there."""
+    """Average windows of the stride's size; a last, incomplete window averages the elements it has."""
     total = _pool(x, stride, stride, 0, fill=0, ceil=True, join=np.add)
     count = _pool(np.ones_like(x[:1, :1]), stride, stride, 0, fill=0, ceil=True, join=np.add)
     out: Array = total / count
@@ -58,29 +70,40 @@ def average_pool(x: Array, *, stride: int) -> Array:
 
 
 def dense(x: Array, weight: Array, bias: Array) -> Array:
-    """Shapes: x (n, c), weight (outputs, c), bias (outputs,)."""
+    """Compute a dense layer.
+
+    Shape:
+        x: (n, c)
+        weight: (outputs, c)
+        bias: (outputs,)
+        output: (n, outputs)
+    """
     out = np.empty((len(x), len(weight)), x.dtype)
     rows = max(1, UNFOLDED_ELEMENTS // x.shape[1])
-    for begin in range(0, len(weight), rows):  # a head of 100,000 classes is not copied in float64
+    for begin in range(0, len(weight), rows):  # avoids a float64 copy of a head with 100,000 classes
         block = slice(begin, begin + rows)
         out[:, block] = x @ weight[block].astype(x.dtype).T + bias[block].astype(x.dtype)
     return out
 
 
 def relu(x: Array) -> Array:
-    """Cut off what is negative."""
+    """Replace negative values with 0."""
     out: Array = np.maximum(x, 0)
     return out
 
 
 def sigmoid(x: Array) -> Array:
-    """Squeeze into 0…1."""
+    """Compute the logistic function, element by element."""
     out: Array = 1 / (1 + np.exp(-x))
     return out
 
 
 def global_mean(x: Array) -> Array:
-    """Average each channel. Shapes: (n, c, h, w) → (n, c, 1, 1)."""
+    """Average each channel.
+
+    Shape:
+        (n, c, h, w) → (n, c, 1, 1)
+    """
     out: Array = x.mean(axis=(2, 3), keepdims=True)
     return out
 

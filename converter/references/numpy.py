@@ -1,7 +1,7 @@
-"""The reference in plain numpy, which runs wherever Python does.
+"""The NumPy reference, which needs no other framework.
 
-It runs `models.definition` on numpy arrays and shares no code with our PyTorch modules. Each layer is
-computed when it is asked for, in the dtype of the input.
+It runs ``networks.definition`` on NumPy arrays and shares no code with our PyTorch modules. Layers are
+computed lazily, in the dtype of the input.
 """
 
 from __future__ import annotations
@@ -29,25 +29,31 @@ NAME = "numpy"
 
 @dataclass(frozen=True, slots=True)
 class NumpyRun:
-    """The reference for some parameters, by Gluon's structural names, and some inputs."""
+    """A run of the NumPy reference.
+
+    Attributes:
+        params: the parameters by Gluon's structural names.
+        probes: the inputs.
+        name: the name of the reference.
+    """
 
     params: Arrays
     probes: tuple[Probe, ...]
     name: str = NAME
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
-        """Compute the layers' outputs for one probe, each when it is asked for."""
+        """Yield the layers' outputs for one probe, computed lazily."""
         shapes = {name: array.shape for name, array in self.params.items()}
         for output in GluonNetwork(shapes, _Operators(self.params)).run(self.probes[number].input()):
             yield LayerOutput(output.layer, output.value, output.settings)
 
     def versions(self) -> dict[str, str]:
-        """Return what the numbers may depend on."""
+        """Return the versions of NumPy and Python, on which the outputs may depend."""
         return {"numpy": np.__version__, "python": platform.python_version()}
 
 
 class _Operators:
-    """Applies operations to arrays; parameters are read when they are needed."""
+    """Applies operations to arrays; reads parameters on demand."""
 
     def __init__(self, params: Arrays) -> None:
         self.params = params

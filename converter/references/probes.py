@@ -1,4 +1,4 @@
-"""Probes: the seeded random inputs on which two networks are compared."""
+"""Generates probes: seeded random inputs on which two networks are compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A seeded random input: (1, 3, h, w), standard normal."""
+    """A seeded random input of shape (1, 3, h, w), standard normal.
+
+    Attributes:
+        dtype: the name of the dtype.
+        size: height and width in pixels.
+        seed: the seed.
+    """
 
     dtype: str
     size: tuple[int, int]
@@ -24,10 +30,10 @@ class Probe:
 
     @property
     def label(self) -> str:
-        """The size as it is written: height x width."""
+        """The size as text, such as 224x224: height x width."""
         return f"{self.size[0]}x{self.size[1]}"
 
     def input(self) -> Array:
-        """Draw it; the same numbers in every dtype."""
+        """Return the array; the values are the same in every dtype, but for rounding."""
         generator = np.random.Generator(np.random.PCG64(self.seed))
         return generator.standard_normal((1, 3, *self.size)).astype(self.dtype)
