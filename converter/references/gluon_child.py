@@ -125,15 +125,9 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
     mxnet = frameworks.mxnet
     wanted = [node for node, _ in request["nodes"]]
     symbol = mxnet.sym.load(str(folder / request["symbol"]))
-    nodes = json.loads(symbol.tojson())["nodes"]
-    for node, name in request["nodes"]:
-        if nodes[node]["name"] != name:
-            raise ValueError(f"node {node} is {nodes[node]['name']}, not {name}")
-    internals = symbol.get_internals()
-    entries = [tuple(entry[:2]) for entry in json.loads(internals.tojson())["heads"]]
-    names = dict(zip(entries, internals.list_outputs()))  # noqa: B905 - Python 3.8; equal lengths
+    nodes = require_order(symbol, request["nodes"])
+    head, names = cut_off(symbol, wanted[-1])
     computed = [(node, names[node, 0]) for node in range(wanted[-1] + 1) if nodes[node]["op"] != "null"]
-    head = internals[entries.index((wanted[-1], 0))]
     stored = mxnet.nd.load(request["params"])
     arrays = {variable: stored.pop(name) for variable, name in request["variables"].items()}
     # The wider precision first: what is rounded to the narrower does not come back.
@@ -142,20 +136,40 @@ def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> 
         for variable, array in arrays.items():  # one by one: never two copies of all of them
             arrays[variable] = array.astype(step["dtype"], copy=False)
         data = mxnet.nd.array(frameworks.numpy.load(folder / step["input"]), dtype=step["dtype"])
-        inputs = {**arrays, request["data"]: data}
-        auxiliary = head.list_auxiliary_states()
-        executor = head.bind(
-            mxnet.cpu(),
-            {name: inputs[name] for name in head.list_arguments()},
-            grad_req="null",
-            aux_states={name: inputs[name] for name in auxiliary},
-        )
-        watch = OutputMonitor(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
-        executor.set_monitor_callback(watch.keep)
-        executor.forward(is_train=False)
-        mxnet.nd.waitall()
-        watch.require_complete()
+        monitor = OutputMonitor(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
+        forward(mxnet, head, {**arrays, request["data"]: data}, monitor)
+        monitor.require_complete()
     return {"settings": []}
+
+
+def require_order(symbol: Any, expected: Any) -> Any:  # noqa: ANN401 - MXNet has no types
+    """Return a symbol's nodes, in MXNet's order, if the expected ones have their places there."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    for node, name in expected:
+        if nodes[node]["name"] != name:
+            raise ValueError(f"node {node} is {nodes[node]['name']}, not {name}")
+    return nodes
+
+
+def cut_off(symbol: Any, last: int) -> Any:  # noqa: ANN401 - as above
+    """Return the symbol of one node, and the names of all outputs by node and number."""
+    internals = symbol.get_internals()
+    entries = [tuple(entry[:2]) for entry in json.loads(internals.tojson())["heads"]]
+    names = dict(zip(entries, internals.list_outputs()))  # noqa: B905 - Python 3.8; equal lengths
+    return internals[entries.index((last, 0))], names
+
+
+def forward(mxnet: Any, head: Any, inputs: Any, monitor: OutputMonitor) -> None:  # noqa: ANN401 - as above
+    """Bind a symbol and run it; its memory is free again when this returns."""
+    executor = head.bind(
+        mxnet.cpu(),
+        {name: inputs[name] for name in head.list_arguments()},
+        grad_req="null",
+        aux_states={name: inputs[name] for name in head.list_auxiliary_states()},
+    )
+    executor.set_monitor_callback(monitor.keep)
+    executor.forward(is_train=False)
+    mxnet.nd.waitall()
 
 
 class OutputMonitor:
@@ -182,6 +196,7 @@ class OutputMonitor:
     def keep(self, name: bytes, handle: Any) -> None:  # noqa: ANN401 - MXNet's
         """Save an output. Errors are stored, because MXNet loses exceptions raised in a callback."""
         numpy, mxnet, _ = self.frameworks
+        # Made even if it is not wanted: an NDArray frees the handle.
         array = mxnet.nd.NDArray(ctypes.cast(handle, mxnet.base.NDArrayHandle), writable=False)
         if self.position == len(self.computed) or self.computed[self.position][1] != name.decode():
             return
