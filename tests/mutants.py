@@ -38,7 +38,7 @@ TESTS = {
     "networks/wiring.py": "wiring graph_search",
     "networks/definition.py": "wiring parity_comparison",
     "networks/naming_styles.py": "naming_styles graph_search",
-    "networks/matching.py": "matching mapping conversion reverse_conversion",
+    "networks/matching.py": "matching mapping conversion reverse_conversion manifest_checks",
     "networks/mapping.py": "mapping catalog naming_styles detection",
     "networks/detection.py": "detection conversion_options",
     "formats/archives.py": "archives tar",
@@ -49,7 +49,7 @@ TESTS = {
     "formats/file_arrays.py": "file_arrays changed_sources",
     "formats/artifact.py": "artifact bytes",
     "formats/labels.py": "labels manifest_checks",
-    "parity/comparison.py": "parity_comparison parity_result",
+    "parity/comparison.py": "parity_comparison parity_result diagnosis",
     "parity/result.py": "parity_result parity_comparison json_report",
     "parity/diagnosis.py": "diagnosis",
     "parity/strength.py": "strength manifest_builder",
@@ -59,7 +59,7 @@ TESTS = {
     "formats/precision.py": "precision",
     "names.py": "names",
     "manifests/builder.py": "manifest_builder conversion json_report precision",
-    "manifests/schema.py": "manifest_checks verification",
+    "manifests/schema.py": "manifest_checks verification class_names",
     "manifests/artifact_checks.py": "manifest_checks verification",
 }
 # Changes that change nothing: a module, a part of the changed line, and why.
@@ -84,6 +84,23 @@ EQUIVALENT = [
     ("references/kernels.py", "weight[ 1].size", "all filters have one size"),
     ("references/kernels.py", "UNFOLDED_ELEMENTS", "how many rows are computed at once"),
     ("references/numpy.py", "reshape(~1", "any negative number is the rest"),
+    ("formats/array_comparison.py", "one.nbytes ^ begin", "only saves reading equal arrays as numbers"),
+    ("formats/binary_reader.py", "def peek", "where nothing is seen ahead, the slower way is taken"),
+    ("formats/file_arrays.py", "reshape(- 2)", "any negative number is the rest"),
+    ("formats/file_arrays.py", "if done > len(memory)", "a file that is cut off has another size"),
+    ("formats/ndarray_list.py", "if header is None", "where nothing is seen ahead, the slower way is taken"),
+    ("networks/detection.py", "if len(found) > 0:", "one model is kept whatever the test says"),
+    ("networks/expressions.py", "plain[ -1]", "a setting that an operator lacks has one value"),
+    ("networks/expressions.py", "kind < VARIABLE", "no kind is behind it in the alphabet"),
+    ("networks/graph_search.py", "MENTIONS =", "a bound"),
+    ("networks/mapping.py", ">= MAX_TENSORS", "a bound"),
+    ("networks/naming_styles.py", "< MAX_NAME_CHARACTERS", "a bound"),
+    ("networks/wiring.py", "found.nodes[number][ -1]", "all nodes of an expression compute the same"),
+    ("networks/wiring.py", "found.output > expected.output", "all the model's expressions were found before"),
+    ("parity/comparison.py", "@property", "of a protocol"),
+    ("references/kernels.py", "weight.shape[~1]", "kernels are square"),
+    ("references/kernels.py", "top + stride * (h - 1) + 2", "no row is left there"),
+    ("references/kernels.py", "beyond = [", "padding beyond what is read"),
 ]
 # No effect: types in annotations are not evaluated; equal names and small numbers are the same objects.
 SKIPPED = re.compile("BitOr|ReplaceComparisonOperator_[A-Za-z]+_Is(Not)?$")
@@ -114,8 +131,10 @@ class Change:
     @property
     def reason(self) -> str:
         """Why the change changes nothing, "" if it is not listed."""
-        added = "\n".join(line for line in self.lines if line[0] == "+")
-        return next((why for module, part, why in EQUIVALENT if module == self.module and part in added), "")
+        changed = "\n".join(self.lines)
+        return next(
+            (why for module, part, why in EQUIVALENT if module == self.module and part in changed), ""
+        )
 
 
 def main() -> int:

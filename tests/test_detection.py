@@ -231,3 +231,13 @@ def test_graph_decides_between_models_of_the_same_tensors(name: str) -> None:
     assert detection.detect_model(params, names, graph, lambda _: False).name == name
     with pytest.raises(MappingError, match=QUESTION):
         detection.detect_model(params, names, None, lambda _: False)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "has"),
+    [("resnetv1c_", True), ("outer0_resnetv1c_", True), ("My-resnetv1c_", False), ("a_", False)],
+)
+def test_prefix_of_a_model_may_stand_behind_those_of_outer_networks(prefix: str, *, has: bool) -> None:
+    model = catalog.find("gluon_resnet50_v1c")
+    style = naming_styles.read(counted(model, prefix), FILE)
+    assert detection.has_model_prefix(model, style) is has

@@ -144,6 +144,19 @@ def test_graph_of_before_the_head_was_replaced_is_taken_if_it_fits(
         find("mine.params", renamed=names)
 
 
+def test_partner_that_misses_a_few_parameters_and_another_that_fits_are_refused(
+    content: Symbol, find: Find, tmp_path: Path
+) -> None:
+    save(tmp_path, "other.json", content)
+    without_bias(content)
+    save(tmp_path, "mine.json", content)
+    with pytest.raises(SymbolError, match="more than one graph fits it"):
+        find("net.params")
+    (tmp_path / "mine.json").rename(tmp_path / "net-symbol.json")
+    with pytest.raises(SymbolError, match="more than one graph fits it"):
+        find("net.params")
+
+
 def test_graph_of_half_the_layers_is_of_another_network(
     names: dict[str, str], content: Symbol, find: Find, tmp_path: Path
 ) -> None:
@@ -253,6 +266,9 @@ def test_graph_with_the_names_and_other_shapes_is_refused(
     save(tmp_path, "old-0000.params", "")
     assert find("net.params") is None
     of_others.unlink()
+    save(tmp_path, "head.json", changed(content, "features.4.0.body.3", kernel="(1, 1)"))
+    with pytest.raises(SymbolError, match=reason):
+        find("net.params")
     save(tmp_path, "head.json", changed(content, "features.4.0.body.3", kernel="(5, 5)"))
     with pytest.raises(SymbolError, match=reason):
         find("net.params")

@@ -184,3 +184,10 @@ def test_bytes_in_a_manifest_are_those_of_utf8() -> None:
     labels.require_valid(("é" * letters,), "classes")
     with pytest.raises(LabelsError, match=f"classes: more than {labels.MAX_BYTES} bytes in a manifest"):
         labels.require_valid(("é" * 2 * letters,), "classes")
+
+
+def test_the_most_bytes_in_a_manifest_are_accepted() -> None:
+    around = len('    "",\n\n\n')  # of a label, and of the list
+    labels.require_valid(("x" * (labels.MAX_BYTES - around),), "classes")
+    with pytest.raises(LabelsError, match="in a manifest"):
+        labels.require_valid(("x" * (labels.MAX_BYTES - around + 1),), "classes")

@@ -79,6 +79,16 @@ def test_manifest_with_a_proof_is_not_replaced_by_one_without(tmp_path: Path) ->
     builder.require_no_loss(path, document(proof(*ROWS)))
 
 
+def test_lost_proofs_are_listed_in_order(tmp_path: Path) -> None:
+    claims = builder.parity(proof(*ROWS))
+    check = claims["checks"][0]
+    claims["checks"] = [check, check | {"dtype": "float64"}]
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps({"parity": claims, "labels": None, "artifact": {}}))
+    with pytest.raises(ArtifactError, match="in float32 against numpy and float64 against numpy that"):
+        builder.require_no_loss(path, document(NOT_COMPARED))
+
+
 @pytest.mark.parametrize(("depth", "is_read"), [(10, True), (100_000, False)])
 def test_deeply_nested_manifest_is_replaced_like_an_unreadable_one(
     depth: int, tmp_path: Path, *, is_read: bool

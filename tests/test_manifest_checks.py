@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -461,6 +462,10 @@ SPOILT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "a proof without the version of numpy and torch",
     ),
     "one check twice": (lambda m: prove(m, checks=[CHECK, CHECK]), "holds the same check twice"),
+    "a proof against nothing": (
+        lambda m: prove(m, reference="none"),
+        "says proven, and not by what",
+    ),
     "a limit of its own": (
         lambda m: prove(m, checks=[CHECK | {"limit": 1e9}]),
         "the numbers in float32 at 65x95 contradict each other",
@@ -506,6 +511,21 @@ def test_a_forged_version_is_seen_and_not_counted_as_holding(file: Path, edit: C
         return [finding.holds for finding in verification.verify(file).findings if finding.what == what]
 
     assert findings("mapping") == [True]
-    edit(lambda m: (m.update(version="0.0.1"), m["mapping"].update(sha256="0" * 64)))
-    assert findings("mapping") == [None]
+    for version in ("0.0.1", "999"):
+        edit(lambda m, version=version: m.update(version=version))
+        edit(lambda m: m["mapping"].update(sha256="0" * 64))
+        assert findings("mapping") == [None]
     assert verification.verify(file).holds
+
+
+def test_summary_is_found_among_other_json_files(file: Path) -> None:
+    manifest = file.with_suffix(".json")
+    manifest.rename(file.parent / "z.json")
+    os.mkfifo(file.parent / "a.json")
+    (file.parent / "b.json").write_bytes(b'{"artifact": "\xff"}')
+    (file.parent / "c.json").write_text('{"artifact": ' + "[" * 100_000)
+    summary = schema.read_summary(file)
+    assert summary is not None
+    assert summary.warning == "the weights are random numbers"
+    (file.parent / "z.json").unlink()
+    assert schema.read_summary(file) is None

@@ -110,3 +110,21 @@ def test_an_array_of_another_shape_is_not_read(
     expected = r"features\.1\.gamma: shape \(64,\) expected, \(274877906944,\) found$"
     with pytest.raises(MappingError, match=expected):
         matching.rename(tiny_mapping, params, tiny.shapes, "holiday.params")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("fc.bias", np.zeros(11, np.float32), r"floats of shape \(10,\) expected, float32 of shape \(11,\)"),
+        ("fc.bias", np.zeros(10, np.int32), r"floats of shape \(10,\) expected, int32 of shape \(10,\)"),
+        ("bn1.num_batches_tracked", np.zeros(5, np.int64), r"a whole number expected, int64 of shape \(5,\)"),
+        ("bn1.num_batches_tracked", np.float32(1.5), r"a whole number expected, float32 of shape \(\)"),
+    ],
+)
+def test_state_dict_of_other_shapes_or_types_is_refused(
+    name: str, array: Array, message: str, tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
+) -> None:
+    state = rename(tiny, tiny_mapping, tiny_params)
+    assert matching.complete(tiny_mapping, state, tiny.shapes, "a.pth").keys() == tiny.shapes.keys()
+    with pytest.raises(MappingError, match=f"{name}: {message}"):
+        matching.complete(tiny_mapping, {**state, name: np.asarray(array)}, tiny.shapes, "a.pth")

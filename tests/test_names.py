@@ -54,6 +54,10 @@ def test_the_nearest_name_is_the_one_mistyped() -> None:
     assert nearest("zzz", ["body.7.gamma"]) is None
 
 
+def test_the_first_of_several_continuations_is_the_nearest() -> None:
+    assert nearest("gluon_resnet", ["gluon_senet", "gluon_resnet18", "gluon_resnet50"]) == "gluon_resnet18"
+
+
 def test_thirty_thousand_names_on_a_diagonal_are_split_at_once() -> None:
     names = [f"a.{number}.{number}" for number in range(30_000)]
     with limited():

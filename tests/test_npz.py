@@ -228,6 +228,7 @@ def test_an_array_that_is_not_read_is_refused_by_name_and_place(
         (saved(w=WEIGHT)[:-30], "byte 0: no zip that can be read: File is not a zip file"),
         (patched(saved(w=WEIGHT), CENTRAL, 8, b"\1\0"), r"byte 0: 'w\.npy' is encrypted"),
         (patched(saved(w=WEIGHT, b=BIAS), LOCAL, 0, b"PK\x03\x05"), r"byte 207: b\.npy: no member begins"),
+        (patched(saved(w=WEIGHT, b=BIAS), LOCAL, 0, b"OK\x03\x04"), r"byte 207: b\.npy: no member begins"),
         (patched(saved(w=WEIGHT), CENTRAL, 20, struct.pack("<II", 9999, 9999)), r"w\.npy needs 9999 bytes"),
         (patched(saved(w=WEIGHT), CENTRAL, 24, struct.pack("<I", 2**31)), "byte 0: its arrays are said to"),
         (patched(saved(w=WEIGHT), CENTRAL, 10, b"\x63\0"), "is compressed by method"),

@@ -6,9 +6,11 @@ import pytest
 from converter.errors import ParityError
 from converter.networks.mapping import Layer
 from converter.parity.result import (
+    LARGEST,
     LAYER_LIMITS,
     LIMITS,
     NOT_COMPARED,
+    SMALLEST,
     LayerDiff,
     ParityResult,
     ProbeResult,
@@ -99,6 +101,7 @@ def test_no_check_is_no_proof() -> None:
 def test_limits_are_those_of_the_documentation() -> None:
     assert LIMITS == {"float64": 1e-12, "float32": 1e-5}
     assert LAYER_LIMITS == {"float64": 1e-12, "float32": 1e-4}
+    assert (SMALLEST, LARGEST) == (32, 2048)
 
 
 def test_failed_check_decides_before_a_stricter_one_that_passed() -> None:

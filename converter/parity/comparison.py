@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -116,8 +115,7 @@ def layer_diff(
         return LayerDiff(layer, limit, np.inf, np.inf, *statistics, settings, remark)
     max_abs = _largest_difference(reference, module)
     scale = max(_scale(statistics[0], reference), SMALLEST_SCALES[str(reference.dtype)])
-    relative = max_abs / scale if scale else math.inf if max_abs else 0.0
-    return LayerDiff(layer, limit, max_abs, relative, *statistics, settings)
+    return LayerDiff(layer, limit, max_abs, max_abs / scale, *statistics, settings)
 
 
 class _Outputs:
