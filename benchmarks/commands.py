@@ -18,7 +18,7 @@ PROGRAM = "from converter.cli.app import convert_app; convert_app(prog_name='con
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     rounds = parser.parse_args().rounds
@@ -34,24 +34,24 @@ def main() -> None:
 
 
 def prepared(folder: Path) -> tuple[Path, Path]:
-    """Write a converted file and an image; return their paths."""
+    """Write a converted file and an image, and return their paths."""
     convert = [*gluon2torch("convert"), MODEL, str(folder / "out"), "--random", "0", "--reference", "none"]
     subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
     (weights,) = (folder / "out").glob("*.safetensors")
     image = folder / "noise.png"
-    # In a process of its own: a child's accounted memory begins at its parent's.
+    # In a separate process: a child's peak memory starts at its parent's.
     draw = "import sys; from PIL import Image; Image.effect_noise((500, 375), 64).save(sys.argv[1])"
     subprocess.run([sys.executable, "-c", draw, image], check=True)
     return weights, image
 
 
 def gluon2torch(*arguments: str) -> list[str]:
-    """Return the command, run by this interpreter."""
+    """Return the command line of a subcommand, for this interpreter."""
     return [sys.executable, "-m", "converter", *arguments]
 
 
 def commands(weights: Path, image: Path) -> dict[str, list[str]]:
-    """Return what is measured, by the name it has in the table."""
+    """Return the command lines to measure, by their names in the table."""
     return {
         "`convert --help`": [sys.executable, "-c", PROGRAM, "--help"],
         "`gluon2torch list`": gluon2torch("list"),

@@ -25,7 +25,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", type=Path, metavar="FILE", help="only write the parameters to convert")
@@ -35,13 +35,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source.params")
-        # In a process of its own: a child's accounted memory begins at its parent's.
+        # In a separate process: a child's peak memory starts at its parent's.
         subprocess.run([sys.executable, __file__, "--write", source], check=True)
         sys.stdout.write(report(in_turn(commands(source, folder), chosen.rounds)))
 
 
 def write_source(path: Path) -> None:
-    """Write seeded parameters to convert."""
+    """Write seeded random parameters to convert."""
     from converter.formats.params import write_params  # noqa: PLC0415 - as above
     from converter.networks import catalog, synthetic  # noqa: PLC0415 - keep the measuring process small
 
@@ -51,10 +51,10 @@ def write_source(path: Path) -> None:
 
 
 def commands(source: Path, folder: str) -> dict[str, list[str]]:
-    """Return what is measured, by the name it has in the table."""
+    """Return the command lines to measure, by their names in the table."""
 
     def convert(reference: str) -> list[str]:
-        out = f"{folder}/{reference}"  # of its own: a proof there is not replaced by a run without one
+        out = f"{folder}/{reference}"  # separate: a proof is not replaced by a run without one
         options = ["--params", str(source), "--reference", reference]
         return [sys.executable, "-m", "converter", "convert", MODEL, out, *options]
 
@@ -69,7 +69,7 @@ def commands(source: Path, folder: str) -> dict[str, list[str]]:
 
 
 def report(columns: Columns) -> str:
-    """Return medians, and how much longer than the floor each took, the interpreter's start not counted."""
+    """Return a table of medians, with the ratio to the floor without the interpreter's start."""
     start, floor, *_ = columns.values()
     rows = []
     for label, runs in columns.items():

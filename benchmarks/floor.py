@@ -1,4 +1,7 @@
-"""The least a conversion can do: read, SHA-1, copy and SHA-256 in one pass. floor.py SOURCE DESTINATION."""
+"""Do the minimum work of a conversion: read, SHA-1, copy and SHA-256 in one pass.
+
+floor.py SOURCE DESTINATION
+"""
 
 from __future__ import annotations
 

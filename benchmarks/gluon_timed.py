@@ -1,7 +1,7 @@
-"""GluonCV's network, hybridized, timed on request: gluon_timed.py NAME PARAMS IMAGES LOGITS.
+"""Time GluonCV's network, hybridized: gluon_timed.py NAME PARAMS IMAGES LOGITS.
 
-Reads seeded images from a .npy file and writes their logits to one. Then, for each line on standard input,
-sends the images through once and prints the seconds it took.
+Reads a batch of images from a .npy file and writes the logits to another. Then, for each line on
+standard input, runs the batch once and prints the seconds that it took.
 """
 
 from __future__ import annotations

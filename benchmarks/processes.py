@@ -1,4 +1,4 @@
-"""Whole processes, timed in turn: seconds from start to end, and the peak of the largest one's memory."""
+"""Measure the run time and peak memory of processes, which take turns."""
 
 from __future__ import annotations
 
@@ -16,24 +16,31 @@ Columns = dict[str, tuple["Measured", ...]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One process: seconds from start to end, and peak resident bytes, as the system accounts for it."""
+    """The measurements of one run.
+
+    Attributes:
+        seconds: from the start of the process to its end.
+        memory: peak resident memory in bytes, as the system reports it: the maximum over the process and
+            its finished children.
+    """
 
     seconds: float
     memory: int
 
 
 def in_turn(programs: dict[str, list[str]], rounds: int) -> Columns:
-    """Run all programs in every round, for machines drift; return each one's runs by its name."""
-    for command in programs.values():  # once uncounted: byte code, the system's file cache
+    """Run all programs in each round, because machines drift, and return the runs by program name."""
+    for command in programs.values():  # warm-up: byte code, the system's file cache
         measure(command)
     measured = [[measure(command) for command in programs.values()] for _ in range(rounds)]
     return dict(zip(programs, zip(*measured, strict=True), strict=True))
 
 
 def measure(command: list[str]) -> Measured:
-    """Run a command to its end.
+    """Run a command and measure it.
 
-    Errors: ``CalledProcessError`` where it fails, for its time would mean nothing.
+    Raises:
+        CalledProcessError: if the command fails, because its run time is meaningless.
     """
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

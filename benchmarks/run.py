@@ -16,7 +16,7 @@ from tables import machine, versions
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs/benchmarks.md"
-PARTS = {  # the options of a quick run
+PARTS = {  # by script, the options of a quick run
     "conversion.py": ("--rounds", "1"),
     "commands.py": ("--rounds", "1"),
     "throughput.py": ("--quick",),
@@ -35,7 +35,7 @@ and against GluonCV two are at work. The floor does not wait for the disk, a con
 
 
 def main() -> None:
-    """Run every part in a process of its own, and write the page."""
+    """Run each benchmark in a separate process and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)}")
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
@@ -52,10 +52,10 @@ def main() -> None:
 
 
 def heading() -> str:
-    """Return what stands above the tables."""
-    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    """Return the text above the tables."""
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     today = dt.datetime.now(tz=dt.UTC).date()
-    return HEADING.format(date=today, machine=machine(), versions=found)
+    return HEADING.format(date=today, machine=machine(), versions=packages)
 
 
 if __name__ == "__main__":

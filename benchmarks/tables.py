@@ -1,4 +1,4 @@
-"""What every benchmark says its figures in: a table in Markdown, and the machine they are of."""
+"""Format the results of benchmarks: Markdown tables, and descriptions of the machine."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def markdown(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a section with a table; the first column is of words, the others of figures."""
+    """Return a section with a table; the first column has names, the others figures."""
     lines = [("", *columns), ("---", *["---:"] * len(columns)), *rows]
     return "\n".join([f"## {title}", "", *("| " + " | ".join(line) + " |" for line in lines), ""])
 
 
 def machine() -> str:
-    """Return what the figures depend on, in a sentence."""
+    """Describe the machine, the system and the Python version."""
     return f"{processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def processor() -> str:
-    """Return the processor's name, where the system tells it."""
+    """Return the processor's name, if the system reports it, or its architecture."""
     if CPUINFO.exists():
         for line in CPUINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -37,5 +37,5 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what is measured, and of what it is measured beside."""
+    """Return the versions of the installed packages that the figures depend on."""
     return {name: metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}

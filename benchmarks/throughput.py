@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
 
-    Turn = Callable[[], float]  # sends the images through, and returns the seconds it took
+    Turn = Callable[[], float]  # runs the batch once and returns the seconds
     Rounds = list[dict[str, float]]
 
-# What timm and torchvision call the same network; "" where they have none.
+# The names of the same networks in timm and torchvision; "" if there is none.
 NAMES = {
     "gluon_resnet18_v1b": ("resnet18", "resnet18"),
     "gluon_resnet50_v1b": ("resnet50", "resnet50"),
@@ -56,13 +56,14 @@ NAMES = {
 }
 OURS = "ours"
 FUSED = "ours, fused"
-LIMITS = {torch.float32: 1e-2, torch.float16: 1e-1}  # of the logits' deviation, for TF32 has ten bits
+# Relative to the logits' standard deviation; wide because TF32 has a mantissa of 10 bits.
+LIMITS = {torch.float32: 1e-2, torch.float16: 1e-1}
 QUICK = ("gluon_resnet18_v1b", "--batch", "1", "--size", "64", "--rounds", "2")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How the networks run: where, in which type, and which axis is innermost."""
+    """The device, dtype and memory format that networks run in."""
 
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
@@ -73,7 +74,7 @@ class Setting:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print a table for each setting."""
+    """Run the benchmark and print a table for each setting."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", nargs="?", default="gluon_resnext50_32x4d", choices=NAMES, metavar="NAME")
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def settings() -> list[Setting]:
-    """Return how the networks are run on this machine."""
+    """Return the settings to measure on this machine."""
     layouts = (torch.contiguous_format, torch.channels_last)
     if not torch.cuda.is_available():
         return [Setting(layout=layout) for layout in layouts]
@@ -105,9 +106,10 @@ def settings() -> list[Setting]:
 
 
 def measure(chosen: argparse.Namespace, setting: Setting) -> Rounds:
-    """Return the seconds that every network took in every round.
+    """Return the seconds of each network in each round.
 
-    Errors: ``SystemExit`` where their logits differ, for then they are not the same network.
+    Raises:
+        SystemExit: if the logits differ: the networks are not the same.
     """
     model = catalog.find(chosen.name)
     params = synthetic.random_params(model.mapping, model.shapes, seed=0)
@@ -118,33 +120,33 @@ def measure(chosen: argparse.Namespace, setting: Setting) -> Rounds:
     turns, logits = {}, {}
     with contextlib.ExitStack() as stack:
         for label, module in modules(chosen.name, state).items():
-            if label != FUSED:  # which is in a layout of its own
-                layout: Any = {"memory_format": setting.layout}  # of which not every torch's types know
+            if label != FUSED:  # always channels_last
+                layout: Any = {"memory_format": setting.layout}  # not annotated in all versions of torch
                 module.to(**layout)
             turns[label], logits[label] = prepared(module, setting, torch.from_numpy(images))
         if setting == Setting() and importlib.util.find_spec("mxnet"):
             child = stack.enter_context(gluon(model.entry.gluon, params, images))
             turns["GluonCV, hybridized"], logits["GluonCV, hybridized"] = child
         require_same(logits, LIMITS[setting.dtype])
-        for turn in turns.values():  # once uncounted
+        for turn in turns.values():  # warm-up
             turn()
         return [{label: turn() for label, turn in turns.items()} for _ in range(chosen.rounds)]
 
 
 def modules(name: str, state: dict[str, Tensor]) -> dict[str, nn.Module]:
-    """Return the network of each library, with the same weights."""
+    """Return the network in each library, with the same weights."""
     of_timm, of_torchvision = NAMES[name]
-    found: dict[str, nn.Module] = {OURS: create_model(name), "timm": timm.create_model(of_timm)}
+    networks: dict[str, nn.Module] = {OURS: create_model(name), "timm": timm.create_model(of_timm)}
     if of_torchvision:
-        found["torchvision"] = torchvision.models.get_model(of_torchvision)
-    for module in found.values():
+        networks["torchvision"] = torchvision.models.get_model(of_torchvision)
+    for module in networks.values():
         module.load_state_dict(state, strict=True)
         module.eval()
-    return {**found, FUSED: fuse(found[OURS])}  # type: ignore[arg-type]  # it is a ResNeXt
+    return {**networks, FUSED: fuse(networks[OURS])}  # type: ignore[arg-type]  # it is a ResNeXt
 
 
 def prepared(module: nn.Module, setting: Setting, images: Tensor) -> tuple[Turn, Tensor]:
-    """Return what times a network, and its logits."""
+    """Move a network to a setting, and return a function that times it, and its logits."""
     module.to(setting.device, setting.dtype)
     batch = images.to(setting.device, setting.dtype, memory_format=setting.layout)
     with torch.inference_mode():
@@ -153,7 +155,7 @@ def prepared(module: nn.Module, setting: Setting, images: Tensor) -> tuple[Turn,
 
 @torch.inference_mode()
 def seconds(module: nn.Module, batch: Tensor) -> float:
-    """Return how long a network takes for a batch."""
+    """Run a batch and return the seconds."""
     synchronise: Callable[[], None] = torch.cuda.synchronize if batch.is_cuda else lambda: None
     synchronise()
     begin = time.perf_counter()
@@ -164,13 +166,13 @@ def seconds(module: nn.Module, batch: Tensor) -> float:
 
 @contextlib.contextmanager
 def gluon(name: str, params: dict[str, Array], images: Array) -> Iterator[tuple[Turn, Tensor]]:
-    """Run GluonCV's network in a process of its own, with as many threads; yield as ``prepared`` returns."""
+    """Run GluonCV's network in a process with as many threads; yield what ``prepared`` returns."""
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder, file)) for file in ("weights.params", "images.npy", "logits.npy")]
         with Path(files[0]).open("wb") as stream:
             write_params(stream, params)
         np.save(files[1], images)
-        # Its threads must not wait for work while the others are timed.
+        # PASSIVE: its idle threads must not occupy cores while the others are timed.
         threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "OMP_WAIT_POLICY": "PASSIVE"}
         command = [sys.executable, str(Path(__file__).with_name("gluon_timed.py")), name, *files]
         with subprocess.Popen(
@@ -189,26 +191,30 @@ def gluon(name: str, params: dict[str, Array], images: Array) -> Iterator[tuple[
 
 
 def require_same(logits: dict[str, Tensor], limit: float) -> None:
-    """Compare all logits with ours. Errors: ``SystemExit`` with those that differ by more than the limit."""
+    """Compare all logits with ours.
+
+    Raises:
+        SystemExit: if any differ by more than the limit, in standard deviations of our logits.
+    """
     ours = logits[OURS]
-    apart = {label: float((found - ours).abs().max() / ours.std()) for label, found in logits.items()}
-    if wrong := [f"{label} by {value:.1e}" for label, value in apart.items() if not value <= limit]:
+    differences = {label: float((theirs - ours).abs().max() / ours.std()) for label, theirs in logits.items()}
+    if wrong := [f"{label} by {value:.1e}" for label, value in differences.items() if not value <= limit]:
         raise SystemExit(f"not the same network, in deviations of the logits: {', '.join(wrong)}")
 
 
 def report(title: str, rounds: Rounds, batch: int) -> str:
-    """Return medians, and how much faster than ours each is, of the same round."""
+    """Return a table of medians, with the ratio to ours in the same round."""
     rows = []
     for label in rounds[0]:
-        speeds = [batch / taken[label] for taken in rounds]
-        ratio = statistics.median(taken[OURS] / taken[label] for taken in rounds)
+        speeds = [batch / times[label] for times in rounds]
+        ratio = statistics.median(times[OURS] / times[label] for times in rounds)
         figures = (statistics.median(speeds), min(speeds), max(speeds))
         rows.append((label, *(f"{figure:.1f}" for figure in figures), f"{ratio:.2f}"))
     return markdown(title, ("images / s", "min", "max", "× ours"), rows)
 
 
 def machine() -> dict[str, str | int]:
-    """Return what the figures depend on."""
+    """Return the device, the number of threads and the package versions."""
     device = f"{platform.machine()} CPU, {os.cpu_count()} cores"
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()

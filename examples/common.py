@@ -1,7 +1,7 @@
-"""What fine-tuning and training share: the options, and one loop over epochs, which can be resumed.
+"""Options and training loop of the fine-tuning and training examples; runs can be resumed.
 
-Needs torch, torchvision, accelerate, rich and safetensors. One process, or several with ``torchrun`` or
-``accelerate launch``: they share every batch, and the BatchNorms of each see its own part.
+Needs torch, torchvision, accelerate, rich and safetensors. ``torchrun`` and ``accelerate launch`` start
+several processes, which share each batch; the BatchNorms of a process use only its part of the batch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the options of both programs, which set their own defaults."""
+    """Return a parser with the options of both programs; each program sets its own defaults."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -63,33 +63,41 @@ def fit(
     smoothing: float = 0.0,
     frozen: int = 0,
 ) -> list[Metrics]:
-    """Train the network that ``build`` makes for a number of classes; return the metrics of every epoch.
+    """Train a network and return the metrics of all epochs.
 
-    The labels are smoothed by ``smoothing``; for the first ``frozen`` epochs all but the head keeps its
-    weights, and the BatchNorms their statistics.
-    Errors: ``SystemExit`` where the folders do not fit each other, or OUT holds another run.
+    Args:
+        chosen: the parsed options.
+        build: creates the network for a number of classes.
+        transform: augments the training images.
+        smoothing: label smoothing, from 0 to 1.
+        frozen: number of epochs in which only the head learns and the BatchNorms keep their statistics.
+
+    Raises:
+        SystemExit: if the classes in train/ and val/ differ, or OUT contains another run.
     """
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # unsaid, processes on CPUs would each train alone
+        cpu=not torch.accelerator.is_available(),  # by default, processes on CPUs would each train alone
         mixed_precision=chosen.mixed_precision,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),  # a batch is all processes'
+        dataloader_config=DataLoaderConfiguration(split_batches=True),  # the batch is of all processes
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=frozen > 0)],
     )
     set_seed(chosen.seed, device_specific=True)
-    seen, unseen = read(chosen.data, transform, centred(chosen.model, chosen.size), chosen.batch)
-    order, history = Shuffled(len(seen), chosen.seed), History()
-    model = build(len(seen.classes))
+    train_set, val_set = read(chosen.data, transform, centred(chosen.model, chosen.size), chosen.batch)
+    order, history = Shuffled(len(train_set), chosen.seed), History()
+    model = build(len(train_set.classes))
     optimizer = torch.optim.SGD(groups(model, chosen.decay), lr=chosen.rate, momentum=0.9, nesterov=True)
-    steps = len(seen) // chosen.batch
+    steps = len(train_set) // chosen.batch
     model, optimizer, schedule, training, validation = accelerator.prepare(
         model,
         optimizer,
         LambdaLR(optimizer, cosine(chosen.warm_up * steps, chosen.epochs * steps)),
-        DataLoader(Seeded(seen), chosen.batch, sampler=order, num_workers=chosen.workers, drop_last=True),
-        DataLoader(unseen, chosen.batch, num_workers=chosen.workers),
+        DataLoader(
+            Seeded(train_set), chosen.batch, sampler=order, num_workers=chosen.workers, drop_last=True
+        ),
+        DataLoader(val_set, chosen.batch, num_workers=chosen.workers),
     )
     accelerator.register_for_checkpointing(history)
-    begin(accelerator, chosen.out, seen.classes, resume=chosen.resume)
+    begin(accelerator, chosen.out, train_set.classes, resume=chosen.resume)
     for epoch in range(len(history.epochs), chosen.epochs):
         order.epoch = epoch
         freeze(accelerator.unwrap_model(model), frozen=epoch < frozen)
@@ -102,14 +110,14 @@ def fit(
 
 
 def groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Return all parameters, of which only matrices and kernels decay ("Bag of tricks", section 3.1)."""
-    plain = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    """Return parameter groups; only matrices and kernels have weight decay ("Bag of tricks", 3.1)."""
+    others = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     decaying = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    return [{"params": decaying, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    return [{"params": decaying, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def cosine(rising: int, steps: int) -> Callable[[int], float]:
-    """Return the learning rate's factor at a step: a linear rise, then half a cosine to zero."""
+    """Return a schedule of the learning rate's factor: a linear warm-up, then half a cosine to zero."""
 
     def factor(step: int) -> float:
         if step < rising:
@@ -120,13 +128,13 @@ def cosine(rising: int, steps: int) -> Callable[[int], float]:
 
 
 def freeze(model: ResNeXt, *, frozen: bool) -> None:
-    """Freeze all but the head, or nothing; put the rest into training mode."""
+    """Freeze or unfreeze all layers except the head; frozen layers are in evaluation mode."""
     model.train(not frozen)
     model.requires_grad_(not frozen)
     model.fc.requires_grad_()
 
 
-def train(  # noqa: PLR0913, PLR0917 - what Accelerator.prepare gave
+def train(  # noqa: PLR0913, PLR0917 - the results of Accelerator.prepare
     accelerator: Accelerator,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -134,7 +142,7 @@ def train(  # noqa: PLR0913, PLR0917 - what Accelerator.prepare gave
     batches: Batches,
     smoothing: float,
 ) -> float:
-    """Go through one epoch; return the mean loss."""
+    """Train for one epoch and return the mean loss."""
     total = torch.zeros((), device=accelerator.device)
     for images, labels in bar(accelerator, batches, "training"):
         loss = cross_entropy(model(images), labels, label_smoothing=smoothing)
@@ -148,13 +156,13 @@ def train(  # noqa: PLR0913, PLR0917 - what Accelerator.prepare gave
 
 @torch.inference_mode()
 def evaluate(accelerator: Accelerator, model: nn.Module, batches: Batches) -> Metrics:
-    """Return the loss, top-1 and top-5 in percent, and of how many images: of each once."""
+    """Return the loss, top-1 and top-5 in percent, and the number of images; each is counted once."""
     model.eval()
     rows = []
     for images, labels in bar(accelerator, batches, "validation"):
         logits = model(images)
         hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         row = torch.stack([cross_entropy(logits, labels, reduction="none"), hits[:, 0], hits.any(1)], dim=1)
-        rows.append(accelerator.gather_for_metrics(row))  # less what fills up the last batch
+        rows.append(accelerator.gather_for_metrics(row))  # without the padding of the last batch
     loss, top1, top5 = torch.cat(rows).cpu().double().mean(0).tolist()
     return {"loss": loss, "top1": 100 * top1, "top5": 100 * top5, "images": sum(map(len, rows))}

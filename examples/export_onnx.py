@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 OPSET = 18
 BATCHES = (1, 3)
-LIMIT = 1e-4  # of the logits' deviation, in float32; measured 6e-7 to 2e-6
+LIMIT = 1e-4  # relative to the logits' standard deviation, in float32; measured 6e-7 to 2e-6
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
-    """Run the program; return the largest difference found.
+    """Run the program and return the largest difference.
 
-    Errors: ``SystemExit`` where the logits differ, and nothing is written.
+    Raises:
+        SystemExit: if the logits differ by more than the limit; nothing is written.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", metavar="NAME", choices=resnext_torch.list_models())
@@ -44,17 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> float:
     model = resnext_torch.create_model(chosen.name, chosen.weights).eval()
     part = chosen.out.with_name(chosen.out.name + ".part")
     export(resnext_torch.fuse(model) if chosen.fuse else model, chosen.size, part)
-    found = difference(model, chosen.size, part)
-    if not found <= LIMIT:
+    relative = difference(model, chosen.size, part)
+    if not relative <= LIMIT:
         part.unlink()
-        raise SystemExit(f"the logits differ by {found:.1e} of their deviation, limit {LIMIT:.0e}")
+        raise SystemExit(f"the logits differ by {relative:.1e} of their deviation, limit {LIMIT:.0e}")
     part.replace(chosen.out)
-    sys.stdout.write(f"wrote {chosen.out}: largest difference / deviation {found:.1e} (limit {LIMIT:.0e})\n")
-    return found
+    sys.stdout.write(
+        f"wrote {chosen.out}: largest difference / deviation {relative:.1e} (limit {LIMIT:.0e})\n"
+    )
+    return relative
 
 
 def export(model: nn.Module, size: int, path: Path) -> None:
-    """Write a network as one file, its weights included, for any number of images."""
+    """Export a network, with its weights and for any batch size, to one file."""
     torch.onnx.export(
         model,
         (torch.zeros(2, 3, size, size),),
@@ -70,12 +73,12 @@ def export(model: nn.Module, size: int, path: Path) -> None:
 
 
 def difference(model: nn.Module, size: int, path: Path) -> float:
-    """Return how far onnxruntime's logits are from a network's, in deviations of these."""
+    """Return the largest difference of onnxruntime's logits, in standard deviations of the network's."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return max(_apart(model, size, count, session) for count in BATCHES)
+    return max(_difference(model, size, count, session) for count in BATCHES)
 
 
-def _apart(model: nn.Module, size: int, count: int, session: onnxruntime.InferenceSession) -> float:
+def _difference(model: nn.Module, size: int, count: int, session: onnxruntime.InferenceSession) -> float:
     images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours = model(images)

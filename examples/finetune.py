@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
-    """Run the program; return the metrics of every epoch."""
+    """Run the program and return the metrics of all epochs."""
     parser = options(__doc__)
     parser.set_defaults(epochs=20, warm_up=1, batch=64, rate=0.01)
     parser.add_argument("--weights", type=Path, required=True, help="file, or folder with one of that model")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
 
     def build(classes: int) -> ResNeXt:
         model = resnext_torch.create_model(chosen.model, chosen.weights)
-        model.reset_classifier(classes)  # a fresh one, even where the number is the same
+        model.reset_classifier(classes)  # a new head, even if the number of classes is the same
         return model
 
     return fit(chosen, build, augmented(chosen.model, chosen.size), frozen=chosen.freeze)

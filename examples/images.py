@@ -1,6 +1,7 @@
-"""Images in DATA/train/CLASS/ and DATA/val/CLASS/, augmented in the same way whoever loads them.
+"""Data sets of the images in DATA/train/CLASS/ and DATA/val/CLASS/, with reproducible augmentation.
 
-What an epoch sees depends on the seed and its number alone, not on the processes and workers that load it.
+The images of an epoch depend only on the seed and the epoch's number, not on the processes and workers
+that load them.
 """
 
 from __future__ import annotations
@@ -24,42 +25,43 @@ if TYPE_CHECKING:
 
 
 def augmented(model: str, size: int, *, jitter: float = 0.0) -> v2.Compose:
-    """Return the training transform: a random crop and flip, and colours changed by up to ``jitter``."""
-    seen = resolve_data_config(model)
+    """Return the training transform: a random crop and flip, and colour jitter of up to ``jitter``."""
+    data_config = resolve_data_config(model)
     colours = [v2.ColorJitter(jitter, jitter, jitter)] if jitter else []
-    normalised = [
+    normalisation = [
         v2.PILToTensor(),
         v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(seen["mean"], seen["std"]),
+        v2.Normalize(data_config["mean"], data_config["std"]),
     ]
-    return v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colours, *normalised])
+    return v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colours, *normalisation])
 
 
 def centred(model: str, size: int) -> Transform:
-    """Return the validation transform, which `gluon2torch predict` and `evaluate` use too."""
-    seen = resolve_data_config(model)
-    seen["input_size"] = (3, size, size)
-    return create_transform(**seen)
+    """Return the validation transform, the same as in `gluon2torch predict` and `evaluate`."""
+    data_config = resolve_data_config(model)
+    data_config["input_size"] = (3, size, size)
+    return create_transform(**data_config)
 
 
 def read(
     data: Path, transform: v2.Compose, unchanged: Transform, batch: int
 ) -> tuple[ImageFolder, ImageFolder]:
-    """Return the images to train on and those to validate with.
+    """Return the training and the validation images.
 
-    Errors: ``SystemExit`` where their classes differ, or where there is not one batch.
+    Raises:
+        SystemExit: if their classes differ, or there are fewer training images than a batch has.
     """
-    seen, unseen = ImageFolder(data / "train", transform), ImageFolder(data / "val", unchanged)
-    if apart := set(seen.classes) ^ set(unseen.classes):
-        raise SystemExit(f"{data}: not in both of train/ and val/: {', '.join(sorted(apart))}")
-    if len(seen) < batch:
-        raise SystemExit(f"{data}/train: {len(seen)} images, fewer than a batch of {batch}")
-    return seen, unseen
+    train_set, val_set = ImageFolder(data / "train", transform), ImageFolder(data / "val", unchanged)
+    if mismatches := set(train_set.classes) ^ set(val_set.classes):
+        raise SystemExit(f"{data}: not in both of train/ and val/: {', '.join(sorted(mismatches))}")
+    if len(train_set) < batch:
+        raise SystemExit(f"{data}/train: {len(train_set)} images, fewer than a batch of {batch}")
+    return train_set, val_set
 
 
 @dataclass
 class Shuffled(Sampler[tuple[int, int]]):
-    """An epoch's order: of each image its index, and a seed for its augmentation."""
+    """The order of an epoch: yields the index of each image and a seed for its augmentation."""
 
     count: int
     seed: int
@@ -76,7 +78,7 @@ class Shuffled(Sampler[tuple[int, int]]):
 
 @dataclass
 class Seeded(Dataset[tuple[Tensor, int]]):
-    """Images by index and seed, augmented as the seed says."""
+    """Images by index and seed; the seed determines the augmentation."""
 
     images: ImageFolder
 

@@ -1,9 +1,11 @@
-"""The folder OUT: what is learnt, and what a later run goes on from.
+"""Read and write the folder OUT: weights, metrics and the checkpoint that a run resumes from.
 
-``metrics.jsonl``: a line per epoch. ``labels.txt``: the classes in the order of the logits.
-``model.safetensors``: the weights of the best epoch, by top-1, the earliest of equals, for
-``resnext_torch.create_model(name, weights=OUT)``. ``checkpoint-NNN/``: everything after NNN epochs; while it
-is being written it is called ``checkpoint-NNN.part``, so that a run may end at any time.
+* ``metrics.jsonl``: a line per epoch.
+* ``labels.txt``: the classes in the order of the logits.
+* ``model.safetensors``: the weights of the best epoch by top-1, the first if equal, for
+  ``resnext_torch.create_model(name, weights=OUT)``.
+* ``checkpoint-NNN/``: the state after NNN epochs. It is written as ``checkpoint-NNN.part`` and renamed,
+  so that it is never incomplete.
 """
 
 from __future__ import annotations
@@ -33,47 +35,49 @@ Item = TypeVar("Item")
 
 @dataclass
 class History:
-    """The metrics of the epochs so far, kept in every checkpoint."""
+    """The metrics of all epochs so far, which are part of a checkpoint."""
 
     epochs: list[Metrics] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
+        """Return the state for a checkpoint."""
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what a checkpoint holds."""
+        """Restore the state from a checkpoint."""
         self.epochs = state["epochs"]
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """Return the whole checkpoints, the latest last."""
-    found = [path for path in out.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    """Return the complete checkpoints, the latest last."""
+    folders = [path for path in out.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)]
+    return sorted(folders, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bool) -> None:
-    """Make the folder, and go on from its last checkpoint if there is one.
+    """Create the folder, or resume from its last checkpoint.
 
-    Errors: ``SystemExit`` where there is one and it was not asked for.
+    Raises:
+        SystemExit: if the folder contains a run and ``resume`` is not set, a run on other classes, or
+            weights without a checkpoint.
     """
-    kept = checkpoints(out)
-    if kept and not resume:
+    folders = checkpoints(out)
+    if folders and not resume:
         raise SystemExit(f"{out} holds a run: --resume goes on with it")
-    if not kept and (out / "model.safetensors").exists():
+    if not folders and (out / "model.safetensors").exists():
         raise SystemExit(f"{out} holds weights that no run here made: another --out is needed")
     labels = "".join(f"{name}\n" for name in classes)
-    if kept and (out / "labels.txt").read_text(encoding="utf-8") != labels:
+    if folders and (out / "labels.txt").read_text(encoding="utf-8") != labels:
         raise SystemExit(f"{out} holds a run on other classes than DATA has")
-    if kept:
-        accelerator.load_state(str(kept[-1]))
+    if folders:
+        accelerator.load_state(str(folders[-1]))
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / "labels.txt").write_text(labels, encoding="utf-8")
 
 
 def keep(accelerator: Accelerator, model: nn.Module, epochs: list[Metrics], out: Path) -> None:
-    """Print and write down the epoch that has just ended."""
+    """Print the metrics of the last epoch, and save metrics, weights and checkpoint."""
     accelerator.print("  ".join(f"{name} {value:.5g}" for name, value in epochs[-1].items()))
     state = accelerator.unwrap_model(model).state_dict()
     if accelerator.is_main_process:
@@ -94,6 +98,6 @@ def keep(accelerator: Accelerator, model: nn.Module, epochs: list[Metrics], out:
 
 
 def bar(accelerator: Accelerator, items: Iterable[Item], label: str) -> Iterable[Item]:
-    """Show how far a loop is, on a terminal and once for all processes."""
+    """Show a progress bar for a loop, in one process per machine and if stdout is a terminal."""
     shown = accelerator.is_local_main_process and sys.stdout.isatty()
     return track(items, label, disable=not shown, transient=True)

@@ -29,7 +29,7 @@ JITTER = 0.4
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
-    """Run the program; return the metrics of every epoch."""
+    """Run the program and return the metrics of all epochs."""
     parser = options(__doc__)
     parser.set_defaults(epochs=120, warm_up=5, batch=256, rate=0.1)
     parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
 
 
 def zero_last_gammas(model: ResNeXt) -> None:
-    """Let every block begin as its shortcut ("Bag of tricks", section 3.1)."""
+    """Set the last gamma of each block to 0: it starts as its shortcut ("Bag of tricks", 3.1)."""
     for module in model.modules():
         if isinstance(module, Bottleneck):
             nn.init.zeros_(module.bn3.weight)

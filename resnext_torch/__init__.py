@@ -1,8 +1,7 @@
-"""ResNeXt and its relatives in PyTorch, named as torchvision and timm name them.
+"""ResNet, ResNeXt and SENet in PyTorch, with the tensor names of torchvision and timm.
 
-This folder needs torch and nothing else; preprocessing alone wants torchvision or OpenCV. The
-hyper-parameters are read without it, for it takes more than a second to import; it is imported with the first
-use of a network.
+The package depends only on torch; preprocessing also needs torchvision or OpenCV. Importing torch takes
+more than a second, so the first use of a network imports it; the hyper-parameters do not need it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     )
     from .resnext import Basic, Bottleneck, ResNeXt
 
-# Where what needs torch lies.
+# The modules of the names that need torch.
 PLACES = {
     "Basic": "resnext",
     "Bottleneck": "resnext",
@@ -67,5 +66,5 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # torch is imported when a network is asked for, not before
+    # imports torch on first use
     return getattr(importlib.import_module(f".{PLACES[name]}", __name__), name)

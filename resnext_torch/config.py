@@ -1,4 +1,4 @@
-"""The hyper-parameters of every network, and the shapes that follow from them. Nothing here needs torch."""
+"""The hyper-parameters of all networks, and the tensor shapes that follow from them, without torch."""
 
 from __future__ import annotations
 
@@ -12,26 +12,39 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 STAGE_CHANNELS = (64, 128, 256, 512)
-EXPANSIONS = {"basic": 1, "bottleneck": 4}  # a block's output channels over its stage's
-SQUEEZE = 16  # of a block's output channels, one in so many is left between squeeze and excitation
+EXPANSIONS = {"basic": 1, "bottleneck": 4}  # output channels of a block per channel of its stage
+SQUEEZE = 16  # reduction ratio of squeeze-and-excitation
 HEAD = "fc.weight"  # (classes, features)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A residual network: what its stem, its blocks and its shortcuts are.
+    """The hyper-parameters of a residual network.
 
-    ``depths``: blocks per stage. ``cardinality`` C and bottleneck width ``width`` d, as in "ResNeXt-50
-    (32×4d)"; 1 and 64 make a ResNet. ``stem``: one 7×7 convolution; "deep", three 3×3 of ``stem_width``,
-    ``stem_width`` and twice as many channels; or "small", one 3×3 without stride. ``pool`` after the stem:
-    padded all around; "ceil", without padding, rounding up; or none. ``narrow``: the first 1×1 gives half the
-    channels. ``squeeze_excite``: each channel of a block is weighted by what is in all of them. A shortcut
-    that must change its shape is a 1×1 convolution. ``shortcut_kernel``: where that has a stride, it is this
-    wide. ``shortcut_pool``: an average pool takes the stride, and stands before every such convolution, or
-    before the strided ones.
+    A shortcut that changes the shape is a convolution: a projection shortcut.
 
-    Sources: Xie et al. 2017, table 1; He et al. 2016; Hu et al. 2018, SENet-154 in appendix; He et al. 2019,
-    "Bag of tricks", figure 2 (deep stem: ResNet-C, average pool: ResNet-D).
+    Attributes:
+        depths: number of blocks in each of the three or four stages.
+        cardinality: C in "ResNeXt-50 (C×d)", the number of groups; 1 in a ResNet.
+        width: d in "ResNeXt-50 (C×d)", the bottleneck width; 64 in a ResNet.
+        block: "basic" for two 3×3 convolutions, "bottleneck" for 1×1, 3×3 and 1×1.
+        stem: "7x7" for one 7×7 convolution; "deep" for three 3×3 convolutions with ``stem_width``,
+            ``stem_width`` and ``2 * stem_width`` output channels; "small" for one 3×3 without stride.
+        stem_width: output channels of the stem's first convolution.
+        pool: max pool after the stem: "padded" on all sides, "ceil" without padding and with the output
+            size rounded up, or "none".
+        narrow: whether the first 1×1 convolution of a block has half the channels of the 3×3.
+        squeeze_excite: whether blocks have squeeze-and-excitation.
+        shortcut_kernel: kernel size of projection shortcuts with a stride; others have 1.
+        shortcut_pool: which projection shortcuts have an average pool before the convolution, with the
+            stride in the pool.
+        dropout: dropout rate before the head.
+        in_chans: channels of the images.
+        num_classes: output channels of the head, 0 for a network without a head.
+        bn_eps: epsilon of the batch normalizations.
+
+    Sources: Xie et al. 2017, table 1; He et al. 2016; Hu et al. 2018, SENet-154 in appendix; He et al.
+    2019, "Bag of tricks", figure 2 (deep stem: ResNet-C, average pool: ResNet-D).
     """
 
     depths: tuple[int, ...]
@@ -52,12 +65,12 @@ class Config:
 
     @property
     def stem_channels(self) -> int:
-        """The channels that the first stage gets."""
+        """The input channels of the first stage."""
         return 2 * self.stem_width if self.stem == "deep" else self.stem_width
 
     @property
     def stages(self) -> tuple[tuple[Block, ...], ...]:
-        """Every block of every stage."""
+        """The blocks of each stage."""
         stages, inputs = [], self.stem_channels
         for stage, (depth, channels) in enumerate(
             zip(self.depths, STAGE_CHANNELS[: len(self.depths)], strict=True)
@@ -73,12 +86,12 @@ class Config:
 
     @property
     def features(self) -> int:
-        """The channels that the head gets."""
+        """The input channels of the head."""
         return STAGE_CHANNELS[len(self.depths) - 1] * EXPANSIONS[self.block]
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The pyramid: what the stem gives before its pool, and what each stage gives."""
+        """The feature pyramid: the output of the stem before its pool, and of each stage."""
         reduction = 1 if self.stem == "small" else 2
         levels = [Level("relu", self.stem_channels, reduction)]
         reduction *= 1 if self.pool == "none" else 2
@@ -90,7 +103,13 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Features of one size: the layer that gives them, their channels, and how much smaller they are."""
+    """One level of the feature pyramid.
+
+    Attributes:
+        module: the layer whose output it is.
+        channels: number of channels.
+        reduction: the image's size divided by the level's.
+    """
 
     module: str
     channels: int
@@ -99,7 +118,15 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One residual block of a network."""
+    """One residual block of a network.
+
+    Attributes:
+        inputs: input channels.
+        channels: channels of the stage, before the block's expansion.
+        outputs: output channels.
+        stride: stride of the block, 1 or 2.
+        config: the network.
+    """
 
     inputs: int
     channels: int
@@ -109,12 +136,12 @@ class Block:
 
     @property
     def grouped(self) -> int:
-        """The channels of the grouped 3×3 convolution."""
+        """The output channels of the grouped 3×3 convolution."""
         return self.config.cardinality * (self.channels * self.config.width // STAGE_CHANNELS[0])
 
     @property
     def reduced(self) -> int:
-        """The channels after the first 1×1."""
+        """The output channels of the first 1×1 convolution."""
         return self.grouped // 2 if self.config.narrow else self.grouped
 
     @property
@@ -124,18 +151,18 @@ class Block:
 
     @property
     def projects(self) -> bool:
-        """Whether the shortcut must change its shape."""
+        """Whether the shortcut changes the shape and needs a projection."""
         return self.stride > 1 or self.inputs != self.outputs
 
     @property
     def pools(self) -> bool:
-        """Whether an average pool stands before the shortcut's convolution."""
+        """Whether the shortcut has an average pool before its convolution."""
         pool = self.config.shortcut_pool
         return self.projects and (pool == "always" or (pool == "strided" and self.stride > 1))
 
     @property
     def shortcut_kernel(self) -> int:
-        """The width of the shortcut's convolution."""
+        """The kernel size of the shortcut's convolution."""
         return self.config.shortcut_kernel if self.stride > 1 and not self.pools else 1
 
 
@@ -189,13 +216,13 @@ CONFIGS = {
 
 
 def list_models() -> list[str]:
-    """Return the names of the networks."""
+    """Return the names of all networks."""
     return list(CONFIGS)
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One entry of a state dict."""
+    """The name and shape of one tensor in a state dict."""
 
     name: str
     shape: Shape
@@ -203,12 +230,12 @@ class TensorSpec:
 
 
 def state_spec(config: Config) -> tuple[TensorSpec, ...]:
-    """Return what ``ResNeXt(config).state_dict()`` holds, in its order, without building the module."""
+    """Return the entries of ``ResNeXt(config).state_dict()``, in order, without building the module."""
     return tuple(_network(config))
 
 
 def parameter_count(config: Config) -> int:
-    """Return the number of trainable scalars."""
+    """Return the number of trainable parameters."""
     return sum(math.prod(spec.shape) for spec in state_spec(config) if spec.trainable)
 
 

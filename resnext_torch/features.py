@@ -1,4 +1,4 @@
-"""A network as a backbone: the features of its pyramid's levels in place of logits."""
+"""Backbones: networks that return the levels of their feature pyramid instead of logits."""
 
 from __future__ import annotations
 
@@ -14,31 +14,40 @@ if TYPE_CHECKING:
 
 
 class Features(nn.Module):
-    """The levels of ``out_indices``, all without: 0 is the stem before its pool, then come the stages.
+    """A network that returns feature maps.
 
-    ``feature_info`` lists of each its layer, channels and reduction. Shapes: (n, in_chans, h, w) → of each
-    level (n, channels, ⌈h / reduction⌉, ⌈w / reduction⌉).
-    Errors: ``IndexError`` for a level that there is not.
+    Level 0 is the output of the stem before its pool; the outputs of the stages follow. ``feature_info``
+    lists the layer, channels and reduction of each selected level.
+
+    Args:
+        model: the network, which loses its head.
+        out_indices: the levels to return, by default all.
+
+    Shape:
+        (n, in_chans, h, w) → for each level (n, channels, ⌈h / reduction⌉, ⌈w / reduction⌉)
+
+    Raises:
+        IndexError: if a level does not exist.
     """
 
     def __init__(self, model: ResNeXt, out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
         levels = model.config.levels
-        chosen = range(len(levels)) if out_indices is None else out_indices
-        self.levels: tuple[Level, ...] = tuple(levels[index] for index in chosen)
-        self.out_indices = tuple(index % len(levels) for index in chosen)
+        indices = range(len(levels)) if out_indices is None else out_indices
+        self.levels: tuple[Level, ...] = tuple(levels[index] for index in indices)
+        self.out_indices = tuple(index % len(levels) for index in indices)
         model.fc = nn.Identity()
         self.model = model
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """What timm calls them: ``num_chs``, ``reduction``, ``module``."""
+        """The levels under timm's keys: ``num_chs``, ``reduction``, ``module``."""
         return [
             {"num_chs": level.channels, "reduction": level.reduction, "module": level.module}
             for level in self.levels
         ]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the features, in the order of ``out_indices``."""
+        """Return the feature maps, in the order of ``out_indices``."""
         levels = list(self.model.forward_levels(x))
         return [levels[index] for index in self.out_indices]

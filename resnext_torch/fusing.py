@@ -1,4 +1,4 @@
-"""Convolutions with their BatchNorms folded in: the same numbers, fewer and faster steps."""
+"""Fold batch normalizations into convolutions, for faster inference with the same results."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 if TYPE_CHECKING:
     from .resnext import ResNeXt
 
-SIZE = 65, 95  # odd, rectangular
-# Of the largest logit; what folding costs is near the types' own precision.
+SIZE = 65, 95  # odd and not square
+# Relative to the largest logit. The rounding error of folding is near the precision of the type.
 LIMITS = {torch.float64: 1e-10, torch.float32: 1e-3}
 LOOSEST = 0.1
 
 
 def fuse(model: ResNeXt) -> ResNeXt:
-    """Return a copy of a network with every BatchNorm folded into the convolution before it, channels last.
+    """Return a copy of a network with each BatchNorm folded into the convolution before it.
 
-    In that memory format convolutions are faster; inputs may be in any.
-    It is for inference alone, and compared with the network on a random image.
-    Errors: ``ValueError`` for a network in training mode, or one that does not compute the same then: whose
-    layers were replaced or joined otherwise.
+    The copy is for inference only. Its memory format is channels_last, in which convolutions are faster;
+    inputs may have any memory format. Its logits are compared with the network's on a random image.
+
+    Raises:
+        ValueError: if the network is in training mode, or if the logits of the copy differ because
+            layers were replaced or connected differently.
     """
     if model.training:
         raise ValueError("a network in training mode cannot be fused: call eval() before")
@@ -32,14 +34,14 @@ def fuse(model: ResNeXt) -> ResNeXt:
     conv: nn.Conv2d | None = None
     for name, module in list(fused.named_modules()):
         if isinstance(module, nn.Conv2d):
-            conv, place = module, name
+            conv, conv_name = module, name
         elif isinstance(module, nn.BatchNorm2d):
             if conv is None:
                 raise ValueError(f"{name}: no convolution comes before it")
-            fused.set_submodule(place, fuse_conv_bn_eval(conv, module).requires_grad_())
+            fused.set_submodule(conv_name, fuse_conv_bn_eval(conv, module).requires_grad_())
             fused.set_submodule(name, nn.Identity())
     _require_same(model, fused)
-    layout: Any = {"memory_format": torch.channels_last}  # of which not every torch's types know
+    layout: Any = {"memory_format": torch.channels_last}  # not annotated in all versions of torch
     fused.to(**layout)
     return fused
 
@@ -49,7 +51,7 @@ def _require_same(model: ResNeXt, fused: ResNeXt) -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, model.config.in_chans, *SIZE, generator=generator).to(weight)
     with torch.inference_mode():
-        expected, found = model(image).double(), fused(image).double()
+        expected, logits = model(image).double(), fused(image).double()
     scale = expected.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    if not bool((found - expected).abs().max() <= LIMITS.get(weight.dtype, LOOSEST) * scale):
+    if not bool((logits - expected).abs().max() <= LIMITS.get(weight.dtype, LOOSEST) * scale):
         raise ValueError("the fused network does not compute the same: were its layers changed?")

@@ -1,4 +1,4 @@
-"""Networks by their names, with weights from a file or a folder, fitted to other classes and channels."""
+"""Create networks by name and load weights, also for other numbers of classes and channels."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 HASHED = re.compile(r".+-(?P<sha256>[0-9a-fA-F]{8,64})\.(safetensors|pth)")
 SUMS = "SHA256SUMS"
-PUBLISHED = "model.safetensors"  # in a folder as the Hugging Face hub has it
+PUBLISHED = "model.safetensors"  # the file name in a published folder
 FIRST = ("conv1.weight", "conv1.0.weight")
 COLOURS = 3  # the channels of an image
 log = logging.getLogger("resnext_torch")
 
 
 class WeightsError(ValueError):
-    """The weights are not there, not whole, or not those of the network."""
+    """The weights are missing, damaged, or of another network."""
 
 
 @overload
@@ -70,16 +70,28 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> ResNeXt | Features:
-    """Build the network of that name: freshly initialised, or with weights from a file or a folder.
+    """Create a network, with initial weights or with weights from a file.
 
-    A head of another size than ``num_classes`` is replaced by a fresh one; without ``num_classes`` the
-    file's head stays. The first convolution is fitted to ``in_chans``. ``features_only`` gives the pyramid's
-    levels of ``out_indices``, all without, in place of logits.
-    Errors: ``KeyError`` for a name that is not in ``list_models()``; ``WeightsError``.
+    Args:
+        name: one of ``list_models()``.
+        weights: a file, or a folder that contains one for this network.
+        num_classes: size of the head. If the file's head has another size, it is replaced by a new one.
+            By default the file's head is kept.
+        in_chans: channels of the input. The weights of the first convolution are adapted to it.
+        features_only: return the feature pyramid instead of logits.
+        out_indices: the levels of the pyramid, by default all.
+
+    Raises:
+        KeyError: if there is no network of that name.
+        ValueError: if ``in_chans`` is less than 1 or ``num_classes`` less than 0.
+        IndexError: if a level in ``out_indices`` does not exist.
+        WeightsError: if the weights are missing, damaged, or of another network.
     """
     if name not in CONFIGS:
-        near = difflib.get_close_matches(name, CONFIGS, n=1)
-        raise KeyError(f"no network {name!r}; {f'did you mean {near[0]}?' if near else 'see list_models()'}")
+        matches = difflib.get_close_matches(name, CONFIGS, n=1)
+        raise KeyError(
+            f"no network {name!r}; {f'did you mean {matches[0]}?' if matches else 'see list_models()'}"
+        )
     if in_chans < 1 or (num_classes or 0) < 0:
         raise ValueError(
             f"in_chans of 1 or more and num_classes of 0 or more expected, {in_chans} and {num_classes}"
@@ -88,39 +100,43 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     if weights is None:
         model = ResNeXt(config if num_classes is None else replace(config, num_classes=num_classes))
     else:
-        model = _loaded(config, load(find(Path(weights), name)), num_classes)
+        model = _model_with_weights(config, load(find(Path(weights), name)), num_classes)
     return Features(model, out_indices) if features_only else model
 
 
 def find(path: Path, name: str) -> Path:
-    """Return the file of weights that a path means: itself, or the one of that network in a folder.
+    """Return the path of the weights: the path itself, or the only file for the network in a folder.
 
-    Errors: ``WeightsError`` where there is none, or more than one.
+    Raises:
+        WeightsError: if a folder contains no file for the network, or more than one.
     """
     if not path.is_dir():
         return path
     if (path / PUBLISHED).is_file():
         return path / PUBLISHED
-    found = [file for file in sorted(path.glob(f"{name}*")) if HASHED.fullmatch(file.name)]
-    found = [file for file in found if file.name[len(name)] in "-."]
-    found = [file for file in found if file.suffix == ".safetensors"] or found  # a .pth beside is the same
-    if len(found) != 1:
-        known = ", ".join(file.name for file in found) or "none"
-        raise WeightsError(f"{path}: one file of {name} or {PUBLISHED} expected, {known} found")
-    return found[0]
+    files = [file for file in sorted(path.glob(f"{name}*")) if HASHED.fullmatch(file.name)]
+    files = [file for file in files if file.name[len(name)] in "-."]
+    files = [file for file in files if file.suffix == ".safetensors"] or files  # a .pth is a copy
+    if len(files) != 1:
+        listing = ", ".join(file.name for file in files) or "none"
+        raise WeightsError(f"{path}: one file of {name} or {PUBLISHED} expected, {listing} found")
+    return files[0]
 
 
 def load(path: Path) -> State:
-    """Return the tensors of a ``.safetensors`` or ``.pth`` file, whose hash is checked if its name has one.
+    """Return the tensors of a ``.safetensors`` or ``.pth`` file.
 
-    Nothing but tensors is read: no pickle is executed.
-    Errors: ``WeightsError``.
+    The SHA-256 is verified if the file name or the folder's SHA256SUMS contains it. A ``.pth`` is loaded
+    with ``weights_only=True``: no pickle is executed.
+
+    Raises:
+        WeightsError: if the file cannot be read, or its hash is wrong.
     """
     try:
         _require_hash(path)
         if path.suffix == ".pth":
             return _load_torch(path)
-        from safetensors import SafetensorError  # noqa: PLC0415 - a .pth does without
+        from safetensors import SafetensorError  # noqa: PLC0415 - not needed for a .pth
         from safetensors.torch import load_file  # noqa: PLC0415 - as above
 
         try:
@@ -133,25 +149,29 @@ def load(path: Path) -> State:
 
 def _load_torch(path: Path) -> State:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise WeightsError(f"{path}: cannot be read as a .pth of weights alone: {reason}") from error
-    found = found.get("state_dict", found) if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise WeightsError(f"{path}: a state dict expected")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def _require_hash(path: Path) -> None:
-    """Check a file's SHA-256, where its name has it, or the sums of the folder that it was published in."""
+    """Verify a file's SHA-256, if its name or the folder's SHA256SUMS contains it.
+
+    Raises:
+        WeightsError: if the hash differs.
+    """
     expected = _expected_hash(path)
     if not expected:
         return
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not found.startswith(expected):
-        raise WeightsError(f"{path}: SHA-256 {expected}… expected, {found[:8]}… found: damaged or renamed")
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not sha256.startswith(expected):
+        raise WeightsError(f"{path}: SHA-256 {expected}… expected, {sha256[:8]}… found: damaged or renamed")
 
 
 def _expected_hash(path: Path) -> str:
@@ -162,37 +182,44 @@ def _expected_hash(path: Path) -> str:
     return next((line[:64] for line in lines if line[66:] == path.name), "")
 
 
-def _loaded(config: Config, state: State, num_classes: int | None) -> ResNeXt:
-    """Build the network around tensors; a head of another size becomes a fresh one."""
+def _model_with_weights(config: Config, state: State, num_classes: int | None) -> ResNeXt:
+    """Build a network with the given tensors, and replace the head if it has another size.
+
+    Raises:
+        WeightsError: if the tensors are not the network's.
+    """
     head = state.get(HEAD)
-    found = config.num_classes if head is None or not head.ndim else len(head)
-    state = {name: _fitted(name, tensor, config.in_chans) for name, tensor in state.items()}
+    classes = config.num_classes if head is None or not head.ndim else len(head)
+    state = {name: _adapt(name, tensor, config.in_chans) for name, tensor in state.items()}
     with torch.device("meta"):
-        model = ResNeXt(replace(config, num_classes=found))
+        model = ResNeXt(replace(config, num_classes=classes))
     try:
         model.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise WeightsError(f"the weights are not this network's: {error}") from error
-    if num_classes is not None and num_classes != found:
-        log.warning("the head for %d classes is replaced by a fresh one for %d", found, num_classes)
+    if num_classes is not None and num_classes != classes:
+        log.warning("the head for %d classes is replaced by a fresh one for %d", classes, num_classes)
         model.reset_classifier(num_classes)
     return model
 
 
-def _fitted(name: str, tensor: Tensor, in_chans: int) -> Tensor:
-    """Return a tensor in the default type; the first convolution's for ``in_chans`` channels.
+def _adapt(name: str, tensor: Tensor, in_chans: int) -> Tensor:
+    """Return a tensor in the default dtype; adapt the first convolution to ``in_chans`` channels.
 
-    One channel gets the sum of the three; any other number gets them in turn, scaled so that the response to
-    channels that are equal stays.
+    For one channel, the weights of the three channels are summed. For other numbers, they are repeated
+    and scaled, which keeps the response to equal channels.
+
+    Raises:
+        WeightsError: if the first convolution has neither 3 nor ``in_chans`` input channels.
     """
     if not tensor.is_floating_point():
         return tensor
     tensor = tensor.to(torch.get_default_dtype())
     if name not in FIRST or tensor.ndim < 2 or tensor.shape[1] == in_chans:  # noqa: PLR2004 - (out, in, …)
         return tensor
-    found = tensor.shape[1]
-    if found != COLOURS:
-        raise WeightsError(f"{name}: made for {found} channels, which cannot be fitted to {in_chans}")
+    channels = tensor.shape[1]
+    if channels != COLOURS:
+        raise WeightsError(f"{name}: made for {channels} channels, which cannot be fitted to {in_chans}")
     log.warning("the first convolution is fitted to %d channels", in_chans)
     if in_chans == 1:
         return tensor.sum(dim=1, keepdim=True)

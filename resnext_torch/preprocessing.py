@@ -1,6 +1,6 @@
-"""How an image becomes a network's input: timm's way, which is bicubic, and GluonCV's own.
+"""Convert images to network inputs, as timm does (bicubic) or as GluonCV did.
 
-Needs Pillow, and torchvision for timm's or OpenCV for GluonCV's; each is imported where it is used.
+Needs Pillow, and torchvision for timm's or OpenCV for GluonCV's preprocessing; imported on first use.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ COLOURS = 3  # the channels of an image
 
 
 class DataConfig(TypedDict):
-    """What a network wants of its input, under timm's names.
+    """The input that a network expects, under timm's keys.
 
-    ``input_size``: (channels, h, w) in pixels. ``crop_pct``: of the resized image's short side, so much is
-    kept. ``mean`` and ``std``: of the channels, red first, on a scale from 0 to 1.
+    Attributes:
+        input_size: (channels, h, w) in pixels.
+        crop_pct: the fraction of the resized image's short side that the crop keeps.
+        mean: means of the channels, in the order RGB, on a scale from 0 to 1.
+        std: standard deviations of the channels, likewise.
     """
 
     input_size: tuple[int, int, int]
@@ -62,16 +65,20 @@ CIFAR = DataConfig(
 
 
 def resolve_data_config(model: str | Config | ResNeXt | Features | None = None) -> DataConfig:
-    """Return what a network, or the one of that name, wants of its input; without one, ImageNet's.
+    """Return the input that a network expects.
 
-    Errors: ``KeyError`` for a name that is not in ``list_models()``.
+    Args:
+        model: a network, its name or configuration; None for the ImageNet networks.
+
+    Raises:
+        KeyError: if a name is not in ``list_models()``.
     """
     if model is None:
         return IMAGENET.copy()
     config = _config(model)
-    found = CIFAR if config.stem == "small" else IMAGENET
-    _, height, width = found["input_size"]
-    return DataConfig(**{**found, "input_size": (config.in_chans, height, width)})
+    defaults = CIFAR if config.stem == "small" else IMAGENET
+    _, height, width = defaults["input_size"]
+    return DataConfig(**{**defaults, "input_size": (config.in_chans, height, width)})
 
 
 def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
@@ -84,11 +91,15 @@ def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
     mean: tuple[float, ...] = IMAGENET["mean"],
     std: tuple[float, ...] = IMAGENET["std"],
 ) -> Transform:
-    """Return what makes an RGB image a network's input: ``create_transform(**resolve_data_config(model))``.
+    """Return the transform from an RGB image to a network's input.
 
-    "bicubic" gives the ``torchvision.transforms.Compose`` that timm evaluates with; "gluon" GluonCV's own
-    way, which has its own interpolation.
-    Errors: ``ValueError`` for what neither does; ``ImportError`` without torchvision.
+    Call it as ``create_transform(**resolve_data_config(model))``. The recipe "bicubic" is the
+    ``torchvision.transforms.Compose`` of timm's evaluation; the recipe "gluon" is ``GluonTransform``,
+    which ignores ``interpolation``.
+
+    Raises:
+        ValueError: if an argument has a value that the transforms do not support.
+        ImportError: if torchvision is needed and not installed.
     """
     channels, height, width = input_size
     if channels != COLOURS or height != width:
@@ -100,7 +111,7 @@ def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
         return GluonTransform(resized, height, mean, std)
     if recipe != "bicubic":
         raise ValueError(f"recipe: 'bicubic' or 'gluon' expected, {recipe!r} found")
-    from torchvision import transforms  # noqa: PLC0415 - GluonCV's way does without
+    from torchvision import transforms  # noqa: PLC0415 - not needed for GluonCV's
 
     return transforms.Compose(  # type: ignore[no-any-return]  # torchvision has no types
         [
@@ -113,9 +124,13 @@ def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
 
 
 def gluon_transform(model: str | Config | ResNeXt | Features | None = None) -> GluonTransform:
-    """Return GluonCV's own way for a network; without one, ImageNet's.
+    """Return GluonCV's transform for a network.
 
-    Errors: as of ``resolve_data_config``.
+    Args:
+        model: a network, its name or configuration; None for the ImageNet networks.
+
+    Raises:
+        KeyError: if a name is not in ``list_models()``.
     """
     config = resolve_data_config(model)
     size = config["input_size"][1]
@@ -124,9 +139,10 @@ def gluon_transform(model: str | Config | ResNeXt | Features | None = None) -> G
 
 @dataclass(frozen=True, slots=True)
 class GluonTransform:
-    """Resize the short side to ``resized`` pixels, crop ``size`` from the centre, normalise.
+    """Resize the short side to ``resized`` pixels, crop ``size`` pixels from the centre, normalise.
 
-    Bilinear by OpenCV on bytes: it does not smooth before it shrinks, as Pillow does.
+    OpenCV's bilinear interpolation of bytes does not antialias when it shrinks an image; Pillow's does.
+
     Source: gluoncv/data/transforms/presets/imagenet.py, ``transform_eval``, dmlc/gluon-cv 56777561.
     """
 
@@ -136,11 +152,16 @@ class GluonTransform:
     std: tuple[float, ...]
 
     def __call__(self, image: Image | np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-        """Return the input, (3, size, size) in float32, of an RGB image or its (h, w, 3) bytes.
+        """Convert an RGB image to an input in float32.
 
-        Errors: ``ValueError`` for anything else; ``ImportError`` without OpenCV.
+        Shape:
+            (h, w, 3) in uint8 → (3, size, size)
+
+        Raises:
+            ValueError: if the image is not RGB with 8 bits per channel.
+            ImportError: if OpenCV is not installed.
         """
-        import cv2  # noqa: PLC0415 - timm's way does without
+        import cv2  # noqa: PLC0415 - not needed for timm's
         import numpy as np  # noqa: PLC0415 - as above
         import torch  # noqa: PLC0415 - takes more than a second
 
@@ -166,5 +187,5 @@ def _config(model: str | Config | ResNeXt | Features) -> Config:
     if isinstance(model, Config):
         return model
     network: Any = model
-    found: Config = getattr(network, "model", network).config  # a backbone keeps its network there
-    return found
+    config: Config = getattr(network, "model", network).config  # Features has the network in `model`
+    return config

@@ -1,4 +1,4 @@
-"""ResNeXt and its relatives as GluonCV builds them, under the names that torchvision and timm use.
+"""ResNet, ResNeXt and SENet as GluonCV defines them, with the tensor names of torchvision and timm.
 
 Sources: Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural Networks", figure 3 (c);
 Hu et al. 2018, "Squeeze-and-Excitation Networks", figure 3; gluoncv/model_zoo/resnext.py, senet.py,
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class Bottleneck(nn.Module):
-    """1×1 reduce, grouped 3×3 with the stride, 1×1 expand; added to the shortcut.
+    """Bottleneck block: 1×1 reduce, grouped 3×3 with the stride, 1×1 expand; added to the shortcut.
 
-    Shapes: (n, inputs, h, w) → (n, outputs, ⌈h / stride⌉, ⌈w / stride⌉).
+    Shape:
+        (n, inputs, h, w) → (n, outputs, ⌈h / stride⌉, ⌈w / stride⌉)
     """
 
     def __init__(self, block: Block) -> None:
@@ -52,7 +53,11 @@ class Bottleneck(nn.Module):
 
 
 class Basic(nn.Module):
-    """Two 3×3, the first with the stride; added to the shortcut. Shapes: as of ``Bottleneck``."""
+    """Basic block: two 3×3 convolutions, the first with the stride; added to the shortcut.
+
+    Shape:
+        (n, inputs, h, w) → (n, outputs, ⌈h / stride⌉, ⌈w / stride⌉)
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -74,7 +79,11 @@ class Basic(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh every channel by what is in all of them. Shapes: (n, outputs, h, w), unchanged."""
+    """Squeeze-and-excitation: scale each channel by a weight computed from the means of all channels.
+
+    Shape:
+        (n, outputs, h, w) → (n, outputs, h, w)
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -83,7 +92,7 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(block.squeezed, block.outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted channels."""
+        """Return the scaled channels."""
         weights = self.fc2(self.relu(self.fc1(x.mean((2, 3), keepdim=True))))
         return x * weights.sigmoid()  # type: ignore[no-any-return]  # as above
 
@@ -97,9 +106,10 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
 
 
 class ResNeXt(nn.Module):
-    """A residual network of three or four stages; freshly initialised, in training mode.
+    """A residual network of three or four stages, with initial weights and in training mode.
 
-    Shapes: (n, in_chans, h, w) → (n, num_classes).
+    Shape:
+        (n, in_chans, h, w) → (n, num_classes)
     """
 
     def __init__(self, config: Config) -> None:
@@ -121,18 +131,26 @@ class ResNeXt(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return what the last stage gives: (n, features, ⌈h / 32⌉, ⌈w / 32⌉), of CIFAR's a quarter."""
+        """Return the output of the last stage.
+
+        Shape:
+            (n, in_chans, h, w) → (n, features, ⌈h / 32⌉, ⌈w / 32⌉), for CIFAR networks with 4 for 32
+        """
         for level in self.forward_levels(x):
             x = level
         return x
 
     def forward_head(self, x: Tensor, *, pre_logits: bool = False) -> Tensor:
-        """Return the logits of such features, or, before the last layer, (n, features)."""
+        """Return the logits, or with ``pre_logits`` the input of the last layer.
+
+        Shape:
+            (n, features, h, w) → (n, num_classes), or (n, features) with ``pre_logits``
+        """
         x = self.dropout(self.avgpool(x).flatten(1))
         return x if pre_logits else self.fc(x)
 
     def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
-        """Compute the features of every level, as ``config.levels`` lists them, each when it is asked for."""
+        """Yield the feature maps of each level in ``config.levels``, computed lazily."""
         x = self.relu(self.bn1(self.conv1(x)))
         yield x
         x = self.maxpool(x)
@@ -141,7 +159,7 @@ class ResNeXt(nn.Module):
             yield x
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh head in the place of the old; with 0 classes none, so that features are returned."""
+        """Replace the head; with 0 classes remove it, so that the network returns features."""
         self.config = replace(self.config, num_classes=num_classes)
         self.fc = _head(self.config).to(next(self.parameters()))
 
@@ -168,7 +186,7 @@ def _stem(config: Config) -> nn.Module:
 
 
 def _projection(block: Block) -> nn.Sequential:
-    """Return the shortcut that changes the shape: a convolution and a BatchNorm, after a pool or not."""
+    """Return a projection shortcut: an optional average pool, a convolution and a BatchNorm."""
     kernel, eps = block.shortcut_kernel, block.config.bn_eps
     if block.pools:
         return nn.Sequential(
@@ -183,6 +201,6 @@ def _projection(block: Block) -> nn.Sequential:
 
 
 def _initialise(module: nn.Module) -> None:
-    # On the meta device there is nothing to draw, and drawing there imports torch's compiler, a second long.
+    # Initialising on the meta device has no effect, and imports torch's compiler, which takes a second.
     if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,1 +1,1 @@
-"""The commands: the only place that prints and exits."""
+"""The command line: the only package that prints to the terminal and exits."""

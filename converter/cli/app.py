@@ -1,4 +1,4 @@
-"""The two programs: `convert`, and `gluon2torch` with its subcommands."""
+"""Typer applications of the two programs, `convert` and `gluon2torch` with its subcommands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command has in common: how it refuses, ends on a signal, and shows progress."""
+"""Console output, progress bars, and the handling of errors and signals in all commands."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from converter.progress import Progress as Report
 
 MEGABYTE = 1_000_000
-SURROGATE = re.compile("[\udc80-\udcff]")  # what Python makes of a byte that is no text
+SURROGATE = re.compile("[\udc80-\udcff]")  # Python's decoding of bytes that are not text
 
 
 def lines(*, stderr: bool = False) -> Console:
-    """Return a console for lines that are not to be broken or coloured by what is in them.
+    """Return a console that neither wraps nor highlights lines.
 
-    Where the stream's encoding lacks a character, as on Windows when piped, it is replaced.
+    Characters that the stream's encoding lacks are replaced, as on Windows if the output is piped.
     """
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
@@ -40,7 +40,11 @@ def lines(*, stderr: bool = False) -> Console:
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turn a refusal into its message and exit status 1, and a signal into an orderly end."""
+    """Handle the errors and signals of a command.
+
+    A ``ConversionError`` is printed on stderr, with exit status 1. After a signal, temporary files are
+    removed, and the exit status is 128 + its number.
+    """
     console = lines(stderr=True)
     with signals.interrupting():
         try:
@@ -57,32 +61,32 @@ def refusals() -> Iterator[None]:
 
 
 def plain(text: object) -> str:
-    """Escape what would steer rich or a terminal: names come from files."""
+    """Escape rich markup and control characters: names come from files."""
     return escape(
         "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in str(text))
     )
 
 
 def warn(text: str) -> None:
-    """Print a warning on stderr, if there is one."""
+    """Print a warning on stderr, unless it is empty."""
     if text:
         lines(stderr=True).print(f"[yellow]warning[/]  {plain(text)}")
 
 
 def word(text: object) -> str:
-    """Escape the same and line breaks too."""
+    """Escape as ``plain`` does, and line breaks too."""
     return plain(text).replace("\n", r"\n")
 
 
 def print_json(document: object) -> None:
-    """Print what programs read; a byte of a name that is no text is written as by ``disk.file_name``."""
+    """Print a JSON document; bytes in names that are not text are escaped as in ``disk.file_name``."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    typer.echo(SURROGATE.sub(lambda found: rf"\\x{ord(found[0]) & 0xFF:02x}", text))
+    typer.echo(SURROGATE.sub(lambda match: rf"\\x{ord(match[0]) & 0xFF:02x}", text))
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
-    """Show on stderr how far each step is; only where that is a terminal."""
+    """Show a progress bar for each step on stderr, if it is a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:12}"),
@@ -102,41 +106,41 @@ def progress() -> Iterator[Report]:
 
 
 def proven(proof: dict[str, Any]) -> str:
-    """Return in a line what a manifest's proof rests on and found."""
+    """Summarize a manifest's proof in one line: its reference, and the largest difference per check."""
     from converter.parity import json_report
 
-    found = ", ".join(
+    differences = ", ".join(
         f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
         f" (limit {check['worst']['limit']:.0e})"
         for check in proof["checks"]
     )
     layers = proof["checks"][0]["layers"]
     against = json_report.against(proof["reference"], proof.get("definition"))
-    return f"against {against}, {layers} layers; largest difference / deviation: {found}"
+    return f"against {against}, {layers} layers; largest difference / deviation: {differences}"
 
 
 def run(app: Callable[..., object], name: str) -> NoReturn:
-    """Run a program to its exit; where the system refuses what it prints, or memory, say so and exit 1."""
+    """Run a program and exit; failed output or a lack of memory is reported with exit status 1."""
     try:
         app(prog_name=name)
-    except SystemExit as ending:
-        if isinstance(ending.__context__, BrokenPipeError):  # on which typer and rich end without a word
-            _tell(ending.__context__)
+    except SystemExit as system_exit:
+        if isinstance(system_exit.__context__, BrokenPipeError):  # on which typer and rich exit silently
+            _print_os_error(system_exit.__context__)
         raise
     except OSError as error:
-        _tell(error)
+        _print_os_error(error)
         sys.exit(1)
     except MemoryError as error:
-        _say(f"not enough memory{f': {error}' if str(error) else ''}")
+        _print_reason(f"not enough memory{f': {error}' if str(error) else ''}")
         sys.exit(1)
     sys.exit()
 
 
-def _tell(error: OSError) -> None:
-    """Say what the system refused. It names every file, but not the one that is open as stdout."""
-    _say(f"{error.filename or 'stdout'}: {error.strerror or error}")
+def _print_os_error(error: OSError) -> None:
+    """Print what the system refused; an error without a file name is about stdout."""
+    _print_reason(f"{error.filename or 'stdout'}: {error.strerror or error}")
 
 
-def _say(reason: str) -> None:
-    with contextlib.suppress(OSError):  # stderr may be no better
+def _print_reason(reason: str) -> None:
+    with contextlib.suppress(OSError):  # stderr may fail too
         lines(stderr=True).print(f"[red]refused[/]  {word(reason)}")

@@ -1,4 +1,4 @@
-"""`convert`: one file in, a proven one out."""
+"""`convert`: convert one model and prove the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OutputFormat(StrEnum):
-    """What is written; safetensors always is."""
+    """The format to write; safetensors is always written."""
 
     safetensors = "safetensors"
     pth = "pth"
@@ -64,7 +64,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     options.check_params_source(name, params, random, symbol)
     options.refuse_unused(reference, size, proof_dtype)
     with console.refusals():
-        # Two networks run side by side: threads that wait for work must leave the cores to the other's.
+        # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         request = conversion.ConversionRequest(
             options.params_source(name, params, random, symbol),
@@ -85,11 +85,11 @@ def convert(  # noqa: PLR0913 - the options of the command line
 
 
 def _summary(result: conversion.ConversionResult, screen: Console) -> None:
-    """Say in a few lines what was read, how well it is proven, and what was written."""
-    source, proof, written = (result.manifest[part] for part in ("source", "parity", "artifact"))
-    origin = "the published parameters" if source["official"] else "not the published parameters"
+    """Print the source, the graph, the proof and the written files."""
+    source, proof, artifact = (result.manifest[part] for part in ("source", "parity", "artifact"))
+    publication = "the published parameters" if source["official"] else "not the published parameters"
     screen.print(
-        f"[green]read[/]    {console.word(source['file'])}: {origin}, SHA-1 {source['sha1'][:8]}, "
+        f"[green]read[/]    {console.word(source['file'])}: {publication}, SHA-1 {source['sha1'][:8]}, "
         f"{source['dialect']} names"
     )
     screen.print(f"[green]graph[/]   {console.word(_graph_text(source, result.model.name))}")
@@ -98,30 +98,30 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
         screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, for {source['symbol']} has fix_gamma")
     narrowing = result.manifest.get("narrowing")
     if narrowing:
-        _tell_narrowing(narrowing, screen)
+        _print_rounding(narrowing, screen)
     elif proof["proven"]:
         screen.print(f"[green]proven[/]  {console.proven(proof)}")
     else:
         screen.print("[yellow]unproven[/] as --reference none asks")
     screen.print(
         f"[green]wrote[/]   {console.word(result.artifact)} and .json: "
-        f"{written['bytes'] / console.MEGABYTE:.1f} MB, {written['tensors']} tensors, "
-        f"{written['parameters']:,} parameters"
+        f"{artifact['bytes'] / console.MEGABYTE:.1f} MB, {artifact['tensors']} tensors, "
+        f"{artifact['parameters']:,} parameters"
     )
     if result.pth is not None:
         screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
 
 
 def _graph_text(source: dict[str, Any], model: str) -> str:
-    """Return which graph the network was compared with, or that there was none."""
+    """Describe the graph that the network was compared with, or its absence."""
     if source["symbol"] is None:
         return f"none found; the network is GluonCV's own definition of {model}"
-    rest = "; its final softmax is not part of the converted network" if source["final_softmax"] else ""
-    return f"{source['symbol']}: operators, wiring and settings match{rest}"
+    remark = "; its final softmax is not part of the converted network" if source["final_softmax"] else ""
+    return f"{source['symbol']}: operators, wiring and settings match{remark}"
 
 
-def _tell_narrowing(narrowing: dict[str, Any], screen: Console) -> None:
-    """Say what the rounding cost, and how well the weights before it were proven."""
+def _print_rounding(narrowing: dict[str, Any], screen: Console) -> None:
+    """Print the effect of rounding on the logits, and the proof of the weights before rounding."""
     before, logits = narrowing["before"], narrowing["logits"]
     if before["proven"]:
         screen.print(f"[green]proven[/]  before rounding, {console.proven(before)}")

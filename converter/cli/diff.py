@@ -1,4 +1,4 @@
-"""`gluon2torch diff`: two checkpoints, tensor by tensor."""
+"""`gluon2torch diff`: compare two checkpoints tensor by tensor."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ def diff(
     from converter.commands import diff as diffing
 
     with console.refusals():
-        found = diffing.diff(first, second)
+        result = diffing.diff(first, second)
     if as_json:
-        typer.echo(json.dumps({"identical": found.identical, **asdict(found)}, indent=2, allow_nan=False))
+        typer.echo(json.dumps({"identical": result.identical, **asdict(result)}, indent=2, allow_nan=False))
     else:
-        _show(found, console.lines())
-    raise typer.Exit(not found.identical)
+        _show(result, console.lines())
+    raise typer.Exit(not result.identical)
 
 
-def _show(found: CheckpointDiff, screen: Console) -> None:
-    """Print a row for every tensor that differs, and the verdict."""
-    if not found.identical:
+def _show(result: CheckpointDiff, screen: Console) -> None:
+    """Print a row for each tensor that differs, and the verdict."""
+    if not result.identical:
         table = Table(Column("tensor", overflow="fold"), "difference", box=box.SIMPLE_HEAD)
-        for name in found.only_first:
+        for name in result.only_first:
             table.add_row(console.word(name), "only in the first")
-        for name in found.only_second:
+        for name in result.only_second:
             table.add_row(console.word(name), "only in the second")
-        for apart in found.apart:
-            table.add_row(console.word(apart.name), str(apart))
+        for tensor in result.apart:
+            table.add_row(console.word(tensor.name), str(tensor))
         screen.print(table)
-    by = f"; names by {found.mapping}, without {found.counters} counters" if found.mapping else ""
-    if found.identical:
-        screen.print(f"[green]identical[/]  {found.compared} tensors, bit for bit{by}")
+    names = f"; names by {result.mapping}, without {result.counters} counters" if result.mapping else ""
+    if result.identical:
+        screen.print(f"[green]identical[/]  {result.compared} tensors, bit for bit{names}")
         return
     screen.print(
-        f"[red]different[/]  {len(found.apart)} of {found.compared} tensors differ, "
-        f"{len(found.only_first)} only in the first, {len(found.only_second)} only in the second{by}"
+        f"[red]different[/]  {len(result.apart)} of {result.compared} tensors differ, "
+        f"{len(result.only_first)} only in the first, {len(result.only_second)} only in the second{names}"
     )

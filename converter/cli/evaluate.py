@@ -1,4 +1,4 @@
-"""`gluon2torch evaluate`: how often a network is right on a folder of images."""
+"""`gluon2torch evaluate`: measure a network's accuracy on a folder of images."""
 
 from __future__ import annotations
 
@@ -43,28 +43,28 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
         folder, ClassifierOptions(weights, preprocessing, device, batch_size), workers
     )
     with console.refusals(), console.progress() as progress:
-        found = evaluation.evaluate(request, progress)
-    if found.place.number:
-        return  # the first of the processes tells the result
-    console.warn(found.classifier.warning)
+        result = evaluation.evaluate(request, progress)
+    if result.place.number:
+        return  # only the first process prints the result
+    console.warn(result.classifier.warning)
     if as_json:
-        document = evaluation.document(found, request)
+        document = evaluation.document(result, request)
         console.print_json(document)
     else:
-        _show(found, console.lines())
+        _show(result, console.lines())
 
 
-def _show(found: Evaluation, screen: Console) -> None:
+def _show(result: Evaluation, screen: Console) -> None:
     from converter.vision import evaluation
 
-    by = f", by {found.place.count} processes" if found.place.count > 1 else ""
-    screen.print(f"[bold]model[/]   {console.word(str(found.classifier.model))}")
-    screen.print(f"[bold]images[/]  {found.images:,}{by}")
+    processes = f", by {result.place.count} processes" if result.place.count > 1 else ""
+    screen.print(f"[bold]model[/]   {console.word(str(result.classifier.model))}")
+    screen.print(f"[bold]images[/]  {result.images:,}{processes}")
     table = Table("", box=box.SIMPLE_HEAD)
     for column in ("top-1", "top-5"):
         table.add_column(column, justify="right")
-    table.add_row("here", f"{found.top1:.2f}", f"{found.top5:.2f}")
-    if published := evaluation.published(found.classifier):
+    table.add_row("here", f"{result.top1:.2f}", f"{result.top5:.2f}")
+    if published := evaluation.published(result.classifier):
         row = "GluonCV's" if published["official"] else "GluonCV's, other weights"
         table.add_row(row, f"{published['top1']:.2f}", f"{published['top5']:.2f}")
     screen.print(table)

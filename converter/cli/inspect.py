@@ -1,4 +1,4 @@
-"""`gluon2torch inspect`: what a weight file is."""
+"""`gluon2torch inspect`: describe a weight file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from converter.commands.inspection import Inspection, TensorSummary
 
-GLUON = {"ndarray-list", "npz"}  # the containers of Gluon's parameters
+GLUON = {"ndarray-list", "npz"}  # the containers of Gluon parameters
 
 
 def inspect(
@@ -40,50 +40,50 @@ def inspect(
     from converter.commands import inspection
 
     with console.refusals(), console.progress() as progress:
-        found = inspection.inspect(file, progress, full=full)
+        result = inspection.inspect(file, progress, full=full)
     if as_json:
-        typer.echo(json.dumps(inspection.document(found), indent=2, allow_nan=False))
+        typer.echo(json.dumps(inspection.document(result), indent=2, allow_nan=False))
     else:
-        _show(found, console.lines())
+        _show(result, console.lines())
 
 
-def _show(found: Inspection, screen: Console) -> None:
-    container = ", ".join(filter(None, (found.archive, found.container)))
-    records = f", {' and '.join(found.records)} records" if found.records else ""
-    models = " or ".join(map(str, found.models)) or f"none that is known; the nearest is {found.nearest}"
+def _show(result: Inspection, screen: Console) -> None:
+    container = ", ".join(filter(None, (result.archive, result.container)))
+    records = f", {' and '.join(result.records)} records" if result.records else ""
+    models = " or ".join(map(str, result.models)) or f"none that is known; the nearest is {result.nearest}"
     lines = {
-        "file": f"{found.file}, {found.size:,} bytes",
+        "file": f"{result.file}, {result.size:,} bytes",
         "container": container + records,
-        "names": found.dialect and found.dialect + (f", {found.prefix}" if found.prefix else ""),
-        "model": models if found.tensors is not None else None,
-        "tensors": found.tensors
-        and f"{found.tensors}, {', '.join(f'{count} {dtype}' for dtype, count in found.dtypes)}; "
-        f"{found.numbers:,} numbers",
-        "SHA-1": found.sha1
-        and f"{found.sha1}, "
-        + (f"as GluonCV published {found.official}" if found.official else "not published by GluonCV"),
-        "graph": _graph(found),
-        "remark": found.remark,
+        "names": result.dialect and result.dialect + (f", {result.prefix}" if result.prefix else ""),
+        "model": models if result.tensors is not None else None,
+        "tensors": result.tensors
+        and f"{result.tensors}, {', '.join(f'{count} {dtype}' for dtype, count in result.dtypes)}; "
+        f"{result.numbers:,} numbers",
+        "SHA-1": result.sha1
+        and f"{result.sha1}, "
+        + (f"as GluonCV published {result.official}" if result.official else "not published by GluonCV"),
+        "graph": _graph(result),
+        "remark": result.remark,
     }
     for name, text in lines.items():
         if text:
             screen.print(f"[bold]{name:10}[/] {console.plain(text)}")
-    if found.statistics is not None:
-        screen.print(_statistics(found.statistics))
-        for row in found.statistics:
+    if result.statistics is not None:
+        screen.print(_statistics(result.statistics))
+        for row in result.statistics:
             if row.not_finite:
                 screen.print(f"[red]not finite[/] {row.part} {console.word(row.role)}: {row.not_finite:,}")
 
 
-def _graph(found: Inspection) -> str | None:
-    """Return which graph belongs to Gluon's parameters, or that there is none."""
-    if found.graph_differences:
-        return "\n  ".join(found.graph_differences)
-    if found.graph:
-        return f"{found.graph}: " + (
-            "operators, wiring and settings match" if found.models else "of no known model"
+def _graph(result: Inspection) -> str | None:
+    """Describe the graph of Gluon parameters, or its absence."""
+    if result.graph_differences:
+        return "\n  ".join(result.graph_differences)
+    if result.graph:
+        return f"{result.graph}: " + (
+            "operators, wiring and settings match" if result.models else "of no known model"
         )
-    return "none found" if found.container in GLUON else None
+    return "none found" if result.container in GLUON else None
 
 
 def _statistics(rows: tuple[TensorSummary, ...]) -> Table:

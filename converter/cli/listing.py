@@ -1,4 +1,4 @@
-"""`gluon2torch list`: the models and their figures."""
+"""`gluon2torch list`: list the models and their published figures."""
 
 from __future__ import annotations
 

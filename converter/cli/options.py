@@ -1,4 +1,4 @@
-"""The options that several commands share, and what is made of them."""
+"""Options that several commands share, and the functions that check and convert them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTO = "auto"
 
 
 class ReferenceOption(StrEnum):
-    """What a checkpoint is compared with."""
+    """The references of `gluon2torch parity`, which needs one."""
 
     auto = "auto"
     gluon = "gluon"
@@ -28,14 +28,18 @@ class ReferenceOption(StrEnum):
 
 
 class ProofDtypeOption(StrEnum):
-    """The precisions of a proof."""
+    """The precisions that a proof can run in."""
 
     float64 = "float64"
     float32 = "float32"
 
 
 def read_size(text: str) -> tuple[int, int]:
-    """Read ``224`` or ``97x131``, height first."""
+    """Parse an input size, ``224`` or ``97x131`` with the height first, in pixels.
+
+    Raises:
+        BadParameter: if the text is not a size, or the size is out of range.
+    """
     from converter.parity.result import LARGEST, SMALLEST
 
     match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
@@ -104,9 +108,10 @@ GluonPython = Annotated[
 def params_source(
     name: str, params: Path | None, random: int | None, symbol: Path | None = None
 ) -> ParamsSource:
-    """Return which parameters are meant.
+    """Return the source of the parameters.
 
-    Errors: ``CatalogError`` for an unknown model.
+    Raises:
+        CatalogError: if the model is unknown.
     """
     from converter.networks import catalog
     from converter.networks.loading import ParamsSource
@@ -117,7 +122,11 @@ def params_source(
 def check_params_source(
     name: str, params: Path | None, random: int | None, symbol: Path | None = None
 ) -> None:
-    """Refuse two origins at once, as a wrong call, and what needs a file without one."""
+    """Refuse a call that names two sources of the parameters, or needs a file and names none.
+
+    Raises:
+        BadParameter: if the options contradict each other or one is missing.
+    """
     if params is not None and random is not None:
         raise typer.BadParameter("--params and --random exclude each other")
     if params is None and name == AUTO:
@@ -136,7 +145,7 @@ def parity_options(
     dtypes: list[ProofDtypeOption] | None,
     gluon_python: Path | None,
 ) -> ParityOptions:
-    """Return the terms of a proof: a probe for every size in every precision."""
+    """Return the options of a proof, with a probe for each size in each precision."""
     from converter.parity.runner import DEFAULT_PROBES, ParityOptions
     from converter.references.probes import Probe
 
@@ -149,6 +158,10 @@ def parity_options(
 def refuse_unused(
     reference: ReferenceChoice, sizes: list[tuple[int, int]] | None, dtypes: list[ProofDtypeOption] | None
 ) -> None:
-    """Refuse sizes or precisions of a proof that is not made, as a wrong call."""
+    """Refuse sizes and precisions of a proof if there is no reference.
+
+    Raises:
+        BadParameter: if any is given with ``--reference none``.
+    """
     if reference is ReferenceChoice.none and (sizes or dtypes):
         raise typer.BadParameter("--size and --proof-dtype are of the proof, and --reference none makes none")

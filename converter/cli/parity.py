@@ -1,4 +1,4 @@
-"""`gluon2torch parity`: whether these weights are those, layer by layer."""
+"""`gluon2torch parity`: compare weights with GluonCV's parameters, layer by layer."""
 
 from __future__ import annotations
 
@@ -72,25 +72,25 @@ def parity(  # noqa: PLR0913 - the options of the command line
             terms=options.parity_options(ReferenceChoice(reference), size, dtype, gluon_python),
         )
         with console.progress() as progress:
-            found = json_report.build(parity_check.compare(request, progress))
+            document = json_report.build(parity_check.compare(request, progress))
         if as_json:
-            console.print_json(found)
-        _show(found, console.lines(stderr=as_json))
+            console.print_json(document)
+        _show(document, console.lines(stderr=as_json))
         if report_file is not None:
-            report.write(found, report_file)
-        github.write_summary(found, typer.echo if not as_json else _echo_error)
-    raise typer.Exit(not found["agrees"])
+            report.write(document, report_file)
+        github.write_summary(document, typer.echo if not as_json else _echo_error)
+    raise typer.Exit(not document["agrees"])
 
 
 def _echo_error(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _show(found: Document, screen: Console) -> None:
-    """Print a table of the network's parts, what is suspicious, and the verdict."""
+def _show(document: Document, screen: Console) -> None:
+    """Print a table of the network's parts, the problems and the verdict."""
     from converter.parity import json_report
 
-    checks = found["checks"]
+    checks = document["checks"]
     table = Table("part", box=box.SIMPLE_HEAD, caption="largest difference / deviation of a layer's output")
     table.add_column("layers", justify="right")
     for check in checks:
@@ -99,19 +99,19 @@ def _show(found: Document, screen: Console) -> None:
         rows = [[row for row in check["layers"] if row["part"] == part] for check in checks]
         table.add_row(part, str(max(map(len, rows))), *map(_cell, rows))
     screen.print(table)
-    for line in json_report.problems(found):
+    for line in json_report.problems(document):
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
     graph = (
-        found["source"]["symbol"]
-        or f"none found; the network is GluonCV's own definition of {found['model']}"
+        document["source"]["symbol"]
+        or f"none found; the network is GluonCV's own definition of {document['model']}"
     )
     screen.print(f"[bold]graph[/]    {console.word(graph)}")
-    verdict = "[green]agrees[/]  " if found["agrees"] else "[red]differs[/] "
-    screen.print(f"{verdict} {console.plain(json_report.sentence(found))}")
+    verdict = "[green]agrees[/]  " if document["agrees"] else "[red]differs[/] "
+    screen.print(f"{verdict} {console.plain(json_report.sentence(document))}")
 
 
 def _cell(rows: list[dict[str, Any]]) -> str:
-    """Return the largest difference of some layers, red where one is beyond its limit."""
+    """Format the largest difference of a part's layers, in red if any layer exceeds its limit."""
     if not rows:
         return "—"
     numbers = [row["relative"] for row in rows]

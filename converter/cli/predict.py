@@ -1,4 +1,4 @@
-"""`gluon2torch predict`: what a network takes images for."""
+"""`gluon2torch predict`: classify images."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def predict(  # noqa: PLR0913 - the options of the command line
 
     terms = ClassifierOptions(weights, preprocessing, device, batch_size)
     with console.refusals(), console.progress() as progress:
-        found = prediction.predict(prediction.PredictionRequest(tuple(images), terms, top), progress)
-    console.warn(found.classifier.warning)
+        predictions = prediction.predict(prediction.PredictionRequest(tuple(images), terms, top), progress)
+    console.warn(predictions.classifier.warning)
     if as_json:
-        document = prediction.document(found, terms)
+        document = prediction.document(predictions, terms)
         console.print_json(document)
     else:
-        _show(found, console.lines())
+        _show(predictions, console.lines())
 
 
-def _show(found: Predictions, screen: Console) -> None:
-    screen.print(f"[bold]model[/]  {console.word(str(found.classifier.model))}")
-    for image in found.images:
+def _show(predictions: Predictions, screen: Console) -> None:
+    screen.print(f"[bold]model[/]  {console.word(str(predictions.classifier.model))}")
+    for image in predictions.images:
         screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
         number, share = (Column(justify="right", no_wrap=True) for _ in range(2))
         table = Table(number, Column(overflow="fold"), share, Column(), box=box.SIMPLE, show_header=False)

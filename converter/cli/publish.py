@@ -1,4 +1,4 @@
-"""`gluon2torch publish`: converted files become folders that timm and the Hugging Face hub can use."""
+"""`gluon2torch publish`: make folders of converted files for timm and the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def publish(  # noqa: PLR0913 - the options of the command line
         )
         screen = console.lines(stderr=as_json)
         with console.progress() as progress:
-            published = publication.publish(request, progress)
-        for each in published:
-            _show(each, screen)
-        url = hub.push(published[0].folder, push, private=private) if push is not None else None
+            results = publication.publish(request, progress)
+        for result in results:
+            _show(result, screen)
+        url = hub.push(results[0].folder, push, private=private) if push is not None else None
         if url is not None:
             screen.print(f"[green]pushed[/]     {console.plain(url)}")
     if as_json:
-        console.print_json([_document(each, url) for each in published])
+        console.print_json([_document(result, url) for result in results])
 
 
 def _check_call(files: list[Path], report: Path | None, push: str | None, *, private: bool) -> None:
@@ -113,26 +113,26 @@ def _check_call(files: list[Path], report: Path | None, push: str | None, *, pri
         raise typer.BadParameter("--private goes with --push")
 
 
-def _document(published: PublishedFolder, url: str | None) -> dict[str, Any]:
-    found = published.converted
+def _document(result: PublishedFolder, url: str | None) -> dict[str, Any]:
+    converted = result.converted
     return {
-        "model": found.model.name,
-        "folder": str(published.folder),
-        "sha256": found.manifest.artifact.sha256,
-        "proven": found.manifest.parity.proven,
-        "official": found.official,
-        "random": found.random,
-        "signed": (published.folder / signature.SIGNATURE).exists(),
+        "model": converted.model.name,
+        "folder": str(result.folder),
+        "sha256": converted.manifest.artifact.sha256,
+        "proven": converted.manifest.parity.proven,
+        "official": converted.official,
+        "random": converted.random,
+        "signed": (result.folder / signature.SIGNATURE).exists(),
         "commit": url,
     }
 
 
-def _show(published: PublishedFolder, screen: Console) -> None:
-    found = published.converted
-    screen.print(f"[green]published[/]  {console.plain(published.folder)}: {found.model}")
-    for is_so, text in (
-        (found.random, "random weights, as --allow-random asks; the card says so"),
-        (not found.manifest.parity.proven, "unproven, as --allow-unproven asks; the card says so"),
+def _show(result: PublishedFolder, screen: Console) -> None:
+    converted = result.converted
+    screen.print(f"[green]published[/]  {console.plain(result.folder)}: {converted.model}")
+    for applies, text in (
+        (converted.random, "random weights, as --allow-random asks; the card says so"),
+        (not converted.manifest.parity.proven, "unproven, as --allow-unproven asks; the card says so"),
     ):
-        if is_so:
+        if applies:
             screen.print(f"[yellow]warning[/]    {text}")

@@ -1,4 +1,4 @@
-"""How a signal ends the program: at once while nothing is begun, and in order while there is work."""
+"""Signal handling: exit at once if no command is running, clean up first if one is."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-SIGNALLED = 128  # and the signal: the exit status that shells give
+SIGNALLED = 128  # plus the signal's number: the exit status that shells report
 
 
 def leave() -> None:
-    """Let a signal end the process without a word, from now on and but for ``interrupting``."""
+    """Make signals end the process at once and silently, except within ``interrupting``."""
     _handle(lambda number, _: os._exit(SIGNALLED + number))
 
 
 @contextlib.contextmanager
 def interrupting() -> Iterator[None]:
-    """Let the first signal raise ``KeyboardInterrupt`` with its number, and no other disturb the end.
+    """Raise ``KeyboardInterrupt`` with the first signal's number, and ignore further signals.
 
-    What is ignored, as SIGHUP under nohup, stays so.
+    Signals that are ignored already, such as SIGHUP under nohup, stay ignored.
     """
     previous = {number: signal.getsignal(number) for number in ENDING}
     _handle(_interrupt)
@@ -35,12 +35,12 @@ def interrupting() -> Iterator[None]:
 
 
 def _interrupt(number: int, _: object) -> NoReturn:
-    _handle(_overhear)
+    _handle(_ignore)
     raise KeyboardInterrupt(number)
 
 
-def _overhear(*_: object) -> None:
-    """Do nothing: Python complains where a signal that has come already is to be ignored by then."""
+def _ignore(*_: object) -> None:
+    """Do nothing; with SIG_IGN, Python would report an error for a signal that is already pending."""
 
 
 def _handle(handler: Callable[[int, object], object]) -> None:

@@ -1,4 +1,4 @@
-"""`gluon2torch to-gluon`: a PyTorch checkpoint back to GluonCV."""
+"""`gluon2torch to-gluon`: convert a PyTorch checkpoint to GluonCV parameters."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _document(result: reverse_conversion.ToGluonResult, out: Path) -> dict[str, 
 
 
 def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Console) -> None:
-    """Say what was found and written, how well it is proven, and whether it is a file that is known."""
+    """Print the model, the proof, the written file, and whether its bytes equal the original's."""
     from converter.manifests import builder
 
     published = result.model.entry.params_sha1
@@ -106,7 +106,7 @@ def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Consol
     elif result.origin:
         screen.print(f"[blue]file[/]    is not the one that these weights came from, SHA-1 {result.origin}")
     if result.dtypes != ("float32",):
-        found = " and ".join(result.dtypes)
+        dtypes = " and ".join(result.dtypes)
         screen.print(
-            f"[blue]types[/]   {found}: for net.load_parameters(…, cast_dtype=True, dtype_source='saved')"
+            f"[blue]types[/]   {dtypes}: for net.load_parameters(…, cast_dtype=True, dtype_source='saved')"
         )

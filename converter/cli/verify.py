@@ -1,4 +1,4 @@
-"""`gluon2torch verify`: whether files are still what was converted or published, and by whom."""
+"""`gluon2torch verify`: check that files are unchanged, and who signed them."""
 
 from __future__ import annotations
 
@@ -47,63 +47,62 @@ def verify(
     from converter.commands import verification
 
     with console.refusals():
-        found = verification.verify(path, key)
+        result = verification.verify(path, key)
     if as_json:
-        console.print_json(_document(path, found))
-    _show(path, found, console.lines(stderr=as_json))
-    if not found.holds:
+        console.print_json(_document(path, result))
+    _show(path, result, console.lines(stderr=as_json))
+    if not result.holds:
         raise typer.Exit(1)
 
 
-def _document(path: Path, found: Verification) -> dict[str, Any]:
-
+def _document(path: Path, result: Verification) -> dict[str, Any]:
     return {
         "path": str(path),
-        "holds": found.holds,
-        "signed": found.signed,
-        "proves": _proves(found),
-        "does_not_prove": _does_not_prove(found),
-        "checks": [finding.document() for finding in found.findings],
+        "holds": result.holds,
+        "signed": result.signed,
+        "proves": _proves(result),
+        "does_not_prove": _does_not_prove(result),
+        "checks": [check.document() for check in result.findings],
     }
 
 
-def _proves(found: Verification) -> list[str]:
-    if not found.holds:
+def _proves(result: Verification) -> list[str]:
+    if not result.holds:
         return []
-    return [PROVES_HASHES, *([PROVES_SIGNATURE] if found.signed else [])]
+    return [PROVES_HASHES, *([PROVES_SIGNATURE] if result.signed else [])]
 
 
-def _does_not_prove(found: Verification) -> list[str]:
-    return [NOT_TRUTH] if found.signed else [NOT_ORIGIN, NOT_TRUTH]
+def _does_not_prove(result: Verification) -> list[str]:
+    return [NOT_TRUTH] if result.signed else [NOT_ORIGIN, NOT_TRUTH]
 
 
-def _show(path: Path, found: Verification, screen: Console) -> None:
-    width = max(len(finding.place) for finding in found.findings)
-    for finding in found.findings:
-        screen.print(f"{_verdict(finding)} {console.word(finding.place.ljust(width))}  {_said(finding)}")
-    failed = sum(finding.holds is False for finding in found.findings)
-    held = sum(finding.holds is True for finding in found.findings)
+def _show(path: Path, result: Verification, screen: Console) -> None:
+    width = max(len(check.place) for check in result.findings)
+    for check in result.findings:
+        screen.print(f"{_verdict(check)} {console.word(check.place.ljust(width))}  {_description(check)}")
+    failed = sum(check.holds is False for check in result.findings)
+    held = sum(check.holds is True for check in result.findings)
     if failed:
         screen.print(f"[red]refused[/]  {console.word(path)}: {failed} of {failed + held} checks fail")
     else:
-        unseen = sum(finding.holds is None for finding in found.findings)
-        more = f"; not checked: {unseen}" if unseen else ""
-        screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold{more}")
-    for text in _proves(found):
+        unchecked = sum(check.holds is None for check in result.findings)
+        remark = f"; not checked: {unchecked}" if unchecked else ""
+        screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold{remark}")
+    for text in _proves(result):
         screen.print(f"[green]proves[/]   {text}")
-    for text in _does_not_prove(found):
+    for text in _does_not_prove(result):
         screen.print(f"[yellow]not[/]      {text}")
 
 
-def _verdict(finding: CheckResult) -> str:
-    return {True: "[green]holds[/]   ", False: "[red]fails[/]   ", None: "[blue]seen[/]    "}[finding.holds]
+def _verdict(check: CheckResult) -> str:
+    return {True: "[green]holds[/]   ", False: "[red]fails[/]   ", None: "[blue]seen[/]    "}[check.holds]
 
 
-def _said(finding: CheckResult) -> str:
-    if finding.holds is False:
-        said = f"{finding.what}: {finding.expected} expected, {finding.found} found"
-    elif finding.holds:
-        said = f"{finding.what}: {finding.found}"
+def _description(check: CheckResult) -> str:
+    if check.holds is False:
+        text = f"{check.what}: {check.expected} expected, {check.found} found"
+    elif check.holds:
+        text = f"{check.what}: {check.found}"
     else:
-        said = f"{finding.what}: {finding.found}, not checked"
-    return console.word(said)
+        text = f"{check.what}: {check.found}, not checked"
+    return console.word(text)

@@ -1,4 +1,4 @@
-"""The options of what sends images through a network."""
+"""Options of the commands that run a network on images."""
 
 from __future__ import annotations
 

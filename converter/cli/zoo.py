@@ -1,4 +1,4 @@
-"""`gluon2torch convert-zoo`: many models, some at a time."""
+"""`gluon2torch convert-zoo`: convert many models in parallel."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     options.refuse_unused(reference, size, dtype)
     with console.refusals():
         request = batch.BatchRequest(
-            _chosen(models),
+            _select(models),
             out,
             params_dir,
             random,
@@ -88,43 +88,44 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         disk.require_writable(out)
         with _progress(len(request.models)) as (started, ended):
             outcomes = batch.convert(request, started, ended)
-        found = batch.summary(outcomes)
-        text = json.dumps(found, indent=2)
+        summary = batch.summary(outcomes)
+        text = json.dumps(summary, indent=2)
         if as_json:
             typer.echo(text)
-        _show(outcomes, found["counts"], Console(stderr=as_json))
+        _show(outcomes, summary["counts"], Console(stderr=as_json))
         disk.write_text(out / SUMMARY, text + "\n")
     raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
 
 
-def _chosen(patterns: list[str] | None) -> tuple[Model, ...]:
-    """Return the models that the patterns name, all without any.
+def _select(patterns: list[str] | None) -> tuple[Model, ...]:
+    """Return the models that match any pattern; all models if there are no patterns.
 
-    Errors: ``CatalogError`` for a pattern that names none.
+    Raises:
+        CatalogError: if a pattern matches no model.
     """
     from converter.networks import catalog
 
-    known = catalog.models()
-    chosen: dict[str, Model] = {}
+    models = catalog.models()
+    selected: dict[str, Model] = {}
     for pattern in patterns or ["*"]:
-        found = fnmatch.filter(known, pattern)
-        if not found and not set(pattern) & set("*?["):
-            found = [catalog.find(pattern).name]  # or the error with the nearest
-        if not found:
+        matches = fnmatch.filter(models, pattern)
+        if not matches and not set(pattern) & set("*?["):
+            matches = [catalog.find(pattern).name]  # or its error, which names the closest model
+        if not matches:
             raise CatalogError(f"no model is called {pattern!r}")
-        chosen |= {name: known[name] for name in found}
-    return tuple(chosen.values())
+        selected |= {name: models[name] for name in matches}
+    return tuple(selected.values())
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Outcome], None]]]:
-    """Show all of it on stderr: how many are done, and a line for each at work; only on a terminal."""
+    """Show the overall progress and a line for each running model on stderr, if it is a terminal."""
     screen = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal
     ) as bars:
-        whole = bars.add_task("all", total=total)
+        overall = bars.add_task("all", total=total)
         tasks = {}
 
         def started(model: str) -> None:
@@ -132,13 +133,13 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Out
 
         def ended(outcome: Outcome) -> None:
             bars.remove_task(tasks[outcome.model])
-            bars.advance(whole)
+            bars.advance(overall)
 
         yield started, ended
 
 
 def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> None:
-    """Print a row for every model, and why those failed that did."""
+    """Print a row for each model, and the reason for each failure."""
     table = Table("model", "", box=box.SIMPLE_HEAD)
     table.add_column("file", overflow="fold")
     table.add_column("proven against")

@@ -1,1 +1,1 @@
-"""Converted files made into folders for timm and the Hugging Face hub."""
+"""Published folders: converted files in the layout of timm and the Hugging Face hub."""

@@ -1,4 +1,4 @@
-"""The model card of a published folder: Markdown, and at its head what the Hugging Face hub reads."""
+"""Render the model card of a published folder: Markdown with the Hugging Face hub's metadata on top."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 HERE = "local-dir:."
 IMAGENET_CLASSES = 1000
-LIBRARIES = {True: "timm", False: "pytorch"}  # whether timm has the network
-# What a network is made of, in the words of paperswithcode, and whether a network has it.
+LIBRARIES = {True: "timm", False: "pytorch"}  # by whether timm has the network
+# Components by their names on paperswithcode, each with a test for whether a network contains it.
 PARTS: dict[str, Callable[[Config], bool]] = {
     "1x1 Convolution": lambda _: True,
     "Average Pooling": lambda config: config.shortcut_pool != "never",
@@ -42,7 +42,7 @@ PARTS: dict[str, Callable[[Config], bool]] = {
 
 
 class FamilyDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a card says of all models of a family."""
+    """The text of a card that is the same for all models of a family."""
 
     title: str
     text: str
@@ -58,10 +58,12 @@ class FamilyDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True, slots=True)
 class CardOptions:
-    """What a card says that the converted file does not know of itself.
+    """Facts for the card that are not in the converted file's manifest.
 
-    ``place`` is what timm loads the folder by, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``; ``license`` an
-    identifier of the hub's; ``report`` the file name of the parity report in the folder, if there is one.
+    Attributes:
+        place: the address that timm loads the folder from, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``.
+        license: one of the hub's licence identifiers.
+        report: the file name of the parity report in the folder, if there is one.
     """
 
     place: str = HERE
@@ -70,13 +72,13 @@ class CardOptions:
 
 
 def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
-    """Return the card. What is measured, published, random or unproven is called so."""
-    import jinja2  # noqa: PLC0415 - only pages need it
+    """Return the card, which labels measured and published figures, and random and unproven weights."""
+    import jinja2  # noqa: PLC0415 - only cards and reports need it
 
     model = converted.model
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("converter.publishing"),
-        autoescape=False,  # noqa: S701 - Markdown; what files say of themselves is made plain
+        autoescape=False,  # noqa: S701 - Markdown; text from files goes through `plain`
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -108,22 +110,22 @@ def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
 
 
 def family(model: Model) -> FamilyDescription:
-    """Return what there is to say of a model's family: that of its mapping file."""
+    """Return the description of a model's family, which its mapping file determines."""
     return families()[model.mapping_file.stem]
 
 
 def families() -> dict[str, FamilyDescription]:
-    """Return every family by the stem of its mapping file."""
+    """Return the descriptions of all families, by the stems of their mapping files."""
     table = Path(__file__).with_name("families.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(table), dict[str, FamilyDescription])
 
 
 def parts(model: Model) -> list[str]:
-    """Return what a network is made of, in alphabetical order."""
+    """Return the names of a network's components, in alphabetical order."""
     return sorted([family(model).block, *(part for part, is_in in PARTS.items() if is_in(model.config))])
 
 
-def plain(text: Any) -> str:  # noqa: ANN401 - whatever a template shows
-    """Return text from a file as one line that neither Markdown nor HTML will read as its own."""
+def plain(text: Any) -> str:  # noqa: ANN401 - any value in a template
+    """Return text from a file as one line, with the markup of Markdown and HTML escaped."""
     printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
     return "".join(f"&#{ord(char)};" if char in "<>&|`*[]" else char for char in printable)

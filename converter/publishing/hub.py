@@ -1,4 +1,4 @@
-"""A published folder on the Hugging Face hub. Nothing else here knows huggingface_hub."""
+"""Upload published folders to the Hugging Face hub; the only module that uses huggingface_hub."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ REASONS = {
 
 
 def require_ready() -> None:
-    """Refuse, before any work, where huggingface_hub or a token is missing.
+    """Check, before any work, that huggingface_hub and a token are available.
 
-    Errors: ``HubError``.
+    Raises:
+        HubError: if either is missing.
     """
     try:
         from huggingface_hub import get_token  # noqa: PLC0415 - an extra
@@ -36,35 +37,43 @@ def require_ready() -> None:
 
 
 def push(folder: Path, repo: str, *, private: bool = False) -> str:
-    """Upload a folder to the model repository ``ORG/NAME``, made if need be; return the commit's URL.
+    """Upload a folder to the model repository ``ORG/NAME``, which is created if necessary.
 
-    The token is found by huggingface_hub itself; ``HF_ENDPOINT`` names another hub.
-    Errors: ``HubError`` with what the hub said.
+    huggingface_hub finds the token; the environment variable ``HF_ENDPOINT`` selects another hub.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        HubError: if the upload fails, with the hub's answer, or if ``private`` is set and the repository
+            is public.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415 - as above
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 - as above
 
-    # The errors of whichever HTTP client it is made with, the system's, and its own words for both.
-    stops: tuple[Any, ...] = (*HfHubHTTPError.__bases__, ValueError, RuntimeError)
+    # Errors of huggingface_hub's HTTP client, which depends on its version, of the system, and its own.
+    failures: tuple[Any, ...] = (*HfHubHTTPError.__bases__, ValueError, RuntimeError)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="gluon2torch")
     try:
         api.create_repo(repo, private=private or None, exist_ok=True)
         if private and not api.repo_info(repo).private:
             raise HubError(f"{repo}: is public already; nothing was uploaded")
         return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=MESSAGE).commit_url)
-    except stops as error:
+    except failures as error:
         raise HubError(f"{repo}: not uploaded{_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
-    """Return why, in a line, and what the hub itself said, in another."""
+    """Return the reason in one line, and the hub's own message, if it adds to it, in a second."""
     answer = getattr(error, "response", None)
     if answer is None:
         cause = error.__cause__
-        if isinstance(error, RuntimeError) and cause is not None:  # which file it was, and then why
+        if isinstance(error, RuntimeError) and cause is not None:  # names the file; its cause is why
             return f", {error}{_reason(cause)}".replace(" to the Hub.", "")
         return f": {error or type(error).__name__}"
-    said = " ".join((getattr(error, "server_message", None) or "").split())
+    message = " ".join((getattr(error, "server_message", None) or "").split())
     status: int = answer.status_code
-    known = REASONS.get(status, "the hub failed; it may do later" if status >= SERVER_ERROR else said)
-    return f", the hub answers {status}: {known}" + (f"\n  {said}" if said and said != known else "")
+    reason = REASONS.get(status, "the hub failed; it may do later" if status >= SERVER_ERROR else message)
+    return f", the hub answers {status}: {reason}" + (
+        f"\n  {message}" if message and message != reason else ""
+    )

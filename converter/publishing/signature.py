@@ -1,6 +1,6 @@
-"""A published folder signed with a key, and checked. Nothing else here knows OpenSSF's model-signing.
+"""Sign and verify published folders; the only module that uses OpenSSF's model-signing.
 
-The signature is over the names and SHA-256 of all files but itself. Making and checking it needs no network.
+A signature covers the names and SHA-256 of all files except itself. Neither operation needs a network.
 """
 
 from __future__ import annotations
@@ -17,39 +17,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIGNATURE = "model.sig"
-# model-signing says what differs as Python writes lists, and the digests as it writes bytes.
+# Parts of model-signing's messages: the syntax of Python lists, and the text before raw digests.
 LIST, DIGESTS = re.compile(r"""\\|\[["']|["']\]"""), ": Expected "
-# What the Hugging Face hub leaves in a folder that was uploaded and fetched again; nobody loads it.
+# Files that the Hugging Face hub adds to a folder that is uploaded and downloaded; nothing loads them.
 HUBS_OWN = (".gitattributes", ".cache/huggingface")
 
 
 def require_key(key: Path) -> None:
-    """Refuse, before any work, a private key that cannot sign, or to sign where the package is missing.
+    """Check, before any work, that a private key can sign.
 
-    Errors: ``SignatureError``.
+    Raises:
+        SignatureError: if it cannot, or if model-signing is not installed.
     """
     signing = _package("signing")
-    with _explained(f"{key}: cannot sign"):
+    with _signature_errors(f"{key}: cannot sign"):
         signing.Config().use_elliptic_key_signer(private_key=key)
 
 
 def require_public_key(key: Path) -> None:
-    """Refuse what is no public key by which a signature could be checked.
+    """Check that a public key can verify signatures.
 
-    Errors: ``SignatureError``.
+    Raises:
+        SignatureError: if it cannot, or if model-signing is not installed.
     """
     verifying = _package("verifying")
-    with _explained(f"{key}: no public key that is known here"):
+    with _signature_errors(f"{key}: no public key that is known here"):
         verifying.Config().use_elliptic_key_verifier(public_key=key)
 
 
 def sign(folder: Path, key: Path) -> None:
-    """Sign what is in a folder with a private key, elliptic and not encrypted, of a PEM file.
+    """Sign the files of a folder.
 
-    Errors: ``SignatureError``.
+    Args:
+        folder: the folder, which receives the signature.
+        key: a PEM file with an elliptic-curve private key, not encrypted.
+
+    Raises:
+        SignatureError: if the key or a file cannot be used, or if model-signing is not installed.
     """
     signing = _package("signing")
-    with _explained(f"{key}: cannot sign"):
+    with _signature_errors(f"{key}: cannot sign"):
         config = signing.Config().use_elliptic_key_signer(private_key=key)
         config.set_hashing_config(_hashing(SIGNATURE)).sign(folder, folder / SIGNATURE)
 
@@ -57,13 +64,15 @@ def sign(folder: Path, key: Path) -> None:
 def check(folder: Path, key: Path) -> None:
     """Require that the holder of a key signed exactly the files of a folder.
 
-    Errors: ``SignatureError``: no signature, another key, a file that differs, is lacking or was added.
+    Raises:
+        SignatureError: if the signature is missing or made with another key, if a file differs, is
+            missing or was added, or if model-signing is not installed.
     """
     verifying = _package("verifying")
     place = folder / SIGNATURE
     if not place.is_file():
         raise SignatureError(f"{place}: no such file")
-    with _explained(f"{place}: not by the key {key} of these files"):
+    with _signature_errors(f"{place}: not by the key {key} of these files"):
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
         config.set_hashing_config(_hashing(SIGNATURE, *HUBS_OWN)).verify(folder, place)
 
@@ -79,17 +88,21 @@ def _package(part: str) -> Any:  # noqa: ANN401 - a module of an extra
 
 
 def _hashing(*ignored: str) -> Any:  # noqa: ANN401 - as above
-    """Return what counts: all files but those named; .git too, which model-signing would leave out."""
+    """Return a hashing of all files except ``ignored``; model-signing's default would omit .git."""
     return _package("hashing").Config().set_ignored_paths(paths=ignored, ignore_git_paths=False)
 
 
 @contextlib.contextmanager
-def _explained(headline: str) -> Iterator[None]:
-    """Turn whatever the packages raise at keys and signatures that are none into one error."""
+def _signature_errors(headline: str) -> Iterator[None]:
+    """Convert the packages' errors about invalid keys and signatures.
+
+    Raises:
+        SignatureError: if any of them occurs, with the headline and the reason.
+    """
     from cryptography import exceptions  # noqa: PLC0415 - as above
     from google.protobuf import json_format  # noqa: PLC0415 - as above
 
-    refusals = (
+    failures = (
         exceptions.InvalidSignature,
         exceptions.UnsupportedAlgorithm,
         json_format.ParseError,
@@ -101,9 +114,9 @@ def _explained(headline: str) -> Iterator[None]:
         ValueError,
     )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # where it warns of old signatures
+        with contextlib.redirect_stdout(io.StringIO()):  # it warns of old signatures
             yield
-    except refusals as error:
-        said = LIST.sub("", str(error).partition(DIGESTS)[0])
-        reason = " ".join(said.split()) or type(error).__name__
+    except failures as error:
+        message = LIST.sub("", str(error).partition(DIGESTS)[0])
+        reason = " ".join(message.split()) or type(error).__name__
         raise SignatureError(f"{headline}: {reason}") from error

@@ -1,4 +1,4 @@
-"""SHA256SUMS, the hashes of a folder's files in the form of `sha256sum`."""
+"""Read SHA256SUMS, the hashes of a folder's files in the format of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\x00-\x1f]+)")
 
 
 def read(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file that is listed, by name; no name leads into another folder.
+    """Return the SHA-256 of each listed file, by file name without a folder.
 
-    Neither the list is listed, which cannot know its own hash, nor the signature, which is made of the list.
-    Errors: ``PublicationError`` with the line that is none, or names one of these or a file again.
+    The list cannot include itself, nor the signature, which covers the list.
+
+    Raises:
+        PublicationError: if the list cannot be read, or a line is malformed, repeats a file or names one
+            that must not be listed.
     """
-    place = folder / SUMS
+    path = folder / SUMS
     try:
-        text = disk.read_small(place, MAX_BYTES, PublicationError).decode()
+        text = disk.read_small(path, MAX_BYTES, PublicationError).decode()
     except UnicodeDecodeError as error:
-        raise PublicationError(f"{place}: no text: {error}") from error
-    found: dict[str, str] = {}
+        raise PublicationError(f"{path}: no text: {error}") from error
+    hashes: dict[str, str] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         match = LINE.fullmatch(line)
-        if match is None or match[2] in {*found, SUMS, SIGNATURE}:
+        if match is None or match[2] in {*hashes, SUMS, SIGNATURE}:
             raise PublicationError(
-                f"{place}: line {number}: a SHA-256 and the name of one more file expected, {line!r} found"
+                f"{path}: line {number}: a SHA-256 and the name of one more file expected, {line!r} found"
             )
-        found[match[2]] = match[1]
-    return found
+        hashes[match[2]] = match[1]
+    return hashes

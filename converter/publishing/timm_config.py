@@ -1,4 +1,4 @@
-"""``config.json``: what timm must know of a folder to build the network and to load and change it."""
+"""Build ``config.json``, from which timm builds, loads and adapts the network of a folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from converter.networks import figures
 if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
-# What timm calls the networks that it has: the same tensor names and, by a test, the same logits.
-# It has none of v1e, of the `e` variants and for CIFAR, and its senet154 pools otherwise: docs/senet154.md.
+# The same networks in timm: the tensor names are equal and, as a test checks, the logits too.
+# timm lacks v1e, the `e` variants and the CIFAR networks. Its senet154 differs: docs/senet154.md.
 ARCHITECTURES = {
     "gluon_resnext50_32x4d": "resnext50_32x4d",
     "gluon_resnext101_32x4d": "resnext101_32x4d",
@@ -33,16 +33,16 @@ ARCHITECTURES = {
     "gluon_resnet101_v1s": "resnet101s",
     "gluon_resnet152_v1s": "resnet152s",
 }
-FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by the stem
+FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by stem
 CLASSIFIER = "fc"
 
 
 def document(model: Model, labels: tuple[str, ...] | None) -> dict[str, Any]:
-    """Return the configuration; without ``architecture`` where timm has no such network.
+    """Return the configuration, without ``architecture`` if timm lacks the network.
 
-    timm ignores what it does not know, except in ``pretrained_cfg``, where it refuses it.
+    timm ignores unknown keys, except in ``pretrained_cfg``, where they are errors.
     """
-    seen, classes = figures.preprocessing(model), model.config.num_classes
+    preprocessing, classes = figures.preprocessing(model), model.config.num_classes
     architecture = ARCHITECTURES.get(model.name)
     return {
         **({"architecture": architecture} if architecture else {}),
@@ -50,11 +50,11 @@ def document(model: Model, labels: tuple[str, ...] | None) -> dict[str, Any]:
         "num_features": model.config.features,
         **({"label_names": list(labels)} if labels else {}),
         "pretrained_cfg": {
-            "input_size": list(seen["input_size"]),
-            "interpolation": seen["interpolation"],
-            "crop_pct": seen["crop_pct"],
-            "mean": list(seen["mean"]),
-            "std": list(seen["std"]),
+            "input_size": list(preprocessing["input_size"]),
+            "interpolation": preprocessing["interpolation"],
+            "crop_pct": preprocessing["crop_pct"],
+            "mean": list(preprocessing["mean"]),
+            "std": list(preprocessing["std"]),
             "num_classes": classes,
             "pool_size": list(figures.pool_size(model)),
             "first_conv": FIRST_CONVS[model.config.stem],

@@ -1,1 +1,1 @@
-"""Converted networks at work on images."""
+"""Image classification with converted networks."""

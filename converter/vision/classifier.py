@@ -1,4 +1,4 @@
-"""A file of weights as what tells images apart: network, preprocessing, and what its classes are called."""
+"""Load weights as an image classifier: network, preprocessing and class names."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from converter.manifests.schema import ManifestSummary
     from converter.networks.catalog import Model
 
-PUBLISHED = "model.safetensors"  # in a folder as the Hugging Face hub has it
-TUNED = "labels.txt"  # which examples/finetune.py leaves beside the weights
+PUBLISHED = "model.safetensors"  # the file name in a published folder
+TUNED = "labels.txt"  # written by examples/finetune.py in the folder of the weights
 ENDINGS = (".safetensors", ".pth")
 IMAGENET_CLASSES = 1000
 QUESTION = "which of them is meant cannot be told"
@@ -40,7 +40,7 @@ NEEDED = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("
 
 @dataclass(frozen=True, slots=True)
 class ClassifierOptions:
-    """Which weights, how an image is prepared, and where it all runs."""
+    """The weights, the preprocessing, and the device and batch size of the network."""
 
     weights: Path
     preprocessing: Preprocessing = Preprocessing.bicubic
@@ -50,10 +50,14 @@ class ClassifierOptions:
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A network ready to be used.
+    """A network with weights, in inference mode on its device.
 
-    ``labels``: of its classes, where the manifest has them. ``warning``: what the manifest says against the
-    weights, "" if nothing.
+    Attributes:
+        file: the file of the weights.
+        transform: converts an image to an input of the network.
+        labels: the class names in the manifest or in labels.txt, empty if neither has them.
+        official: whether the manifest says that GluonCV published the weights.
+        warning: the reason not to rely on the weights, "" if none is known.
     """
 
     file: Path
@@ -66,9 +70,10 @@ class Classifier:
     warning: str = ""
 
     def probabilities(self, batch: Tensor) -> Tensor:
-        """Return the probabilities of the classes; of a single logit, that of its class.
+        """Return the class probabilities: the softmax, or for a single logit the sigmoid.
 
-        Shape: (n, 3, h, w) → (n, classes).
+        Shape:
+            (n, 3, h, w) → (n, classes)
 
         Raises:
             ClassifierError: if the logits are not finite.
@@ -77,24 +82,33 @@ class Classifier:
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
     def logits(self, batch: Tensor) -> Tensor:
-        """Return the logits of inputs, (n, 3, h, w) → (n, classes), on the CPU.
+        """Return the logits, on the CPU.
 
-        Errors: ``ClassifierError`` where they are not finite.
+        Shape:
+            (n, 3, h, w) → (n, classes)
+
+        Raises:
+            ClassifierError: if the logits are not finite.
         """
         import torch  # noqa: PLC0415 - takes more than a second
 
         with torch.inference_mode():
-            found: Tensor = self.module(batch.to(self.device)).cpu()
-        if not bool(found.isfinite().all()):
+            logits: Tensor = self.module(batch.to(self.device)).cpu()
+        if not bool(logits.isfinite().all()):
             raise ClassifierError(f"{self.file}: the network gives logits that are not finite")
-        return found
+        return logits
 
 
 def load(terms: ClassifierOptions) -> Classifier:
-    """Read the weights and build the network that they are of, in float32.
+    """Read weights and build their network, in float32.
 
-    Errors: ``ClassifierError``, ``ImageError`` where what prepares images is not installed, and those of
-    ``checkpoint.read`` and ``identification.only``.
+    Raises:
+        CheckpointError: if the weights cannot be read or are Gluon parameters.
+        ClassifierError: if there is no GPU to run on as requested.
+        ImageError: if the packages for the preprocessing are not installed.
+        LabelsError: if labels.txt is not a list of the classes.
+        MappingError: if the tensors match no model, or more than one.
+        SourceError: if an archive cannot be read.
     """
     from resnext_torch import create_transform  # noqa: PLC0415 - imports torch
 
@@ -123,37 +137,40 @@ def load(terms: ClassifierOptions) -> Classifier:
 
 
 def _warning(path: Path, manifest: ManifestSummary | None, model: Model) -> str:
-    """Return what speaks against weights: their manifest, or else their name."""
+    """Return the warning in the weights' manifest; without a manifest the file name decides."""
     if manifest is not None:
         return manifest.warning
     return "the weights are random numbers" if path.name.startswith(model.name + schema.RANDOM) else ""
 
 
 def find(place: Path) -> Path:
-    """Return the file of weights that is meant: the place itself, or the one in that folder.
+    """Return the path of the weights: the path itself, or the only file of weights in a folder.
 
-    Errors: ``CheckpointError`` where there is none, or more than one.
+    Raises:
+        CheckpointError: if a folder contains no such file, or more than one.
     """
     if not place.is_dir():
         return place
     if (place / PUBLISHED).is_file():
         return place / PUBLISHED
-    inside = sorted(path for path in place.iterdir() if path.suffix in ENDINGS)
-    found = [path for path in inside if path.suffix == ENDINGS[0]] or inside  # a .pth beside is the same
-    if len(found) != 1:
-        known = ", ".join(path.name for path in found) or "none"
-        raise CheckpointError(f"{place}: one file of weights expected, {' or '.join(ENDINGS)}; {known} found")
-    return found[0]
+    files = sorted(path for path in place.iterdir() if path.suffix in ENDINGS)
+    candidates = [path for path in files if path.suffix == ENDINGS[0]] or files  # a .pth is a copy
+    if len(candidates) != 1:
+        listing = ", ".join(path.name for path in candidates) or "none"
+        raise CheckpointError(
+            f"{place}: one file of weights expected, {' or '.join(ENDINGS)}; {listing} found"
+        )
+    return candidates[0]
 
 
 def names(classifier: Classifier) -> tuple[str, ...]:
-    """Return the names of the classes: the manifest's, ImageNet's where there are 1000, or numbers."""
+    """Return the class names: the labels, else ImageNet's names for 1000 classes, else numbers."""
     count = classifier.model.config.num_classes
     if classifier.labels:
         return classifier.labels
     if count == IMAGENET_CLASSES:
         try:
-            from torchvision.models import ResNet50_Weights  # noqa: PLC0415 - GluonCV's way does without
+            from torchvision.models import ResNet50_Weights  # noqa: PLC0415 - optional
         except ImportError:
             pass
         else:
@@ -162,19 +179,28 @@ def names(classifier: Classifier) -> tuple[str, ...]:
 
 
 def _labels(path: Path, manifest: ManifestSummary | None, model: Model) -> tuple[str, ...]:
-    """Return the classes' names: the manifest's, or those that fine-tuning left beside, or none."""
+    """Return the class names in the manifest, else those in labels.txt, else none.
+
+    Raises:
+        CheckpointError: if the manifest has another number of names than the model has classes.
+        LabelsError: if labels.txt is not a list of the classes.
+    """
     classes = model.config.num_classes
-    found = tuple(manifest.labels or ()) if manifest else ()
-    left = path.with_name(TUNED)
-    if not found and left.is_file():
-        found = label_files.read(left, classes)
-    if found and len(found) != classes:
-        raise CheckpointError(f"{path}: {classes} classes; its manifest names {len(found)}")
-    return found
+    labels = tuple(manifest.labels or ()) if manifest else ()
+    label_file = path.with_name(TUNED)
+    if not labels and label_file.is_file():
+        labels = label_files.read(label_file, classes)
+    if labels and len(labels) != classes:
+        raise CheckpointError(f"{path}: {classes} classes; its manifest names {len(labels)}")
+    return labels
 
 
 def _device(chosen: Device) -> str:
-    """Return torch's name of the device; of several GPUs each process of torchrun's takes its own."""
+    """Return torch's name of the device; under torchrun, each process gets a GPU of its own if possible.
+
+    Raises:
+        ClassifierError: if CUDA is requested and not available.
+    """
     import torch  # noqa: PLC0415 - as in Classifier.logits
 
     available = torch.cuda.is_available()

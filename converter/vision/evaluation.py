@@ -1,6 +1,7 @@
-"""How often a network is right on a folder of images, one folder a class; by many processes too.
+"""Measure top-1 and top-5 accuracy on a folder with one subfolder of images per class.
 
-Under ``torchrun`` each process takes every so-many-th image, so that none is counted twice to fill a batch.
+Under ``torchrun``, process k of n evaluates the images k, k + n, …, and none is counted twice to fill a
+batch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """A folder with a folder of images for each class, the terms, and processes that prepare images."""
+    """The images and the network to evaluate.
+
+    Attributes:
+        folder: has a subfolder of images for each class.
+        terms: the weights and how to run them.
+        workers: number of processes that prepare images, 0 for the current one.
+    """
 
     folder: Path
     terms: ClassifierOptions
@@ -37,9 +44,14 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How many images there are, and of how many the class is the first, or among the first five.
+    """The counts of an evaluation, which are the same in all processes.
 
-    ``place`` is this process's, among all that have the same result.
+    Attributes:
+        classifier: the network.
+        images: number of images.
+        first: number of images whose class has the largest logit.
+        among_five: number of images whose class has one of the five largest logits.
+        place: the rank of this process.
     """
 
     classifier: Classifier
@@ -50,19 +62,23 @@ class Evaluation:
 
     @property
     def top1(self) -> float:
-        """The share whose class is the first, in percent."""
+        """Top-1 accuracy, in percent."""
         return 100 * self.first / self.images
 
     @property
     def top5(self) -> float:
-        """The share whose class is among the first five, in percent."""
+        """Top-5 accuracy, in percent."""
         return 100 * self.among_five / self.images
 
 
 def evaluate(request: EvaluationRequest, progress: Progress = silent) -> Evaluation:
-    """Send every image through the network and count; in every process the result is that of all.
+    """Classify all images and count the correct ones, over all processes.
 
-    Errors: ``EvaluationError``, ``ImageError``, ``ProcessesError``, and those of ``classifier.load``.
+    Raises:
+        EvaluationError: if the folder does not fit the network's classes, or images were missed.
+        ImageError: if an image cannot be read, or a package for images is not installed.
+        ProcessesError: if another process has stopped.
+        ConversionError: if the weights cannot be loaded, as in ``classifier.load``.
     """
     classes, samples = listed(request.folder)
     loaded = classifier.load(request.terms)
@@ -78,24 +94,32 @@ def evaluate(request: EvaluationRequest, progress: Progress = silent) -> Evaluat
 
 
 def listed(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
-    """Return what torchvision's ``ImageFolder`` finds: the classes, sorted, and each image with its class.
+    """List a folder as torchvision's ``ImageFolder`` does.
 
-    Errors: ``EvaluationError`` for no folder of folders; ``ImageError`` with all that have no image.
+    Returns:
+        The sorted names of the classes, and each image with the index of its class.
+
+    Raises:
+        EvaluationError: if the folder does not exist or has no subfolders.
+        ImageError: if subfolders contain no image, with all of them.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such folder")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not classes:
         raise EvaluationError(f"{folder}: a folder for each class expected, none found")
-    number = {name: number for number, name in enumerate(classes)}
+    indices = {name: index for index, name in enumerate(classes)}
     paths = images.find([folder / name for name in classes])
-    return classes, [(path, number[path.relative_to(folder).parts[0]]) for path in paths]
+    return classes, [(path, indices[path.relative_to(folder).parts[0]]) for path in paths]
 
 
 def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[int]:
-    """Return which of the network's classes each folder is: the one it is named as, or the next.
+    """Return the index of the network's class for each folder.
 
-    Errors: ``EvaluationError`` where there are not as many, or others.
+    Folders are matched by the class names; without them, the sorted folders are the classes in order.
+
+    Raises:
+        EvaluationError: if the network has one logit, or the number or names of the folders differ.
     """
     expected = loaded.model.config.num_classes
     if expected == 1:
@@ -117,7 +141,7 @@ def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[i
 
 
 def document(found: Evaluation, request: EvaluationRequest) -> dict[str, Any]:
-    """Return what was found as JSON has it; accuracies in percent."""
+    """Return an evaluation as a JSON document; accuracies are in percent."""
     return {
         "model": found.classifier.model.name,
         "weights": str(found.classifier.file),
@@ -135,13 +159,14 @@ def document(found: Evaluation, request: EvaluationRequest) -> dict[str, Any]:
 
 
 def published(loaded: Classifier) -> dict[str, Any] | None:
-    """Return GluonCV's figures of the network, in percent, if there are any of so many classes.
+    """Return the accuracy that GluonCV published for the network and its number of classes, if any.
 
-    ``official``: whether the manifest says that the weights are those which GluonCV published.
+    ``top1`` and ``top5`` are in percent; ``official`` is whether the manifest says that GluonCV
+    published the weights.
     """
     entry = loaded.model.entry
-    known = catalog.find(loaded.model.name).config.num_classes
-    if entry.top1 is None or loaded.model.config.num_classes != known:
+    published_classes = catalog.find(loaded.model.name).config.num_classes
+    if entry.top1 is None or loaded.model.config.num_classes != published_classes:
         return None
     return {"top1": entry.top1, "top5": entry.top5, "official": loaded.official}
 
@@ -149,7 +174,7 @@ def published(loaded: Classifier) -> dict[str, Any] | None:
 def _count(
     loaded: Classifier, own: Sequence[tuple[Path, int]], request: EvaluationRequest, progress: Progress
 ) -> list[int]:
-    """Return how many images of this process were seen, and hits among the first one and five."""
+    """Return this process's number of images, of top-1 hits and of top-5 hits."""
     import torch  # noqa: PLC0415 - takes more than a second
 
     inputs = Inputs(tuple(path for path, _ in own), loaded.transform)

@@ -1,4 +1,4 @@
-"""Images from files: found, read as RGB, and brought together in batches."""
+"""Find image files, read them as RGB, and collate them in batches."""
 
 from __future__ import annotations
 
@@ -17,51 +17,54 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# Those that torchvision's ImageFolder takes.
+# The same as in torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}  # modes that Pillow clips, and does not scale
-# What Pillow raises at files that are damaged; an OSError, too, where a file is none of an image.
+DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}  # modes that Pillow clips instead of scaling them
+# Errors that Pillow raises for damaged files; OSError also for files that are not images.
 UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, struct.error)
 
 
 def require(*modules: str) -> None:
-    """Import what images need.
+    """Import the modules that images need.
 
-    Errors: ``ImageError`` that tells how to install it.
+    Raises:
+        ImageError: if a module cannot be imported, with the command that installs it.
     """
     for module in modules:
         try:
             importlib.import_module(module)
-        except (ImportError, RuntimeError) as error:  # the latter: torchvision of another torch
+        except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
             raise ImageError(
                 f"images need {module}, which cannot be imported: pip install 'gluon2torch[vision]'; {error}"
             ) from error
 
 
 def find(places: Sequence[Path]) -> tuple[Path, ...]:
-    """Return the images that are meant: files, whatever their names, and all in a folder and its folders.
+    """Return the given files, whatever their names, and all images in the given folders, recursively.
 
-    Errors: ``ImageError`` with every place that is not there, or is a folder without an image.
+    Raises:
+        ImageError: if a path does not exist or is a folder without images, with all such paths.
     """
-    found: list[Path] = []
-    refused = []
+    paths: list[Path] = []
+    problems = []
     for place in places:
-        inside = [place] if place.is_file() else _within(place)
-        if not inside:
+        images = [place] if place.is_file() else _images_in(place)
+        if not images:
             empty = f"no image in it; looked for {', '.join(EXTENSIONS)}"
-            refused.append(f"{place}: {empty if place.is_dir() else 'no such file or folder'}")
-        found += inside
-    if refused:
-        raise ImageError("\n  ".join(names.shorten(refused)))
-    return tuple(dict.fromkeys(found))
+            problems.append(f"{place}: {empty if place.is_dir() else 'no such file or folder'}")
+        paths += images
+    if problems:
+        raise ImageError("\n  ".join(names.shorten(problems)))
+    return tuple(dict.fromkeys(paths))
 
 
-def open_rgb(path: Path) -> Any:  # noqa: ANN401 - Pillow's image, which need not be installed
-    """Read an image as RGB, as its pixels lie: an orientation noted beside them is not applied.
+def open_rgb(path: Path) -> Any:  # noqa: ANN401 - an image of Pillow, which is optional
+    """Read an image as RGB, without applying the orientation in its metadata.
 
-    Errors: ``ImageError``.
+    Raises:
+        ImageError: if the file cannot be read, is not an image, or has more than 8 bits per channel.
     """
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - need not be installed
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - optional
 
     try:
         with Image.open(path) as image:
@@ -77,9 +80,10 @@ def open_rgb(path: Path) -> Any:  # noqa: ANN401 - Pillow's image, which need no
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A network's inputs by the number of their image; in the place of one that cannot be read, why.
+    """A data set of network inputs; the item of an image that cannot be read is its error.
 
-    Shapes: (3, h, w).
+    Shape:
+        (3, h, w)
     """
 
     paths: tuple[Path, ...]
@@ -91,24 +95,27 @@ class Inputs:
     def __getitem__(self, number: int) -> Tensor | ImageError:
         try:
             return self.transform(open_rgb(self.paths[number]))
-        except ImageError as error:  # which would come out of another process as its traceback
+        except ImageError as error:  # raised in a worker, it would become a traceback
             return error
 
 
 def batches(inputs: Inputs, size: int, workers: int = 0) -> Iterator[Tensor]:
-    """Give the inputs in their order, ``size`` at a time; the last batch has what is left.
+    """Yield the inputs in order, in batches of ``size``; the last one may be smaller.
 
-    Shapes: (n, 3, h, w).
-    Errors: ``ImageError`` with every image of a batch that cannot be read.
+    Shape:
+        (n, 3, h, w)
+
+    Raises:
+        ImageError: if images of a batch cannot be read, with all of them.
     """
     from torch.utils.data import DataLoader  # noqa: PLC0415 - takes more than a second
 
     loader: Any = DataLoader(
-        inputs,  # type: ignore[arg-type]  # a dataset is what has these two methods
+        inputs,  # type: ignore[arg-type]  # has the two methods of a Dataset
         size,
         num_workers=workers,
-        collate_fn=_stacked,
-        # A fork of a process in which torch has started threads may wait for one of them for ever.
+        collate_fn=_collate,
+        # A forked process can deadlock if torch has started threads before the fork.
         multiprocessing_context="spawn" if workers else None,
     )
     for batch in loader:
@@ -117,23 +124,23 @@ def batches(inputs: Inputs, size: int, workers: int = 0) -> Iterator[Tensor]:
         yield batch
 
 
-def _stacked(samples: list[Tensor | ImageError]) -> Tensor | ImageError:
+def _collate(samples: list[Tensor | ImageError]) -> Tensor | ImageError:
     import torch  # noqa: PLC0415 - as above
 
-    refused = [str(sample) for sample in samples if isinstance(sample, ImageError)]
+    problems = [str(sample) for sample in samples if isinstance(sample, ImageError)]
     tensors = [sample for sample in samples if not isinstance(sample, ImageError)]
-    return ImageError("\n  ".join(names.shorten(refused))) if refused else torch.stack(tensors)
+    return ImageError("\n  ".join(names.shorten(problems))) if problems else torch.stack(tensors)
 
 
-def _within(folder: Path) -> list[Path]:
-    """Return the images in a folder and its folders, where links lead too, of each folder once."""
-    found: list[Path] = []
-    seen: set[str] = set()
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder, recursively; links are followed, each folder is visited once."""
+    paths: list[Path] = []
+    visited: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
-        found += [Path(place, name) for name in files]
-    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
+        visited.add(real)
+        paths += [Path(place, name) for name in files]
+    return sorted(path for path in paths if path.suffix.lower() in EXTENSIONS)

@@ -1,4 +1,4 @@
-"""What a network takes images for: its most probable classes, by their names."""
+"""Classify images: the most probable classes, with their names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClassProbability:
-    """A class and its probability, from 0 to 1."""
+    """A class, by index and name, and its probability, from 0 to 1."""
 
     number: int
     label: str
@@ -28,7 +28,7 @@ class ClassProbability:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What an image is taken for, the most probable first."""
+    """The most probable classes of an image, in descending order."""
 
     file: Path
     guesses: tuple[ClassProbability, ...]
@@ -36,7 +36,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
-    """Images and folders of them, the terms, and how many classes are wanted of each image."""
+    """The images to classify and the network.
+
+    Attributes:
+        places: image files and folders of images.
+        terms: the weights and how to run them.
+        top: number of classes per image.
+    """
 
     places: tuple[Path, ...]
     terms: ClassifierOptions
@@ -45,34 +51,36 @@ class PredictionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """All that was found, and the network that found it."""
+    """The predictions for all images, and the network that made them."""
 
     classifier: Classifier
     images: tuple[Prediction, ...]
 
 
 def predict(request: PredictionRequest, progress: Progress = silent) -> Predictions:
-    """Send images through a network.
+    """Classify images.
 
-    Errors: ``ImageError``, and those of ``classifier.load``.
+    Raises:
+        ImageError: if an image cannot be read, or a package for images is not installed.
+        ConversionError: if the weights cannot be loaded, as in ``classifier.load``.
     """
     paths = images.find(request.places)
     loaded = classifier.load(request.terms)
-    called = classifier.names(loaded)
-    found: list[Prediction] = []
+    labels = classifier.names(loaded)
+    predictions: list[Prediction] = []
     for batch in images.batches(Inputs(paths, loaded.transform), request.terms.batch_size):
-        probabilities, numbers = loaded.probabilities(batch).topk(min(request.top, len(called)))
+        probabilities, numbers = loaded.probabilities(batch).topk(min(request.top, len(labels)))
         for row in zip(numbers.tolist(), probabilities.tolist(), strict=True):
             guesses = (
-                ClassProbability(number, called[number], value) for number, value in zip(*row, strict=True)
+                ClassProbability(number, labels[number], value) for number, value in zip(*row, strict=True)
             )
-            found.append(Prediction(paths[len(found)], tuple(guesses)))
-        progress("images", len(found), len(paths))
-    return Predictions(loaded, tuple(found))
+            predictions.append(Prediction(paths[len(predictions)], tuple(guesses)))
+        progress("images", len(predictions), len(paths))
+    return Predictions(loaded, tuple(predictions))
 
 
 def document(found: Predictions, terms: ClassifierOptions) -> dict[str, Any]:
-    """Return what was found as JSON has it."""
+    """Return predictions as a JSON document."""
     return {
         "model": found.classifier.model.name,
         "weights": str(found.classifier.file),

@@ -1,4 +1,4 @@
-"""The processes that torchrun started for one piece of work, if it did."""
+"""Share work among the processes of torchrun, if torchrun started this one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from converter.errors import ProcessesError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = timedelta(days=1)  # for a process that is slower than another
+PATIENCE = timedelta(days=1)  # maximum wait for a slower process
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRank:
-    """This process's number, from 0, and how many there are."""
+    """The number of this process, from 0, and the number of processes."""
 
     number: int
     count: int
@@ -25,7 +25,7 @@ class ProcessRank:
 
 @contextlib.contextmanager
 def joined() -> Iterator[ProcessRank]:
-    """Join the others, over gloo: what they tell each other are a few numbers."""
+    """Join the process group, over gloo: the processes exchange only a few numbers."""
     from torch import distributed  # noqa: PLC0415 - takes more than a second
 
     if not (distributed.is_available() and distributed.is_torchelastic_launched()):
@@ -39,19 +39,20 @@ def joined() -> Iterator[ProcessRank]:
 
 
 def total(counts: list[int], place: ProcessRank) -> list[int]:
-    """Return the sums of each number over all processes, when all have come to this.
+    """Return the sum of each count over all processes; wait until all have called this.
 
-    Errors: ``ProcessesError``.
+    Raises:
+        ProcessesError: if another process has stopped.
     """
     if place.count == 1:
         return counts
     import torch  # noqa: PLC0415 - as above
     from torch import distributed  # noqa: PLC0415 - as above
 
-    summed = torch.tensor(counts)
+    sums = torch.tensor(counts)
     try:
-        distributed.all_reduce(summed)
+        distributed.all_reduce(sums)
     except RuntimeError as error:
         raise ProcessesError("another process stopped before it had counted its images") from error
-    found: list[int] = summed.tolist()
-    return found
+    totals: list[int] = sums.tolist()
+    return totals
