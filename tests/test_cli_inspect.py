@@ -106,7 +106,7 @@ def test_full_tells_the_sha1_and_a_table(tiny_params: dict[str, Array], write: W
 def test_a_published_file_is_named(
     tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "_published", lambda _: "tiny")
+    monkeypatch.setattr(inspection, "_published_model", lambda _: "tiny")
     assert lines(run(write(tiny_params), "--full").stdout)["SHA-1"].endswith(", as GluonCV published tiny")
 
 
