@@ -1,4 +1,4 @@
-"""The types that an array's elements can have, and what MXNet and safetensors call them."""
+"""Element types of arrays, with their identifiers in MXNet and safetensors."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)  # the upper half of a float32, which numpy itself does not know
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)  # the upper half of a float32; not in numpy itself
 
 
 @dataclass(frozen=True, slots=True)
 class ElementType:
-    """One type: numpy's, the number that MXNet writes for it, and the name that safetensors does."""
+    """An element type.
+
+    Attributes:
+        dtype: the type in numpy.
+        mxnet: its number in MXNet's files.
+        safetensors: its name in safetensors' headers.
+    """
 
     dtype: np.dtype[Any]
     mxnet: int
     safetensors: str
 
 
-# In the order in which safetensors lays types out, so that each buffer is aligned.
+# In the order in which safetensors stores types, which aligns every array.
 # Sources: 3rdparty/mshadow/mshadow/base.h, apache/mxnet 1.9.1 and 2.0; safetensors/src/tensor.rs, 0.8.
 ELEMENT_TYPES = (
     ElementType(np.dtype("<u8"), 11, "U64"),

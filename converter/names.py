@@ -1,4 +1,4 @@
-"""Long lists of tensor names, made short enough to read: ``features.{4…7}.0.body.7.gamma``."""
+"""Shorten lists of tensor names to readable patterns, such as ``features.{4…7}.0.body.7.gamma``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    Words = tuple[str | None, ...]  # a name's parts, None where a number stands
+    Words = tuple[str | None, ...]  # the parts of a name, None for a number
 
 
 MAX_DIGITS = 9
@@ -20,9 +20,9 @@ MAX_CHARACTERS = 1000  # of a line; ours have a hundred
 
 
 def collapse(names: Iterable[str]) -> list[str]:
-    """Return patterns that stand for exactly these names, numbers that run through a range in braces.
+    """Return patterns that match exactly these names, with ranges of numbers in braces.
 
-    A pattern is written where the names fill every combination of its ranges; else it is split.
+    Names for which some combination of the ranges is missing are split into several patterns.
     """
     groups: dict[Words, list[tuple[int, ...]]] = {}
     for name in names:
@@ -37,42 +37,42 @@ def collapse(names: Iterable[str]) -> list[str]:
 
 
 def shorten(lines: list[str], limit: int = 20) -> list[str]:
-    """Return the lines, or the first of them and how many there are more, each as long as one reads."""
+    """Return the first lines, clipped and printable, and the number of further lines."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return [*(printable(clipped(line)) for line in lines[:limit]), *more]
 
 
 def clipped(text: str) -> str:
-    """Return a text, or the beginning of one that is too long to be read: a file may name anything."""
+    """Return a text, cut off after ``MAX_CHARACTERS``: names in files can have any length."""
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 def printable(text: str) -> str:
-    """Return a name on one line and without what steers a terminal: names come from files."""
+    """Escape the unprintable characters of a text: names in files can contain control characters."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that begins with ``name``, or the one most like it, or None where none is."""
-    known = list(candidates)
-    longer = [candidate for candidate in known if candidate.startswith(name)]
-    matches = longer or difflib.get_close_matches(name, known, n=1)
+    """Return the first candidate that begins with ``name``, else the most similar one, else None."""
+    options = list(candidates)
+    longer = [candidate for candidate in options if candidate.startswith(name)]
+    matches = longer or difflib.get_close_matches(name, options, n=1)
     return matches[0] if matches else None
 
 
 def _boxes(indices: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-    """Split sorted index tuples into boxes, each the product of one set of numbers per position."""
+    """Split sorted index tuples into boxes; a box is the product of one set of numbers per position."""
     ranges = [tuple(sorted(set(column))) for column in zip(*indices, strict=True)]
     if math.prod(len(numbers) for numbers in ranges) == len(indices):
         return [ranges]
     position = next(place for place, numbers in enumerate(ranges) if len(numbers) > 1)
-    # Sorted indices that are the same before a position are sorted by it, too.
+    # Sorted indices that are equal before a position are also sorted by it.
     groups = itertools.groupby(indices, key=operator.itemgetter(position))
     return [box for _, group in groups for box in _boxes(list(group))]
 
 
 def _is_index(part: str) -> bool:
-    """Return whether this is a number as it is written in names: ``7``, and not ``007``."""
+    """Return whether a part is a number without leading zeros."""
     return len(part) <= MAX_DIGITS and part.isascii() and part.isdecimal() and str(int(part)) == part
 
 

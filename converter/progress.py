@@ -1,4 +1,4 @@
-"""How long work tells how far it is: a callable that is given the step, what is done and the whole."""
+"""Progress callbacks, which receive the name of a step, the amount done and the total."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(step: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore progress updates."""

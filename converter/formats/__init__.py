@@ -1,1 +1,1 @@
-"""File formats, one module each: what Gluon and PyTorch write, and the containers around it."""
+"""File formats, one module each: the formats of Gluon and PyTorch, and their containers."""

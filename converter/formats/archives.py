@@ -1,6 +1,7 @@
-"""Archives of one ``.params``: gzip (DJL), zip (GluonCV's downloads, ``.mar``), tar and tar.gz (SageMaker).
+"""Unpack the one ``.params`` of an archive to a file.
 
-An archive is unpacked to a file. MXNet 2's npz is a zip too, but a container of arrays: it is read as it is.
+The archives are gzip (DJL), zip (GluonCV's downloads, ``.mar``), tar and tar.gz (SageMaker). The npz of
+MXNet 2 is a zip too, but a container of arrays: it is read without unpacking it to a file.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ if TYPE_CHECKING:
 GZIP, ZIP, TAR, TAR_GZ = "gzip", "zip", "tar", "tar.gz"
 GZIP_SIGNATURE, ZIP_SIGNATURE = b"\x1f\x8b", b"PK\x03\x04"
 SUFFIX = ".params"
-GRAPH_SUFFIX = "-symbol.json"  # as MXNet names it
-OTHERS = (".npy", "data.pkl")  # by which npz and .pth are known
-METHOD = 8  # where the first member says how it is compressed
-FORKS = "__MACOSX/"  # what macOS adds to a zip
-RESOURCE_FORK = "._"  # what macOS adds to a tar, as a prefix of file names
+GRAPH_SUFFIX = "-symbol.json"  # the end of the file name that MXNet gives a graph
+OTHERS = (".npy", "data.pkl")  # members that identify npz and .pth
+METHOD = 8  # offset of the first member's compression method
+FORKS = "__MACOSX/"  # folder of the resource forks that macOS adds to a zip
+RESOURCE_FORK = "._"  # file name prefix of those that macOS adds to a tar
 ENCRYPTED = 0x1
-METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others unpack more at once than one asks for
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may return more than the requested size
 CHUNK = 1 << 20
-MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; an archive that promises more is no model
-MAX_RATIO = 100  # trained weights hardly shrink at all, fresh ones to a hundredth
+MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; a larger one is not a model
+MAX_RATIO = 100  # trained weights hardly compress, initial ones to a hundredth
 SMALL = 1 << 26
 MAX_MEMBERS = 10_000  # of a tar
-MAX_DOCUMENT_BYTES = 1 << 22  # of a JSON file in an archive; a graph has less than 1 MB
-MAX_DOCUMENTS_BYTES = 1 << 24  # of all of them
-# What zipfile, tarfile and gzip raise at archives that are damaged, encrypted or not archives at all.
+MAX_DOCUMENT_BYTES = 1 << 22  # of one JSON file in an archive; a graph has less than 1 MB
+MAX_DOCUMENTS_BYTES = 1 << 24  # of all JSON files in an archive
+# Exceptions of zipfile, tarfile and gzip if a file is damaged, encrypted or not an archive.
 UNZIPPABLE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -62,7 +63,7 @@ UNZIPPABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpacked:
-    """What was in an archive.
+    """The contents of an archive.
 
     Attributes:
         sha1: the SHA-1 of its ``.params``.
@@ -74,9 +75,10 @@ class Unpacked:
 
 
 def kind(path: Path) -> str | None:
-    """Return which archive of one ``.params`` this is, or None where it is none.
+    """Return the kind of an archive of one ``.params``, or None for any other file.
 
-    Errors: ``SourceError`` where it cannot be read, or would be read as something else by other programs.
+    Raises:
+        SourceError: if the file cannot be read, or if it could also be read as an npz or a ``.pth``.
     """
     try:
         with path.open("rb") as stream:
@@ -92,16 +94,18 @@ def kind(path: Path) -> str | None:
 
 
 def unpack(path: Path, destination: Path, progress: Progress) -> Unpacked:
-    """Unpack the one ``.params`` of an archive to a file.
+    """Unpack the one ``.params`` of an archive to ``destination``.
 
-    Errors: ``SourceError`` for anything else than such an archive, whole, not encrypted and no bomb;
-    ``ArtifactError`` where ``destination`` cannot be written.
+    Raises:
+        SourceError: if the archive is damaged or encrypted, exceeds a limit, or does not contain exactly
+            one ``.params``.
+        ArtifactError: if ``destination`` cannot be written.
     """
     try:
         archive, size = kind(path), path.stat().st_size
         if archive == GZIP:
-            with gzip.open(path) as packed:
-                return Unpacked(sha1=_copy(path, packed, destination, packed_limit(size), progress))
+            with gzip.open(path) as stream:
+                return Unpacked(sha1=_copy(path, stream, destination, packed_limit(size), progress))
         if archive == TAR:
             with path.open("rb") as stream:
                 return _untar(path, stream, size, destination, progress)
@@ -110,11 +114,11 @@ def unpack(path: Path, destination: Path, progress: Progress) -> Unpacked:
                 return _untar(path, cast("BinaryIO", stream), packed_limit(size), destination, progress)
         return _unzip(path, destination, progress)
     except UNZIPPABLE as error:
-        raise _damaged(path, error) from error
+        raise _unpack_error(path, error) from error
 
 
 def packed_limit(size: int) -> int:
-    """Return how many bytes an archive of this size may unpack to."""
+    """Return the maximum unpacked size of an archive of ``size`` bytes."""
     return min(MAX_PARAMS_BYTES, max(SMALL, MAX_RATIO * size))
 
 
@@ -135,40 +139,38 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
         documents = _Documents(path)
         for member in archive.infolist():
             if member.compress_type in METHODS and not member.flag_bits & ENCRYPTED:
-                with archive.open(member) as packed:
-                    documents.add(member.filename, member.file_size, packed)
+                with archive.open(member) as source:
+                    documents.add(member.filename, member.file_size, source)
             elif member.filename.endswith(GRAPH_SUFFIX) and not member.filename.startswith(FORKS):
                 raise SourceError(f"{path}: {member.filename!r} is encrypted or neither stored nor deflated")
-        with archive.open(members[0]) as packed:
-            sha1 = _copy(path, packed, destination, members[0].file_size, progress)
+        with archive.open(members[0]) as source:
+            sha1 = _copy(path, source, destination, members[0].file_size, progress)
         return Unpacked(sha1=sha1, documents=documents.contents)
 
 
 def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress: Progress) -> Unpacked:
-    """Read a tar once, from its beginning to its end; links and sparse files in it are left out."""
+    """Read a tar in one pass, without its links and sparse files."""
     sha1, documents, count = "", _Documents(path), 0
-    bounded = _LimitedStream(path, stream, limit)
-    with contextlib.closing(tarfile.open(fileobj=cast("BinaryIO", bounded), mode="r:")) as archive:
+    reader = _LimitedStream(path, stream, limit)
+    with contextlib.closing(tarfile.open(fileobj=cast("BinaryIO", reader), mode="r:")) as archive:
         while (member := archive.next()) is not None:
             count += 1
             if count > MAX_MEMBERS:  # tarfile keeps them all in memory
                 raise SourceError(f"{path}: more than {MAX_MEMBERS} members")
-            packed = archive.extractfile(member) if member.isfile() and not member.issparse() else None
-            if packed is None or PurePosixPath(member.name).name.startswith(RESOURCE_FORK):
+            source = archive.extractfile(member) if member.isfile() and not member.issparse() else None
+            if source is None or PurePosixPath(member.name).name.startswith(RESOURCE_FORK):
                 continue
             if not member.name.endswith(SUFFIX):
-                documents.add(member.name, member.size, packed)
+                documents.add(member.name, member.size, source)
             elif sha1:
                 raise SourceError(f"{path}: a tar with one {SUFFIX} expected, more found")
             else:
-                sha1 = _copy(path, packed, destination, member.size, progress)
-        rest = (
-            bounded.last
-        )  # the block that ended the archive, which tarfile takes for its end if damaged too
-        while rest:  # to the end, where a gzip has its checksum
+                sha1 = _copy(path, source, destination, member.size, progress)
+        rest = reader.last  # the block at which tarfile stopped: the end of the tar, or a damaged header
+        while rest:  # to the end, because a gzip has its checksum there
             if rest.strip(b"\0"):
                 raise SourceError(f"{path}: cannot be unpacked: a damaged header, or something after the tar")
-            rest = bounded.read(CHUNK)
+            rest = reader.read(CHUNK)
     if not sha1:
         raise SourceError(f"{path}: a tar with one {SUFFIX} expected, none found")
     return Unpacked(sha1=sha1, documents=documents.contents)
@@ -181,8 +183,8 @@ class _Documents:
         self.path = path
         self.contents: dict[str, bytes] = {}
 
-    def add(self, name: str, size: int, packed: _Readable) -> None:
-        """Read a member if it is a JSON object: the other files of an archive do not matter here.
+    def add(self, name: str, size: int, source: _Readable) -> None:
+        """Read a member if it is a JSON object or a graph; ignore all others.
 
         Raises:
             SourceError: if a graph is too large, or two members have one name.
@@ -193,19 +195,19 @@ class _Documents:
             return
         if size > MAX_DOCUMENT_BYTES:
             raise SourceError(f"{self.path}: {name!r} has {size} bytes; {MAX_DOCUMENT_BYTES} are allowed")
-        begin = packed.read(min(size, tarfile.BLOCKSIZE))
+        begin = source.read(min(size, tarfile.BLOCKSIZE))
         if begin.lstrip()[:1] != b"{" and not is_graph:
             return
         if name in self.contents:
             raise SourceError(f"{self.path}: holds {name!r} twice")
-        rest = [packed.read(min(CHUNK, size - place)) for place in range(len(begin), size, CHUNK)]
+        rest = [source.read(min(CHUNK, size - place)) for place in range(len(begin), size, CHUNK)]
         self.contents[name] = begin + b"".join(rest)
         if sum(map(len, self.contents.values())) > MAX_DOCUMENTS_BYTES:
             raise SourceError(f"{self.path}: more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
 
 
 class _LimitedStream:
-    """A stream that refuses long headers and what is beyond an end; ``last`` is what was read last."""
+    """A stream that refuses long headers and reading beyond a limit; ``last`` is the block read last."""
 
     def __init__(self, path: Path, stream: BinaryIO, limit: int) -> None:
         self.path = path
@@ -234,7 +236,7 @@ class _LimitedStream:
 
 
 def _is_tar(begin: bytes) -> bool:
-    """Return whether a file begins with a tar's header, by its checksum."""
+    """Return whether the first bytes of a file are a tar header, by its checksum."""
     try:
         tarfile.TarInfo.frombuf(begin, tarfile.ENCODING, "surrogateescape")
     except tarfile.HeaderError:
@@ -246,20 +248,20 @@ def _unzipped_begin(path: Path) -> bytes:
     try:
         with gzip.open(path) as stream:
             return stream.read(tarfile.BLOCKSIZE)
-    except UNZIPPABLE:  # whoever unpacks it will say what is wrong
+    except UNZIPPABLE:  # reported when the file is unpacked
         return b""
 
 
 def _holds_params(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            found = bool(_params(archive))
+            has_params = bool(_params(archive))
             others = [name for name in archive.namelist() if name.endswith(OTHERS)]
-    except UNZIPPABLE:  # whoever reads it as something else will say what is wrong
+    except UNZIPPABLE:  # reported by the reader of another format
         return False
-    if found and others:
+    if has_params and others:
         raise SourceError(f"{path}: a zip of a {SUFFIX} and of {others[0]!r}, which can be read in two ways")
-    return found
+    return has_params
 
 
 def _params(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -274,27 +276,31 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def _chunks(path: Path, packed: _Readable) -> Iterator[bytes]:
-    """Read what is packed. Errors: ``SourceError``, so that none looks as if the writing had failed."""
+def _chunks(path: Path, source: _Readable) -> Iterator[bytes]:
+    """Read an archive member in chunks.
+
+    Raises:
+        SourceError: if it is damaged; an ``OSError`` would be reported as a failure of the output.
+    """
     try:
-        while chunk := packed.read(CHUNK):
+        while chunk := source.read(CHUNK):
             yield chunk
     except UNZIPPABLE as error:
-        raise _damaged(path, error) from error
+        raise _unpack_error(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> SourceError:
+def _unpack_error(path: Path, error: Exception) -> SourceError:
     return SourceError(f"{path}: cannot be unpacked: {getattr(error, 'strerror', None) or error}")
 
 
-def _copy(path: Path, packed: _Readable, destination: Path, limit: int, progress: Progress) -> str:
-    digest, written = hashlib.sha1(usedforsecurity=False), 0
-    with disk.wrap_os_error(destination), destination.open("wb") as unpacked:
-        for chunk in _chunks(path, packed):
-            written += len(chunk)
-            if written > limit:
+def _copy(path: Path, source: _Readable, destination: Path, limit: int, progress: Progress) -> str:
+    digest, size = hashlib.sha1(usedforsecurity=False), 0
+    with disk.wrap_os_error(destination), destination.open("wb") as output:
+        for chunk in _chunks(path, source):
+            size += len(chunk)
+            if size > limit:
                 raise SourceError(f"{path}: unpacks to more than {limit} bytes")
             digest.update(chunk)
-            unpacked.write(chunk)
-            progress("unpacking", min(written, limit), limit)
+            output.write(chunk)
+            progress("unpacking", min(size, limit), limit)
     return digest.hexdigest()

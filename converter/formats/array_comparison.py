@@ -1,4 +1,4 @@
-"""Two arrays of one name: the same bits, or how far apart."""
+"""Compare two arrays of one name bit by bit, and measure their difference."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ WORD_BYTES = 8  # numpy has no wider integers
 
 @dataclass(frozen=True, slots=True)
 class TensorDiff:
-    """How two arrays differ. ``count`` elements do, by at most ``max_abs``; both None where shapes differ.
+    """The difference between two arrays.
 
-    Elements are counted by their bits where the types are the same, else by their values. ``max_abs`` is None
-    too where it would not be finite.
+    Attributes:
+        name: the name of both.
+        shapes: the shape of each.
+        dtypes: the type of each.
+        count: the number of elements that differ: in their bits if the types are equal, else in their
+            values. None if the shapes differ.
+        size: the number of elements of the first array.
+        max_abs: the largest absolute difference. None if the shapes differ or if it is not finite.
     """
 
     name: str
@@ -45,7 +51,7 @@ class TensorDiff:
 
 
 def compare(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
-    """Return how two arrays differ, or None where type, shape and every bit are the same."""
+    """Return the difference between two arrays, or None if type, shape and every bit are equal."""
     if one.shape == other.shape and one.dtype == other.dtype and _are_equal_files(one, other):
         return None
     shapes, dtypes = (one.shape, other.shape), (str(one.dtype), str(other.dtype))
@@ -56,14 +62,14 @@ def compare(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
     if same_type and np.array_equal(_bits(one), _bits(other)):
         return None
     differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(_wide(one), _wide(other))
-    apart = _apart(_wide(one[differs]), _wide(other[differs]))
-    return TensorDiff(name, shapes, dtypes, len(apart), one.size, _largest(apart))
+    distances = _distances(_wide(one[differs]), _wide(other[differs]))
+    return TensorDiff(name, shapes, dtypes, len(distances), one.size, _largest(distances))
 
 
 def _are_equal_files(one: AnyArray, other: AnyArray) -> bool:
-    """Return whether two arrays of one type and shape are both in files, with the same bytes.
+    """Return whether two arrays of one type and shape are both in files and have equal bytes.
 
-    They are compared piece by piece, so that large arrays take no memory.
+    The files are compared piece by piece, so that large arrays take no memory.
     """
     if not (isinstance(one, FileArray) and isinstance(other, FileArray) and one.fortran == other.fortran):
         return False
@@ -75,34 +81,38 @@ def _are_equal_files(one: AnyArray, other: AnyArray) -> bool:
 
 
 def same_values(one: AnyArray, other: AnyArray) -> bool:
-    """Return whether two arrays are the same, be it in different precisions."""
-    apart = compare("", one, other)
-    return apart is None or apart.count == 0
+    """Return whether two arrays have equal values, even if in different types."""
+    diff = compare("", one, other)
+    return diff is None or diff.count == 0
 
 
 def _bits(array: Array) -> Array:
-    """Return an array's bits, a row for each element: (elements, words)."""
+    """Return an array's bits as unsigned integers.
+
+    Shape:
+        (elements, words per element)
+    """
     word = min(array.dtype.itemsize, WORD_BYTES)
     return np.ascontiguousarray(array).view(f"u{word}").reshape(array.size, array.dtype.itemsize // word)
 
 
 def _wide(array: Array) -> Array:
-    """Return an array in a type that goes with every other: float16 and bfloat16 do not with each other."""
+    """Return an array in a wider type, because numpy does not combine float16 with bfloat16."""
     return array.astype(np.result_type(array, np.float64))
 
 
 def _equal(one: Array, other: Array) -> Array:
-    """Return where the values are the same; here NaN is."""
+    """Compare values element by element; NaN equals NaN."""
     equal: Array = (one == other) | (np.isnan(one) & np.isnan(other))
     return equal
 
 
-def _apart(one: Array, other: Array) -> Array:
-    with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity
-        apart: Array = np.abs(np.subtract(one, other))
-    return apart
+def _distances(one: Array, other: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity minus infinity
+        distances: Array = np.abs(np.subtract(one, other))
+    return distances
 
 
-def _largest(apart: Array) -> float | None:
-    largest = float(apart.max(initial=0))
+def _largest(distances: Array) -> float | None:
+    largest = float(distances.max(initial=0))
     return largest if math.isfinite(largest) else None

@@ -1,8 +1,8 @@
-"""The output: canonical safetensors bytes under a name that carries their SHA-256, and their manifest.
+"""Write an artifact, canonical safetensors bytes under a name with their SHA-256, and its manifest.
 
-The bytes are those of safetensors' own writer for the same tensors, and depend on nothing else. They go to a
-hidden temporary file, straight from the arrays, hashed on the way; are read back and compared; and take their
-final name last.
+The bytes depend only on the tensors and equal those of safetensors' own writer. They are written from
+the arrays to a hidden temporary file, hashed at the same time, read back and compared. The file is
+renamed last.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.progress import Progress
 
-# One key alone: with two, safetensors' own writer orders them differently every time.
+# One key only: safetensors' own writer writes several in a random order.
 METADATA = {"format": "pt"}
 HEADER_ALIGNMENT = 8
 HASH_DIGITS = 8
@@ -40,9 +40,14 @@ HASH_DIGITS = 8
 
 @dataclass(frozen=True, slots=True)
 class ArtifactDraft:
-    """A file that is written and hashed, and has no final name yet; ``flushed`` when it is on the disk.
+    """A written and hashed file under a temporary name.
 
-    ``dtypes`` are the types of its weights, not those of PyTorch's counters.
+    Attributes:
+        path: the temporary file.
+        sha256: the SHA-256 of its bytes.
+        size: in bytes.
+        dtypes: the types of the weights, without those of PyTorch's counters.
+        flushed: done when the file is flushed to disk.
     """
 
     path: Path
@@ -54,13 +59,16 @@ class ArtifactDraft:
 
 @contextlib.contextmanager
 def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[ArtifactDraft]:
-    """Write the tensors to a temporary file in ``folder``; on leaving it is gone, published or not.
+    """Write the tensors to a temporary file in ``folder``, and delete it on exit unless published.
 
-    It goes on to the disk while it is verified and proven; ``publish`` waits for that.
-    Errors: ``ArtifactError`` where it cannot be written.
+    The file is flushed to disk in the background, during verification and proof; ``publish`` waits for
+    the flush.
+
+    Raises:
+        ArtifactError: if the file cannot be written.
     """
     with disk.temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
-        # Not "wb": where a file is emptied anew, some systems write all of it out before it is closed.
+        # Not "wb": some file systems write a truncated file to disk before they close it.
         with disk.wrap_os_error(folder), path.open("r+b") as stream:
             sha256, size = _write(stream, state, progress)
         dtypes = dict.fromkeys(str(state[name].dtype) for name in layout(state)[1] if state[name].shape)
@@ -68,9 +76,10 @@ def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[ArtifactD
 
 
 def verify(written: ArtifactDraft, state: Arrays) -> None:
-    """Read a draft back: its header by safetensors' own reader, its every byte against the arrays.
+    """Read a draft back: the header with safetensors' own reader, and every byte against the arrays.
 
-    Errors: ``ArtifactError`` with the first tensor that differs.
+    Raises:
+        ArtifactError: if the file differs, with the first tensor that does.
     """
     _verify_header(written.path, state)
     header, order = layout(state)
@@ -79,29 +88,40 @@ def verify(written: ArtifactDraft, state: Arrays) -> None:
             raise ArtifactError("read back: the header differs from what was written")
         reader, buffer = PieceReader(), np.empty(PIECE, np.uint8)
         for name in order:
-            if not all(_goes_on(stream, piece, buffer) for piece in reader.pieces(state[name])):
+            if not all(_next_bytes_equal(stream, piece, buffer) for piece in reader.pieces(state[name])):
                 raise ArtifactError(f"read back: {name} differs from what was written")
         if stream.read(1):
             raise ArtifactError("read back: the file is longer than what was written")
 
 
 def file_name(stem: str, sha256: str, suffix: str = ".safetensors") -> str:
-    """Return the name under which torch.hub, torchvision and timm look for a file of this hash."""
+    """Return the file name, with the start of the hash as torch.hub, torchvision and timm expect it."""
     return f"{stem}-{sha256[:HASH_DIGITS]}{suffix}"
 
 
 def publish(
     written: ArtifactDraft, destination: Path, manifest: dict[str, Any], more: dict[Path, Path] | None = None
 ) -> Path:
-    """Give a draft its final name, and put its manifest beside it; return the manifest's path.
+    """Rename a draft to its final name, and write its manifest to the same folder.
 
-    ``more``: other written files and their final names. All are whole on the disk before any has its name.
-    The manifest gets its own last: a run that is killed before that leaves weights and no claim.
-    Errors: ``ArtifactError`` where that fails.
+    All files are flushed to disk before any is renamed. The manifest is renamed last: a run that is
+    killed before that leaves weights without a manifest.
+
+    Args:
+        written: the draft.
+        destination: its final name.
+        manifest: the content of the manifest.
+        more: other written files, with their final names.
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        ArtifactError: if a file cannot be written or renamed.
     """
-    beside = destination.with_suffix(".json")
+    manifest_path = destination.with_suffix(".json")
     more = more or {}
-    for final in (destination, beside, *more.values()):
+    for final in (destination, manifest_path, *more.values()):
         with disk.wrap_os_error(final):
             if final.is_dir():
                 raise ArtifactError(f"{final}: is a folder, where a file is to be written")
@@ -113,18 +133,18 @@ def publish(
         for part, final in more.items():
             part.replace(final)
         written.path.replace(destination)
-        path.replace(beside)
+        path.replace(manifest_path)
         disk.flush_folder(destination.parent)
-    return beside
+    return manifest_path
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    """Return the manifest as JSON, keys sorted."""
+    """Encode the manifest as JSON, with sorted keys."""
     return (json.dumps(manifest, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def layout(state: Arrays) -> tuple[bytes, list[str]]:
-    """Return the canonical header, and the names in the order of their buffers: by type, then by name."""
+    """Return the canonical header, and the names in the order of their data: by type, then by name."""
     ranks = list(TO_SAFETENSORS)
     order = sorted(state, key=lambda name: (ranks.index(state[name].dtype), name))
     header: dict[str, Any] = {"__metadata__": METADATA}
@@ -149,35 +169,35 @@ def _write(stream: BinaryIO, state: Arrays, progress: Progress) -> tuple[str, in
     total = sum(array.nbytes for array in state.values())
     reader = PieceReader()
     with ThreadPoolExecutor(max_workers=1) as hasher:
-        hashed = hasher.submit(digest.update, b"")
+        hashing = hasher.submit(digest.update, b"")
         for name in order:
             for piece in reader.pieces(state[name]):
-                hashed.result()  # before the reader takes its memory again
-                hashed = hasher.submit(digest.update, piece)
+                hashing.result()  # the reader is about to overwrite the previous piece
+                hashing = hasher.submit(digest.update, piece)
                 stream.write(piece)
             done += state[name].nbytes
             progress("writing", done, total)
-        hashed.result()
+        hashing.result()
     return digest.hexdigest(), len(header) + total
 
 
-def _goes_on(stream: BufferedReader, expected: memoryview, buffer: Array) -> bool:
-    """Return whether a stream goes on with these bytes, bit for bit; ``buffer`` is where they are read to."""
-    found = buffer[: expected.nbytes]
-    return stream.readinto(found.data) == found.size and np.array_equal(
-        found, np.frombuffer(expected, np.uint8)
+def _next_bytes_equal(stream: BufferedReader, expected: memoryview, buffer: Array) -> bool:
+    """Return whether the next bytes of a stream equal ``expected``; they are read into ``buffer``."""
+    actual = buffer[: expected.nbytes]
+    return stream.readinto(actual.data) == actual.size and np.array_equal(
+        actual, np.frombuffer(expected, np.uint8)
     )
 
 
 def _verify_header(path: Path, state: Arrays) -> None:
     try:
-        with disk.wrap_os_error(path.parent), safe_open(path, framework="np") as opened:
-            found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-            metadata = opened.metadata()
+        with disk.wrap_os_error(path.parent), safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata = file.metadata()
     except SafetensorError as error:
         raise ArtifactError(f"read back: safetensors refuses the file: {error}") from error
     expected = {name: (TO_SAFETENSORS[array.dtype], list(array.shape)) for name, array in state.items()}
-    if {name: (part.get_dtype(), part.get_shape()) for name, part in found.items()} != expected:
+    if {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()} != expected:
         raise ArtifactError("read back: safetensors finds other names, types or shapes than were written")
     if metadata != METADATA:
         raise ArtifactError(f"read back: the metadata {METADATA} expected, {metadata} found")

@@ -1,4 +1,4 @@
-"""A place in a file, and the promise that nothing is taken that is not there."""
+"""Read numbers, bytes and arrays from a file, with bounds checks."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import SourceFile
 
 MAX_DIMENSIONS = 32  # of an array
-WINDOW_BYTES = 1 << 12  # read at once: headers of small arrays are close to each other
+WINDOW_BYTES = 1 << 12  # read at once: the headers of small arrays are close together
 
 
 class BinaryReader:
-    """Steps through a file; every error it makes names the file and the byte."""
+    """Reads a file sequentially from an offset; its errors name the file and the byte offset."""
 
     def __init__(self, storage: SourceFile, stream: BinaryIO, offset: int = 0) -> None:
         self.storage = storage
         self.stream = stream
         self.offset = offset
-        self._window, self._begin = b"", 0  # the bytes read last, and where they begin
+        self._window, self._begin = b"", 0  # the bytes read last, and their offset
 
     def at(self, offset: int) -> BinaryReader:
-        """Return another at another place of the same file."""
+        """Return a reader at another offset of the same file."""
         return BinaryReader(self.storage, self.stream, offset)
 
     @property
     def remaining(self) -> int:
-        """How many bytes are left."""
+        """The number of bytes left."""
         return self.storage.size - self.offset
 
     def error(self, message: str, at: int | None = None) -> ConversionError:
-        """Return an error of the file's kind at a byte, which is the next one unless another is named."""
+        """Return an error of the file's type that names a byte offset, by default the current one."""
         place = self.offset if at is None else at
         return self.storage.error(f"{self.storage.name}: byte {place}: {message}")
 
     def skip(self, size: int, what: str) -> int:
-        """Step over ``size`` bytes and return where they begin.
+        """Skip ``size`` bytes and return the offset of the first.
 
-        Errors: the file's where there are fewer.
+        Raises:
+            ConversionError: of the file's type, if fewer bytes are left.
         """
         if size > self.remaining:
             raise self.error(f"{what} needs {size} bytes, {self.remaining} are left; is the file truncated?")
@@ -54,9 +55,10 @@ class BinaryReader:
         return begin
 
     def take(self, layout: str, what: str) -> tuple[int, ...]:
-        """Return the numbers that stand next, laid out as ``struct`` names it.
+        """Read numbers; ``layout`` is a format of ``struct``.
 
-        Errors: as of ``skip``.
+        Raises:
+            ConversionError: of the file's type, if fewer bytes are left or the file has changed.
         """
         size, place = struct.calcsize(layout), self.offset - self._begin
         if not 0 <= place <= len(self._window) - size:
@@ -65,16 +67,17 @@ class BinaryReader:
         return struct.unpack_from(layout, self._window, place)
 
     def peek(self, layout: str, ahead: int = 0) -> tuple[int, ...] | None:
-        """Return the numbers ``ahead`` bytes further on, None if they are not among the bytes read last."""
+        """Return numbers ``ahead`` bytes from here, or None if they are not in the bytes read last."""
         place = self.offset - self._begin + ahead
         if not 0 <= place <= len(self._window) - struct.calcsize(layout):
             return None
         return struct.unpack_from(layout, self._window, place)
 
     def bytes(self, size: int, what: str) -> bytes:
-        """Return the bytes that stand next.
+        """Read ``size`` bytes.
 
-        Errors: as of ``skip``.
+        Raises:
+            ConversionError: of the file's type, if fewer bytes are left or the file has changed.
         """
         begin = self.skip(size, what)
         place = begin - self._begin
@@ -87,9 +90,10 @@ class BinaryReader:
         return self._window[place : place + size]
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> FileArray:
-        """Return the array that stands next, its numbers not read.
+        """Return the array at this offset without reading its values, and skip them.
 
-        Errors: as of ``skip``.
+        Raises:
+            ConversionError: of the file's type, if fewer bytes are left.
         """
         size = math.prod(shape) * dtype.itemsize
         if size > self.remaining:

@@ -1,6 +1,6 @@
-"""Anybody's checkpoint as arrays: ``.safetensors``, ``.pth`` (no pickle is executed), or ``.params``.
+"""Read the arrays of a checkpoint: ``.safetensors``, ``.pth`` (no code is executed) or ``.params``.
 
-What a file is, its first bytes tell, not its name.
+The format is detected from the first bytes, not from the file name.
 """
 
 from __future__ import annotations
@@ -32,18 +32,13 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
 
-WRAPPERS = (
-    "state_dict",
-    "model",
-    "state_dict_ema",
-    "model_ema",
-)  # under which training scripts keep the weights
-PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put before every name
-TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip, since torch 1.6, and a pickle, before
-LENGTH_BYTES = 8  # of a safetensors' header; its JSON follows
+WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")  # keys of the weights in checkpoints
+PREFIXES = ("module.", "_orig_mod.")  # of every name, by DataParallel and by torch.compile
+TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip since torch 1.6, a pickle before
+LENGTH_BYTES = 8  # of the header length in a safetensors file; JSON follows
 BEGIN_BYTES = LENGTH_BYTES + 1
-GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: what that would have called
-# What is raised at files that are damaged, hold something else than tensors, or promise too much.
+GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: the function that it calls
+# Exceptions if a file is damaged, contains anything but tensors, or declares excessive sizes.
 UNREADABLE = (
     *archives.UNZIPPABLE,
     pickle.UnpicklingError,
@@ -56,7 +51,7 @@ UNREADABLE = (
 
 
 class Kind(StrEnum):
-    """What a file is: PyTorch's two, Gluon's, and an archive of Gluon's."""
+    """The format of a checkpoint; ``packed`` is an archive of a ``.params``."""
 
     safetensors = "safetensors"
     torch = "pth"
@@ -65,9 +60,11 @@ class Kind(StrEnum):
 
 
 def kind(path: Path) -> Kind:
-    """Return what a file is.
+    """Detect the format of a file.
 
-    Errors: ``CheckpointError`` where it is nothing that can be read, ``SourceError``.
+    Raises:
+        CheckpointError: if the file cannot be read, or its format is unknown or ambiguous.
+        SourceError: if it is an archive of a ``.params`` that could also be read as something else.
     """
     disk.require_regular(path, CheckpointError)
     try:
@@ -75,13 +72,13 @@ def kind(path: Path) -> Kind:
             begin = stream.read(BEGIN_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    if begin.startswith(npz.SIGNATURE) and begin[LENGTH_BYTES:] == b"{":  # a method that no zip has
+    if begin.startswith(npz.SIGNATURE) and begin[LENGTH_BYTES:] == b"{":  # not a method of zip
         raise CheckpointError(f"{path}: begins as a zip and as a safetensors, and can be read in two ways")
     if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
         return Kind.params
     if archives.kind(path):
         return Kind.packed
-    if begin[LENGTH_BYTES:] == b"{":  # before it any length, 0x80 too
+    if begin[LENGTH_BYTES:] == b"{":  # before the pickle, because the length may begin with 0x80
         return Kind.safetensors
     if begin.startswith(TORCH_SIGNATURES):
         return Kind.torch
@@ -89,10 +86,16 @@ def kind(path: Path) -> Kind:
 
 
 def read(path: Path) -> Arrays:
-    """Return a checkpoint's arrays by name; those of a file that is neither packed nor a pickle stay in it.
+    """Return a checkpoint's arrays by name.
 
-    Errors: ``CheckpointError``, ``ParamsError`` or ``SourceError`` with what cannot be read; also when the
-    numbers are.
+    Arrays of ``.safetensors`` and ``.params`` files stay on disk, except compressed ones; reading their
+    values raises the same errors.
+
+    Raises:
+        CheckpointError: if a ``.safetensors`` or ``.pth`` file cannot be read, or the format is unknown.
+        ParamsError: if a ``.params`` file cannot be read.
+        SourceError: if an archive cannot be unpacked.
+        ArtifactError: if there is no room to unpack an archive.
     """
     readers: dict[Kind, Callable[[Path], Arrays]] = {
         Kind.params: lambda path: open_params(path).arrays,
@@ -104,37 +107,38 @@ def read(path: Path) -> Arrays:
 
 
 def _read_safetensors(path: Path) -> Arrays:
-    """Return the arrays of a header that safetensors' own reader finds right."""
+    """Return the arrays of a file whose header safetensors' own reader accepts."""
     storage = SourceFile(path, str(path), CheckpointError)
     try:
-        with safe_open(path, framework="np") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        with safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
     begin, offsets = _offsets(storage, slices.keys())
 
-    def stored(name: str) -> FileArray:
-        found = slices[name]
-        dtype = BY_SAFETENSORS.get(found.get_dtype())
+    def file_array(name: str) -> FileArray:
+        part = slices[name]
+        dtype = BY_SAFETENSORS.get(part.get_dtype())
         if dtype is None:
-            raise TypeError(f"type {found.get_dtype()}, which is not read")
-        shape = tuple(found.get_shape())
+            raise TypeError(f"type {part.get_dtype()}, which is not read")
+        shape = tuple(part.get_shape())
         if len(shape) > MAX_DIMENSIONS or max(shape, default=0) > storage.size:
             raise TypeError(f"{len(shape)} dimensions, the longest of {max(shape)}, which numpy has not")
         return FileArray(storage, begin + offsets[name], dtype, shape)
 
-    return _unprefixed(_arrays(path, slices, stored))
+    return _remove_prefixes(_arrays(path, slices, file_array))
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    data_offsets: tuple[int, int] = (0, 0)  # which the metadata lack
+    data_offsets: tuple[int, int] = (0, 0)  # absent in __metadata__
 
 
 def _offsets(storage: SourceFile, expected: KeysView[str]) -> tuple[int, dict[str, int]]:
-    """Return where a safetensors file's numbers begin, and by name where each array's do from there on.
+    """Return the offset of a safetensors file's data, and each array's offset in the data by name.
 
-    Errors: ``CheckpointError`` where the header is no longer the one that was found right, or has a form that
-    safetensors reads and never writes.
+    Raises:
+        CheckpointError: if the header has changed since it was validated, or has a form that safetensors
+            reads but never writes.
     """
     with storage.opened() as stream:
         (length,) = struct.unpack("<Q", stream.read(LENGTH_BYTES))
@@ -158,12 +162,12 @@ def _read_packed(path: Path) -> Arrays:
 
 
 def _read_torch(path: Path) -> Arrays:
-    """Read a ``.pth`` with torch's restricted reader, which builds tensors and containers alone."""
-    import torch  # noqa: PLC0415 - takes more than a second
+    """Read a ``.pth`` with torch's restricted unpickler, which builds only tensors and containers."""
+    import torch  # noqa: PLC0415 - the import takes more than a second
 
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():  # a path is judged by its ending
-            warnings.simplefilter("ignore")  # of what is refused below
+        with path.open("rb") as stream, warnings.catch_warnings():  # torch interprets a path's suffix
+            warnings.simplefilter("ignore")  # about content that is refused below
             pickles.require_harmless(stream)
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
@@ -172,11 +176,11 @@ def _read_torch(path: Path) -> Arrays:
     state = _unwrap(path, content)
     if not state:
         raise CheckpointError(f"{path}: a state dict expected, no tensors")
-    return _unprefixed(_arrays(path, state, lambda name: _array(state[name])))
+    return _remove_prefixes(_arrays(path, state, lambda name: _array(state[name])))
 
 
 def _reason(error: Exception) -> str:
-    """Return why torch refuses, in a line and without its advice, which is to trust the file."""
+    """Return torch's reason for a refusal in one line, without its advice to trust the file."""
     if called := GLOBAL.search(str(error)):
         return f"it would call {called[1]}; torch.save(model.state_dict(), …) writes one that calls nothing"
     if isinstance(error, pickle.UnpicklingError):
@@ -184,7 +188,7 @@ def _reason(error: Exception) -> str:
     return names.clipped(str(error).partition("\n")[0]) or "the file is truncated"
 
 
-def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
+def _array(value: Any) -> Array:  # noqa: ANN401 - any value in a state dict
     import torch  # noqa: PLC0415 - as above
 
     if not isinstance(value, torch.Tensor):
@@ -196,49 +200,56 @@ def _array(value: Any) -> Array:  # noqa: ANN401 - whatever a state dict holds
         and not value.is_meta
     ):
         raise TypeError("a view that repeats its numbers")
-    if value.dtype == torch.bfloat16:  # which torch does not give to numpy
+    if value.dtype == torch.bfloat16:  # torch does not convert it to numpy
         bits: Array = value.view(torch.int16).numpy()
         return bits.view(BFLOAT16)
     array: Array = value.numpy()
     return array
 
 
-def _arrays(path: Path, found: Iterable[str], take: Callable[[str], AnyArray]) -> dict[str, AnyArray]:
-    """Take every array by its name, or refuse with all that are none in numpy: sparse, quantized."""
+def _arrays(path: Path, keys: Iterable[str], load: Callable[[str], AnyArray]) -> dict[str, AnyArray]:
+    """Load every array by its name.
+
+    Raises:
+        CheckpointError: if numpy cannot represent some, such as sparse or quantized tensors; lists all.
+    """
     arrays: dict[str, AnyArray] = {}
-    refused: dict[str, list[str]] = {}
-    for name in found:
+    failures: dict[str, list[str]] = {}
+    for name in keys:
         try:
-            arrays[name] = take(name)
+            arrays[name] = load(name)
         except (TypeError, AttributeError, RuntimeError, ValueError, OverflowError) as error:
-            refused.setdefault(str(error), []).append(name)
-    lines = [f"{name}: {error}" for error, group in refused.items() for name in names.collapse(group)]
+            failures.setdefault(str(error), []).append(name)
+    lines = [f"{name}: {error}" for error, group in failures.items() for name in names.collapse(group)]
     if lines:
         headline = f"{path}: not everything in it can be read as an array"
         raise CheckpointError("\n  ".join([headline, *names.shorten(lines)]))
     return arrays
 
 
-def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the file holds
-    """Return the state dict in what a training script wrote; an empty one where there is none.
+def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - any content of a file
+    """Return the state dict of a training checkpoint, or an empty one if there is none.
 
-    Errors: ``CheckpointError`` where there are several.
+    Raises:
+        CheckpointError: if there are several, or a key is not text.
     """
     if not isinstance(content, dict):
         return {}
-    wrapped = {wrapper: content[wrapper] for wrapper in WRAPPERS if isinstance(content.get(wrapper), dict)}
-    if len(wrapped) > 1:
+    state_dicts = {
+        wrapper: content[wrapper] for wrapper in WRAPPERS if isinstance(content.get(wrapper), dict)
+    }
+    if len(state_dicts) > 1:
         raise CheckpointError(
-            f"{path}: more than one state dict, {' and '.join(wrapped)}; which one is meant?"
+            f"{path}: more than one state dict, {' and '.join(state_dicts)}; which one is meant?"
         )
-    state = next(iter(wrapped.values()), content)
-    if strange := [type(name).__name__ for name in state if not isinstance(name, str)]:
-        raise CheckpointError(f"{path}: names expected as text, {strange[0]} found")
+    state = next(iter(state_dicts.values()), content)
+    if key_types := [type(name).__name__ for name in state if not isinstance(name, str)]:
+        raise CheckpointError(f"{path}: names expected as text, {key_types[0]} found")
     return state
 
 
-def _unprefixed(arrays: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """Return the arrays without the prefixes that all their names have."""
+def _remove_prefixes(arrays: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    """Remove the prefixes that all names share."""
     for prefix in PREFIXES * 2:  # in either order
         if all(name.startswith(prefix) for name in arrays):
             arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}

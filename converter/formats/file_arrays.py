@@ -1,6 +1,6 @@
-"""Arrays that stay in their file until somebody needs the numbers, so that no file is ever in memory whole.
+"""Arrays that stay on disk until their values are needed.
 
-They are read and not mapped: a mapped file that is cut off ends the process without a word.
+Files are read, not memory-mapped: truncating a mapped file kills the process with SIGBUS.
 """
 
 from __future__ import annotations
@@ -25,57 +25,69 @@ if TYPE_CHECKING:
 
     from converter.errors import ConversionError
 
-PIECE = 1 << 20  # bytes in memory at once, twice: as much as a core keeps near
+PIECE = 1 << 20  # bytes; two such buffers fit into the cache of a core
 
 
 class SourceFile:
-    """A file of which parts are read, by any thread, as long as it is the same as at first.
+    """A file that must not change while it is read, by any thread.
 
-    It is opened anew each time: nothing has to be closed at the end, least of all by the garbage collector,
-    where a signal is lost. ``name`` is what errors call it, ``error`` their kind.
+    Every read reopens the file and compares device, inode, size and timestamps with those at
+    construction. No descriptor stays open, so nothing depends on garbage collection, in which a signal's
+    exception is lost.
+
+    Args:
+        path: the file.
+        name: its name in error messages.
+        error: the type of the errors.
+
+    Raises:
+        ConversionError: of type ``error``, if the file cannot be read.
     """
 
     def __init__(self, path: Path, name: str, error: type[ConversionError]) -> None:
         self.path = path
         self.name = name
         self.error = error
-        with self._explained(), io.FileIO(path) as stream:
+        with self._wrap_os_error(), io.FileIO(path) as stream:
             status = os.fstat(stream.fileno())
         self.size, self.stamp = status.st_size, disk.snapshot_of(status)
-        self._held: BinaryIO | None = None
+        self._open_stream: BinaryIO | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """Open it, to read many small parts.
+        """Open the file to read many small parts.
 
-        Errors: ``error`` where it is not what it was, or cannot be read.
+        Raises:
+            ConversionError: of type ``error``, if the file cannot be read or has changed.
         """
-        with self._explained(), io.BufferedReader(io.FileIO(self.path)) as stream:
+        with self._wrap_os_error(), io.BufferedReader(io.FileIO(self.path)) as stream:
             self._require_same(stream.fileno())
             yield stream
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep it open while one thread reads many small arrays; it is checked at the begin and the end.
+        """Keep the file open while one thread reads many small arrays; check it on entry and exit.
 
-        Errors: as of ``opened``.
+        Raises:
+            ConversionError: of type ``error``, if the file cannot be read or has changed.
         """
         with self.opened() as stream:
-            self._held = stream
+            self._open_stream = stream
             try:
                 yield
             finally:
-                self._held = None
+                self._open_stream = None
             self._require_same(stream.fileno())
 
     def fill(self, memory: memoryview, begin: int) -> None:
-        """Read as many bytes as ``memory`` has room for.
+        """Fill ``memory`` with the bytes at the offset ``begin``.
 
-        Errors: as of ``opened``.
+        Raises:
+            ConversionError: of type ``error``, if the file cannot be read or has changed.
         """
         try:
-            if self._held is not None:
-                done = _read_into(self._held, memory, begin)
+            if self._open_stream is not None:
+                done = _read_into(self._open_stream, memory, begin)
             else:
                 with io.FileIO(self.path) as stream:
                     self._require_same(stream.fileno())
@@ -86,9 +98,10 @@ class SourceFile:
             raise self.error(f"{self.name}: {disk.CHANGED}")
 
     def read(self, begin: int, size: int) -> bytearray:
-        """Return some bytes.
+        """Return ``size`` bytes at the offset ``begin``.
 
-        Errors: as of ``opened``.
+        Raises:
+            ConversionError: of type ``error``, if the file cannot be read or has changed.
         """
         memory = bytearray(size)
         self.fill(memoryview(memory), begin)
@@ -99,7 +112,7 @@ class SourceFile:
             raise self.error(f"{self.name}: {disk.CHANGED}")
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _wrap_os_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as cause:
@@ -107,7 +120,7 @@ class SourceFile:
 
 
 def _read_into(stream: Any, memory: memoryview, begin: int) -> int:  # noqa: ANN401 - raw or buffered
-    """Read as much as there is room for; return how much that was."""
+    """Read until ``memory`` is full or the file ends; return the number of bytes."""
     stream.seek(begin)
     done: int = stream.readinto(memory)
     while 0 < done < len(memory) and (count := stream.readinto(memory[done:])):
@@ -116,9 +129,14 @@ def _read_into(stream: Any, memory: memoryview, begin: int) -> int:  # noqa: ANN
 
 
 class FileArray(msgspec.Struct, frozen=True, gc=False):
-    """What numpy knows of an array, but for its numbers: ``numpy.asarray`` reads these, each time anew.
+    """A numpy-like array backed by a region of a file; ``numpy.asarray`` reads its values each time.
 
-    ``offset`` is where they begin in the file; ``fortran`` says that the first axis is the innermost there.
+    Attributes:
+        storage: the file that holds the values.
+        offset: where they start, in bytes.
+        dtype: the type of the elements.
+        shape: the length of each axis.
+        fortran: whether the first axis varies fastest in the file.
     """
 
     storage: SourceFile
@@ -129,49 +147,53 @@ class FileArray(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ndim(self) -> int:
-        """How many axes it has."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes these are."""
+        """The size of the values in bytes."""
         return self.size * self.dtype.itemsize
 
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:
-        """Return the numbers, in memory of their own, the last axis innermost.
+        """Read the values into a new array in C order.
 
-        Errors: as of ``Storage.fill``; ``ValueError`` where no copy is wanted.
+        Raises:
+            ConversionError: if the file cannot be read or has changed.
+            ValueError: if ``copy`` is False.
         """
         if copy is False:
             raise ValueError("the numbers are in a file, and have to be read")
-        numbers = np.empty(self.nbytes, np.uint8)
-        self.storage.fill(numbers.data, self.offset)
-        array: Array = numbers.view(self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
+        buffer = np.empty(self.nbytes, np.uint8)
+        self.storage.fill(buffer.data, self.offset)
+        array: Array = buffer.view(self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
         return np.ascontiguousarray(array, dtype).reshape(self.shape)
 
 
 class PieceReader:
-    """Gives the bytes of arrays in pieces, each of which is overwritten by the next but one.
+    """Reads the bytes of arrays in pieces, alternating between two buffers.
 
-    All are read into the same memory: to get fresh memory for each array costs more than reading.
+    A piece is valid until the second one after it is read. The buffers are reused because allocating
+    memory for each array takes longer than reading it.
     """
 
     def __init__(self) -> None:
-        self._rooms = itertools.cycle([memoryview(bytearray(PIECE)) for _ in range(2)])
+        self._buffers = itertools.cycle([memoryview(bytearray(PIECE)) for _ in range(2)])
 
     def pieces(self, array: AnyArray) -> Iterator[memoryview]:
-        """Give an array's bytes, the last axis innermost; those of one in memory are not copied.
+        """Yield an array's bytes in C order, without copying an array that is in memory in that order.
 
-        Errors: as of ``Storage.fill``.
+        Raises:
+            ConversionError: if the array's file cannot be read or has changed.
         """
         if isinstance(array, FileArray) and not array.fortran:
             for begin in range(0, array.nbytes, PIECE):
-                piece = next(self._rooms)[: array.nbytes - begin]
+                piece = next(self._buffers)[: array.nbytes - begin]
                 array.storage.fill(piece, array.offset + begin)
                 yield piece
         else:

@@ -1,4 +1,4 @@
-"""The names of a fine-tuned network's classes, from a file: a line each, or JSON."""
+"""Read the class names of a fine-tuned network from a text file, one per line, or from JSON."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_BYTES = 1 << 22  # a hundred thousand classes of forty letters
+MAX_BYTES = 1 << 22  # a hundred thousand names of forty characters
 
 
 def read(path: Path, classes: int) -> tuple[str, ...]:
     """Return the class names in the order of the classes.
 
-    A ``.json`` holds a list of them, or an object from "0", "1", … to them; any other file one on each line.
-    Errors: ``LabelsError`` where it holds something else, or not as many as there are classes.
+    A ``.json`` file contains a list of names, or an object with the keys "0", "1", …; any other file
+    contains one name per line.
+
+    Raises:
+        LabelsError: if the file cannot be read, a name is invalid, or their number is not ``classes``.
     """
     try:
         text = disk.read_small(path, MAX_BYTES, LabelsError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path}: not UTF-8: {error.reason}") from error
     lines = text.removesuffix("\n").split("\n") if text.strip() else []
-    found = _from_json(path, text) if path.suffix == ".json" else lines
-    labels = tuple(label.strip() for label in found)
+    entries = _from_json(path, text) if path.suffix == ".json" else lines
+    labels = tuple(label.strip() for label in entries)
     require_valid(labels, str(path))
     if len(labels) != classes:
         raise LabelsError(
@@ -36,25 +39,25 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
 
 
 def require_valid(labels: tuple[str, ...], place: str) -> None:
-    """Refuse what cannot be the names of classes, whatever file they are in.
+    """Check class names, whatever file they come from.
 
     Raises:
-        LabelsError: if a name is empty, not printable or surrounded by spaces, or all are too long.
+        LabelsError: if a name is empty, not printable or surrounded by spaces, or if all are too long.
     """
-    if strange := [label for label in labels if not label.isprintable()]:
-        raise LabelsError(f"{place}: no class is called {strange[0]!a}")
+    if unprintable := [label for label in labels if not label.isprintable()]:
+        raise LabelsError(f"{place}: no class is called {unprintable[0]!a}")
     if empty := [number for number, label in enumerate(labels) if not label]:
         raise LabelsError(f"{place}: class {empty[0]} has no name")
     if spaced := [label for label in labels if label != label.strip()]:
         raise LabelsError(f"{place}: the class {spaced[0]!a} has spaces around its name")
-    # In a manifest: each on a line of its own, indented by four, in quotes, with a comma.
+    # In a manifest, each name has its own line: four spaces, quotes, a comma and a line break.
     if sum(len(json.dumps(label, ensure_ascii=False).encode()) + 6 for label in labels) + 2 > MAX_BYTES:
         raise LabelsError(f"{place}: more than {MAX_BYTES} bytes in a manifest")
 
 
 def _from_json(path: Path, text: str) -> list[str]:
     try:
-        content = json.loads(text, object_pairs_hook=_unique)
+        content = json.loads(text, object_pairs_hook=_unique_object)
     except (ValueError, RecursionError) as error:
         raise LabelsError(f"{path}: no JSON: {error}") from error
     if isinstance(content, dict):
@@ -67,9 +70,13 @@ def _from_json(path: Path, text: str) -> list[str]:
     return content
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object of JSON whose keys are all different. Errors: ``ValueError``."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object as a dictionary.
+
+    Raises:
+        ValueError: if a key occurs twice.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise ValueError("a key stands in it twice")
-    return found
+    return content

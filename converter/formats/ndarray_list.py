@@ -1,14 +1,14 @@
-"""MXNet's NDArray list, the container of ``.params`` files: read but for the numbers, written as by MXNet.
+"""Read and write MXNet's NDArray list, the container of ``.params`` files, leaving values on disk.
 
-Little-endian, unaligned: list header (u64 magic, u64 reserved, u64 count), the records, u64 count of names,
-then (u64 length, UTF-8) each. A record is
+Little-endian, unaligned: list header (u64 magic, u64 reserved, u64 count), the records, u64 count of
+names, then (u64 length, UTF-8) for each. A record is
 
     legacy (MXNet ≤ 0.10)    u32 ndim, ndim × u32 shape
     V1 (0.11)                u32 magic, u32 ndim, ndim × i64 shape
     V2 (0.12 to 1.9)         u32 magic, i32 storage type, i32 ndim, ndim × i64 shape
-    V3 (np-shape mode, 2.0)  as V2; a shape without dimensions is a scalar's, elsewhere that of no array
+    V3 (np-shape mode, 2.0)  as V2; ndim 0 is a scalar, in the others an array without shape and data
 
-and after each of these 2 × i32 context, i32 type, data. Source: src/ndarray/ndarray.cc, apache/mxnet 1.9.1.
+followed by 2 × i32 context, i32 type, data. Source: src/ndarray/ndarray.cc, apache/mxnet 1.9.1.
 """
 
 from __future__ import annotations
@@ -32,21 +32,24 @@ MAGIC = struct.pack("<Q", 0x112)
 V2_MAGIC, V3_MAGIC = 0xF993FAC9, 0xF993FACA
 LEGACY, V1, V2, V3 = "legacy", "V1", "V2", "V3"
 RECORDS = {0xF993FAC8: V1, V2_MAGIC: V2, V3_MAGIC: V3}
-DENSE_OR_SPARSE = {V2, V3}  # records that say which
+DENSE_OR_SPARSE = {V2, V3}  # records with a storage type
 STORAGE_TYPES = {1: "row_sparse", 2: "csr"}
 CPU_CONTEXT = (1, 0)
-PLAIN = (V2_MAGIC, 0)  # how a dense V2 record begins
-HEADER_BYTES = 12  # three numbers before its shape, and as many after it
-MIN_RECORD_BYTES = 21  # of a legacy one with one byte of data; bounds the count before the loop
+PLAIN = (V2_MAGIC, 0)  # the beginning of a dense V2 record
+HEADER_BYTES = 12  # three numbers before the shape, and three after it
+MIN_RECORD_BYTES = 21  # of a legacy record with one byte of data; bounds the count before the loop
 MAX_ARRAYS = 100_000  # the largest network here has 987
 MAX_NAME_BYTES = 512
 
 
 def read(cursor: BinaryReader) -> tuple[dict[str, FileArray], tuple[str, ...]]:
-    """Return a list's arrays by name, in file order, and the kinds of its records.
+    """Read a list without the arrays' values; every size is checked before it is used.
 
-    Every bound is checked before it is used; no array's numbers are read.
-    Errors: ``ParamsError`` with the byte offset and what stood there.
+    Returns:
+        The arrays by name, in file order, and the kinds of the records.
+
+    Raises:
+        ParamsError: if the list is malformed, with the byte offset and the content there.
     """
     cursor.take("<QQ", "the list header")
     (count,) = cursor.take("<Q", "the list header")
@@ -62,16 +65,16 @@ def read(cursor: BinaryReader) -> tuple[dict[str, FileArray], tuple[str, ...]]:
         kind, array = _read_plain_record(cursor) or _read_record(cursor, f"array {number}")
         kinds[kind] = None
         arrays.append(array)
-    found = _read_names(cursor, count)
+    array_names = _read_names(cursor, count)
     if cursor.remaining:
         raise cursor.error(f"{cursor.remaining} bytes after the end of the list")
-    return dict(zip(found, arrays, strict=True)), tuple(kinds)
+    return dict(zip(array_names, arrays, strict=True)), tuple(kinds)
 
 
 def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
-    """Write a named list of V2 records, dense, on the CPU: what ``net.save_parameters`` writes.
+    """Write a named list of dense V2 records in the CPU context, as ``net.save_parameters`` does.
 
-    V2 knows no scalars. With one among them all become V3 records, which MXNet reads in its np-shape mode.
+    V2 does not support scalars. If there is one, all records are V3, which MXNet reads in np-shape mode.
     """
     magic = V2_MAGIC if all(array.ndim for array in arrays.values()) else V3_MAGIC
     stream.write(struct.pack("<8sQQ", MAGIC, 0, len(arrays)))
@@ -88,7 +91,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
 
 
 def _read_plain_record(cursor: BinaryReader) -> tuple[str, FileArray] | None:
-    """Return a dense V2 record without a mistake, None for any other: the fast path of ``_read_record``."""
+    """Read a valid dense V2 record, or return None for any other: the fast path of ``_read_record``."""
     header = cursor.peek("<Iii")
     if header is None or header[:2] != PLAIN or not 1 <= header[2] <= MAX_DIMENSIONS:
         return None
@@ -149,16 +152,16 @@ def _read_names(cursor: BinaryReader, count: int) -> list[str]:
         raise cursor.error("the arrays have no names; a list without names cannot be matched", at=begin)
     if name_count != count:
         raise cursor.error(f"{count} arrays but {name_count} names", at=begin)
-    found: dict[str, None] = {}
-    twice: list[str] = []
+    unique: dict[str, None] = {}
+    duplicates: list[str] = []
     for number in range(count):
         name = _read_name(cursor, number)
-        if name in found:
-            twice.append(name)
-        found[name] = None
-    if twice:
-        raise cursor.error(f"names that occur twice: {', '.join(names.collapse(twice))}", at=begin)
-    return list(found)
+        if name in unique:
+            duplicates.append(name)
+        unique[name] = None
+    if duplicates:
+        raise cursor.error(f"names that occur twice: {', '.join(names.collapse(duplicates))}", at=begin)
+    return list(unique)
 
 
 def _read_name(cursor: BinaryReader, number: int) -> str:

@@ -1,6 +1,6 @@
-"""MXNet 2's container of ``.params`` files: numpy's npz, a zip with a ``.npy`` for each array.
+"""Read the npz container of MXNet 2's ``.params`` files, a zip with a ``.npy`` for each array.
 
-A member that is stored stays in the file; one that is compressed is unpacked into memory.
+Stored members stay in the file; compressed ones are unpacked into memory.
 Sources: src/serialization/cnpy.cc, apache/mxnet 2.0; numpy/lib/format.py; PKWARE's APPNOTE 6.3, 4.3.7.
 """
 
@@ -31,25 +31,23 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray
 
     Shape = tuple[int, ...]
-    # Where the numbers begin, after the header; their type; their shape; whether the first axis is innermost.
-    Take = Callable[[int, np.dtype[Any], Shape, bool], AnyArray]
+    # Arguments: offset of the values in the .npy, type, shape, whether the first axis varies fastest.
+    MakeArray = Callable[[int, np.dtype[Any], Shape, bool], AnyArray]
 
 SIGNATURE = b"PK\x03\x04"
 SUFFIX = ".npy"
-LOCAL_HEADER = (
-    "<5H3I2H"  # after its signature; the last two are the lengths of the name and of what follows it
-)
-MAX_HEADER_BYTES = 10_000  # of a .npy; numpy's own bound
-HEAD = MAX_HEADER_BYTES + npy.MAGIC_LEN + 4  # the bytes that a header may reach to
+LOCAL_HEADER = "<5H3I2H"  # after its signature; it ends with the lengths of the name and the extra field
+MAX_HEADER_BYTES = 10_000  # of a .npy; numpy's own limit
+HEAD = MAX_HEADER_BYTES + npy.MAGIC_LEN + 4  # of a .npy; a header ends within them
 BYTES = np.dtype(np.uint8)
-PATCH, STRONGLY = 0x20, 0x40  # flags that zipfile refuses too
+PATCH, STRONGLY = 0x20, 0x40  # flags of patches and strong encryption; zipfile refuses them too
 TEXT = 0x800  # the flag of names in UTF-8
-# What numpy raises at headers that are none, and its warning of one that Python 2 wrote.
+# Exceptions of numpy at invalid headers, and its warning of headers written by Python 2.
 UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, UserWarning)
 
 
 def is_npz(path: Path) -> bool:
-    """Return whether a file is a zip of arrays, whatever it is called."""
+    """Return whether a file is a zip with arrays, whatever its name."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(SUFFIX) for name in archive.namelist())
@@ -58,10 +56,14 @@ def is_npz(path: Path) -> bool:
 
 
 def read(cursor: BinaryReader, *, verify: bool) -> dict[str, AnyArray]:
-    """Return the arrays by name, in file order; the numbers of those that are stored are not read.
+    """Return the arrays by name, in file order, without reading the values of stored members.
 
-    ``verify``: check every checksum, for which the whole file is read.
-    Errors: ``ParamsError`` with the byte offset of the member.
+    Args:
+        cursor: a reader of the file.
+        verify: whether to verify every checksum, which reads the whole file.
+
+    Raises:
+        ParamsError: if the file is malformed, with the byte offset of the member.
     """
     try:
         with zipfile.ZipFile(cursor.stream) as archive:
@@ -108,9 +110,9 @@ def _read_member(
     what = names.printable(member.filename)
     local = cursor.at(member.header_offset)
     if member.compress_type != zipfile.ZIP_STORED:
-        with archive.open(member) as packed:
-            # No more than promised; the checksum is checked at the end.
-            content = _unpacked(packed, member.file_size)
+        with archive.open(member) as stream:
+            # At most the declared size; zipfile verifies the checksum at the end.
+            content = _read_up_to(stream, member.file_size)
         return _read_array(local, bytes(content[:HEAD]), len(content), what, _in_memory(content))
     if local.bytes(len(SIGNATURE), what) != SIGNATURE:
         raise local.error(f"{what}: no member begins here", at=member.header_offset)
@@ -129,14 +131,14 @@ def _read_member(
     return _read_array(place, head, member.file_size, what, _in_file(place))
 
 
-def _unpacked(packed: IO[bytes], size: int) -> memoryview:
-    """Return up to so many bytes, in memory once; more than are asked for are not read."""
-    room = np.empty(size, np.uint8).data
+def _read_up_to(stream: IO[bytes], size: int) -> memoryview:
+    """Read at most ``size`` bytes into one buffer."""
+    buffer = np.empty(size, np.uint8).data
     done = 0
-    while chunk := packed.read(min(PIECE, size - done)):
-        room[done : done + len(chunk)] = chunk
+    while chunk := stream.read(min(PIECE, size - done)):
+        buffer[done : done + len(chunk)] = chunk
         done += len(chunk)
-    return room[:done]
+    return buffer[:done]
 
 
 def _checksum(pieces: Iterable[memoryview]) -> int:
@@ -146,23 +148,23 @@ def _checksum(pieces: Iterable[memoryview]) -> int:
     return checksum
 
 
-def _in_memory(content: memoryview) -> Take:
-    def take(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
-        numbers = np.frombuffer(content, dtype, offset=begin)
-        return np.ascontiguousarray(numbers.reshape(shape, order="F" if fortran else "C")).reshape(shape)
+def _in_memory(content: memoryview) -> MakeArray:
+    def make_array(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
+        flat = np.frombuffer(content, dtype, offset=begin)
+        return np.ascontiguousarray(flat.reshape(shape, order="F" if fortran else "C")).reshape(shape)
 
-    return take
+    return make_array
 
 
-def _in_file(place: BinaryReader) -> Take:
-    def take(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
+def _in_file(place: BinaryReader) -> MakeArray:
+    def make_array(begin: int, dtype: np.dtype[Any], shape: Shape, fortran: bool) -> AnyArray:
         return FileArray(place.storage, place.offset + begin, dtype, shape, fortran)
 
-    return take
+    return make_array
 
 
-def _read_array(place: BinaryReader, head: bytes, size: int, what: str, take: Take) -> AnyArray:
-    """Return the array of a .npy of so many bytes, whose first are ``head``."""
+def _read_array(place: BinaryReader, head: bytes, size: int, what: str, make_array: MakeArray) -> AnyArray:
+    """Return the array of a .npy of ``size`` bytes that begins with ``head``."""
     stream = io.BytesIO(head)
     try:
         shape, fortran, dtype = _read_header(stream)
@@ -172,14 +174,18 @@ def _read_array(place: BinaryReader, head: bytes, size: int, what: str, take: Ta
         raise place.error(f"{what} has type {dtype}, which MXNet has not")
     if len(shape) > MAX_DIMENSIONS or min(shape, default=1) < 1:
         raise place.error(f"{what} has the shape {shape}; every dimension must be 1 or more")
-    left = size - stream.tell()
-    if left != math.prod(shape) * dtype.itemsize:
-        raise place.error(f"{what}, {dtype} {shape}, does not fill its {left} bytes")
-    return take(stream.tell(), dtype, shape, fortran)
+    data_size = size - stream.tell()
+    if data_size != math.prod(shape) * dtype.itemsize:
+        raise place.error(f"{what}, {dtype} {shape}, does not fill its {data_size} bytes")
+    return make_array(stream.tell(), dtype, shape, fortran)
 
 
 def _read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read a .npy's header. Errors: those of ``UNREADABLE``."""
+    """Read the header of a .npy.
+
+    Raises:
+        ValueError: if the header is invalid; numpy also raises the others of ``UNREADABLE``.
+    """
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(stream)
     if version not in readers:
@@ -187,6 +193,6 @@ def _read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[An
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         shape, fortran, dtype = readers[version](stream)
-    if any(isinstance(length, bool) for length in shape):  # which numpy lets pass, and does not take
+    if any(isinstance(length, bool) for length in shape):  # accepted in a header, but not as a shape
         raise ValueError(f"the shape {shape}")
     return shape, fortran, dtype

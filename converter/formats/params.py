@@ -1,4 +1,4 @@
-"""Gluon's ``.params`` files: read, whatever the container, but for the numbers; written as MXNet 1 does."""
+"""Read Gluon's ``.params`` files, leaving values on disk, and write them as MXNet 1 does."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ LIST, NPZ = "ndarray-list", "npz"
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What is in a ``.params`` file: its arrays by name, in file order, and how it keeps them.
+    """The contents of a ``.params`` file.
 
-    ``records`` are the kinds of record of an NDArray list: legacy, V1, V2, V3. ``stamp`` tells which file it
-    was.
+    Attributes:
+        arrays: the arrays by name, in file order.
+        container: ``LIST`` or ``NPZ``.
+        records: the kinds of the records in an NDArray list: legacy, V1, V2, V3.
+        stamp: a snapshot of the file, to detect changes.
     """
 
     arrays: dict[str, AnyArray]
@@ -38,11 +41,15 @@ class Params:
 
 
 def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
-    """Read a ``.params`` file's headers. Its arrays stay in it, as far as they are not compressed.
+    """Read the headers of a ``.params`` file; arrays that are not compressed stay on disk.
 
-    ``name`` is what errors call the file, where that is not its path. ``verify``: check the checksums of a
-    container that has them, for which all of it is read.
-    Errors: ``ParamsError`` with the byte offset and what stood there.
+    Args:
+        path: the file.
+        name: its name in error messages, by default the path.
+        verify: whether to verify the checksums of an npz, which reads the whole file.
+
+    Raises:
+        ParamsError: if the file is malformed, with the byte offset and the content there.
     """
     storage = SourceFile(path, name or str(path), ParamsError)
     with storage.opened() as stream:
@@ -58,9 +65,10 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
 
 
 def read_params(path: Path) -> dict[str, Array]:
-    """Return the arrays of a ``.params`` file, all of them in memory.
+    """Read all arrays of a ``.params`` file into memory.
 
-    Errors: as of ``open_params``.
+    Raises:
+        ParamsError: if the file is malformed or has changed.
     """
     return {name: np.asarray(array) for name, array in open_params(path).arrays.items()}
 

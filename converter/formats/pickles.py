@@ -1,10 +1,12 @@
-"""What a ``.pth`` would make torch do, found out before torch does it: nothing that costs more than the file.
+"""Refuse a ``.pth`` that would cost torch much more memory or time than its size suggests.
 
-torch's restricted reader calls no strangers, but it unpacks what is compressed, calls what makes a gigabyte
-of nothing, and hashes and prints what the pickle builds. A tuple of twice a tuple of twice a tuple has, so
-continued, a few hundred bytes and 2^100 members. What is looked at must be what torch will read: a zip that
-two readers could take for two is refused.
-Sources: torch/_weights_only_unpickler.py, torch/serialization.py, PyTorch 2.13; pickletools.py, Python 3.11.
+torch's restricted unpickler calls no unknown functions, but it unpacks compressed members, calls
+functions that allocate gigabytes from a few bytes, and hashes and prints the objects of a pickle. Tuples
+that contain the next tuple twice, a hundred levels deep, have a few hundred bytes and 2^100 members. The
+checked bytes must be those that torch reads: a zip that readers could interpret differently is refused.
+
+Sources: torch/_weights_only_unpickler.py, torch/serialization.py, PyTorch 2.13;
+pickletools.py, Python 3.11.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 SIGNATURE = b"PK\x03\x04"
 PICKLE = "data.pkl"
 LEGACY_PICKLES = 5  # magic number, version, machine, state dict, order of the storages
-MAX_DEPTH = 100  # of what stands in each other; a training script's checkpoint has ten
-MAX_GROWTH = 100  # times the operations; a tensor that two names share has some forty
-MAX_OPERATIONS = 2_000_000  # a tensor has some forty
-# The end of a zip, of which all else is found (APPNOTE 4.3.14 to 16); large ones have two records before it.
+MAX_DEPTH = 100  # of nested objects; a training checkpoint has ten levels
+MAX_GROWTH = 100  # objects per operation; a tensor with two names has about forty
+MAX_OPERATIONS = 2_000_000  # a tensor has about forty
+# Records at the end of a zip, which locate all others (APPNOTE 4.3.14 to 16). The last two are of zip64.
 END, LOCATOR, LARGE_END = (struct.Struct(form) for form in ("<4s4H2LH", "<4sLQL", "<4sQ2H2L4Q"))
 END_SIGNATURE, LOCATOR_SIGNATURE = b"PK\x05\x06", b"PK\x06\x07"
-# What checkpoints are made of. All else that torch would call makes something that no file needs.
+# The functions that checkpoints need. torch would call others too, which create other objects.
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 DTYPE = re.compile(r"torch (bool|u?int\d+|b?float\d\w*|complex\d+)", re.ASCII)
 CALLED = {
@@ -38,11 +40,11 @@ CALLED = {
     *("torch.storage UntypedStorage", "torch.nn.parameter Parameter"),
     *(f"torch._utils _rebuild_{what}" for what in ("tensor", "tensor_v2", "tensor_v3", "parameter")),
     "torch._utils _rebuild_parameter_with_state",
-    # Sparse tensors, and those without numbers: refused by name when they are read.
+    # Sparse tensors, and tensors without values: the checkpoint reader refuses them by name.
     *("torch._utils _rebuild_sparse_tensor", "torch.serialization _get_layout"),
     "torch._utils _rebuild_meta_tensor_no_storage",
 }
-# The operations that torch knows, by how many objects they take from the stack, or all after a mark.
+# The operations that torch supports, by the number of objects they pop: AFTER_MARK is all after a mark.
 AFTER_MARK = -1
 MAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": AFTER_MARK, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
 CHANGES = {"APPEND": 1, "SETITEM": 2, "BUILD": 1, "APPENDS": AFTER_MARK, "SETITEMS": AFTER_MARK}
@@ -57,40 +59,50 @@ KNOWN = {"PROTO", "MARK", "STOP", *TAKES, *NEW, *PUTS, *GETS, *LEAVES}
 
 
 @dataclass(slots=True)
-class _Constructed:
-    """One object of a pickle: how many are in it, each counted as often as it is there, and how deep."""
+class _Extent:
+    """The extent of one object in a pickle.
+
+    Attributes:
+        size: the number of objects in it, each counted as often as it occurs.
+        depth: the levels of nesting.
+        is_shared: whether the pickle refers to it again.
+    """
 
     size: int = 1
     depth: int = 1
     is_shared: bool = False
 
-    def take(self, members: Sequence[_Constructed]) -> None:
-        """Put others into it."""
+    def add(self, members: Sequence[_Extent]) -> None:
+        """Add the extents of members."""
         self.size += sum(member.size for member in members)
         self.depth = max([self.depth, *(member.depth + 1 for member in members)])
 
 
-LEAF = _Constructed()  # for all that nothing is put into
+LEAF = _Extent()  # of every object without members
 
 
 def require_harmless(stream: BinaryIO) -> None:
-    """Refuse a ``.pth`` that would unpack to more than it is, or whose pickles stand for much more.
+    """Check that the members and pickles of a ``.pth`` do not expand to much more than its size.
 
-    Operations that torch does not know pass, for it will refuse them.
-    Errors: ``ValueError`` with the reason, ``LookupError``, and those of ``zipfile`` at damaged files.
+    Operations that torch does not support pass, because torch refuses them.
+
+    Raises:
+        ValueError: if they do, with the reason; also if the file is ambiguous or calls other functions.
+        LookupError: if a pickle refers to an object that does not exist.
+        zipfile.BadZipFile: if the zip is damaged.
     """
     if stream.read(len(SIGNATURE)) == SIGNATURE:
         size = stream.seek(0, io.SEEK_END)
         with zipfile.ZipFile(stream) as archive:
             _require_stored(archive.infolist(), size)
-            _require_one_reading(stream, size, archive)
+            _require_unambiguous(stream, size, archive)
             for name in archive.namelist():
-                if name.lower().endswith(PICKLE):  # torch looks for it in either case
-                    _require_flat(io.BytesIO(archive.read(name)))
+                if name.lower().endswith(PICKLE):  # torch ignores the case
+                    _require_bounded(io.BytesIO(archive.read(name)))
     else:
         stream.seek(0)
         for _ in range(LEGACY_PICKLES):
-            if not _require_flat(stream):
+            if not _require_bounded(stream):
                 break
     stream.seek(0)
 
@@ -102,17 +114,17 @@ def _require_stored(members: list[zipfile.ZipInfo], size: int) -> None:
         raise ValueError(f"its members are said to have more than its {size} bytes")
 
 
-def _require_one_reading(stream: BinaryIO, size: int, archive: zipfile.ZipFile) -> None:
-    """Refuse a zip whose directory lies elsewhere by its offset than by its size."""
+def _require_unambiguous(stream: BinaryIO, size: int, archive: zipfile.ZipFile) -> None:
+    """Refuse a zip with different positions of the directory by its offset and by its size."""
     place = size - END.size
-    signature, *_, offset, comment = _unpacked(END, stream, place)
+    signature, *_, offset, comment = _read_struct(END, stream, place)
     if signature != END_SIGNATURE or comment:
         raise ValueError("it does not end as torch.save ends a file")
-    locator, _, large, _ = _unpacked(LOCATOR, stream, place - LOCATOR.size)
+    locator, _, zip64_end, _ = _read_struct(LOCATOR, stream, place - LOCATOR.size)
     if locator == LOCATOR_SIGNATURE:
-        if large != place - LOCATOR.size - LARGE_END.size:
+        if zip64_end != place - LOCATOR.size - LARGE_END.size:
             raise ValueError("the end of its directory is not where it is said to be")
-        offset = _unpacked(LARGE_END, stream, large)[-1]
+        offset = _read_struct(LARGE_END, stream, zip64_end)[-1]
     if offset != archive.start_dir:
         raise ValueError(f"its directory is said to be at byte {offset}, and is at {archive.start_dir}")
     names = [name.lower() for name in archive.namelist()]
@@ -120,13 +132,13 @@ def _require_one_reading(stream: BinaryIO, size: int, archive: zipfile.ZipFile) 
         raise ValueError("two of its members have one name")
 
 
-def _unpacked(form: struct.Struct, stream: BinaryIO, place: int) -> tuple[Any, ...]:
+def _read_struct(form: struct.Struct, stream: BinaryIO, place: int) -> tuple[Any, ...]:
     stream.seek(max(place, 0))
     return form.unpack(stream.read(form.size))
 
 
-def _require_flat(stream: BinaryIO) -> bool:
-    """Follow a pickle's operations with sizes in place of objects; return whether torch knows all of them."""
+def _require_bounded(stream: BinaryIO) -> bool:
+    """Simulate a pickle with extents for objects; return whether torch supports its operations."""
     machine = _Machine()
     for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
         if operation.name not in KNOWN:
@@ -134,28 +146,28 @@ def _require_flat(stream: BinaryIO) -> bool:
         if count > MAX_OPERATIONS:
             raise ValueError(f"its pickle has more than {MAX_OPERATIONS:,} operations")
         if operation.name == "GLOBAL":
-            _require_known(str(argument))
-        made = machine.step(operation.name, argument)
-        if made and (made.depth > MAX_DEPTH or made.size > MAX_GROWTH * (count + MAX_GROWTH)):
+            _require_allowed(str(argument))
+        top = machine.step(operation.name, argument)
+        if top and (top.depth > MAX_DEPTH or top.size > MAX_GROWTH * (count + MAX_GROWTH)):
             raise ValueError("its pickle stands for much more than it is")
     return True
 
 
-def _require_known(called: str) -> None:
-    if called not in CALLED and not DTYPE.fullmatch(called):
-        raise ValueError(f"GLOBAL {called.replace(' ', '.')} is nothing that a checkpoint needs")
+def _require_allowed(function: str) -> None:
+    if function not in CALLED and not DTYPE.fullmatch(function):
+        raise ValueError(f"GLOBAL {function.replace(' ', '.')} is nothing that a checkpoint needs")
 
 
 class _Machine:
-    """What unpickles: a stack of what was made, the marks in it, and what is kept to be used again."""
+    """A simulated unpickler: the stack of objects, the marks in it, and the memo of shared objects."""
 
     def __init__(self) -> None:
-        self.stack: list[_Constructed] = []
+        self.stack: list[_Extent] = []
         self.marks: list[int] = []
-        self.memo: dict[int, _Constructed] = {}
+        self.memo: dict[int, _Extent] = {}
 
-    def step(self, name: str, argument: Any) -> _Constructed | None:  # noqa: ANN401 - what the operation has
-        """Do one operation, and return what lies on top of the stack then."""
+    def step(self, name: str, argument: Any) -> _Extent | None:  # noqa: ANN401 - varies by operation
+        """Execute one operation, and return the top of the stack."""
         if name == "MARK":
             self.marks.append(len(self.stack))
         elif name in PUTS:
@@ -164,20 +176,20 @@ class _Machine:
             self.stack.append(self.memo[argument])
             self.stack[-1].is_shared = True
         elif name in TAKES:
-            self._put_together(name)
+            self._combine(name)
         elif name in NEW:
-            self.stack.append(_Constructed())
+            self.stack.append(_Extent())
         elif name in LEAVES:
             self.stack.append(LEAF)
         return self.stack[-1] if self.stack else None
 
-    def _put_together(self, name: str) -> None:
+    def _combine(self, name: str) -> None:
         count = TAKES[name]
         place = self.marks.pop() if count == AFTER_MARK else len(self.stack) - count
         members = self.stack[place:]
         del self.stack[place:]
         if name in MAKES:
-            self.stack.append(_Constructed())
+            self.stack.append(_Extent())
         elif self.stack[-1].is_shared:
             raise ValueError("its pickle changes what it has used already")
-        self.stack[-1].take(members)
+        self.stack[-1].add(members)

@@ -1,4 +1,4 @@
-"""The types of an artifact's weights: as they came, or all in one, and what a narrower one costs."""
+"""Convert weights to another floating-point type, and check whether that is lossless."""
 
 from __future__ import annotations
 
@@ -29,29 +29,31 @@ DTYPES = {
 
 
 def cast(state: Mapping[str, A], precision: Precision) -> Mapping[str, A | Array]:
-    """Return the arrays with all floats in one type, rounded to nearest; what is of that type stays as it is.
+    """Return the arrays with all floats in one type, rounded to nearest; others are returned unchanged.
 
     A float64 becomes a bfloat16 by way of float32, as in torch.
-    Errors: ``PrecisionError`` with every array that has a value beyond the type's range.
+
+    Raises:
+        PrecisionError: if values are beyond the range of the type; lists all arrays with such values.
     """
     if precision is Precision.keep:
         return state
     dtype = DTYPES[precision]
-    with np.errstate(over="ignore"):  # what overflows is refused below
+    with np.errstate(over="ignore"):  # overflow is refused below
         narrow = {
             name: np.asarray(array).astype(dtype)
             for name, array in state.items()
             if array.dtype in FLOATS and array.dtype != dtype
         }
-    beyond = [name for name, array in narrow.items() if not np.isfinite(array).all()]
-    if beyond:
+    overflows = [name for name, array in narrow.items() if not np.isfinite(array).all()]
+    if overflows:
         headline = f"these have values that {precision} cannot hold"
-        raise PrecisionError("\n  ".join([headline, *names.shorten(names.collapse(beyond))]))
+        raise PrecisionError("\n  ".join([headline, *names.shorten(names.collapse(overflows))]))
     return {**state, **narrow}
 
 
 def lossless(state: Arrays, other: Arrays) -> bool:
-    """Return whether every number is the same on both sides, be it in another type."""
+    """Return whether all values are equal, even if in different types."""
     return all(
         array is other[name] or array_comparison.same_values(array, other[name])
         for name, array in state.items()
@@ -59,5 +61,5 @@ def lossless(state: Arrays, other: Arrays) -> bool:
 
 
 def widened(array: AnyArray) -> AnyArray:
-    """Return an array in a type that MXNet can compute in on a CPU: the narrow ones in float32, exactly."""
+    """Return an array in a type that MXNet supports on a CPU: float16 and bfloat16 become float32."""
     return np.asarray(array).astype(np.float32) if array.dtype in {np.dtype(np.float16), BFLOAT16} else array

@@ -1,4 +1,4 @@
-"""The same weights as a ``.pth`` of torch's, for ``torch.hub`` and whoever reads no safetensors."""
+"""Write weights as a ``.pth``, for ``torch.hub`` and programs that do not read safetensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUFFIX = ".pth"
 
 @dataclass(frozen=True, slots=True)
 class TorchDraft:
-    """A ``.pth`` that is written, read back and hashed, and has no final name yet."""
+    """A ``.pth`` under a temporary name that is written, read back and hashed."""
 
     path: Path
     sha256: str
@@ -35,39 +35,45 @@ class TorchDraft:
 
 @contextlib.contextmanager
 def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
-    """Write a state dict to a temporary file in ``folder``; on leaving it is gone, published or not.
+    """Write a state dict to a temporary file in ``folder``, and delete it on exit unless published.
 
-    It is read back as ``torch.load(…, weights_only=True)`` does, and compared bit for bit.
-    Errors: ``ArtifactError``.
+    The file is read back as by ``torch.load(…, weights_only=True)``, and compared bit by bit.
+
+    Raises:
+        ArtifactError: if the file cannot be written or differs.
     """
     with disk.temporary(folder) as path:
-        # To a stream, for a file's name would be in its bytes.
+        # To a stream: torch would store a path's name in the file.
         with disk.wrap_os_error(folder), path.open("r+b") as stream:
             _save(state, stream)
-        found = checkpoint.read(path)
-        if list(found) != list(state) or any(
-            array_comparison.compare(name, found[name], state[name]) for name in state
+        content = checkpoint.read(path)
+        if list(content) != list(state) or any(
+            array_comparison.compare(name, content[name], state[name]) for name in state
         ):
             raise ArtifactError("read back: the .pth differs from what was written")
         yield TorchDraft(path, disk.sha256(path, ArtifactError), path.stat().st_size)
 
 
 def _save(state: Arrays, stream: BinaryIO) -> None:
-    """Write a state dict as torch does. Errors: ``OSError``."""
-    import torch  # noqa: PLC0415 - takes more than a second, and few ask for this file
+    """Write a state dict with ``torch.save``.
+
+    Raises:
+        OSError: if writing fails.
+    """
+    import torch  # noqa: PLC0415 - the import takes more than a second, and is rarely needed
 
     try:
         torch.save({name: tensor(array) for name, array in state.items()}, stream)
     except RuntimeError as error:
-        # torch ends its archive although writing has failed or was interrupted, and stumbles over that.
+        # If writing fails or is interrupted, torch still closes its archive, which raises this error.
         raise error.__context__ or error from None
 
 
 def tensor(array: AnyArray) -> Tensor:
-    """Return a copy of an array."""
-    import torch  # noqa: PLC0415 - as below
+    """Return a copy of an array as a tensor."""
+    import torch  # noqa: PLC0415 - as above
 
-    numbers = np.array(array)
-    if numbers.dtype == BFLOAT16:  # which torch does not know from numpy
-        return torch.from_numpy(numbers.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(numbers)
+    copy = np.array(array)
+    if copy.dtype == BFLOAT16:  # torch does not convert it from numpy
+        return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(copy)

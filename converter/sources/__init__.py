@@ -1,1 +1,1 @@
-"""Where parameters come from: a local file, an archive, GluonCV's cache and bucket, random numbers."""
+"""Sources of parameters: local files and archives, random numbers, GluonCV's cache and server."""

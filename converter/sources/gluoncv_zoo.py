@@ -1,4 +1,4 @@
-"""The files that GluonCV published: from its own cache, or downloaded into it."""
+"""Provide the files that GluonCV published, from its cache or by download into it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from converter.sources.published_file import PublishedFile
 
 BUCKET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
-DOWNLOAD = ".download-"  # what the files are called that are not whole yet
-KEPT_SECONDS = 7 * 24 * 3600  # for which they wait for a run that goes on with them
+DOWNLOAD = ".download-"  # file name prefix of partial downloads
+KEPT_SECONDS = 7 * 24 * 3600  # how long partial downloads are kept for another run
 
 WAY_OUT_FILE = "  --params FILE         a file you hold"
 WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try everything out"
@@ -35,11 +35,14 @@ WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try every
 def take(
     published: PublishedFile, folder: Path, progress: Progress, limits: DownloadLimits | None = None
 ) -> ParamsFile:
-    """Take a model's published file, from GluonCV's cache or, where it is not there whole, by download.
+    """Return a model's published file, from GluonCV's cache or by download.
 
-    A cached file whose SHA-1 is not the published one is never used; a download takes its place. Where
-    nothing can be written to the cache, the download lies in ``folder``, as long as that does.
-    Errors: ``SourceError`` that names every way out.
+    A cached file with another SHA-1 than the published one is never used; a download replaces it. If the
+    cache is not writable, the download is stored in ``folder``.
+
+    Raises:
+        SourceError: if the file was never published, or is not cached and cannot be downloaded; lists
+            the alternatives.
     """
     if not published.sha1:
         raise SourceError(
@@ -48,10 +51,10 @@ def take(
         )
     cached = cache_folder() / published.name
     try:
-        return _cached(published, cached, folder, progress)
+        return _take_cached(published, cached, folder, progress)
     except SourceError as error:
-        found = error
-    from converter.sources import download, web  # noqa: PLC0415 - take 0.1 s, and few conversions download
+        cache_error = error
+    from converter.sources import download, web  # noqa: PLC0415 - take 0.1 s, and are rarely needed
 
     url = download_url(published)
     try:
@@ -59,7 +62,7 @@ def take(
     except (OSError, SourceError) as error:
         raise SourceError(
             f"{published.model}: the published parameters are not here and could not be fetched\n"
-            f"  in the cache  {cached}: {found}\n"
+            f"  in the cache  {cached}: {cache_error}\n"
             f"  downloading   {web.public(url)}: {error}\n"
             f"Three ways out:\n"
             f"{WAY_OUT_FILE}\n"
@@ -69,38 +72,42 @@ def take(
 
 
 def cache_folder() -> Path:
-    """Return GluonCV's own cache."""
-    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"  # noqa: PTH111 - no error
+    """Return GluonCV's cache folder, which the environment variable ``MXNET_HOME`` can select."""
+    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"  # noqa: PTH111 - never raises
 
 
 def download_url(published: PublishedFile) -> str:
-    """Return where GluonCV downloads the model from; ``MXNET_GLUON_REPO`` names a mirror."""
+    """Return the URL of GluonCV's download; ``MXNET_GLUON_REPO`` can select a mirror."""
     repository = (os.environ.get("MXNET_GLUON_REPO") or BUCKET).rstrip("/")
     return f"{repository}/gluon/models/{Path(published.name).stem}.zip"
 
 
-def _cached(published: PublishedFile, cached: Path, folder: Path, progress: Progress) -> ParamsFile:
-    """Take the file of a cache; refuse any but the published one, and say why in few words."""
+def _take_cached(published: PublishedFile, cached: Path, folder: Path, progress: Progress) -> ParamsFile:
+    """Return the file in the cache.
+
+    Raises:
+        SourceError: if it is missing or not the published one; the message is a short reason.
+    """
     if not cached.is_file():
         raise SourceError("not there")
-    found = params_file.from_file(cached, folder, progress)
-    if not found.is_published(published):
-        raise SourceError(f"damaged: its SHA-1 is {found.sha1}, not {published.sha1}")
-    return found
+    source = params_file.from_file(cached, folder, progress)
+    if not source.is_published(published):
+        raise SourceError(f"damaged: its SHA-1 is {source.sha1}, not {published.sha1}")
+    return source
 
 
 def _download(
     published: PublishedFile, cached: Path, folder: Path, progress: Progress, limits: DownloadLimits
 ) -> ParamsFile:
-    """Download into the cache, or into ``folder`` where that cannot be written.
+    """Download into the cache, or into ``folder`` if the cache is not writable.
 
-    Another process may be at the same: then it is waited for, and what it fetched is taken.
+    If another process is downloading the same file, wait for it and use its result.
     """
     name = f"{DOWNLOAD}{Path(published.name).stem}.zip"
     with _locked(cached.parent / f"{name}.lock", limits.total) as writable:
         if writable:
             with contextlib.suppress(SourceError):
-                return _cached(published, cached, folder, progress)
+                return _take_cached(published, cached, folder, progress)
             _sweep(cached.parent)
         destination = cached if writable else folder / cached.name
         _fetch(
@@ -116,18 +123,18 @@ def _fetch(
     progress: Progress,
     limits: DownloadLimits,
 ) -> None:
-    """Fetch a zip, unpack its one ``.params``, and put it into place if it is the published one."""
+    """Download a zip, and move its ``.params`` to ``destination`` if it is the published one."""
     from converter.sources import download  # noqa: PLC0415 - as above
 
     unpacked = partial.path.with_suffix(archives.SUFFIX)
     end = time.monotonic() + limits.total
     for last in (False, True):
-        left = replace(limits, total=max(0.0, end - time.monotonic()))
-        download.fetch(download_url(published), partial, progress, left)
+        remaining = replace(limits, total=max(0.0, end - time.monotonic()))
+        download.fetch(download_url(published), partial, progress, remaining)
         try:
-            _require(published.sha1, archives.unpack(partial.path, unpacked, progress).sha1)
+            _require_sha1(published.sha1, archives.unpack(partial.path, unpacked, progress).sha1)
             unpacked.replace(destination)
-        except SourceError as error:  # it was perhaps spoilt on the way, and is not twice
+        except SourceError as error:  # perhaps damaged in transit: a second download decides
             if last:
                 raise SourceError(f"{error}; fetched twice") from error
         else:
@@ -137,14 +144,14 @@ def _fetch(
             partial.drop()
 
 
-def _require(expected: str, found: str) -> None:
+def _require_sha1(expected: str, found: str) -> None:
     if found != expected:
         raise SourceError(f"SHA-1 {expected} expected, {found} found")
 
 
 @contextlib.contextmanager
 def _locked(path: Path, seconds: float) -> Iterator[bool]:
-    """Keep other processes of ours away meanwhile; say whether files can be made there at all."""
+    """Lock out other runs of this program; yield whether the folder of the lock is writable."""
     lock = filelock.FileLock(path, timeout=seconds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,8 +169,8 @@ def _locked(path: Path, seconds: float) -> Iterator[bool]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what was begun and never gone on with."""
+    """Delete partial downloads that no run has resumed for ``KEPT_SECONDS``."""
     for path in folder.glob(f"{DOWNLOAD}*"):
-        with contextlib.suppress(OSError):  # another process may have removed it
+        with contextlib.suppress(OSError):  # another process may have deleted it
             if path.suffix != ".lock" and time.time() - path.stat().st_mtime > KEPT_SECONDS:
                 path.unlink()

@@ -1,6 +1,6 @@
-"""Where the bytes come from: a file, or arrays made here; those that GluonCV published are ``published``'s.
+"""Provide an unpacked ``.params`` file and its SHA-1, from a file, an archive or arrays.
 
-What goes out is a ``.params`` file on disk, unpacked if it came in an archive, and its SHA-1.
+Files that GluonCV published come from ``gluoncv_zoo``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class ParamsFile:
-    """A ``.params`` file as it was when it was opened; its SHA-1 is computed beside whatever else is done.
+    """A ``.params`` file, with a snapshot from when it was opened.
 
-    ``path`` is the file itself, ``origin`` what was named, which may be an ``archive`` of it; ``name`` is
-    what the manifest calls that. ``documents`` are the JSON files in the archive, by name.
+    Attributes:
+        path: the unpacked file.
+        origin: the file that the user named, which may be an archive.
+        name: the name of ``origin`` in the manifest.
+        archive: the kind of the archive, None if ``origin`` is not one.
+        stamp: the snapshot of ``origin``.
+        digest: the SHA-1 of the unpacked file, computed in the background.
+        documents: the JSON files in the archive, by name.
     """
 
     path: Path
@@ -43,21 +49,23 @@ class ParamsFile:
 
     @property
     def sha1(self) -> str:
-        """Its SHA-1, unpacked; waited for.
+        """The SHA-1 of the unpacked file; waits until it is computed.
 
-        Errors: ``SourceError`` where the file cannot be read.
+        Raises:
+            SourceError: if the file cannot be read or has changed.
         """
         return self.digest.result()
 
     def is_published(self, published: PublishedFile) -> bool:
-        """Return whether it is the file that GluonCV published of a model; of some it published none."""
+        """Return whether this is GluonCV's published file of a model; False if there is none."""
         return self.sha1 == published.sha1
 
 
 def from_file(path: Path, folder: Path, progress: Progress) -> ParamsFile:
-    """Take a file of the user's; an archive is unpacked into ``folder``.
+    """Open a file; an archive is unpacked into ``folder``.
 
-    Errors: ``SourceError`` where there is none, or what is packed cannot be unpacked.
+    Raises:
+        SourceError: if the file does not exist, or an archive cannot be unpacked.
     """
     stamp = disk.snapshot(path, SourceError)
     name = disk.file_name(path)
@@ -73,9 +81,10 @@ def from_file(path: Path, folder: Path, progress: Progress) -> ParamsFile:
 
 
 def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> ParamsFile:
-    """Write parameters made here to ``path``, and take that file.
+    """Write arrays to ``path``, and open that file.
 
-    Errors: ``SourceError`` where it cannot be written.
+    Raises:
+        SourceError: if it cannot be written.
     """
     try:
         with path.open("wb") as stream:
@@ -86,12 +95,13 @@ def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Par
 
 
 def verify_published_sha1(source: ParamsFile, published: PublishedFile) -> None:
-    """Refuse a file that is not what it was when it was opened, or not what its name says.
+    """Check that a file with a published file's name is that file, and that it has not changed.
 
-    Errors: ``SourceError``.
+    Raises:
+        SourceError: if its SHA-1 is not the published one, or it has changed since it was opened.
     """
-    named = source.origin.name.startswith(f"{Path(published.name).stem}.")
-    if named and not source.is_published(published):
+    has_published_name = source.origin.name.startswith(f"{Path(published.name).stem}.")
+    if has_published_name and not source.is_published(published):
         raise SourceError(
             f"{source.origin}: SHA-1 {published.sha1} expected, {source.sha1} found\n"
             "  It bears the published file's name and is not that file: damaged, or to be renamed."
@@ -100,9 +110,10 @@ def verify_published_sha1(source: ParamsFile, published: PublishedFile) -> None:
 
 
 def require_unchanged(source: ParamsFile) -> None:
-    """Refuse a file that is not what it was when it was opened.
+    """Check that a file has not changed since it was opened.
 
-    Errors: ``SourceError``.
+    Raises:
+        SourceError: if it has.
     """
     if disk.snapshot(source.origin, SourceError) != source.stamp:
         raise SourceError(f"{source.origin}: {disk.CHANGED}")
@@ -111,7 +122,8 @@ def require_unchanged(source: ParamsFile) -> None:
 def sha1(path: Path, progress: Progress, stamp: disk.FileSnapshot | None = None) -> str:
     """Return a file's SHA-1.
 
-    Errors: ``SourceError`` where it cannot be read, or is not the one of the ``stamp``.
+    Raises:
+        SourceError: if the file cannot be read, or differs from the snapshot ``stamp``.
     """
     digest, done = hashlib.sha1(usedforsecurity=False), 0
     memory = memoryview(bytearray(CHUNK))

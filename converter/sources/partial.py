@@ -1,4 +1,4 @@
-"""A download that is not whole yet: the bytes that came, and beside them what lets another run go on."""
+"""Partial downloads: the bytes received, and a note from which another run can resume."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 
 class ResumeInfo(msgspec.Struct, frozen=True):
-    """Which content was begun: a server that has another by now must not go on with it.
+    """The content of a partial download, which must not be resumed with another one.
 
-    ``validator`` is its strong ETag or else its date, ``total`` its size in bytes.
+    Attributes:
+        url: the address, without credentials.
+        validator: the strong ETag of the content, or else its date.
+        total: the size of the content in bytes.
     """
 
     url: str
@@ -24,31 +27,36 @@ class ResumeInfo(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PartialDownload:
-    """The first bytes of a file, at ``path``; ``lasting`` where another run will find them."""
+    """The first bytes of a file.
+
+    Attributes:
+        path: the file of the bytes.
+        lasting: whether the file is kept for other runs.
+    """
 
     path: Path
     lasting: bool = True
 
     @property
     def note(self) -> Path:
-        """Where it is written what they are the first bytes of."""
+        """The path of the note, which holds the ``ResumeInfo``."""
         return self.path.with_name(f"{self.path.name}.json")
 
     @property
     def size(self) -> int:
-        """How many bytes are here."""
+        """The number of bytes received."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def known(self, url: str) -> ResumeInfo | None:
-        """Return what is known of bytes that came from there; None where they cannot be gone on with."""
+        """Return the note if a download from ``url`` can be resumed, else None."""
         try:
-            found = msgspec.json.decode(self.note.read_bytes(), type=ResumeInfo)
+            note = msgspec.json.decode(self.note.read_bytes(), type=ResumeInfo)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return found if found.url == url and 0 < self.size <= found.total else None
+        return note if note.url == url and 0 < self.size <= note.total else None
 
     def restart(self, known: ResumeInfo | None) -> None:
-        """Begin a new content; the old bytes go before anything is said of the new ones."""
+        """Begin a new content; the old bytes are deleted before the new note is written."""
         self.path.write_bytes(b"")
         if known is None:
             self.note.unlink(missing_ok=True)
@@ -56,6 +64,6 @@ class PartialDownload:
             self.note.write_bytes(msgspec.json.encode(known))
 
     def drop(self) -> None:
-        """Leave nothing."""
+        """Delete the bytes and the note."""
         self.note.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What is known of a file that GluonCV published."""
+"""The description of a file that GluonCV published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request over HTTP, as a program sends it that trusts neither the server nor whomever it points to."""
+"""Send HTTP requests, and follow redirects without trust in the server or the target."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"gluon2torch/{__version
 
 
 class _Session(requests.Session):
-    """A session that never follows a redirect by itself, for then it reads all of the redirect's own body."""
+    """A session that follows no redirects; requests itself would read the whole body of each."""
 
     def get_redirect_target(self, _: requests.Response) -> None:
         return None
 
 
 def get(url: str, headers: dict[str, str], redirects: int, stall: float) -> requests.Response:
-    """Ask for a file; return the answer that is no redirect, its body still to come.
+    """Request a file, and follow redirects; return the response before its body is read.
 
-    A redirect may lead to another host, for mirrors and buckets do that, and never from https to anything
-    else. Credentials, those in the URL or in ~/.netrc, go with the first request alone.
-    Errors: ``SourceError`` for redirects, what requests raises for the rest.
+    A redirect may lead to another host, as mirrors and buckets need, but not from https to another
+    scheme. Credentials, from the URL or ~/.netrc, are sent with the first request only.
+
+    Args:
+        url: the address.
+        headers: added to ``HEADERS``.
+        redirects: the maximum number of redirects.
+        stall: the maximum time without any byte, in seconds.
+
+    Raises:
+        SourceError: if a redirect is not allowed, or there are too many.
+        requests.RequestException: if a request fails.
+        ValueError: if a URL is invalid.
     """
     session, place = _Session(), url
     for hop in range(redirects + 1):
@@ -47,7 +57,7 @@ def get(url: str, headers: dict[str, str], redirects: int, stall: float) -> requ
 
 
 def may_lead(place: str, target: str) -> bool:
-    """Return whether a redirect keeps what the first address promised: https leads to https alone."""
+    """Return whether a redirect is allowed: https leads only to https."""
     return urlsplit(place).scheme != "https" or urlsplit(target).scheme == "https"
 
 

@@ -1,4 +1,4 @@
-"""Work beside the main thread, for which the end of the program does not wait."""
+"""Run functions in daemon threads, which do not delay the end of the program."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 def start(function: Callable[[], T]) -> Future[T]:
-    """Call a function in a thread of its own; return what will have its result, or raise what it raised."""
+    """Call a function in a new thread; the future has its result or exception."""
     future: Future[T] = Future()
 
-    def settle() -> None:
+    def run() -> None:
         try:
             result = function()
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        except BaseException as error:  # noqa: BLE001 - raised again by the future
             future.set_exception(error)
         else:
             future.set_result(result)
 
-    threading.Thread(target=settle, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return future

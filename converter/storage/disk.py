@@ -1,4 +1,4 @@
-"""How files reach the disk: whole under their names, or not at all."""
+"""Atomic writes, temporary files, and checks of input and output files."""
 
 from __future__ import annotations
 
@@ -19,35 +19,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-# Device, inode, size, and the times of the last change: of the content, which can be set back, and of all.
+# Device, inode, size, mtime and ctime in ns. Programs can set the mtime back, but not the ctime.
 FileSnapshot = tuple[int, int, int, int, int]
 CHANGED = "the file was changed while it was read"
-ATTEMPTS = 10  # to make a file in a folder that others may remove at that moment
-_OWED: dict[Callable[[], None], None] = {}  # what is to be removed when its time has come, in order
+ATTEMPTS = 10  # to create a file in a folder that another process may be removing
+_PENDING: dict[Callable[[], None], None] = {}  # pending cleanup callbacks, in order
 
 
 def temporary(folder: Path) -> AbstractContextManager[Path]:
-    """Make an empty hidden file in ``folder``, itself made if need be; remove it unless it was renamed.
+    """Create an empty hidden file in ``folder``, and delete it on exit unless it was renamed.
 
-    What dead runs left there goes first.
-    Errors: ``ArtifactError`` where that fails.
+    A missing folder is created, and deleted on exit if it is empty. Stale temporary files are deleted.
+
+    Raises:
+        ArtifactError: if the file cannot be created.
     """
-    return _made(folder, Path.touch, Path.unlink)
+    return _temporary_path(folder, Path.touch, Path.unlink)
 
 
 def temporary_folder(parent: Path) -> AbstractContextManager[Path]:
-    """Make an empty hidden folder in ``parent``, as ``temporary`` makes a file.
+    """Create an empty hidden folder in ``parent``, as ``temporary`` creates a file.
 
-    Errors: as of ``temporary``.
+    Raises:
+        ArtifactError: if the folder cannot be created.
     """
-    return _made(parent, Path.mkdir, shutil.rmtree)
+    return _temporary_path(parent, Path.mkdir, shutil.rmtree)
 
 
 @contextlib.contextmanager
 def temp_dir() -> Iterator[Path]:
-    """Make a folder for what is needed while we work, where the system keeps such: ``TMPDIR`` names it.
+    """Create a private folder in the system's folder for temporary files, which ``TMPDIR`` can select.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if the folder cannot be created.
     """
     try:
         parent = Path(tempfile.gettempdir())
@@ -59,61 +63,64 @@ def temp_dir() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _made(folder: Path, make: Callable[[Path], None], remove: Callable[[Path], object]) -> Iterator[Path]:
-    """Make something in a folder under a name of its own, and hold it; folders made for it go if empty."""
+def _temporary_path(
+    folder: Path, make: Callable[[Path], None], remove: Callable[[Path], object]
+) -> Iterator[Path]:
+    """Create and lock a path with a unique name in a folder; remove it and empty new folders on exit."""
     with contextlib.ExitStack() as stack:
         with wrap_os_error(folder):
             paths: list[Path] = []
             absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            stack.callback(_owe(functools.partial(_remove, remove, paths, absent)))
+            stack.callback(_register_cleanup(functools.partial(_remove, remove, paths, absent)))
             locks.sweep(folder)
             for attempt in range(1, ATTEMPTS + 1):
                 path = folder / locks.temporary_name()
-                paths.append(path)  # before it is made, for a signal may come between
+                paths.append(path)  # first, because a signal may arrive after the creation
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                     make(path)
                     stack.enter_context(locks.held(path))
                     break
-                except FileNotFoundError:  # another run has taken the folder, or this, for its litter
+                except FileNotFoundError:  # another run removed it, or its folder, as stale
                     if attempt == ATTEMPTS:
                         raise
         yield path
 
 
 def remove_temporary() -> None:
-    """Remove what is temporary and still there, at the end of a process that a signal ends.
+    """Remove all remaining temporary files, at the end of a process that a signal ends.
 
-    An exception that a signal raises may leave even a ``with`` without its end.
+    The exception of a signal can prevent even the exit of a ``with`` statement.
     """
-    for debt in reversed(list(_OWED)):
-        _pay(debt)
+    for cleanup in reversed(list(_PENDING)):
+        _run_cleanup(cleanup)
 
 
-def _owe(debt: Callable[[], None]) -> Callable[[], None]:
-    """Return what pays a debt, which ``remove_temporary`` does if nobody did."""
-    _OWED[debt] = None
-    return functools.partial(_pay, debt)
+def _register_cleanup(cleanup: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that runs the cleanup; without a call of it, ``remove_temporary`` does."""
+    _PENDING[cleanup] = None
+    return functools.partial(_run_cleanup, cleanup)
 
 
-def _pay(debt: Callable[[], None]) -> None:
-    debt()
-    _OWED.pop(debt, None)
+def _run_cleanup(cleanup: Callable[[], None]) -> None:
+    cleanup()
+    _PENDING.pop(cleanup, None)
 
 
 def _remove(remove: Callable[[Path], object], paths: list[Path], folders: list[Path]) -> None:
     for path in paths:
-        with contextlib.suppress(OSError):  # it has its final name, or the next run removes it
+        with contextlib.suppress(OSError):  # it was renamed, or the next run removes it
             remove(path)
     for folder in folders:
-        with contextlib.suppress(OSError):  # where something is in one, it stays; or it is gone already
+        with contextlib.suppress(OSError):  # it is not empty, or was removed already
             folder.rmdir()
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse, before any work, a folder into which nothing can be written.
+    """Check, before any work, that files can be created in a folder.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if they cannot.
     """
     with temporary(folder):
         pass
@@ -121,9 +128,10 @@ def require_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let no other run give files their names in a folder meanwhile.
+    """Lock a folder against other runs that publish files in it.
 
-    Errors: ``ArtifactError`` where it is not there.
+    Raises:
+        ArtifactError: if the folder does not exist.
     """
     with contextlib.ExitStack() as stack:
         with wrap_os_error(folder):
@@ -133,7 +141,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def wrap_os_error(place: Path) -> Iterator[None]:
-    """Turn what the system says about writing into an ``ArtifactError`` that names the place."""
+    """Raise an ``OSError`` from writing as an ``ArtifactError`` that names the place."""
     try:
         yield
     except OSError as error:
@@ -141,13 +149,13 @@ def wrap_os_error(place: Path) -> Iterator[None]:
 
 
 def flush(path: Path) -> None:
-    """Return when the file's bytes are on the disk."""
+    """Flush a file to disk."""
     with path.open("r+b") as stream:
         os.fsync(stream.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the renames last, where system and file system can (Windows and some network drives cannot)."""
+    """Flush renames in a folder to disk, if supported (not by Windows and some network drives)."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_DIRECTORY)
@@ -159,9 +167,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def place(part: Path, destination: Path, *, overwrite: bool) -> None:
-    """Give a written file its name; return when it is on the disk.
+    """Flush a written file to disk and rename it to ``destination``.
 
-    Errors: ``ArtifactError`` where something is there that may not or cannot be written over.
+    Raises:
+        ArtifactError: if ``destination`` must not be overwritten, or cannot be written.
     """
     with wrap_os_error(destination):
         flush(part)
@@ -170,19 +179,20 @@ def place(part: Path, destination: Path, *, overwrite: bool) -> None:
             part.replace(destination)
         else:
             try:
-                os.link(part, destination)  # which never takes another's place
+                os.link(part, destination)  # never replaces a file
             except FileExistsError as error:
                 raise ArtifactError(f"{destination}: is there already; --force writes over it") from error
-            except OSError:  # a drive that has no links: what appears there at this very moment is lost
+            except OSError:  # no hard links: a file created at this moment is overwritten
                 require_free(destination, overwrite=False)
                 part.replace(destination)
         flush_folder(destination.parent)
 
 
 def require_regular(path: Path, error: type[ConversionError]) -> os.stat_result:
-    """Return what the system knows of a file; refuse what is none: a folder, a pipe, a device.
+    """Return the status of a regular file.
 
-    Errors: ``error``.
+    Raises:
+        ConversionError: of type ``error``, if it is a folder, a pipe or a device, or does not exist.
     """
     try:
         status = path.stat()
@@ -194,23 +204,25 @@ def require_regular(path: Path, error: type[ConversionError]) -> os.stat_result:
 
 
 def snapshot(path: Path, error: type[ConversionError]) -> FileSnapshot:
-    """Return by what a file is known to be unchanged.
+    """Return a snapshot of a file, by which changes are detected.
 
-    Errors: as of ``require_regular``.
+    Raises:
+        ConversionError: of type ``error``, if it is not a regular file.
     """
     return snapshot_of(require_regular(path, error))
 
 
 def snapshot_of(status: os.stat_result) -> FileSnapshot:
-    """Return the same of a file that is open."""
+    """Return the snapshot of a file from its status."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextlib.contextmanager
 def unchanged(path: Path, error: type[ConversionError]) -> Iterator[None]:
-    """Refuse a file that is another at the end than it was at the beginning.
+    """Check on exit that a file has not changed since entry.
 
-    Errors: ``error``; also in the place of any other refusal.
+    Raises:
+        ConversionError: of type ``error``, if it has; replaces any ``ConversionError`` from the block.
     """
     before = snapshot(path, error)
     try:
@@ -227,9 +239,10 @@ def _require_same(before: FileSnapshot, path: Path, error: type[ConversionError]
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over what is there; with ``overwrite`` over anything but a file, links included.
+    """Check that a path does not exist or, with ``overwrite``, that it is at most a regular file.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if it exists, or with ``overwrite`` if it is a folder, a link or a device.
     """
     try:
         mode = path.lstat().st_mode
@@ -244,12 +257,13 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 
 
 def require_other(path: Path, sources: Iterable[Path | None]) -> None:
-    """Refuse to write over a file that is read: it may be the only one of its kind.
+    """Check that an output would not overwrite an input, which may be the only copy.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if ``path`` is one of the ``sources``.
     """
     for source in filter(None, sources):
-        with contextlib.suppress(OSError):  # what is not there is not written over
+        with contextlib.suppress(OSError):  # a missing file cannot be overwritten
             if os.path.samestat(path.lstat(), source.stat()):
                 raise ArtifactError(f"{path}: is read here, and would be written over")
 
@@ -257,7 +271,8 @@ def require_other(path: Path, sources: Iterable[Path | None]) -> None:
 def read_small(path: Path, limit: int, error: type[ConversionError]) -> bytes:
     """Read a file of at most ``limit`` bytes.
 
-    Errors: ``error`` where it is longer, is none, or cannot be read.
+    Raises:
+        ConversionError: of type ``error``, if it is longer, not a regular file, or cannot be read.
     """
     require_regular(path, error)
     try:
@@ -273,7 +288,8 @@ def read_small(path: Path, limit: int, error: type[ConversionError]) -> bytes:
 def sha256(path: Path, error: type[ConversionError]) -> str:
     """Return a file's SHA-256.
 
-    Errors: ``error`` where it cannot be read.
+    Raises:
+        ConversionError: of type ``error``, if the file cannot be read.
     """
     try:
         with path.open("rb") as stream:
@@ -283,14 +299,15 @@ def sha256(path: Path, error: type[ConversionError]) -> str:
 
 
 def file_name(path: Path) -> str:
-    """Return a file's name as text, whatever bytes it is made of."""
+    """Return a file's name as text, with undecodable bytes escaped."""
     return os.fsencode(path.name).decode(errors="backslashreplace")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; its folder is made if need be.
+    """Write a text file atomically; a missing folder is created.
 
-    Errors: ``ArtifactError``.
+    Raises:
+        ArtifactError: if it cannot be written.
     """
     with temporary(path.parent) as part, wrap_os_error(path):
         part.write_text(text, encoding="utf-8")

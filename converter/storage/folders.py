@@ -1,4 +1,4 @@
-"""What is in a folder, whoever made it: files that may be read, and what else was found."""
+"""List an untrusted folder: the files that may be read, and the entries that must not."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path, PurePosixPath
 
 from converter.errors import VerificationError
 
-MAX_DEPTH = 64  # folders in folders in a folder; what we and the hub write has five
+MAX_DEPTH = 64  # of nested folders; ours and those of the hub have five levels
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Files by their names from the folder on, with ``/`` between; ``left_out`` are those not looked into.
+    """The contents of a folder; names are relative to it, with ``/`` as the separator.
 
-    ``strange`` is what must not be read, by name: links that lead out, pipes, devices.
+    Attributes:
+        files: the regular files, by name.
+        left_out: the names that were excluded from the listing.
+        strange: by name, why an entry must not be read: links out of the folder, pipes, devices.
     """
 
     files: dict[str, Path]
@@ -24,36 +27,38 @@ class Folder:
 
 
 def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
-    """List a folder, those in it too, but for the names to leave out.
+    """List a folder and its subfolders, except the names in ``leave_out``.
 
-    Errors: ``VerificationError`` where it cannot be listed.
+    Raises:
+        VerificationError: if a folder cannot be listed.
     """
     files: dict[str, Path] = {}
     left_out: list[str] = []
     strange: dict[str, str] = {}
-    within = [PurePosixPath()]  # folders still to be listed
-    while within:
-        place = within.pop()
+    pending = [PurePosixPath()]  # folders to list
+    while pending:
+        place = pending.pop()
         for entry in names(folder / place):
             inner = place / entry
             path, name = folder / inner, inner.as_posix()
             if name in leave_out:
                 left_out.append(name)
-            elif reason := _strangeness(path, folder):
+            elif reason := _refusal(path, folder):
                 strange[name] = reason
             elif path.is_file():
                 files[name] = path
             elif len(inner.parts) > MAX_DEPTH:
                 strange[name] = f"a folder within more than {MAX_DEPTH} others"
             elif not path.is_symlink():
-                within.append(inner)
+                pending.append(inner)
     return Folder(dict(sorted(files.items())), tuple(sorted(left_out)), dict(sorted(strange.items())))
 
 
 def is_folder(path: Path) -> bool:
     """Return whether a path is a folder, or a link to one.
 
-    Errors: ``VerificationError`` where that cannot be known.
+    Raises:
+        VerificationError: if that cannot be determined.
     """
     try:
         return path.is_dir()
@@ -62,9 +67,10 @@ def is_folder(path: Path) -> bool:
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """Return what is in a folder itself.
+    """Return the sorted names of a folder's entries, without those of subfolders.
 
-    Errors: ``VerificationError`` where it cannot be listed.
+    Raises:
+        VerificationError: if the folder cannot be listed.
     """
     try:
         return tuple(sorted(path.name for path in folder.iterdir()))
@@ -72,8 +78,8 @@ def names(folder: Path) -> tuple[str, ...]:
         raise VerificationError(f"{folder}: {error.strerror or error}") from error
 
 
-def _strangeness(path: Path, folder: Path) -> str | None:
-    """Return why something must not be read; None for files, folders, and links to those within."""
+def _refusal(path: Path, folder: Path) -> str | None:
+    """Return why a path must not be read; None for files, folders, and links to those in ``folder``."""
     try:
         mode = path.stat().st_mode
     except OSError as error:

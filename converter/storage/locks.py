@@ -1,6 +1,7 @@
-"""Who still works on a file or folder: the system knows, and forgets when the process is dead.
+"""Advisory locks on files and folders, by which stale temporary files are detected.
 
-Windows has no such locks, and some network drives refuse them: there nothing is locked, and nothing is dead.
+The system releases the locks of a process when it ends. Without ``flock`` (Windows, some network
+drives), nothing is locked and no file counts as stale.
 """
 
 from __future__ import annotations
@@ -21,35 +22,36 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-PREFIX = ".convert-"  # of all that is not there to stay
+PREFIX = ".convert-"  # of the names of all temporary files and folders
 TEMPORARY = re.compile(re.escape(PREFIX) + r"[0-9a-f]{16}\.part")
 
 
 def temporary_name() -> str:
-    """Return a name that nobody has, and by which litter is known."""
+    """Return a new name that ``sweep`` recognises."""
     return f"{PREFIX}{secrets.token_hex(8)}.part"
 
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a file or folder against others who hold it, and against ``sweep``; wait until they let go.
+    """Lock a file or folder, also against ``sweep``; wait until another process releases its lock.
 
-    Errors: ``FileNotFoundError`` where it is not there, or no longer.
+    Raises:
+        FileNotFoundError: if the path does not exist, or was removed during the wait.
     """
     with contextlib.ExitStack() as stack:
         if sys.platform != "win32":
-            with contextlib.suppress(PermissionError):  # one may write into a folder that one may not read
-                descriptor = stack.enter_context(_opened(path))
-                with contextlib.suppress(OSError):  # a drive that has no locks
+            with contextlib.suppress(PermissionError):  # a folder may be writable and not readable
+                descriptor = stack.enter_context(_descriptor(path))
+                with contextlib.suppress(OSError):  # a drive without locks
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
-            path.stat()  # for it may have been swept while we waited
+            path.stat()  # it may have been removed during the wait
         yield
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files and folders of ours whose runs are dead.
+    """Delete stale temporary files and folders: those that no process has locked.
 
-    What a run holds stays, and so does what is another user's or cannot be removed.
+    Those of other users are kept, and so are those that cannot be deleted.
     """
     if sys.platform == "win32":
         return
@@ -57,13 +59,17 @@ def sweep(folder: Path) -> None:
         for path in folder.iterdir():
             if TEMPORARY.fullmatch(path.name):
                 with contextlib.suppress(OSError):
-                    _remove_dead(path)
+                    _remove_stale(path)
 
 
-def _remove_dead(path: Path) -> None:
-    """Remove what nobody holds. Errors: ``OSError`` where somebody does, or the system refuses."""
-    # No link is followed, and a pipe is not waited for.
-    with _opened(path, os.O_NOFOLLOW | os.O_NONBLOCK) as descriptor:
+def _remove_stale(path: Path) -> None:
+    """Delete a temporary file or folder of this user that is not locked.
+
+    Raises:
+        OSError: if it is locked, or cannot be deleted.
+    """
+    # These flags do not follow a link, and do not wait for a pipe.
+    with _descriptor(path, os.O_NOFOLLOW | os.O_NONBLOCK) as descriptor:
         status = os.fstat(descriptor)
         if status.st_uid != os.getuid():
             return
@@ -75,7 +81,7 @@ def _remove_dead(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+def _descriptor(path: Path, flags: int = 0) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         yield descriptor
