@@ -31,9 +31,9 @@ PIECE = 1 << 20  # bytes; two such buffers fit into the cache of a core
 class SourceFile:
     """A file that must not change while it is read, by any thread.
 
-    Every read reopens the file and compares device, inode, size and timestamps with those at
-    construction. No descriptor stays open, so nothing depends on garbage collection, in which a signal's
-    exception is lost.
+    Every read outside ``held`` reopens the file and compares device, inode, size and timestamps with
+    those at construction. No descriptor stays open, so nothing depends on garbage collection, in which a
+    signal's exception is lost.
 
     Args:
         path: the file.
