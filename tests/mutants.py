@@ -100,6 +100,8 @@ EQUIVALENT = [
     ("parity/comparison.py", "@property", "of a protocol"),
     ("references/kernels.py", "weight.shape[~1]", "kernels are square"),
     ("references/kernels.py", "top + stride * (h - 1) + 2", "no row is left there"),
+    ("formats/archives.py", "size + place", "a member ends there anyway"),
+    ("formats/npz.py", "compress_type > zipfile.ZIP_STORED", "no method is below stored"),
     ("references/kernels.py", "beyond = [", "padding beyond what is read"),
 ]
 # No effect: types in annotations are not evaluated; equal names and small numbers are the same objects.
