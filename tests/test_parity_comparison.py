@@ -39,6 +39,11 @@ def test_the_difference_is_measured_against_the_references_deviation() -> None:
     assert row.reference.deviation == pytest.approx(row.module.deviation)
 
 
+def test_two_values_are_measured_against_their_deviation() -> None:
+    row = comparison.layer_diff(LAYER, 1.0, np.array([[99.0, 101.0]]), np.array([[99.0, 101.5]]))
+    assert row.relative == pytest.approx(0.5)
+
+
 def test_a_single_value_is_measured_against_its_size() -> None:
     one = np.array([[-4.0]])
     assert comparison.layer_diff(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)

@@ -151,6 +151,20 @@ def test_two_json_files_of_one_name_are_refused(
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
+def test_graph_in_a_zip_whose_name_is_marked_as_utf8_is_kept(packed: Path, tmp_path: Path) -> None:
+    packed.write_bytes(zipped(("é-symbol.json", GRAPH), PARAMS))
+    assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == {"é-symbol.json": GRAPH}
+
+
+def test_encrypted_graph_in_a_zip_is_refused(packed: Path, tmp_path: Path) -> None:
+    content = bytearray(zipped(("net-symbol.json", GRAPH), PARAMS))
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + place] |= 1
+    packed.write_bytes(content)
+    with pytest.raises(SourceError, match=r"'net-symbol\.json' is encrypted or neither stored nor deflated"):
+        archives.unpack(packed, tmp_path / "unpacked", silent)
+
+
 def test_graph_in_a_zip_that_cannot_be_unpacked_is_refused(packed: Path, tmp_path: Path) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

@@ -94,8 +94,6 @@ def _different_wiring(graph: Graph, expected: ModelExpressions, found: GraphExpr
     for number in alike or readers or others[:1]:
         for index in found.nodes[number]:
             yield f"found     {graph.nodes[index].name}: {table.describe(number, layers)}"
-    if not others:
-        yield "found     nothing"
 
 
 def _different_settings(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
