@@ -7,6 +7,10 @@ class ConversionError(Exception):
     """Base class: the conversion was refused, and no file was written under its final name."""
 
 
+class UsageError(ConversionError, ValueError):
+    """The arguments are not valid. Messages name each in backticks, as its Python parameter."""
+
+
 class CatalogError(ConversionError):
     """The model is unknown, or a mapping file cannot be read."""
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.choices import ReferenceChoice
 from converter.commands import parity_check
-from converter.networks import catalog
-from converter.networks.loading import ParamsSource
-from converter.parity import json_report, report, runner
-from converter.parity.result import LIMITS, SMALLEST
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity import json_report, report
+from converter.parity.options import DEFAULT_DTYPES, DEFAULT_SIZES, ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +26,8 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     module: nn.Module | None = None,
     symbol: str | PathLike[str] | None = None,
     reference: str = "auto",
-    sizes: Sequence[tuple[int, int]] = (runner.DEFAULT_PROBES[0].size,),
-    dtypes: Sequence[str] = ("float32", "float64"),
+    sizes: Sequence[tuple[int, int]] = DEFAULT_SIZES,
+    dtypes: Sequence[str] = DEFAULT_DTYPES,
     gluon_python: str | PathLike[str] | None = None,
     report_file: str | PathLike[str] | None = None,
 ) -> Document:
@@ -56,25 +49,17 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     Raises:
         AssertionError: if a tensor or a layer differs; the message names the first mismatching layer.
         ConversionError: if nothing can be compared.
-        ValueError: if both weights and a module are given, or if another argument is not valid.
+        UsageError: if both weights and a module are given, or if another argument is not valid.
     """
-    if weights is not None and module is not None:
-        raise ValueError("weights or a module, not both")
-    if reference == ReferenceChoice.none:
-        raise ValueError("a reference is needed: auto, gluon or numpy")
-    if not dtypes or not set(dtypes) <= LIMITS.keys():
-        raise ValueError(f"dtypes: some of {', '.join(LIMITS)} expected, {dtypes!r} found")
-    if not sizes or not all(isinstance(size, tuple) and min(size) >= SMALLEST for size in sizes):
-        raise ValueError(f"sizes: (height, width) of at least {SMALLEST} pixels expected, {sizes!r} found")
-    python = gluon_python or os.environ.get("GLUON_PYTHON")
-    probes = tuple(Probe(dtype, size) for dtype, size in itertools.product(dtypes, sizes))
-    request = parity_check.ComparisonRequest(
-        ParamsSource(catalog.find(name), Path(params), symbol=None if symbol is None else Path(symbol)),
-        None if weights is None else Path(weights),
-        module,
-        ParityOptions(ReferenceChoice(reference), probes, None if python is None else Path(python)),
+    comparison = parity_check.compare(
+        name,
+        params=params,
+        symbol=symbol,
+        weights=weights,
+        module=module,
+        options=ParityOptions(reference, tuple(sizes), tuple(dtypes), gluon_python),
     )
-    document = json_report.build(parity_check.compare(request))
+    document = json_report.build(comparison)
     if report_file is not None:
         report.write(document, Path(report_file))
     if not document["agrees"]:

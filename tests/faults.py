@@ -69,7 +69,7 @@ def convert(request: conversion.ConversionRequest, temporary: Path, die_at: int 
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(lambda event, _: step() if event in CALLS else None)
-    conversion.convert(request, step)
+    conversion.run(request, step)
 
 
 def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0) -> None:
@@ -101,7 +101,7 @@ def refusal(request: conversion.ConversionRequest, temporary: Path, told: Path, 
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
-            conversion.convert(request)
+            conversion.run(request)
         except ConversionError as error:
             found = str(error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

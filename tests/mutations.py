@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from converter.networks.loading import LoadedModel
     from converter.networks.mapping import Layer, Mapping, Tensor
     from converter.parity.comparison import Reference
-    from converter.references import LayerOutput
+    from converter.references import LayerOutput, ReferenceName
     from converter.references.probes import Probe
     from resnext_torch.config import Shape
 
@@ -69,7 +69,7 @@ class Mutation:
 class Recorded:
     """A reference that has run: its outputs, to be compared with any number of times."""
 
-    name: str
+    name: ReferenceName
     probes: tuple[Probe, ...]
     recorded: tuple[tuple[LayerOutput, ...], ...]
 

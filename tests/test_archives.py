@@ -15,7 +15,7 @@ import torch
 
 from converter.errors import SourceError
 from converter.formats import archives
-from converter.formats.params import read_params, write_params
+from converter.formats.params import load_params, write_params
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def test_the_one_params_of_an_archive_is_unpacked_there_and_nowhere_else(
     assert archives.kind(packed) == kind
     assert sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
     assert unpacked.read_bytes() == CONTENT
-    assert np.array_equal(read_params(unpacked)["w"], WEIGHT)
+    assert np.array_equal(load_params(unpacked)["w"], WEIGHT)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {packed, unpacked}
     assert told[-1][:2] == ("unpacking", len(CONTENT))
 

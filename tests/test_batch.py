@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,8 +22,7 @@ from converter.formats.params import write_params
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,11 +85,11 @@ def test_what_was_never_published_fails_without_a_try(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--models", "vgg*"], 1, r"no model is called 'vgg*'"),
+        (["--models", "vgg*"], 1, r"no model matches 'vgg*'"),
         (["--models", "gluon_resnext50"], 1, "did you mean gluon_resnext50_32x4d?"),
         (["--jobs", "0"], 2, "greater than or equal to 1"),
         (["--random", "0", "--params-dir", "."], 2, "exclude each other"),
-        ([*UNPROVEN, "--size", "64"], 2, "--reference none makes none"),
+        ([*UNPROVEN, "--size", "64"], 2, "--size and --proof-dtype need a reference"),
     ],
 )
 def test_a_wrong_call_is_refused(tmp_path: Path, arguments: list[str], status: int, message: str) -> None:
@@ -122,9 +123,9 @@ def test_changed_graph_is_converted_again(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("zoo")
-    conversion.convert(
+    conversion.run(
         conversion.ConversionRequest(
-            ParamsSource(catalog.find(SMALL), seed=0), out, ParityOptions(ReferenceChoice.none)
+            source=ParamsSource(catalog.find(SMALL), seed=0), out=out, options=ParityOptions("none")
         )
     )
     return out
@@ -138,19 +139,19 @@ def whole(converted: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-SEEDED = {"file": f"{SMALL}.random-0.params", "official": False}
+SEEDED = batch.SourceKey(file=f"{SMALL}.random-0.params")
 
 
 def test_nested_field_of_a_manifest_does_not_matter(whole: Path, small: Model) -> None:
     (manifest,) = whole.glob("*.json")
     manifest.write_text(f'{manifest.read_text().rstrip().removesuffix("}")}, "more": {"[" * 10}{"]" * 10}}}')
-    assert batch.present(whole, small, SEEDED, ParityOptions(ReferenceChoice.none)) is not None
+    assert batch.find_conversion(whole, small, SEEDED, ParityOptions("none")) is not None
 
 
 def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
-    manifest = batch.present(whole, small, SEEDED, ParityOptions(ReferenceChoice.none))
+    manifest = batch.find_conversion(whole, small, SEEDED, ParityOptions("none"))
     assert manifest is not None
-    assert manifest["model"] == SMALL
+    assert manifest.model == SMALL
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -
         manifest.write_text(f"{manifest.read_text().rstrip().removesuffix('}')}, {nested}}}")
     else:
         manifest.write_text('{"model": 3, "artifact": []}')
-    assert batch.present(whole, small, SEEDED, ParityOptions(ReferenceChoice.none)) is None
+    assert batch.find_conversion(whole, small, SEEDED, ParityOptions("none")) is None
 
 
 def test_another_origin_mapping_or_a_missing_proof_is_not_found(
@@ -184,12 +185,12 @@ def test_another_origin_mapping_or_a_missing_proof_is_not_found(
     other = tmp_path / "cifar_resnext.toml"
     other.write_text(small.mapping_file.read_text() + "\n# changed\n")
     assert (
-        batch.present(whole, small, {**SEEDED, "file": "other.params"}, ParityOptions(ReferenceChoice.none))
+        batch.find_conversion(whole, small, batch.SourceKey(file="other.params"), ParityOptions("none"))
         is None
     )
-    assert batch.present(whole, small, SEEDED, ParityOptions()) is None
+    assert batch.find_conversion(whole, small, SEEDED, ParityOptions()) is None
     assert (
-        batch.present(whole, replace(small, mapping_file=other), SEEDED, ParityOptions(ReferenceChoice.none))
+        batch.find_conversion(whole, replace(small, mapping_file=other), SEEDED, ParityOptions("none"))
         is None
     )
 
@@ -197,13 +198,13 @@ def test_another_origin_mapping_or_a_missing_proof_is_not_found(
 @pytest.mark.parametrize(
     ("terms", "found"),
     [
-        (ParityOptions(ReferenceChoice.none), True),
-        (ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),)), True),
-        (ParityOptions(ReferenceChoice.auto, (Probe("float64", (33, 47)),)), True),
-        (ParityOptions(ReferenceChoice.gluon, (Probe("float64", (33, 47)),)), False),
-        (ParityOptions(ReferenceChoice.numpy, (Probe("float64", (224, 224)),)), False),
+        (ParityOptions("none"), True),
+        (ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"]), True),
+        (ParityOptions("auto", sizes=[(33, 47)], dtypes=["float64"]), True),
+        (ParityOptions("gluon", sizes=[(33, 47)], dtypes=["float64"]), False),
+        (ParityOptions("numpy", sizes=[(224, 224)], dtypes=["float64"]), False),
         (
-            ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)), Probe("float32", (33, 47)))),
+            ParityOptions("numpy", sizes=[(33, 47)]),
             False,
         ),
     ],
@@ -211,39 +212,44 @@ def test_another_origin_mapping_or_a_missing_proof_is_not_found(
 def test_only_a_proof_as_strong_as_the_one_asked_for_is_found(
     small: Model, tmp_path: Path, terms: ParityOptions, found: bool
 ) -> None:
-    proven = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
-    conversion.convert(conversion.ConversionRequest(ParamsSource(small, seed=0), tmp_path, proven))
-    assert (batch.present(tmp_path, small, SEEDED, terms) is not None) is found
+    proven = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
+    conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(small, seed=0), out=tmp_path, options=proven)
+    )
+    assert (batch.find_conversion(tmp_path, small, SEEDED, terms) is not None) is found
 
 
 def test_a_file_that_cannot_be_read_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
     (tmp_path / f"{SMALL}.params").touch(mode=0o000)
     request = batch.BatchRequest(
-        (small,), tmp_path / "out", tmp_path, terms=ParityOptions(ReferenceChoice.none)
+        models=(small,), out=tmp_path / "out", params_dir=tmp_path, options=ParityOptions("none")
     )
-    (outcome,) = batch.convert(request, lambda _: None, lambda _: None)
+    (outcome,) = batch.run(request)
     assert outcome.status is Status.failed
 
 
 def test_a_process_that_ends_badly_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
     other = catalog.find(OTHER)
-    request = batch.BatchRequest((small, other), tmp_path, seed=0, terms=ParityOptions(ReferenceChoice.none))
-    killed: list[str] = []
+    request = batch.BatchRequest(models=(small, other), out=tmp_path, seed=0, options=ParityOptions("none"))
 
-    class Killing(batch._Processes):
-        def run(self, arguments: list[str]) -> tuple[int, str, str]:
-            if not killed:
-                killed.append(arguments[1])
-                return super().run(["--kill-me"])  # no such option: it ends with a status of its own
-            return super().run(arguments)
+    def kill(model: str) -> None:
+        if model == SMALL:
+            threading.Thread(target=end_first_worker).start()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "_Processes", Killing)
-        outcomes = batch.convert(request, lambda _: None, lambda _: None)
+    outcomes = batch.run(request, kill)
     assert {outcome.model: outcome.status for outcome in outcomes} == {
         SMALL: Status.failed,
         OTHER: Status.converted,
     }
+    assert outcomes[0].reason == "its process ended unexpectedly"
+
+
+def end_first_worker() -> None:
+    """Kill the first worker process as soon as it exists."""
+    deadline = time.monotonic() + 60
+    while not (workers := multiprocessing.active_children()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    workers[0].kill()
 
 
 def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -> None:
@@ -263,16 +269,14 @@ def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -
 def test_a_proof_against_gluoncv_is_one_against_numpy_too(
     small: Model, tmp_path: Path, choice: ReferenceChoice, definition: str | None
 ) -> None:
-    probes = (Probe("float64", (33, 47)),)
-    made = conversion.convert(
-        conversion.ConversionRequest(
-            ParamsSource(small, seed=0), tmp_path, ParityOptions(ReferenceChoice.numpy, probes)
-        )
+    options = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
+    made = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(small, seed=0), out=tmp_path, options=options)
     )
     document = json.loads(made.manifest_file.read_text())
     document["parity"] |= {"reference": "gluon", "definition": definition}
     made.manifest_file.write_text(json.dumps(document))
-    assert batch.present(tmp_path, small, SEEDED, ParityOptions(choice, probes)) is not None
+    assert batch.find_conversion(tmp_path, small, SEEDED, replace(options, reference=choice)) is not None
     document["parity"]["proven"] = False
     made.manifest_file.write_text(json.dumps(document))
-    assert batch.present(tmp_path, small, SEEDED, ParityOptions(choice, probes)) is None
+    assert batch.find_conversion(tmp_path, small, SEEDED, replace(options, reference=choice)) is None

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
-from converter.formats import artifact
+from converter.manifests import schema
 from converter.networks import catalog, synthetic
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-UNPROVEN = ParityOptions(ReferenceChoice.none)
+UNPROVEN = ParityOptions("none")
 DTYPES: dict[str, np.dtype[Any]] = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
@@ -87,11 +87,11 @@ from converter.commands import conversion
 from converter.choices import ReferenceChoice
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 _, name, file, *outs = sys.argv
 for out in outs:
     origin = ParamsSource(catalog.find(name), Path(file))
-    conversion.convert(conversion.ConversionRequest(origin, Path(out), ParityOptions(ReferenceChoice.none)))
+    conversion.run(conversion.ConversionRequest(origin, Path(out), ParityOptions("none")))
 """
 
 
@@ -108,10 +108,11 @@ def pattern(model: Model, dtype: np.dtype[Any]) -> dict[str, Array]:
 def hashes(result: conversion.ConversionResult) -> tuple[str, str]:
     """Return the artifact's SHA-256, and that of its manifest as GOLDEN has it."""
     written = result.manifest_file.read_bytes()
+    assert schema.encode(result.manifest) == written
     document = json.loads(written)
-    assert artifact.manifest_bytes(document) == written
-    del document["version"], document["mapping"]["sha256"]
-    found = (result.artifact.read_bytes(), artifact.manifest_bytes(document))
+    del document["version"], document["mapping"]["sha256"], document["schema_version"]
+    manifest = (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+    found = (result.artifact.read_bytes(), manifest)
     return hashlib.sha256(found[0]).hexdigest(), hashlib.sha256(found[1]).hexdigest()
 
 
@@ -119,7 +120,8 @@ def hashes(result: conversion.ConversionResult) -> tuple[str, str]:
 def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
     origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[dtype])))
     assert (
-        hashes(conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN))) == GOLDEN[dtype]
+        hashes(conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN)))
+        == GOLDEN[dtype]
     )
 
 
@@ -127,7 +129,8 @@ def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: 
 def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
     origin = ParamsSource(catalog.find(name), seed=0)
     assert (
-        hashes(conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN))) == GOLDEN[name]
+        hashes(conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN)))
+        == GOLDEN[name]
     )
 
 
@@ -138,16 +141,20 @@ def test_the_bytes_are_those_of_the_type_whatever_the_numbers_came_in(
     tiny: Model, write: Write, tmp_path: Path, source: str, written: str
 ) -> None:
     origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[source])))
-    request = conversion.ConversionRequest(origin, tmp_path, UNPROVEN, Precision(written))
-    assert hashes(conversion.convert(request))[0] == GOLDEN[written][0]
+    request = conversion.ConversionRequest(
+        source=origin, out=tmp_path, options=UNPROVEN, precision=Precision(written)
+    )
+    assert hashes(conversion.run(request))[0] == GOLDEN[written][0]
 
 
 def test_the_order_of_the_file_changes_the_manifest_alone(tiny: Model, write: Write, tmp_path: Path) -> None:
     arrays = pattern(tiny, DTYPES["float32"])
     backwards = dict(reversed(arrays.items()))
     found = hashes(
-        conversion.convert(
-            conversion.ConversionRequest(ParamsSource(tiny, write(backwards)), tmp_path, UNPROVEN)
+        conversion.run(
+            conversion.ConversionRequest(
+                source=ParamsSource(tiny, write(backwards)), out=tmp_path, options=UNPROVEN
+            )
         )
     )
     assert found[0] == GOLDEN["float32"][0]
@@ -173,7 +180,9 @@ def test_other_numbers_are_seen(
     tiny: Model, write: Write, tmp_path: Path, change: Callable[[dict[str, Array]], dict[str, Array]]
 ) -> None:
     origin = ParamsSource(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
-    found = hashes(conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN)))
+    found = hashes(
+        conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
+    )
     assert found[0] != GOLDEN["float32"][0]
     assert found[1] != GOLDEN["float32"][1]
 

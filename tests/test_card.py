@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from huggingface_hub import ModelCard
 
+from converter.manifests.converted_file import ConvertedFile
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
-    ConvertedFile,
     Manifest,
     MappingRecord,
     ParityRecord,
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 NAME = "gluon_resnext50_32x4d"
 CHECK = CheckRecord(
-    "float64", "65x95", 0, 1e-12, 125, 2e-14, 1.5e-14, WorstLayerRecord("features.5.1.body.4", 1.8e-14, 1e-12)
+    dtype="float64",
+    size="65x95",
+    seed=0,
+    limit=1e-12,
+    layers=125,
+    max_abs=2e-14,
+    relative=1.5e-14,
+    worst=WorstLayerRecord(layer="features.5.1.body.4", relative=1.8e-14, limit=1e-12),
 )
 PROVEN = ParityRecord(
     proven=True, reference="gluon", versions={"mxnet": "1.9.1", "gluoncv": "0.10.5"}, checks=(CHECK,)
@@ -54,24 +61,36 @@ def converted(name: str = NAME, *, parity: ParityRecord = PROVEN, **changes: Any
     """Return a converted file of the published parameters; ``changes`` are of its manifest."""
     model = catalog.find(name)
     manifest = Manifest(
-        name,
-        SourceRecord(model.official_file, model.entry.params_sha1 or "0" * 40, official=True),
-        MappingRecord(model.mapping_file.name, "1" * 64),
-        ArtifactRecord(f"{name}-22222222.safetensors", "2" * 64, 100, ("float32",), 320, model.parameters),
-        parity,
-        "0.1.0",
+        model=name,
+        source=SourceRecord(
+            file=model.official_file, sha1=model.entry.params_sha1 or "0" * 40, official=True
+        ),
+        mapping=MappingRecord(file=model.mapping_file.name, sha256="1" * 64),
+        artifact=ArtifactRecord(
+            file=f"{name}-22222222.safetensors",
+            sha256="2" * 64,
+            bytes=100,
+            dtypes=("float32",),
+            tensors=320,
+            parameters=model.parameters,
+        ),
+        parity=parity,
+        labels=None,
+        version="0.1.0",
     )
     return ConvertedFile(Path("made.safetensors"), model, msgspec.structs.replace(manifest, **changes), b"")
 
 
 def tuned(found: ConvertedFile) -> ConvertedFile:
     """Return the same from another ``.params`` file."""
-    source = SourceRecord("holiday.params", "3" * 40, official=True)  # which is not so, and is not believed
+    source = SourceRecord(
+        file="holiday.params", sha1="3" * 40, official=True
+    )  # which is not so, and is not believed
     return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
 
 
 def random(found: ConvertedFile) -> ConvertedFile:
-    source = SourceRecord(f"{found.model.name}.random-0.params", "4" * 40, official=False)
+    source = SourceRecord(file=f"{found.model.name}.random-0.params", sha1="4" * 40, official=False)
     return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
 
 
@@ -258,7 +277,7 @@ def test_the_parts_of_a_resnext_are_those_of_the_seeds_card(tiny: Model) -> None
 
 
 def test_a_file_name_cannot_write_the_card() -> None:
-    hostile = SourceRecord("a|b](http://x)\n## `<b>-->", "3" * 40, official=False)
+    hostile = SourceRecord(file="a|b](http://x)\n## `<b>-->", sha1="3" * 40, official=False)
     text = render(converted(source=hostile))
     assert "| Source file | a&#124;b&#93;(http://x)\\n## &#96;&#60;b&#62;--&#62; |" in text
     assert text.count("-->") == 1

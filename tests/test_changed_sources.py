@@ -13,15 +13,13 @@ import faults
 import pytest
 import safetensors.numpy
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, diff, parity_check, reverse_conversion
 from converter.errors import CheckpointError, LabelsError, SourceError
 from converter.formats import array_comparison
 from converter.formats.params import write_params
 from converter.networks import matching
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
 CHANGED = "the file was changed while it was read"
-AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),))
+AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
 ROUNDS = 10
 
 
@@ -74,8 +72,9 @@ def test_a_source_that_changes_is_refused_and_leaves_nothing(
             do(params)
 
     with pytest.raises(SourceError, match=message):
-        conversion.convert(
-            conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY), progress
+        conversion.run(
+            conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=AGAINST_NUMPY),
+            progress,
         )
     assert not out.exists()
 
@@ -89,9 +88,9 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
 
     monkeypatch.setattr("converter.formats.artifact.verify", refuse)
     with pytest.raises(SourceError, match=CHANGED):
-        conversion.convert(
+        conversion.run(
             conversion.ConversionRequest(
-                ParamsSource(tiny, params), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+                source=ParamsSource(tiny, params), out=tmp_path / "out", options=ParityOptions("none")
             )
         )
 
@@ -124,11 +123,13 @@ def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
 
     monkeypatch.setattr(consumer, read_theirs)
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, tmp_path / "mine/a.params"), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+        source=ParamsSource(tiny, tmp_path / "mine/a.params"),
+        out=tmp_path / "out",
+        options=ParityOptions("none"),
     )
     # A race: the SHA-1 is computed in another thread, which finds no file between two of the renames.
     with pytest.raises(SourceError, match=f"{CHANGED}|No such file or directory"):
-        conversion.convert(request)
+        conversion.run(request)
     assert not (tmp_path / "out").exists()
 
 
@@ -144,12 +145,16 @@ def run_diff(_: Model, params: Path, checkpoint: Path, out: Path) -> None:  # no
 
 
 def run_to_gluon(tiny: Model, _: Path, checkpoint: Path, out: Path) -> None:
-    reverse_conversion.to_gluon(reverse_conversion.ToGluonRequest(checkpoint, out, tiny, AGAINST_NUMPY))
+    reverse_conversion.run(
+        reverse_conversion.ToGluonRequest(weights=checkpoint, out=out, model=tiny, options=AGAINST_NUMPY)
+    )
 
 
 def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
-    parity_check.compare(
-        parity_check.ComparisonRequest(ParamsSource(tiny, params), checkpoint, terms=AGAINST_NUMPY)
+    parity_check.run(
+        parity_check.ComparisonRequest(
+            source=ParamsSource(tiny, params), weights=checkpoint, options=AGAINST_NUMPY
+        )
     )
 
 
@@ -199,7 +204,7 @@ def test_no_moment_of_cutting_off_crashes_a_conversion(tiny: Model, params: Path
     writer = faults.start(flicker, params, 1_000_000)
     for number in range(ROUNDS):
         request = conversion.ConversionRequest(
-            ParamsSource(tiny, params), out, ParityOptions(ReferenceChoice.none)
+            source=ParamsSource(tiny, params), out=out, options=ParityOptions("none")
         )
         assert faults.finish(faults.start(faults.refusal, request, in_memory, told[number])) == 0
     writer.kill()

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, publication
 from converter.errors import LabelsError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.vision import classifier
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.Conversion
     (folder / "classes.txt").write_text("\n".join(LABELS))
     origin = ParamsSource(catalog.find(NAME), seed=0)
     request = conversion.ConversionRequest(
-        origin,
-        folder / "out",
-        ParityOptions(ReferenceChoice.none),
+        source=origin,
+        out=folder / "out",
+        options=ParityOptions("none"),
         labels=folder / "classes.txt",
-        as_pth=True,
+        pth=True,
     )
-    return conversion.convert(request)
+    return conversion.run(request)
 
 
 def labels(place: Path) -> tuple[str, ...]:
@@ -52,9 +51,9 @@ def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(
 
 def test_a_published_folder_has_them_too(converted: conversion.ConversionResult, tmp_path: Path) -> None:
     request = publication.PublicationRequest(
-        (converted.artifact,), tmp_path / "published", allow_random=True, allow_unproven=True
+        files=(converted.artifact,), folder=tmp_path / "published", allow_random=True, allow_unproven=True
     )
-    publication.publish(request)
+    publication.run(request)
     assert labels(tmp_path / "published") == LABELS
 
 

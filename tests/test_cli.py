@@ -20,7 +20,7 @@ from converter.commands import conversion
 from converter.errors import MappingError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import DEFAULT_PROBES, ParityOptions
+from converter.parity.options import ParityOptions
 from converter.references.probes import Probe
 
 NAME = "gluon_resnext50_32x4d"
@@ -141,7 +141,7 @@ def test_an_interruption_exits_130(
 def test_a_termination_is_an_orderly_end(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "convert", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(conversion, "convert", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -162,7 +162,7 @@ def test_a_terminated_conversion_leaves_nothing(tmp_path: Path) -> None:
 def test_what_would_steer_the_terminal_is_escaped(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise MappingError("x.\x1b[2J\n  é [red]")
 
     monkeypatch.setattr(conversion, "convert", refuse)
@@ -179,7 +179,7 @@ def test_every_option_reaches_the_conversion(
         requests.append(request)
         raise MappingError("enough")
 
-    monkeypatch.setattr(conversion, "convert", record)
+    monkeypatch.setattr(conversion, "run", record)
     options = [
         "--params",
         "a.params",
@@ -194,17 +194,16 @@ def test_every_option_reaches_the_conversion(
     runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
     runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "5", "--reference", "none"])
     model = catalog.find(NAME)
-    probes = (Probe("float64", (97, 131)),)
     assert requests == [
         conversion.ConversionRequest(
-            ParamsSource(model, Path("a.params"), symbol=Path("a.json")),
-            tmp_path,
-            ParityOptions(ReferenceChoice.gluon, probes, Path("python9")),
-            Precision.float16,
-            Path("a.txt"),
+            source=ParamsSource(model, Path("a.params"), symbol=Path("a.json")),
+            out=tmp_path,
+            options=ParityOptions("gluon", ((97, 131),), ("float64",), Path("python9")),
+            precision=Precision.float16,
+            labels=Path("a.txt"),
         ),
         conversion.ConversionRequest(
-            ParamsSource(model, seed=5), tmp_path, ParityOptions(ReferenceChoice.none)
+            source=ParamsSource(model, seed=5), out=tmp_path, options=ParityOptions("none")
         ),
     ]
 
@@ -220,14 +219,17 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_sizes_and_precisions_make_a_probe_each() -> None:
-    terms = options.parity_options(
+    chosen = options.parity_options(
         ReferenceChoice.auto, [(224, 224), (97, 131)], [options.ProofDtypeOption.float64], None
     )
-    assert [(probe.dtype, probe.size) for probe in terms.probes] == [
+    assert [(probe.dtype, probe.size) for probe in chosen.probes] == [
         ("float64", (224, 224)),
         ("float64", (97, 131)),
     ]
-    assert options.parity_options(ReferenceChoice.auto, None, None, None).probes == DEFAULT_PROBES
+    assert options.parity_options(ReferenceChoice.auto, None, None, None).probes == (
+        Probe("float32", (65, 95)),
+        Probe("float64", (65, 95)),
+    )
 
 
 def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:

@@ -9,14 +9,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import parity_check
 from converter.errors import MappingError
 from converter.networks import catalog, matching
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import DEFAULT_PROBES, ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -252,7 +250,7 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
         requests.append(request)
         raise MappingError("enough")
 
-    monkeypatch.setattr(parity_check, "compare", record)
+    monkeypatch.setattr(parity_check, "run", record)
     options = [
         "--weights",
         "a.pth",
@@ -268,12 +266,10 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
     CliRunner().invoke(app, ["parity", NAME, "--params", str(params), "--reference", "gluon", *options])
     CliRunner().invoke(app, ["parity", NAME, "--random", "5"])
     model = catalog.find(NAME)
-    terms = ParityOptions(ReferenceChoice.gluon, (Probe("float64", (97, 131)),), python)
+    terms = ParityOptions("gluon", ((97, 131),), ("float64",), python)
     assert requests == [
-        parity_check.ComparisonRequest(ParamsSource(model, params), weights, terms=terms),
-        parity_check.ComparisonRequest(
-            ParamsSource(model, seed=5), terms=ParityOptions(ReferenceChoice.auto, DEFAULT_PROBES)
-        ),
+        parity_check.ComparisonRequest(source=ParamsSource(model, params), weights=weights, options=terms),
+        parity_check.ComparisonRequest(source=ParamsSource(model, seed=5), options=ParityOptions("auto")),
     ]
 
 

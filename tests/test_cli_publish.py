@@ -8,13 +8,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
 from converter.cli.publish import publish
 from converter.commands import conversion
 from converter.errors import HubError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.publishing import hub
 
 if TYPE_CHECKING:
@@ -39,11 +38,11 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = conversion.ConversionRequest(
-        ParamsSource(catalog.find(NAME), seed=0),
-        tmp_path_factory.mktemp("cli"),
-        ParityOptions(ReferenceChoice.none),
+        source=ParamsSource(catalog.find(NAME), seed=0),
+        out=tmp_path_factory.mktemp("cli"),
+        options=ParityOptions("none"),
     )
-    return conversion.convert(request).artifact
+    return conversion.run(request).artifact
 
 
 @dataclass

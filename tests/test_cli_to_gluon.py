@@ -13,15 +13,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
 from converter.cli.app import app
 from converter.commands import conversion, reverse_conversion
 from converter.errors import MappingError
 from converter.formats.params import write_params
 from converter.networks import catalog, matching
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,9 +158,9 @@ def test_the_source_of_the_weights_is_recognised_and_another_one_told(
 ) -> None:
     params = write(tiny_params)
     request = conversion.ConversionRequest(
-        ParamsSource(None, params), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+        source=ParamsSource(None, params), out=tmp_path / "out", options=ParityOptions("none")
     )
-    result = conversion.convert(request)
+    result = conversion.run(request)
     assert run(result.artifact, back, *NONE).stdout.splitlines()[-1] == (
         "file    is the one that these weights were converted from, byte for byte"
     )
@@ -291,14 +290,16 @@ def test_every_option_reaches_the_reversal(
         requests.append(request)
         raise MappingError("enough")
 
-    monkeypatch.setattr(reverse_conversion, "to_gluon", record)
+    monkeypatch.setattr(reverse_conversion, "run", record)
     python = tmp_path / "python9"
     run(weights, back)
     proof = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
     options = ["--model", "tiny", "--dtype", "bfloat16", "--force", "--gluon-python", str(python)]
     assert run(weights, back, *proof, *options).stderr == "refused  enough\n"
-    terms = ParityOptions(ReferenceChoice.gluon, (Probe("float64", (97, 131)),), python)
+    terms = ParityOptions("gluon", sizes=[(97, 131)], dtypes=["float64"], gluon_python=python)
     assert requests == [
-        reverse_conversion.ToGluonRequest(weights, back),
-        reverse_conversion.ToGluonRequest(weights, back, tiny, terms, Precision.bfloat16, overwrite=True),
+        reverse_conversion.ToGluonRequest(weights=weights, out=back),
+        reverse_conversion.ToGluonRequest(
+            weights=weights, out=back, model=tiny, options=terms, precision=Precision.bfloat16, overwrite=True
+        ),
     ]

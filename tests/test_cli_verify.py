@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import conversion
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +27,11 @@ NAME = "gluon_cifar_resnext29_32x4d"
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = conversion.ConversionRequest(
-        ParamsSource(catalog.find(NAME), seed=0),
-        tmp_path_factory.mktemp("verify"),
-        ParityOptions(ReferenceChoice.none),
+        source=ParamsSource(catalog.find(NAME), seed=0),
+        out=tmp_path_factory.mktemp("verify"),
+        options=ParityOptions("none"),
     )
-    return conversion.convert(request).artifact
+    return conversion.run(request).artifact
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import signal
 import subprocess
@@ -9,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
 from converter.commands import conversion
 from converter.errors import (
     ArtifactError,
@@ -25,11 +27,11 @@ from converter.errors import (
     SourceError,
 )
 from converter.formats import artifact
+from converter.manifests import schema
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.references import gluon
-from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-UNPROVEN = ParityOptions(ReferenceChoice.none)
-AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
+UNPROVEN = ParityOptions("none")
+AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def out(tmp_path: Path) -> Path:
 
 
 def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResult:
-    return conversion.convert(conversion.ConversionRequest(ParamsSource(model, params), out, UNPROVEN))
+    return conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(model, params), out=out, options=UNPROVEN)
+    )
 
 
 def script(path: Path, text: str) -> Path:
@@ -83,8 +87,8 @@ def test_the_name_and_the_manifest_tell_the_truth(
     content = result.artifact.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     assert contents(out) == [f"tiny-{sha256[:8]}.json", f"tiny-{sha256[:8]}.safetensors"]
-    assert result.manifest_file.read_bytes() == artifact.manifest_bytes(result.manifest)
-    assert result.manifest == {
+    assert result.manifest_file.read_bytes() == schema.encode(result.manifest)
+    assert json.loads(result.manifest_file.read_bytes()) == {
         "model": "tiny",
         "source": {
             "file": "holiday.params",
@@ -116,6 +120,7 @@ def test_the_name_and_the_manifest_tell_the_truth(
         "parity": {"proven": False, "reference": "none", "definition": None, "versions": {}, "checks": []},
         "labels": None,
         "version": "0.1.0",
+        "schema_version": 1,
     }
 
 
@@ -158,12 +163,14 @@ def test_a_head_of_two_minds_is_refused(
 
 
 def test_random_parameters_are_marked_in_every_name(tiny: Model, out: Path) -> None:
-    result = conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, seed=7), out, UNPROVEN))
+    result = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(tiny, seed=7), out=out, options=UNPROVEN)
+    )
     assert result.artifact.name.startswith("tiny.random-")
     assert result.manifest_file.name.startswith("tiny.random-")
-    assert result.manifest["artifact"]["file"] == result.artifact.name
-    assert result.manifest["source"]["file"] == "tiny.random-7.params"
-    assert result.manifest["source"]["official"] is False
+    assert result.manifest.artifact.file == result.artifact.name
+    assert result.manifest.source.file == "tiny.random-7.params"
+    assert result.manifest.source.official is False
 
 
 def test_a_missing_tensor_leaves_nothing(
@@ -268,9 +275,9 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(
         if step == "writing" and done == total:
             other.replace(params)
 
-    request = conversion.ConversionRequest(ParamsSource(tiny, params), out, UNPROVEN)
+    request = conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=UNPROVEN)
     with pytest.raises(SourceError, match="the file was changed while it was read"):
-        conversion.convert(request, replace_file)
+        conversion.run(request, replace_file)
     assert contents(out) == []
 
 
@@ -281,10 +288,10 @@ def test_a_program_that_is_none_cannot_be_the_reference(
     text.write_text("no program")
     text.chmod(0o755)
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(gluon_python=text)
+        source=ParamsSource(tiny, write(tiny_params)), out=out, options=ParityOptions(gluon_python=text)
     )
     with pytest.raises(ReferenceUnavailableError, match="text cannot be started: Exec format error"):
-        conversion.convert(request)
+        conversion.run(request)
 
 
 def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
@@ -292,14 +299,14 @@ def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
 ) -> None:
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"])
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)),
-        out,
-        ParityOptions(gluon_python=tmp_path / "empty" / "bin" / "python"),
+        source=ParamsSource(tiny, write(tiny_params)),
+        out=out,
+        options=ParityOptions(gluon_python=tmp_path / "empty" / "bin" / "python"),
     )
     with pytest.raises(
         ReferenceUnavailableError, match=r"(?s)No module named 'numpy'\nThree ways out:.*--reference none"
     ):
-        conversion.convert(request)
+        conversion.run(request)
     assert contents(out) == []
 
 
@@ -308,10 +315,10 @@ def test_a_reference_that_crashes_is_quoted(
 ) -> None:
     crash = script(tmp_path / "crash", "echo the last words\nexit 3")
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(gluon_python=crash)
+        source=ParamsSource(tiny, write(tiny_params)), out=out, options=ParityOptions(gluon_python=crash)
     )
     with pytest.raises(ReferenceUnavailableError, match="it ended with status 3 and said:\nthe last words"):
-        conversion.convert(request)
+        conversion.run(request)
     assert contents(out) == []
 
 
@@ -323,10 +330,10 @@ def test_a_reference_that_answers_nonsense_is_refused(
 ) -> None:
     nonsense = script(tmp_path / "nonsense", answer)
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(gluon_python=nonsense)
+        source=ParamsSource(tiny, write(tiny_params)), out=out, options=ParityOptions(gluon_python=nonsense)
     )
     with pytest.raises(ReferenceUnavailableError, match=r"ended with status -?\d and said:\n\(nothing\)"):
-        conversion.convert(request)
+        conversion.run(request)
     assert contents(out) == []
 
 
@@ -340,10 +347,10 @@ def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
 
 def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, seed=0), out, ParityOptions(gluon_python=Path("/none/python"))
+        source=ParamsSource(tiny, seed=0), out=out, options=ParityOptions(gluon_python=Path("/none/python"))
     )
     with pytest.raises(ReferenceUnavailableError, match="/none/python is not an executable"):
-        conversion.convert(request)
+        conversion.run(request)
 
 
 def test_without_a_proof_torch_is_not_imported(out: Path) -> None:
@@ -354,10 +361,10 @@ from converter.networks import catalog
 from converter.commands import conversion
 from converter.networks.loading import ParamsSource
 from converter.choices import ReferenceChoice, Precision
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 origin = ParamsSource(catalog.find("gluon_resnext50_32x4d"), seed=0)
-request = conversion.ConversionRequest(origin, Path(sys.argv[1]), ParityOptions(ReferenceChoice.none))
-conversion.convert(request)
+request = conversion.ConversionRequest(origin, Path(sys.argv[1]), ParityOptions("none"))
+conversion.run(request)
 print("torch" in sys.modules, "mxnet" in sys.modules)
 """
     printed = subprocess.check_output([sys.executable, "-c", program, str(out)], text=True)
@@ -368,30 +375,32 @@ print("torch" in sys.modules, "mxnet" in sys.modules)
 def test_a_proof_without_mxnet_says_what_it_rests_on(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    result = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, AGAINST_NUMPY)
+    result = conversion.run(
+        conversion.ConversionRequest(
+            source=ParamsSource(tiny, write(tiny_params)), out=out, options=AGAINST_NUMPY
+        )
     )
-    found = result.manifest["parity"]
-    (check,) = found["checks"]
-    assert (found["proven"], found["reference"]) == (True, "numpy")
-    assert found["versions"].keys() == {"numpy", "python", "torch"}
-    assert check.keys() == {
+    found = result.manifest.parity
+    (check,) = found.checks
+    assert (found.proven, found.reference) == (True, "numpy")
+    assert found.versions.keys() == {"numpy", "python", "torch"}
+    assert msgspec.to_builtins(check).keys() == {
         *("dtype", "size", "seed", "max_abs", "relative", "limit"),
         *("layers", "worst"),
     }
-    assert check["layers"] == len(tiny.mapping.layers)
-    assert 0 < check["relative"] <= check["limit"] == 1e-12
+    assert check.layers == len(tiny.mapping.layers)
+    assert 0 < check.relative <= check.limit == 1e-12
 
 
 def test_where_mxnet_is_not_installed_numpy_takes_its_place(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    terms = ParityOptions(probes=AGAINST_NUMPY.probes)
-    result = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, terms)
+    terms = replace(AGAINST_NUMPY, reference="auto")
+    result = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(tiny, write(tiny_params)), out=out, options=terms)
     )
-    assert result.manifest["parity"]["reference"] == "numpy"
+    assert result.manifest.parity.reference == "numpy"
 
 
 def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
@@ -406,12 +415,12 @@ def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
     crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; {answer}")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(crash))
-    terms = ParityOptions(probes=AGAINST_NUMPY.probes)
-    result = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, terms)
+    terms = replace(AGAINST_NUMPY, reference="auto")
+    result = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(tiny, write(tiny_params)), out=out, options=terms)
     )
     assert (tmp_path / "was-asked").exists()
-    assert result.manifest["parity"]["reference"] == "numpy"
+    assert result.manifest.parity.reference == "numpy"
 
 
 def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
@@ -424,9 +433,13 @@ def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "crash", "echo it objects; exit 3")))
-    terms = ParityOptions(probes=AGAINST_NUMPY.probes)
+    terms = replace(AGAINST_NUMPY, reference="auto")
     with pytest.raises(ReferenceFailedError, match="it ended with status 3 and said:\nit objects"):
-        conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, terms))
+        conversion.run(
+            conversion.ConversionRequest(
+                source=ParamsSource(tiny, write(tiny_params)), out=out, options=terms
+            )
+        )
     assert contents(out) == []
 
 
@@ -435,23 +448,25 @@ def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)), out, ParityOptions(ReferenceChoice.gluon)
+        source=ParamsSource(tiny, write(tiny_params)), out=out, options=ParityOptions("gluon")
     )
     with pytest.raises(ReferenceUnavailableError, match="mxnet and gluoncv not installed"):
-        conversion.convert(request)
+        conversion.run(request)
 
 
 def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
-    request = conversion.ConversionRequest(ParamsSource(loose, write(tiny_params)), out, AGAINST_NUMPY)
+    request = conversion.ConversionRequest(
+        source=ParamsSource(loose, write(tiny_params)), out=out, options=AGAINST_NUMPY
+    )
     expected = (
         r"(?s)first apart  features\.1 → bn1 \(batchnorm\), float64 at 33x47: by up to .*"
         r"suspect    eps: 1e-05 in the reference, 0\.001 in the module$"
     )
     with pytest.raises(ParityError, match=expected):
-        conversion.convert(request)
+        conversion.run(request)
     assert contents(out) == []
 
 
@@ -459,7 +474,9 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
-    proven = conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY))
+    proven = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=AGAINST_NUMPY)
+    )
     before = proven.manifest_file.read_bytes()
     with pytest.raises(
         ArtifactError,
@@ -468,7 +485,9 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
         convert(tiny, out, params)
     assert proven.manifest_file.read_bytes() == before
     assert len(contents(out)) == 2
-    conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY))
+    conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=AGAINST_NUMPY)
+    )
 
 
 @pytest.mark.parametrize(
@@ -482,22 +501,24 @@ def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lo
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, more: dict[str, Any], lost: str
 ) -> None:
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)), out, **{"terms": UNPROVEN, **more}
+        source=ParamsSource(tiny, write(tiny_params)), out=out, **{"terms": UNPROVEN, **more}
     )
-    before = conversion.convert(request).manifest_file.read_bytes()
+    before = conversion.run(request).manifest_file.read_bytes()
     with pytest.raises(ArtifactError, match=f"with {re.escape(lost)} that this run has not"):
-        conversion.convert(replace(request, terms=UNPROVEN, as_pth=False))
+        conversion.run(replace(request, options=UNPROVEN, pth=False))
     assert [path.read_bytes() for path in out.glob("*.json")] == [before]
 
 
 def test_a_proof_in_one_precision_does_not_replace_one_in_two(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    weaker = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)),))
-    request = conversion.ConversionRequest(ParamsSource(tiny, write(tiny_params)), out, AGAINST_NUMPY)
-    conversion.convert(request)
+    weaker = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float32"])
+    request = conversion.ConversionRequest(
+        source=ParamsSource(tiny, write(tiny_params)), out=out, options=AGAINST_NUMPY
+    )
+    conversion.run(request)
     with pytest.raises(ArtifactError, match="with a proof in float64 against numpy that this run has not"):
-        conversion.convert(replace(request, terms=weaker))
+        conversion.run(replace(request, options=weaker))
 
 
 def test_class_names_are_not_replaced_by_a_run_without_them(
@@ -505,13 +526,19 @@ def test_class_names_are_not_replaced_by_a_run_without_them(
 ) -> None:
     params, names = write(tiny_params), tmp_path / "classes.txt"
     names.write_text("\n".join("abcdefghij"))
-    conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, params), out, UNPROVEN, labels=names))
+    conversion.run(
+        conversion.ConversionRequest(
+            source=ParamsSource(tiny, params), out=out, options=UNPROVEN, labels=names
+        )
+    )
     with pytest.raises(ArtifactError, match="with class names that this run has not"):
         convert(tiny, out, params)
-    proven = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(tiny, params), out, AGAINST_NUMPY, labels=names)
+    proven = conversion.run(
+        conversion.ConversionRequest(
+            source=ParamsSource(tiny, params), out=out, options=AGAINST_NUMPY, labels=names
+        )
     )
-    assert proven.manifest["labels"] == list("abcdefghij")
+    assert proven.manifest.labels == tuple("abcdefghij")
 
 
 def test_a_manifest_that_cannot_be_read_is_replaced(

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 import safetensors.torch
@@ -15,15 +16,14 @@ import torch
 from symbols import changed, counted_names, symbol
 from typer.testing import CliRunner
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
 from converter.cli.app import convert_app
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ConversionError, MappingError, SymbolError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     Write = Callable[[dict[str, Array]], Path]
     Change = Callable[[dict[str, Array]], dict[str, Array]]
 
-UNPROVEN = ParityOptions(ReferenceChoice.none)
-AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
+UNPROVEN = ParityOptions("none")
+AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
 NONE = ["--reference", "none"]
 BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
@@ -75,22 +75,22 @@ def brain(params: dict[str, Array]) -> dict[str, Array]:
 
 
 def convert(request: conversion.ConversionRequest, **changes: Any) -> conversion.ConversionResult:  # noqa: ANN401
-    return conversion.convert(replace(request, **changes))
+    return conversion.run(replace(request, **changes))
 
 
 def refuses(request: conversion.ConversionRequest, error: type[ConversionError], message: str) -> None:
     """See a request refused, and that nothing is left where it was to write."""
     with pytest.raises(error, match=message):
-        conversion.convert(request)
+        conversion.run(request)
     assert list(request.out.iterdir()) == []
 
 
 def test_the_type_that_the_weights_have_changes_nothing(tiny: Model, out: Path) -> None:
-    request = conversion.ConversionRequest(ParamsSource(tiny, seed=0), out, AGAINST_NUMPY)
+    request = conversion.ConversionRequest(source=ParamsSource(tiny, seed=0), out=out, options=AGAINST_NUMPY)
     kept, cast = convert(request), convert(request, precision=Precision.float32)
     assert cast.artifact == kept.artifact  # whose name has the SHA-256
     assert cast.manifest == kept.manifest
-    assert (cast.manifest["parity"]["proven"], "narrowing" in cast.manifest) == (True, False)
+    assert (cast.manifest.parity.proven, cast.manifest.narrowing) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,11 @@ def test_the_types_of_a_file_are_kept_and_proven(
     change: Change, dtypes: list[str], tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = change(tiny_params)
-    result = convert(conversion.ConversionRequest(ParamsSource(tiny, write(params)), out, AGAINST_NUMPY))
-    assert (result.manifest["parity"]["proven"], "narrowing" in result.manifest) == (True, False)
-    assert result.manifest["artifact"]["dtypes"] == dtypes
+    result = convert(
+        conversion.ConversionRequest(source=ParamsSource(tiny, write(params)), out=out, options=AGAINST_NUMPY)
+    )
+    assert (result.manifest.parity.proven, result.manifest.narrowing) == (True, None)
+    assert result.manifest.artifact.dtypes == tuple(dtypes)
     for name, array in tensors(result).items():
         if array.shape:
             source = params[tiny.mapping.to_source()[name]]
@@ -124,19 +126,23 @@ def test_narrow_types_in_float32_are_the_same_numbers_and_proven(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     origin = ParamsSource(tiny, write(halved(tiny_params)))
-    result = conversion.convert(conversion.ConversionRequest(origin, out, AGAINST_NUMPY, Precision.float32))
-    assert (result.manifest["parity"]["proven"], "narrowing" in result.manifest) == (True, False)
-    assert result.manifest["artifact"]["dtypes"] == ["float32"]
+    result = conversion.run(
+        conversion.ConversionRequest(
+            source=origin, out=out, options=AGAINST_NUMPY, precision=Precision.float32
+        )
+    )
+    assert (result.manifest.parity.proven, result.manifest.narrowing) == (True, None)
+    assert result.manifest.artifact.dtypes == ("float32",)
 
 
 def test_auto_finds_the_model_and_its_classes(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
     for name in ("output.weight", "output.bias"):
         tiny_params[name] = tiny_params[name][:3].copy()
-    result = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, UNPROVEN)
+    result = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(None, write(tiny_params)), out=out, options=UNPROVEN)
     )
     assert (result.model.name, result.model.config.num_classes) == ("tiny", 3)
-    assert (result.manifest["model"], result.artifact.name[:5]) == ("tiny", "tiny-")
+    assert (result.manifest.model, result.artifact.name[:5]) == ("tiny", "tiny-")
 
 
 def test_auto_refuses_what_fits_nothing_with_the_nearest(
@@ -148,7 +154,9 @@ def test_auto_refuses_what_fits_nothing_with_the_nearest(
         r"(?s:.*)missing     features\.5\.1\.body\.4\.running_var"
     )
     refuses(
-        conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, UNPROVEN),
+        conversion.ConversionRequest(
+            source=ParamsSource(None, write(tiny_params)), out=out, options=UNPROVEN
+        ),
         MappingError,
         message,
     )
@@ -164,17 +172,14 @@ def test_an_archive_gives_the_same_artifact(
     else:
         with zipfile.ZipFile(packed, "w") as opened:
             opened.write(path, "a.params")
-    request = conversion.ConversionRequest(ParamsSource(None, path), out, UNPROVEN)
+    request = conversion.ConversionRequest(source=ParamsSource(None, path), out=out, options=UNPROVEN)
     plain, unpacked = (
         convert(request),
-        convert(request, origin=ParamsSource(None, packed), out=tmp_path / "b"),
+        convert(request, source=ParamsSource(None, packed), out=tmp_path / "b"),
     )
     assert unpacked.artifact.read_bytes() == plain.artifact.read_bytes()
-    assert unpacked.manifest["source"] == {
-        **plain.manifest["source"],
-        "file": "packed",
-        "archive": archive,
-    }
+    expected = msgspec.structs.replace(plain.manifest.source, file="packed", archive=archive)
+    assert unpacked.manifest.source == expected
 
 
 @pytest.fixture
@@ -199,26 +204,29 @@ def test_a_graph_with_another_eps_leaves_nothing(
     path.with_name("elsewhere").mkdir()
     moved = path.rename(path.parent / place)
     named = moved if place.startswith("elsewhere") else None
-    request = conversion.ConversionRequest(ParamsSource(None, params, symbol=named), out, UNPROVEN)
+    request = conversion.ConversionRequest(
+        source=ParamsSource(None, params, symbol=named), out=out, options=UNPROVEN
+    )
     message = r"the graph is not that of tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
     refuses(request, SymbolError, message)
-    assert (
-        named is None
-        or convert(request, origin=ParamsSource(None, params)).manifest["source"]["symbol"] is None
-    )
+    assert named is None or convert(request, source=ParamsSource(None, params)).manifest.source.symbol is None
     save_graph().rename(moved)
-    source = convert(request).manifest["source"]
-    assert source["symbol"] == moved.name
-    assert source["symbol_sha256"] == hashlib.sha256(moved.read_bytes()).hexdigest()
+    source = convert(request).manifest.source
+    assert source.symbol == moved.name
+    assert source.symbol_sha256 == hashlib.sha256(moved.read_bytes()).hexdigest()
 
 
 def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
     tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
 ) -> None:
     save_graph("features.1", "features.5.1.body.4", fix_gamma="True")
-    result = convert(conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, AGAINST_NUMPY))
-    assert result.manifest["parity"]["proven"] is True
-    assert result.manifest["source"]["fixed_gammas"] == ["features.1.gamma", "features.5.1.body.4.gamma"]
+    result = convert(
+        conversion.ConversionRequest(
+            source=ParamsSource(None, write(tiny_params)), out=out, options=AGAINST_NUMPY
+        )
+    )
+    assert result.manifest.parity.proven is True
+    assert result.manifest.source.fixed_gammas == ("features.1.gamma", "features.5.1.body.4.gamma")
     gammas = {name: array for name, array in tensors(result).items() if re.search(r"bn\d\.weight$", name)}
     assert [name for name in gammas if (gammas[name] == 1).all()] == ["bn1.weight", "layer2.1.bn2.weight"]
     assert not [
@@ -233,14 +241,16 @@ def test_graph_of_other_names_does_not_change_a_weight_unless_it_is_named(
     content = changed(symbol(tiny, counted_names(tiny)), "features.1", fix_gamma="True")
     path = tmp_path / "net.json"
     path.write_text(json.dumps(content))
-    request = conversion.ConversionRequest(ParamsSource(None, write(tiny_params)), out, UNPROVEN)
+    request = conversion.ConversionRequest(
+        source=ParamsSource(None, write(tiny_params)), out=out, options=UNPROVEN
+    )
     message = r"net\.json: fixes gammas at 1 that are not 1 in .*\n  features\.1\.gamma\n  --symbol FILE"
     refuses(request, SymbolError, message)
     ones = tiny_params | {"features.1.gamma": np.ones_like(tiny_params["features.1.gamma"])}
-    same = convert(request, origin=ParamsSource(None, write(ones)))
-    assert same.manifest["source"]["symbol"] == "net.json"
-    named = convert(request, origin=ParamsSource(None, write(tiny_params), symbol=path))
-    assert named.manifest["source"]["fixed_gammas"] == ["features.1.gamma"]
+    same = convert(request, source=ParamsSource(None, write(ones)))
+    assert same.manifest.source.symbol == "net.json"
+    named = convert(request, source=ParamsSource(None, write(tiny_params), symbol=path))
+    assert named.manifest.source.fixed_gammas == ("features.1.gamma",)
     assert named.artifact.name == same.artifact.name
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -28,6 +28,12 @@ OTHER_NAN = np.array([0x7FC00001], np.uint32).view(np.float32)
 
 def single(*values: float) -> Array:
     return np.array(values, np.float32)
+
+
+def expected(compared: int = 1, **fields: Any) -> diff.CheckpointDiff:  # noqa: ANN401 - fields
+    """Return a result without differences, but for the given fields."""
+    equal: dict[str, Any] = {"only_first": (), "only_second": (), "different": ()}
+    return diff.CheckpointDiff(compared=compared, **equal | fields)
 
 
 @pytest.fixture
@@ -70,9 +76,9 @@ def test_the_same_network_is_identical_in_every_format(
     counters = len(state) - len(tiny_params)
     assert found.identical
     if (first == "params") != (second == "params"):
-        assert found == diff.CheckpointDiff(len(tiny_params), (), (), (), "resnext.toml", counters)
+        assert found == expected(len(tiny_params), mapping="resnext.toml", counters=counters)
     else:
-        assert found == diff.CheckpointDiff(len(tiny_params if first == "params" else state), (), (), ())
+        assert found == expected(len(tiny_params if first == "params" else state))
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -93,7 +99,7 @@ def test_each_way_of_being_different_is_told(
     arrays: dict[str, Array] = {NAME: single(1, 2), "fc.bias": single(0)}
     found = diff.diff(save(f"a.{ending}", arrays), save(f"b.{ending}", arrays | {NAME: changed}))
     assert not found.identical
-    assert [(apart.name, str(apart)) for apart in found.apart] == [(NAME, message)]
+    assert [(apart.name, str(apart)) for apart in found.different] == [(NAME, message)]
     assert (found.compared, found.only_first, found.only_second) == (2, (), ())
 
 
@@ -104,7 +110,7 @@ def test_numbers_that_look_alike_are_told_apart(
     one: float, other: float, save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     first, second = save("a.pth", {NAME: single(one)}), save("b.pth", {NAME: single(other)})
-    (apart,) = diff.diff(first, second).apart
+    (apart,) = diff.diff(first, second).different
     assert apart.count == 1
     assert diff.diff(first, first).identical
 
@@ -112,20 +118,20 @@ def test_numbers_that_look_alike_are_told_apart(
 def test_names_on_one_side_are_listed(save: Callable[[str, dict[str, Array]], Path]) -> None:
     zero = single(0)
     first, second = save("a.pth", {"a": zero, "b": zero}), save("b.pth", {"b": zero, "c": zero, "d": zero})
-    assert diff.diff(first, second) == diff.CheckpointDiff(1, ("a",), ("c", "d"), ())
+    assert diff.diff(first, second) == expected(only_first=("a",), only_second=("c", "d"))
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        diff.CheckpointDiff(1, ("a",), (), ()),
-        diff.CheckpointDiff(1, (), ("a",), ()),
-        diff.CheckpointDiff(1, (), (), (TensorDiff("a", ((), ()), ("float32", "float64"), 0, 1, 0.0),)),
+        expected(only_first=("a",)),
+        expected(only_second=("a",)),
+        expected(different=(TensorDiff("a", ((), ()), ("float32", "float64"), 0, 1, 0.0),)),
     ],
 )
 def test_one_difference_is_enough(found: diff.CheckpointDiff) -> None:
     assert not found.identical
-    assert diff.CheckpointDiff(1, (), (), ()).identical
+    assert expected().identical
 
 
 def test_a_change_is_named_as_in_pytorch_whichever_side_is_gluons(
@@ -136,7 +142,11 @@ def test_a_change_is_named_as_in_pytorch_whichever_side_is_gluons(
     tiny_params["features.4.0.body.1.gamma"] = -tiny_params["features.4.0.body.1.gamma"]
     gluons = save("b.params", tiny_params)
     forwards, backwards = diff.diff(torchs, gluons), diff.diff(gluons, torchs)
-    assert [apart.name for apart in forwards.apart] == [apart.name for apart in backwards.apart] == [NAME]
+    assert (
+        [apart.name for apart in forwards.different]
+        == [apart.name for apart in backwards.different]
+        == [NAME]
+    )
     assert forwards.only_first == backwards.only_second == ("fc.bias",)
     assert forwards.only_second == backwards.only_first == ()
 
@@ -145,7 +155,7 @@ def test_counters_count_where_both_sides_are_pytorchs(
     state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     trained = state | {"bn1.num_batches_tracked": np.array(7)}
-    (apart,) = diff.diff(save("a.pth", state), save("b.pth", trained)).apart
+    (apart,) = diff.diff(save("a.pth", state), save("b.pth", trained)).different
     assert apart.name == "bn1.num_batches_tracked"
 
 

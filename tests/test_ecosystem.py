@@ -11,14 +11,12 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.formats.params import write_params
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 from converter.testing import assert_parity
 from resnext_torch import create_model
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 # Of the logits' standard deviation, in float64; measured 0 with torchvision, 1e-15 with timm.
 LIMIT = 1e-12
-AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
+AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +37,9 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     def convert(name: str) -> Path:
         out = tmp_path_factory.mktemp(name)
         request = conversion.ConversionRequest(
-            ParamsSource(catalog.find(name), seed=0), out, ParityOptions(ReferenceChoice.none)
+            source=ParamsSource(catalog.find(name), seed=0), out=out, options=ParityOptions("none")
         )
-        return conversion.convert(request).artifact
+        return conversion.run(request).artifact
 
     return convert
 
@@ -142,14 +140,16 @@ def test_their_checkpoints_go_back_to_gluon_and_return_bit_for_bit(
             tensor.uniform_(0.5, 1.0, generator=generator)
     weights = tmp_path / f"theirs.{form}"
     (torch.save if form == "pth" else save_file)(state, weights)
-    written = reverse_conversion.to_gluon(
-        reverse_conversion.ToGluonRequest(weights, tmp_path / "back.params", terms=AGAINST_NUMPY)
+    written = reverse_conversion.run(
+        reverse_conversion.ToGluonRequest(
+            weights=weights, out=tmp_path / "back.params", options=AGAINST_NUMPY
+        )
     )
     assert (written.model.name, written.proof.passed) == (name, True)
     origin = ParamsSource(None, tmp_path / "back.params")
     back = load_file(
-        conversion.convert(
-            conversion.ConversionRequest(origin, tmp_path, ParityOptions(ReferenceChoice.none))
+        conversion.run(
+            conversion.ConversionRequest(source=origin, out=tmp_path, options=ParityOptions("none"))
         ).artifact
     )
     assert all(torch.equal(back[key], tensor) for key, tensor in state.items() if tensor.is_floating_point())

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import ReferenceFailedError
 from converter.formats.params import write_params
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.references import gluon
-from converter.references.probes import Probe
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -33,8 +31,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the harm is don
 MODEL = "gluon_resnet18_v1b"
 PROGRAM = [sys.executable, "-P", "-m", "converter"]
 UNPROVEN, PROVEN = (
-    ParityOptions(ReferenceChoice.none),
-    ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),)),
+    ParityOptions("none"),
+    ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"]),
 )
 PATIENCE_SECONDS = 0.3
 NOTHING = gluon.GluonRequest(layers=(), document={})
@@ -64,7 +62,7 @@ def test_runs_into_one_folder_at_once_leave_it_whole(
             with params.open("wb") as stream:
                 write_params(stream, tiny_params)
         request, told = (
-            conversion.ConversionRequest(ParamsSource(tiny, params), out, each),
+            conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=each),
             in_memory / f"told{number}",
         )
         running.append(faults.start(faults.refusal, request, in_memory, told))

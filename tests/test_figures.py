@@ -11,12 +11,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import conversion
 from converter.networks import catalog, figures
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.publishing import timm_config
 from resnext_torch import create_model
 
@@ -106,9 +105,9 @@ def test_fewer_classes_cost_less(tiny: Model) -> None:
 def test_the_size_is_that_of_the_file_that_is_written(tmp_path: Path) -> None:
     model = catalog.find("gluon_cifar_resnext29_32x4d")
     request = conversion.ConversionRequest(
-        ParamsSource(model, seed=0), tmp_path, ParityOptions(ReferenceChoice.none)
+        source=ParamsSource(model, seed=0), out=tmp_path, options=ParityOptions("none")
     )
-    assert figures.file_bytes(model) == conversion.convert(request).artifact.stat().st_size
+    assert figures.file_bytes(model) == conversion.run(request).artifact.stat().st_size
 
 
 @pytest.mark.parametrize("name", timm_config.ARCHITECTURES)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.errors import ArtifactError, LabelsError, ReferenceFailedError
 from converter.formats import archives
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.progress import silent
 from converter.references import gluon
 from converter.references.probes import Probe
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are Linux's")
 
 KILOBYTE, MEGABYTE = 1 << 10, 1 << 20
-UNPROVEN = ParityOptions(ReferenceChoice.none)
+UNPROVEN = ParityOptions("none")
 MODEL = "gluon_resnet18_v1b"
 NO_ROOM = "No space left on device"
 
@@ -64,7 +63,9 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
 def of_the_tiny(
     model: Model, params: Path, out: Path, *, as_pth: bool = False
 ) -> conversion.ConversionRequest:
-    return conversion.ConversionRequest(ParamsSource(model, params), out, UNPROVEN, as_pth=as_pth)
+    return conversion.ConversionRequest(
+        source=ParamsSource(model, params), out=out, options=UNPROVEN, pth=as_pth
+    )
 
 
 # The safetensors has 11.4 MB, the .pth 11.4 MB; half of each, and just not enough for the manifest.
@@ -74,17 +75,17 @@ def test_a_full_disk_is_named_and_nothing_stays_on_it(
 ) -> None:
     out = small_disk(size)
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
-        conversion.convert(of_the_tiny(tiny, params, out, as_pth=True))
+        conversion.run(of_the_tiny(tiny, params, out, as_pth=True))
     assert not faults.contents(out)
 
 
 def test_no_room_for_the_manifest_leaves_no_weights_without_one(
     small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
 ) -> None:
-    made = conversion.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact.stat().st_size
+    made = conversion.run(of_the_tiny(tiny, params, tmp_path / "out")).artifact.stat().st_size
     out = small_disk(-(-made // 4096) * 4096)  # the pages that the weights fill, and no more
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
-        conversion.convert(of_the_tiny(tiny, params, out))
+        conversion.run(of_the_tiny(tiny, params, out))
     assert not faults.contents(out)
 
 
@@ -103,11 +104,13 @@ def test_a_limit_on_the_size_of_files_is_a_refusal(
 def test_a_full_disk_is_named_where_a_gluon_file_is_written(
     small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
 ) -> None:
-    weights = conversion.convert(of_the_tiny(tiny, params, tmp_path / "out")).artifact
+    weights = conversion.run(of_the_tiny(tiny, params, tmp_path / "out")).artifact
     folder = small_disk(MEGABYTE)
     with pytest.raises(ArtifactError, match=f"back.params: cannot be written: {NO_ROOM}"):
-        reverse_conversion.to_gluon(
-            reverse_conversion.ToGluonRequest(weights, folder / "back.params", tiny, UNPROVEN)
+        reverse_conversion.run(
+            reverse_conversion.ToGluonRequest(
+                weights=weights, out=folder / "back.params", model=tiny, options=UNPROVEN
+            )
         )
     assert not faults.contents(folder)
 
@@ -175,7 +178,7 @@ def test_a_disk_that_is_read_only_is_refused_before_any_work(
 ) -> None:
     out = small_disk(MEGABYTE, ",ro")
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: Read-only file system"):
-        conversion.convert(of_the_tiny(tiny, tmp_path / "not read yet", out))
+        conversion.run(of_the_tiny(tiny, tmp_path / "not read yet", out))
 
 
 @pytest.mark.parametrize(("inside", "message"), [("", "File exists"), ("/deeper", "Not a directory")])
@@ -183,19 +186,21 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
     tiny: Model, params: Path, inside: str, message: str
 ) -> None:
     with pytest.raises(ArtifactError, match=f"holiday.params{inside}: cannot be written: {message}$"):
-        conversion.convert(of_the_tiny(tiny, params, Path(f"{params}{inside}")))
+        conversion.run(of_the_tiny(tiny, params, Path(f"{params}{inside}")))
 
 
 def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
     origin = ParamsSource(tiny, tmp_path / "not read yet")
-    request = conversion.ConversionRequest(origin, tmp_path, UNPROVEN, labels=tmp_path / "classes.txt")
+    request = conversion.ConversionRequest(
+        source=origin, out=tmp_path, options=UNPROVEN, labels=tmp_path / "classes.txt"
+    )
     with pytest.raises(LabelsError, match=r"classes\.txt: No such file or directory"):
-        conversion.convert(request)
+        conversion.run(request)
 
 
 def test_a_folder_stands_where_a_file_is_to_be_written(tiny: Model, params: Path, tmp_path: Path) -> None:
-    name = conversion.convert(of_the_tiny(tiny, params, tmp_path / "first")).manifest_file.name
+    name = conversion.run(of_the_tiny(tiny, params, tmp_path / "first")).manifest_file.name
     (tmp_path / "out" / name).mkdir(parents=True)
     with pytest.raises(ArtifactError, match=r"\.json: is a folder, where a file is to be written"):
-        conversion.convert(of_the_tiny(tiny, params, tmp_path / "out"))
+        conversion.run(of_the_tiny(tiny, params, tmp_path / "out"))
     assert faults.contents(tmp_path / "out") == [name]

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
 from converter.cli.app import app
 from converter.commands import diff, inspection, reverse_conversion
 from converter.errors import ConversionError
 from converter.formats.params import write_params
 from converter.networks import catalog, loading
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -108,10 +107,10 @@ WRITERS: dict[str, Callable[[Arrays, Path], None]] = {
 def every_stage(path: Path, out: Path) -> None:
     """Do everything; what is refused is refused for a reason."""
     for done in (
-        lambda: json.dumps(inspection.document(inspection.inspect(path, silent, full=True)), allow_nan=False),
+        lambda: json.dumps(inspection.document(inspection.inspect(path, full=True)), allow_nan=False),
         lambda: diff.diff(path, path),
-        lambda: reverse_conversion.to_gluon(
-            reverse_conversion.ToGluonRequest(path, out, terms=ParityOptions(ReferenceChoice.none))
+        lambda: reverse_conversion.run(
+            reverse_conversion.ToGluonRequest(weights=path, out=out, options=ParityOptions("none"))
         ),
         lambda: _prepare(path, None),
         lambda: _prepare(path, MODEL),

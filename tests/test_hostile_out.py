@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from fuzz.targets import limited
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, publication, reverse_conversion
 from converter.errors import ArtifactError, PublicationError
 from converter.formats.params import write_params
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
-UNPROVEN = ParityOptions(ReferenceChoice.none)
+UNPROVEN = ParityOptions("none")
 CONTENT = "somebody else's"
 ENDINGS = (".safetensors", ".json", ".pth")
 
 
 def convert(out: Path) -> conversion.ConversionResult:
     origin = ParamsSource(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
-    return conversion.convert(conversion.ConversionRequest(origin, out, UNPROVEN, as_pth=True))
+    return conversion.run(conversion.ConversionRequest(source=origin, out=out, options=UNPROVEN, pth=True))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +110,10 @@ def test_to_gluon_refuses_a_link(
     link = out / "back.params"
     link.symlink_to(outside.parent / target)
     with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
-        reverse_conversion.to_gluon(
-            reverse_conversion.ToGluonRequest(converted.artifact, link, terms=UNPROVEN, overwrite=overwrite)
+        reverse_conversion.run(
+            reverse_conversion.ToGluonRequest(
+                weights=converted.artifact, out=link, options=UNPROVEN, overwrite=overwrite
+            )
         )
     assert link.is_symlink()
     require_untouched(outside)
@@ -122,9 +123,9 @@ def test_to_gluon_refuses_a_link(
 def publish(converted: conversion.ConversionResult) -> Callable[[Path], object]:
     def publish_to(folder: Path) -> object:
         request = publication.PublicationRequest(
-            (converted.artifact,), folder, allow_random=True, allow_unproven=True, force=True
+            files=(converted.artifact,), folder=folder, allow_random=True, allow_unproven=True, force=True
         )
-        return publication.publish(request)
+        return publication.run(request)
 
     return publish_to
 
@@ -163,7 +164,9 @@ def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
     manifest["artifact"]["file"] = f"../outside/{outside.name}"
     (out / converted.manifest_file.name).write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match=r"its manifest says name \.\./outside/file; "):
-        publication.publish(publication.PublicationRequest((artifact,), out / "published", allow_random=True))
+        publication.run(
+            publication.PublicationRequest(files=(artifact,), folder=out / "published", allow_random=True)
+        )
     require_untouched(outside)
 
 
@@ -182,8 +185,10 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
 ) -> None:
     with (tmp_path / "source").open("wb") as stream:
         write_params(stream, tiny_params)
-    first = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(tiny, tmp_path / "source"), tmp_path / "a", UNPROVEN)
+    first = conversion.run(
+        conversion.ConversionRequest(
+            source=ParamsSource(tiny, tmp_path / "source"), out=tmp_path / "a", options=UNPROVEN
+        )
     )
     out = tmp_path / "out"
     out.mkdir()
@@ -193,6 +198,8 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
         named.symlink_to(there)
     content = there.read_bytes()
     with pytest.raises(ArtifactError, match="is read here, and would be written over"):
-        conversion.convert(conversion.ConversionRequest(ParamsSource(tiny, named), out, UNPROVEN))
+        conversion.run(
+            conversion.ConversionRequest(source=ParamsSource(tiny, named), out=out, options=UNPROVEN)
+        )
     assert there.read_bytes() == content
     assert list(out.iterdir()) == [there]

@@ -200,18 +200,18 @@ def test_without_a_token_nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(HubError, match=r"^--push needs a token: `hf auth login` stores one"):
-        hub.require_ready()
+        hub.require_ready("org/name")
 
 
 def test_a_token_is_enough(server: Hub) -> None:
-    hub.require_ready()
+    hub.require_ready("org/name")
     assert not server.tokens
 
 
 def test_without_huggingface_hub_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(HubError, match=r"pip install 'gluon2torch\[hub\]'"):
-        hub.require_ready()
+        hub.require_ready("org/name")
 
 
 @pytest.mark.parametrize(

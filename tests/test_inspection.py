@@ -21,7 +21,6 @@ from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ConversionError, ParamsError, SourceError
 from converter.formats.params import write_params
 from converter.networks import catalog, matching
-from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +61,7 @@ def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def inspect(path: Path, *, full: bool = False) -> Inspection:
-    return inspection.inspect(path, silent, full=full)
+    return inspection.inspect(path, full=full)
 
 
 def sha1(path: Path) -> str:

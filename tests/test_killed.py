@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.formats.params import write_params
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,12 +24,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL nor fork")
 
-PROBES = (Probe("float32", (33, 33)),)
 # How a conversion is made, and every which step of it is tried.
 WAYS = {
-    "unproven": (ReferenceChoice.none, False, 3),
-    "as .pth too": (ReferenceChoice.none, True, 23),
-    "proven": (ReferenceChoice.numpy, False, 29),
+    "unproven": (ParityOptions("none"), False, 3),
+    "as .pth too": (ParityOptions("none"), True, 23),
+    "proven": (ParityOptions("numpy", sizes=[33], dtypes=["float32"]), False, 29),
 }
 LEAST_STEPS = 500
 KILLED_IN_A_ROW = 4  # before a run that clears up after all of them
@@ -41,13 +38,16 @@ KILLED_IN_A_ROW = 4  # before a run that clears up after all of them
 def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
     way: str, tiny: Model, tiny_params: dict[str, Array], in_memory: Path
 ) -> None:
-    choice, as_pth, stride = WAYS[way]
+    options, pth, stride = WAYS[way]
     params, temporary = in_memory / "holiday.params", in_memory / "temporary"
     temporary.mkdir()
     with params.open("wb") as stream:
         write_params(stream, tiny_params)
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, params), in_memory / "out", ParityOptions(choice, PROBES), as_pth=as_pth
+        source=ParamsSource(tiny, params),
+        out=in_memory / "out",
+        options=options,
+        pth=pth,
     )
     for die_at in itertools.count(step=stride):
         status = faults.finish(faults.start(faults.convert, request, temporary, die_at))
@@ -58,7 +58,7 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
         assert faults.finish(faults.start(faults.convert, request, temporary)) == 0
         assert not faults.complaints(request.out)
         suffixes = {name.rpartition(".")[2] for name in faults.contents(request.out)}
-        assert suffixes == {"json", "safetensors"} | ({"pth"} if as_pth else set())
+        assert suffixes == {"json", "safetensors"} | ({"pth"} if pth else set())
         assert len(faults.contents(request.out)) == len(suffixes)
         assert not faults.contents(temporary)
         if status == 0:
@@ -68,9 +68,9 @@ def test_a_run_that_is_killed_leaves_only_what_is_whole_and_the_next_clears_up(
 
 
 def test_what_is_not_whole_or_not_as_it_says_is_seen(tiny: Model, tmp_path: Path) -> None:
-    result = conversion.convert(
+    result = conversion.run(
         conversion.ConversionRequest(
-            ParamsSource(tiny, seed=0), tmp_path, ParityOptions(ReferenceChoice.none)
+            source=ParamsSource(tiny, seed=0), out=tmp_path, options=ParityOptions("none")
         )
     )
     assert not faults.complaints(tmp_path)

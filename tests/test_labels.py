@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import LabelsError
 from converter.formats import labels
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,15 +166,15 @@ def test_class_names_reach_the_manifest_if_there_is_one_for_each_class(
 ) -> None:
     names = [f"Klasse {number} ä" for number in range(count)]
     (tmp_path / "classes.txt").write_text("\n".join(names), encoding="utf-8")
-    terms, out = ParityOptions(ReferenceChoice.none), tmp_path / "out"
+    terms, out = ParityOptions("none"), tmp_path / "out"
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, seed=0), out, terms, labels=tmp_path / "classes.txt"
+        source=ParamsSource(tiny, seed=0), out=out, options=terms, labels=tmp_path / "classes.txt"
     )
     if count == 10:
-        assert json.loads(conversion.convert(request).manifest_file.read_text("utf-8"))["labels"] == names
+        assert json.loads(conversion.run(request).manifest_file.read_text("utf-8"))["labels"] == names
     else:
         with pytest.raises(LabelsError, match=rf"10 class names expected, .*; {count} found"):
-            conversion.convert(request)
+            conversion.run(request)
         assert not out.exists()
 
 

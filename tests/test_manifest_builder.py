@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from converter.errors import ArtifactError
-from converter.manifests import builder
+from converter.manifests import builder, schema
+from converter.manifests.schema import (
+    ArtifactRecord,
+    Manifest,
+    MappingRecord,
+    ParityRecord,
+    SourceRecord,
+)
 from converter.networks.mapping import Layer
 from converter.parity.result import NOT_COMPARED, LayerDiff, ParityResult, ProbeResult, Statistics
 from converter.references.probes import Probe
@@ -37,12 +44,12 @@ def proof(*rows: LayerDiff) -> ParityResult:
 
 
 def test_logits_row_is_written_to_the_manifest() -> None:
-    assert builder.parity(proof(*ROWS)) == {
+    assert msgspec.to_builtins(builder.parity(proof(*ROWS))) == {
         "proven": True,
         "reference": "numpy",
         "definition": "gluoncv",
         "versions": {"numpy": "1.26"},
-        "checks": [
+        "checks": (
             {
                 "dtype": "float32",
                 "size": "65x97",
@@ -52,41 +59,59 @@ def test_logits_row_is_written_to_the_manifest() -> None:
                 "limit": 1e-5,
                 "layers": 3,
                 "worst": {"layer": "features.0", "relative": 5e-5, "limit": 1e-4},
-            }
-        ],
+            },
+        ),
     }
 
 
 @pytest.mark.parametrize(("last", "max_abs", "relative"), [(0, 0.5, 5e-5), (1, 0.25, 2e-6), (2, 0.125, 3e-6)])
 def test_logits_row_is_the_last_row(last: int, max_abs: float, relative: float) -> None:
     rows = [*ROWS[:last], *ROWS[last + 1 :], ROWS[last]]
-    (check,) = builder.parity(proof(*rows))["checks"]
-    assert (check["max_abs"], check["relative"]) == (max_abs, relative)
-    assert check["worst"]["layer"] == "features.0"
+    (check,) = builder.parity(proof(*rows)).checks
+    assert (check.max_abs, check.relative) == (max_abs, relative)
+    assert check.worst.layer == "features.0"
 
 
-def document(found: ParityResult, **more: object) -> dict[str, Any]:
-    return {"parity": builder.parity(found), "labels": None, "artifact": {}, **more}
+def manifest(parity: ParityRecord) -> Manifest:
+    return Manifest(
+        model="tiny",
+        source=SourceRecord(file="tiny.params", sha1="0" * 40, official=False),
+        mapping=MappingRecord(file="resnext.toml", sha256="0" * 64),
+        artifact=ArtifactRecord(
+            file="tiny.safetensors",
+            sha256="0" * 64,
+            bytes=1,
+            dtypes=("float32",),
+            tensors=1,
+            parameters=1,
+        ),
+        parity=parity,
+        labels=None,
+        version="0",
+    )
+
+
+PROVEN, UNPROVEN = (manifest(builder.parity(each)) for each in (proof(*ROWS), NOT_COMPARED))
 
 
 def test_manifest_with_a_proof_is_not_replaced_by_one_without(tmp_path: Path) -> None:
     path = tmp_path / "tiny.json"
-    path.write_text(json.dumps(document(proof(*ROWS))))
+    path.write_bytes(schema.encode(PROVEN))
     with pytest.raises(
-        ArtifactError, match=r"tiny\.json: is there already .* a proof in float32 against numpy"
+        ArtifactError, match=r"tiny\.json: exists for the same weights, with a proof in float32 against numpy"
     ):
-        builder.require_no_loss(path, document(NOT_COMPARED))
-    builder.require_no_loss(path, document(proof(*ROWS)))
+        builder.require_no_loss(path, UNPROVEN)
+    builder.require_no_loss(path, PROVEN)
 
 
 def test_lost_proofs_are_listed_in_order(tmp_path: Path) -> None:
-    claims = builder.parity(proof(*ROWS))
-    check = claims["checks"][0]
-    claims["checks"] = [check, check | {"dtype": "float64"}]
+    (check,) = PROVEN.parity.checks
+    both = (check, msgspec.structs.replace(check, dtype="float64"))
+    parity = msgspec.structs.replace(PROVEN.parity, checks=both)
     path = tmp_path / "tiny.json"
-    path.write_text(json.dumps({"parity": claims, "labels": None, "artifact": {}}))
+    path.write_bytes(schema.encode(manifest(parity)))
     with pytest.raises(ArtifactError, match="in float32 against numpy and float64 against numpy that"):
-        builder.require_no_loss(path, document(NOT_COMPARED))
+        builder.require_no_loss(path, UNPROVEN)
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(10, True), (100_000, False)])
@@ -94,10 +119,10 @@ def test_deeply_nested_manifest_is_replaced_like_an_unreadable_one(
     depth: int, tmp_path: Path, *, is_read: bool
 ) -> None:
     path = tmp_path / "tiny.json"
-    before = json.dumps(document(proof(*ROWS))).removesuffix("}")
+    before = schema.encode(PROVEN).decode().rstrip().removesuffix("}")
     path.write_text(f'{before}, "more": {"[" * depth}{"]" * depth}}}')
     if is_read:
         with pytest.raises(ArtifactError, match="a proof in float32 against numpy that this run has not"):
-            builder.require_no_loss(path, document(NOT_COMPARED))
+            builder.require_no_loss(path, UNPROVEN)
     else:
-        builder.require_no_loss(path, document(NOT_COMPARED))
+        builder.require_no_loss(path, UNPROVEN)

@@ -13,14 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, publication, verification
 from converter.errors import ArtifactError, CatalogError, ConversionError
 from converter.formats import artifact
-from converter.manifests import artifact_checks, schema
+from converter.manifests import artifact_checks, converted_file, schema
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +43,11 @@ CHECK: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = conversion.ConversionRequest(
-        ParamsSource(catalog.find(NAME), seed=0),
-        tmp_path_factory.mktemp("original"),
-        ParityOptions(ReferenceChoice.none),
+        source=ParamsSource(catalog.find(NAME), seed=0),
+        out=tmp_path_factory.mktemp("original"),
+        options=ParityOptions("none"),
     )
-    return conversion.convert(request).artifact
+    return conversion.run(request).artifact
 
 
 @pytest.fixture
@@ -158,22 +157,32 @@ def test_too_few_class_names_are_refused(file: Path, edit: Callable[..., None]) 
         artifact_checks.read(file)
 
 
+ROUNDED = schema.RoundingRecord(
+    dtype="float16",
+    before=schema.ParityRecord(proven=False, reference="none", versions={}, checks=()),
+    logits=schema.LogitsRecord(dtype="float64", size="65x95", seed=0, max_abs=0.1, relative=0.1),
+)
+
+
 @pytest.mark.parametrize(
     ("sha1", "official"), [("e8ff9f4f9cb319dfbf524d01e487af9a7f8a3cf5", True), ("0" * 40, False)]
 )
 def test_official_is_what_has_the_published_sha1(sha1: str, *, official: bool) -> None:
     model = catalog.find("gluon_cifar_resnext29_16x64d")
     manifest = schema.Manifest(
-        model.name,
-        schema.SourceRecord("mine.params", sha1, official=not official),
-        schema.MappingRecord("cifar_resnext.toml", ""),
-        schema.ArtifactRecord("mine.safetensors", "", 0, ("float32",), 0, 0),
-        schema.ParityRecord(proven=False, reference="none", versions={}, checks=()),
-        "0.1.0",
+        model=model.name,
+        source=schema.SourceRecord(file="mine.params", sha1=sha1, official=not official),
+        mapping=schema.MappingRecord(file="cifar_resnext.toml", sha256=""),
+        artifact=schema.ArtifactRecord(
+            file="mine.safetensors", sha256="", bytes=0, dtypes=("float32",), tensors=0, parameters=0
+        ),
+        parity=schema.ParityRecord(proven=False, reference="none", versions={}, checks=()),
+        labels=None,
+        version="0.1.0",
     )
-    assert schema.ConvertedFile(model.mapping_file, model, manifest, b"").official == official
-    rounded = msgspec.structs.replace(manifest, narrowing={"dtype": "float16"})
-    assert not schema.ConvertedFile(model.mapping_file, model, rounded, b"").official
+    assert converted_file.ConvertedFile(model.mapping_file, model, manifest, b"").official == official
+    rounded = msgspec.structs.replace(manifest, narrowing=ROUNDED)
+    assert not converted_file.ConvertedFile(model.mapping_file, model, rounded, b"").official
 
 
 def test_without_a_published_sha1_nothing_is_official(file: Path, edit: Callable[..., None]) -> None:
@@ -321,7 +330,7 @@ def test_rounded_weights_are_not_proven(file: Path, edit: Callable[..., None]) -
             proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK]
         )
     )
-    edit(lambda content: content.update(narrowing={"dtype": "float16"}))
+    edit(lambda content: content.update(narrowing=ROUNDED))
     with pytest.raises(ArtifactError, match="says proven, of weights that were rounded"):
         artifact_checks.read(file)
 
@@ -367,10 +376,10 @@ def test_right_claim_of_a_proof_is_accepted(file: Path, edit: Callable[..., None
 
 def test_published_sha1_needs_the_published_number_of_classes() -> None:
     model = catalog.find("gluon_resnext50_32x4d")
-    assert schema.is_published(model, model.entry.params_sha1)
+    assert converted_file.is_published(model, model.entry.params_sha1)
     fewer = replace(model, config=replace(model.config, num_classes=10))
-    assert not schema.is_published(fewer, model.entry.params_sha1)
-    assert not schema.is_published(model, "0" * 40)
+    assert not converted_file.is_published(fewer, model.entry.params_sha1)
+    assert not converted_file.is_published(model, "0" * 40)
 
 
 @pytest.mark.parametrize("other", [np.zeros(5, np.int64), np.float32(1.5)])
@@ -499,16 +508,16 @@ def test_what_verify_refuses_publish_refuses(
     edit(change)
     assert not verification.verify(file).holds
     request = publication.PublicationRequest(
-        (file,), tmp_path / "published", allow_random=True, allow_unproven=True
+        files=(file,), folder=tmp_path / "published", allow_random=True, allow_unproven=True
     )
     with pytest.raises(ConversionError, match=message):
-        publication.publish(request)
+        publication.run(request)
     assert not (tmp_path / "published").exists()
 
 
 def test_a_forged_version_is_seen_and_not_counted_as_holding(file: Path, edit: Callable[..., None]) -> None:
     def findings(what: str) -> list[bool | None]:
-        return [finding.holds for finding in verification.verify(file).findings if finding.what == what]
+        return [finding.holds for finding in verification.verify(file).checks if finding.what == what]
 
     assert findings("mapping") == [True]
     for version in ("0.0.1", "999"):
@@ -524,8 +533,8 @@ def test_summary_is_found_among_other_json_files(file: Path) -> None:
     os.mkfifo(file.parent / "a.json")
     (file.parent / "b.json").write_bytes(b'{"artifact": "\xff"}')
     (file.parent / "c.json").write_text('{"artifact": ' + "[" * 100_000)
-    summary = schema.read_summary(file)
+    summary = converted_file.find_manifest(file)
     assert summary is not None
-    assert summary.warning == "the weights are random numbers"
+    assert converted_file.warning(summary) == "the weights are random numbers"
     (file.parent / "z.json").unlink()
-    assert schema.read_summary(file) is None
+    assert converted_file.find_manifest(file) is None

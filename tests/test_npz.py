@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from converter.errors import ParamsError
 from converter.formats.file_arrays import FileArray
 from converter.formats.npz import is_npz
-from converter.formats.params import Params, open_params, read_params
+from converter.formats.params import Params, load_params, open_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,13 +301,13 @@ def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(
     path.write_bytes(damaged)
     with contextlib.suppress(ParamsError):
         assert isinstance(open_params(path, verify=verify), Params)
-        read_params(path)
+        load_params(path)
 
 
 def test_a_name_that_is_another_in_the_members_own_header_is_refused(path: Path) -> None:
     content = saved(wa=WEIGHT, wb=WEIGHT)
     path.write_bytes(content)
-    assert list(read_params(path)) == ["wa", "wb"]
+    assert list(load_params(path)) == ["wa", "wb"]
     begin = content.index(b"PK\x01\x02")
     directory = content[begin:].replace(b"wa.npy", b"w?.npy").replace(b"wb.npy", b"wa.npy")
     path.write_bytes(content[:begin] + directory.replace(b"w?.npy", b"wb.npy"))

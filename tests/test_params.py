@@ -15,7 +15,7 @@ from records import HEADER, KINDS, MAGICS, MIXED, VALUES, WHOLE, listed, named, 
 from converter.dtypes import BFLOAT16, BY_MXNET
 from converter.errors import ParamsError
 from converter.formats.file_arrays import FileArray
-from converter.formats.params import open_params, read_params, write_params
+from converter.formats.params import load_params, open_params, write_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,12 +62,12 @@ def test_records_of_several_kinds_are_read_from_one_file(path: Path) -> None:
 def test_a_record_of_one_byte_is_not_too_small_to_be_counted(path: Path) -> None:
     small = record("legacy", (1,), type_number=3, data=b"\7")
     path.write_bytes(listed({f"{number}": small for number in range(100)}))
-    assert sum(int(array[0]) for array in read_params(path).values()) == 700
+    assert sum(int(array[0]) for array in load_params(path).values()) == 700
 
 
 def test_a_shape_without_dimensions_is_a_scalars_in_a_v3_record(path: Path) -> None:
     path.write_bytes(listed({"scale": record("V3", (), data=struct.pack("<f", 3.5)), "w": record("V3")}))
-    found = read_params(path)
+    found = load_params(path)
     assert found["scale"].shape == ()
     assert float(found["scale"]) == 3.5
     assert np.array_equal(found["w"], VALUES)
@@ -77,7 +77,7 @@ def test_a_scalar_makes_every_record_v3_for_mxnet_reads_no_mixture(path: Path) -
     with path.open("wb") as stream:
         write_params(stream, {"scale": np.array(3.5, np.float32), "w": VALUES})
     assert open_params(path).records == ("V3",)
-    found = read_params(path)
+    found = load_params(path)
     assert found["scale"].shape == ()
     assert float(found["scale"]) == 3.5
 
@@ -106,7 +106,7 @@ def test_every_type_number_of_mxnets_is_read(
 ) -> None:
     data = struct.pack(layout, value)
     path.write_bytes(listed({"w": record(kind, (1,), type_number=type_number, data=data)}))
-    (array,) = read_params(path).values()
+    (array,) = load_params(path).values()
     assert array.dtype == BY_MXNET[type_number]
     assert array.item() == (1.5 if array.dtype == BFLOAT16 else value)
 
@@ -136,7 +136,7 @@ def test_arrays_stay_in_the_file_until_they_are_read(path: Path, kind: str) -> N
 def test_what_is_written_is_read(path: Path, arrays: dict[str, Array]) -> None:
     with path.open("wb") as stream:
         write_params(stream, arrays)
-    found = read_params(path)
+    found = load_params(path)
     assert list(found) == list(arrays)
     for name, array in arrays.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
@@ -152,7 +152,7 @@ def test_a_file_cut_anywhere_is_refused_where_it_ends_or_before(path: Path, kind
     if 0 <= length - len(HEADER) < SMALLEST_RECORD:
         message = f"1 arrays promised, more than 100000 or {length - len(HEADER)} bytes can hold$"
     with pytest.raises(ParamsError, match=rf"holiday\.params: byte \d+: {message}") as refused:
-        read_params(path)
+        load_params(path)
     (offset,) = re.findall(r"byte (\d+):", str(refused.value))
     assert int(offset) <= length
 
@@ -182,7 +182,7 @@ def test_a_file_cut_anywhere_is_refused_where_it_ends_or_before(path: Path, kind
 def test_a_list_that_is_not_one_is_refused_by_place(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=message):
-        read_params(path)
+        load_params(path)
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_a_list_that_is_not_one_is_refused_by_place(path: Path, content: bytes, 
 def test_a_record_that_is_not_read_is_refused_by_place(path: Path, spoilt: bytes, message: str) -> None:
     path.write_bytes(HEADER + spoilt + named(b"a"))
     with pytest.raises(ParamsError, match=f"holiday.params: byte {message}"):
-        read_params(path)
+        load_params(path)
 
 
 def test_the_longest_name_and_the_most_dimensions_are_read(path: Path) -> None:
     path.write_bytes(listed({"a" * 512: record("V2", (1,) * 31 + (6,))}))
-    assert {name: array.shape for name, array in read_params(path).items()} == {"a" * 512: (1,) * 31 + (6,)}
+    assert {name: array.shape for name, array in load_params(path).items()} == {"a" * 512: (1,) * 31 + (6,)}
 
 
 @same_path
@@ -230,7 +230,7 @@ def test_the_longest_name_and_the_most_dimensions_are_read(path: Path) -> None:
 def test_noise_is_refused_and_nothing_else_happens(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=r"holiday\.params"):
-        read_params(path)
+        load_params(path)
 
 
 @same_path
@@ -243,14 +243,14 @@ def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(
         content[place] ^= difference
     path.write_bytes(content)
     with contextlib.suppress(ParamsError):
-        read_params(path)
+        load_params(path)
 
 
 def test_a_folder_or_nothing_is_refused(tmp_path: Path, path: Path) -> None:
     with pytest.raises(ParamsError, match="No such file"):
-        read_params(path)
+        load_params(path)
     with pytest.raises(ParamsError, match="Is a directory"):
-        read_params(tmp_path)
+        load_params(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", BY_MXNET.values(), ids=str)
@@ -262,5 +262,5 @@ def test_a_file_written_back_in_order_is_the_same_file(
     first = write({"z": array, "a": array.T, "m": array[:, ::2]})
     again = tmp_path / "again.params"
     with again.open("wb") as stream:
-        write_params(stream, read_params(first))
+        write_params(stream, load_params(first))
     assert again.read_bytes() == first.read_bytes()

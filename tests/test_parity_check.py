@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from converter.choices import ReferenceChoice
 from converter.commands import parity_check
 from converter.commands.parity_check import ComparisonRequest
 from converter.errors import CheckpointError, MappingError, ReferenceUnavailableError, SourceError
@@ -18,8 +18,7 @@ from converter.formats.params import write_params
 from converter.networks import matching
 from converter.networks.loading import ParamsSource
 from converter.parity import checkpoint_comparison, execution
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Mapping
     from converter.parity.checkpoint_comparison import CheckpointComparison
 
-TERMS = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)),))
+TERMS = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float32"])
 NAME = "layer1.0.conv2.weight"
 
 
@@ -60,7 +59,7 @@ def save(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
 def compare(
     origin: ParamsSource, weights: Path | None = None, module: nn.Module | None = None
 ) -> CheckpointComparison:
-    return parity_check.compare(ComparisonRequest(origin, weights, module, TERMS))
+    return parity_check.run(ComparisonRequest(source=origin, weights=weights, module=module, options=TERMS))
 
 
 def require_passed(found: CheckpointComparison, layers: int = 48) -> None:
@@ -214,7 +213,7 @@ def test_parameters_that_change_meanwhile_are_refused(origin: ParamsSource) -> N
             origin.params.touch()
 
     with pytest.raises(SourceError, match="the file was changed while it was read"):
-        parity_check.compare(ComparisonRequest(origin, terms=TERMS), touch)
+        parity_check.run(ComparisonRequest(source=origin, options=TERMS), touch)
 
 
 def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
@@ -228,16 +227,18 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
             other.replace(path)
 
     with pytest.raises(CheckpointError, match=r"trained\.pth: the file was changed while it was read"):
-        parity_check.compare(ComparisonRequest(origin, path, terms=TERMS), replace)
+        parity_check.run(ComparisonRequest(source=origin, weights=path, options=TERMS), replace)
 
 
 def test_no_reference_is_refused_before_anything_is_read(tiny: Model, tmp_path: Path) -> None:
-    terms = ParityOptions(ReferenceChoice.gluon, TERMS.probes, tmp_path / "no-python")
+    terms = replace(TERMS, reference="gluon", gluon_python=tmp_path / "no-python")
     with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
-        parity_check.compare(ComparisonRequest(ParamsSource(tiny, tmp_path / "none.params"), terms=terms))
+        parity_check.run(
+            ComparisonRequest(source=ParamsSource(tiny, tmp_path / "none.params"), options=terms)
+        )
 
 
 def test_progress_is_told(origin: ParamsSource) -> None:
     told = []
-    parity_check.compare(ComparisonRequest(origin, terms=TERMS), lambda *step: told.append(step))
+    parity_check.run(ComparisonRequest(source=origin, options=TERMS), lambda *step: told.append(step))
     assert [step for step in told if step[0] == "comparing"] == [("comparing", done, 2) for done in range(3)]

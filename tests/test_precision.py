@@ -3,12 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ParityError, PrecisionError
@@ -16,7 +17,7 @@ from converter.formats import artifact, precision
 from converter.networks import matching
 from converter.networks.loading import ParamsSource
 from converter.parity import execution
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.progress import silent
 from converter.references.probes import Probe
 from resnext_torch import ResNeXt
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from resnext_torch import Config
 
-AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
+AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 TYPES = {
@@ -220,8 +221,10 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     tmp_path: Path,
 ) -> None:
     origin = ParamsSource(tiny, write(tiny_params))
-    result = conversion.convert(
-        conversion.ConversionRequest(origin, tmp_path, AGAINST_NUMPY, Precision(dtype))
+    result = conversion.run(
+        conversion.ConversionRequest(
+            source=origin, out=tmp_path, options=AGAINST_NUMPY, precision=Precision(dtype)
+        )
     )
     arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
     state = {name: torch.tensor(array) for name, array in arrays.items()}
@@ -230,28 +233,29 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     assert [name for name, tensor in narrow.items() if not torch.equal(tensor, written[name])] == []
     before, after = logits(state, tiny), logits(narrow, tiny)
     max_abs = float((before - after).abs().max())
-    found = result.manifest["narrowing"]
-    assert (found["dtype"], found["logits"]["dtype"], found["logits"]["size"]) == (dtype, "float64", "65x95")
-    assert found["logits"]["max_abs"] == pytest.approx(max_abs, rel=1e-9)
-    assert found["logits"]["relative"] == pytest.approx(max_abs / float(before.std(correction=0)), rel=1e-9)
-    assert (found["before"]["proven"], len(found["before"]["checks"])) == (True, 1)
-    assert result.manifest["parity"] == {
+    rounding = result.manifest.narrowing
+    assert rounding is not None
+    assert (rounding.dtype, rounding.logits.dtype, rounding.logits.size) == (dtype, "float64", "65x95")
+    assert rounding.logits.max_abs == pytest.approx(max_abs, rel=1e-9)
+    assert rounding.logits.relative == pytest.approx(max_abs / float(before.std(correction=0)), rel=1e-9)
+    assert (rounding.before.proven, len(rounding.before.checks)) == (True, 1)
+    assert msgspec.to_builtins(result.manifest.parity) == {
         "proven": False,
         "reference": "none",
         "definition": None,
         "versions": {},
-        "checks": [],
+        "checks": (),
     }
-    assert result.manifest["artifact"]["dtypes"] == [dtype]
+    assert result.manifest.artifact.dtypes == (dtype,)
 
 
 def test_a_network_that_differs_before_rounding_is_refused(tiny: Model, tmp_path: Path) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
     request = conversion.ConversionRequest(
-        ParamsSource(loose, seed=0), tmp_path, AGAINST_NUMPY, Precision.float16
+        source=ParamsSource(loose, seed=0), out=tmp_path, options=AGAINST_NUMPY, precision=Precision.float16
     )
     with pytest.raises(ParityError, match=r"suspect    eps: 1e-05 in the reference, 0\.001 in the module"):
-        conversion.convert(request)
+        conversion.run(request)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -260,13 +264,13 @@ def test_weights_beyond_a_type_leave_nothing(
 ) -> None:
     tiny_params["output.bias"][3] = 1e5
     request = conversion.ConversionRequest(
-        ParamsSource(tiny, write(tiny_params)),
-        tmp_path,
-        ParityOptions(ReferenceChoice.none),
-        Precision.float16,
+        source=ParamsSource(tiny, write(tiny_params)),
+        out=tmp_path,
+        options=ParityOptions("none"),
+        precision=Precision.float16,
     )
     with pytest.raises(PrecisionError, match=r"float16 cannot hold\n  fc\.bias$"):
-        conversion.convert(request)
+        conversion.run(request)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.params"]
 
 
@@ -288,8 +292,10 @@ def test_of_float64_weights_the_tenth_digit_is_proven(
         return module
 
     params = write({name: array.astype(np.float64) for name, array in tiny_params.items()})
-    request = conversion.ConversionRequest(ParamsSource(tiny, params), tmp_path / "out", AGAINST_NUMPY)
-    assert conversion.convert(request).manifest["parity"]["proven"]
+    request = conversion.ConversionRequest(
+        source=ParamsSource(tiny, params), out=tmp_path / "out", options=AGAINST_NUMPY
+    )
+    assert conversion.run(request).manifest.parity.proven
     monkeypatch.setattr(execution, "load", load_otherwise)
     with pytest.raises(ParityError, match=rf"first apart  .* → {layer} .*, float64 at 33x47"):
-        conversion.convert(request)
+        conversion.run(request)

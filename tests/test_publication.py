@@ -18,9 +18,8 @@ import timm.data.config
 import torch
 from safetensors.torch import load_file
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, parity_check, publication
-from converter.commands.publication import PublicationRequest, publish
+from converter.commands.publication import PublicationRequest
 from converter.errors import ArtifactError, PublicationError
 from converter.formats.params import write_params
 from converter.manifests import artifact_checks
@@ -28,9 +27,8 @@ from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
 from converter.parity import json_report, report
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.publishing import card, timm_config
-from converter.references.probes import Probe
 from converter.storage import locks
 from resnext_torch import WeightsError, create_model
 
@@ -45,9 +43,9 @@ ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
 
 def convert(name: str, out: Path) -> Path:
     """Convert seeded parameters without a proof."""
-    return conversion.convert(
+    return conversion.run(
         conversion.ConversionRequest(
-            ParamsSource(catalog.find(name), seed=0), out, ParityOptions(ReferenceChoice.none)
+            source=ParamsSource(catalog.find(name), seed=0), out=out, options=ParityOptions("none")
         )
     ).artifact
 
@@ -57,7 +55,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published folder of ResNeXt-50 with random weights."""
     folder = tmp_path_factory.mktemp("large")
     file = convert(LARGE, folder)
-    publish(PublicationRequest((file,), folder / "published", **ALLOWED))
+    publication.run(PublicationRequest(files=(file,), folder=folder / "published", **ALLOWED))
     return folder / "published"
 
 
@@ -75,11 +73,11 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels.write_text("".join(f"kind {number}\n" for number in range(10)))
     with (folder / "mine.params").open("wb") as stream:
         write_params(stream, random_params(model.mapping, model.shapes, seed=1))
-    terms = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),))
+    terms = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
     request = conversion.ConversionRequest(
-        ParamsSource(model, folder / "mine.params"), folder, terms, labels=labels
+        source=ParamsSource(model, folder / "mine.params"), out=folder, options=terms, labels=labels
     )
-    return conversion.convert(request).artifact
+    return conversion.run(request).artifact
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ def request_of(tmp_path: Path) -> Callable[..., PublicationRequest]:
     """Return a request for ``tmp_path/out`` with everything allowed."""
 
     def make(*files: Path, **options: Any) -> PublicationRequest:  # noqa: ANN401 - a request's fields
-        return PublicationRequest(files, tmp_path / "out", **{**ALLOWED, **options})
+        return PublicationRequest(files=files, folder=tmp_path / "out", **{**ALLOWED, **options})
 
     return make
 
@@ -202,7 +200,7 @@ def test_another_network_with_the_same_tensors_gives_others() -> None:
 def test_the_folder_holds_everything_and_its_sums(
     small: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publish(request_of(small))
+    (found,) = publication.run(request_of(small))
     assert {path.name for path in found.folder.iterdir()} == ALL_FILES
     assert (found.folder / "model.safetensors").read_bytes() == small.read_bytes()
     assert (found.folder / "manifest.json").read_bytes() == small.with_suffix(".json").read_bytes()
@@ -215,13 +213,13 @@ def test_the_folder_holds_everything_and_its_sums(
 
 def test_the_folder_is_the_same_every_time(small: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        publish(PublicationRequest((small,), tmp_path / name, **ALLOWED))
+        publication.run(PublicationRequest(files=(small,), folder=tmp_path / name, **ALLOWED))
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
 def test_a_proven_file_needs_no_leave_and_brings_its_labels(proven: Path, tmp_path: Path) -> None:
-    (found,) = publish(PublicationRequest((proven,), tmp_path / "out"))
+    (found,) = publication.run(PublicationRequest(files=(proven,), folder=tmp_path / "out"))
     config = json.loads((found.folder / "config.json").read_text())
     assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == 10
     assert config["label_names"] == [f"kind {number}" for number in range(10)]
@@ -241,14 +239,14 @@ def test_labels_reach_timm(tmp_path: Path) -> None:
 
 def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Path) -> None:
     other = convert("gluon_resnet18_v1b", tmp_path)
-    found = publish(PublicationRequest((small, other), tmp_path / "out", **ALLOWED))
+    found = publication.run(PublicationRequest(files=(small, other), folder=tmp_path / "out", **ALLOWED))
     assert [each.folder for each in found] == [
         tmp_path / "out" / SMALL,
         tmp_path / "out" / "gluon_resnet18_v1b",
     ]
     assert all({path.name for path in each.folder.iterdir()} == ALL_FILES for each in found)
     with pytest.raises(PublicationError, match=f"more than one file would become .*{SMALL}"):
-        publish(PublicationRequest((small, proven), tmp_path / "new", **ALLOWED))
+        publication.run(PublicationRequest(files=(small, proven), folder=tmp_path / "new", **ALLOWED))
 
 
 @pytest.mark.parametrize(
@@ -266,30 +264,30 @@ def test_random_and_unproven_weights_need_leave(
     message: str,
 ) -> None:
     with pytest.raises(PublicationError, match=message):
-        publish(request_of(small, **refused))
+        publication.run(request_of(small, **refused))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(
     small: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
-    publish(request_of(small))
+    publication.run(request_of(small))
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
-        publish(request_of(small))
+        publication.run(request_of(small))
 
 
 def test_force_replaces_what_was_published_and_nothing_else(
     small: Path, proven: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
-    (before,) = publish(request_of(small))
-    (after,) = publish(request_of(proven, force=True))
+    (before,) = publication.run(request_of(small))
+    (after,) = publication.run(request_of(proven, force=True))
     assert (after.folder / "model.safetensors").read_bytes() == proven.read_bytes()
     assert [path.name for path in before.folder.parent.iterdir()] == ["out"]
     (after.folder / "thesis.tex").touch()
     with pytest.raises(
         PublicationError, match=r"is not replaced, it holds what we did not write: thesis\.tex"
     ):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
     assert (after.folder / "thesis.tex").exists()
 
 
@@ -298,7 +296,7 @@ def test_a_file_in_the_way_is_not_replaced(
 ) -> None:
     (tmp_path / "out").write_text("precious")
     with pytest.raises(PublicationError, match="a folder expected, or nothing"):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
 
 
 def test_after_a_failure_nothing_is_there(
@@ -312,7 +310,7 @@ def test_after_a_failure_nothing_is_there(
 
     monkeypatch.setattr(card, "render", fail)
     with pytest.raises(ArtifactError, match="out: cannot be written: No space left on device"):
-        publish(request_of(small))
+        publication.run(request_of(small))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -322,7 +320,7 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    (before,) = publish(request_of(small))
+    (before,) = publication.run(request_of(small))
     replace_path = Path.replace
 
     def fail(path: Path, target: Path) -> Path:
@@ -332,7 +330,7 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(ArtifactError, match="out: cannot be written: Permission denied"):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in before.folder.iterdir()} == ALL_FILES
 
@@ -345,7 +343,7 @@ def test_the_folder_one_is_in_may_be_published_to(
 ) -> None:
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
-    (found,) = publish(dataclasses.replace(request_of(small), folder=Path()))
+    (found,) = publication.run(dataclasses.replace(request_of(small), folder=Path()))
     assert found.folder == tmp_path / "out"
     assert {path.name for path in found.folder.iterdir()} == ALL_FILES
 
@@ -361,17 +359,17 @@ def test_the_folder_above_has_its_own_name(
     with pytest.raises(
         PublicationError, match="/out: is not replaced, it holds what we did not write: inner"
     ):
-        publish(dataclasses.replace(request_of(small, force=True), folder=Path("..")))
+        publication.run(dataclasses.replace(request_of(small, force=True), folder=Path("..")))
 
 
 def test_of_two_at_once_the_second_is_refused(
     small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     def meanwhile(*_: object) -> None:
-        publish(request_of(proven))
+        publication.run(request_of(proven))
 
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
-        publish(request_of(small), meanwhile)
+        publication.run(request_of(small), meanwhile)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == proven.read_bytes()
 
@@ -379,10 +377,10 @@ def test_of_two_at_once_the_second_is_refused(
 def test_force_takes_no_file_that_is_added_meanwhile(
     small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
-    publish(request_of(small))
+    publication.run(request_of(small))
     thesis = tmp_path / "out" / "thesis.tex"
     with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
-        publish(request_of(proven, force=True), lambda *_: thesis.touch())
+        publication.run(request_of(proven, force=True), lambda *_: thesis.touch())
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -393,7 +391,7 @@ def test_force_takes_no_file_that_is_added_at_the_last_moment(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    publish(request_of(small))
+    publication.run(request_of(small))
     thesis = tmp_path / "out" / "thesis.tex"
     replace_path = Path.replace
 
@@ -404,7 +402,7 @@ def test_force_takes_no_file_that_is_added_at_the_last_moment(
 
     monkeypatch.setattr(Path, "replace", late)
     with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -413,12 +411,12 @@ def test_force_takes_no_file_that_is_added_at_the_last_moment(
 def test_a_folder_that_a_killed_run_took_away_is_there_again(
     small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path, *, empty: bool
 ) -> None:
-    (before,) = publish(request_of(small))
+    (before,) = publication.run(request_of(small))
     before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new one took its place
     if empty:
         before.folder.mkdir()
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
-        publish(request_of(proven))
+        publication.run(request_of(proven))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (before.folder / "model.safetensors").read_bytes() == small.read_bytes()
 
@@ -426,10 +424,10 @@ def test_a_folder_that_a_killed_run_took_away_is_there_again(
 def test_what_killed_runs_left_is_cleared_up(
     small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
-    (before,) = publish(request_of(small))
+    (before,) = publication.run(request_of(small))
     shutil.copytree(before.folder, tmp_path / ".convert-out.old")  # killed when the new one was there
     (tmp_path / locks.temporary_name()).mkdir()  # killed while the new one was written
-    (after,) = publish(request_of(small, force=True))
+    (after,) = publication.run(request_of(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in after.folder.iterdir()} == ALL_FILES
 
@@ -437,13 +435,13 @@ def test_what_killed_runs_left_is_cleared_up(
 def test_what_is_not_ours_is_not_cleared_up(
     small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
-    publish(request_of(small))
+    publication.run(request_of(small))
     (tmp_path / ".convert-out.old").mkdir()
     (tmp_path / ".convert-out.old" / "thesis.tex").touch()
     with pytest.raises(
         PublicationError, match=r"\.convert-out\.old: is not replaced, it holds .*thesis\.tex"
     ):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
     assert (tmp_path / ".convert-out.old" / "thesis.tex").exists()
     assert (tmp_path / "out" / "model.safetensors").exists()
 
@@ -459,7 +457,7 @@ def test_weights_that_change_while_they_are_copied_are_refused(
 
     monkeypatch.setattr(shutil, "copyfile", spoil)
     with pytest.raises(ArtifactError, match="changed while it was copied"):
-        publish(request_of(small))
+        publication.run(request_of(small))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -467,8 +465,8 @@ def test_weights_that_change_while_they_are_copied_are_refused(
 def page(proven: Path) -> str:
     """The report of a parity check of that file, as `gluon2torch parity` writes it."""
     origin = ParamsSource(catalog.find(SMALL), proven.parent / "mine.params")
-    terms = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 33)),))
-    found = parity_check.compare(parity_check.ComparisonRequest(origin, proven, terms=terms))
+    terms = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
+    found = parity_check.run(parity_check.ComparisonRequest(source=origin, weights=proven, options=terms))
     return report.render(json_report.build(found))
 
 
@@ -477,7 +475,7 @@ def test_a_report_of_these_weights_is_published_with_them(
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
-    (found,) = publish(request_of(proven, report=path))
+    (found,) = publication.run(request_of(proven, report=path))
     assert (found.folder / "parity.html").read_bytes() == path.read_bytes()
     assert hashlib.sha256(path.read_bytes()).hexdigest() in (found.folder / "SHA256SUMS").read_text()
 
@@ -495,7 +493,7 @@ def test_another_report_is_refused(
     path = tmp_path / "report.html"
     path.write_text(page.replace(parts[lacking], "other"), encoding="utf-8")
     with pytest.raises(PublicationError, match=f"no parity report of .*: {parts[lacking]}.* not in it"):
-        publish(request_of(proven, report=path))
+        publication.run(request_of(proven, report=path))
 
 
 @pytest.mark.parametrize(
@@ -518,7 +516,7 @@ def test_what_cannot_be_a_report_is_named(
     path = tmp_path / "report.html"
     make(path)
     with pytest.raises(PublicationError, match=rf"report\.html: {message}"):
-        publish(request_of(proven, report=path))
+        publication.run(request_of(proven, report=path))
 
 
 def test_the_report_that_was_read_is_published_though_it_changes(
@@ -536,14 +534,14 @@ def test_the_report_that_was_read_is_published_though_it_changes(
         copy(source, target)
 
     monkeypatch.setattr(shutil, "copyfile", change)
-    (found,) = publish(request_of(proven, report=path))
+    (found,) = publication.run(request_of(proven, report=path))
     assert (found.folder / "parity.html").read_text(encoding="utf-8") == page
 
 
 def test_our_own_package_loads_every_folder(
     small: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publish(request_of(small))
+    (found,) = publication.run(request_of(small))
     loaded = create_model(SMALL, found.folder).state_dict()
     assert torch.equal(loaded["fc.weight"], load_file(small)["fc.weight"])
 
@@ -551,7 +549,7 @@ def test_our_own_package_loads_every_folder(
 def test_our_own_package_refuses_a_published_folder_with_a_changed_byte(
     small: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publish(request_of(small))
+    (found,) = publication.run(request_of(small))
     weights = found.folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -571,16 +569,16 @@ def test_force_believes_no_ones_sums(
     sha256 = hashlib.sha256(b"precious").hexdigest()
     (tmp_path / "out" / "SHA256SUMS").write_text(f"{sha256}  thesis.txt\n")
     with pytest.raises(PublicationError, match=r"holds what we did not write: SHA256SUMS, thesis\.txt"):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
 def test_force_keeps_a_card_that_was_edited(
     small: Path, request_of: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publish(request_of(small))
+    (found,) = publication.run(request_of(small))
     card = found.folder / "README.md"
     card.write_text(card.read_text() + "my own words\n")
     with pytest.raises(PublicationError, match=r"holds what we did not write: README\.md"):
-        publish(request_of(small, force=True))
+        publication.run(request_of(small, force=True))
     assert card.read_text().endswith("my own words\n")

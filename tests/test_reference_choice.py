@@ -12,7 +12,7 @@ from converter.choices import ReferenceChoice
 from converter.cli import app
 from converter.errors import ReferenceUnavailableError
 from converter.parity import runner
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 NAME = "gluon_cifar_resnext29_32x4d"
 OPTIONS = ["--random", "0", "--size", "33", "--proof-dtype", "float64"]
@@ -20,14 +20,19 @@ OPTIONS = ["--random", "0", "--size", "33", "--proof-dtype", "float64"]
 
 @pytest.mark.parametrize("choice", [ReferenceChoice.numpy, ReferenceChoice.none])
 def test_numpy_and_none_need_no_interpreter(choice: ReferenceChoice) -> None:
-    terms = runner.resolve_reference(ParityOptions(choice, gluon_python=Path("/nowhere/python")))
-    assert (terms.choice, terms.gluon_python) == (choice, None)
+    plan = runner.resolve_reference(ParityOptions(choice, gluon_python=Path("/nowhere/python")))
+    if choice is ReferenceChoice.none:
+        assert plan is None
+    else:
+        assert plan is not None
+        assert (plan.python, plan.fallback) == (None, False)
 
 
 @pytest.mark.parametrize("choice", [ReferenceChoice.gluon, ReferenceChoice.auto])
 def test_a_named_interpreter_is_used_by_the_others(choice: ReferenceChoice) -> None:
-    terms = runner.resolve_reference(ParityOptions(choice, gluon_python=Path(sys.executable)))
-    assert (terms.choice, terms.gluon_python) == (ReferenceChoice.gluon, Path(sys.executable))
+    plan = runner.resolve_reference(ParityOptions(choice, gluon_python=Path(sys.executable)))
+    assert plan is not None
+    assert (plan.python, plan.fallback) == (Path(sys.executable), False)
     with pytest.raises(ReferenceUnavailableError, match="/nowhere/python is not an executable"):
         runner.resolve_reference(ParityOptions(choice, gluon_python=Path("/nowhere/python")))
 

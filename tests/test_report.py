@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from converter.choices import ReferenceChoice
 from converter.commands import parity_check
 from converter.errors import ArtifactError
 from converter.networks import matching, synthetic
 from converter.networks.loading import ParamsSource
 from converter.parity import execution, json_report, report
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Mapping
     from converter.parity.json_report import Document
 
-TERMS = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
+TERMS = ParityOptions("numpy", sizes=[(33, 47)])
 FETCHING = {
     "src",
     "srcset",
@@ -85,7 +83,11 @@ def network_fetches(text: str) -> list[str]:
 
 def compared(tiny: Model, module: nn.Module | None = None) -> Document:
     return json_report.build(
-        parity_check.compare(parity_check.ComparisonRequest(ParamsSource(tiny, seed=0), None, module, TERMS))
+        parity_check.run(
+            parity_check.ComparisonRequest(
+                source=ParamsSource(tiny, seed=0), weights=None, module=module, options=TERMS
+            )
+        )
     )
 
 

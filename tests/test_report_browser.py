@@ -14,12 +14,10 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import sync_playwright
 
-from converter.choices import ReferenceChoice
 from converter.commands import parity_check
 from converter.networks.loading import ParamsSource
 from converter.parity import json_report, report
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +35,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": DESK},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "is_mobile": True},
 }
-TERMS = ParityOptions(ReferenceChoice.numpy, (Probe("float32", (33, 47)), Probe("float64", (33, 47))))
+TERMS = ParityOptions("numpy", sizes=[(33, 47)])
 LAYERS, PARTS = 48, 6
 POINTED = 24  # the layer that is pointed at
 PATIENCE = 10_000  # milliseconds until the chart is drawn; it takes 200
@@ -117,7 +115,7 @@ def browser() -> Iterator[Browser]:
 def found(tiny: Model) -> Document:
     """An agreement, of files with long names."""
     found = json_report.build(
-        parity_check.compare(parity_check.ComparisonRequest(ParamsSource(tiny, seed=0), terms=TERMS))
+        parity_check.run(parity_check.ComparisonRequest(source=ParamsSource(tiny, seed=0), options=TERMS))
     )
     found["weights"] = {"file": f"{'x' * 100}.pth", "sha256": "0" * 64}
     return found

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
 from converter.commands import conversion, reverse_conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import (
@@ -20,11 +20,10 @@ from converter.errors import (
     ParityError,
     PrecisionError,
 )
-from converter.formats.params import read_params, write_params
+from converter.formats.params import load_params, write_params
 from converter.networks import catalog, matching
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
-from converter.references.probes import Probe
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-UNPROVEN = ParityOptions(ReferenceChoice.none)
-AGAINST_NUMPY = ParityOptions(ReferenceChoice.numpy, (Probe("float64", (33, 47)),))
+UNPROVEN = ParityOptions("none")
+AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 
 
 @pytest.fixture(autouse=True)
@@ -65,17 +64,19 @@ def saved(state: object, folder: Path, name: str = "trained.pth") -> Path:
 
 
 def reverse(weights: Path, back: Path, terms: ParityOptions = UNPROVEN) -> reverse_conversion.ToGluonResult:
-    return reverse_conversion.to_gluon(reverse_conversion.ToGluonRequest(weights, back, terms=terms))
+    return reverse_conversion.run(reverse_conversion.ToGluonRequest(weights=weights, out=back, options=terms))
 
 
 def converted(params: Path, folder: Path) -> conversion.ConversionResult:
-    return conversion.convert(conversion.ConversionRequest(ParamsSource(None, params), folder, UNPROVEN))
+    return conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(None, params), out=folder, options=UNPROVEN)
+    )
 
 
 def refuses(request: reverse_conversion.ToGluonRequest, error: type[ConversionError], message: str) -> None:
     """See a request refused, and that nothing appears where it was to write."""
     with pytest.raises(error, match=message):
-        reverse_conversion.to_gluon(request)
+        reverse_conversion.run(request)
     assert list(request.out.parent.iterdir()) == []
 
 
@@ -108,7 +109,7 @@ def test_a_file_returns_byte_for_byte(
     assert back.read_bytes() == params.read_bytes()
     assert result.sha1 == hashlib.sha1(params.read_bytes(), usedforsecurity=False).hexdigest()
     assert (result.size, result.tensors) == (params.stat().st_size, len(tiny_params))
-    assert (result.origin, result.is_original, result.is_published) == (result.sha1, True, False)
+    assert (result.source_sha1, result.is_original, result.is_published) == (result.sha1, True, False)
     assert list(back.parent.iterdir()) == [back]
 
 
@@ -130,7 +131,7 @@ def test_one_number_otherwise_is_another_file(
 ) -> None:
     state["fc.bias"][3] += 1e-6
     reverse(saved(state, tmp_path), back)
-    apart = [name for name, array in read_params(back).items() if (array != tiny_params[name]).any()]
+    apart = [name for name, array in load_params(back).items() if (array != tiny_params[name]).any()]
     assert apart == ["output.bias"]
     assert back.read_bytes() != write(tiny_params).read_bytes()
 
@@ -157,7 +158,7 @@ def test_a_pth_of_anyones_gives_gluons_bytes(
 ) -> None:
     result = reverse(saved(wrap(state), tmp_path), back)
     assert back.read_bytes() == write(tiny_params).read_bytes()
-    assert (result.model.name, result.origin, result.is_original) == ("tiny", None, False)
+    assert (result.model.name, result.source_sha1, result.is_original) == ("tiny", None, False)
 
 
 def test_a_safetensors_of_anyones_gives_gluons_bytes(
@@ -171,7 +172,7 @@ def test_a_safetensors_of_anyones_gives_gluons_bytes(
 def test_a_head_of_another_size_is_kept(state: dict[str, torch.Tensor], back: Path, tmp_path: Path) -> None:
     state |= {"fc.weight": state["fc.weight"][:3].clone(), "fc.bias": state["fc.bias"][:3].clone()}
     assert reverse(saved(state, tmp_path), back).model.config.num_classes == 3
-    assert read_params(back)["output.weight"].shape == (3, 2048)
+    assert load_params(back)["output.weight"].shape == (3, 2048)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -180,16 +181,18 @@ def test_a_folder_is_never_written_over(
 ) -> None:
     back.mkdir()
     request = reverse_conversion.ToGluonRequest(
-        saved(state, tmp_path), back, terms=UNPROVEN, overwrite=overwrite
+        weights=saved(state, tmp_path), out=back, options=UNPROVEN, overwrite=overwrite
     )
     with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
-        reverse_conversion.to_gluon(request)
+        reverse_conversion.run(request)
 
 
 def test_gluons_own_file_is_refused(tiny_params: dict[str, Array], write: Write, back: Path) -> None:
     message = r"holiday\.params: these are Gluon's names already; `convert auto` reads them"
     refuses(
-        reverse_conversion.ToGluonRequest(write(tiny_params), back, terms=UNPROVEN), CheckpointError, message
+        reverse_conversion.ToGluonRequest(weights=write(tiny_params), out=back, options=UNPROVEN),
+        CheckpointError,
+        message,
     )
 
 
@@ -199,7 +202,7 @@ def test_what_is_not_finite_is_refused(
     number: float, terms: ParityOptions, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer1.0.conv2.weight"][0, 0, 0, 0] = number
-    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=terms)
+    request = reverse_conversion.ToGluonRequest(weights=saved(state, tmp_path), out=back, options=terms)
     refuses(request, ConversionError, r"NaN or infinity found")
 
 
@@ -207,7 +210,7 @@ def test_tensors_of_no_model_are_refused_with_the_nearest(
     state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer5.0.conv1.weight"] = torch.ones(8, 4, 1, 1)
-    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=UNPROVEN)
+    request = reverse_conversion.ToGluonRequest(weights=saved(state, tmp_path), out=back, options=UNPROVEN)
     refuses(
         request, MappingError, r"trained\.pth: the tensors fit no model; the nearest is tiny: blocks 1-2-1-1"
     )
@@ -217,16 +220,18 @@ def test_tensors_of_several_models_are_refused_until_one_is_named(
     tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "models", lambda: {name: replace(tiny, name=name) for name in ("a", "b")})
-    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=UNPROVEN)
+    request = reverse_conversion.ToGluonRequest(weights=saved(state, tmp_path), out=back, options=UNPROVEN)
     refuses(request, MappingError, "these are the tensors of a or b: which one is it")
-    assert reverse_conversion.to_gluon(replace(request, model=catalog.find("b"))).model.name == "b"
+    assert reverse_conversion.run(replace(request, model=catalog.find("b"))).model.name == "b"
 
 
 def test_a_named_model_that_does_not_fit_is_refused_by_name(
     tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     del state["layer4.0.bn2.running_var"]
-    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, tiny, UNPROVEN)
+    request = reverse_conversion.ToGluonRequest(
+        weights=saved(state, tmp_path), out=back, model=tiny, options=UNPROVEN
+    )
     refuses(
         request, MappingError, r"the names do not fit the model\n  missing     layer4\.0\.bn2\.running_var"
     )
@@ -237,7 +242,7 @@ def test_a_type_that_cannot_hold_the_weights_is_refused(
     dtype: str, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     request = reverse_conversion.ToGluonRequest(
-        saved(state, tmp_path), back, terms=UNPROVEN, precision=Precision(dtype)
+        weights=saved(state, tmp_path), out=back, options=UNPROVEN, precision=Precision(dtype)
     )
     refuses(request, PrecisionError, rf"trained\.pth: {dtype} cannot hold these weights as they are")
 
@@ -247,10 +252,12 @@ def test_halves_are_written_as_float32_where_that_is_asked(
 ) -> None:
     halves = {name: tensor.half() if tensor.shape else tensor for name, tensor in state.items()}
     weights = saved(halves, tmp_path)
-    reverse_conversion.to_gluon(
-        reverse_conversion.ToGluonRequest(weights, back, terms=AGAINST_NUMPY, precision=Precision.float32)
+    reverse_conversion.run(
+        reverse_conversion.ToGluonRequest(
+            weights=weights, out=back, options=AGAINST_NUMPY, precision=Precision.float32
+        )
     )
-    found = read_params(back)
+    found = load_params(back)
     assert {str(array.dtype) for array in found.values()} == {"float32"}
     assert np.array_equal(found["features.0.weight"], halves["conv1.weight"].float().numpy())
 
@@ -259,11 +266,11 @@ def test_the_manifest_beside_is_believed_of_its_own_weights_alone(
     state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
     result = converted(write(tiny_params), tmp_path / "out")
-    assert reverse(result.artifact, back).origin == result.manifest["source"]["sha1"]
+    assert reverse(result.artifact, back).source_sha1 == result.manifest.source.sha1
     state["fc.bias"][0] += 1
     safetensors.torch.save_file(state, result.artifact)
     other = reverse(result.artifact, back.with_name("other.params"))
-    assert (other.origin, other.is_original) == (None, False)
+    assert (other.source_sha1, other.is_original) == (None, False)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"artifact": 3}', "\xff", "[" * 100_000])
@@ -272,7 +279,7 @@ def test_what_is_no_manifest_is_not_believed(
 ) -> None:
     weights = saved(state, tmp_path)
     weights.with_suffix(".json").write_bytes(text.encode("latin-1"))
-    assert reverse(weights, back).origin is None
+    assert reverse(weights, back).source_sha1 is None
 
 
 @pytest.mark.parametrize(("depth", "believed"), [(10, True), (100_000, False)])
@@ -282,8 +289,8 @@ def test_deeply_nested_manifest_is_not_believed(
     result = converted(write(tiny_params), tmp_path / "out")
     content = result.manifest_file.read_text().rstrip().removesuffix("}")
     result.manifest_file.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
-    origin = result.manifest["source"]["sha1"] if believed else None
-    assert reverse(result.artifact, back).origin == origin
+    origin = result.manifest.source.sha1 if believed else None
+    assert reverse(result.artifact, back).source_sha1 == origin
 
 
 def flip(stream: BinaryIO, arrays: dict[str, Array]) -> None:
@@ -308,7 +315,7 @@ def test_a_file_that_reads_back_otherwise_leaves_nothing(
     weights = saved(state, tmp_path)
     monkeypatch.setattr(reverse_conversion, "write_params", corrupt)
     refuses(
-        reverse_conversion.ToGluonRequest(weights, back, terms=UNPROVEN),
+        reverse_conversion.ToGluonRequest(weights=weights, out=back, options=UNPROVEN),
         ArtifactError,
         "read back: the file differs",
     )
@@ -319,7 +326,9 @@ def test_the_proof_is_of_the_written_file_and_sees_one_bit(
 ) -> None:
     monkeypatch.setattr(reverse_conversion, "write_params", flip)
     monkeypatch.setattr(reverse_conversion, "_require_reads_back", lambda *_: None)
-    request = reverse_conversion.ToGluonRequest(saved(state, tmp_path), back, terms=AGAINST_NUMPY)
+    request = reverse_conversion.ToGluonRequest(
+        weights=saved(state, tmp_path), out=back, options=AGAINST_NUMPY
+    )
     refuses(request, ParityError, r"tensors differ\n  .*1 of 10 elements differ")
 
 
@@ -329,7 +338,7 @@ def test_a_checkpoint_is_never_written_over_by_its_own_reversal(
     path = saved(state, tmp_path)
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match=r"trained\.pth: is the checkpoint itself"):
-        reverse_conversion.to_gluon(
-            reverse_conversion.ToGluonRequest(path, path, terms=UNPROVEN, overwrite=True)
+        reverse_conversion.run(
+            reverse_conversion.ToGluonRequest(weights=path, out=path, options=UNPROVEN, overwrite=True)
         )
     assert path.read_bytes() == before

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter.choices import ReferenceChoice
-from converter.commands import conversion
-from converter.commands.publication import PublicationRequest, publish
+from converter.commands import conversion, publication
+from converter.commands.publication import PublicationRequest
 from converter.commands.verification import verify
 from converter.errors import SignatureError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.publishing import signature
 
 if TYPE_CHECKING:
@@ -61,17 +60,19 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = conversion.ConversionRequest(
-        ParamsSource(catalog.find(NAME), seed=0),
-        tmp_path_factory.mktemp("out"),
-        ParityOptions(ReferenceChoice.none),
+        source=ParamsSource(catalog.find(NAME), seed=0),
+        out=tmp_path_factory.mktemp("out"),
+        options=ParityOptions("none"),
     )
-    return conversion.convert(request).artifact
+    return conversion.run(request).artifact
 
 
 @pytest.fixture(scope="session")
 def original(artifact: Path, keys: Path) -> Path:
     folder = artifact.parent / "published"
-    publish(PublicationRequest((artifact,), folder, sign_key=keys / "ours.key", **ALLOWED))
+    publication.run(
+        PublicationRequest(files=(artifact,), folder=folder, sign_key=keys / "ours.key", **ALLOWED)
+    )
     return folder
 
 
@@ -90,14 +91,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_holder_of_the_key_signed_these_files(folder: Path, keys: Path) -> None:
-    found = verify(folder, keys / "ours.pub")
+    found = verify(folder, key=keys / "ours.pub")
     assert (found.holds, found.signed) == (True, True)
 
 
 def test_without_a_key_a_signature_is_not_checked(folder: Path) -> None:
     found = verify(folder)
     assert (found.holds, found.signed) == (True, False)
-    seen = {finding.place: finding.found for finding in found.findings if finding.holds is None}
+    seen = {finding.place: finding.found for finding in found.checks if finding.holds is None}
     assert seen["model.sig"] == "is there; --key checks it"
 
 
@@ -132,7 +133,7 @@ def test_what_was_not_signed_is_refused(
     change(folder)
     with pytest.raises(SignatureError, match=message):
         signature.check(folder, keys / "ours.pub")
-    assert not verify(folder, keys / "ours.pub").signed
+    assert not verify(folder, key=keys / "ours.pub").signed
 
 
 def test_another_key_is_refused(folder: Path, keys: Path) -> None:
@@ -164,7 +165,7 @@ def test_what_the_hub_leaves_needs_no_signature(folder: Path, keys: Path) -> Non
     (folder / ".gitattributes").touch()
     (folder / ".cache" / "huggingface").mkdir(parents=True)
     (folder / ".cache" / "huggingface" / "x.metadata").touch()
-    assert verify(folder, keys / "ours.pub").signed
+    assert verify(folder, key=keys / "ours.pub").signed
 
 
 @pytest.mark.parametrize("name", ["koblitz", "rsa", "locked", "garbage", "none"])
@@ -174,26 +175,34 @@ def test_a_key_that_cannot_sign_is_refused_before_any_work(
     with pytest.raises(SignatureError, match=rf"{name}\.key: cannot sign: "):
         signature.require_key(keys / f"{name}.key")
     with pytest.raises(SignatureError, match=rf"{name}\.key: cannot sign: "):
-        publish(PublicationRequest((artifact,), tmp_path / "out", sign_key=keys / f"{name}.key", **ALLOWED))
+        publication.run(
+            PublicationRequest(
+                files=(artifact,), folder=tmp_path / "out", sign_key=keys / f"{name}.key", **ALLOWED
+            )
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["koblitz.pub", "rsa.pub", "garbage.pub", "none.pub", "ours.key"])
 def test_what_is_no_public_key_is_refused(folder: Path, keys: Path, name: str) -> None:
     with pytest.raises(SignatureError, match=f"{name}: no public key that is known here: "):
-        verify(folder, keys / name)
+        verify(folder, key=keys / name)
 
 
 def test_a_converted_file_has_no_signature(artifact: Path, keys: Path) -> None:
-    found = verify(artifact, keys / "ours.pub")
+    found = verify(artifact, key=keys / "ours.pub")
     assert (found.holds, found.signed) == (False, False)
-    assert found.findings[-1].found == "nothing; published folders are what is signed"
+    assert found.checks[-1].found == "nothing; published folders are what is signed"
 
 
 def test_a_signed_folder_is_replaced_by_force(artifact: Path, folder: Path, keys: Path) -> None:
-    publish(PublicationRequest((artifact,), folder, force=True, sign_key=keys / "ours.key", **ALLOWED))
-    assert verify(folder, keys / "ours.pub").signed
-    publish(PublicationRequest((artifact,), folder, force=True, **ALLOWED))
+    publication.run(
+        PublicationRequest(
+            files=(artifact,), folder=folder, force=True, sign_key=keys / "ours.key", **ALLOWED
+        )
+    )
+    assert verify(folder, key=keys / "ours.pub").signed
+    publication.run(PublicationRequest(files=(artifact,), folder=folder, force=True, **ALLOWED))
     assert not (folder / "model.sig").exists()
 
 

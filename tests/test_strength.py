@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.parity.strength import Claim, claims, strongest, without_sizes
+from converter.manifests.schema import CheckRecord, ParityRecord, WorstLayerRecord
+from converter.manifests.strength import Claim, claims, strongest, without_sizes
+
+if TYPE_CHECKING:
+    from converter.parity.result import Definition
+    from converter.references import ReferenceName
+
+
+WORST = WorstLayerRecord(layer="output", relative=0.0, limit=1e-12)
 
 
 def parity(
-    reference: str, definition: str | None, *checks: tuple[str, str], proven: bool = True
-) -> dict[str, Any]:
-    return {
-        "proven": proven,
-        "reference": reference,
-        **({} if definition is None else {"definition": definition}),
-        "checks": [{"dtype": dtype, "size": size} for dtype, size in checks],
-    }
+    reference: ReferenceName, definition: Definition | None, *checks: tuple[str, str], proven: bool = True
+) -> ParityRecord:
+    return ParityRecord(
+        proven=proven,
+        reference=reference,
+        versions={},
+        definition=definition,
+        checks=tuple(
+            CheckRecord(
+                dtype=dtype, size=size, seed=0, limit=1e-12, layers=1, max_abs=0.0, relative=0.0, worst=WORST
+            )
+            for dtype, size in checks
+        ),
+    )
 
 
 BOTH = (("float64", "65x95"), ("float32", "65x95"))
@@ -39,15 +53,13 @@ STRONGER = [
 
 
 @pytest.mark.parametrize(("strong", "weak"), WEAKER)
-def test_a_stronger_proof_claims_all_that_a_weaker_one_does(
-    strong: dict[str, Any], weak: dict[str, Any]
-) -> None:
+def test_a_stronger_proof_claims_all_that_a_weaker_one_does(strong: ParityRecord, weak: ParityRecord) -> None:
     assert claims(weak) <= claims(strong)
 
 
 @pytest.mark.parametrize(("weak", "strong"), STRONGER)
 def test_a_weaker_proof_does_not_claim_all_of_a_stronger_one(
-    weak: dict[str, Any], strong: dict[str, Any]
+    weak: ParityRecord, strong: ParityRecord
 ) -> None:
     assert not claims(strong) <= claims(weak)
 

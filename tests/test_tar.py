@@ -15,13 +15,12 @@ import pytest
 from symbols import changed, symbol
 from test_archives import CONTENT, zipped
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import SourceError, SymbolError
 from converter.formats import archives
 from converter.formats.params import write_params
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -284,14 +283,14 @@ def test_the_graph_in_an_archive_is_compared_with_the_model(
     stream = io.BytesIO()
     write_params(stream, tiny_params)
     request = conversion.ConversionRequest(
-        ParamsSource(None, tmp_path / name), tmp_path / "out", ParityOptions(ReferenceChoice.none)
+        source=ParamsSource(None, tmp_path / name), out=tmp_path / "out", options=ParityOptions("none")
     )
     content = symbol(tiny)
     (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
-    source = conversion.convert(request).manifest["source"]
-    assert source["symbol"] == "net-symbol.json"
-    assert source["symbol_sha256"] == hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    source = conversion.run(request).manifest.source
+    assert source.symbol == "net-symbol.json"
+    assert source.symbol_sha256 == hashlib.sha256(json.dumps(content).encode()).hexdigest()
     changed(content, "features.1", eps="0.001")
     (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
     with pytest.raises(SymbolError, match=rf"{name}: .*net-symbol\.json: the graph is not that of tiny"):
-        conversion.convert(request)
+        conversion.run(request)

@@ -11,21 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
 from converter.formats import torch_file
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-UNPROVEN = ParityOptions(ReferenceChoice.none)
+UNPROVEN = ParityOptions("none")
 NAME = "gluon_cifar_resnext29_32x4d"
 STATE = {
     "conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -55,7 +54,9 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def converted(tmp_path: Path) -> conversion.ConversionResult:
     origin = ParamsSource(catalog.find(NAME), seed=0)
-    return conversion.convert(conversion.ConversionRequest(origin, tmp_path / "out", UNPROVEN, as_pth=True))
+    return conversion.run(
+        conversion.ConversionRequest(source=origin, out=tmp_path / "out", options=UNPROVEN, pth=True)
+    )
 
 
 def test_a_pth_has_the_arrays_bit_for_bit_and_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -135,9 +136,9 @@ def test_torch_hub_refuses_another_file_of_its_name(
 
 def test_without_it_no_pth_is_written(tmp_path: Path) -> None:
     origin = ParamsSource(catalog.find(NAME), seed=0)
-    found = conversion.convert(conversion.ConversionRequest(origin, tmp_path, UNPROVEN))
+    found = conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
     assert found.pth is None
-    assert "pth" not in found.manifest["artifact"]
+    assert found.manifest.artifact.pth is None
     assert not list(tmp_path.glob("*.pth"))
 
 
@@ -148,5 +149,5 @@ def test_where_the_artifact_cannot_be_published_no_pth_is_left(
     (out / converted.artifact.name).mkdir(parents=True)
     origin = ParamsSource(catalog.find(NAME), seed=0)
     with pytest.raises(ArtifactError, match="is a folder, where a file is to be written"):
-        conversion.convert(conversion.ConversionRequest(origin, out, UNPROVEN, as_pth=True))
+        conversion.run(conversion.ConversionRequest(source=origin, out=out, options=UNPROVEN, pth=True))
     assert [path.name for path in out.iterdir()] == [converted.artifact.name]

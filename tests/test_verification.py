@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from converter.choices import ReferenceChoice
-from converter.commands import conversion
-from converter.commands.publication import PublicationRequest, publish
+from converter.commands import conversion, publication
+from converter.commands.publication import PublicationRequest
 from converter.commands.verification import verify
 from converter.errors import VerificationError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,12 +40,14 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder ``out`` with a converted file and its ``.pth``, and a ``published`` one."""
     folder = tmp_path_factory.mktemp("originals")
     request = conversion.ConversionRequest(
-        ParamsSource(catalog.find(NAME), seed=0),
-        folder / "out",
-        ParityOptions(ReferenceChoice.none),
-        as_pth=True,
+        source=ParamsSource(catalog.find(NAME), seed=0),
+        out=folder / "out",
+        options=ParityOptions("none"),
+        pth=True,
     )
-    publish(PublicationRequest((conversion.convert(request).artifact,), folder / "published", **ALLOWED))
+    publication.run(
+        PublicationRequest(files=(conversion.run(request).artifact,), folder=folder / "published", **ALLOWED)
+    )
     return folder
 
 
@@ -105,12 +106,12 @@ def lead_out(folder: Path) -> None:
 
 
 def seen(path: Path) -> set[tuple[str, str]]:
-    return {(finding.place, finding.what) for finding in verify(path).findings if finding.holds is None}
+    return {(finding.place, finding.what) for finding in verify(path).checks if finding.holds is None}
 
 
 def failing(path: Path) -> set[tuple[str, str]]:
     found = verify(path)
-    wrong = {(finding.place, finding.what) for finding in found.findings if finding.holds is False}
+    wrong = {(finding.place, finding.what) for finding in found.checks if finding.holds is False}
     assert found.holds is (not wrong)
     return wrong
 
@@ -123,12 +124,12 @@ def named(out: Path, suffix: str) -> Path:
 def test_what_was_published_holds(published: Path) -> None:
     found = verify(published)
     assert (found.holds, found.signed) == (True, False)
-    checked = {finding.what for finding in found.findings}
+    checked = {finding.what for finding in found.checks}
     assert checked == {
         "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "weights",
         "classes", "class names", "configuration", "mapping", "contents",
     }  # fmt: skip
-    assert {finding.place for finding in found.findings if finding.what == "sum"} == {
+    assert {finding.place for finding in found.checks if finding.what == "sum"} == {
         path.name for path in published.iterdir() if path.name != SUMS
     }
 
@@ -258,7 +259,7 @@ def test_a_folder_that_was_forged_as_a_whole_holds_as_far_as_hashes_go(published
 def test_a_converted_file_holds(out: Path) -> None:
     found = verify(named(out, ".safetensors"))
     assert (found.holds, found.signed) == (True, False)
-    assert {finding.place for finding in found.findings} == {
+    assert {finding.place for finding in found.checks} == {
         named(out, ".safetensors").name,
         named(out, ".pth").name,
     }

@@ -8,7 +8,7 @@ import json
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,14 +16,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from converter.cli import signals
-from converter.errors import ConversionError
+from converter.errors import ConversionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from converter.manifests.schema import ParityRecord
     from converter.progress import Progress as Report
 
 MEGABYTE = 1_000_000
+PARAMETER = re.compile(r"`(\w+)`")  # as UsageError names it
 SURROGATE = re.compile("[\udc80-\udcff]")  # Python's decoding of bytes that are not text
 
 
@@ -42,13 +44,15 @@ def lines(*, stderr: bool = False) -> Console:
 def refusals() -> Iterator[None]:
     """Handle the errors and signals of a command.
 
-    A ``ConversionError`` is printed on stderr, with exit status 1. After a signal, temporary files are
-    removed, and the exit status is 128 + its number.
+    A ``UsageError`` is printed as typer prints its own, with exit status 2, any other ``ConversionError``
+    with exit status 1. After a signal, temporary files are removed, and the exit status is 128 + its number.
     """
     console = lines(stderr=True)
     with signals.interrupting():
         try:
             yield
+        except UsageError as error:
+            raise typer.BadParameter(PARAMETER.sub(_option, str(error))) from error
         except ConversionError as error:
             console.print(f"[red]refused[/]  {plain(error)}")
             raise typer.Exit(1) from error
@@ -58,6 +62,11 @@ def refusals() -> Iterator[None]:
             disk.remove_temporary()
             console.print("[red]interrupted[/]")
             raise typer.Exit(signals.SIGNALLED + (*interruption.args, signal.SIGINT)[0]) from None
+
+
+def _option(parameter: re.Match[str]) -> str:
+    """Return the option of a Python parameter."""
+    return "--" + parameter[1].replace("_", "-")
 
 
 def plain(text: object) -> str:
@@ -105,17 +114,16 @@ def progress() -> Iterator[Report]:
         yield report
 
 
-def proven(proof: dict[str, Any]) -> str:
+def proven(proof: ParityRecord) -> str:
     """Summarize a manifest's proof in one line: its reference, and the largest difference per check."""
     from converter.parity import json_report
 
     differences = ", ".join(
-        f"{check['worst']['relative']:.1e} in {check['dtype']} at {check['size']}"
-        f" (limit {check['worst']['limit']:.0e})"
-        for check in proof["checks"]
+        f"{check.worst.relative:.1e} in {check.dtype} at {check.size} (limit {check.worst.limit:.0e})"
+        for check in proof.checks
     )
-    layers = proof["checks"][0]["layers"]
-    against = json_report.against(proof["reference"], proof.get("definition"))
+    layers = proof.checks[0].layers
+    against = json_report.against(proof.reference, proof.definition)
     return f"against {against}, {layers} layers; largest difference / deviation: {differences}"
 
 

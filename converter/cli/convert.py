@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands import conversion
+    from converter.manifests.schema import RoundingRecord, SourceRecord
+
+AUTO = "auto"
 
 
 class OutputFormat(StrEnum):
@@ -59,73 +62,73 @@ def convert(  # noqa: PLR0913 - the options of the command line
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
     from converter.commands import conversion
-    from converter.formats import artifact
+    from converter.manifests import schema
 
-    options.check_params_source(name, params, random, symbol)
-    options.refuse_unused(reference, size, proof_dtype)
-    with console.refusals():
+    with console.refusals(), console.progress() as progress:
         # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        request = conversion.ConversionRequest(
-            options.params_source(name, params, random, symbol),
+        result = conversion.convert(
+            name,
             out,
-            options.parity_options(reference, size, proof_dtype, gluon_python),
-            dtype,
-            labels,
-            file_format is OutputFormat.pth,
+            params=params,
+            random=random,
+            symbol=symbol,
+            labels=labels,
+            dtype=dtype,
+            pth=file_format is OutputFormat.pth,
+            options=options.parity_options(reference, size, proof_dtype, gluon_python),
+            progress=progress,
         )
-        with console.progress() as report:
-            result = conversion.convert(request, report)
     if as_json:
-        typer.echo(artifact.manifest_bytes(result.manifest), nl=False)
+        typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
-    if name == options.AUTO:
+    if name == AUTO:
         screen.print(f"[green]found[/]   {result.model}")
     _summary(result, screen)
 
 
 def _summary(result: conversion.ConversionResult, screen: Console) -> None:
     """Print the source, the graph, the proof and the written files."""
-    source, proof, artifact = (result.manifest[part] for part in ("source", "parity", "artifact"))
-    publication = "the published parameters" if source["official"] else "not the published parameters"
+    manifest = result.manifest
+    source, proof, artifact = manifest.source, manifest.parity, manifest.artifact
+    publication = "the published parameters" if source.official else "not the published parameters"
     screen.print(
-        f"[green]read[/]    {console.word(source['file'])}: {publication}, SHA-1 {source['sha1'][:8]}, "
-        f"{source['dialect']} names"
+        f"[green]read[/]    {console.word(source.file)}: {publication}, SHA-1 {source.sha1[:8]}, "
+        f"{source.dialect} names"
     )
     screen.print(f"[green]graph[/]   {console.word(_graph_text(source, result.model.name))}")
-    if source["fixed_gammas"]:
-        fixed = ", ".join(source["fixed_gammas"])
-        screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, for {source['symbol']} has fix_gamma")
-    narrowing = result.manifest.get("narrowing")
-    if narrowing:
-        _print_rounding(narrowing, screen)
-    elif proof["proven"]:
+    if source.fixed_gammas:
+        fixed = ", ".join(source.fixed_gammas)
+        screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, for {source.symbol} has fix_gamma")
+    if manifest.narrowing:
+        _print_rounding(manifest.narrowing, screen)
+    elif proof.proven:
         screen.print(f"[green]proven[/]  {console.proven(proof)}")
     else:
         screen.print("[yellow]unproven[/] as --reference none asks")
     screen.print(
         f"[green]wrote[/]   {console.word(result.artifact)} and .json: "
-        f"{artifact['bytes'] / console.MEGABYTE:.1f} MB, {artifact['tensors']} tensors, "
-        f"{artifact['parameters']:,} parameters"
+        f"{artifact.bytes / console.MEGABYTE:.1f} MB, {artifact.tensors} tensors, "
+        f"{artifact.parameters:,} parameters"
     )
     if result.pth is not None:
         screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
 
 
-def _graph_text(source: dict[str, Any], model: str) -> str:
+def _graph_text(source: SourceRecord, model: str) -> str:
     """Describe the graph that the network was compared with, or its absence."""
-    if source["symbol"] is None:
+    if source.symbol is None:
         return f"none found; the network is GluonCV's own definition of {model}"
-    remark = "; its final softmax is not part of the converted network" if source["final_softmax"] else ""
-    return f"{source['symbol']}: operators, wiring and settings match{remark}"
+    remark = "; its final softmax is not part of the converted network" if source.final_softmax else ""
+    return f"{source.symbol}: operators, wiring and settings match{remark}"
 
 
-def _print_rounding(narrowing: dict[str, Any], screen: Console) -> None:
+def _print_rounding(rounding: RoundingRecord, screen: Console) -> None:
     """Print the effect of rounding on the logits, and the proof of the weights before rounding."""
-    before, logits = narrowing["before"], narrowing["logits"]
-    if before["proven"]:
+    before, logits = rounding.before, rounding.logits
+    if before.proven:
         screen.print(f"[green]proven[/]  before rounding, {console.proven(before)}")
     screen.print(
-        f"[yellow]rounded[/] to {narrowing['dtype']}: the logits move by up to {logits['relative']:.1e} of "
-        f"their deviation, at {logits['size']}; what is written is not proven"
+        f"[yellow]rounded[/] to {rounding.dtype}: the logits move by up to {logits.relative:.1e} of "
+        f"their deviation, at {logits.size}; what is written is not proven"
     )

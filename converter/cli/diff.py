@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich import box
 from rich.table import Column, Table
@@ -39,7 +38,7 @@ def diff(
     with console.refusals():
         result = diffing.diff(first, second)
     if as_json:
-        typer.echo(json.dumps({"identical": result.identical, **asdict(result)}, indent=2, allow_nan=False))
+        console.print_json({"identical": result.identical, **msgspec.to_builtins(result)})
     else:
         _show(result, console.lines())
     raise typer.Exit(not result.identical)
@@ -53,7 +52,7 @@ def _show(result: CheckpointDiff, screen: Console) -> None:
             table.add_row(console.word(name), "only in the first")
         for name in result.only_second:
             table.add_row(console.word(name), "only in the second")
-        for tensor in result.apart:
+        for tensor in result.different:
             table.add_row(console.word(tensor.name), str(tensor))
         screen.print(table)
     names = f"; names by {result.mapping}, without {result.counters} counters" if result.mapping else ""
@@ -61,6 +60,6 @@ def _show(result: CheckpointDiff, screen: Console) -> None:
         screen.print(f"[green]identical[/]  {result.compared} tensors, bit for bit{names}")
         return
     screen.print(
-        f"[red]different[/]  {len(result.apart)} of {result.compared} tensors differ, "
+        f"[red]different[/]  {len(result.different)} of {result.compared} tensors differ, "
         f"{len(result.only_first)} only in the first, {len(result.only_second)} only in the second{names}"
     )

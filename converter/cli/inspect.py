@@ -40,7 +40,7 @@ def inspect(
     from converter.commands import inspection
 
     with console.refusals(), console.progress() as progress:
-        result = inspection.inspect(file, progress, full=full)
+        result = inspection.inspect(file, full=full, progress=progress)
     if as_json:
         typer.echo(json.dumps(inspection.document(result), indent=2, allow_nan=False))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +12,7 @@ import typer
 from converter.choices import ReferenceChoice
 
 if TYPE_CHECKING:
-    from converter.networks.loading import ParamsSource
-    from converter.parity.runner import ParityOptions
-
-AUTO = "auto"
+    from converter.parity.options import ParityOptions
 
 
 class ReferenceOption(StrEnum):
@@ -38,17 +34,12 @@ def read_size(text: str) -> tuple[int, int]:
     """Parse an input size, ``224`` or ``97x131`` with the height first, in pixels.
 
     Raises:
-        BadParameter: if the text is not a size, or the size is out of range.
+        BadParameter: if the text is not a size.
     """
-    from converter.parity.result import LARGEST, SMALLEST
-
     match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
-    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
-        raise typer.BadParameter(
-            f"{text!r} is no size: write 224, or 97x131 (height x width), {SMALLEST} to {LARGEST} pixels"
-        )
-    return height, width
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a valid size; write 224, or 97x131 for height x width")
+    return int(match[1]), int(match[2] or match[1])
 
 
 Name = Annotated[
@@ -105,63 +96,13 @@ GluonPython = Annotated[
 ]
 
 
-def params_source(
-    name: str, params: Path | None, random: int | None, symbol: Path | None = None
-) -> ParamsSource:
-    """Return the source of the parameters.
-
-    Raises:
-        CatalogError: if the model is unknown.
-    """
-    from converter.networks import catalog
-    from converter.networks.loading import ParamsSource
-
-    return ParamsSource(None if name == AUTO else catalog.find(name), params, random, symbol)
-
-
-def check_params_source(
-    name: str, params: Path | None, random: int | None, symbol: Path | None = None
-) -> None:
-    """Refuse a call that names two sources of the parameters, or needs a file and names none.
-
-    Raises:
-        BadParameter: if the options contradict each other or one is missing.
-    """
-    if params is not None and random is not None:
-        raise typer.BadParameter("--params and --random exclude each other")
-    if params is None and name == AUTO:
-        raise typer.BadParameter("auto tells the model by a file: --params FILE")
-    if params is None and symbol is not None:
-        raise typer.BadParameter("--symbol belongs to a file: --params FILE")
-    if Path(name).is_file():
-        raise typer.BadParameter(
-            f"{name} is a file, where a model is named; auto --params {name} tells which"
-        )
-
-
 def parity_options(
-    choice: ReferenceChoice,
+    reference: str,
     sizes: list[tuple[int, int]] | None,
     dtypes: list[ProofDtypeOption] | None,
     gluon_python: Path | None,
 ) -> ParityOptions:
-    """Return the options of a proof, with a probe for each size in each precision."""
-    from converter.parity.runner import DEFAULT_PROBES, ParityOptions
-    from converter.references.probes import Probe
+    """Return the options of a proof."""
+    from converter.parity.options import ParityOptions
 
-    chosen_sizes = dict.fromkeys(sizes or [probe.size for probe in DEFAULT_PROBES])
-    chosen_dtypes = dict.fromkeys(dtypes or [ProofDtypeOption(probe.dtype) for probe in DEFAULT_PROBES])
-    pairs = itertools.product(chosen_dtypes, chosen_sizes)
-    return ParityOptions(choice, tuple(Probe(dtype.value, size) for dtype, size in pairs), gluon_python)
-
-
-def refuse_unused(
-    reference: ReferenceChoice, sizes: list[tuple[int, int]] | None, dtypes: list[ProofDtypeOption] | None
-) -> None:
-    """Refuse sizes and precisions of a proof if there is no reference.
-
-    Raises:
-        BadParameter: if any is given with ``--reference none``.
-    """
-    if reference is ReferenceChoice.none and (sizes or dtypes):
-        raise typer.BadParameter("--size and --proof-dtype are of the proof, and --reference none makes none")
+    return ParityOptions(reference, tuple(sizes or ()), tuple(dtypes or ()), gluon_python)

@@ -10,7 +10,6 @@ import typer
 from rich import box
 from rich.table import Table
 
-from converter.choices import ReferenceChoice
 from converter.cli import console, options
 from converter.storage import disk
 
@@ -56,7 +55,6 @@ def parity(  # noqa: PLR0913 - the options of the command line
     from converter.commands import parity_check
     from converter.parity import github, json_report, report
 
-    options.check_params_source(name, params, random, symbol)
     if report_file is not None and report_file.suffix not in {".html", ".htm"}:
         raise typer.BadParameter(
             f"--report writes HTML, to a file that ends in .html, and not to {report_file}"
@@ -66,13 +64,17 @@ def parity(  # noqa: PLR0913 - the options of the command line
         if report_file is not None:
             disk.require_writable(report_file.parent)
             disk.require_other(report_file, (params, weights, symbol))
-        request = parity_check.ComparisonRequest(
-            options.params_source(name, params, random, symbol),
-            weights,
-            terms=options.parity_options(ReferenceChoice(reference), size, dtype, gluon_python),
-        )
         with console.progress() as progress:
-            document = json_report.build(parity_check.compare(request, progress))
+            comparison = parity_check.compare(
+                name,
+                params=params,
+                random=random,
+                symbol=symbol,
+                weights=weights,
+                options=options.parity_options(reference, size, dtype, gluon_python),
+                progress=progress,
+            )
+        document = json_report.build(comparison)
         if as_json:
             console.print_json(document)
         _show(document, console.lines(stderr=as_json))

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from converter.choices import LICENSE
 from converter.cli import console
+from converter.errors import UsageError
 from converter.publishing import hub, signature
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands.publication import PublishedFolder
+
+
+class PublishedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON document of the command, one per folder."""
+
+    model: str
+    folder: str
+    sha256: str
+    proven: bool
+    official: bool
+    random: bool
+    signed: bool
+    commit: str | None
 
 
 def publish(  # noqa: PLR0913 - the options of the command line
@@ -73,58 +88,48 @@ def publish(  # noqa: PLR0913 - the options of the command line
     from converter.commands import publication
 
     *files, folder = paths
-    _check_call(files, report, push, private=private)
     with console.refusals():
+        if push is None and private:
+            raise UsageError("`private` requires `push`")
         if push is not None:
-            hub.require_ready()
+            hub.require_ready(push)
         if sign_key is not None:
             signature.require_key(sign_key)
-        request = publication.PublicationRequest(
-            tuple(files),
-            folder,
-            report,
-            push,
-            license_id,
-            allow_random=allow_random,
-            allow_unproven=allow_unproven,
-            force=force,
-            sign_key=sign_key,
-        )
         screen = console.lines(stderr=as_json)
         with console.progress() as progress:
-            results = publication.publish(request, progress)
+            results = publication.publish(
+                files,
+                folder,
+                report=report,
+                repo=push,
+                license=license_id,
+                allow_random=allow_random,
+                allow_unproven=allow_unproven,
+                force=force,
+                sign_key=sign_key,
+                progress=progress,
+            )
         for result in results:
             _show(result, screen)
         url = hub.push(results[0].folder, push, private=private) if push is not None else None
         if url is not None:
             screen.print(f"[green]pushed[/]     {console.plain(url)}")
     if as_json:
-        console.print_json([_document(result, url) for result in results])
+        console.print_json([msgspec.to_builtins(_document(result, url)) for result in results])
 
 
-def _check_call(files: list[Path], report: Path | None, push: str | None, *, private: bool) -> None:
-    if not files:
-        raise typer.BadParameter("at least one FILE, and the DIR to make")
-    if len(files) > 1 and (report is not None or push is not None):
-        raise typer.BadParameter("--report and --push go with one file")
-    if push is not None and not hub.REPO.fullmatch(push):
-        raise typer.BadParameter(f"--push {push!r}: ORG/NAME expected")
-    if private and push is None:
-        raise typer.BadParameter("--private goes with --push")
-
-
-def _document(result: PublishedFolder, url: str | None) -> dict[str, Any]:
+def _document(result: PublishedFolder, url: str | None) -> PublishedRecord:
     converted = result.converted
-    return {
-        "model": converted.model.name,
-        "folder": str(result.folder),
-        "sha256": converted.manifest.artifact.sha256,
-        "proven": converted.manifest.parity.proven,
-        "official": converted.official,
-        "random": converted.random,
-        "signed": (result.folder / signature.SIGNATURE).exists(),
-        "commit": url,
-    }
+    return PublishedRecord(
+        model=converted.model.name,
+        folder=str(result.folder),
+        sha256=converted.manifest.artifact.sha256,
+        proven=converted.manifest.parity.proven,
+        official=converted.official,
+        random=converted.random,
+        signed=(result.folder / signature.SIGNATURE).exists(),
+        commit=url,
+    )
 
 
 def _show(result: PublishedFolder, screen: Console) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from converter.choices import Precision, ReferenceChoice
@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands import reverse_conversion
+
+
+class Original(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the written one may equal: its SHA-1, and whether the bytes are the same."""
+
+    sha1: str | None
+    same: bool
+
+
+class WrittenParams(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON document of the command."""
+
+    model: str
+    file: str
+    sha1: str
+    bytes: int
+    tensors: int
+    published: Original
+    origin: Original
+    parity: dict[str, Any]
 
 
 def to_gluon(  # noqa: PLR0913 - the options of the command line
@@ -47,40 +67,37 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
     """
     from converter.commands import reverse_conversion
-    from converter.networks import catalog
 
-    options.refuse_unused(reference, size, proof_dtype)
-    with console.refusals():
+    with console.refusals(), console.progress() as progress:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
-        request = reverse_conversion.ToGluonRequest(
+        result = reverse_conversion.to_gluon(
             weights,
             out,
-            catalog.find(model) if model else None,
-            options.parity_options(reference, size, proof_dtype, gluon_python),
-            dtype,
-            force,
+            model=model,
+            dtype=dtype,
+            overwrite=force,
+            options=options.parity_options(reference, size, proof_dtype, gluon_python),
+            progress=progress,
         )
-        with console.progress() as progress:
-            result = reverse_conversion.to_gluon(request, progress)
     if as_json:
-        typer.echo(json.dumps(_document(result, out), indent=2, allow_nan=False))
+        console.print_json(msgspec.to_builtins(_document(result, out)))
     _summary(result, out, console.lines(stderr=as_json))
 
 
-def _document(result: reverse_conversion.ToGluonResult, out: Path) -> dict[str, Any]:
+def _document(result: reverse_conversion.ToGluonResult, out: Path) -> WrittenParams:
     from converter.manifests import builder
     from converter.storage import disk
 
-    return {
-        "model": result.model.name,
-        "file": disk.file_name(out),
-        "sha1": result.sha1,
-        "bytes": result.size,
-        "tensors": result.tensors,
-        "published": {"sha1": result.model.entry.params_sha1 or None, "same": result.is_published},
-        "origin": {"sha1": result.origin, "same": result.is_original},
-        "parity": builder.parity(result.proof),
-    }
+    return WrittenParams(
+        model=result.model.name,
+        file=disk.file_name(out),
+        sha1=result.sha1,
+        bytes=result.size,
+        tensors=result.tensors,
+        published=Original(sha1=result.model.entry.params_sha1 or None, same=result.is_published),
+        origin=Original(sha1=result.source_sha1, same=result.is_original),
+        parity=msgspec.to_builtins(builder.parity(result.proof)),
+    )
 
 
 def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Console) -> None:
@@ -103,8 +120,10 @@ def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Consol
         screen.print(f"[blue]file[/]    is not the one that GluonCV published, SHA-1 {published}")
     if result.is_original:
         screen.print("[green]file[/]    is the one that these weights were converted from, byte for byte")
-    elif result.origin:
-        screen.print(f"[blue]file[/]    is not the one that these weights came from, SHA-1 {result.origin}")
+    elif result.source_sha1:
+        screen.print(
+            f"[blue]file[/]    is not the one that these weights came from, SHA-1 {result.source_sha1}"
+        )
     if result.dtypes != ("float32",):
         dtypes = " and ".join(result.dtypes)
         screen.print(

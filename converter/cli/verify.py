@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from converter.cli import console
@@ -19,6 +20,27 @@ PROVES_HASHES = "nothing changed since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
 NOT_ORIGIN = "who wrote them: whoever changes a file can change the hash beside it; a signature, --key, tells"
 NOT_TRUTH = "that the manifest's proof was ever run: convert again, or gluon2torch parity, shows that"
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One check in the JSON document; ``holds`` is None if the property was not checked."""
+
+    place: str
+    what: str
+    expected: str
+    found: str
+    holds: bool | None
+
+
+class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON document of the command."""
+
+    path: str
+    holds: bool
+    signed: bool
+    proves: list[str]
+    does_not_prove: list[str]
+    checks: list[CheckRow]
 
 
 def verify(
@@ -47,23 +69,32 @@ def verify(
     from converter.commands import verification
 
     with console.refusals():
-        result = verification.verify(path, key)
+        result = verification.verify(path, key=key)
     if as_json:
-        console.print_json(_document(path, result))
+        console.print_json(msgspec.to_builtins(_document(path, result)))
     _show(path, result, console.lines(stderr=as_json))
     if not result.holds:
         raise typer.Exit(1)
 
 
-def _document(path: Path, result: Verification) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "holds": result.holds,
-        "signed": result.signed,
-        "proves": _proves(result),
-        "does_not_prove": _does_not_prove(result),
-        "checks": [check.document() for check in result.findings],
-    }
+def _document(path: Path, result: Verification) -> VerificationRecord:
+    return VerificationRecord(
+        path=str(path),
+        holds=result.holds,
+        signed=result.signed,
+        proves=_proves(result),
+        does_not_prove=_does_not_prove(result),
+        checks=[
+            CheckRow(
+                place=check.place,
+                what=check.what,
+                expected=check.expected,
+                found=check.found,
+                holds=check.holds,
+            )
+            for check in result.checks
+        ],
+    )
 
 
 def _proves(result: Verification) -> list[str]:
@@ -77,15 +108,15 @@ def _does_not_prove(result: Verification) -> list[str]:
 
 
 def _show(path: Path, result: Verification, screen: Console) -> None:
-    width = max(len(check.place) for check in result.findings)
-    for check in result.findings:
+    width = max(len(check.place) for check in result.checks)
+    for check in result.checks:
         screen.print(f"{_verdict(check)} {console.word(check.place.ljust(width))}  {_description(check)}")
-    failed = sum(check.holds is False for check in result.findings)
-    held = sum(check.holds is True for check in result.findings)
+    failed = sum(check.holds is False for check in result.checks)
+    held = sum(check.holds is True for check in result.checks)
     if failed:
         screen.print(f"[red]refused[/]  {console.word(path)}: {failed} of {failed + held} checks fail")
     else:
-        unchecked = sum(check.holds is None for check in result.findings)
+        unchecked = sum(check.holds is None for check in result.checks)
         remark = f"; not checked: {unchecked}" if unchecked else ""
         screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold{remark}")
     for text in _proves(result):

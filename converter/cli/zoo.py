@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich import box
 from rich.console import Console
@@ -24,13 +24,11 @@ from rich.table import Table
 
 from converter.choices import ReferenceChoice
 from converter.cli import console, options
-from converter.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from converter.commands.batch import Outcome
-    from converter.networks.catalog import Model
 
 SUMMARY = "summary.json"
 COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
@@ -73,48 +71,26 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     from converter.commands import batch
     from converter.storage import disk
 
-    if params_dir is not None and random is not None:
-        raise typer.BadParameter("--params-dir and --random exclude each other")
-    options.refuse_unused(reference, size, dtype)
     with console.refusals():
-        request = batch.BatchRequest(
-            _select(models),
-            out,
-            params_dir,
-            random,
-            options.parity_options(reference, size, dtype, gluon_python),
-            jobs,
-        )
-        disk.require_writable(out)
-        with _progress(len(request.models)) as (started, ended):
-            outcomes = batch.convert(request, started, ended)
+        names = [model.name for model in batch.select_models(models or ["*"])]
+        with _progress(len(names)) as (on_start, on_end):
+            outcomes = batch.convert_many(
+                names,
+                out,
+                params_dir=params_dir,
+                random=random,
+                options=options.parity_options(reference, size, dtype, gluon_python),
+                jobs=jobs,
+                on_start=on_start,
+                on_end=on_end,
+            )
         summary = batch.summary(outcomes)
-        text = json.dumps(summary, indent=2)
+        text = json.dumps(msgspec.to_builtins(summary), indent=2)
         if as_json:
             typer.echo(text)
-        _show(outcomes, summary["counts"], Console(stderr=as_json))
+        _show(outcomes, summary.counts, Console(stderr=as_json))
         disk.write_text(out / SUMMARY, text + "\n")
     raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
-
-
-def _select(patterns: list[str] | None) -> tuple[Model, ...]:
-    """Return the models that match any pattern; all models if there are no patterns.
-
-    Raises:
-        CatalogError: if a pattern matches no model.
-    """
-    from converter.networks import catalog
-
-    models = catalog.models()
-    selected: dict[str, Model] = {}
-    for pattern in patterns or ["*"]:
-        matches = fnmatch.filter(models, pattern)
-        if not matches and not set(pattern) & set("*?["):
-            matches = [catalog.find(pattern).name]  # or its error, which names the closest model
-        if not matches:
-            raise CatalogError(f"no model is called {pattern!r}")
-        selected |= {name: models[name] for name in matches}
-    return tuple(selected.values())
 
 
 @contextlib.contextmanager
@@ -128,14 +104,14 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Out
         overall = bars.add_task("all", total=total)
         tasks = {}
 
-        def started(model: str) -> None:
+        def on_start(model: str) -> None:
             tasks[model] = bars.add_task(model, total=None)
 
-        def ended(outcome: Outcome) -> None:
+        def on_end(outcome: Outcome) -> None:
             bars.remove_task(tasks[outcome.model])
             bars.advance(overall)
 
-        yield started, ended
+        yield on_start, on_end
 
 
 def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> None:
@@ -147,10 +123,10 @@ def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> N
         manifest = outcome.manifest
         cells = ("", "")
         if manifest is not None:
-            parity = manifest["parity"]
-            graph = ", its graph" if parity["definition"] == "graph" else ""
-            proof = f"{parity['reference']}{graph}" if parity["proven"] else "unproven"
-            cells = (manifest["artifact"]["file"], proof)
+            parity = manifest.parity
+            graph = ", its graph" if parity.definition == "graph" else ""
+            proof = f"{parity.reference}{graph}" if parity.proven else "unproven"
+            cells = (manifest.artifact.file, proof)
         colour = COLOURS[outcome.status]
         table.add_row(outcome.model, f"[{colour}]{outcome.status.value}[/]", *map(console.plain, cells))
     screen.print(table)

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import queue
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
 
 from converter.choices import ReferenceChoice
-from converter.errors import ArtifactError, ConversionError, SourceError
-from converter.manifests.schema import MAX_MANIFEST_BYTES
-from converter.networks import loading
+from converter.commands import worker
+from converter.commands.arguments import optional_path
+from converter.commands.conversion import ConversionRequest
+from converter.errors import ArtifactError, CatalogError, ConversionError, SourceError, UsageError
+from converter.manifests import schema, strength
+from converter.manifests.strength import Claim
+from converter.networks import catalog, loading
 from converter.networks.loading import ParamsSource
-from converter.parity import strength
-from converter.parity.runner import ParityOptions
-from converter.parity.strength import Claim
+from converter.parity.options import ParityOptions
+from converter.parity.result import GLUONCV
 from converter.progress import silent
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
+    from os import PathLike
 
+    from converter.manifests.schema import Manifest, SourceRecord
     from converter.networks.catalog import Model
-
-# Errors of reading a file that is not a manifest, or a manifest of another version.
-UNREADABLE = (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Status(StrEnum):
@@ -49,50 +53,139 @@ class Outcome:
 
     model: str
     status: Status
-    manifest: dict[str, Any] | None = None
+    manifest: Manifest | None = None
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+class OutcomeRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The outcome for one model in a summary; a failure has only a reason."""
+
+    model: str
+    status: str
+    reason: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    proven: bool | None = None
+    reference: str | None = None
+    definition: str | None = None
+    symbol: str | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """The outcomes of all models, with their number per status."""
+
+    counts: dict[str, int]
+    models: tuple[OutcomeRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
     """What to convert and how.
 
     Attributes:
         models: the models.
         out: output folder.
-        folder: folder of ``.params`` files named by their models; without it and ``seed``, the published
+        params_dir: folder of ``.params`` files named by their models; without it and ``seed``, the published
             parameters are converted.
         seed: seed of random parameters.
-        terms: how to prove each conversion.
+        options: how to prove each conversion.
         jobs: number of conversions at a time.
     """
 
     models: tuple[Model, ...]
     out: Path
-    folder: Path | None = None
+    params_dir: Path | None = None
     seed: int | None = None
-    terms: ParityOptions = ParityOptions()
+    options: ParityOptions = ParityOptions()
     jobs: int = 1
 
 
-def convert(
-    request: BatchRequest, started: Callable[[str], None], ended: Callable[[Outcome], None]
-) -> list[Outcome]:
-    """Convert every model, continuing after failures; return the outcomes in the order of the models.
+def ignore(_: object) -> None:
+    """Ignore the start or the end of a conversion."""
 
-    An interruption terminates the running processes.
+
+def convert_many(  # noqa: PLR0913 - the options of the command
+    models: str | Sequence[str],
+    out: str | PathLike[str],
+    *,
+    params_dir: str | PathLike[str] | None = None,
+    random: int | None = None,
+    options: ParityOptions = ParityOptions(),
+    jobs: int | None = None,
+    on_start: Callable[[str], None] = ignore,
+    on_end: Callable[[Outcome], None] = ignore,
+) -> list[Outcome]:
+    """Convert many models into one folder, continuing after failures.
+
+    A model is skipped if the folder has a complete conversion of the same parameters with a proof that is at
+    least as strong. An interruption ends the running conversions.
 
     Args:
-        request: what to convert.
-        started: called with each model's name, from threads.
-        ended: called with each model's outcome, from threads.
+        models: names or patterns such as "gluon_resnet50_*".
+        out: output folder, created if it does not exist.
+        params_dir: folder of ``.params`` files, each named by its model; by default GluonCV's cache, then
+            downloads.
+        random: seed of random parameters, instead of files.
+        options: how to prove each conversion.
+        jobs: number of conversions at a time; by default half the number of CPU cores.
+        on_start: called with each model's name, from threads.
+        on_end: called with each model's outcome, from threads.
+
+    Returns:
+        The outcomes, in the order of the models.
+
+    Raises:
+        UsageError: if the arguments contradict each other.
+        CatalogError: if a pattern matches no model.
     """
-    with _Processes(request.jobs) as processes, ThreadPoolExecutor(request.jobs) as executor:
+    if params_dir is not None and random is not None:
+        raise UsageError("`params_dir` and `random` exclude each other")
+    request = BatchRequest(
+        models=select_models([models] if isinstance(models, str) else models),
+        out=Path(out),
+        params_dir=optional_path(params_dir),
+        seed=random,
+        options=options,
+        jobs=max(1, (os.cpu_count() or 1) // 2) if jobs is None else jobs,
+    )
+    return run(request, on_start, on_end)
+
+
+def select_models(patterns: Sequence[str]) -> tuple[Model, ...]:
+    """Return the models that match any pattern.
+
+    Raises:
+        CatalogError: if a pattern matches no model.
+    """
+    models = catalog.models()
+    selected: dict[str, Model] = {}
+    for pattern in patterns:
+        matches = fnmatch.filter(models, pattern)
+        if not matches and not set(pattern) & set("*?["):
+            matches = [catalog.find(pattern).name]  # or its error, which names the closest model
+        if not matches:
+            raise CatalogError(f"no model matches {pattern!r}; `gluon2torch list` shows all models")
+        selected |= {name: models[name] for name in matches}
+    return tuple(selected.values())
+
+
+def run(
+    request: BatchRequest,
+    on_start: Callable[[str], None] = ignore,
+    on_end: Callable[[Outcome], None] = ignore,
+) -> list[Outcome]:
+    """Run a batch.
+
+    Raises:
+        ArtifactError: if the output folder cannot be written to.
+    """
+    disk.require_writable(request.out)
+    with ThreadPoolExecutor(request.jobs) as executor, _Workers(request.jobs) as workers:
 
         def work(model: Model) -> Outcome:
-            started(model.name)
-            outcome = _convert(request, model, processes)
-            ended(outcome)
+            on_start(model.name)
+            outcome = _convert(request, model, workers)
+            on_end(outcome)
             return outcome
 
         futures = [executor.submit(work, model) for model in request.models]
@@ -100,166 +193,181 @@ def convert(
             return [future.result() for future in futures]
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
-            processes.end()
+            workers.terminate()
             raise
 
 
-def summary(outcomes: list[Outcome]) -> dict[str, Any]:
-    """Return the outcomes as a JSON-compatible dictionary."""
-    return {
-        "counts": {status.value: sum(one.status is status for one in outcomes) for status in Status},
-        "models": [_row(outcome) for outcome in outcomes],
-    }
+def summary(outcomes: list[Outcome]) -> Summary:
+    """Return the outcomes for programs."""
+    return Summary(
+        counts={status.value: sum(one.status is status for one in outcomes) for status in Status},
+        models=tuple(map(_row, outcomes)),
+    )
 
 
-def present(out: Path, model: Model, origin: dict[str, Any], terms: ParityOptions) -> dict[str, Any] | None:
+def _row(outcome: Outcome) -> OutcomeRow:
+    manifest = outcome.manifest
+    if manifest is None:
+        return OutcomeRow(model=outcome.model, status=outcome.status.value, reason=outcome.reason)
+    return OutcomeRow(
+        model=outcome.model,
+        status=outcome.status.value,
+        file=manifest.artifact.file,
+        sha256=manifest.artifact.sha256,
+        proven=manifest.parity.proven,
+        reference=manifest.parity.reference,
+        definition=manifest.parity.definition,
+        symbol=manifest.source.symbol,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceKey:
+    """What identifies the parameters of an earlier conversion; None matches any value.
+
+    Attributes:
+        file: name of the file.
+        sha1: SHA-1 of the parameters.
+        symbol_sha256: SHA-256 of their graph, "" for none.
+    """
+
+    file: str | None = None
+    sha1: str | None = None
+    symbol_sha256: str | None = None
+
+    def matches(self, source: SourceRecord) -> bool:
+        """Return whether a manifest's source has these values."""
+        pairs = (
+            (self.file, source.file),
+            (self.sha1, source.sha1),
+            (self.symbol_sha256, source.symbol_sha256 or ""),
+        )
+        return all(expected in {None, actual} for expected, actual in pairs)
+
+
+def find_conversion(out: Path, model: Model, key: SourceKey, options: ParityOptions) -> Manifest | None:
     """Return the manifest of a complete conversion by the current mapping; None if there is none.
 
     Args:
         out: output folder.
         model: the model.
-        origin: entries that the manifest's ``source`` must have.
-        terms: how strong its proof must at least be.
+        key: its parameters.
+        options: how strong its proof must at least be.
     """
     for path in sorted(out.glob(f"{model.name}*.json")):
-        with contextlib.suppress(*UNREADABLE):
-            manifest = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
-            artifact = out / manifest["artifact"]["file"]
+        try:
+            manifest, _ = schema.read(path)
+            artifact = out / manifest.artifact.file
             if (
-                manifest["model"] == model.name
+                manifest.model == model.name
                 and artifact.with_suffix(".json") == path
-                and origin.items() <= manifest["source"].items()
-                and manifest["mapping"]["sha256"] == model.mapping.sha256
-                and _satisfies(manifest["parity"], terms)
-                and disk.sha256(artifact, ArtifactError) == manifest["artifact"]["sha256"]
+                and key.matches(manifest.source)
+                and manifest.mapping.sha256 == model.mapping.sha256
+                and _satisfies(manifest, options)
+                and disk.sha256(artifact, ArtifactError) == manifest.artifact.sha256
             ):
-                return dict(manifest)
+                return manifest
+        except ArtifactError:  # not a manifest, or its artifact is missing
+            continue
     return None
 
 
-def _satisfies(parity: dict[str, Any], terms: ParityOptions) -> bool:
+def _satisfies(manifest: Manifest, options: ParityOptions) -> bool:
     """Return whether a manifest's proof is at least as strong as the options require."""
-    if terms.choice is ReferenceChoice.none:
+    if options.reference == ReferenceChoice.none:
         return True
-    reference = strength.NUMPY if terms.choice is ReferenceChoice.auto else terms.choice.value
-    required = {Claim(probe.dtype, reference, strength.GLUONCV, probe.label) for probe in terms.probes}
-    return required <= strength.claims(parity)
+    reference = strength.NUMPY if options.reference == ReferenceChoice.auto else options.reference
+    required = {Claim(probe.dtype, reference, GLUONCV, probe.label) for probe in options.probes}
+    return required <= strength.claims(manifest.parity)
 
 
-def _convert(request: BatchRequest, model: Model, processes: _Processes) -> Outcome:
+def _convert(request: BatchRequest, model: Model, workers: _Workers) -> Outcome:
+    """Convert a model in a worker, unless it is already converted."""
     try:
-        options, source = _source(request, model)
-    except ConversionError as error:
-        return Outcome(model.name, Status.failed, reason=str(error))
-    manifest = present(request.out, model, source, request.terms)
-    if manifest is not None:
-        return Outcome(model.name, Status.skipped, manifest)
-    arguments = ["convert", model.name, str(request.out), "--json", *options, *_arguments(request.terms)]
-    status, stdout, stderr = processes.run(arguments)
-    if status != 0:
-        reason = stderr.strip().removeprefix("refused").strip().removeprefix(f"{model.name}: ")
-        return Outcome(model.name, Status.failed, reason=reason or f"it ended with status {status}")
-    return Outcome(model.name, Status.converted, json.loads(stdout))
+        source, key = _source(request, model)
+        manifest = find_conversion(request.out, model, key, request.options)
+        if manifest is not None:
+            return Outcome(model.name, Status.skipped, manifest)
+        one = ConversionRequest(source=source, out=request.out, options=request.options)
+        return Outcome(model.name, Status.converted, workers.convert(one))
+    except BrokenProcessPool:
+        return Outcome(model.name, Status.failed, reason="its process ended unexpectedly")
+    except MemoryError:
+        return Outcome(model.name, Status.failed, reason="not enough memory")
+    except (ConversionError, OSError) as error:
+        return Outcome(model.name, Status.failed, reason=str(error).removeprefix(f"{model.name}: "))
 
 
-def _source(request: BatchRequest, model: Model) -> tuple[list[str], dict[str, Any]]:
-    """Return the options that select a model's parameters, and entries of its manifest's ``source``."""
+def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKey]:
+    """Return a model's parameters, and what identifies them in a manifest.
+
+    Raises:
+        SourceError: if there are none.
+    """
     if request.seed is not None:
         file = f"{model.name}.random-{request.seed}.params"
-        return ["--random", str(request.seed)], {"file": file, "official": False}
-    if request.folder is None:
+        return ParamsSource(model, seed=request.seed), SourceKey(file=file)
+    if request.params_dir is None:
         if not model.entry.params_sha1:
             raise SourceError("GluonCV never published its parameters")
-        return [], {"sha1": model.entry.params_sha1}
+        return ParamsSource(model), SourceKey(sha1=model.entry.params_sha1)
     published = [model.official_file] if model.entry.params_sha1 else []
     names = [f"{model.name}.params", f"{model.entry.gluon}.params", *published]
-    files = [path for path in (request.folder / name for name in names) if path.is_file()]
+    files = [path for path in (request.params_dir / name for name in names) if path.is_file()]
     if not files:
-        raise SourceError(f"{request.folder}: none of {', '.join(names)} is there")
-    origin = ParamsSource(model, params=files[0])
-    with loading.open_source(origin, silent) as source:
-        graph = loading.find_graph(origin, source)
-        symbol = hashlib.sha256(graph.content).hexdigest() if graph else None
-        record = {"file": files[0].name, "sha1": source.sha1, "symbol_sha256": symbol}
-    return ["--params", str(files[0])], record
+        raise SourceError(f"{request.params_dir}: contains none of {', '.join(names)}")
+    source = ParamsSource(model, params=files[0])
+    with loading.open_source(source, silent) as params:
+        graph = loading.find_graph(source, params)
+        symbol = hashlib.sha256(graph.content).hexdigest() if graph else ""
+        return source, SourceKey(file=files[0].name, sha1=params.sha1, symbol_sha256=symbol)
 
 
-def _arguments(terms: ParityOptions) -> list[str]:
-    """Return the options as command-line arguments."""
-    arguments = ["--reference", terms.choice.value]
-    if terms.choice is not ReferenceChoice.none:
-        arguments += [
-            argument for size in dict.fromkeys(p.label for p in terms.probes) for argument in ("--size", size)
-        ]
-        arguments += [
-            argument
-            for dtype in dict.fromkeys(p.dtype for p in terms.probes)
-            for argument in ("--proof-dtype", dtype)
-        ]
-    if terms.gluon_python:
-        arguments += ["--gluon-python", str(terms.gluon_python)]
-    return arguments
-
-
-def _row(outcome: Outcome) -> dict[str, Any]:
-    row: dict[str, Any] = {"model": outcome.model, "status": outcome.status.value}
-    if outcome.manifest is None:
-        return {**row, "reason": outcome.reason}
-    artifact, parity = outcome.manifest["artifact"], outcome.manifest["parity"]
-    return {
-        **row,
-        "file": artifact["file"],
-        "sha256": artifact["sha256"],
-        "proven": parity["proven"],
-        "reference": parity["reference"],
-        "definition": parity["definition"],
-        "symbol": outcome.manifest["source"]["symbol"],
-    }
-
-
-class _Processes:
-    """Processes of our own command, among which the CPU cores are divided."""
+class _Workers:
+    """Processes that convert, one pool for each job: a crash fails one conversion, not all."""
 
     def __init__(self, jobs: int) -> None:
-        share = max(1, (os.cpu_count() or 1) // jobs)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(share))
-        self.environment = {**threads, **os.environ} if jobs > 1 else dict(os.environ)
-        self.running: set[subprocess.Popen[str]] = set()
-        self.ended = False
-        self.lock = threading.Lock()
+        self._threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+        self._others = set(multiprocessing.active_children())
+        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        self._stack = contextlib.ExitStack()
+        for _ in range(jobs):
+            self._idle.put(self._start())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end()
+        self._stack.close()
 
-    def run(self, arguments: list[str]) -> tuple[int, str, str]:
-        """Run a command to completion; return its exit status, stdout and stderr."""
-        with self.lock:
-            if self.ended:
-                return 1, "", "interrupted"
-            process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-P", "-m", "converter", *arguments],  # -P: not from the current folder
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=self.environment,
+    def _start(self) -> ProcessPoolExecutor:
+        """Return a pool of one process, which starts with its first conversion."""
+        return self._stack.enter_context(
+            ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads
+                initializer=worker.prepare,
+                initargs=(self._threads,),
             )
-            self.running.add(process)
-        try:
-            stdout, stderr = process.communicate()
-        finally:
-            with self.lock:
-                self.running.discard(process)
-        return process.returncode, stdout, stderr
+        )
 
-    def end(self) -> None:
-        """Terminate the running processes, so that they clean up, and start no more."""
-        with self.lock:
-            self.ended = True
-            for process in self.running:
-                process.terminate()
+    def convert(self, request: ConversionRequest) -> Manifest:
+        """Run a conversion in a process.
+
+        Raises:
+            BrokenProcessPool: if the process ends before the conversion.
+            ConversionError: if the conversion fails.
+        """
+        pool = self._idle.get()
+        try:
+            return pool.submit(worker.convert, request).result()
+        except BrokenProcessPool:
+            pool = self._start()
+            raise
+        finally:
+            self._idle.put(pool)
+
+    def terminate(self) -> None:
+        """Interrupt the running conversions, which remove their temporary files."""
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.terminate()

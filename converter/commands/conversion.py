@@ -1,127 +1,228 @@
-"""The conversion pipeline: source, parameters, mapping, artifact, proof."""
+"""The conversion pipeline: source, parameters, mapping, artifact, proof, manifest."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import Precision
+from converter.commands.arguments import choice, optional_path
 from converter.errors import LabelsError
 from converter.formats import artifact, labels, precision, torch_file
-from converter.manifests import builder
-from converter.manifests.builder import ManifestResults
+from converter.manifests import builder, schema
+from converter.manifests.builder import Output, WrittenFile
 from converter.networks import loading
 from converter.parity import diagnosis, execution, rounding, runner
+from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
-from converter.parity.runner import ParityOptions
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+    from os import PathLike
 
-    from torch import nn
-
+    from converter.formats.artifact import ArtifactDraft
+    from converter.formats.file_arrays import Arrays
+    from converter.formats.torch_file import TorchDraft
+    from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
     from converter.networks.loading import LoadedModel, ParamsSource
     from converter.parity.comparison import Reference
     from converter.parity.result import ParityResult
+    from converter.parity.rounding import RoundingReport
     from converter.progress import Progress
 
 PROOF_STEPS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
     """What to convert and how.
 
     Attributes:
-        origin: the parameters.
+        source: the parameters.
         out: output folder.
-        terms: how to prove the conversion.
+        options: how to prove the conversion.
         precision: type of the written weights.
         labels: file of class names.
-        as_pth: whether to write a ``.pth`` too.
+        pth: whether to write a ``.pth`` too.
     """
 
-    origin: ParamsSource
+    source: ParamsSource
     out: Path
-    terms: ParityOptions = ParityOptions()
+    options: ParityOptions = ParityOptions()
     precision: Precision = Precision.keep
     labels: Path | None = None
-    as_pth: bool = False
+    pth: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionResult:
-    """The model, the written files and the contents of the manifest."""
+    """The model, the written files and the manifest."""
 
     model: Model
     artifact: Path
     manifest_file: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     pth: Path | None = None
 
 
-def convert(request: ConversionRequest, progress: Progress = silent) -> ConversionResult:
-    """Convert one file and prove it. Nothing appears in ``out`` unless every step succeeds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """Files under temporary names, and the arrays in them."""
+
+    state: Arrays
+    draft: ArtifactDraft
+    pth: TorchDraft | None
+
+
+def convert(  # noqa: PLR0913 - the options of the command
+    model: str,
+    out: str | PathLike[str],
+    *,
+    params: str | PathLike[str] | None = None,
+    random: int | None = None,
+    symbol: str | PathLike[str] | None = None,
+    labels: str | PathLike[str] | None = None,
+    dtype: str = "keep",
+    pth: bool = False,
+    options: ParityOptions = ParityOptions(),
+    progress: Progress = silent,
+) -> ConversionResult:
+    """Convert a model to safetensors and prove it. Nothing appears in ``out`` unless every step succeeds.
+
+    Args:
+        model: the model's name, or "auto" to detect it from the tensors of ``params``.
+        out: output folder, created if it does not exist.
+        params: ``.params`` file, or an archive of one; by default GluonCV's cache, then a download.
+        random: seed of random parameters, instead of a file.
+        symbol: graph of the parameters; by default it is searched for in their folder or archive.
+        labels: file of class names, one per line or a JSON list.
+        dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
+        pth: whether to write a ``.pth`` too.
+        options: how to prove the conversion.
+        progress: called with a step, the amount done and the total.
 
     Raises:
+        UsageError: if the arguments contradict each other.
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
-    terms = runner.resolve_reference(request.terms)
+    request = ConversionRequest(
+        source=loading.select(model, params, random, symbol),
+        out=Path(out),
+        options=options,
+        precision=choice(Precision, "dtype", dtype),
+        labels=optional_path(labels),
+        pth=pth,
+    )
+    return run(request, progress)
+
+
+def run(request: ConversionRequest, progress: Progress = silent) -> ConversionResult:
+    """Run a conversion.
+
+    Raises:
+        ConversionError: if a step fails.
+    """
+    plan = runner.resolve_reference(request.options)
+    _require_usable(request)
+    with loading.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
+        loaded = loading.load_model(request.source, source)
+        class_names = _read_labels(request, loaded)
+        references = stack.enter_context(runner.start_references(plan, loaded))
+        written = stack.enter_context(_write(request, loaded, progress))
+        proof, rounding_report = _prove(request, loaded, written, references, progress)
+        names = _final_names(request, loaded.model, written)
+        output = Output(artifact=names[0], dtypes=written.draft.dtypes, pth=names[1], labels=class_names)
+        manifest = builder.build(loaded, output, proof, rounding_report)
+        params_file.verify_published_sha1(source, loaded.model.published)
+        return _publish(request, loaded, written, manifest)
+
+
+def _require_usable(request: ConversionRequest) -> None:
+    """Refuse an output folder or a labels file that cannot be used, before any work is done."""
     disk.require_writable(request.out)
     if request.labels is not None:
         disk.require_regular(request.labels, LabelsError)
-    with loading.open_source(request.origin, progress) as source, contextlib.ExitStack() as stack:
-        prepared = loading.load_model(request.origin, source)
-        model = prepared.model
-        class_names = labels.read(request.labels, model.config.num_classes) if request.labels else ()
-        candidates = stack.enter_context(runner.start_references(terms, prepared))
-        state = precision.cast(prepared.state, request.precision)
+
+
+def _read_labels(request: ConversionRequest, loaded: LoadedModel) -> tuple[str, ...]:
+    if request.labels is None:
+        return ()
+    return labels.read(request.labels, loaded.model.config.num_classes)
+
+
+@contextlib.contextmanager
+def _write(request: ConversionRequest, loaded: LoadedModel, progress: Progress) -> Iterator[_Written]:
+    """Write the weights to temporary files and read them back; the files are deleted on exit."""
+    state = precision.cast(loaded.state, request.precision)
+    with contextlib.ExitStack() as stack:
         draft = stack.enter_context(artifact.draft(request.out, state, progress))
         artifact.verify(draft, state)
-        rounding_report, proof = None, NOT_COMPARED
-        if precision.lossless(prepared.state, state):
-            if terms.choice is not ReferenceChoice.none:
-                proof = _prove(execution.load(draft.path, model.config), candidates, prepared, progress)
-        else:
-            if terms.choice is not ReferenceChoice.none:
-                proof = _prove(execution.build(prepared.state, model.config), candidates, prepared, progress)
-            rounding_report = rounding.measure(model, prepared.state, state, request.precision)
-        pth = stack.enter_context(torch_file.draft(request.out, state)) if request.as_pth else None
-        stem = model.name if request.origin.seed is None else f"{model.name}.random"
-        destination = request.out / artifact.file_name(stem, draft.sha256)
-        document = builder.build(
-            prepared, draft, destination.name, ManifestResults(proof, rounding_report, class_names)
-        )
-        pth_files = {}
-        if pth is not None:
-            pth_files[pth.path] = request.out / artifact.file_name(stem, pth.sha256, torch_file.SUFFIX)
-            pth_record = {"file": pth_files[pth.path].name, "sha256": pth.sha256, "bytes": pth.size}
-            document["artifact"]["pth"] = pth_record
-        graph = prepared.reading.graph
-        for file in (destination, destination.with_suffix(".json"), *pth_files.values()):
-            disk.require_other(file, (source.origin, graph.path if graph else None, request.labels))
-        params_file.verify_published_sha1(source, model.published)
-        with disk.locked(request.out):  # also guards against concurrent runs
-            builder.require_no_loss(destination.with_suffix(".json"), document)
-            manifest_file = artifact.publish(draft, destination, document, pth_files)
-    return ConversionResult(model, destination, manifest_file, document, *pth_files.values())
+        pth = stack.enter_context(torch_file.draft(request.out, state)) if request.pth else None
+        yield _Written(state=state, draft=draft, pth=pth)
 
 
 def _prove(
-    module: nn.Module, candidates: tuple[Reference, ...], prepared: LoadedModel, progress: Progress
-) -> ParityResult:
-    """Compare a module, with the written weights or with those before rounding, with the reference.
+    request: ConversionRequest,
+    loaded: LoadedModel,
+    written: _Written,
+    references: tuple[Reference, ...],
+    progress: Progress,
+) -> tuple[ParityResult, RoundingReport | None]:
+    """Compare the network with the reference; weights that were rounded are compared before rounding.
 
     Raises:
         ParityError: if the two do not agree, or if the comparison is vacuous.
     """
-    progress("proving", 1, PROOF_STEPS)
-    proof = runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)
-    require_passed(proof, diagnosis.diagnose(proof, prepared, prepared.state))
-    progress("proving", PROOF_STEPS, PROOF_STEPS)
-    return proof
+    lossless = precision.lossless(loaded.state, written.state)
+    proof = NOT_COMPARED
+    if references:
+        progress("proving", 1, PROOF_STEPS)
+        config = loaded.model.config
+        module = (
+            execution.load(written.draft.path, config) if lossless else execution.build(loaded.state, config)
+        )
+        proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded)
+        require_passed(proof, diagnosis.diagnose(proof, loaded, loaded.state))
+        progress("proving", PROOF_STEPS, PROOF_STEPS)
+    if lossless:
+        return proof, None
+    return proof, rounding.measure(loaded.model, loaded.state, written.state, request.precision)
+
+
+def _final_names(
+    request: ConversionRequest, model: Model, written: _Written
+) -> tuple[WrittenFile, WrittenFile | None]:
+    """Name the files by their model and SHA-256."""
+    stem = model.name if request.source.seed is None else f"{model.name}.random"
+    draft, pth = written.draft, written.pth
+    weights = WrittenFile(name=artifact.file_name(stem, draft.sha256), sha256=draft.sha256, size=draft.size)
+    if pth is None:
+        return weights, None
+    name = artifact.file_name(stem, pth.sha256, torch_file.SUFFIX)
+    return weights, WrittenFile(name=name, sha256=pth.sha256, size=pth.size)
+
+
+def _publish(
+    request: ConversionRequest, loaded: LoadedModel, written: _Written, manifest: Manifest
+) -> ConversionResult:
+    """Give the files their final names, unless that would overwrite an input or a stronger proof."""
+    destination = request.out / manifest.artifact.file
+    manifest_file = destination.with_suffix(".json")
+    pth = request.out / manifest.artifact.pth.file if manifest.artifact.pth else None
+    graph = loaded.reading.graph
+    inputs = (loaded.reading.source.origin, graph.path if graph else None, request.labels)
+    for file in filter(None, (destination, manifest_file, pth)):
+        disk.require_other(file, inputs)
+    more = {written.pth.path: pth} if written.pth and pth else {}
+    with disk.locked(request.out):  # also guards against concurrent runs
+        builder.require_no_loss(manifest_file, manifest)
+        artifact.publish(written.draft, destination, schema.encode(manifest), more)
+    return ConversionResult(
+        model=loaded.model, artifact=destination, manifest_file=manifest_file, manifest=manifest, pth=pth
+    )

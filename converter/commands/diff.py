@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from converter.errors import CheckpointError, DialectError
 from converter.formats import array_comparison, checkpoint
+from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
 from converter.formats.file_arrays import FileArray
 from converter.networks import detection, naming_styles
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from os import PathLike
 
-    from converter.formats.array_comparison import TensorDiff
     from converter.formats.file_arrays import Arrays
     from converter.networks.mapping import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointDiff:
+class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "apart"}):
     """Differences between two checkpoints.
 
     Attributes:
         compared: number of tensors on both sides.
         only_first: names of tensors in the first checkpoint only.
         only_second: names of tensors in the second checkpoint only.
-        apart: tensors that differ in type, shape or bits.
+        different: tensors that differ in type, shape or bits.
         mapping: mapping file that renamed Gluon's tensors, None if none was needed.
         counters: number of BatchNorm counters that were ignored because Gluon stores none; 0 without a
             mapping.
@@ -37,18 +38,22 @@ class CheckpointDiff:
     compared: int
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
-    apart: tuple[TensorDiff, ...]
+    different: tuple[TensorDiff, ...]
     mapping: str | None = None
     counters: int = 0
 
     @property
     def identical(self) -> bool:
         """Whether both have the same names, types, shapes and bits."""
-        return not (self.only_first or self.only_second or self.apart)
+        return not (self.only_first or self.only_second or self.different)
 
 
-def diff(first: Path, second: Path) -> CheckpointDiff:
-    """Compare two checkpoints: ``.safetensors``, ``.pth``, or ``.params`` in any style and container.
+def diff(first: str | PathLike[str], second: str | PathLike[str]) -> CheckpointDiff:
+    """Compare two checkpoints tensor by tensor, bit for bit.
+
+    Args:
+        first: ``.safetensors``, ``.pth``, or ``.params`` file in any naming style and container.
+        second: likewise.
 
     Raises:
         CheckpointError: if a file cannot be read or changes meanwhile, or if the two have no name in
@@ -56,8 +61,9 @@ def diff(first: Path, second: Path) -> CheckpointDiff:
         ParamsError: if a ``.params`` file cannot be read.
         SourceError: if an archive cannot be read.
     """
-    with disk.unchanged(first, CheckpointError), disk.unchanged(second, CheckpointError):
-        return _diff(first, second)
+    paths = Path(first), Path(second)
+    with disk.unchanged(paths[0], CheckpointError), disk.unchanged(paths[1], CheckpointError):
+        return _diff(*paths)
 
 
 def _diff(first: Path, second: Path) -> CheckpointDiff:
@@ -73,7 +79,7 @@ def _diff(first: Path, second: Path) -> CheckpointDiff:
         one, other = _to_target(one, mapping), _to_target(other, mapping)
     if one.keys().isdisjoint(other):
         raise CheckpointError(
-            f"{first} and {second}: no name in common, and no mapping makes them the same\n"
+            f"{first} and {second}: no tensor names in common, and no mapping relates them\n"
             f"  {first.name} has {_example(one)}\n"
             f"  {second.name} has {_example(other)}"
         )
@@ -88,7 +94,7 @@ def _diff(first: Path, second: Path) -> CheckpointDiff:
         compared=len(one.keys() & other.keys()),
         only_first=tuple(name for name in one if name not in other),
         only_second=tuple(name for name in other if name not in one),
-        apart=tuple(difference for difference in differences if difference is not None),
+        different=tuple(difference for difference in differences if difference is not None),
         mapping=mapping.file if mapping else None,
         counters=counters,
     )

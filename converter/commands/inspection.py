@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from converter.errors import DialectError, SourceError, SymbolError
 from converter.formats import archives, checkpoint, params
 from converter.formats.checkpoint import Kind
 from converter.networks import catalog, detection, graph_search, naming_styles, wiring
+from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from os import PathLike
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
@@ -108,19 +110,20 @@ class Inspection:
     graph_differences: tuple[str, ...] = ()
 
 
-def inspect(path: Path, progress: Progress, *, full: bool = False) -> Inspection:
+def inspect(path: str | PathLike[str], *, full: bool = False, progress: Progress = silent) -> Inspection:
     """Identify a file: ``.params``, packed or not, ``.safetensors`` or ``.pth``.
 
     Only headers are read, which is fast; of a ``.pth``, the whole file.
 
     Args:
         path: the file.
-        progress: called as bytes are read.
         full: whether to unpack the file, hash it and read all values.
+        progress: called as bytes are read.
 
     Raises:
         ConversionError: if the file is of another kind or changes meanwhile.
     """
+    path = Path(path)
     with disk.unchanged(path, SourceError):
         return _inspect(path, progress, full=full)
 
@@ -133,7 +136,7 @@ def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
         return _inspect_contents(path, {}, path, Inspection(name, size), progress, full=full)
     inspection = Inspection(name, size, archive=archives.kind(path))
     if not full:
-        return replace(inspection, remark="what is packed is read with --full")
+        return replace(inspection, remark="packed; use --full to read the contents")
     with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         documents = archives.unpack(path, unpacked, progress).documents

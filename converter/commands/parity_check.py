@@ -7,18 +7,20 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.errors import CheckpointError
+from converter.commands.arguments import optional_path
+from converter.errors import CheckpointError, UsageError
 from converter.formats import array_comparison, checkpoint
 from converter.networks import loading, matching
 from converter.parity import diagnosis, execution, runner
 from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
     from pathlib import Path
 
     from torch import nn
@@ -31,71 +33,114 @@ if TYPE_CHECKING:
 STEPS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRequest:
     """Gluon parameters and what to compare them with.
 
     Attributes:
-        origin: the parameters.
+        source: the parameters.
         weights: checkpoint to compare with.
         module: module to compare with; without it and ``weights``, the parameters' own conversion is
             compared.
-        terms: how to compare.
+        options: how to compare.
     """
 
-    origin: ParamsSource
+    source: ParamsSource
     weights: Path | None = None
     module: nn.Module | None = None
-    terms: ParityOptions = ParityOptions()
+    options: ParityOptions = ParityOptions()
 
 
-def compare(request: ComparisonRequest, progress: Progress = silent) -> CheckpointComparison:
-    """Compare tensor by tensor and layer by layer; differences are returned, not raised.
+def compare(  # noqa: PLR0913 - the options of the command
+    model: str,
+    *,
+    params: str | PathLike[str] | None = None,
+    random: int | None = None,
+    symbol: str | PathLike[str] | None = None,
+    weights: str | PathLike[str] | None = None,
+    module: nn.Module | None = None,
+    options: ParityOptions = ParityOptions(),
+    progress: Progress = silent,
+) -> CheckpointComparison:
+    """Compare Gluon parameters with a checkpoint or a module, tensor by tensor and layer by layer.
+
+    Differences are returned, not raised.
+
+    Args:
+        model: the model's name, or "auto" to detect it from the tensors of ``params``.
+        params: ``.params`` file, or an archive of one; by default GluonCV's cache, then a download.
+        random: seed of random parameters, instead of a file.
+        symbol: graph of the parameters; by default it is searched for in their folder or archive.
+        weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
+            ``convert`` is compared.
+        module: any float32 module whose layers have the names of torchvision and timm.
+        options: how to compare.
+        progress: called with a step, the amount done and the total.
 
     Raises:
+        UsageError: if the arguments contradict each other.
         ConversionError: if nothing can be compared: a file is unreadable, names or shapes are of another
             model, or no reference can run.
     """
-    terms = runner.resolve_reference(request.terms)
-    with loading.open_source(request.origin, progress) as source, contextlib.ExitStack() as stack:
-        prepared = loading.load_model(request.origin, source)
+    if weights is not None and module is not None:
+        raise UsageError("`weights` and `module` exclude each other")
+    request = ComparisonRequest(
+        source=loading.select(model, params, random, symbol),
+        weights=optional_path(weights),
+        module=module,
+        options=options,
+    )
+    return run(request, progress)
+
+
+def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointComparison:
+    """Run a comparison.
+
+    Raises:
+        ConversionError: if nothing can be compared.
+    """
+    plan = runner.resolve_reference(request.options)
+    if plan is None:
+        raise UsageError("a comparison requires a `reference`: auto, gluon or numpy")
+    with loading.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
+        loaded = loading.load_model(request.source, source)
         if request.weights is not None:
             stack.enter_context(disk.unchanged(request.weights, CheckpointError))
-        candidates = stack.enter_context(runner.start_references(terms, prepared))
+        references = stack.enter_context(runner.start_references(plan, loaded))
         progress("comparing", 0, STEPS)
-        module, state = _other_side(request, prepared)
-        tensor_diffs = tuple(_tensor_diffs(prepared, state))
+        module, state = _other_side(request, loaded)
+        tensor_diffs = tuple(_tensor_diffs(loaded, state))
         progress("comparing", 1, STEPS)
-        proof = runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)
+        proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded)
         progress("comparing", STEPS, STEPS)
-        suspicion = diagnosis.diagnose(proof, prepared, state)
+        suspicion = diagnosis.diagnose(proof, loaded, state)
         weights = _weights_file(request.weights) if request.weights else None
-        params_file.verify_published_sha1(source, prepared.model.published)
+        params_file.verify_published_sha1(source, loaded.model.published)
     other_name = weights.file if weights else "the module" if request.module is not None else "the conversion"
-    return CheckpointComparison(prepared, other_name, weights, proof, tensor_diffs, suspicion)
+    return CheckpointComparison(loaded, other_name, weights, proof, tensor_diffs, suspicion)
 
 
-def _other_side(request: ComparisonRequest, prepared: LoadedModel) -> tuple[nn.Module, Arrays]:
+def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Module, Arrays]:
     """Return the module to compare with, and its arrays."""
     if request.module is not None:
         module = copy.deepcopy(request.module)  # the comparison changes its precision
-        return module, _complete_state(prepared, execution.arrays(request.module), "the module")
-    state = prepared.state
+        return module, _complete_state(loaded, execution.arrays(request.module), "the module")
+    state = loaded.state
     if request.weights is not None:
-        state = _complete_state(prepared, checkpoint.read(request.weights), str(request.weights))
-    return execution.build(state, prepared.model.config), state
+        state = _complete_state(loaded, checkpoint.read(request.weights), str(request.weights))
+    return execution.build(state, loaded.model.config), state
 
 
-def _complete_state(prepared: LoadedModel, arrays: Arrays, name: str) -> Arrays:
-    target = prepared.mapping.to_target()
+def _complete_state(loaded: LoadedModel, arrays: Arrays, name: str) -> Arrays:
+    target = loaded.mapping.to_target()
     if arrays.keys() == target.keys():  # Gluon names
         arrays = {target[source]: array for source, array in arrays.items()}
-    return matching.complete(prepared.mapping, arrays, prepared.model.shapes, name)
+    return matching.complete(loaded.mapping, arrays, loaded.model.shapes, name)
 
 
-def _tensor_diffs(prepared: LoadedModel, state: Arrays) -> Iterator[TensorDiff]:
-    for tensor in prepared.mapping.tensors:
-        diff = array_comparison.compare(tensor.target, prepared.params[tensor.source], state[tensor.target])
+def _tensor_diffs(loaded: LoadedModel, state: Arrays) -> Iterator[TensorDiff]:
+    for tensor in loaded.mapping.tensors:
+        diff = array_comparison.compare(tensor.target, loaded.params[tensor.source], state[tensor.target])
         if diff is not None and diff.count != 0:  # equal values in another precision match
             yield diff
 

@@ -8,11 +8,13 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.choices import LICENSE
-from converter.errors import ArtifactError, PublicationError
+from converter.commands.arguments import optional_path
+from converter.errors import ArtifactError, PublicationError, UsageError
 from converter.manifests import artifact_checks
 from converter.progress import silent
 from converter.publishing import card, signature, sums, timm_config
@@ -22,7 +24,9 @@ from converter.publishing.sums import SUMS
 from converter.storage import disk, locks
 
 if TYPE_CHECKING:
-    from converter.manifests.schema import ConvertedFile
+    from collections.abc import Sequence
+
+    from converter.manifests.converted_file import ConvertedFile
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
@@ -31,7 +35,7 @@ ALWAYS = (WEIGHTS, CONFIG, CARD, MANIFEST)  # in every folder; sums, report and 
 CONVERTED = "as converted from them"  # phrase in reports on weights without a file of their own
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationRequest:
     """What to publish and where.
 
@@ -66,8 +70,61 @@ class PublishedFolder:
     converted: ConvertedFile
 
 
-def publish(request: PublicationRequest, progress: Progress = silent) -> tuple[PublishedFolder, ...]:
-    """Publish each file in a folder. No folder gets its name before all of them are written.
+def publish(  # noqa: PLR0913 - the options of the command
+    files: str | PathLike[str] | Sequence[str | PathLike[str]],
+    folder: str | PathLike[str],
+    *,
+    report: str | PathLike[str] | None = None,
+    repo: str | None = None,
+    license: str = LICENSE,  # noqa: A002 - the hub's name for it
+    allow_random: bool = False,
+    allow_unproven: bool = False,
+    force: bool = False,
+    sign_key: str | PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> tuple[PublishedFolder, ...]:
+    """Make a folder for timm and the Hugging Face Hub of each converted file.
+
+    No folder gets its name before all of them are written.
+
+    Args:
+        files: the converted files, or one of them.
+        folder: folder of a single file; of several, the folder that holds one folder per model.
+        report: parity report of a single file, to be published with it.
+        repo: repository on the hub, as "org/name", that the card refers to.
+        license: licence of the weights, one of the hub's identifiers.
+        allow_random: whether random weights may be published.
+        allow_unproven: whether unproven weights may be published.
+        force: whether a folder that ``publish`` wrote may be replaced.
+        sign_key: private key that signs each folder.
+        progress: called with a step, the amount done and the total.
+
+    Raises:
+        UsageError: if the arguments contradict each other.
+        PublicationError: if a file must not be published, or not in this folder.
+        ArtifactError: if a file does not match its manifest, or a folder cannot be written.
+    """
+    paths = (files,) if isinstance(files, str | PathLike) else tuple(files)
+    if not paths:
+        raise UsageError("at least one converted file and the folder to create are required")
+    if len(paths) > 1 and (report is not None or repo is not None):
+        raise UsageError("`report` and a repository on the hub require a single converted file")
+    request = PublicationRequest(
+        files=tuple(map(Path, paths)),
+        folder=Path(folder),
+        report=optional_path(report),
+        repo=repo,
+        license=license,
+        allow_random=allow_random,
+        allow_unproven=allow_unproven,
+        force=force,
+        sign_key=optional_path(sign_key),
+    )
+    return run(request, progress)
+
+
+def run(request: PublicationRequest, progress: Progress = silent) -> tuple[PublishedFolder, ...]:
+    """Publish each file in a folder.
 
     Raises:
         PublicationError: if a file must not be published, or not in this folder.
@@ -100,10 +157,13 @@ def _resolve_name(folder: Path) -> Path:
 
 def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
     if converted.random and not request.allow_random:
-        raise PublicationError(f"{converted.path}: random weights; --allow-random publishes them as such")
+        raise PublicationError(
+            f"{converted.path}: random weights; --allow-random publishes them, marked as random"
+        )
     if not converted.manifest.parity.proven and not request.allow_unproven:
         raise PublicationError(
-            f"{converted.path}: unproven, its manifest says; --allow-unproven publishes it as such"
+            f"{converted.path}: unproven according to its manifest; --allow-unproven publishes it, marked as "
+            "unproven"
         )
 
 
@@ -113,7 +173,7 @@ def _report(path: Path, converted_files: list[ConvertedFile]) -> bytes:
     try:
         page = content.decode()
     except UnicodeDecodeError as error:
-        raise PublicationError(f"{path}: no text: {error}") from error
+        raise PublicationError(f"{path}: not a text file: {error}") from error
     for each in converted_files:
         _require_report(path, page, each)
     return content
@@ -138,7 +198,7 @@ def _require_free(request: PublicationRequest, publications: tuple[PublishedFold
     """Refuse duplicate or occupied folders; first restore those that a killed run had moved."""
     folders = [each.folder for each in publications]
     if duplicates := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
-        raise PublicationError(f"more than one file would become {', '.join(duplicates)}")
+        raise PublicationError(f"several files would be published as {', '.join(duplicates)}")
     for folder in folders if request.force else {request.folder, *folders}:
         if _backup_path(folder).is_dir():
             with disk.locked(folder.parent):
@@ -149,13 +209,13 @@ def _require_free(request: PublicationRequest, publications: tuple[PublishedFold
 def _require_replaceable(folder: Path, *, force: bool) -> None:
     """Refuse a folder that is not empty, or with ``force`` one with files that are not ours."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise PublicationError(f"{folder}: a folder expected, or nothing")
+        raise PublicationError(f"{folder}: exists and is not a folder")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if names and not force:
-        raise PublicationError(f"{folder}: is not empty; --force replaces what was published there")
+        raise PublicationError(f"{folder}: not empty; --force replaces a folder that publish wrote")
     if names and (others := names - _published_names(folder)):
         raise PublicationError(
-            f"{folder}: is not replaced, it holds what we did not write: {', '.join(sorted(others))}"
+            f"{folder}: not replaced, as publish did not write all of it: {', '.join(sorted(others))}"
         )
 
 
@@ -181,7 +241,7 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     converted, manifest = each.converted, each.converted.manifest
     shutil.copyfile(converted.path, draft / WEIGHTS)
     if disk.sha256(draft / WEIGHTS, PublicationError) != manifest.artifact.sha256:
-        raise ArtifactError(f"{converted.path}: changed while it was copied")
+        raise ArtifactError(f"{converted.path}: changed during the copy")
     (draft / MANIFEST).write_bytes(converted.manifest_bytes)
     if page is not None:
         (draft / REPORT).write_bytes(page)

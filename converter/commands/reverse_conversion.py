@@ -7,35 +7,37 @@ file to PyTorch and back restores it byte for byte.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.choices import Precision, ReferenceChoice
 from converter.commands import parity_check
+from converter.commands.arguments import choice
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.formats import array_comparison, checkpoint, precision
 from converter.formats.params import open_params, write_params
-from converter.manifests import schema
-from converter.networks import detection, matching
+from converter.manifests import converted_file
+from converter.networks import catalog, detection, matching
 from converter.networks.loading import ParamsSource
+from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
-from converter.parity.runner import ParityOptions
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
 from resnext_torch import HEAD
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from os import PathLike
 
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
     from converter.parity.result import ParityResult
     from converter.progress import Progress
 
-QUESTION = "which one is it? --model says it"
+QUESTION = "select one with --model"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToGluonRequest:
     """What to convert and how.
 
@@ -43,7 +45,7 @@ class ToGluonRequest:
         weights: the checkpoint.
         out: the ``.params`` file to write.
         model: the model, None to detect it from the tensors.
-        terms: how to prove the conversion.
+        options: how to prove the conversion.
         precision: type of the written weights.
         overwrite: whether ``out`` may be replaced.
     """
@@ -51,12 +53,12 @@ class ToGluonRequest:
     weights: Path
     out: Path
     model: Model | None = None
-    terms: ParityOptions = ParityOptions()
+    options: ParityOptions = ParityOptions()
     precision: Precision = Precision.keep
     overwrite: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToGluonResult:
     """The written file.
 
@@ -67,7 +69,7 @@ class ToGluonResult:
         tensors: number of tensors.
         dtypes: types of the tensors.
         proof: comparison of the file with the checkpoint.
-        origin: SHA-1 of the file that the weights were converted from, None if no manifest records it.
+        source_sha1: SHA-1 of the file that the weights were converted from, None if no manifest records it.
     """
 
     model: Model
@@ -76,7 +78,7 @@ class ToGluonResult:
     tensors: int
     dtypes: tuple[str, ...]
     proof: ParityResult
-    origin: str | None
+    source_sha1: str | None
 
     @property
     def is_published(self) -> bool:
@@ -86,26 +88,69 @@ class ToGluonResult:
     @property
     def is_original(self) -> bool:
         """Whether the file is the one that the weights were converted from, byte for byte."""
-        return self.sha1 == self.origin
+        return self.sha1 == self.source_sha1
 
 
-def to_gluon(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
-    """Write a checkpoint as GluonCV would. Nothing appears at ``out`` unless every step succeeds.
+def to_gluon(  # noqa: PLR0913 - the options of the command
+    weights: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    model: str | None = None,
+    dtype: str = "keep",
+    overwrite: bool = False,
+    options: ParityOptions = ParityOptions(),
+    progress: Progress = silent,
+) -> ToGluonResult:
+    """Write a PyTorch checkpoint as a ``.params`` file that GluonCV loads, and prove it.
+
+    Nothing appears at ``out`` unless every step succeeds.
+
+    Args:
+        weights: ``.safetensors`` or ``.pth`` file.
+        out: the ``.params`` file to write.
+        model: the model's name; by default it is detected from the tensors.
+        dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
+        overwrite: whether ``out`` may be replaced.
+        options: how to prove the conversion.
+        progress: called with a step, the amount done and the total.
 
     Raises:
+        UsageError: if an argument is not valid.
         ConversionError: if a step fails; each kind of failure has its own subclass.
+    """
+    request = ToGluonRequest(
+        weights=Path(weights),
+        out=Path(out),
+        model=None if model is None else catalog.find(model),
+        options=options,
+        precision=choice(Precision, "dtype", dtype),
+        overwrite=overwrite,
+    )
+    return run(request, progress)
+
+
+def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
+    """Run a conversion to Gluon.
+
+    Raises:
+        ConversionError: if a step fails.
     """
     _require_free(request)
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights, CheckpointError):
-            manifest = schema.read_summary(request.weights)
+            manifest = converted_file.find_manifest(request.weights)
             model, params = _write(request, part)
             proof = _prove(request, model, part, progress)
         sha1, size = params_file.sha1(part, progress), part.stat().st_size
         disk.place(part, request.out, overwrite=request.overwrite)
-    dtypes = tuple(dict.fromkeys(str(array.dtype) for array in params.values()))
     return ToGluonResult(
-        model, sha1, size, len(params), dtypes, proof, (manifest.source.sha1 or None) if manifest else None
+        model=model,
+        sha1=sha1,
+        size=size,
+        tensors=len(params),
+        dtypes=tuple(dict.fromkeys(str(array.dtype) for array in params.values())),
+        proof=proof,
+        source_sha1=manifest.source.sha1 if manifest else None,
     )
 
 
@@ -121,7 +166,9 @@ def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
     gluon_arrays = {tensor.source: state[tensor.target] for tensor in model.mapping.tensors}
     params = precision.cast(gluon_arrays, request.precision)
     if not precision.lossless(gluon_arrays, params):
-        raise PrecisionError(f"{request.weights}: {request.precision} cannot hold these weights as they are")
+        raise PrecisionError(
+            f"{request.weights}: these weights do not fit {request.precision} without rounding"
+        )
     # Refuses values that no network has.
     matching.rename(model.mapping, params, model.shapes, str(request.weights))
     with disk.wrap_os_error(request.out), part.open("wb") as stream:
@@ -134,13 +181,15 @@ def _require_free(request: ToGluonRequest) -> None:
     """Refuse to overwrite the checkpoint itself, and other files unless ``overwrite`` is set."""
     disk.require_free(request.out, overwrite=True)
     if request.out.exists() and request.weights.exists() and request.out.samefile(request.weights):
-        raise ArtifactError(f"{request.out}: is the checkpoint itself")
+        raise ArtifactError(f"{request.out}: would overwrite the checkpoint itself")
     disk.require_free(request.out, overwrite=request.overwrite)
 
 
 def _identify(arrays: Arrays, file: str) -> Model:
     if any(name.endswith("gamma") for name in arrays):
-        raise CheckpointError(f"{file}: these are Gluon's names already; `convert auto` reads them")
+        raise CheckpointError(
+            f"{file}: has Gluon's parameter names already; to convert it: convert auto OUT --params {file}"
+        )
     return detection.require_one(detection.match_torch(arrays), arrays.values(), file, question=QUESTION)
 
 
@@ -157,11 +206,12 @@ def _require_reads_back(part: Path, params: Arrays) -> None:
 
 def _prove(request: ToGluonRequest, model: Model, part: Path, progress: Progress) -> ParityResult:
     """Compare the written file, read by the reference, with the checkpoint in our module."""
-    if request.terms.choice is ReferenceChoice.none:
+    if request.options.reference == ReferenceChoice.none:
         return NOT_COMPARED
-    origin = ParamsSource(model, part, search_graph=False)  # graphs in the folder are unrelated
-    comparison = parity_check.compare(
-        parity_check.ComparisonRequest(origin, request.weights, terms=request.terms), progress
+    source = ParamsSource(model, part, search_graph=False)  # graphs in the folder are unrelated
+    comparison = parity_check.run(
+        parity_check.ComparisonRequest(source=source, weights=request.weights, options=request.options),
+        progress,
     )
     if comparison.tensors:
         raise ParityError("\n  ".join(["tensors differ", *map(str, comparison.tensors)]))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from converter import __version__
 from converter.commands import publication
+from converter.commands.arguments import optional_path
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, VerificationError
 from converter.manifests import artifact_checks, schema
@@ -25,7 +26,7 @@ from converter.publishing.sums import SUMS
 from converter.storage import disk, folders, locks
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from os import PathLike
 
     from converter.manifests.checks import CheckResult
     from converter.manifests.schema import Manifest
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from converter.storage.folders import Folder
 
 ARTIFACT = ".safetensors"
-THERE, NOTHING = "there", "nothing"
-OURS = "the one that publish writes"
+PRESENT, NOTHING = "present", "nothing"
+OURS = "as written by publish"
 SIGNED = "signature"
 
 
@@ -43,17 +44,17 @@ class Verification:
     """Result of all checks.
 
     Attributes:
-        findings: results of the checks.
+        checks: results of the checks.
         signed: whether a signature by the given key is valid for everything that was checked.
     """
 
-    findings: tuple[CheckResult, ...]
+    checks: tuple[CheckResult, ...]
     signed: bool
 
     @property
     def holds(self) -> bool:
         """Whether no check failed."""
-        return all(finding.holds is not False for finding in self.findings)
+        return all(check.holds is not False for check in self.checks)
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ class _Config(msgspec.Struct, frozen=True):
     label_names: tuple[str, ...] | None = None
 
 
-def verify(path: Path, key: Path | None = None) -> Verification:
+def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None) -> Verification:
     """Check a converted file, a published folder, or a folder of either.
 
     Failed checks are returned, not raised.
@@ -76,20 +77,21 @@ def verify(path: Path, key: Path | None = None) -> Verification:
         VerificationError: if there is nothing to verify.
         SignatureError: if signatures cannot be checked with this key here.
     """
+    path, key = Path(path), optional_path(key)
     if key is not None:
         signature.require_public_key(key)
     checks = CheckList()
     if not folders.is_folder(path):
         disk.require_regular(path, VerificationError)
         if path.suffix != ARTIFACT:
-            raise VerificationError(f"{path}: a converted {ARTIFACT} expected, or a folder")
+            raise VerificationError(f"{path}: a converted {ARTIFACT} file or a folder expected")
         _check_converted(checks, path, path.name, key)
     elif _is_published(path):
         _check_published(checks, path, "", key)
     else:
         _check_folder(checks, path, key)
-    signatures = [finding.holds is True for finding in checks.findings if finding.what == SIGNED]
-    return Verification(tuple(checks.findings), signed=bool(signatures) and all(signatures))
+    signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
+    return Verification(tuple(checks.results), signed=bool(signatures) and all(signatures))
 
 
 def _is_published(folder: Path) -> bool:
@@ -111,7 +113,7 @@ def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
     tree = folders.read(folder, tuple(path.name for path in published))
     artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not _is_left_over(name)]
     if not artifacts and not published:
-        raise VerificationError(f"{folder}: neither a converted file nor a published folder is in it")
+        raise VerificationError(f"{folder}: contains neither a converted file nor a published folder")
     _check_entries(checks, tree, "")
     names: set[str] = set()
     for name in artifacts:
@@ -127,22 +129,22 @@ def _check_unrelated(checks: CheckList, path: Path, name: str) -> None:
     """Record a file that belongs to no artifact; a manifest fails, as its artifact is missing."""
     with contextlib.suppress(ArtifactError):  # not a manifest
         if path.suffix == artifact_checks.MANIFEST:
-            artifact = schema.read_manifest(path)[1].artifact.file
+            artifact = schema.read(path)[0].artifact.file
             checks.wrong(name, "artifact", artifact, NOTHING)
             return
-    checks.unchecked(name, "file", "belongs to no converted file")
+    checks.unchecked(name, "file", "does not belong to a converted file")
 
 
 def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None) -> set[str]:
     """Check a converted file against its manifest; return the names of all files that belong to it."""
-    place = path.with_suffix(artifact_checks.MANIFEST)
-    names = {path.name, place.name}
+    manifest_path = path.with_suffix(artifact_checks.MANIFEST)
+    names = {path.name, manifest_path.name}
     converted = artifact_checks.check(checks, path, name)
     with contextlib.suppress(ArtifactError):  # already recorded
-        manifest = converted.manifest if converted else schema.read_manifest(place)[1]
+        manifest = converted.manifest if converted else schema.read(manifest_path)[0]
         names |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
     if key is not None:
-        checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; published folders are what is signed")
+        checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; only published folders are signed")
     return {(PurePosixPath(name).parent / each).as_posix() for each in names}
 
 
@@ -151,9 +153,13 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
     tree = folders.read(folder, HUBS_OWN)
     _check_entries(checks, tree, prefix)
     _check_sums(checks, folder, tree, prefix)
-    weights, place, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
-    if weights and place and (result := artifact_checks.check_manifest(checks, place, prefix + MANIFEST)):
-        _, manifest = result
+    weights, manifest_path, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
+    if (
+        weights
+        and manifest_path
+        and (result := artifact_checks.check_manifest(checks, manifest_path, prefix + MANIFEST))
+    ):
+        manifest, _ = result
         model = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
         if model and config:
             _check_config(checks, config, prefix + CONFIG, model, manifest)
@@ -162,36 +168,38 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
             prefix + SIGNATURE, SIGNED, f"one by {key}, of these files", lambda: signature.check(folder, key)
         )
     elif SIGNATURE in tree.files:
-        checks.unchecked(prefix + SIGNATURE, SIGNED, "is there; --key checks it")
+        checks.unchecked(prefix + SIGNATURE, SIGNED, "present; --key checks it")
 
 
 def _check_entries(checks: CheckList, tree: Folder, prefix: str) -> None:
     for name, reason in tree.strange.items():
-        checks.wrong(prefix + name, "kind", "a file or a folder, in here", reason)
+        checks.wrong(prefix + name, "kind", "a regular file or folder", reason)
     for name in tree.files:
         if _is_left_over(name):
-            checks.wrong(prefix + name, "file", NOTHING, "of a run that was stopped, or is not done")
+            checks.wrong(
+                prefix + name, "file", NOTHING, "a temporary file of an interrupted or running process"
+            )
     for name in tree.left_out:
         if name in HUBS_OWN:
-            checks.unchecked(prefix + name, "file", "the hub's own, which nobody loads")
+            checks.unchecked(prefix + name, "file", "written by the hub, not loaded")
 
 
 def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> None:
     digests = checks.tried(
-        prefix + SUMS, "form", "a SHA-256 and a name in every line", lambda: sums.read(folder)
+        prefix + SUMS, "form", "a SHA-256 and a name on every line", lambda: sums.read(folder)
     )
     for name in sorted({*(digests or {}), *tree.files, *publication.ALWAYS} - {SUMS, SIGNATURE}):
         digest = (digests or {}).get(name)
         if name not in tree.files:
-            checks.wrong(prefix + name, "file", THERE, NOTHING)
+            checks.wrong(prefix + name, "file", PRESENT, NOTHING)
         elif digest is None:
             checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
         else:
             checks.equal(prefix + name, "sum", digest, _digest(tree.files[name]))
             if name in {publication.CARD, publication.REPORT}:
-                checks.unchecked(prefix + name, "contents", "text for people; the manifest counts")
+                checks.unchecked(prefix + name, "contents", "documentation")
             elif name not in publication.ALWAYS:
-                checks.unchecked(prefix + name, "contents", "a file that publish does not write")
+                checks.unchecked(prefix + name, "contents", "not written by publish")
 
 
 def _digest(path: Path) -> str:
@@ -203,7 +211,7 @@ def _digest(path: Path) -> str:
 
 def _check_config(checks: CheckList, path: Path, name: str, model: Model, manifest: Manifest) -> None:
     try:
-        content = disk.read_small(path, schema.MAX_MANIFEST_BYTES, ArtifactError)
+        content = disk.read_small(path, schema.MAX_BYTES, ArtifactError)
         config = msgspec.json.decode(content, type=_Config)
     except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         checks.wrong(name, "form", "a configuration for timm", str(error))
@@ -212,9 +220,9 @@ def _check_config(checks: CheckList, path: Path, name: str, model: Model, manife
     checks.equal(name, "class names", _names(manifest.labels), _names(config.label_names))
     same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
     if same or manifest.version == __version__:
-        checks.equal(name, "configuration", OURS, OURS if same else "another")
+        checks.equal(name, "configuration", OURS, OURS if same else "different")
     else:
-        checks.unchecked(name, "configuration", f"{artifact_checks.of_version(manifest)}, and another")
+        checks.unchecked(name, "configuration", f"{artifact_checks.of_version(manifest)}, and different")
 
 
 def _names(labels: tuple[str, ...] | None) -> str:

@@ -100,7 +100,7 @@ def file_name(stem: str, sha256: str, suffix: str = ".safetensors") -> str:
 
 
 def publish(
-    written: ArtifactDraft, destination: Path, manifest: dict[str, Any], more: dict[Path, Path] | None = None
+    written: ArtifactDraft, destination: Path, manifest: bytes, more: dict[Path, Path] | None = None
 ) -> Path:
     """Rename a draft to its final name, and write its manifest to the same folder.
 
@@ -110,7 +110,7 @@ def publish(
     Args:
         written: the draft.
         destination: its final name.
-        manifest: the content of the manifest.
+        manifest: the encoded manifest.
         more: other written files, with their final names.
 
     Returns:
@@ -126,7 +126,7 @@ def publish(
             if final.is_dir():
                 raise ArtifactError(f"{final}: is a folder, where a file is to be written")
     with disk.temporary(destination.parent) as path, disk.wrap_os_error(destination.parent):
-        path.write_bytes(manifest_bytes(manifest))
+        path.write_bytes(manifest)
         for part in (path, *more):
             disk.flush(part)
         written.flushed.result()
@@ -136,11 +136,6 @@ def publish(
         path.replace(manifest_path)
         disk.flush_folder(destination.parent)
     return manifest_path
-
-
-def manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    """Encode the manifest as JSON, with sorted keys."""
-    return (json.dumps(manifest, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def layout(state: Arrays) -> tuple[bytes, list[str]]:

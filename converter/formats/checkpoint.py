@@ -21,7 +21,7 @@ from converter.errors import CheckpointError
 from converter.formats import archives, ndarray_list, npz, pickles
 from converter.formats.binary_reader import MAX_DIMENSIONS
 from converter.formats.file_arrays import FileArray, SourceFile
-from converter.formats.params import open_params, read_params
+from converter.formats.params import load_params, open_params
 from converter.progress import silent
 from converter.storage import disk
 
@@ -158,7 +158,7 @@ def _read_packed(path: Path) -> Arrays:
     with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         archives.unpack(path, unpacked, silent)
-        return read_params(unpacked)
+        return load_params(unpacked)
 
 
 def _read_torch(path: Path) -> Arrays:

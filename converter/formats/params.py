@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from converter.dtypes import TO_MXNET
 from converter.errors import ParamsError
 from converter.formats import ndarray_list, npz
 from converter.formats.binary_reader import BinaryReader
 from converter.formats.file_arrays import SourceFile
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from os import PathLike
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray
@@ -64,13 +67,32 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
         return Params({**arrays}, LIST, records, storage.stamp)
 
 
-def read_params(path: Path) -> dict[str, Array]:
-    """Read all arrays of a ``.params`` file into memory.
+def load_params(path: str | PathLike[str]) -> dict[str, Array]:
+    """Read all arrays of a ``.params`` file into memory, by their names in the file.
 
     Raises:
         ParamsError: if the file is malformed or has changed.
     """
-    return {name: np.asarray(array) for name, array in open_params(path).arrays.items()}
+    return {name: np.asarray(array) for name, array in open_params(Path(path)).arrays.items()}
+
+
+def save_params(arrays: Mapping[str, AnyArray], path: str | PathLike[str]) -> None:
+    """Write arrays to a ``.params`` file, with the bytes that ``net.save_parameters`` writes.
+
+    The file appears complete or not at all; an existing file is replaced.
+
+    Raises:
+        ParamsError: if MXNet has no equivalent of an array's type.
+        ArtifactError: if the file cannot be written.
+    """
+    path = Path(path)
+    for name, array in arrays.items():
+        if array.dtype not in TO_MXNET:
+            raise ParamsError(f"{name}: MXNet has no dtype {array.dtype}")
+    with disk.temporary(path.parent) as part:
+        with disk.wrap_os_error(path), part.open("wb") as stream:
+            write_params(stream, arrays)
+        disk.place(part, path, overwrite=True)
 
 
 def write_params(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:

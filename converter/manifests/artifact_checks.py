@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from converter import __version__
 from converter.errors import ArtifactError
 from converter.formats import artifact
-from converter.manifests import schema
+from converter.manifests import consistency, converted_file, schema
 from converter.manifests.checks import CheckList
-from converter.manifests.schema import ConvertedFile
+from converter.manifests.converted_file import ConvertedFile
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -29,16 +29,17 @@ def read(path: Path) -> ConvertedFile:
         ConversionError: if a check fails; reports the first one.
     """
     if path.suffix == MANIFEST:
-        raise ArtifactError(f"{path}: a .safetensors expected, whose manifest is next to it")
+        raise ArtifactError(f"{path}: is a manifest; name the .safetensors next to it")
     checks = CheckList()
     converted = check(checks, path, str(path))
-    failure = next((finding for finding in checks.findings if finding.holds is False), None)
+    failure = next((result for result in checks.results if result.holds is False), None)
     if failure is not None:
         raise failure.error or ArtifactError(
-            f"{failure.place}: its manifest says {failure.what} {failure.expected}; {failure.found} found"
+            f"{failure.place}: {failure.what} {failure.expected} expected from its manifest, "
+            f"{failure.found} found"
         )
     if converted is None:
-        raise ArtifactError(f"{path}: cannot be read as a converted file")
+        raise ArtifactError(f"{path}: not a readable converted file")
     return converted
 
 
@@ -57,25 +58,25 @@ def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
     manifest_file = check_manifest(checks, manifest_path, name)
     if manifest_file is None:
         return None
-    content, manifest = manifest_file
+    manifest, content = manifest_file
     checks.equal(name, "name", manifest.artifact.file, disk.file_name(path))
     model = check_weights(checks, path, name, manifest)
     if pth := manifest.artifact.pth:
         digest = _check_bytes(checks, path.with_name(pth.file), pth.file, pth)
         _check_name(checks, pth.file, pth, digest)
-        checks.unchecked(pth.file, "tensors", "of a pickle, which is not opened here")
+        checks.unchecked(pth.file, "tensors", "a pickle, which is not opened")
     return ConvertedFile(path, model, manifest, content) if model else None
 
 
-def check_manifest(checks: CheckList, place: Path, name: str) -> tuple[bytes, Manifest] | None:
-    """Check that a manifest is readable and consistent; return its bytes and its contents."""
+def check_manifest(checks: CheckList, path: Path, name: str) -> tuple[Manifest, bytes] | None:
+    """Check that a manifest is readable and consistent; return it and its bytes."""
 
-    def read_consistent() -> tuple[bytes, Manifest]:
-        content, manifest = schema.read_manifest(place)
-        schema.require_consistent(place, manifest)
-        return content, manifest
+    def read_consistent() -> tuple[Manifest, bytes]:
+        manifest, content = schema.read(path)
+        consistency.require_consistent(path, manifest)
+        return manifest, content
 
-    return checks.tried(name, "manifest", "readable and within its own limits", read_consistent)
+    return checks.tried(name, "manifest", "readable and consistent", read_consistent)
 
 
 def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) -> Model | None:
@@ -86,11 +87,11 @@ def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) 
         name,
         "tensors",
         f"{entry.tensors} of {manifest.model}, {' and '.join(entry.dtypes)}, {entry.parameters:,} parameters",
-        lambda: schema.model_of(path, manifest),
+        lambda: converted_file.model_of(path, manifest),
     )
     _check_name(checks, name, entry, digest)
     if model is not None:
-        published = schema.is_published(model, manifest.source.sha1)
+        published = converted_file.is_published(model, manifest.source.sha1)
         checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
         ours, theirs = model.mapping, manifest.mapping
         if manifest.version == __version__:
@@ -98,7 +99,7 @@ def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) 
             checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", recorded_mapping)
         else:
             checks.unchecked(name, "mapping", of_version(manifest))
-    if schema.is_random(manifest):
+    if converted_file.is_random(manifest):
         checks.unchecked(name, "weights", "seeded random numbers, according to the manifest")
     return model
 
@@ -110,7 +111,7 @@ def of_version(manifest: Manifest) -> str:
 
 def _check_bytes(checks: CheckList, path: Path, name: str, record: ArtifactRecord | PthRecord) -> str:
     """Check a file's size and SHA-256 against its manifest; return the SHA-256, "" if unreadable."""
-    result = checks.tried(name, "file", record.file, lambda: schema.size_and_sha256(path), quiet=True)
+    result = checks.tried(name, "file", record.file, lambda: converted_file.size_and_sha256(path), quiet=True)
     if result is None:
         return ""
     size, sha256 = result

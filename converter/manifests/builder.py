@@ -3,160 +3,176 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from converter import __version__, names
 from converter.errors import ArtifactError
-from converter.manifests.schema import MAX_MANIFEST_BYTES
-from converter.parity import strength
+from converter.manifests import schema, strength
+from converter.manifests.schema import (
+    ArtifactRecord,
+    CheckRecord,
+    LogitsRecord,
+    Manifest,
+    MappingRecord,
+    ParityRecord,
+    PthRecord,
+    RoundingRecord,
+    SourceRecord,
+    WorstLayerRecord,
+)
 from converter.parity.result import NOT_COMPARED
-from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.formats.artifact import ArtifactDraft
+    from converter.manifests.strength import Claim
     from converter.networks.loading import LoadedModel
     from converter.parity.result import ParityResult, ProbeResult
     from converter.parity.rounding import RoundingReport
-    from converter.parity.strength import Claim
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestResults:
-    """Results about the written weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFile:
+    """A written file: its final name, SHA-256 and size in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a conversion wrote.
 
     Attributes:
-        proof: comparison of the weights; if they were rounded, of the weights before rounding.
-        narrowing: effect of rounding on the logits, None if the weights were not rounded.
+        artifact: the ``.safetensors``.
+        dtypes: types of the weights in it.
+        pth: the ``.pth`` next to it, None if none was written.
         labels: class names.
     """
 
-    proof: ParityResult = NOT_COMPARED
-    narrowing: RoundingReport | None = None
+    artifact: WrittenFile
+    dtypes: tuple[str, ...]
+    pth: WrittenFile | None = None
     labels: tuple[str, ...] = ()
 
 
 def build(
-    prepared: LoadedModel, written: ArtifactDraft, file: str, findings: ManifestResults
-) -> dict[str, Any]:
+    loaded: LoadedModel, output: Output, proof: ParityResult, rounding: RoundingReport | None
+) -> Manifest:
     """Build the manifest of an artifact.
 
     Args:
-        prepared: the parameters and their model.
-        written: the artifact.
-        file: final name of the artifact.
-        findings: results about the artifact.
+        loaded: the parameters and their model.
+        output: what was written.
+        proof: comparison of the weights; if they were rounded, of the weights before rounding.
+        rounding: effect of rounding on the logits, None if the weights were not rounded.
     """
-    model, narrowing = prepared.model, findings.narrowing
-    document = {
-        "model": model.name,
-        "source": _source(prepared),
-        "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
-        "artifact": {
-            "file": file,
-            "sha256": written.sha256,
-            "bytes": written.size,
-            "dtypes": list(written.dtypes),
-            "tensors": len(model.shapes),
-            "parameters": model.parameters,
-        },
-        "parity": parity(findings.proof) if narrowing is None else parity(NOT_COMPARED),
-        "labels": list(findings.labels) or None,
-        "version": __version__,
-    }
-    if narrowing is not None:
-        document["narrowing"] = {
-            "dtype": narrowing.precision.value,
-            "before": parity(findings.proof),
-            "logits": {
-                "dtype": narrowing.probe.dtype,
-                "size": narrowing.probe.label,
-                "seed": narrowing.probe.seed,
-                "max_abs": narrowing.max_abs,
-                "relative": narrowing.relative,
-            },
-        }
-    return document
+    model, artifact, pth = loaded.model, output.artifact, output.pth
+    return Manifest(
+        model=model.name,
+        source=_source(loaded),
+        mapping=MappingRecord(file=loaded.mapping.file, sha256=loaded.mapping.sha256),
+        artifact=ArtifactRecord(
+            file=artifact.name,
+            sha256=artifact.sha256,
+            bytes=artifact.size,
+            dtypes=output.dtypes,
+            tensors=len(model.shapes),
+            parameters=model.parameters,
+            pth=PthRecord(file=pth.name, sha256=pth.sha256, bytes=pth.size) if pth else None,
+        ),
+        parity=parity(proof if rounding is None else NOT_COMPARED),
+        labels=output.labels or None,
+        version=__version__,
+        narrowing=_rounding(rounding, proof) if rounding else None,
+        schema_version=schema.VERSION,
+    )
 
 
-def _source(prepared: LoadedModel) -> dict[str, Any]:
-    reading = prepared.reading
-    source = reading.source
-    return {
-        "file": source.name,
-        "sha1": source.sha1,
-        "archive": source.archive,
-        "container": reading.file.container,
-        "records": list(reading.file.records),
-        "dialect": reading.naming.dialect,
-        "symbol": reading.graph.name if reading.graph else None,
-        "symbol_sha256": hashlib.sha256(reading.graph.content).hexdigest() if reading.graph else None,
-        "final_softmax": reading.wiring.softmax if reading.wiring else None,
-        "fixed_gammas": names.collapse(reading.fixed_gammas),
-        "official": source.is_published(prepared.model.published),
-    }
+def _source(loaded: LoadedModel) -> SourceRecord:
+    reading = loaded.reading
+    source, graph = reading.source, reading.graph
+    return SourceRecord(
+        file=source.name,
+        sha1=source.sha1,
+        official=source.is_published(loaded.model.published),
+        archive=source.archive,
+        container=reading.file.container,
+        records=tuple(reading.file.records),
+        dialect=reading.naming.dialect,
+        symbol=graph.name if graph else None,
+        symbol_sha256=hashlib.sha256(graph.content).hexdigest() if graph else None,
+        final_softmax=reading.wiring.softmax if reading.wiring else None,
+        fixed_gammas=tuple(names.collapse(reading.fixed_gammas)),
+    )
 
 
-def require_no_loss(path: Path, document: dict[str, Any]) -> None:
+def parity(proof: ParityResult) -> ParityRecord:
+    """Return the record of a proof."""
+    return ParityRecord(
+        proven=proof.passed,
+        reference=proof.reference,
+        versions=proof.versions,
+        checks=tuple(_check(check) for check in proof.checks),
+        definition=proof.definition,
+    )
+
+
+def _check(check: ProbeResult) -> CheckRecord:
+    logits, worst = check.rows[-1], check.worst
+    return CheckRecord(
+        dtype=check.probe.dtype,
+        size=check.probe.label,
+        seed=check.probe.seed,
+        limit=check.limit,
+        layers=len(check.rows),
+        max_abs=logits.max_abs,
+        relative=logits.relative,
+        worst=WorstLayerRecord(layer=worst.layer.source, relative=worst.relative, limit=worst.limit),
+    )
+
+
+def _rounding(rounding: RoundingReport, proof: ParityResult) -> RoundingRecord:
+    return RoundingRecord(
+        dtype=rounding.precision.value,
+        before=parity(proof),
+        logits=LogitsRecord(
+            dtype=rounding.probe.dtype,
+            size=rounding.probe.label,
+            seed=rounding.probe.seed,
+            max_abs=rounding.max_abs,
+            relative=rounding.relative,
+        ),
+    )
+
+
+def require_no_loss(path: Path, manifest: Manifest) -> None:
     """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or labels.
 
     Raises:
         ArtifactError: if any of these would be lost.
     """
     try:
-        previous = json.loads(disk.read_small(path, MAX_MANIFEST_BYTES, ArtifactError))
-        claims, labels, pth = _claims(previous), previous["labels"], previous["artifact"].get("pth")
-    except (ArtifactError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return  # no valid manifest that could be lost
-    loss = [
-        *(
-            [f"a proof in {' and '.join(map(str, sorted(strength.strongest(lost_claims))))}"]
-            if (lost_claims := claims - _claims(document))
-            else []
-        ),
-        *(["a .pth"] if pth and "pth" not in document["artifact"] else []),
-        *(["class names"] if labels and document["labels"] != labels else []),
-    ]
+        previous, _ = schema.read(path)
+    except ArtifactError:
+        return  # no manifest that could be lost
+    loss = []
+    if lost_claims := _claims(previous) - _claims(manifest):
+        loss.append(f"a proof in {' and '.join(map(str, sorted(strength.strongest(lost_claims))))}")
+    if previous.artifact.pth and not manifest.artifact.pth:
+        loss.append("a .pth")
+    if previous.labels and manifest.labels != previous.labels:
+        loss.append("class names")
     if loss:
         raise ArtifactError(
-            f"{path}: is there already for the same bytes, with {' and '.join(loss)} that this run has not; "
-            "give them again, or another folder"
+            f"{path}: exists for the same weights, with {' and '.join(loss)} that this run would lose\n"
+            "repeat the options of the earlier run, or choose another folder"
         )
 
 
-def _claims(document: dict[str, Any]) -> set[Claim]:
+def _claims(manifest: Manifest) -> set[Claim]:
     """Return the claims about the weights, and about the weights before rounding."""
-    proofs = [document["parity"], document.get("narrowing", {}).get("before", {})]
+    proofs = [manifest.parity, *([manifest.narrowing.before] if manifest.narrowing else [])]
     return {claim for proof in proofs for claim in strength.without_sizes(strength.claims(proof))}
-
-
-def parity(proof: ParityResult) -> dict[str, Any]:
-    """Return the ``parity`` section of a manifest."""
-    return {
-        "proven": proof.passed,
-        "reference": proof.reference,
-        "definition": proof.definition,
-        "versions": proof.versions,
-        "checks": [_check(check) for check in proof.checks],
-    }
-
-
-def _check(check: ProbeResult) -> dict[str, Any]:
-    logits = check.rows[-1]
-    return {
-        "dtype": check.probe.dtype,
-        "size": check.probe.label,
-        "seed": check.probe.seed,
-        "max_abs": logits.max_abs,
-        "relative": logits.relative,
-        "limit": check.limit,
-        "layers": len(check.rows),
-        "worst": {
-            "layer": check.worst.layer.source,
-            "relative": check.worst.relative,
-            "limit": check.worst.limit,
-        },
-    }

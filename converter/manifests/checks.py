@@ -33,34 +33,24 @@ class CheckResult:
     holds: bool | None
     error: ConversionError | None = field(default=None, compare=False)
 
-    def document(self) -> dict[str, str | bool | None]:
-        """Return the result as a JSON-compatible dictionary."""
-        return {
-            "place": self.place,
-            "what": self.what,
-            "expected": self.expected,
-            "found": self.found,
-            "holds": self.holds,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class CheckList:
     """The results so far."""
 
-    findings: list[CheckResult] = field(default_factory=list)
+    results: list[CheckResult] = field(default_factory=list)
 
     def equal(self, place: str, what: str, expected: str, found: str) -> None:
         """Check that a value is the expected one."""
-        self.findings.append(CheckResult(place, what, expected, found, holds=expected == found))
+        self.results.append(CheckResult(place, what, expected, found, holds=expected == found))
 
     def wrong(self, place: str, what: str, expected: str, found: str) -> None:
         """Record a failed check."""
-        self.findings.append(CheckResult(place, what, expected, found, holds=False))
+        self.results.append(CheckResult(place, what, expected, found, holds=False))
 
     def unchecked(self, place: str, what: str, found: str) -> None:
         """Record a property that exists but is not checked."""
-        self.findings.append(CheckResult(place, what, "", found, holds=None))
+        self.results.append(CheckResult(place, what, "", found, holds=None))
 
     def tried(
         self, place: str, what: str, expected: str, action: Callable[[], T], *, quiet: bool = False
@@ -80,8 +70,8 @@ class CheckList:
         try:
             value = action()
         except ConversionError as error:
-            self.findings.append(CheckResult(place, what, expected, str(error), holds=False, error=error))
+            self.results.append(CheckResult(place, what, expected, str(error), holds=False, error=error))
             return None
         if not quiet:
-            self.findings.append(CheckResult(place, what, expected, expected, holds=True))
+            self.results.append(CheckResult(place, what, expected, expected, holds=True))
         return value

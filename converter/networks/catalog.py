@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -98,6 +99,11 @@ class Model:
 def models() -> dict[str, Model]:
     """Return every model by name, in the order of the mapping files."""
     return {model.name: model for path in sorted(_folder().glob("*.toml")) for model in _read(path)}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the models that match a pattern, such as "*50*"."""
+    return fnmatch.filter(models(), pattern)
 
 
 def find(name: str) -> Model:

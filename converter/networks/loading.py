@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +17,19 @@ from converter.errors import (
     ParamsError,
     SourceError,
     SymbolError,
+    UsageError,
 )
 from converter.formats import checkpoint, params, precision
 from converter.formats.checkpoint import Kind
 from converter.formats.params import Params, write_params
 from converter.graphs import reader
-from converter.networks import detection, graph_search, matching, naming_styles, synthetic, wiring
+from converter.networks import catalog, detection, graph_search, matching, naming_styles, synthetic, wiring
 from converter.sources import gluoncv_zoo, params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from os import PathLike
 
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.graph import Graph
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from converter.sources.params_file import ParamsFile
 
 READ_BY_MXNET = {"legacy", "V1", "V2"}  # record versions that MXNet 1.9 reads
+
+
+AUTO = "auto"  # in place of a model's name: detect the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,42 @@ class ParamsSource:
     seed: int | None = None
     symbol: Path | None = None
     search_graph: bool = True
+
+
+def select(
+    model: str,
+    params: str | PathLike[str] | None,
+    random: int | None,
+    symbol: str | PathLike[str] | None,
+) -> ParamsSource:
+    """Return the source that plain arguments select.
+
+    Args:
+        model: the model's name, or "auto".
+        params: ``.params`` file or archive.
+        random: seed of random parameters.
+        symbol: graph of the parameters.
+
+    Raises:
+        UsageError: if the arguments contradict each other, or a file is required.
+        CatalogError: if the model is unknown.
+    """
+    if params is not None and random is not None:
+        raise UsageError("`params` and `random` exclude each other")
+    if params is None and model == AUTO:
+        raise UsageError("auto-detection requires `params`")
+    if params is None and symbol is not None:
+        raise UsageError("`symbol` requires `params`")
+    if random is not None and random < 0:
+        raise UsageError(f"`random`: a seed of at least 0 expected, {random} found")
+    if Path(model).is_file():
+        raise UsageError(f"{model} is a file, not a model; use auto with `params` {model}")
+    return ParamsSource(
+        model=None if model == AUTO else catalog.find(model),
+        params=None if params is None else Path(params),
+        seed=random,
+        symbol=None if symbol is None else Path(symbol),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +340,7 @@ def _locate(origin: ParamsSource, folder: Path, progress: Progress) -> ParamsFil
     if origin.params is not None:
         return params_file.from_file(origin.params, folder, progress)
     if model is None:
-        raise SourceError("`auto` needs a file: --params FILE")
+        raise SourceError("auto-detection requires --params FILE")
     if origin.seed is None:
         return gluoncv_zoo.take(model.published, folder, progress)
     path = folder / f"{model.name}.random-{origin.seed}.params"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Settings
     from converter.networks.mapping import Layer, Mapping
-    from converter.references import LayerOutput
+    from converter.references import LayerOutput, ReferenceName
     from converter.references.probes import Probe
 
     Visit = Callable[[str, Array, Settings], None]  # a layer's PyTorch name, its output, its settings
@@ -34,7 +34,7 @@ class Reference(Protocol):
     """A forward pass of the source parameters, by MXNet or by numpy."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> ReferenceName:
         """Name in the manifest."""
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from converter import names
 from converter.errors import ParityError
 
 if TYPE_CHECKING:
     from converter.networks.mapping import Layer
+    from converter.references import ReferenceName
     from converter.references.probes import Probe
 
 # Largest difference that passes, in standard deviations of the reference's output: LIMITS for the
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 # Measured in docs/decisions/0003-parity.md.
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
 LAYER_LIMITS = {"float64": 1e-12, "float32": 1e-4}
+# What the reference ran: a given graph, or GluonCV's definition of a model.
+Definition = Literal["graph", "gluoncv"]
+GRAPH: Definition = "graph"
+GLUONCV: Definition = "gluoncv"
 SMALLEST, LARGEST = 32, 2048  # sides of a probe, in pixels; the networks halve them five times
 
 
@@ -107,10 +112,10 @@ class ParityResult:
             "gluoncv", GluonCV's definition of the model.
     """
 
-    reference: str
+    reference: ReferenceName
     versions: dict[str, str]
     checks: tuple[ProbeResult, ...]
-    definition: str | None = None
+    definition: Definition | None = None
 
     @property
     def blind(self) -> tuple[str, ...]:

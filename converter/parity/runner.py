@@ -3,100 +3,108 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.choices import ReferenceChoice
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.parity import comparison
-from converter.parity.strength import GLUONCV, GRAPH
+from converter.parity.result import GLUONCV, GRAPH
 from converter.references import gluon, numpy
-from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from converter.networks.loading import LoadedModel
     from converter.parity.comparison import Network, Reference
+    from converter.parity.options import ParityOptions
     from converter.parity.result import ParityResult
-
-# 33×48 after the stem, odd and even: detects pools with other rounding, and swapped axes.
-DEFAULT_PROBES = (Probe("float32", (65, 95)), Probe("float64", (65, 95)))
+    from converter.references.probes import Probe
 
 
-@dataclass(frozen=True, slots=True)
-class ParityOptions:
-    """How to compare.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencePlan:
+    """The references to try, in order: MXNet, numpy, or numpy if MXNet cannot run.
 
     Attributes:
-        choice: the reference.
         probes: the inputs.
-        gluon_python: interpreter that has GluonCV, None for the current one. After
-            ``resolve_reference``, None means that MXNet is not used.
+        python: interpreter that has MXNet, None for numpy only.
+        fallback: whether numpy is used if MXNet cannot run.
     """
 
-    choice: ReferenceChoice = ReferenceChoice.auto
-    probes: tuple[Probe, ...] = DEFAULT_PROBES
-    gluon_python: Path | None = None
+    probes: tuple[Probe, ...]
+    python: Path | None = None
+    fallback: bool = False
 
 
-def resolve_reference(terms: ParityOptions) -> ParityOptions:
-    """Resolve the interpreter for MXNet; ``auto`` falls back to numpy if there is none.
+def resolve_reference(options: ParityOptions) -> ReferencePlan | None:
+    """Choose the references; None if no comparison is requested.
 
     Raises:
         ReferenceUnavailableError: if GluonCV or an interpreter is requested and not available.
     """
-    if terms.choice in {ReferenceChoice.numpy, ReferenceChoice.none}:
-        return replace(terms, gluon_python=None)
+    if options.reference == ReferenceChoice.none:
+        return None
+    if options.reference == ReferenceChoice.numpy:
+        return ReferencePlan(probes=options.probes)
+    interpreter = options.gluon_python or os.environ.get("GLUON_PYTHON")
+    required = options.reference == ReferenceChoice.gluon or interpreter is not None
     try:
-        python = gluon.find_python(terms.gluon_python)
+        python = gluon.find_python(None if interpreter is None else Path(interpreter))
     except ReferenceUnavailableError:
-        if terms.choice is ReferenceChoice.gluon or terms.gluon_python:
+        if required:
             raise
-        return replace(terms, choice=ReferenceChoice.numpy)
-    required = terms.choice is ReferenceChoice.gluon or terms.gluon_python
-    return replace(
-        terms, choice=ReferenceChoice.gluon if required else ReferenceChoice.auto, gluon_python=python
-    )
+        return ReferencePlan(probes=options.probes)
+    return ReferencePlan(probes=options.probes, python=python, fallback=not required)
 
 
 @contextlib.contextmanager
-def start_references(terms: ParityOptions, prepared: LoadedModel) -> Iterator[tuple[Reference, ...]]:
-    """Start the selected reference in the background; with ``auto``, numpy follows as a fallback.
-
-    Args:
-        terms: options returned by ``resolve_reference``.
-        prepared: the parameters and their model.
+def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterator[tuple[Reference, ...]]:
+    """Start the selected reference in the background, and yield it with its fallback; nothing without a plan.
 
     Raises:
         ReferenceUnavailableError: if MXNet is requested and cannot compute the graph in float64.
     """
-    fallback = numpy.NumpyRun(prepared.params, terms.probes)
-    if terms.gluon_python is None:
+    if plan is None:
+        yield ()
+        return
+    fallback = numpy.NumpyRun(loaded.params, plan.probes)
+    if plan.python is None or not _runs_in_mxnet(plan, loaded):
         yield (fallback,)
         return
-    layers = tuple(layer.source for layer in prepared.mapping.layers)
-    wiring = prepared.reading.wiring
-    if wiring is not None and any(probe.dtype == "float64" for probe in terms.probes):
-        try:
-            gluon.require_float64(wiring.graph)
-        except ReferenceUnavailableError:
-            if terms.choice is not ReferenceChoice.auto:
-                raise
-            yield (fallback,)
-            return
-    with prepared.for_mxnet() as params:
+    layers = tuple(layer.source for layer in loaded.mapping.layers)
+    wiring = loaded.reading.wiring
+    with loaded.for_mxnet() as params:
         if wiring is None:
-            request = gluon.network_request(prepared.model, params.path, layers)
+            request = gluon.network_request(loaded.model, params.path, layers)
         else:
             request = gluon.graph_request(wiring, params.path, params.names, layers)
-        with gluon.start(terms.gluon_python, request, terms.probes) as run:
-            yield (run, fallback) if terms.choice is ReferenceChoice.auto else (run,)
+        with gluon.start(plan.python, request, plan.probes) as run:
+            yield (run, fallback) if plan.fallback else (run,)
 
 
-def prove(candidates: tuple[Reference, ...], network: Network, prepared: LoadedModel) -> ParityResult:
+def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
+    """Return whether MXNet has every operator of the graph in the precision of every probe.
+
+    Raises:
+        ReferenceUnavailableError: if it has not, and numpy may not take its place.
+    """
+    wiring = loaded.reading.wiring
+    if wiring is None or all(probe.dtype != "float64" for probe in plan.probes):
+        return True
+    try:
+        gluon.require_float64(wiring.graph)
+    except ReferenceUnavailableError:
+        if not plan.fallback:
+            raise
+        return False
+    return True
+
+
+def prove(references: tuple[Reference, ...], network: Network, loaded: LoadedModel) -> ParityResult:
     """Compare a network with the first reference that can run.
 
     Raises:
@@ -104,21 +112,21 @@ def prove(candidates: tuple[Reference, ...], network: Network, prepared: LoadedM
         ReferenceFailedError: if a reference starts and fails; the next one is not tried.
         ParityError: if the reference does not compute a layer.
     """
-    *preferred, last = candidates
+    *preferred, last = references
     for reference in preferred:
         try:
-            return _prove(reference, network, prepared)
+            return _prove(reference, network, loaded)
         except ReferenceFailedError:
             raise
         except ReferenceUnavailableError:
             continue
-    return _prove(last, network, prepared)
+    return _prove(last, network, loaded)
 
 
-def _prove(reference: Reference, network: Network, prepared: LoadedModel) -> ParityResult:
-    proof = comparison.compare(reference, network, prepared.mapping, prepared.params)
+def _prove(reference: Reference, network: Network, loaded: LoadedModel) -> ParityResult:
+    proof = comparison.compare(reference, network, loaded.mapping, loaded.params)
     return replace(
         proof,
         versions={**proof.versions, "torch": version("torch")},
-        definition=GRAPH if prepared.reading.wiring else GLUONCV,
+        definition=GRAPH if loaded.reading.wiring else GLUONCV,
     )

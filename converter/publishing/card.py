@@ -17,7 +17,7 @@ from converter.publishing import timm_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from converter.manifests.schema import ConvertedFile
+    from converter.manifests.converted_file import ConvertedFile
     from converter.networks.catalog import Model
     from resnext_torch.config import Config
 

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from converter.errors import HubError
+from converter.errors import HubError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +22,15 @@ REASONS = {
 }
 
 
-def require_ready() -> None:
-    """Check, before any work, that huggingface_hub and a token are available.
+def require_ready(repo: str) -> None:
+    """Check, before any work, that the repository's name is valid and that huggingface_hub and a token exist.
 
     Raises:
-        HubError: if either is missing.
+        UsageError: if the name is not ORG/NAME.
+        HubError: if the package or a token is missing.
     """
+    if not REPO.fullmatch(repo):
+        raise UsageError(f"`push`: ORG/NAME expected, {repo!r} found")
     try:
         from huggingface_hub import get_token  # noqa: PLC0415 - an extra
     except ImportError as error:

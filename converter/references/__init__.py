@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.graphs.graph import Settings
+
+ReferenceName = Literal["gluon", "numpy", "none"]
 
 
 @dataclass(frozen=True, slots=True)

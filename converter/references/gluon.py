@@ -21,7 +21,7 @@ import numpy as np
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.graphs.operators import NO_FLOAT64
-from converter.references import LayerOutput
+from converter.references import LayerOutput, ReferenceName
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from converter.networks.wiring import Wiring
     from converter.references.probes import Probe
 
-NAME = "gluon"
+NAME: ReferenceName = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
 LOG = "said.txt"
@@ -75,7 +75,7 @@ class GluonRun:
     folder: Path
     request: GluonRequest
     probes: tuple[Probe, ...]
-    name: str = NAME
+    name: ReferenceName = NAME
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
         """Wait for the child and return the layers' outputs for one probe.

@@ -14,7 +14,7 @@ import numpy as np
 
 from converter.graphs.operators import ADD, BATCH_NORM, CONVOLUTION, DENSE, MULTIPLY, POOLING, RELU, SIGMOID
 from converter.networks.definition import GluonNetwork
-from converter.references import LayerOutput, kernels
+from converter.references import LayerOutput, ReferenceName, kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Operation, Settings
     from converter.references.probes import Probe
 
-NAME = "numpy"
+NAME: ReferenceName = "numpy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class NumpyRun:
 
     params: Arrays
     probes: tuple[Probe, ...]
-    name: str = NAME
+    name: ReferenceName = NAME
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
         """Yield the layers' outputs for one probe, computed lazily."""

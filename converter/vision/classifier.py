@@ -13,7 +13,7 @@ from converter.errors import CheckpointError, ClassifierError
 from converter.formats import checkpoint
 from converter.formats import labels as label_files
 from converter.formats.checkpoint import Kind
-from converter.manifests import schema
+from converter.manifests import converted_file
 from converter.networks import detection
 from converter.parity import execution
 from converter.vision import images
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from converter.manifests.schema import ManifestSummary
+    from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
 
 PUBLISHED = "model.safetensors"  # the file name in a published folder
@@ -122,7 +122,7 @@ def load(terms: ClassifierOptions) -> Classifier:
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     transform = create_transform(terms.preprocessing.value, **resolve_data_config(model.config))
-    manifest = schema.read_summary(path)
+    manifest = converted_file.find_manifest(path)
     labels = _labels(path, manifest, model)
     return Classifier(
         path,
@@ -136,11 +136,13 @@ def load(terms: ClassifierOptions) -> Classifier:
     )
 
 
-def _warning(path: Path, manifest: ManifestSummary | None, model: Model) -> str:
+def _warning(path: Path, manifest: Manifest | None, model: Model) -> str:
     """Return the warning in the weights' manifest; without a manifest the file name decides."""
     if manifest is not None:
-        return manifest.warning
-    return "the weights are random numbers" if path.name.startswith(model.name + schema.RANDOM) else ""
+        return converted_file.warning(manifest)
+    return (
+        "the weights are random numbers" if path.name.startswith(model.name + converted_file.RANDOM) else ""
+    )
 
 
 def find(place: Path) -> Path:
@@ -178,7 +180,7 @@ def names(classifier: Classifier) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _labels(path: Path, manifest: ManifestSummary | None, model: Model) -> tuple[str, ...]:
+def _labels(path: Path, manifest: Manifest | None, model: Model) -> tuple[str, ...]:
     """Return the class names in the manifest, else those in labels.txt, else none.
 
     Raises:

@@ -15,7 +15,7 @@ from converter.commands import diff, inspection
 from converter.errors import ConversionError, SourceError
 from converter.formats import checkpoint, labels, params
 from converter.graphs import reader
-from converter.manifests import artifact_checks, schema
+from converter.manifests import artifact_checks, converted_file
 from converter.networks import catalog, loading, mapping, naming_styles, wiring
 from converter.networks.loading import ParamsSource
 from converter.progress import silent
@@ -93,14 +93,14 @@ def _hang(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _params(path: Path) -> None:
-    naming_styles.read(params.read_params(path), path.name)
+    naming_styles.read(params.load_params(path), path.name)
 
 
 def _packed(path: Path) -> None:
     checkpoint.kind(path)
     found = params_file.from_file(path, path.parent, silent)
     if found.archive:
-        params.read_params(found.path)
+        params.load_params(found.path)
 
 
 def _checkpoint(path: Path) -> None:
@@ -116,7 +116,7 @@ def _manifest(path: Path) -> None:
     weights = path.with_suffix(".safetensors")
     if not weights.exists():
         weights.write_bytes(seeds.safetensors()[0])
-    schema.read_summary(weights)
+    converted_file.find_manifest(weights)
     artifact_checks.read(weights)
 
 
@@ -129,7 +129,7 @@ def _note(path: Path) -> None:
 
 def _stages(path: Path) -> None:
     """Do all that is done with a file before a network runs."""
-    inspection.document(inspection.inspect(path, silent, full=True))
+    inspection.document(inspection.inspect(path, full=True))
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,23 +14,21 @@ import reading
 from torch import nn
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
 from converter.cli.app import app, convert_app
 from converter.commands import conversion
 from converter.errors import MappingError, ParamsError, ParityError
-from converter.formats.params import read_params, write_params
+from converter.formats.params import load_params, write_params
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.parity import comparison, execution, runner
+from converter.parity.options import ParityOptions
 from converter.parity.result import LIMITS
-from converter.parity.runner import ParityOptions
 from converter.references import gluon_child
 from converter.references.probes import Probe
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from converter.networks.catalog import Model
 
@@ -45,8 +44,10 @@ def resnext50() -> Model:
 
 
 def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResult:
-    return conversion.convert(
-        conversion.ConversionRequest(ParamsSource(model, params), out, ParityOptions(ReferenceChoice.gluon))
+    return conversion.run(
+        conversion.ConversionRequest(
+            source=ParamsSource(model, params), out=out, options=ParityOptions("gluon")
+        )
     )
 
 
@@ -59,7 +60,9 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
     even, odd, rectangular = CIFAR_SIZES if "cifar" in name else SIZES
     probes = (Probe("float32", odd), *(Probe("float64", size) for size in (even, odd, rectangular)))
     module = execution.hook_layers(execution.build(prepared.state, prepared.model.config), prepared.mapping)
-    with runner.start_references(runner.resolve_reference(ParityOptions(probes=probes)), prepared) as (
+    with runner.start_references(
+        runner.ReferencePlan(probes=probes, python=Path(sys.executable), fallback=True), prepared
+    ) as (
         gluon,
         own,
     ):
@@ -115,8 +118,8 @@ def test_a_fine_tuned_file_converts_with_its_own_classes(
     resnext50: Model, gluon_files: Path, out: Path
 ) -> None:
     result = convert(resnext50, out, gluon_files / "ten-classes.params")
-    assert result.manifest["parity"]["proven"] is True
-    assert result.manifest["artifact"]["parameters"] == 25_028_904 - 990 * 2049
+    assert result.manifest.parity.proven is True
+    assert result.manifest.artifact.parameters == 25_028_904 - 990 * 2049
 
 
 def test_the_command_converts_random_parameters_and_proves_it(out: Path) -> None:
@@ -242,7 +245,7 @@ def test_a_wrong_cardinality_is_refused(resnext50: Model, gluon_files: Path, out
 def test_a_tensor_missing_or_too_many_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path, drop: str, add: str, message: str
 ) -> None:
-    arrays = dict(read_params(gluon_files / f"{NAME}.params"))
+    arrays = dict(load_params(gluon_files / f"{NAME}.params"))
     arrays.pop(drop, None)
     arrays |= {add: arrays["output.bias"]} if add else {}
     with (tmp_path / "changed.params").open("wb") as stream:

@@ -10,10 +10,10 @@ import pytest
 from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import MappingError, ParityError, SymbolError
-from converter.formats.params import read_params, write_params
+from converter.formats.params import load_params, write_params
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,16 +48,18 @@ def alone(gluon_files: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def convert(model: Model, params: Path, out: Path, choice: ReferenceChoice) -> conversion.ConversionResult:
-    return conversion.convert(
-        conversion.ConversionRequest(ParamsSource(model, params), out, ParityOptions(choice))
+    return conversion.run(
+        conversion.ConversionRequest(
+            source=ParamsSource(model, params), out=out, options=ParityOptions(choice)
+        )
     )
 
 
 @pytest.mark.parametrize("file", ["prefix.params", "export-0000.params"])
 def test_counted_names_are_proven_against_gluoncv(gluon_files: Path, out: Path, file: str) -> None:
     manifest = convert(catalog.find(NAME), gluon_files / file, out, ReferenceChoice.gluon).manifest
-    assert manifest["parity"]["proven"] is True
-    assert manifest["source"]["dialect"] == file.split("-", maxsplit=1)[0].removesuffix(".params")
+    assert manifest.parity.proven is True
+    assert manifest.source.dialect == file.split("-", maxsplit=1)[0].removesuffix(".params")
 
 
 def test_a_table_in_the_wrong_order_is_caught_where_it_pairs_wrongly(
@@ -72,14 +74,14 @@ def test_structural_names_do_not_depend_on_the_order(
     misordered: Model, alone: Callable[[str], Path], out: Path
 ) -> None:
     manifest = convert(misordered, alone("ten-classes.params"), out, ReferenceChoice.gluon).manifest
-    assert manifest["parity"]["proven"] is True
+    assert manifest.parity.proven is True
 
 
 def test_the_numpy_reference_alone_could_not_have_seen_it(
     misordered: Model, alone: Callable[[str], Path], out: Path
 ) -> None:
     manifest = convert(misordered, alone("prefix.params"), out, ReferenceChoice.numpy).manifest
-    assert manifest["parity"]["proven"] is True
+    assert manifest.parity.proven is True
 
 
 @pytest.mark.parametrize("choice", [ReferenceChoice.gluon, ReferenceChoice.numpy, ReferenceChoice.none])
@@ -99,13 +101,13 @@ def test_a_network_of_which_a_layer_was_replaced_is_the_same_in_every_style(
     expected = convert(catalog.find(REPLACED), structural, tmp_path, ReferenceChoice.none).artifact
     found = convert(catalog.find(REPLACED), gluon_files / file, out, ReferenceChoice.gluon)
     assert found.artifact.name == expected.name
-    assert found.manifest["parity"]["proven"] is True
+    assert found.manifest.parity.proven is True
 
 
 def test_where_the_order_is_not_the_networks_a_replaced_layer_is_refused(
     gluon_files: Path, out: Path, tmp_path: Path
 ) -> None:
-    arrays = read_params(gluon_files / "replaced-prefix.params")
+    arrays = load_params(gluon_files / "replaced-prefix.params")
     with (tmp_path / "sorted.params").open("wb") as stream:
         write_params(stream, dict(sorted(arrays.items())))
     with pytest.raises(MappingError, match=r"numbers with gaps, .*\n  layers1: BatchNorms \["):

@@ -14,16 +14,14 @@ import graph_edits
 import pytest
 from graph_edits import UNRUNNABLE, edits
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion
 from converter.errors import ParityError, ReferenceUnavailableError, SymbolError
 from converter.graphs import operators, reader
 from converter.networks import catalog, loading, wiring
 from converter.networks.loading import ParamsSource
 from converter.parity import execution, runner
-from converter.parity.runner import ParityOptions
+from converter.parity.options import ParityOptions
 from converter.progress import silent
-from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +35,7 @@ NETWORKS = ("gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_seresnex
 SMALL = NETWORKS[0]
 COUNT = 160  # edits of each network
 LIMIT = 1e-12  # of the logits' deviation; equal graphs that sum in another order reach 1e-15
-PROBES = (Probe("float32", (33, 47)), Probe("float64", (33, 47)))
-TERMS = ParityOptions(ReferenceChoice.gluon, PROBES)
+OPTIONS = ParityOptions("gluon", sizes=[(33, 47)])
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +106,7 @@ def proof_of(folder: Path, edited: bytes | None = None) -> ParityResult:
             changed = replace(prepared.reading.wiring, graph=replace(graph, content=edited))
             prepared = replace(prepared, reading=replace(prepared.reading, wiring=changed))
         module = execution.build(prepared.state, prepared.model.config)
-        with runner.start_references(runner.resolve_reference(TERMS), prepared) as candidates:
+        with runner.start_references(runner.resolve_reference(OPTIONS), prepared) as candidates:
             return runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)
 
 
@@ -152,11 +149,11 @@ def test_a_graph_with_a_final_softmax_is_proven_up_to_the_logits(base: Path, tmp
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
     request = conversion.ConversionRequest(
-        ParamsSource(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS
+        source=ParamsSource(None, tmp_path / "net-0000.params"), out=tmp_path / "out", options=OPTIONS
     )
-    manifest = conversion.convert(request).manifest
-    assert manifest["parity"]["proven"]
-    assert manifest["source"]["final_softmax"] is True
+    manifest = conversion.run(request).manifest
+    assert manifest.parity.proven
+    assert manifest.source.final_softmax is True
 
 
 def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -> None:
@@ -166,11 +163,11 @@ def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -
         content.replace('"fix_gamma": "False"', '"fix_gamma": "True"', 3)
     )
     request = conversion.ConversionRequest(
-        ParamsSource(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS
+        source=ParamsSource(None, tmp_path / "net-0000.params"), out=tmp_path / "out", options=OPTIONS
     )
-    manifest = conversion.convert(request).manifest
-    assert (manifest["parity"]["proven"], manifest["parity"]["definition"]) == (True, "graph")
-    assert len(manifest["source"]["fixed_gammas"]) == 3
+    manifest = conversion.run(request).manifest
+    assert (manifest.parity.proven, manifest.parity.definition) == (True, "graph")
+    assert len(manifest.source.fixed_gammas) == 3
 
 
 def test_a_graph_that_mxnet_cannot_run_leaves_nothing(base: Path, tmp_path: Path) -> None:
@@ -182,20 +179,20 @@ def test_a_graph_that_mxnet_cannot_run_leaves_nothing(base: Path, tmp_path: Path
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
     request = conversion.ConversionRequest(
-        ParamsSource(None, tmp_path / "net-0000.params"), tmp_path / "out", TERMS
+        source=ParamsSource(None, tmp_path / "net-0000.params"), out=tmp_path / "out", options=OPTIONS
     )
     message = (
         r"MXNet does not compute BatchNorm_v1 in float64\n.*--reference numpy.*\n.*--proof-dtype float32"
     )
     with pytest.raises(ReferenceUnavailableError, match=message):
-        conversion.convert(replace(request, terms=replace(TERMS, choice=ReferenceChoice.gluon)))
+        conversion.run(replace(request, options=OPTIONS))
     assert not (tmp_path / "out").exists()
-    in_float32 = ParityOptions(ReferenceChoice.gluon, (Probe("float32", (65, 95)),))
-    parity = conversion.convert(replace(request, terms=in_float32)).manifest["parity"]
-    assert (parity["proven"], parity["reference"]) == (True, "gluon")
-    by_default = replace(request, terms=ParityOptions(), out=tmp_path / "default")
-    parity = conversion.convert(by_default).manifest["parity"]
-    assert (parity["proven"], parity["reference"], parity["definition"]) == (True, "numpy", "graph")
+    in_float32 = ParityOptions("gluon", sizes=[(65, 95)], dtypes=["float32"])
+    parity = conversion.run(replace(request, options=in_float32)).manifest.parity
+    assert (parity.proven, parity.reference) == (True, "gluon")
+    by_default = replace(request, options=ParityOptions(), out=tmp_path / "default")
+    parity = conversion.run(by_default).manifest.parity
+    assert (parity.proven, parity.reference, parity.definition) == (True, "numpy", "graph")
 
 
 SCHEMAS = """
@@ -241,10 +238,10 @@ def test_the_whole_conversion_refuses_a_module_that_is_not_the_graph(
 
     monkeypatch.setattr(execution, "load", load_with_another_eps)
     request = conversion.ConversionRequest(
-        ParamsSource(None, base / "base-0000.params"), tmp_path / "out", TERMS
+        source=ParamsSource(None, base / "base-0000.params"), out=tmp_path / "out", options=OPTIONS
     )
     with pytest.raises(
         ParityError, match=r"(?s)features\.1 → bn1.*eps: 1e-05 in the reference, 0\.001 in the"
     ):
-        conversion.convert(request)
+        conversion.run(request)
     assert not (tmp_path / "out").exists()

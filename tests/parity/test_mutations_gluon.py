@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import reading
 from mutations import controls, find, mutations, one_thread, record
 
-from converter.choices import ReferenceChoice
 from converter.networks import catalog
 from converter.parity import runner
-from converter.parity.runner import ParityOptions
 from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from mutations import Mutation, Recorded
 
@@ -52,8 +51,8 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 def run(gluon_files: Path) -> Iterator[tuple[LoadedModel, Recorded]]:
     """The sound network, and what GluonCV gave for it, which ran once."""
     prepared = reading.in_memory(reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params"))
-    terms = runner.resolve_reference(ParityOptions(ReferenceChoice.gluon, (PROBE,)))
-    with one_thread(), runner.start_references(terms, prepared) as (gluon,):
+    plan = runner.ReferencePlan(probes=(PROBE,), python=Path(sys.executable))
+    with one_thread(), runner.start_references(plan, prepared) as (gluon,):
         yield prepared, record(gluon)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from converter.errors import MappingError, SymbolError
-from converter.formats.params import read_params
+from converter.formats.params import load_params
 from converter.graphs import reader
 from converter.networks import catalog, loading, naming_styles, wiring
 from converter.networks.loading import ParamsSource
@@ -168,7 +168,7 @@ def test_a_file_tells_its_model_and_gives_the_arrays_that_were_saved(
 ) -> None:
     prepared = prepare(files / model / name)
     new_head = name == "replaced.params"
-    saved = read_params(files / model / ("replaced-structural.params" if new_head else "structural.params"))
+    saved = load_params(files / model / ("replaced-structural.params" if new_head else "structural.params"))
     assert prepared.model.name == f"gluon_{model}"
     assert prepared.model.config.num_classes == (7 if new_head else 10)
     assert prepared.reading.naming.dialect == TOLD[name]
@@ -179,7 +179,7 @@ def test_a_file_tells_its_model_and_gives_the_arrays_that_were_saved(
 
 
 def test_arrays_of_another_file_are_not_those_that_were_saved(files: Path) -> None:
-    saved = read_params(files / "resnet50_v1d" / "structural.params")
+    saved = load_params(files / "resnet50_v1d" / "structural.params")
     other = prepare(files / "resnet50_v1d" / "replaced.params").params
     equal = [key for key in saved if np.array_equal(saved[key], other[key])]
     assert not [key for key in equal if key.endswith(".weight")]
@@ -188,7 +188,7 @@ def test_arrays_of_another_file_are_not_those_that_were_saved(files: Path) -> No
 def test_a_stripped_file_tells_its_model_by_its_layers(files: Path) -> None:
     folder = files / "resnext50_32x4d"
     prepared = prepare(folder / "stripped.params")
-    saved = read_params(folder / "structural.params")
+    saved = load_params(folder / "structural.params")
     assert prepared.model.name == "gluon_resnext50_32x4d"
     assert prepared.reading.naming.dialect == "stripped prefix"
     assert [
@@ -214,7 +214,7 @@ def test_a_stripped_file_of_v1c_or_v1d_is_told_by_its_graph(model: str, files: P
     folder = files / model
     graph = folder / "export-symbol.json"
     prepared = prepare(folder / "stripped.params", drawn=graph if given else None)
-    saved = read_params(folder / "structural.params")
+    saved = load_params(folder / "structural.params")
     assert prepared.model.name == f"gluon_{model}"
     assert prepared.reading.graph is not None
     assert prepared.reading.graph.path == folder / "export-symbol.json"
@@ -266,7 +266,7 @@ def test_another_eps_is_refused(files: Path, graphs: Path) -> None:
 
 def test_gammas_that_mxnet_ignores_become_ones(graphs: Path) -> None:
     path = graphs / "fixed-0000.params"
-    prepared, stored = prepare(path), read_params(path)
+    prepared, stored = prepare(path), load_params(path)
     gammas = [key for key in prepared.params if key.endswith(".gamma")]
     assert list(prepared.reading.fixed_gammas) == gammas
     assert all((np.asarray(prepared.params[key]) == 1).all() for key in gammas)

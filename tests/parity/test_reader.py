@@ -9,7 +9,7 @@ import pytest
 
 from converter.dtypes import BFLOAT16
 from converter.errors import ParamsError
-from converter.formats.params import open_params, read_params, write_params
+from converter.formats.params import load_params, open_params, write_params
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,14 +33,14 @@ def test_every_type_and_shape_is_read_bit_for_bit_as_mxnet_reads_it(
 
 
 def test_the_files_hold_every_type_that_mxnet_1_has_and_scalars_of_each(gluon_files: Path) -> None:
-    found = read_params(gluon_files / "np-shape.params").values()
+    found = load_params(gluon_files / "np-shape.params").values()
     scalars = {array.dtype.name for array in found if array.shape == ()}
     assert scalars == {array.dtype.name for array in found if array.shape != ()}
     assert scalars == {"float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool"}
 
 
 def test_bfloat16_is_read_bit_for_bit_and_means_the_same_numbers(gluon_files: Path) -> None:
-    found = read_params(gluon_files / "bfloat16.params")["w"]
+    found = load_params(gluon_files / "bfloat16.params")["w"]
     assert found.dtype == BFLOAT16
     with np.load(gluon_files / "bfloat16.npz") as expected:
         assert np.array_equal(found.view(np.uint16), expected["bits"])
@@ -54,7 +54,7 @@ def test_bfloat16_is_read_bit_for_bit_and_means_the_same_numbers(gluon_files: Pa
 def test_a_file_of_mxnets_is_written_back_byte_for_byte(gluon_files: Path, tmp_path: Path, name: str) -> None:
     original = gluon_files / f"{name}.params"
     with (tmp_path / "again").open("wb") as stream:
-        write_params(stream, read_params(original))
+        write_params(stream, load_params(original))
     assert (tmp_path / "again").read_bytes() == original.read_bytes()
 
 
@@ -63,7 +63,7 @@ def test_a_file_of_older_records_is_written_as_mxnet_writes_it_today(
     gluon_files: Path, tmp_path: Path, name: str
 ) -> None:
     with (tmp_path / "again").open("wb") as stream:
-        write_params(stream, read_params(gluon_files / f"{name}.params"))
+        write_params(stream, load_params(gluon_files / f"{name}.params"))
     assert (tmp_path / "again").read_bytes() == (gluon_files / "kinds.params").read_bytes()
 
 
@@ -79,4 +79,4 @@ def test_a_file_of_older_records_is_written_as_mxnet_writes_it_today(
 )
 def test_what_is_no_networks_is_refused_by_place(gluon_files: Path, name: str, message: str) -> None:
     with pytest.raises(ParamsError, match=rf"{name}\.params: {message}"):
-        read_params(gluon_files / f"{name}.params")
+        load_params(gluon_files / f"{name}.params")

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from converter.choices import ReferenceChoice
 from converter.commands import conversion, reverse_conversion
 from converter.errors import ParityError
-from converter.formats.params import read_params
+from converter.formats.params import load_params
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.parity import execution
+from converter.parity.options import ParityOptions
 from converter.parity.result import LIMITS
-from converter.parity.runner import ParityOptions
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from resnext_torch import Config
 
-UNPROVEN, PROVEN = ParityOptions(ReferenceChoice.none), ParityOptions(ReferenceChoice.gluon)
+UNPROVEN, PROVEN = ParityOptions("none"), ParityOptions("gluon")
 PROVED = ["gluon_resnext50_32x4d", "gluon_seresnext50_32x4d", "gluon_resnet50_v1d"]
 RANGES = {"weight": (0.5, 1.0), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2), "running_var": (0.7, 1.4)}
 
@@ -53,12 +52,12 @@ def test_every_file_of_gluoncvs_returns_byte_for_byte(
     name: str, gluon_params: Callable[[str], Path], folder: Path
 ) -> None:
     params = gluon_params(name)
-    artifact = conversion.convert(
-        conversion.ConversionRequest(ParamsSource(None, params), folder, UNPROVEN)
+    artifact = conversion.run(
+        conversion.ConversionRequest(source=ParamsSource(None, params), out=folder, options=UNPROVEN)
     ).artifact
     terms = PROVEN if name in PROVED else UNPROVEN
-    result = reverse_conversion.to_gluon(
-        reverse_conversion.ToGluonRequest(artifact, folder / "back.params", terms=terms)
+    result = reverse_conversion.run(
+        reverse_conversion.ToGluonRequest(weights=artifact, out=folder / "back.params", options=terms)
     )
     assert result.model.name == name
     assert result.sha1 == sha1(params) == sha1(folder / "back.params")
@@ -86,11 +85,13 @@ def trained(name: str) -> nn.Module:
 def test_a_network_of_pytorchs_is_one_of_gluoncvs(name: str, folder: Path) -> None:
     module = trained(name)
     torch.save({"state_dict": module.state_dict()}, folder / "trained.pth")
-    request = reverse_conversion.ToGluonRequest(folder / "trained.pth", folder / "back.params", terms=PROVEN)
-    result = reverse_conversion.to_gluon(request)
+    request = reverse_conversion.ToGluonRequest(
+        weights=folder / "trained.pth", out=folder / "back.params", options=PROVEN
+    )
+    result = reverse_conversion.run(request)
     assert (result.model.name, result.proof.passed, result.proof.reference) == (name, True, "gluon")
     assert [check.probe.dtype for check in result.proof.checks] == ["float32", "float64"]
-    head = read_params(folder / "back.params")[result.model.mapping.to_source()["fc.weight"]]
+    head = load_params(folder / "back.params")[result.model.mapping.to_source()["fc.weight"]]
     assert torch.equal(torch.tensor(head), module.get_parameter("fc.weight").detach())
 
 
@@ -107,7 +108,9 @@ def test_gluoncv_refuses_a_network_that_is_not_its_own(folder: Path, monkeypatch
         return found
 
     monkeypatch.setattr(execution, "build", build_otherwise)
-    request = reverse_conversion.ToGluonRequest(folder / "trained.pth", folder / "back.params", terms=PROVEN)
+    request = reverse_conversion.ToGluonRequest(
+        weights=folder / "trained.pth", out=folder / "back.params", options=PROVEN
+    )
     with pytest.raises(ParityError, match=r"first apart  features\.5\.0\.body\.0 → layer2\.0\.conv1 "):
-        reverse_conversion.to_gluon(request)
+        reverse_conversion.run(request)
     assert [path.name for path in folder.iterdir()] == ["trained.pth"]

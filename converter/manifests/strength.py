@@ -8,11 +8,14 @@ a proof of the graph implies one of the definition.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+from converter.parity.result import GLUONCV, GRAPH
+
+if TYPE_CHECKING:
+    from converter.manifests.schema import ParityRecord
 
 NUMPY = "numpy"
-# What the reference ran: a given graph, or GluonCV's definition of a model.
-GRAPH, GLUONCV = "graph", "gluoncv"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,24 +39,26 @@ class Claim:
         return f"{self.dtype} against {self.reference}{suffix}"
 
 
-def claims(parity: dict[str, Any]) -> set[Claim]:
+def claims(parity: ParityRecord) -> set[Claim]:
     """Return all claims of a manifest's ``parity``, including weaker ones; empty if it is unproven."""
-    if not parity.get("proven"):
+    if not parity.proven:
         return set()
-    references = {parity["reference"], NUMPY}
-    definitions = {parity.get("definition") or GLUONCV, GLUONCV}
     return {
-        Claim(check["dtype"], reference, definition, size)
-        for check in parity["checks"]
-        for reference in references
-        for definition in definitions
-        for size in (check["size"], "")
+        Claim(check.dtype, reference, definition, size)
+        for check in parity.checks
+        for reference in (parity.reference, NUMPY)
+        for definition in (parity.definition or GLUONCV, GLUONCV)
+        for size in (check.size, "")
     }
 
 
-def strongest(found: set[Claim]) -> set[Claim]:
+def strongest(candidates: set[Claim]) -> set[Claim]:
     """Return the claims that no other claim implies."""
-    return {claim for claim in found if not any(other != claim and _implies(other, claim) for other in found)}
+    return {
+        claim
+        for claim in candidates
+        if not any(other != claim and _implies(other, claim) for other in candidates)
+    }
 
 
 def _implies(claim: Claim, other: Claim) -> bool:
@@ -65,6 +70,6 @@ def _implies(claim: Claim, other: Claim) -> bool:
     )
 
 
-def without_sizes(found: set[Claim]) -> set[Claim]:
+def without_sizes(candidates: set[Claim]) -> set[Claim]:
     """Return the claims that hold for any size: a proof for another input is not weaker."""
-    return {claim for claim in found if not claim.size}
+    return {claim for claim in candidates if not claim.size}

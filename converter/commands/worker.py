@@ -1,0 +1,57 @@
+"""A process that runs conversions of a batch.
+
+This module imports no numpy, so that ``prepare`` limits the threads before numpy and torch start them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from converter.commands.conversion import ConversionRequest
+    from converter.manifests.schema import Manifest
+
+
+def prepare(threads: int | None) -> None:
+    """Limit the threads of the numerical libraries, and leave Ctrl-C to the parent process."""
+    if threads is not None:
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(variable, str(threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed, which leaves it waiting for requests."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def convert(request: ConversionRequest) -> Manifest:
+    """Run a conversion; SIGTERM interrupts it, so that it removes its temporary files.
+
+    Raises:
+        ConversionError: if a step fails.
+        KeyboardInterrupt: after SIGTERM.
+    """
+    from converter.commands import conversion  # noqa: PLC0415 - see above
+
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return conversion.run(request).manifest
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

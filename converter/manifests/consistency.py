@@ -1,0 +1,81 @@
+"""Refuse manifests that contradict themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError
+from converter.formats import labels
+from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.manifests.schema import CheckRecord, Manifest
+
+
+def require_consistent(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest that contradicts itself: a proof without checks, or beyond its own limits.
+
+    Raises:
+        ArtifactError: if the manifest contradicts itself.
+        LabelsError: if the class names are not valid.
+    """
+    labels.require_valid(manifest.labels or (), str(path))
+    for check in manifest.parity.checks:
+        sizes = [int(side) for side in check.size.split("x")]
+        if not all(SMALLEST <= side <= LARGEST for side in sizes):
+            raise ArtifactError(f"{path}: a proof at {check.size}; {SMALLEST} to {LARGEST} pixels expected")
+    if manifest.parity.proven:
+        _require_proof(path, manifest)
+        for check in manifest.parity.checks:
+            _require_passed(path, check)
+
+
+def _require_proof(path: Path, manifest: Manifest) -> None:
+    """Refuse a proof with missing, contradictory or duplicate entries.
+
+    Raises:
+        ArtifactError: if an entry is missing, contradicts the manifest or occurs twice.
+    """
+    proof = manifest.parity
+    if proof.reference == "none":
+        raise ArtifactError(f"{path}: claims a proof but names no reference")
+    if not proof.checks:
+        raise ArtifactError(f"{path}: claims a proof but lists no checks")
+    if manifest.narrowing is not None:
+        raise ArtifactError(f"{path}: claims a proof of weights that were rounded afterwards")
+    if proof.definition and (proof.definition == GRAPH) != (manifest.source.symbol is not None):
+        raise ArtifactError(
+            f"{path}: claims a proof against {proof.definition}, but its graph is {manifest.source.symbol}"
+        )
+    if manifest.source.symbol_sha256 and proof.definition != GRAPH:
+        raise ArtifactError(f"{path}: has a graph, but its proof is not against the graph")
+    packages = {"numpy", "torch", *(("mxnet", "gluoncv") if proof.reference == "gluon" else ())}
+    if absent := sorted(packages - proof.versions.keys()):
+        raise ArtifactError(f"{path}: claims a proof without the version of {' and '.join(absent)}")
+    if len({(check.dtype, check.size, check.seed) for check in proof.checks}) < len(proof.checks):
+        raise ArtifactError(f"{path}: lists the same check twice")
+
+
+def _require_passed(path: Path, check: CheckRecord) -> None:
+    """Refuse a check that exceeds its own limits or ours.
+
+    Raises:
+        ArtifactError: if a limit is exceeded or the numbers contradict each other.
+    """
+    run = f"in {check.dtype} at {check.size}"
+    layer_limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))
+    if not (check.layers > 0 and 0 <= check.worst.relative <= layer_limit):
+        raise ArtifactError(
+            f"{path}: claims a proof, but {check.worst.layer} differs by {check.worst.relative:.1e} {run}; "
+            f"at most {layer_limit:.0e} expected"
+        )
+    limit = LIMITS[check.dtype]
+    if not (0 <= check.relative <= limit and check.max_abs >= 0):
+        raise ArtifactError(
+            f"{path}: claims a proof, but the logits differ by {check.relative:.1e} {run}; "
+            f"at most {limit:.0e} expected"
+        )
+    if check.limit != limit or (check.max_abs > 0) != (check.relative > 0):
+        raise ArtifactError(f"{path}: contradictory numbers {run}")

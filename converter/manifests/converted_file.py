@@ -1,0 +1,180 @@
+"""A converted file next to its manifest, and whether the two belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError, CheckpointError
+from converter.formats import artifact, checkpoint
+from converter.formats.checkpoint import Kind
+from converter.manifests import schema
+from converter.networks import catalog, detection, matching
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.formats.file_arrays import Arrays
+    from converter.manifests.schema import Manifest
+    from converter.networks.catalog import Model
+
+RANDOM = ".random-"  # marks seeded random weights in file names, the only sign of them in a manifest
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedFile:
+    """A converted file that matches its manifest.
+
+    Attributes:
+        path: the file.
+        model: the model, with the file's number of classes.
+        manifest: the parsed manifest.
+        manifest_bytes: the manifest as it is stored.
+    """
+
+    path: Path
+    model: Model
+    manifest: Manifest
+    manifest_bytes: bytes
+
+    @property
+    def random(self) -> bool:
+        """Whether the weights are seeded random numbers."""
+        return is_random(self.manifest)
+
+    @property
+    def official(self) -> bool:
+        """Whether the weights are those that GluonCV published, not rounded, by the source's SHA-1."""
+        published = is_published(self.model, self.manifest.source.sha1)
+        return published and not self.random and self.manifest.narrowing is None
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Return a file's size in bytes and its SHA-256.
+
+    Raises:
+        ArtifactError: if the file cannot be read.
+    """
+    return disk.require_regular(path, ArtifactError).st_size, disk.sha256(path, ArtifactError)
+
+
+def is_published(model: Model, sha1: str) -> bool:
+    """Return whether a SHA-1 is of GluonCV's published file and the model has its original classes."""
+    original = catalog.find(model.name)
+    return sha1 == original.entry.params_sha1 and model.config.num_classes == original.config.num_classes
+
+
+def is_random(manifest: Manifest) -> bool:
+    """Return whether a manifest is of seeded random weights."""
+    prefix = manifest.model + RANDOM
+    return any(file.startswith(prefix) for file in (manifest.source.file, manifest.artifact.file))
+
+
+def find_manifest(path: Path) -> Manifest | None:
+    """Return the manifest in the file's folder that records its SHA-256; None if there is none.
+
+    The manifest may have any name. It records an artifact and the ``.pth`` that was written with it; in
+    a published folder it records the weights.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    sha256 = ""
+    for candidate in sorted(path.parent.glob("*.json"), key=lambda candidate: candidate.stem != path.stem):
+        try:
+            manifest, _ = schema.read(candidate)
+        except ArtifactError:  # another kind of file
+            continue
+        sha256 = sha256 or disk.sha256(path, CheckpointError)
+        pth = manifest.artifact.pth
+        if sha256 == manifest.artifact.sha256 or (pth and sha256 == pth.sha256):
+            return manifest
+    return None
+
+
+def warning(manifest: Manifest) -> str:
+    """Return a warning for users of random or unproven weights, "" if they are neither."""
+    if is_random(manifest):
+        return "the weights are random numbers"
+    if manifest.parity.proven:
+        return ""
+    if manifest.narrowing is not None and manifest.narrowing.before.proven:
+        return f"the weights were proven before they were rounded to {manifest.narrowing.dtype}, not since"
+    return "the weights are not proven to be those of the network that they were converted from"
+
+
+def model_of(path: Path, manifest: Manifest) -> Model:
+    """Return the model that the manifest and the tensors agree on, with the file's number of classes.
+
+    The file must begin with the header that we write; other kinds of files and other names than
+    PyTorch's are refused.
+
+    Raises:
+        ArtifactError: if the manifest and the file disagree.
+        CatalogError: if the manifest's model is unknown.
+        CheckpointError: if the file cannot be read.
+    """
+    named_model = catalog.find(manifest.model)
+    if named_model.name != manifest.model:
+        raise ArtifactError(
+            f"{path}: its manifest names the model {manifest.model}, an alias; {named_model.name} expected"
+        )
+    arrays = _header_arrays(path)
+    dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
+    if (len(arrays), dtypes) != (manifest.artifact.tensors, set(manifest.artifact.dtypes)):
+        raise ArtifactError(f"{path}: its tensors are not those in its manifest")
+    matches = detection.match_torch(arrays)
+    for model in matches:
+        if model.name == named_model.name:
+            matching.complete(model.mapping, arrays, model.shapes, str(path))
+            _require_layers(path, manifest, model)
+            return _require_counts(path, manifest, model)
+    others = " or ".join(model.name for model in matches) or "no model"
+    raise ArtifactError(f"{path}: its manifest names {named_model.name}, but its tensors match {others}")
+
+
+def _header_arrays(path: Path) -> Arrays:
+    """Return the arrays in a file's header, which must be the one that we write; read nothing else.
+
+    Raises:
+        ArtifactError: if the file is of another kind or has another header.
+        CheckpointError: if the file cannot be read.
+    """
+    kind = checkpoint.kind(path)
+    if kind is not Kind.safetensors:
+        raise ArtifactError(f"{path}: a converted .safetensors expected, {kind} found")
+    arrays = checkpoint.read(path)
+    header, _ = artifact.layout(arrays)
+    with path.open("rb") as stream:
+        if stream.read(len(header)) != header:
+            raise ArtifactError(f"{path}: its header is not the canonical one for its tensors")
+    return arrays
+
+
+def _require_layers(path: Path, manifest: Manifest, model: Model) -> None:
+    """Refuse a proof for other layers than the model's.
+
+    Raises:
+        ArtifactError: if a check has another number of layers or names an unknown one.
+    """
+    layers = {layer.source for layer in model.mapping.layers}
+    for check in manifest.parity.checks if manifest.parity.proven else ():
+        if check.layers != len(layers) or check.worst.layer not in layers:
+            raise ArtifactError(f"{path}: the layers in its proof are not those of {model.name}")
+
+
+def _require_counts(path: Path, manifest: Manifest, model: Model) -> Model:
+    """Return the model if its numbers of parameters and classes are those in the manifest.
+
+    Raises:
+        ArtifactError: if a number differs.
+    """
+    classes = model.config.num_classes
+    if manifest.artifact.parameters != model.parameters:
+        raise ArtifactError(f"{path}: its number of parameters is not the one in its manifest")
+    if manifest.labels is not None and len(manifest.labels) != classes:
+        raise ArtifactError(
+            f"{path}: its manifest lists {len(manifest.labels)} class names, its head has {classes} classes"
+        )
+    return model
