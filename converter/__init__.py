@@ -1,7 +1,47 @@
 """Convert Gluon parameters to PyTorch, and prove that nothing changed.
 
-The functions are those of the command line, with plain arguments and typed results. Each is imported
-when it is first used, and torch only when a network runs.
+The functions are those of the command line, with plain arguments and typed results. Each is imported when it
+is first used, and torch only when a network runs.
+
+Example:
+    >>> import converter
+    >>> converter.list_models("*resnext29*")
+    ['gluon_cifar_resnext29_32x4d', 'gluon_cifar_resnext29_16x64d']
+
+    Convert random parameters, and compare every layer with the numpy reference in float64:
+
+    >>> options = converter.ParityOptions("numpy", sizes=[32], dtypes=["float64"])
+    >>> result = converter.convert("gluon_cifar_resnext29_32x4d", "out", random=0, options=options)
+    >>> result.manifest.parity.proven
+    True
+    >>> result.artifact.name
+    'gluon_cifar_resnext29_32x4d.random-bcf53d5e.safetensors'
+
+    Check the file against its manifest, and convert it back to Gluon's parameters:
+
+    >>> converter.verify(result.artifact).holds
+    True
+    >>> back = converter.to_gluon(result.artifact, "back.params", options=options)
+    >>> back.is_original
+    True
+    >>> converter.diff("back.params", result.artifact).identical
+    True
+    >>> str(converter.inspect("back.params").models[0])
+    'gluon_cifar_resnext29_32x4d: blocks 3-3-3, cardinality 32, width 4, 10 classes'
+
+    Read and write ``.params`` files without MXNet:
+
+    >>> params = converter.load_params("back.params")
+    >>> params["output.bias"].shape
+    (10,)
+    >>> converter.save_params(params, "copy.params")
+
+    Every failure is a ``ConversionError``:
+
+    >>> converter.convert("auto", "out", params="missing.params")
+    Traceback (most recent call last):
+        ...
+    converter.errors.SourceError: missing.params: No such file or directory
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +16,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from pathlib import Path
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1  # raised when a key changes its meaning; new keys do not raise it
 MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
 
@@ -207,6 +210,12 @@ def read(path: Path) -> tuple[Manifest, bytes]:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of manifests, which docs/manifest.schema.json publishes."""
-    text = json.dumps(msgspec.json.schema(Manifest))
-    document: dict[str, Any] = json.loads(text.replace(r"\\Z", "$"))  # in ECMAScript, $ is the end alone
+    text = json.dumps(msgspec.json.schema(Manifest)).replace(r"\\Z", "$")  # in ECMAScript, $ is the end alone
+    document: dict[str, Any] = {"$schema": DIALECT, **json.loads(text)}
+    for definition in document["$defs"].values():
+        summary, _, attributes = inspect.cleandoc(definition["description"]).partition("\n\nAttributes:\n")
+        definition["description"] = summary
+        for line in re.sub(r"\n {5,}", " ", attributes).splitlines():
+            name, _, description = line.strip().partition(": ")
+            definition["properties"][name]["description"] = description
     return document

@@ -1,0 +1,150 @@
+"""The public API: plain arguments, lazy imports, the results of the commands."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import converter
+import resnext_torch
+from converter import ConversionError, ParityOptions
+from converter.errors import CatalogError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "gluon_cifar_resnext29_32x4d"
+UNPROVEN = ParityOptions("none")
+LAZY = """
+import sys, converter
+assert dir(converter) == sorted([*converter.__all__, "__version__"])
+heavy = {"numpy", "torch", "typer", "requests"} & sys.modules.keys()
+assert not heavy, heavy
+converter.ParityOptions, converter.ConversionError, converter.convert, converter.list_models
+assert "torch" not in sys.modules
+"""
+
+
+def test_examples_of_the_docstring_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(converter, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert results.attempted > 10
+    assert results.failed == 0
+
+
+def test_names_are_imported_on_first_use() -> None:
+    subprocess.run([sys.executable, "-c", LAZY], check=True)
+
+
+@pytest.mark.parametrize("name", converter.__all__)
+def test_every_public_name_exists_and_is_documented(name: str) -> None:
+    assert getattr(converter, name).__doc__
+
+
+def test_unknown_name_raises() -> None:
+    with pytest.raises(AttributeError, match=r"module 'converter' has no attribute 'walk'"):
+        converter.walk  # noqa: B018 - the attribute is the test
+
+
+def test_dir_of_the_networks_lists_the_public_names() -> None:
+    assert dir(resnext_torch) == sorted(resnext_torch.__all__)
+
+
+def test_params_are_detected_from_a_path_as_text(tmp_path: Path) -> None:
+    made = converter.convert(NAME, str(tmp_path / "a"), random=0, options=UNPROVEN)
+    back = str(tmp_path / "back.params")
+    converter.to_gluon(str(made.artifact), back, options=UNPROVEN)
+    detected = converter.convert("auto", str(tmp_path / "b"), params=back, options=UNPROVEN)
+    assert detected.model.name == NAME
+    assert detected.manifest.artifact.sha256 == made.manifest.artifact.sha256
+    assert detected.manifest.source.sha1 == made.manifest.source.sha1
+
+
+def test_comparison_of_a_conversion_passes_and_of_other_weights_fails(tmp_path: Path) -> None:
+    options = ParityOptions("numpy", sizes=[32], dtypes=["float64"])
+    other = converter.convert(NAME, tmp_path, random=1, options=UNPROVEN).artifact
+    assert converter.compare(NAME, random=0, options=options).passed
+    assert not converter.compare(NAME, random=0, weights=other, options=options).passed
+
+
+def test_published_folder_verifies(tmp_path: Path) -> None:
+    made = converter.convert(NAME, tmp_path / "out", random=0, options=UNPROVEN)
+    (folder,) = converter.publish(
+        made.artifact, tmp_path / "published", allow_random=True, allow_unproven=True
+    )
+    assert folder.folder == tmp_path / "published"
+    assert converter.verify(folder.folder).holds
+    with (folder.folder / "model.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\1")
+    assert not converter.verify(folder.folder).holds
+
+
+def test_many_models_by_pattern(tmp_path: Path) -> None:
+    started: list[str] = []
+    outcomes = converter.convert_many(
+        [NAME, "*18_v1b"], tmp_path, random=0, options=UNPROVEN, jobs=1, on_start=started.append
+    )
+    assert started == [NAME, "gluon_resnet18_v1b"] == [outcome.model for outcome in outcomes]
+    assert {outcome.status.value for outcome in outcomes} == {"converted"}
+
+
+def test_params_are_written_complete_or_not_at_all(tmp_path: Path) -> None:
+    made = converter.convert(NAME, tmp_path / "out", random=0, options=UNPROVEN)
+    converter.to_gluon(made.artifact, tmp_path / "a.params", options=UNPROVEN)
+    arrays = converter.load_params(tmp_path / "a.params")
+    converter.save_params(arrays, tmp_path / "b.params")
+    assert (tmp_path / "b.params").read_bytes() == (tmp_path / "a.params").read_bytes()
+    with pytest.raises(ConversionError, match=r"^x: MXNet has no dtype complex64$"):
+        converter.save_params({"x": arrays["output.bias"].astype("complex64")}, tmp_path / "b.params")
+    assert (tmp_path / "b.params").read_bytes() == (tmp_path / "a.params").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "auto"}, "auto-detection requires `params`"),
+        ({"params": "a", "random": 0}, "`params` and `random` exclude each other"),
+        ({"symbol": "a"}, "`symbol` requires `params`"),
+        ({"random": -1}, "`random`: a seed of at least 0 expected, -1 found"),
+        ({"random": 0, "dtype": "int8"}, "`dtype`: keep or float32 or float16 or bfloat16 expected, 'int8'"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        converter.convert(out=tmp_path / "out", **{"model": NAME, **arguments})  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="did you mean gluon_resnext50_32x4d"):
+        converter.convert("gluon_resnext50", tmp_path, random=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reference": "mxnet"}, "`reference`: auto, gluon, numpy, none expected, 'mxnet' found"),
+        ({"reference": "none", "sizes": [64]}, "`size` and `proof_dtype` need a reference"),
+        ({"sizes": [16]}, "`size`: 16 pixels; 32 to 2048 expected"),
+        ({"sizes": [(64, 4096)]}, "`size`: 4096 pixels"),
+        ({"dtypes": ["float16"]}, "`proof_dtype`: float64 or float32 expected, 'float16' found"),
+    ],
+)
+def test_wrong_parity_options_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ParityOptions(**arguments)  # type: ignore[arg-type]
+
+
+def test_parity_options_make_a_probe_for_each_size_in_each_precision() -> None:
+    probes = ParityOptions(sizes=[64, (97, 131), 64]).probes
+    assert [(probe.dtype, probe.size) for probe in probes] == [
+        ("float32", (64, 64)),
+        ("float32", (97, 131)),
+        ("float64", (64, 64)),
+        ("float64", (97, 131)),
+    ]
