@@ -1,9 +1,12 @@
-"""What the README shows a user doing runs, from top to bottom, on a random network."""
+"""The commands of the README run as pasted, in order; those of docs/using.md run on a random network."""
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECTION = re.compile(r"## Using a converted file\n(.*?)\n## ", re.DOTALL)
+SETUP = re.compile(r"\.venv/bin/pip install")
 BLOCK = re.compile(r"```(python|sh)\n(.*?)```", re.DOTALL)
 NAME = "gluon_resnext50_32x4d"
 OURS = (
@@ -23,10 +26,55 @@ OURS = (
 SIGNING = find_spec("model_signing") is not None
 
 
-def blocks() -> list[tuple[str, str]]:
-    found = SECTION.search((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert found is not None
-    return BLOCK.findall(found[1])
+def blocks(page: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the README's commands read."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    return tmp_path
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An activated environment in which the numpy reference alone can run, as on any machine."""
+    scripts = Path(sys.executable).parent
+    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "PYTHONSAFEPATH": "1"}
+
+
+def test_readme_begins_with_two_commands_that_set_everything_up() -> None:
+    setup = [text.strip() for _, text in blocks("README.md") if SETUP.search(text)]
+    assert len(setup) == 2
+    assert [text for _, text in blocks("README.md")][:2] == [f"{text}\n" for text in setup]
+    assert setup[0].endswith("&& .venv/bin/convert gluon_resnext101_64x4d out/ --random 0")
+    assert setup[1].endswith("&& .venv/bin/nox")
+    assert setup[1] in (ROOT / ".ci" / "run").read_text() or "bin/nox" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_command_of_the_readme_runs_as_pasted(checkout: Path, environment: dict[str, str]) -> None:
+    printed = []
+    for language, text in blocks("README.md"):
+        if SETUP.search(text):
+            continue
+        program = ["sh", "-euxc", text] if language == "sh" else [sys.executable, "-c", text]
+        done = subprocess.run(
+            program, cwd=checkout, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        printed.append(done.stdout)
+    said = "".join(printed)
+    assert "gluon_cifar_resnext29_32x4d-9fbe8d13.safetensors" in said
+    assert "is the one that these weights were converted from, byte for byte" in said
+    assert {path.name for path in checkout.iterdir()} >= {"out", "parity.html", "back.params"}
+
+
+def test_example_parameters_are_those_that_their_program_writes(tmp_path: Path) -> None:
+    written = tmp_path / "again.params.gz"
+    subprocess.run([sys.executable, ROOT / "examples" / "small_params.py", written], check=True)
+    example = ROOT / "examples" / "cifar10.params.gz"
+    assert gzip.decompress(written.read_bytes()) == gzip.decompress(example.read_bytes())
 
 
 def command(line: str, artifact: str) -> list[str] | None:
@@ -39,7 +87,7 @@ def command(line: str, artifact: str) -> list[str] | None:
     return [sys.executable, "-P", "-m", "converter", *words[1:], *extra]
 
 
-def test_every_step_of_the_readme_runs(tmp_path: Path) -> None:
+def test_every_step_of_using_a_converted_file_runs(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     pytest.importorskip("torchvision")
     run = ["convert", NAME, "out", "--random", "0", "--reference", "none"]
@@ -53,7 +101,7 @@ def test_every_step_of_the_readme_runs(tmp_path: Path) -> None:
         private.rename(tmp_path / "KEY.pem")
         public.rename(tmp_path / "PUB.pem")
     program = []
-    for language, text in blocks():
+    for language, text in blocks("docs/using.md"):
         if language == "sh":
             lines = [command(line, artifact.name) for line in text.splitlines()]
             program += [f"subprocess.check_call({line!r})" for line in lines if line]
