@@ -1,6 +1,6 @@
 """Write examples/cifar10.params.gz: synthetic parameters of ResNeXt-29, small enough for the repository.
 
-The values repeat every 1021 elements, so that 20 MB compress to some hundred kilobytes. The network recognizes
+The values repeat every 1021 elements, so that 20 MB compress to 330 KB. The network recognizes
 nothing, but every layer's output depends on all of its weights, so a conversion can be proven.
 """
 
