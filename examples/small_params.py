@@ -21,6 +21,7 @@ PERIOD = 1021  # a prime, so that the rows of a weight differ
 
 
 def main(path: Path) -> None:
+    """Write the parameters to a file."""
     model = catalog.find(MODEL)
     noise = np.random.default_rng(0).standard_normal(PERIOD).astype(np.float32)
     arrays = {}

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
 
-# Before torch and typer are imported, which read these then.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run in turn: see cli/convert.py
-os.environ.pop("GITHUB_ACTIONS", None)  # else typer colours its errors, and the tests' own would be annotated
+# Set before torch and typer are imported, which read them on import.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run alternately: see cli/convert.py
+os.environ.pop("GITHUB_ACTIONS", None)  # otherwise typer colours errors and test output is annotated
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Model:
-    """A ResNeXt-14 (2×4d) with ten classes: every kind of layer and block, and 11 MB."""
+    """Return a ResNeXt-14 (2×4d) with ten classes: every kind of layer and block, in 11 MB."""
     model = catalog.find("gluon_resnext50_32x4d")
     config = replace(model.config, depths=(1, 2, 1, 1), cardinality=2, num_classes=10)
     return replace(model, name="tiny", config=config)
@@ -43,7 +43,7 @@ def tiny_params(tiny: Model, tiny_mapping: Mapping) -> dict[str, Array]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
-    """Write arrays to a ``.params`` file and return its path."""
+    """Return a function that writes arrays to a ``.params`` file and returns its path."""
 
     def write_file(arrays: dict[str, Array]) -> Path:
         path = tmp_path / "holiday.params"
@@ -56,25 +56,25 @@ def write(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one, for tests that write the same hundreds of times."""
+    """Yield an in-memory folder if possible, for tests that write hundreds of times."""
     memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
         yield Path(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which checks caught how many mutations, and what became of edited graphs, if any were tried."""
+    """Print how many mutations each check detected, and the outcomes of edited graphs, if any ran."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     edits = [value for report in reports for name, value in report.user_properties if name == "edits"]
     if edits:
-        made, accepted, different, wrong = map(sum, zip(*edits, strict=True))
+        total, accepted, different, wrong = map(sum, zip(*edits, strict=True))
         terminalreporter.section("edited graphs")
-        terminalreporter.write_line(f"{made} edits, {made - wrong} either equal or refused")
+        terminalreporter.write_line(f"{total} edits, {total - wrong} either equal or refused")
         terminalreporter.write_line(f"{accepted} accepted; {different} compute something else in MXNet")
-    tried = [value for report in reports for name, value in report.user_properties if name == "mutation"]
-    if tried:
+    mutations = [value for report in reports for name, value in report.user_properties if name == "mutation"]
+    if mutations:
         from mutations import summary  # noqa: PLC0415 - imports torch, which takes more than a second
 
         terminalreporter.section("mutations")
-        for line in summary(tried):
+        for line in summary(mutations):
             terminalreporter.write_line(line)

@@ -1,6 +1,6 @@
-"""Conversions in processes of their own, and what harms them: what the tests of faults have in common.
+"""Conversions in separate processes, with faults injected; shared by the tests of faults.
 
-The processes are forked from one that has imported everything, so that each begins its work at once.
+The processes are forked from one that has already imported everything, so that they start at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
-# What Python audits of a conversion's calls to the system, but for those that only read the clock and such.
+# Audit events of a conversion's system calls, except harmless ones such as reading the clock.
 CALLS = {
     *("open", "mmap.__new__", "fcntl.flock", "os.chmod", "os.mkdir", "os.rmdir", "os.remove", "os.rename"),
     *("os.link", "os.scandir", "os.listdir", "shutil.rmtree", "subprocess.Popen"),
@@ -37,7 +37,7 @@ DEADLINE_SECONDS = 120
 
 
 def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
-    """Start a function of a module in a process forked from a fresh one, and return the process."""
+    """Start a module's function in a process forked from a fresh one, and return the process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=target, args=arguments)
@@ -46,7 +46,7 @@ def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
 
 
 def finish(process: BaseProcess) -> int:
-    """Wait for a process, and return its exit status; minus the signal, where one ended it."""
+    """Wait for a process and return its exit status, or the negative number of the signal that ended it."""
     process.join(DEADLINE_SECONDS)
     if process.exitcode is None:
         process.kill()
@@ -56,36 +56,36 @@ def finish(process: BaseProcess) -> int:
     return status
 
 
-def convert(request: conversion.ConversionRequest, temporary: Path, die_at: int = -1) -> None:
+def convert(request: conversion.ConversionRequest, temporary: Path, kill_at: int = -1) -> None:
     """Convert, with ``temporary`` for temporary files; die by SIGKILL at a step.
 
-    A step is a call to the system, just before it is made, or what the conversion tells of its progress.
+    A step is the moment before a system call, or a progress report of the conversion.
     """
     tempfile.tempdir = str(temporary)
     steps = itertools.count()
 
     def step(*_: object) -> None:
-        if next(steps) == die_at:
+        if next(steps) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(lambda event, _: step() if event in CALLS else None)
     conversion.run(request, step)
 
 
-def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0) -> None:
-    """Run the `gluon2torch` command as a program does, what it says written to a file."""
-    for number in signals.ENDING:  # which whoever runs the tests may ignore, as CI and nohup do
+def command(arguments: Sequence[str], temporary: Path, output_file: Path, user: int = 0) -> None:
+    """Run the `gluon2torch` command as a program does, with its output written to a file."""
+    for number in signals.ENDING:  # the parent process may ignore them, as CI and nohup do
         signal.signal(number, signal.SIG_DFL)
     signals.leave()
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-    with said.open("ab") as stream:
+    with output_file.open("ab") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
     if user:
-        for call in (["list"], ["convert"]):  # what is imported late may lie where only root can read
+        for call in (["list"], ["convert"]):  # modules imported lazily may be readable only by root
             with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
                 app.app(call)
-        os.truncate(said, 0)
+        os.truncate(output_file, 0)
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
@@ -93,37 +93,39 @@ def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0
     console.run(app.app, "gluon2torch")
 
 
-def refusal(request: conversion.ConversionRequest, temporary: Path, told: Path, limit: int = 0) -> None:
-    """Convert, and write to a file what it was refused with; no file may have more than ``limit`` bytes."""
+def convert_reporting(
+    request: conversion.ConversionRequest, temporary: Path, output_file: Path, limit: int = 0
+) -> None:
+    """Convert and write the refusal to a file; files may not exceed ``limit`` bytes."""
     tempfile.tempdir = str(temporary)
-    with told.open("w", encoding="utf-8") as stream:
-        found = "converted"
+    with output_file.open("w", encoding="utf-8") as stream:
+        message = "converted"
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
             conversion.run(request)
         except ConversionError as error:
-            found = str(error)
+            message = str(error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        stream.write(found)
+        stream.write(message)
 
 
-def complaints(out: Path) -> list[str]:
-    """Return what is wrong with the files that have their final names: each must be whole, and as it says."""
-    found = []
+def defects(out: Path) -> list[str]:
+    """Return the defects of files under final names: each must be complete and match its name."""
+    problems = []
     for path in sorted(out.glob("[!.]*")):
         if path.suffix == ".json":
             document = json.loads(path.read_bytes())["artifact"]
-            named = [document, *filter(None, [document.get("pth")])]
-            wrong = [each["file"] for each in named if _sha256(out / each["file"]) != each["sha256"]]
-            found += [f"{path.name}: claims {file}" for file in wrong]
+            entries = [document, *filter(None, [document.get("pth")])]
+            wrong = [each["file"] for each in entries if _sha256(out / each["file"]) != each["sha256"]]
+            problems += [f"{path.name}: claims {file}" for file in wrong]
         elif path.stem.rpartition("-")[2] != _sha256(path)[:8]:
-            found.append(f"{path.name}: not what its name says")
-    return found
+            problems.append(f"{path.name}: not what its name says")
+    return problems
 
 
 def contents(folder: Path) -> list[str]:
-    """Return the names of all files in a folder, hidden ones and those in folders too."""
+    """Return the paths of all files in a folder, including hidden and nested ones."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 

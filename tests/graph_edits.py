@@ -1,12 +1,12 @@
-"""Random edits of MXNet graphs, and what MXNet itself computes with them.
+"""Random edits of MXNet graphs, and what MXNet computes with them.
 
 ``python graph_edits.py make FOLDER NAME`` writes FOLDER/base-symbol.json and FOLDER/base-0000.params of a
 model of the catalog, with ten classes and random parameters.
 
-``python graph_edits.py judge FOLDER`` writes a line into FOLDER/judged.txt for every FOLDER/edit-N.json: how
-far its outputs are from the base's, in deviations, or "cannot be run". FOLDER/fixed.json names the gammas
-that a conversion of an edit replaces by 1: the edit is compared with a base that has them so. MXNet crashes
-at some edits; started again, the program goes on with the next.
+``python graph_edits.py judge FOLDER`` writes a line into FOLDER/judged.txt for every FOLDER/edit-N.json: the
+distance of its outputs from the original's, in deviations, or "cannot be run". FOLDER/fixed.json lists the
+gammas that a conversion of an edit replaces by 1; the edit is compared with an original that has them at 1.
+MXNet crashes at some edits: restarted, the program continues with the next.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 Symbol = dict[str, Any]
 
 CLASSES, SIZE = 10, 32
-FIXED, JUDGED = "fixed.json", "judged.txt"
+FIXED, RESULTS = "fixed.json", "judged.txt"
 UNRUNNABLE = "cannot be run"
-# What an edit may insert: some of these do nothing.
+# What an edit may insert; some of these operators have no effect.
 INSERTED: list[tuple[str, dict[str, str]]] = [
     ("Activation", {"act_type": "relu"}),
     ("Activation", {"act_type": "tanh"}),
@@ -88,8 +88,8 @@ ALIASES = {
 
 
 def edits(base: Symbol, count: int, seed: int) -> Iterator[tuple[str, Symbol]]:
-    """Yield that many random edits of a graph, each with what was done."""
-    generator = random.Random(seed)  # noqa: S311 - edits, no secret
+    """Yield a number of random edits of a graph, each with a description."""
+    generator = random.Random(seed)  # noqa: S311 - edits, not a secret
     made = 0
     while made < count:
         kind = list(EDITS)[made % len(EDITS)]
@@ -105,7 +105,7 @@ def _operators(content: Symbol) -> list[int]:
 
 
 def _drop(content: Symbol, generator: random.Random) -> str:
-    """Let what reads an operator read one of its inputs."""
+    """Bypass an operator: its readers read one of its inputs."""
     place = generator.choice(_operators(content))
     node = content["nodes"][place]
     data = [entry for entry in node["inputs"] if content["nodes"][entry[0]]["op"] != "null"]
@@ -119,7 +119,7 @@ def _drop(content: Symbol, generator: random.Random) -> str:
 
 
 def _exchange(content: Symbol, generator: random.Random) -> str:
-    """Exchange the parameters, or all but the inputs, of two operators of a kind."""
+    """Swap parameters or attributes of two operators of one kind."""
     kind = generator.choice(sorted({content["nodes"][number]["op"] for number in _operators(content)}))
     alike = [number for number in _operators(content) if content["nodes"][number]["op"] == kind]
     if len(alike) < 2:
@@ -135,7 +135,7 @@ def _exchange(content: Symbol, generator: random.Random) -> str:
 
 
 def _rewire(content: Symbol, generator: random.Random) -> str:
-    """Let an operator read another node's output, or another output of the same node."""
+    """Connect an operator to another node's output, or to another output of the same node."""
     place = generator.choice(_operators(content))
     node = content["nodes"][place]
     position = generator.randrange(len(node["inputs"]))
@@ -145,7 +145,7 @@ def _rewire(content: Symbol, generator: random.Random) -> str:
 
 
 def _insert(content: Symbol, generator: random.Random) -> str:
-    """Put an operator behind another."""
+    """Insert an operator after another."""
     place = generator.choice(_operators(content))
     op, attrs = generator.choice(INSERTED)
     shift = {number: number + (number > place) for number in range(len(content["nodes"]))}
@@ -163,7 +163,7 @@ def _insert(content: Symbol, generator: random.Random) -> str:
 
 
 def _attribute(content: Symbol, generator: random.Random) -> str:
-    """Change, remove, or double an attribute."""
+    """Change, remove, or duplicate an attribute."""
     node = content["nodes"][generator.choice(_operators(content))]
     attrs = node.setdefault("attrs", {})
     key = generator.choice(sorted(attrs.keys() & VALUES.keys()) or [""])
@@ -180,7 +180,7 @@ def _attribute(content: Symbol, generator: random.Random) -> str:
 
 
 def _rename(content: Symbol, generator: random.Random) -> str:
-    """Give an operator another name of MXNet's, which may be that of another operator."""
+    """Give an operator another of MXNet's names, which may be another operator's."""
     node = content["nodes"][generator.choice(_operators(content))]
     if node["op"] not in ALIASES:
         return ""
@@ -191,7 +191,7 @@ def _rename(content: Symbol, generator: random.Random) -> str:
 
 
 def _reorder(content: Symbol, generator: random.Random) -> str:
-    """Exchange two inputs of an operator."""
+    """Swap two inputs of an operator."""
     place = generator.choice(_operators(content))
     inputs = content["nodes"][place]["inputs"]
     if len(inputs) < 2:
@@ -202,7 +202,7 @@ def _reorder(content: Symbol, generator: random.Random) -> str:
 
 
 def _output(content: Symbol, generator: random.Random) -> str:
-    """Return another node's output, in place of the last one's or with it."""
+    """Return another node's output, instead of the last one's or in addition."""
     place = generator.choice(_operators(content)[-12:])
     content["heads"] = [*([] if generator.random() < 0.8 else content["heads"]), [place, 0, 0]]
     return str(content["nodes"][place]["name"])
@@ -235,8 +235,8 @@ def make(folder: Path, name: str) -> None:
     net.export(str(folder / "base"))
 
 
-def judge(folder: Path) -> None:
-    """Run every edit with the base's parameters and input, in float64, and compare the first outputs."""
+def run_edits(folder: Path) -> None:
+    """Run every edit with the original's parameters and input, in float64, and compare the first outputs."""
     numpy, mxnet, _ = import_frameworks()
     stored = mxnet.nd.load(str(folder / "base-0000.params"))
     arrays = {name.partition(":")[2]: array.astype("float64") for name, array in stored.items()}
@@ -244,37 +244,39 @@ def judge(folder: Path) -> None:
     arrays["data"] = mxnet.nd.array(numpy.random.RandomState(1).standard_normal(shape), dtype="float64")
     fixed = json.loads((folder / FIXED).read_text())
     plain = _run(mxnet, folder / "base-symbol.json", arrays)
-    done = read_judged(folder)
-    with (folder / JUDGED).open("a") as stream:
+    done = read_results(folder)
+    with (folder / RESULTS).open("a") as stream:
         for path in sorted(folder.glob("edit-*.json")):
             if path.stem in done:
                 continue
-            print(json.dumps([path.stem, UNRUNNABLE]), file=stream, flush=True)  # what a crash leaves
+            print(json.dumps([path.stem, UNRUNNABLE]), file=stream, flush=True)  # the result if MXNet crashes
             try:
-                found = _run(mxnet, path, arrays)
+                result = _run(mxnet, path, arrays)
             except (mxnet.MXNetError, ValueError, KeyError, TypeError):
                 continue
             ones = {name: mxnet.nd.ones_like(arrays[name]) for name in fixed.get(path.stem, ())}
             expected = _run(mxnet, folder / "base-symbol.json", {**arrays, **ones}) if ones else plain
             softmax = numpy.exp(expected) / numpy.exp(expected).sum(axis=1, keepdims=True)
-            # A network that ends in a softmax has the same logits if it has the same probabilities.
-            distance: float | str = f"shape {found.shape}"
-            if found.shape == expected.shape:
-                distance = min(float(abs(found - other).max() / other.std()) for other in (expected, softmax))
+            # A network that ends in a softmax has equal logits if it has equal probabilities.
+            distance: float | str = f"shape {result.shape}"
+            if result.shape == expected.shape:
+                distance = min(
+                    float(abs(result - other).max() / other.std()) for other in (expected, softmax)
+                )
             print(json.dumps([path.stem, distance]), file=stream, flush=True)
 
 
-def read_judged(folder: Path) -> dict[str, float | str]:
-    """Return what MXNet found of each edit; of two lines about one the second counts."""
-    path = folder / JUDGED
+def read_results(folder: Path) -> dict[str, float | str]:
+    """Return MXNet's result for each edit; the last line of an edit counts."""
+    path = folder / RESULTS
     lines = path.read_text().splitlines() if path.exists() else []
     pairs: list[tuple[str, float | str]] = [json.loads(line) for line in lines]
     return dict(pairs)
 
 
-def _run(mxnet: Any, path: Path, arrays: dict[str, Any]) -> Any:  # noqa: ANN401 - MXNet has no types
+def _run(mxnet: Any, path: Path, arrays: dict[str, Any]) -> Any:  # noqa: ANN401 - MXNet is untyped
     symbol = mxnet.sym.load(str(path))
-    # MXNet overwrites a gamma that it does not use: each run gets its own.
+    # MXNet overwrites unused gammas: each run gets its own copy.
     given = {
         name: arrays[name].copy() for name in [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     }
@@ -291,4 +293,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(Path(sys.argv[2]), sys.argv[3])
     else:
-        judge(Path(sys.argv[2]))
+        run_edits(Path(sys.argv[2]))

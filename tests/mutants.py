@@ -1,8 +1,8 @@
-"""Measures what the tests see: random changes of the core modules, each tried with the tests of its module.
+"""Measure the tests: random changes of the core modules, each run with the tests of its module.
 
 ``python tests/mutants.py [--write docs/mutants.md] [--count N] [--seed N] [MODULE ...]`` prints every
-change that no test sees, and exits 1 if fewer than 95 % are seen. ``EQUIVALENT`` lists changes that change
-nothing.
+change that no test detects, and exits 1 if fewer than 95 % are detected. ``EQUIVALENT`` lists changes
+without effect.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome
 
 ROOT = Path(__file__).parents[1]
 FLOOR = 0.95
-COUNT = 10  # changes of each module
+COUNT = 10  # changes per module
 TIMEOUT_SECONDS = 300
-# Each core module with the test files that are about it.
+# Each core module with the test files that cover it.
 TESTS = {
     "graphs/graph.py": "graph_reader wiring",
     "graphs/operators.py": "graph_operators graph_reader wiring",
@@ -62,59 +62,63 @@ TESTS = {
     "manifests/schema.py": "manifest_checks verification class_names",
     "manifests/artifact_checks.py": "manifest_checks verification",
 }
-# Changes that change nothing: a module, a part of the changed line, and why.
+# Changes without effect: a module, a part of the changed line, and the reason.
 EQUIVALENT = [
-    ("formats/archives.py", "begin[METHOD", "what is no zip is then found to hold no parameters"),
-    ("formats/archives.py", "METHOD =", "the byte before is as little a brace"),
+    (
+        "formats/archives.py",
+        "begin[METHOD",
+        "a file that is not a zip is refused later as holding no parameters",
+    ),
+    ("formats/archives.py", "METHOD =", "the byte before is not a brace either"),
     ("formats/artifact.py", "max_workers=", "one task is submitted"),
-    ("formats/binary_reader.py", "self._window", "outside the window the file is read again"),
-    ("formats/binary_reader.py", "place = self.offset", "outside the window the file is read again"),
-    ("formats/binary_reader.py", "count = min(max(size", "a size of the window"),
+    ("formats/binary_reader.py", "self._window", "the file is read again outside the window"),
+    ("formats/binary_reader.py", "place = self.offset", "the file is read again outside the window"),
+    ("formats/binary_reader.py", "count = min(max(size", "the size of the window"),
     ("formats/array_comparison.py", "_are_equal_files", "only saves reading equal arrays as numbers"),
-    ("formats/file_arrays.py", "0 < done", "Linux reads 2 GB at once, and never more than there is room for"),
-    ("formats/ndarray_list.py", "> cursor.remaining", "the slower way refuses it too"),
-    ("formats/npz.py", "member.flag_bits // TEXT", "no bit above this one is in use"),
-    ("graphs/graph.py", "kind >= VARIABLE", "no kind is behind it in the alphabet"),
-    ("networks/expressions.py", "kind >= VARIABLE", "no kind is behind it in the alphabet"),
+    ("formats/file_arrays.py", "0 < done", "Linux reads 2 GB at once, never more than the buffer holds"),
+    ("formats/ndarray_list.py", "> cursor.remaining", "the slow path refuses it too"),
+    ("formats/npz.py", "member.flag_bits // TEXT", "no higher bit is used"),
+    ("graphs/graph.py", "kind >= VARIABLE", "no kind sorts after it"),
+    ("networks/expressions.py", "kind >= VARIABLE", "no kind sorts after it"),
     ("graphs/operators.py", "smooth_alpha:", "has no effect at inference"),
     ("graphs/operators.py", "out_grad:", "has no effect at inference"),
     ("graphs/reader.py", "backward_source_id:", "has no effect at inference"),
-    ("graphs/reader.py", "present[ -1]", "all that are present are equal"),
+    ("graphs/reader.py", "present[ -1]", "all present values are equal"),
     ("networks/detection.py", "if len(found) != 1:", "there is at least one"),
     ("references/kernels.py", "weight[ 1].size", "all filters have one size"),
     ("references/kernels.py", "UNFOLDED_ELEMENTS", "how many rows are computed at once"),
-    ("references/numpy.py", "reshape(~1", "any negative number is the rest"),
+    ("references/numpy.py", "reshape(~1", "any negative number stands for the rest"),
     ("formats/array_comparison.py", "one.nbytes ^ begin", "only saves reading equal arrays as numbers"),
-    ("formats/binary_reader.py", "def peek", "where nothing is seen ahead, the slower way is taken"),
-    ("formats/file_arrays.py", "reshape(- 2)", "any negative number is the rest"),
-    ("formats/file_arrays.py", "if done > len(memory)", "a file that is cut off has another size"),
-    ("formats/ndarray_list.py", "if header is None", "where nothing is seen ahead, the slower way is taken"),
-    ("networks/detection.py", "if len(found) > 0:", "one model is kept whatever the test says"),
-    ("networks/expressions.py", "plain[ -1]", "a setting that an operator lacks has one value"),
-    ("networks/expressions.py", "kind < VARIABLE", "no kind is behind it in the alphabet"),
+    ("formats/binary_reader.py", "def peek", "without lookahead, the slow path is taken"),
+    ("formats/file_arrays.py", "reshape(- 2)", "any negative number stands for the rest"),
+    ("formats/file_arrays.py", "if done > len(memory)", "a truncated file has another size"),
+    ("formats/ndarray_list.py", "if header is None", "without lookahead, the slow path is taken"),
+    ("networks/detection.py", "if len(found) > 0:", "one model is kept in any case"),
+    ("networks/expressions.py", "plain[ -1]", "a setting that an operator lacks has a single value"),
+    ("networks/expressions.py", "kind < VARIABLE", "no kind sorts after it"),
     ("networks/graph_search.py", "MENTIONS =", "a bound"),
     ("networks/mapping.py", ">= MAX_TENSORS", "a bound"),
     ("networks/naming_styles.py", "< MAX_NAME_CHARACTERS", "a bound"),
     ("networks/wiring.py", "found.nodes[number][ -1]", "all nodes of an expression compute the same"),
     ("networks/wiring.py", "found.output > expected.output", "all the model's expressions were found before"),
-    ("parity/comparison.py", "@property", "of a protocol"),
+    ("parity/comparison.py", "@property", "belongs to a protocol"),
     ("references/kernels.py", "weight.shape[~1]", "kernels are square"),
-    ("references/kernels.py", "top + stride * (h - 1) + 2", "no row is left there"),
+    ("references/kernels.py", "top + stride * (h - 1) + 2", "no row remains there"),
     ("formats/archives.py", "size + place", "a member ends there anyway"),
-    ("formats/npz.py", "compress_type > zipfile.ZIP_STORED", "no method is below stored"),
-    ("references/kernels.py", "beyond = [", "padding beyond what is read"),
+    ("formats/npz.py", "compress_type > zipfile.ZIP_STORED", "no method has a lower number"),
+    ("references/kernels.py", "beyond = [", "padding beyond the values that are read"),
 ]
-# No effect: types in annotations are not evaluated; equal names and small numbers are the same objects.
+# No effect: annotations are not evaluated; equal names and small numbers are identical objects.
 SKIPPED = re.compile("BitOr|ReplaceComparisonOperator_[A-Za-z]+_Is(Not)?$")
-# Bounds of time, memory and the length of messages: a near value does as well.
+# Limits of time, memory and message length: a similar value works as well.
 BOUNDS = re.compile(r"(MAX_\w+|\w+_BYTES|PIECE|CHUNK)\b.* = ")
-# Declarations that mypy checks, or that guard against our own mistakes; a change of one changes no result.
+# Declarations that mypy checks or that guard against our own mistakes; they do not change results.
 DECLARATIONS = ("frozen=", "slots=", "kw_only=", "repr=", "compare=", "strict=", "gc=", "usedforsecurity=")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of a module, and what the tests made of it."""
+    """A change of a module, and whether the tests detected it."""
 
     module: str
     operator: str
@@ -132,7 +136,7 @@ class Change:
 
     @property
     def reason(self) -> str:
-        """Why the change changes nothing, "" if it is not listed."""
+        """Why the change has no effect, or "" if it is not listed."""
         changed = "\n".join(self.lines)
         return next(
             (why for module, part, why in EQUIVALENT if module == self.module and part in changed), ""
@@ -154,14 +158,17 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         multiprocessing.Pool(initializer=prepare, initargs=(folder,), processes=os.cpu_count()) as pool,
     ):
-        failing = [module for module in pool.imap_unordered(unchanged, options.modules) if module]
+        failing = [module for module in pool.imap_unordered(failing_module, options.modules) if module]
         if failing:
-            print(f"the tests fail without any change: {', '.join(failing)}")
+            print(f"the tests fail without a change: {', '.join(failing)}")
             return 1
         changes = []
         for number, change in enumerate(pool.imap_unordered(attempt, work), start=1):
             changes.append(change)
-            print(f"{number}/{len(work)} {change.module} {'seen' if change.seen else 'NOT SEEN'}", flush=True)
+            print(
+                f"{number}/{len(work)} {change.module} {'detected' if change.seen else 'NOT DETECTED'}",
+                flush=True,
+            )
     page = report(changes, options.seed)
     print(page)
     if options.write:
@@ -170,7 +177,7 @@ def main() -> int:
 
 
 def sample(module: str, count: int, seed: int) -> list[MutationSpec]:
-    """Choose places of a module at random, and one change for each."""
+    """Choose random places of a module, and one change for each."""
     with tempfile.TemporaryDirectory() as folder:
         database = WorkDB(str(Path(folder, "work.sqlite")), WorkDB.Mode.create)
         init([ROOT / "converter" / module], database, {})
@@ -188,13 +195,13 @@ def sample(module: str, count: int, seed: int) -> list[MutationSpec]:
             or BOUNDS.match(line)
         ):
             places.setdefault((spec.start_pos, spec.end_pos), []).append(spec)
-    generator = random.Random(f"{seed} {module}")  # noqa: S311 - a sample, no secret
+    generator = random.Random(f"{seed} {module}")  # noqa: S311 - a sample, not a secret
     chosen = generator.sample(sorted(places, key=str), min(count, len(places)))
     return [generator.choice(places[place]) for place in chosen]
 
 
 def prepare(folder: str) -> None:
-    """Give a worker a copy of the checkout, in which it changes one file at a time."""
+    """Give a worker its own copy of the checkout, in which it changes one file at a time."""
     copy = Path(folder, str(os.getpid()))
     shutil.copytree(
         ROOT, copy, ignore=shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*cache")
@@ -203,14 +210,14 @@ def prepare(folder: str) -> None:
     os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
 
 
-def unchanged(module: str) -> str:
-    """Return the module if its tests fail as they are, else nothing."""
+def failing_module(module: str) -> str:
+    """Return the module if its tests fail without a change, otherwise ""."""
     outcome = mutate_and_test([], command(module), TIMEOUT_SECONDS).test_outcome
     return "" if outcome is TestOutcome.SURVIVED else module
 
 
 def attempt(work: tuple[str, MutationSpec]) -> Change:
-    """Make a change, run the module's tests, and take it back."""
+    """Apply a change, run the module's tests, and revert the change."""
     module, spec = work
     here = MutationSpec(
         module_path=Path("converter", module),
@@ -227,13 +234,13 @@ def attempt(work: tuple[str, MutationSpec]) -> Change:
 
 
 def command(module: str) -> str:
-    """Return the command that tests a module; it ends at the first failure."""
+    """Return the command that tests a module, up to the first failure."""
     files = " ".join(f"tests/test_{name}.py" for name in TESTS[module].split())
     return f"{sys.executable} -m pytest -x -q -p no:cacheprovider -p no:randomly {files}"
 
 
 def score(changes: list[Change]) -> float:
-    """Return the share of changes that were seen, among those that change anything."""
+    """Return the share of effective changes that were detected."""
     real = [change for change in changes if change.seen or not change.reason]
     return sum(change.seen for change in real) / len(real)
 
@@ -251,24 +258,24 @@ def report(changes: list[Change], seed: int) -> str:
         for own in [list(group)]
     ]
     lines = [
-        "# What the tests see",
+        "# Mutation testing",
         "",
         "`nox -s mutants` changes the core modules at random, one place at a time, and runs the tests of the",
         f"changed module. Written by that session; seed {seed}.",
         "",
-        f"**{seen} of {len(changes) - len(same)} changes are seen: {score(changes):.1%}**.",
+        f"**{seen} of {len(changes) - len(same)} changes are detected: {score(changes):.1%}**.",
         f"The session fails below {FLOOR:.0%}.",
-        f"{len(same)} more change nothing.",
+        f"{len(same)} more have no effect.",
         "",
-        "| module | seen | changes |",
+        "| module | detected | changes |",
         "|---|---|---|",
         *rows,
         "",
-        "## Not seen",
+        "## Not detected",
         "",
     ]
     for change in missed:
-        why = f"changes nothing, for {change.reason}" if change.reason else "not seen"
+        why = f"no effect: {change.reason}" if change.reason else "not detected"
         lines += [
             f"`{change.module}`, {change.operator.removeprefix('core/')}: {why}",
             "",

@@ -1,7 +1,7 @@
-"""Every way to break a conversion, kind by kind: what must catch it, and at which layer.
+"""Every way to break a conversion, by kind: which check must detect it, and at which layer.
 
-A fault is put in at one place and sent down the whole road: names, shapes, tensors bit by bit, outputs layer
-by layer. What is wrong in a mapping or a module is in no tensor: where names and shapes fit, outputs show it.
+A fault is injected at one place and passes through every check: names, shapes, tensors bit by bit, outputs
+layer by layer. Faults in a mapping or module affect no tensor: if names and shapes fit, outputs show them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, Array]
     Caught = dict[str, str]
     Change = Callable[[Any], Any]
-    Faults = Iterator[tuple[Layer, str, str, Change, Caught, str]]  # a Mutation but for its kind
+    Faults = Iterator[tuple[Layer, str, str, Change, Caught, str]]  # a Mutation without its kind
 
 CHECKS = ("names", "shapes", "tensors", "outputs")
 
@@ -49,8 +49,8 @@ class Mutation:
     """One fault in a layer.
 
     ``place`` is what ``change`` breaks: the ``model``, the ``mapping``, the ``file`` of Gluon's arrays, the
-    ``checkpoint`` of PyTorch's or the ``module``. ``caught`` is {check: what it names first}, and ``suspect``
-    what the diagnosis says of it.
+    ``checkpoint`` of PyTorch's or the ``module``. ``caught`` is {check: the first thing it names}, and
+    ``suspect`` the diagnosis's suspicion.
     """
 
     kind: str
@@ -66,8 +66,8 @@ class Mutation:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """A reference that has run: its outputs, to be compared with any number of times."""
+class RecordedReference:
+    """A reference that has run: its outputs can be compared repeatedly."""
 
     name: ReferenceName
     probes: tuple[Probe, ...]
@@ -82,7 +82,7 @@ class Recorded:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: in layers this small several are slower, far slower on a busy machine."""
+    """Limit torch to one thread: several are slower for small layers, far slower on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -91,42 +91,44 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def record(reference: Reference) -> Recorded:
+def record(reference: Reference) -> RecordedReference:
     outputs = (tuple(reference.outputs(number)) for number, _ in enumerate(reference.probes))
-    return Recorded(reference.name, reference.probes, tuple(outputs))
+    return RecordedReference(reference.name, reference.probes, tuple(outputs))
 
 
-def find(mutation: Mutation, sound: LoadedModel, reference: Reference) -> tuple[Caught, str]:
-    """Return {check that catches a mutation: what it names first}, and what the diagnosis suspects."""
+def find(mutation: Mutation, original: LoadedModel, reference: Reference) -> tuple[Caught, str]:
+    """Return {check that detects a mutation: the first thing it names}, and the diagnosis's suspicions."""
 
-    def at(place: str, whole: Any) -> Any:  # noqa: ANN401 - whatever is at that place
-        return mutation.change(whole) if place == mutation.place else whole
+    def apply_at(place: str, network: Any) -> Any:  # noqa: ANN401 - of any type
+        return mutation.change(network) if place == mutation.place else network
 
-    model = at("model", sound.model)
-    mapping = at("mapping", sound.mapping if model is sound.model else model.mapping)
+    model = apply_at("model", original.model)
+    mapping = apply_at("mapping", original.mapping if model is original.model else model.mapping)
     shapes = model.shapes
     try:
-        state = matching.rename(mapping, at("file", sound.params), shapes, "the file")
-        state = matching.complete(mapping, at("checkpoint", state), shapes, "the checkpoint")
-        watched = execution.hook_layers(at("module", execution.build(state, model.config)), mapping)
+        state = matching.rename(mapping, apply_at("file", original.params), shapes, "the file")
+        state = matching.complete(mapping, apply_at("checkpoint", state), shapes, "the checkpoint")
+        watched = execution.hook_layers(apply_at("module", execution.build(state, model.config)), mapping)
     except (MappingError, ParityError) as error:
         headline, first, *_ = str(error).splitlines()
         return {"shapes" if "the arrays do not fit" in headline else "names": first.strip()}, ""
-    both = ((tensor.target, sound.params[tensor.source], state[tensor.target]) for tensor in mapping.tensors)
-    apart = next(filter(None, itertools.starmap(array_comparison.compare, both)), None)
-    caught = {"tensors": apart.name} if apart else {}
-    broken = replace(sound, model=model, mapping=mapping, state=state)
+    pairs = (
+        (tensor.target, original.params[tensor.source], state[tensor.target]) for tensor in mapping.tensors
+    )
+    first_diff = next(filter(None, itertools.starmap(array_comparison.compare, pairs)), None)
+    caught = {"tensors": first_diff.name} if first_diff else {}
+    broken = replace(original, model=model, mapping=mapping, state=state)
     proof = runner.prove((reference,), watched, broken)
-    found = diagnosis.diagnose(proof, broken, state)
-    if found:
-        return caught | {"outputs": arrow(found.row.layer)}, "\n".join(found.suspicions)
+    result = diagnosis.diagnose(proof, broken, state)
+    if result:
+        return caught | {"outputs": arrow(result.row.layer)}, "\n".join(result.suspicions)
     return caught if proof.passed else caught | {"outputs": "nowhere"}, ""
 
 
-def summary(tried: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
-    """Return how many mutations of each kind each check caught, given (kind, checks that caught it)."""
+def summary(results: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """Return how many mutations of each kind each check detected, given (kind, checks that detected it)."""
     rows: dict[str, Counter[str]] = {}
-    for kind, checks in tried:
+    for kind, checks in results:
         rows.setdefault(kind, Counter()).update(["mutations", *checks, *(["caught"] if checks else [])])
     columns = ("mutations", "caught", *CHECKS)
     rows["together"] = total = sum(rows.values(), Counter())
@@ -139,21 +141,21 @@ def summary(tried: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
 
 def mutations(model: Model, kinds: Iterable[str] | None = None) -> tuple[Mutation, ...]:
     """Return every mutation of a network, or those of some kinds."""
-    anatomy = Anatomy(model)
+    anatomy = NetworkParts(model)
     return tuple(Mutation(kind, *fault) for kind in kinds or KINDS for fault in KINDS[kind](anatomy))
 
 
 def controls(model: Model) -> tuple[Mutation, ...]:
-    """Return changes that are no faults."""
-    return tuple(Mutation("no effect", *change) for change in harmless(Anatomy(model)))
+    """Return changes that are not faults."""
+    return tuple(Mutation("no effect", *change) for change in no_op_changes(NetworkParts(model)))
 
 
 def arrow(layer: Layer) -> str:
     return f"{layer.source} → {layer.target}"
 
 
-class Anatomy:
-    """A network taken apart."""
+class NetworkParts:
+    """The layers, blocks and tensors of a network."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.mapping, self.shapes = model, model.mapping, model.shapes
@@ -164,11 +166,11 @@ class Anatomy:
             self.tensors[tensor.layer].append(tensor)
 
     def shape(self, layer: Layer) -> Shape:
-        """Return that of its first tensor."""
+        """Return the shape of the layer's first tensor."""
         return self.shapes[self.tensors[layer][0].target] if self.tensors[layer] else ()
 
-    def room(self, layer: Layer) -> str:
-        """Return where it could be taken for another: in its block, or, without tensors, among its kind."""
+    def exchange_scope(self, layer: Layer) -> str:
+        """Return the layer's block or, without tensors, its kind: layers are exchanged within it."""
         if not self.tensors[layer]:
             return layer.kind
         return next(
@@ -176,7 +178,7 @@ class Anatomy:
         )
 
     def traits(self, layer: Layer) -> list[str]:
-        """Return its keys in the tables below."""
+        """Return the layer's keys in the tables below."""
         wide = layer.kind == "conv" and self.shape(layer)[-1] > 1
         inner = layer.part != self.mapping.layers[0].part and "downsample" not in layer.target
         projecting = f"{layer.target}.downsample.1" in self.layers
@@ -197,41 +199,41 @@ class Anatomy:
         return next(layer for layer in self.tensors if trait in self.traits(layer))
 
     def entries(self, table: dict[str, dict[str, Entry]]) -> Iterator[tuple[Layer, str, Entry]]:
-        """Yield every layer with what a table has for its traits."""
+        """Yield every layer with the table's entries for its traits."""
         for layer in self.tensors:
             for trait in self.traits(layer):
                 for what, entry in table.get(trait, {}).items():
                     yield layer, what, entry
 
     def refused(self, layer: Layer, expected: Shape) -> Caught:
-        """Return what catches a layer of another shape in the file."""
-        name, found = self.tensors[layer][0].source, self.shape(layer)
-        return {"shapes": f"{name}: shape {expected} expected, {found} found"}
+        """Return what detects a layer with another shape in the file."""
+        name, result = self.tensors[layer][0].source, self.shape(layer)
+        return {"shapes": f"{name}: shape {expected} expected, {result} found"}
 
-    def replaced(self, tensor: Tensor, found: Shape) -> Caught:
-        """Return what catches another array of that shape in a tensor's place in the checkpoint."""
+    def replaced(self, tensor: Tensor, shape: Shape) -> Caught:
+        """Return what detects an array of the given shape in place of a tensor of the checkpoint."""
         expected = self.shapes[tensor.target]
-        if found == expected:
+        if shape == expected:
             return {"tensors": tensor.target, "outputs": arrow(tensor.layer)}
-        complaint = f"floats of shape {expected} expected, float32 of shape {found} found"
+        complaint = f"floats of shape {expected} expected, float32 of shape {shape} found"
         return {"shapes": f"{tensor.target}: {complaint}"}
 
 
-def configurations(whole: Anatomy) -> Faults:
+def configurations(network: NetworkParts) -> Faults:
     """Module and mapping of another network of the family."""
-    config = whole.model.config
-    bn, grouped, head = (whole.first(trait) for trait in ("batchnorm", "grouped", "dense"))
-    outputs, inputs, *kernel = whole.shape(grouped)
-    classes, features = whole.shape(head)
+    config = network.model.config
+    bn, grouped, head = (network.first(trait) for trait in ("batchnorm", "grouped", "dense"))
+    outputs, inputs, *kernel = network.shape(grouped)
+    classes, features = network.shape(head)
     cases: list[tuple[Layer, dict[str, Any], Caught]] = [
         (bn, {"bn_eps": 1e-3}, {"outputs": arrow(bn)}),
-        (head, {"num_classes": classes + 1}, whole.refused(head, (classes + 1, features))),
+        (head, {"num_classes": classes + 1}, network.refused(head, (classes + 1, features))),
     ]
     for width in (config.width // 2, config.width * config.cardinality):
         changes = {"cardinality": config.cardinality * config.width // width, "width": width}
         shape = (outputs, inputs * width // config.width, *kernel)
-        cases.append((grouped, changes, whole.refused(grouped, shape)))
-    for stage, last in enumerate({block.part: block for block in whole.blocks}.values()):
+        cases.append((grouped, changes, network.refused(grouped, shape)))
+    for stage, last in enumerate({block.part: block for block in network.blocks}.values()):
         source, _, number = last.source.rpartition(".")
         for more, complaint in (
             (1, f"missing     {source}.{int(number) + 1}.body.{{0,3,6}}.weight"),
@@ -248,12 +250,12 @@ def _reconfigure(changes: dict[str, Any], model: Model) -> Model:
     return replace(model, config=replace(model.config, **changes))
 
 
-def exchanged_layers(whole: Anatomy) -> Faults:
-    """Two lines of the mapping that each have the other's place."""
-    for one, other in itertools.combinations(whole.tensors, 2):
-        if whole.room(one) == whole.room(other):
+def exchanged_layers(network: NetworkParts) -> Faults:
+    """Swap two lines of the mapping."""
+    for one, other in itertools.combinations(network.tensors, 2):
+        if network.exchange_scope(one) == network.exchange_scope(other):
             change = partial(_exchange_layers, one, other)
-            yield one, f"and {other.target}", "mapping", change, _unlike(whole, one, other), ""
+            yield one, f"and {other.target}", "mapping", change, _first_mismatch(network, one, other), ""
 
 
 def _exchange_layers(one: Layer, other: Layer, mapping: Mapping) -> Mapping:
@@ -265,24 +267,24 @@ def _exchange_layers(one: Layer, other: Layer, mapping: Mapping) -> Mapping:
     )
 
 
-def _unlike(whole: Anatomy, one: Layer, other: Layer) -> Caught:
-    """Return what shows first that two layers are not each other."""
+def _first_mismatch(network: NetworkParts, one: Layer, other: Layer) -> Caught:
+    """Return what detects first that two layers are swapped."""
     if one.kind != other.kind:
-        poor, rich = sorted((whole.tensors[one], whole.tensors[other]), key=len)
+        poor, rich = sorted((network.tensors[one], network.tensors[other]), key=len)
         return {"names": f"not mapped  {rich[len(poor)].target}"}
-    if whole.shape(one) != whole.shape(other):
-        return whole.refused(one, whole.shape(other))
-    block = whole.layers.get(whole.room(one), one)
+    if network.shape(one) != network.shape(other):
+        return network.refused(one, network.shape(other))
+    block = network.layers.get(network.exchange_scope(one), one)
     twins = [f"{block.target}.conv1", f"{block.target}.downsample.0"]
-    if [one.target, other.target] == twins and "striding" not in whole.traits(block):
-        # Both do the same to the same input, each with the other's weights: what follows them shows it.
-        return {"outputs": arrow(whole.layers[f"{block.target}.bn1"])}
+    if [one.target, other.target] == twins and "striding" not in network.traits(block):
+        # Both process the same input, each with the other's weights: the next layer shows it.
+        return {"outputs": arrow(network.layers[f"{block.target}.bn1"])}
     return {"outputs": f"{one.source} → {other.target}"}
 
 
-def exchanged_fields(whole: Anatomy) -> Faults:
-    """Two fields of a BatchNorm that each have the other's place in the mapping."""
-    for layer, fields in whole.tensors.items():
+def exchanged_fields(network: NetworkParts) -> Faults:
+    """Swap two fields of a BatchNorm in the mapping."""
+    for layer, fields in network.tensors.items():
         for one, other in itertools.combinations(fields, 2) if layer.kind == "batchnorm" else ():
             what, change = f"{one.source_role} and {other.source_role}", partial(_exchange_fields, one, other)
             yield layer, what, "mapping", change, {"outputs": arrow(layer)}, ""
@@ -294,8 +296,8 @@ def _exchange_fields(one: Tensor, other: Tensor, mapping: Mapping) -> Mapping:
     return replace(mapping, tensors=tuple(fields))
 
 
-def dropped_tensors(whole: Anatomy) -> Faults:
-    for tensor in whole.mapping.tensors:
+def dropped_tensors(network: NetworkParts) -> Faults:
+    for tensor in network.mapping.tensors:
         for place, name, change, complaint in (
             ("mapping", tensor.target, partial(_unmap, tensor), "not mapped"),
             ("file", tensor.source, partial(_drop, tensor.source), "missing"),
@@ -313,23 +315,23 @@ def _drop(name: str, arrays: Arrays) -> Arrays:
     return {other: array for other, array in arrays.items() if other != name}
 
 
-def added_tensors(whole: Anatomy) -> Faults:
-    for tensor in whole.mapping.tensors:
+def added_tensors(network: NetworkParts) -> Faults:
+    for tensor in network.mapping.tensors:
         for place, name in (("file", tensor.source), ("checkpoint", tensor.target)):
             again = f"{name}_again"
             what, change = f"{tensor.source_role} in the {place}", partial(_put, name, again)
             yield tensor.layer, what, place, change, {"names": f"unexpected  {again}"}, ""
 
 
-def doubled_tensors(whole: Anatomy) -> Faults:
-    """Each array in another's place too: the next one of its shape, or else the next one."""
-    order = whole.mapping.tensors
+def duplicated_tensors(network: NetworkParts) -> Faults:
+    """Put each array in another's place too: the next one of its shape, otherwise the next one."""
+    order = network.mapping.tensors
     for number, tensor in enumerate(order):
         others = [*order[number + 1 :], *order[:number]]
-        alike = [each for each in others if whole.shapes[each.target] == whole.shapes[tensor.target]]
+        alike = [each for each in others if network.shapes[each.target] == network.shapes[tensor.target]]
         other = (alike or others)[0]
         what, change = f"{tensor.target_role} from {other.target}", partial(_put, other.target, tensor.target)
-        caught = whole.replaced(tensor, whole.shapes[other.target])
+        caught = network.replaced(tensor, network.shapes[other.target])
         suspect = f"{tensor.target} is not Gluon's {tensor.source} but its {other.source}" if alike else ""
         yield tensor.layer, what, "checkpoint", change, caught, suspect
 
@@ -338,22 +340,22 @@ def _put(one: str, other: str, arrays: Arrays) -> Arrays:
     return arrays | {other: arrays[one]}
 
 
-def reordered_weights(whole: Anatomy) -> Faults:
-    """The axes of a weight taken for each other, and the groups of a grouped one."""
-    for layer, what, order in whole.entries(ORDERS):
-        weight, shape = whole.tensors[layer][0], whole.shape(layer)
-        change = partial(order, whole.model.config.cardinality)
-        found = change(np.empty(shape, np.bool_)).shape
-        suspect = "; the same numbers in another order" if found == shape else ""
+def reordered_weights(network: NetworkParts) -> Faults:
+    """Swap the axes of a weight, or reorder its groups."""
+    for layer, what, order in network.entries(ORDERS):
+        weight, shape = network.tensors[layer][0], network.shape(layer)
+        change = partial(order, network.model.config.cardinality)
+        result = change(np.empty(shape, np.bool_)).shape
+        suspect = "; the same numbers in another order" if result == shape else ""
         revalue = partial(_revalue, weight.target, change)
-        yield layer, what, "checkpoint", revalue, whole.replaced(weight, found), suspect
+        yield layer, what, "checkpoint", revalue, network.replaced(weight, result), suspect
 
 
 def _revalue(name: str, change: Callable[[Array], Array], arrays: Arrays) -> Arrays:
     return arrays | {name: np.array(change(arrays[name]), order="C")}
 
 
-# {trait: {what: a function of the groups and the weight}}
+# {trait: {description: a function of the groups and the weight}}
 ORDERS: dict[str, dict[str, Callable[[int, Array], Array]]] = {
     "conv": {"outputs and inputs exchanged": lambda _, w: w.swapaxes(0, 1)},
     "dense": {"outputs and inputs exchanged": lambda _, w: w.T},
@@ -370,30 +372,30 @@ ORDERS: dict[str, dict[str, Callable[[int, Array], Array]]] = {
 }
 
 
-def one_ulp(whole: Anatomy) -> Faults:
-    """One element of every tensor moved to the next float32."""
-    for tensor in whole.mapping.tensors:
-        shape = whole.shapes[tensor.target]
-        for rank, shown in _shown(whole, tensor).items():
+def one_ulp(network: NetworkParts) -> Faults:
+    """Move one element of every tensor to the next float32."""
+    for tensor in network.mapping.tensors:
+        shape = network.shapes[tensor.target]
+        for rank, shown in _visible_ulps(network, tensor).items():
             what = f"{tensor.target_role}, element {rank} by size"
             change = partial(_revalue, tensor.target, partial(_move, rank, _next_up))
-            caught = whole.replaced(tensor, shape) if shown else {"tensors": tensor.target}
+            caught = network.replaced(tensor, shape) if shown else {"tensors": tensor.target}
             suspect = f"{tensor.target}: 1 of {math.prod(shape)} elements differ" if shown else ""
             yield tensor.layer, what, "checkpoint", change, caught, suspect
 
 
-def unread_weights(whole: Anatomy) -> Faults:
-    """The largest elements, where their ulp does not show, set to zero: no output depends on them."""
-    for tensor in whole.mapping.tensors:
-        if not _shown(whole, tensor)[0]:
+def unread_weights(network: NetworkParts) -> Faults:
+    """Set the largest elements whose ulp is invisible to zero: no output depends on them."""
+    for tensor in network.mapping.tensors:
+        if not _visible_ulps(network, tensor)[0]:
             change = partial(_revalue, tensor.target, partial(_move, 0, np.zeros_like))
             yield tensor.layer, tensor.target_role, "checkpoint", change, {"tensors": tensor.target}, ""
 
 
-# {network: {tensor: {element by size, 0 the largest and -1 the smallest: whether outputs show its ulp}}}
-# They do not where a weight meets zeros alone, in a channel that the ReLU before it silences, nor where a
-# value is so small that its ulp is beneath the limit; the tensors do. Else the largest is moved, and shows.
-SHOWN = {
+# {network: {tensor: {rank by size, 0 the largest and -1 the smallest: whether outputs show its ulp}}}
+# An ulp is invisible in outputs if the weight only meets zeros, in a channel that a ReLU silences, or if
+# the value is so small that its ulp is below the limit. The comparison of tensors shows it anyway.
+VISIBLE_ULPS = {
     "tiny": {
         "layer2.1.conv1.weight": {0: False, 1: True},
         "layer4.0.conv2.weight": {0: False, 1: True},
@@ -403,8 +405,8 @@ SHOWN = {
 }
 
 
-def _shown(whole: Anatomy, tensor: Tensor) -> dict[int, bool]:
-    return SHOWN.get(whole.model.name, {}).get(tensor.target, {0: True})
+def _visible_ulps(network: NetworkParts, tensor: Tensor) -> dict[int, bool]:
+    return VISIBLE_ULPS.get(network.model.name, {}).get(tensor.target, {0: True})
 
 
 def _next_up(value: Array) -> Array:
@@ -419,8 +421,8 @@ def _move(rank: int, change: Callable[[Array], Array], array: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A change of a module, what is then suspected, and which layer shows it and is changed, {} its own."""
+class ModuleChange:
+    """A change of a module, the suspicion, and the layers that show it and are changed ({} is its own)."""
 
     change: Change
     suspect: str = ""
@@ -428,10 +430,10 @@ class Part:
     changed: str = "{}"
 
 
-def broken_modules(table: dict[str, dict[str, Part]], whole: Anatomy) -> Faults:
-    for layer, what, part in whole.entries(table):
+def broken_modules(table: dict[str, dict[str, ModuleChange]], network: NetworkParts) -> Faults:
+    for layer, what, part in network.entries(table):
         name, shows = part.changed.format(layer.target), part.shows.format(layer.target)
-        caught = {"outputs": arrow(whole.layers[shows])} if shows in whole.layers else {"names": shows}
+        caught = {"outputs": arrow(network.layers[shows])} if shows in network.layers else {"names": shows}
         yield layer, what, "module", partial(_change, name, part.change), caught, part.suspect
 
 
@@ -441,7 +443,7 @@ def _change(name: str, change: Change, module: nn.Module) -> nn.Module:
 
 
 def _set(**settings: object) -> Change:
-    """Return what sets a layer's attributes; a function computes one from the layer."""
+    """Return a change that sets a layer's attributes; a function computes one from the layer."""
 
     def change(layer: nn.Module) -> nn.Module:
         for name, value in settings.items():
@@ -451,7 +453,7 @@ def _set(**settings: object) -> Change:
     return change
 
 
-def _identity(x: Any) -> Any:  # noqa: ANN401 - of anything
+def _identity(x: Any) -> Any:  # noqa: ANN401 - of any type
     return x
 
 
@@ -465,7 +467,7 @@ def _forward(
     after_shortcut: Change = _identity,
     after_sum: Change = torch.relu,
 ) -> object:
-    """Do what the block's own ``forward`` does, but for the joins that are given."""
+    """Compute the block's own ``forward`` with some joins replaced."""
     shortcut = x if block.downsample is None else block.downsample(x)
     x = block.bn2(block.conv2(after_bn1(block.bn1(block.conv1(x)))))
     if hasattr(block, "conv3"):
@@ -485,7 +487,7 @@ def _move_stride(block: Any) -> Any:  # noqa: ANN401 - as above
 
 
 def _one_group(conv: nn.Conv2d, *, own: bool) -> nn.Conv2d:
-    """Use each group's weights on its own inputs alone, as they are, or on every group's."""
+    """Apply each group's weights only to its own inputs, as before, or to those of every group."""
     weights = conv.weight.reshape(conv.groups, -1, *conv.weight.shape[1:])  # (groups, outputs, inputs, k, k)
     reach = torch.eye(conv.groups) if own else torch.ones(conv.groups, conv.groups)
     weight = torch.einsum("goikl,gh->gohikl", weights, reach).flatten(2, 3).flatten(0, 1)
@@ -493,63 +495,69 @@ def _one_group(conv: nn.Conv2d, *, own: bool) -> nn.Conv2d:
     return conv
 
 
-# How a layer is set, by its traits.
+# Changes of a layer's settings, by trait.
 SETTINGS = {
     "conv": {
-        "the other stride": Part(_set(stride=lambda conv: 3 - conv.stride[0]), "stride: "),
-        "more padding": Part(_set(padding=lambda conv: conv.padding[0] + 1), "padding: "),
+        "the other stride": ModuleChange(_set(stride=lambda conv: 3 - conv.stride[0]), "stride: "),
+        "more padding": ModuleChange(_set(padding=lambda conv: conv.padding[0] + 1), "padding: "),
     },
     "wide": {
-        "less padding": Part(_set(padding=lambda conv: conv.padding[0] - 1), "padding: "),
-        "dilation": Part(_set(dilation=2), "dilation: 1 in the reference, 2"),
-        "dilation, same shape": Part(
+        "less padding": ModuleChange(_set(padding=lambda conv: conv.padding[0] - 1), "padding: "),
+        "dilation": ModuleChange(_set(dilation=2), "dilation: 1 in the reference, 2"),
+        "dilation, same shape": ModuleChange(
             _set(dilation=2, padding=lambda conv: 2 * conv.padding[0]), "dilation: "
         ),
-        "a border that is not zero": Part(_set(padding_mode="replicate")),
+        "a border that is not zero": ModuleChange(_set(padding_mode="replicate")),
     },
-    "grouped": {"groups merged": Part(partial(_one_group, own=False), "groups: ")},
+    "grouped": {"groups merged": ModuleChange(partial(_one_group, own=False), "groups: ")},
     "batchnorm": {
-        "eps 1e-3": Part(_set(eps=1e-3), "eps: 1e-05 in the reference, 0.001 in the module"),
-        "eps 1.1e-5": Part(_set(eps=1.1e-5), "eps: 1e-05 in the reference, 1.1e-05 in the module"),
-        "statistics of the input": Part(_set(running_mean=None, running_var=None, track_running_stats=False)),
-        "missing": Part(lambda _: nn.Identity()),
+        "eps 1e-3": ModuleChange(_set(eps=1e-3), "eps: 1e-05 in the reference, 0.001 in the module"),
+        "eps 1.1e-5": ModuleChange(_set(eps=1.1e-5), "eps: 1e-05 in the reference, 1.1e-05 in the module"),
+        "statistics of the input": ModuleChange(
+            _set(running_mean=None, running_var=None, track_running_stats=False)
+        ),
+        "missing": ModuleChange(lambda _: nn.Identity()),
     },
     "maxpool": {
-        "the other padding": Part(_set(padding=lambda pool: 1 - pool.padding), "padding: "),
-        "rounding otherwise": Part(_set(ceil_mode=lambda pool: not pool.ceil_mode), "ceil_mode: "),
-        "a smaller kernel": Part(_set(kernel_size=2), "kernel: 3 in the reference, 2"),
-        "a larger kernel, same shape": Part(_set(kernel_size=5, padding=2), "kernel: 3 in the reference, 5"),
-        "no stride": Part(_set(stride=1), "stride: 2 in the reference, 1"),
-        "an average": Part(lambda _: nn.AvgPool2d(3, 2, 1)),
+        "the other padding": ModuleChange(_set(padding=lambda pool: 1 - pool.padding), "padding: "),
+        "rounding otherwise": ModuleChange(_set(ceil_mode=lambda pool: not pool.ceil_mode), "ceil_mode: "),
+        "a smaller kernel": ModuleChange(_set(kernel_size=2), "kernel: 3 in the reference, 2"),
+        "a larger kernel, same shape": ModuleChange(
+            _set(kernel_size=5, padding=2), "kernel: 3 in the reference, 5"
+        ),
+        "no stride": ModuleChange(_set(stride=1), "stride: 2 in the reference, 1"),
+        "an average": ModuleChange(lambda _: nn.AvgPool2d(3, 2, 1)),
     },
-    "avgpool": {"a maximum": Part(lambda _: nn.AdaptiveMaxPool2d(1))},
-    "fc": {"no bias": Part(_set(bias=None))},
+    "avgpool": {"a maximum": ModuleChange(lambda _: nn.AdaptiveMaxPool2d(1))},
+    "fc": {"no bias": ModuleChange(_set(bias=None))},
 }
 
 INPUT = "what comes in: the ReLU, pool or sum before it"
 SUM = "the sum with the shortcut, or the ReLU after it"
-# What joins the layers: ReLU, shortcut, sum, and which convolution has the stride.
+# Changes of what joins the layers: ReLU, shortcut, sum, and the convolution with the stride.
 JOINS = {
-    "maxpool": {"no ReLU before it": Part(lambda _: nn.Identity(), "the ReLU before it", changed="relu")},
-    "block": {
-        "no ReLU after bn1": Part(_join(after_bn1=_identity), INPUT, "{}.conv2"),
-        "a ReLU before the sum": Part(_join(after_body=torch.relu), SUM),
-        "no shortcut": Part(_join(after_shortcut=torch.zeros_like), SUM),
-        "no ReLU after the sum": Part(_join(after_sum=_identity), SUM),
+    "maxpool": {
+        "no ReLU before it": ModuleChange(lambda _: nn.Identity(), "the ReLU before it", changed="relu")
     },
-    "bottleneck": {"no ReLU after bn2": Part(_join(after_bn2=_identity), INPUT, "{}.conv3")},
-    "projecting": {"no projection": Part(_set(downsample=None), shows="{}.downsample.{{0…1}}")},
-    "pooling": {"no projection": Part(_set(downsample=None), shows="{}.downsample.{{1…2}}")},
-    "striding": {"the stride in conv1": Part(_move_stride, "stride: ", "{}.conv1")},
+    "block": {
+        "no ReLU after bn1": ModuleChange(_join(after_bn1=_identity), INPUT, "{}.conv2"),
+        "a ReLU before the sum": ModuleChange(_join(after_body=torch.relu), SUM),
+        "no shortcut": ModuleChange(_join(after_shortcut=torch.zeros_like), SUM),
+        "no ReLU after the sum": ModuleChange(_join(after_sum=_identity), SUM),
+    },
+    "bottleneck": {"no ReLU after bn2": ModuleChange(_join(after_bn2=_identity), INPUT, "{}.conv3")},
+    "projecting": {"no projection": ModuleChange(_set(downsample=None), shows="{}.downsample.{{0…1}}")},
+    "pooling": {"no projection": ModuleChange(_set(downsample=None), shows="{}.downsample.{{1…2}}")},
+    "striding": {"the stride in conv1": ModuleChange(_move_stride, "stride: ", "{}.conv1")},
 }
 
-KINDS: dict[str, Callable[[Anatomy], Faults]] = {
+KINDS: dict[str, Callable[[NetworkParts], Faults]] = {
     "configuration": configurations,
     "exchanged layers": exchanged_layers,
     "exchanged fields": exchanged_fields,
     "dropped tensor": dropped_tensors,
     "added tensor": added_tensors,
-    "doubled tensor": doubled_tensors,
+    "doubled tensor": duplicated_tensors,
     "reordered weight": reordered_weights,
     "one ulp": one_ulp,
     "unread weight": unread_weights,
@@ -558,9 +566,9 @@ KINDS: dict[str, Callable[[Anatomy], Faults]] = {
 }
 
 
-def harmless(whole: Anatomy) -> Faults:
-    """Changes after which inference is the same."""
-    block, (bn, grouped, pool) = whole.blocks[0], map(whole.first, ("batchnorm", "grouped", "maxpool"))
+def no_op_changes(network: NetworkParts) -> Faults:
+    """Changes without effect at inference."""
+    block, (bn, grouped, pool) = network.blocks[0], map(network.first, ("batchnorm", "grouped", "maxpool"))
     for layer, what, place, change in (
         (pool, "nothing changed", "nowhere", _identity),
         (bn, "a line for itself", "mapping", partial(_exchange_layers, bn, bn)),
@@ -568,7 +576,7 @@ def harmless(whole: Anatomy) -> Faults:
             grouped,
             "a copied array",
             "checkpoint",
-            partial(_revalue, whole.tensors[grouped][0].target, np.copy),
+            partial(_revalue, network.tensors[grouped][0].target, np.copy),
         ),
         (
             bn,

@@ -1,4 +1,4 @@
-"""Parameters as tests need them: laid beside their model, from a file or from nowhere."""
+"""Parameters prepared for a model, from a file or synthetic."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def prepare(model: Model, path: Path) -> LoadedModel:
-    """Read a file for a model; an archive is unpacked beside it."""
+    """Read a file for a model; an archive is unpacked next to it."""
     return loading.load_model(ParamsSource(model, path), params_file.from_file(path, path.parent, silent))
 
 
 def in_memory(prepared: LoadedModel) -> LoadedModel:
-    """Return the same with all numbers read, for tests that change some."""
+    """Return the same model with all values in memory, for tests that change some."""
     params, state = (
         {name: np.asarray(array) for name, array in arrays.items()}
         for arrays in (prepared.params, prepared.state)
@@ -36,8 +36,8 @@ def in_memory(prepared: LoadedModel) -> LoadedModel:
     return replace(prepared, params=params, state=state)
 
 
-def nowhere(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedParams:
-    """Return what parameters say that were read from no file."""
+def without_file(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedParams:
+    """Return the metadata of parameters that were read from no file."""
     digest: Future[str] = Future()
     digest.set_result(sha1)
     path = Path(name)

@@ -1,4 +1,4 @@
-"""NDArray lists as MXNet of every age wrote them, byte by byte; ours writes the newest records alone."""
+"""NDArray lists as written by every MXNet version, byte by byte; our writer uses the newest records only."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def record(
     return begin + struct.pack("<iii", 1, 0, type_number) + data
 
 
-def listed(arrays: dict[str, bytes]) -> bytes:
+def ndarray_list(arrays: dict[str, bytes]) -> bytes:
     header = struct.pack("<QQQ", 0x112, 0, len(arrays))
-    return header + b"".join(arrays.values()) + named(*(name.encode() for name in arrays))
+    return header + b"".join(arrays.values()) + encode_names(*(name.encode() for name in arrays))
 
 
-def named(*names: bytes) -> bytes:
+def encode_names(*names: bytes) -> bytes:
     return struct.pack("<Q", len(names)) + b"".join(struct.pack("<Q", len(name)) + name for name in names)
 
 
-WHOLE = {kind: listed({"a.b": record(kind)}) for kind in KINDS}
-MIXED = listed({kind: record(kind) for kind in KINDS})
+ENCODED = {kind: ndarray_list({"a.b": record(kind)}) for kind in KINDS}
+MIXED = ndarray_list({kind: record(kind) for kind in KINDS})

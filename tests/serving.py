@@ -1,4 +1,4 @@
-"""A real server on loopback that does to a download what servers do."""
+"""A real loopback server that imitates the faults of download servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAG = '"the first content"'
 
 @dataclass
 class Server:
-    """What it answers: the next of ``answers``, and the last for ever; ``seen`` are the headers it got."""
+    """Answers with the next of ``answers``, the last repeatedly; ``seen`` are the received headers."""
 
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
@@ -44,11 +44,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     served: Server
 
     def do_GET(self) -> None:
-        with contextlib.suppress(ConnectionError):  # a client that has enough goes
+        with contextlib.suppress(ConnectionError):  # a client may close the connection early
             self.served.next(dict(self.headers))(self)
 
     def head(self, status: int, **headers: object) -> None:
-        """Send a status and headers, ``_`` in their names for ``-``."""
+        """Send a status and headers, with ``_`` in their names for ``-``."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
@@ -60,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """Serve these answers, in turn, at whatever path; over TLS as localhost."""
+    """Serve these answers in turn at any path; with ``tls``, as localhost."""
     served = Server(answers=list(answers))
     handler = type("Bound", (Handler,), {"served": served})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -79,7 +79,7 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
 
 
 def whole(content: bytes, tag: str | None = TAG) -> Answer:
-    """Send it, from where the client asks if it still is the same content."""
+    """Send the content, from the requested offset if it is unchanged."""
 
     def answer(handler: Handler) -> None:
         headers, begin = handler.headers, 0
@@ -95,7 +95,7 @@ def whole(content: bytes, tag: str | None = TAG) -> Answer:
 
 
 def cut(content: bytes, size: int, tag: str | None = TAG) -> Answer:
-    """Announce all of it, send ``size`` bytes and close the connection."""
+    """Announce the whole content, send ``size`` bytes and close the connection."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, Content_Length=len(content), **({} if tag is None else {"ETag": tag}))
@@ -105,7 +105,7 @@ def cut(content: bytes, size: int, tag: str | None = TAG) -> Answer:
 
 
 def stalled(content: bytes, size: int) -> Answer:
-    """Announce all of it, send ``size`` bytes and then nothing, with the connection open."""
+    """Announce the whole content, send ``size`` bytes and then nothing, with the connection open."""
 
     def answer(handler: Handler) -> None:
         cut(content, size)(handler)
@@ -120,7 +120,7 @@ def status(number: int, **headers: object) -> Answer:
 
 
 def endless(number: int = 200, **headers: object) -> Answer:
-    """Send zeros until the client goes; in a redirect too."""
+    """Send zeros until the client disconnects, also in a redirect."""
 
     def answer(handler: Handler) -> None:
         handler.head(number, **headers)
@@ -131,7 +131,7 @@ def endless(number: int = 200, **headers: object) -> Answer:
 
 
 def trickle(content: bytes, pause: float) -> Answer:
-    """Send it byte by byte."""
+    """Send the content byte by byte."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, Content_Length=len(content), ETag=TAG)
@@ -144,7 +144,7 @@ def trickle(content: bytes, pause: float) -> Answer:
 
 
 def drip(begin: bytes, again: bytes, pause: float) -> Answer:
-    """Send a beginning, and then the same over and over, a byte at a time."""
+    """Send ``begin`` and then ``again`` repeatedly, one byte at a time."""
 
     def answer(handler: Handler) -> None:
         handler.wfile.write(begin)

@@ -1,6 +1,6 @@
-"""Writes the graphs of our PyTorch modules as MXNet would write them: torch.fx finds the operators.
+"""Write the graphs of our PyTorch modules as MXNet would: torch.fx finds the operators.
 
-The modules and `converter.networks.definition` share no code, so a graph from here checks the definition.
+The modules and `converter.networks.definition` share no code, so these graphs check the definition.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
 def symbol(model: Model, names: dict[str, str] | None = None) -> Symbol:
     """Return the content of a model's symbol file.
 
-    Layers are named as in Gluon, other operators by kind and number.
+    Layers are named as in Gluon, other operators by kind and index.
 
     Args:
         model: the model.
@@ -41,9 +41,9 @@ def symbol(model: Model, names: dict[str, str] | None = None) -> Symbol:
 
 
 def node(content: Symbol, name: str) -> Symbol:
-    """Return the node of that name."""
-    found: Symbol = next(node for node in content["nodes"] if node["name"] == name)
-    return found
+    """Return the node with the given name."""
+    match: Symbol = next(node for node in content["nodes"] if node["name"] == name)
+    return match
 
 
 def changed(content: Symbol, layer: str, **changes: str | None) -> Symbol:
@@ -54,7 +54,7 @@ def changed(content: Symbol, layer: str, **changes: str | None) -> Symbol:
 
 
 def inserted(content: Symbol, name: str, op: str, attrs: dict[str, str] | None = None) -> Symbol:
-    """Put an operator behind a node; whatever read the node reads the operator."""
+    """Insert an operator after a node; whatever read the node reads the operator."""
     nodes = content["nodes"]
     place = nodes.index(node(content, name))
     moved = {number: number + (number > place) for number in range(len(nodes))}
@@ -165,7 +165,7 @@ def _pool(module: nn.Module) -> dict[str, str]:
 
 
 def counted_names(model: Model, prefix: str = "net0_") -> dict[str, str]:
-    """Return the index-based names that Gluon gives a model's parameters, by structural names."""
+    """Return the index-based names that Gluon gives a model's parameters, by structural name."""
     numbers: dict[tuple[str, str], dict[str, int]] = {}
     names = {}
     for tensor in model.mapping.tensors:

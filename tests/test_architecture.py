@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("converter", "resnext_torch")
 LINTER = Path(sys.executable).with_name("lint-imports")
 MAX_LOOSE_MODULES = 8
-KNOW_RESNEXT_TORCH = {
+RESNEXT_TORCH_IMPORTERS = {
     "commands/reverse_conversion.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
     *("networks/matching.py", "networks/synthetic.py"),
@@ -29,16 +29,16 @@ def lint(root: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the packages and their contracts."""
+    """Return a copy of the packages and their contracts."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
 
-def test_contracts_hold(copy: Path) -> None:
-    found = lint(copy)
-    assert found.returncode == 0, found.stdout
+def test_import_contracts_hold(copy: Path) -> None:
+    completed = lint(copy)
+    assert completed.returncode == 0, completed.stdout
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,24 @@ def test_contracts_hold(copy: Path) -> None:
         ("converter/extra/__init__.py", ""),
     ],
 )
-def test_wrong_import_and_unplaced_package_break_a_contract(module: str, line: str, copy: Path) -> None:
+def test_wrong_import_or_unlisted_package_breaks_a_contract(module: str, line: str, copy: Path) -> None:
     path = copy / module
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as stream:
         stream.write(f"\n{line}\n")
-    found = lint(copy)
-    assert found.returncode == 1, found.stdout
+    completed = lint(copy)
+    assert completed.returncode == 1, completed.stdout
 
 
-def test_few_modules_belong_to_no_package() -> None:
+def test_few_modules_are_outside_the_packages() -> None:
     assert len(list((ROOT / "converter").glob("*.py"))) <= MAX_LOOSE_MODULES
 
 
-def test_few_modules_import_the_pytorch_networks() -> None:
+def test_only_listed_modules_import_resnext_torch() -> None:
     folder = ROOT / "converter"
     importing = {
         str(path.relative_to(folder))
         for path in folder.rglob("*.py")
         if "\nfrom resnext_torch" in path.read_text() or "\n    from resnext_torch" in path.read_text()
     }
-    assert importing == KNOW_RESNEXT_TORCH
+    assert importing == RESNEXT_TORCH_IMPORTERS

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHT = np.arange(600, dtype=np.float32).reshape(20, 30)
 CENTRAL = b"PK\x01\x02"
-LIMIT = 1 << 26  # what a small archive may unpack to
+LIMIT = 1 << 26  # the unpacking limit of a small archive
 PACKERS = (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -45,8 +45,8 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
     return stream.getvalue()
 
 
-def linking(content: bytes) -> bytes:
-    """Return a zip whose one member is said to be a symbolic link."""
+def zip_with_link(content: bytes) -> bytes:
+    """Return a zip whose single member is marked as a symbolic link."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         member = zipfile.ZipInfo("holiday.params")
@@ -55,26 +55,26 @@ def linking(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-def declared(archive: bytes, size: int) -> bytes:
-    """Return a zip whose last member is said to have another size."""
+def with_declared_size(archive: bytes, size: int) -> bytes:
+    """Return a zip whose last member declares another size."""
     place = archive.rindex(CENTRAL) + 24
     return archive[:place] + struct.pack("<I", size) + archive[place + 4 :]
 
 
-def encrypted(archive: bytes) -> bytes:
-    """Return a zip whose one member is marked as encrypted, in both of its headers."""
+def marked_encrypted(archive: bytes) -> bytes:
+    """Return a zip whose single member is marked as encrypted in both of its headers."""
     directory = archive.index(CENTRAL)
     return archive[:6] + b"\1" + archive[7 : directory + 8] + b"\1" + archive[directory + 9 :]
 
 
-def spoilt(archive: bytes, place: int) -> bytes:
+def with_flipped_byte(archive: bytes, place: int) -> bytes:
     spoilt_bytes = bytearray(archive)
     spoilt_bytes[place] ^= 0xFF
     return bytes(spoilt_bytes)
 
 
 def with_invalid_block(archive: bytes, place: int) -> bytes:
-    """Return an archive whose deflate stream, which begins at ``place``, has a block of the reserved type."""
+    """Return an archive whose deflate stream, starting at ``place``, has a block of the reserved type."""
     spoilt_bytes = bytearray(archive)
     spoilt_bytes[place] |= 0b110
     return bytes(spoilt_bytes)
@@ -103,7 +103,7 @@ def unpacked(tmp_path: Path) -> Path:
         (zipped(("__MACOSX/._holiday.params", b"fork"), ("holiday.params", CONTENT)), "zip"),
         (zipped(("../../holiday.params", CONTENT)), "zip"),
         (zipped(("/holiday.params", CONTENT)), "zip"),
-        (linking(CONTENT), "zip"),
+        (zip_with_link(CONTENT), "zip"),
     ],
     ids=[
         "gzip",
@@ -112,24 +112,24 @@ def unpacked(tmp_path: Path) -> Path:
         "deflated",
         "in folders",
         "among others",
-        "fork",
-        "escaping",
-        "absolute",
-        "a link",
+        "resource fork",
+        "path traversal",
+        "absolute path",
+        "link",
     ],
 )
-def test_the_one_params_of_an_archive_is_unpacked_there_and_nowhere_else(
+def test_single_params_member_is_unpacked_to_the_destination_only(
     packed: Path, unpacked: Path, tmp_path: Path, content: bytes, kind: str
 ) -> None:
     packed.write_bytes(content)
-    told: list[tuple[str, int, int]] = []
-    sha1 = archives.unpack(packed, unpacked, lambda *progress: told.append(progress)).sha1
+    updates: list[tuple[str, int, int]] = []
+    sha1 = archives.unpack(packed, unpacked, lambda *progress: updates.append(progress)).sha1
     assert archives.kind(packed) == kind
     assert sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
     assert unpacked.read_bytes() == CONTENT
     assert np.array_equal(load_params(unpacked)["w"], WEIGHT)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {packed, unpacked}
-    assert told[-1][:2] == ("unpacking", len(CONTENT))
+    assert updates[-1][:2] == ("unpacking", len(CONTENT))
 
 
 NO_ZIP = "cannot be unpacked: File is not a zip file"
@@ -147,9 +147,9 @@ NO_PARAMS = r"a zip with one \.params expected, 0 found"
         (zipped(("__MACOSX/._holiday.params", b"fork")), NO_PARAMS),
         (zipped(("holiday.params", CONTENT))[:-30], NO_ZIP),
     ],
-    ids=["empty", "one byte", "a list", "npz", "no params", "a fork alone", "cut"],
+    ids=["empty", "one byte", "ndarray list", "npz", "no params", "resource fork only", "truncated"],
 )
-def test_what_holds_no_params_is_no_archive_of_one(
+def test_archive_without_params_is_refused(
     packed: Path, unpacked: Path, content: bytes, message: str
 ) -> None:
     packed.write_bytes(content)
@@ -160,7 +160,7 @@ def test_what_holds_no_params_is_no_archive_of_one(
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_numpys_npz_is_no_archive(packed: Path, unpacked: Path, *, compressed: bool) -> None:
+def test_npz_is_not_an_archive(packed: Path, unpacked: Path, *, compressed: bool) -> None:
     with packed.open("wb") as stream:
         (np.savez_compressed if compressed else np.savez)(stream, w=WEIGHT)
     assert zipfile.is_zipfile(packed)
@@ -168,14 +168,14 @@ def test_numpys_npz_is_no_archive(packed: Path, unpacked: Path, *, compressed: b
     assert not unpacked.exists()
 
 
-def test_a_checkpoint_of_torchs_is_no_archive(packed: Path, unpacked: Path) -> None:
+def test_torch_checkpoint_is_not_an_archive(packed: Path, unpacked: Path) -> None:
     torch.save({"w.params": torch.zeros(3)}, packed)
     assert zipfile.is_zipfile(packed)
     assert archives.kind(packed) is None
     assert not unpacked.exists()
 
 
-def test_a_missing_file_and_a_folder_are_refused(packed: Path, unpacked: Path) -> None:
+def test_missing_file_and_folder_are_refused(packed: Path, unpacked: Path) -> None:
     with pytest.raises(SourceError, match="downloads/holiday: No such file"):
         archives.kind(packed)
     with pytest.raises(SourceError, match="downloads: Is a directory"):
@@ -186,17 +186,26 @@ def test_a_missing_file_and_a_folder_are_refused(packed: Path, unpacked: Path) -
     ("content", "message"),
     [
         (zipped(("a.params", CONTENT), ("b.params", CONTENT)), r"a zip with one \.params expected, 2 found"),
-        (encrypted(zipped(("a.params", CONTENT))), "cannot be unpacked: .* is encrypted"),
-        (declared(zipped(("a.params", CONTENT)), 2**31), r"its \.params declares 2147483648 bytes"),
+        (marked_encrypted(zipped(("a.params", CONTENT))), "cannot be unpacked: .* is encrypted"),
+        (with_declared_size(zipped(("a.params", CONTENT)), 2**31), r"its \.params declares 2147483648 bytes"),
         (zipped(("a.params", bytes(LIMIT + 1))), rf"its \.params declares {LIMIT + 1} bytes"),
-        (declared(zipped(("a.params", CONTENT)), 1000), r"cannot be unpacked: Bad CRC-32 .*a\.params"),
-        (declared(zipped(("a.params", CONTENT), method=0), 1000), r"cannot be unpacked: Bad CRC-32 .*a\.pa"),
+        (
+            with_declared_size(zipped(("a.params", CONTENT)), 1000),
+            r"cannot be unpacked: Bad CRC-32 .*a\.params",
+        ),
+        (
+            with_declared_size(zipped(("a.params", CONTENT), method=0), 1000),
+            r"cannot be unpacked: Bad CRC-32 .*a\.pa",
+        ),
         (with_invalid_block(zipped(("a.params", CONTENT)), 38), "cannot be unpacked: Error -3 .* block type"),
-        (spoilt(zipped(("a.params", CONTENT), method=0), 60), r"cannot be unpacked: Bad CRC-32 .*a\.params"),
+        (
+            with_flipped_byte(zipped(("a.params", CONTENT), method=0), 60),
+            r"cannot be unpacked: Bad CRC-32 .*a\.params",
+        ),
         (gzip.compress(CONTENT)[:-9], "cannot be unpacked: Compressed file ended before"),
         (gzip.compress(CONTENT)[:2], "cannot be unpacked: Compressed file ended before"),
-        (spoilt(gzip.compress(CONTENT), -8), "cannot be unpacked: CRC check failed"),
-        (spoilt(gzip.compress(CONTENT), -4), "cannot be unpacked: Incorrect length"),
+        (with_flipped_byte(gzip.compress(CONTENT), -8), "cannot be unpacked: CRC check failed"),
+        (with_flipped_byte(gzip.compress(CONTENT), -4), "cannot be unpacked: Incorrect length"),
         (with_invalid_block(gzip.compress(CONTENT), 10), "cannot be unpacked: Error -3 .* block type"),
         (gzip.compress(CONTENT) + b"more", r"cannot be unpacked: Not a gzipped file \(b'mo'\)"),
         (gzip.compress(CONTENT) + gzip.compress(CONTENT)[:-9], "cannot be unpacked: Compressed file ended"),
@@ -204,7 +213,7 @@ def test_a_missing_file_and_a_folder_are_refused(packed: Path, unpacked: Path) -
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_archive_that_is_damaged_encrypted_or_a_bomb_is_refused(
+def test_damaged_encrypted_or_oversized_archive_is_refused(
     packed: Path, unpacked: Path, content: bytes, message: str
 ) -> None:
     packed.write_bytes(content)
@@ -213,10 +222,8 @@ def test_an_archive_that_is_damaged_encrypted_or_a_bomb_is_refused(
 
 
 @pytest.mark.parametrize("method", PACKERS)
-def test_a_member_that_unpacks_to_more_than_it_says_does_not_fill_the_memory(
-    packed: Path, unpacked: Path, method: int
-) -> None:
-    packed.write_bytes(declared(zipped(("a.params", bytes(LIMIT)), method=method), 1000))
+def test_member_larger_than_declared_does_not_fill_memory(packed: Path, unpacked: Path, method: int) -> None:
+    packed.write_bytes(with_declared_size(zipped(("a.params", bytes(LIMIT)), method=method), 1000))
     tracemalloc.start()
     try:
         with pytest.raises(SourceError, match="downloads/holiday: "):
@@ -237,7 +244,7 @@ def test_a_member_that_unpacks_to_more_than_it_says_does_not_fill_the_memory(
     ],
     ids=["zip", "gzip"],
 )
-def test_what_just_fits_is_unpacked(
+def test_archive_at_the_limit_is_unpacked(
     packed: Path,
     unpacked: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -255,12 +262,12 @@ def test_what_just_fits_is_unpacked(
 
 
 @pytest.mark.parametrize(("size", "limit"), [(0, 1 << 26), (1 << 20, 100 << 20), (1 << 29, 1 << 31)])
-def test_the_limit_grows_with_the_archive_up_to_the_largest_model(size: int, limit: int) -> None:
+def test_unpacking_limit_grows_with_the_archive_up_to_a_maximum(size: int, limit: int) -> None:
     assert archives.packed_limit(size) == limit
 
 
 @pytest.mark.parametrize("other", ["w.npy", "archive/data.pkl"])
-def test_a_zip_that_is_another_kind_of_file_too_is_refused(tmp_path: Path, other: str) -> None:
+def test_zip_of_two_formats_is_refused(tmp_path: Path, other: str) -> None:
     path = tmp_path / "two.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(other, b"")

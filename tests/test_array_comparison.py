@@ -10,21 +10,21 @@ QUIET_NAN, OTHER_NAN = np.array([0x7FC00000, 0x7FC00001], np.uint32).view(np.flo
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_type_is_compared_bit_by_bit(dtype: str) -> None:
+def test_every_dtype_is_compared_bit_by_bit(dtype: str) -> None:
     zeros = np.zeros((2, 3), dtype)
     one = zeros.copy()
     one[1, 2] = 1
     assert array_comparison.compare("a", zeros, zeros.copy()) is None
-    apart = array_comparison.compare("a", zeros, one)
-    assert str(apart) == "1 of 6 elements differ, by up to 1.0e+00"
+    diff = array_comparison.compare("a", zeros, one)
+    assert str(diff) == "1 of 6 elements differ, by up to 1.0e+00"
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 3)])
-def test_any_shape_is_compared(shape: tuple[int, ...]) -> None:
+def test_every_shape_is_compared(shape: tuple[int, ...]) -> None:
     zeros = np.zeros(shape, np.float32)
     assert array_comparison.compare("a", zeros, zeros.copy()) is None
-    apart = array_comparison.compare("a", zeros, zeros + np.float32(1))
-    assert (apart.count if apart else 0) == zeros.size
+    diff = array_comparison.compare("a", zeros, zeros + np.float32(1))
+    assert (diff.count if diff else 0) == zeros.size
 
 
 @pytest.mark.parametrize(
@@ -38,46 +38,46 @@ def test_any_shape_is_compared(shape: tuple[int, ...]) -> None:
         (3e38, -3e38, "1 of 2 elements differ, by up to 6.0e+38"),
     ],
 )
-def test_each_way_of_being_another_number_is_seen(one: float, other: float, found: str) -> None:
+def test_changed_element_is_reported(one: float, other: float, found: str) -> None:
     first, second = np.array([one, 7], np.float32), np.array([other, 7], np.float32)
     assert str(array_comparison.compare("a", first, second)) == found
     assert array_comparison.compare("a", first, first.copy()) is None
     assert array_comparison.compare("a", second, second.copy()) is None
 
 
-def test_what_is_not_finite_on_both_sides_does_not_hide_how_far_the_rest_is_apart() -> None:
+def test_common_nonfinite_elements_do_not_hide_the_maximum() -> None:
     one = np.array([np.nan, np.inf, 1], np.float32)
     other = np.array([np.nan, np.inf, 1.5], np.float32)
     assert str(array_comparison.compare("a", one, other)) == "1 of 3 elements differ, by up to 5.0e-01"
 
 
-def test_a_difference_that_float64_cannot_hold_is_none() -> None:
-    apart = array_comparison.compare("a", np.array([1e308]), np.array([-1e308]))
-    assert apart is not None
-    assert (apart.count, apart.max_abs) == (1, None)
+def test_overflowing_difference_has_no_maximum() -> None:
+    diff = array_comparison.compare("a", np.array([1e308]), np.array([-1e308]))
+    assert diff is not None
+    assert (diff.count, diff.max_abs) == (1, None)
 
 
-def test_another_shape_is_told_and_nothing_counted() -> None:
-    apart = array_comparison.compare("a", np.zeros((2, 3)), np.zeros((3, 2)))
-    assert apart == array_comparison.TensorDiff("a", ((2, 3), (3, 2)), ("float64", "float64"), None, 6, None)
-    assert str(apart) == "shape (2, 3) and (3, 2)"
+def test_different_shapes_are_reported_without_a_count() -> None:
+    diff = array_comparison.compare("a", np.zeros((2, 3)), np.zeros((3, 2)))
+    assert diff == array_comparison.TensorDiff("a", ((2, 3), (3, 2)), ("float64", "float64"), None, 6, None)
+    assert str(diff) == "shape (2, 3) and (3, 2)"
 
 
-def test_another_type_is_apart_though_the_values_are_the_same() -> None:
+def test_different_dtypes_with_equal_values_differ() -> None:
     single = np.array([np.nan, np.inf, -np.inf, 0, 0.1], np.float32)
-    apart = array_comparison.compare("a", single, single.astype(np.float64))
-    assert apart is not None
-    assert apart.count == 0
-    assert str(apart) == "float32 and float64, the same values"
+    diff = array_comparison.compare("a", single, single.astype(np.float64))
+    assert diff is not None
+    assert diff.count == 0
+    assert str(diff) == "float32 and float64, the same values"
 
 
-def test_values_of_another_type_are_counted_where_they_differ() -> None:
+def test_unequal_values_of_different_dtypes_are_counted() -> None:
     double = np.array([np.nan, 0.1, 0.5])
-    apart = array_comparison.compare("a", double, double.astype(np.float32))
-    assert str(apart) == "float64 and float32, 1 of 3 elements differ, by up to 1.5e-09"
+    diff = array_comparison.compare("a", double, double.astype(np.float32))
+    assert str(diff) == "float64 and float32, 1 of 3 elements differ, by up to 1.5e-09"
     numbers = np.array([7, 0.5, np.nan], np.float32)
-    apart = array_comparison.compare("a", double, numbers)
-    assert str(apart) == "float64 and float32, 3 of 3 elements differ, not all finite"
+    diff = array_comparison.compare("a", double, numbers)
+    assert str(diff) == "float64 and float32, 3 of 3 elements differ, not all finite"
 
 
 def test_memory_order_does_not_matter() -> None:
@@ -86,7 +86,7 @@ def test_memory_order_does_not_matter() -> None:
     assert array_comparison.compare("a", one, one[:, ::-1]) is not None
 
 
-def test_the_same_values_may_be_in_different_precisions() -> None:
+def test_same_values_ignores_precision() -> None:
     one = np.array([0.1, np.nan], np.float32)
     assert array_comparison.same_values(one, one.copy())
     assert array_comparison.same_values(one, one.astype(np.float64))

@@ -43,7 +43,7 @@ def write(folder: Path, state: dict[str, Array] = STATE) -> Path:
         return artifact.publish(written, folder / "a.safetensors", b"{}").with_suffix(".safetensors")
 
 
-def test_the_bytes_are_as_documented(tmp_path: Path) -> None:
+def test_file_has_the_documented_bytes(tmp_path: Path) -> None:
     padded = HEADER + b" " * (-len(HEADER) % 8)
     buffers = b"".join(
         STATE[name].tobytes() for name in ("bn1.num_batches_tracked", "bn1.bias", "conv1.weight")
@@ -51,26 +51,26 @@ def test_the_bytes_are_as_documented(tmp_path: Path) -> None:
     assert write(tmp_path).read_bytes() == struct.pack("<Q", len(padded)) + padded + buffers
 
 
-def test_the_bytes_are_those_of_safetensors_own_writer(tmp_path: Path, tiny_params: dict[str, Array]) -> None:
+def test_bytes_equal_those_of_the_safetensors_library(tmp_path: Path, tiny_params: dict[str, Array]) -> None:
     for number, state in enumerate((STATE, tiny_params | STATE)):
         save_file(state, tmp_path / "theirs", metadata={"format": "pt"})
         ours = write(tmp_path / str(number), state)
         assert ours.read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
-def test_the_bytes_do_not_depend_on_the_order_of_the_tensors(tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_the_tensor_order(tmp_path: Path) -> None:
     backwards = dict(reversed(STATE.items()))
     assert write(tmp_path / "a").read_bytes() == write(tmp_path / "b", backwards).read_bytes()
 
 
-def test_safetensors_reads_every_bit_back(tmp_path: Path) -> None:
-    found = load_file(write(tmp_path))
-    assert {name: array.tobytes() for name, array in found.items()} == {
+def test_safetensors_library_reads_every_bit_back(tmp_path: Path) -> None:
+    state = load_file(write(tmp_path))
+    assert {name: array.tobytes() for name, array in state.items()} == {
         name: array.tobytes() for name, array in STATE.items()
     }
 
 
-def test_hash_and_size_are_those_of_the_file(tmp_path: Path) -> None:
+def test_draft_reports_the_files_hash_and_size(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         content = written.path.read_bytes()
     assert written.sha256 == hashlib.sha256(content).hexdigest()
@@ -78,25 +78,25 @@ def test_hash_and_size_are_those_of_the_file(tmp_path: Path) -> None:
     assert artifact.file_name("net", written.sha256) == f"net-{written.sha256[:8]}.safetensors"
 
 
-def test_a_draft_that_is_not_published_is_gone(tmp_path: Path) -> None:
+def test_unpublished_draft_is_deleted(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent):
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_draft_is_gone_after_an_error_too(tmp_path: Path) -> None:
+def test_draft_is_deleted_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stop"), artifact.draft(tmp_path, STATE, silent):
         raise RuntimeError("stop")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_whole_draft_verifies(tmp_path: Path) -> None:
+def test_intact_draft_verifies(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         artifact.verify(written, STATE)
 
 
 @pytest.mark.parametrize("place", range(0, 8 + len(HEADER) + 44, 5))
-def test_a_flipped_byte_anywhere_is_found(tmp_path: Path, place: int) -> None:
+def test_flipped_byte_anywhere_is_detected(tmp_path: Path, place: int) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         content = bytearray(written.path.read_bytes())
         content[place] ^= 1
@@ -106,7 +106,7 @@ def test_a_flipped_byte_anywhere_is_found(tmp_path: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize(("cut", "tail"), [(1, b""), (0, b"\0")])
-def test_a_byte_too_few_or_too_many_is_found(tmp_path: Path, cut: int, tail: bytes) -> None:
+def test_missing_or_extra_byte_is_detected(tmp_path: Path, cut: int, tail: bytes) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         content = written.path.read_bytes()
         written.path.write_bytes(content[: len(content) - cut] + tail)
@@ -114,7 +114,7 @@ def test_a_byte_too_few_or_too_many_is_found(tmp_path: Path, cut: int, tail: byt
             artifact.verify(written, STATE)
 
 
-def test_every_chunk_of_a_large_tensor_is_compared(tmp_path: Path) -> None:
+def test_every_chunk_of_a_large_tensor_is_verified(tmp_path: Path) -> None:
     state = {"w": np.arange(2 * PIECE + 5, dtype=np.uint8)}
     for place in (0, PIECE - 1, PIECE, 2 * PIECE + 4):
         with artifact.draft(tmp_path, state, silent) as written:
@@ -125,7 +125,7 @@ def test_every_chunk_of_a_large_tensor_is_compared(tmp_path: Path) -> None:
                 artifact.verify(written, changed)
 
 
-def test_the_tensor_that_differs_is_named(tmp_path: Path) -> None:
+def test_differing_tensor_is_named(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         content = bytearray(written.path.read_bytes())
         content[-1] ^= 1
@@ -134,7 +134,7 @@ def test_the_tensor_that_differs_is_named(tmp_path: Path) -> None:
             artifact.verify(written, STATE)
 
 
-def test_negative_zero_is_not_zero(tmp_path: Path) -> None:
+def test_negative_zero_differs_from_zero(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
         positive = STATE | {"bn1.bias": np.array([0.0, np.nan, 1e-42], np.float32)}
         with pytest.raises(ArtifactError, match=r"bn1\.bias differs"):
@@ -143,16 +143,16 @@ def test_negative_zero_is_not_zero(tmp_path: Path) -> None:
 
 def test_manifest_is_published_next_to_the_artifact(tmp_path: Path) -> None:
     with artifact.draft(tmp_path, STATE, silent) as written:
-        beside = artifact.publish(written, tmp_path / "net-01234567.safetensors", MANIFEST)
-    assert beside == tmp_path / "net-01234567.json"
-    assert beside.read_bytes() == MANIFEST
+        manifest_path = artifact.publish(written, tmp_path / "net-01234567.safetensors", MANIFEST)
+    assert manifest_path == tmp_path / "net-01234567.json"
+    assert manifest_path.read_bytes() == MANIFEST
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "net-01234567.json",
         "net-01234567.safetensors",
     ]
 
 
-def test_a_symlink_of_the_final_name_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_symlink_with_the_final_name_is_replaced_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("precious")
     folder = tmp_path / "out"
@@ -164,14 +164,14 @@ def test_a_symlink_of_the_final_name_is_replaced_not_followed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.json"])
-def test_a_folder_of_a_final_name_is_refused_and_nothing_written(tmp_path: Path, name: str) -> None:
+def test_folder_with_a_final_name_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(ArtifactError, match=f"{name}: is a folder"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_names_types_and_metadata_are_those_that_safetensors_finds(tmp_path: Path) -> None:
+def test_header_with_other_names_types_or_metadata_is_refused(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "good", metadata={"format": "pt"})
     save_file(STATE, tmp_path / "bare")
     artifact._verify_header(tmp_path / "good", STATE)
@@ -181,9 +181,7 @@ def test_names_types_and_metadata_are_those_that_safetensors_finds(tmp_path: Pat
         artifact._verify_header(tmp_path / "bare", STATE)
 
 
-def test_both_files_and_their_folder_are_on_the_disk_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_and_folder_are_flushed_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed = []
     monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
     weights = write(tmp_path)
@@ -191,7 +189,7 @@ def test_both_files_and_their_folder_are_on_the_disk_at_the_end(
     assert sorted(flushed) == sorted(path.stat().st_ino for path in files)
 
 
-def test_a_disk_that_fails_behind_the_proof_leaves_nothing(tmp_path: Path) -> None:
+def test_background_flush_error_leaves_no_files(tmp_path: Path) -> None:
     failed: Future[None] = Future()
     failed.set_exception(OSError(errno.EIO, "Input/output error"))
     with (
@@ -202,7 +200,7 @@ def test_a_disk_that_fails_behind_the_proof_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with (
         pytest.raises(ArtifactError, match="out: cannot be written: File exists"),
@@ -211,7 +209,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -39,28 +39,28 @@ def small() -> Model:
 
 
 def run(*arguments: str) -> tuple[int, dict[str, dict[str, str]], str]:
-    """Return the exit status, the summary's rows by model, and what was said."""
+    """Return the exit status, the rows of the summary by model, and stderr."""
     result = CliRunner().invoke(app, ["convert-zoo", *arguments, "--json"])
     rows = json.loads(result.stdout)["models"] if result.stdout else []
     return result.exit_code, {row["model"]: row for row in rows}, result.stderr
 
 
-def test_many_are_converted_and_left_alone_the_next_time(tmp_path: Path) -> None:
+def test_converted_models_are_skipped_the_next_time(tmp_path: Path) -> None:
     arguments = (str(tmp_path), "--random", "0", "--models", SMALL, "--models", "*18_v1b", *UNPROVEN)
     status, rows, _ = run(*arguments, "--jobs", "2")
     assert status == 0
     assert {name: row["status"] for name, row in rows.items()} == dict.fromkeys((SMALL, OTHER), "converted")
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert {path.name for path in files} == {row["file"] for row in rows.values()}
-    status, rows, said = run(*arguments)
+    status, rows, stderr = run(*arguments)
     assert status == 0
     assert {row["status"] for row in rows.values()} == {"skipped"}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")} == files
-    assert "0 converted, 2 skipped, 0 failed" in said
+    assert "0 converted, 2 skipped, 0 failed" in stderr
     assert json.loads((tmp_path / "summary.json").read_text())["counts"]["skipped"] == 2
 
 
-def test_it_goes_on_after_a_failure_and_exits_1(tmp_path: Path) -> None:
+def test_failed_model_does_not_stop_the_batch(tmp_path: Path) -> None:
     folder = tmp_path / "params"
     folder.mkdir()
     (folder / f"{OTHER}.params").write_bytes(b"nonsense")
@@ -68,15 +68,15 @@ def test_it_goes_on_after_a_failure_and_exits_1(tmp_path: Path) -> None:
     with (folder / f"{model.entry.gluon}.params").open("wb") as stream:
         write_params(stream, random_params(model.mapping, model.shapes, seed=3))
     chosen = ("--models", OTHER, "--models", SMALL, "--models", "gluon_senet154")
-    status, rows, said = run(str(tmp_path / "out"), "--params-dir", str(folder), *chosen, *UNPROVEN)
+    status, rows, stderr = run(str(tmp_path / "out"), "--params-dir", str(folder), *chosen, *UNPROVEN)
     assert status == 1
     assert [row["status"] for row in rows.values()] == ["failed", "converted", "failed"]
     assert "no .params file: begins with b'nonsense'" in rows[OTHER]["reason"]
     assert "senet_154-b5538ef1.params is there" in rows["gluon_senet154"]["reason"]
-    assert f"failed  {OTHER}: " in said
+    assert f"failed  {OTHER}: " in stderr
 
 
-def test_what_was_never_published_fails_without_a_try(tmp_path: Path) -> None:
+def test_unpublished_model_fails_without_a_download(tmp_path: Path) -> None:
     status, rows, _ = run(str(tmp_path), "--models", "gluon_resnext101e_64x4d")
     assert status == 1
     assert rows["gluon_resnext101e_64x4d"]["reason"] == "GluonCV never published its parameters"
@@ -92,7 +92,9 @@ def test_what_was_never_published_fails_without_a_try(tmp_path: Path) -> None:
         ([*UNPROVEN, "--size", "64"], 2, "--size and --proof-dtype need a reference"),
     ],
 )
-def test_a_wrong_call_is_refused(tmp_path: Path, arguments: list[str], status: int, message: str) -> None:
+def test_invalid_arguments_are_refused(
+    tmp_path: Path, arguments: list[str], status: int, message: str
+) -> None:
     result = CliRunner().invoke(app, ["convert-zoo", str(tmp_path), *arguments])
     assert result.exit_code == status
     assert message in " ".join(result.stderr.replace("│", " ").split())
@@ -132,8 +134,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def whole(converted: Path, tmp_path: Path) -> Path:
-    """A folder with one conversion, to be spoilt."""
+def intact(converted: Path, tmp_path: Path) -> Path:
+    """Return a folder with one conversion, for the test to damage."""
     for path in converted.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -142,55 +144,55 @@ def whole(converted: Path, tmp_path: Path) -> Path:
 SEEDED = batch.SourceKey(file=f"{SMALL}.random-0.params")
 
 
-def test_nested_field_of_a_manifest_does_not_matter(whole: Path, small: Model) -> None:
-    (manifest,) = whole.glob("*.json")
+def test_unknown_manifest_field_is_ignored(intact: Path, small: Model) -> None:
+    (manifest,) = intact.glob("*.json")
     manifest.write_text(f'{manifest.read_text().rstrip().removesuffix("}")}, "more": {"[" * 10}{"]" * 10}}}')
-    assert batch.find_conversion(whole, small, SEEDED, ParityOptions("none")) is not None
+    assert batch.find_conversion(intact, small, SEEDED, ParityOptions("none")) is not None
 
 
-def test_what_is_there_and_whole_is_found(whole: Path, small: Model) -> None:
-    manifest = batch.find_conversion(whole, small, SEEDED, ParityOptions("none"))
+def test_intact_conversion_is_reused(intact: Path, small: Model) -> None:
+    manifest = batch.find_conversion(intact, small, SEEDED, ParityOptions("none"))
     assert manifest is not None
     assert manifest.model == SMALL
 
 
 @pytest.mark.parametrize(
-    "spoil", ["flip", "truncate", "remove", "no manifest", "another name", "a deep manifest", "nonsense"]
+    "damage", ["flip", "truncate", "remove", "no manifest", "another name", "a deep manifest", "nonsense"]
 )
-def test_what_is_not_whole_is_not_found(whole: Path, small: Model, spoil: str) -> None:
-    (artifact,) = whole.glob("*.safetensors")
+def test_damaged_conversion_is_not_reused(intact: Path, small: Model, damage: str) -> None:
+    (artifact,) = intact.glob("*.safetensors")
     manifest = artifact.with_suffix(".json")
     content = artifact.read_bytes()
-    if spoil == "flip":
+    if damage == "flip":
         artifact.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    elif spoil == "truncate":
+    elif damage == "truncate":
         artifact.write_bytes(content[:-1])
-    elif spoil == "remove":
+    elif damage == "remove":
         artifact.unlink()
-    elif spoil == "no manifest":
+    elif damage == "no manifest":
         manifest.unlink()
-    elif spoil == "another name":
-        manifest.rename(whole / f"{SMALL}-00000000.json")
-    elif spoil == "a deep manifest":
+    elif damage == "another name":
+        manifest.rename(intact / f"{SMALL}-00000000.json")
+    elif damage == "a deep manifest":
         nested = f'"more": {"[" * 100_000}{"]" * 100_000}'
         manifest.write_text(f"{manifest.read_text().rstrip().removesuffix('}')}, {nested}}}")
     else:
         manifest.write_text('{"model": 3, "artifact": []}')
-    assert batch.find_conversion(whole, small, SEEDED, ParityOptions("none")) is None
+    assert batch.find_conversion(intact, small, SEEDED, ParityOptions("none")) is None
 
 
-def test_another_origin_mapping_or_a_missing_proof_is_not_found(
-    whole: Path, small: Model, tmp_path: Path
+def test_other_source_mapping_or_missing_proof_is_not_reused(
+    intact: Path, small: Model, tmp_path: Path
 ) -> None:
     other = tmp_path / "cifar_resnext.toml"
     other.write_text(small.mapping_file.read_text() + "\n# changed\n")
     assert (
-        batch.find_conversion(whole, small, batch.SourceKey(file="other.params"), ParityOptions("none"))
+        batch.find_conversion(intact, small, batch.SourceKey(file="other.params"), ParityOptions("none"))
         is None
     )
-    assert batch.find_conversion(whole, small, SEEDED, ParityOptions()) is None
+    assert batch.find_conversion(intact, small, SEEDED, ParityOptions()) is None
     assert (
-        batch.find_conversion(whole, replace(small, mapping_file=other), SEEDED, ParityOptions("none"))
+        batch.find_conversion(intact, replace(small, mapping_file=other), SEEDED, ParityOptions("none"))
         is None
     )
 
@@ -209,7 +211,7 @@ def test_another_origin_mapping_or_a_missing_proof_is_not_found(
         ),
     ],
 )
-def test_only_a_proof_as_strong_as_the_one_asked_for_is_found(
+def test_only_an_equally_strong_proof_is_reused(
     small: Model, tmp_path: Path, terms: ParityOptions, found: bool
 ) -> None:
     proven = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
@@ -219,7 +221,7 @@ def test_only_a_proof_as_strong_as_the_one_asked_for_is_found(
     assert (batch.find_conversion(tmp_path, small, SEEDED, terms) is not None) is found
 
 
-def test_a_file_that_cannot_be_read_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
+def test_unreadable_file_fails_only_its_model(tmp_path: Path, small: Model) -> None:
     (tmp_path / f"{SMALL}.params").touch(mode=0o000)
     request = batch.BatchRequest(
         models=(small,), out=tmp_path / "out", params_dir=tmp_path, options=ParityOptions("none")
@@ -228,7 +230,7 @@ def test_a_file_that_cannot_be_read_fails_its_model_alone(tmp_path: Path, small:
     assert outcome.status is Status.failed
 
 
-def test_a_process_that_ends_badly_fails_its_model_alone(tmp_path: Path, small: Model) -> None:
+def test_crashed_process_fails_only_its_model(tmp_path: Path, small: Model) -> None:
     other = catalog.find(OTHER)
     request = batch.BatchRequest(models=(small, other), out=tmp_path, seed=0, options=ParityOptions("none"))
 
@@ -252,7 +254,7 @@ def end_first_worker() -> None:
     workers[0].kill()
 
 
-def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -> None:
+def test_sigterm_ends_the_processes_and_leaves_no_files(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "converter", "convert-zoo", str(tmp_path / "out"), "--random", "0"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([*program, "--models", "gluon_resnext101*", *UNPROVEN], env=environment) as process:
@@ -266,7 +268,7 @@ def test_an_interruption_ends_the_processes_and_leaves_nothing(tmp_path: Path) -
 
 @pytest.mark.parametrize("choice", [ReferenceChoice.auto, ReferenceChoice.numpy, ReferenceChoice.gluon])
 @pytest.mark.parametrize("definition", ["gluoncv", "graph", None])
-def test_a_proof_against_gluoncv_is_one_against_numpy_too(
+def test_proof_against_gluoncv_satisfies_every_reference(
     small: Model, tmp_path: Path, choice: ReferenceChoice, definition: str | None
 ) -> None:
     options = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])

@@ -1,4 +1,4 @@
-"""The benchmarks' tables say what was measured."""
+"""The benchmark tables report the measurements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("processes")
 
 
-def test_ratios_are_taken_round_by_round_without_the_interpreters_start(
+def test_ratios_are_taken_per_round_without_interpreter_start(
     conversion: ModuleType, processes: ModuleType
 ) -> None:
     seconds = {"start": (1.0, 2.0, 1.0), "floor": (3.0, 3.0, 5.0), "ours": (5.0, 3.0, 13.0)}
@@ -41,15 +41,15 @@ def test_ratios_are_taken_round_by_round_without_the_interpreters_start(
     assert ours == "| ours | 5.00 | 3.00 | 13.00 | 7 | 2.00 |"
 
 
-def test_programs_take_turns_after_a_round_that_does_not_count(processes: ModuleType, tmp_path: Path) -> None:
+def test_programs_alternate_after_a_warm_up_round(processes: ModuleType, tmp_path: Path) -> None:
     log = tmp_path / "log"
     write = "import sys; open(sys.argv[1], 'a').write(sys.argv[2])"
     programs = {name: [sys.executable, "-c", write, str(log), name] for name in "ab"}
-    found = processes.in_turn(programs, 2)
+    result = processes.in_turn(programs, 2)
     assert log.read_text() == "ababab"
-    assert {name: len(runs) for name, runs in found.items()} == {"a": 2, "b": 2}
+    assert {name: len(runs) for name, runs in result.items()} == {"a": 2, "b": 2}
 
 
-def test_a_program_that_fails_is_not_timed(processes: ModuleType) -> None:
+def test_failing_program_raises(processes: ModuleType) -> None:
     with pytest.raises(subprocess.CalledProcessError, match="non-zero exit status 3"):
         processes.measure([sys.executable, "-c", "raise SystemExit(3)"])

@@ -1,7 +1,7 @@
-"""One source gives one file: whichever Python, numpy, locale, thread or folder converts it.
+"""One source converts to the same bytes with any Python, numpy, locale, thread count or folder.
 
-`nox -s bytes` runs these in environments of their own. Needs neither torch nor MXNet. Where a recorded hash
-is no longer found, every published file name changes with it: then it is a new major version.
+`nox -s reproducible` runs these in separate environments, without torch and MXNet. If a recorded hash
+changes, every published file name changes with it: that requires a new major version.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "bfloat16": BFLOAT16,
 }
-# SHA-256 of the artifact, and of its manifest without what changes with a version of ours.
+# SHA-256 of the artifact, and of its manifest without the fields that change with our version.
 GOLDEN = {
     "float64": (
         "1b64bd96b71f02bdef6094679bdf5809fa258cd8a6f636c1340e786ed508db2f",
@@ -72,7 +72,7 @@ GOLDEN = {
 SEEDED = [name for name in GOLDEN if name not in DTYPES]
 RUNS, PROCESSES = 100, 20
 SMALLEST = "gluon_cifar_resnext29_32x4d"
-CIRCUMSTANCES = {
+ENVIRONMENTS = {
     "LC_ALL": ("C", "C.UTF-8", "de_DE.UTF-8", "tr_TR"),
     "TZ": ("UTC", "Asia/Kathmandu", "America/St_Johns"),
     "OMP_NUM_THREADS": ("1", "2", "7"),
@@ -96,28 +96,28 @@ for out in outs:
 
 
 def pattern(model: Model, dtype: np.dtype[Any]) -> dict[str, Array]:
-    """Return arrays of 1/256 to 255/256, by Gluon's names: exact in every type, and no generator's."""
-    found = {}
+    """Return arrays of 1/256 to 255/256 by Gluon's names: exact in every dtype, no random generator."""
+    result = {}
     for number, tensor in enumerate(model.mapping.tensors):
         shape = model.shapes[tensor.target]
         counted = np.arange(np.prod(shape), dtype=np.int64) * 7 + number
-        found[tensor.source] = ((counted % 255 + 1) / 256).astype(dtype).reshape(shape)
-    return found
+        result[tensor.source] = ((counted % 255 + 1) / 256).astype(dtype).reshape(shape)
+    return result
 
 
 def hashes(result: conversion.ConversionResult) -> tuple[str, str]:
-    """Return the artifact's SHA-256, and that of its manifest as GOLDEN has it."""
+    """Return the SHA-256 of the artifact and of its manifest, as in GOLDEN."""
     written = result.manifest_file.read_bytes()
     assert schema.encode(result.manifest) == written
     document = json.loads(written)
     del document["version"], document["mapping"]["sha256"], document["schema_version"]
     manifest = (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
-    found = (result.artifact.read_bytes(), manifest)
-    return hashlib.sha256(found[0]).hexdigest(), hashlib.sha256(found[1]).hexdigest()
+    contents = (result.artifact.read_bytes(), manifest)
+    return hashlib.sha256(contents[0]).hexdigest(), hashlib.sha256(contents[1]).hexdigest()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
+def test_file_converts_to_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
     origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[dtype])))
     assert (
         hashes(conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN)))
@@ -126,7 +126,7 @@ def test_a_file_becomes_the_recorded_bytes(tiny: Model, write: Write, tmp_path: 
 
 
 @pytest.mark.parametrize("name", SEEDED)
-def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
+def test_seed_converts_to_the_recorded_bytes(tmp_path: Path, name: str) -> None:
     origin = ParamsSource(catalog.find(name), seed=0)
     assert (
         hashes(conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN)))
@@ -137,7 +137,7 @@ def test_a_seed_becomes_the_recorded_bytes(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("source", "written"), [*itertools.permutations(("float32", "float16", "bfloat16"), 2)]
 )
-def test_the_bytes_are_those_of_the_type_whatever_the_numbers_came_in(
+def test_output_dtype_alone_determines_the_bytes(
     tiny: Model, write: Write, tmp_path: Path, source: str, written: str
 ) -> None:
     origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[source])))
@@ -147,22 +147,22 @@ def test_the_bytes_are_those_of_the_type_whatever_the_numbers_came_in(
     assert hashes(conversion.run(request))[0] == GOLDEN[written][0]
 
 
-def test_the_order_of_the_file_changes_the_manifest_alone(tiny: Model, write: Write, tmp_path: Path) -> None:
+def test_tensor_order_changes_only_the_manifest(tiny: Model, write: Write, tmp_path: Path) -> None:
     arrays = pattern(tiny, DTYPES["float32"])
     backwards = dict(reversed(arrays.items()))
-    found = hashes(
+    digests = hashes(
         conversion.run(
             conversion.ConversionRequest(
                 source=ParamsSource(tiny, write(backwards)), out=tmp_path, options=UNPROVEN
             )
         )
     )
-    assert found[0] == GOLDEN["float32"][0]
-    assert found[1] != GOLDEN["float32"][1]  # it has the source's SHA-1
+    assert digests[0] == GOLDEN["float32"][0]
+    assert digests[1] != GOLDEN["float32"][1]  # the manifest contains the source's SHA-1
 
 
 def flipped(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Change one bit of one number."""
+    """Flip one bit of one value."""
     name, array = next(iter(arrays.items()))
     changed = array.copy()
     changed.reshape(-1).view(np.uint8)[0] ^= 1
@@ -170,30 +170,30 @@ def flipped(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def swapped(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Give two tensors of one shape each other's numbers."""
+    """Swap the values of two tensors of one shape."""
     first, second = "features.1.gamma", "features.1.beta"
     return arrays | {first: arrays[second], second: arrays[first]}
 
 
 @pytest.mark.parametrize("change", [flipped, swapped])
-def test_other_numbers_are_seen(
+def test_changed_values_change_the_hashes(
     tiny: Model, write: Write, tmp_path: Path, change: Callable[[dict[str, Array]], dict[str, Array]]
 ) -> None:
     origin = ParamsSource(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
-    found = hashes(
+    digests = hashes(
         conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
     )
-    assert found[0] != GOLDEN["float32"][0]
-    assert found[1] != GOLDEN["float32"][1]
+    assert digests[0] != GOLDEN["float32"][0]
+    assert digests[1] != GOLDEN["float32"][1]
 
 
 def run(number: int, source: Path, folder: Path) -> set[tuple[str, bytes]]:
-    """Convert in a process of its own, some times over, under circumstances by the number.
+    """Convert several times in one process, in an environment chosen by the number.
 
-    Return the SHA-256 of the artifacts, and the manifests.
+    Return the artifacts' SHA-256 with their manifests.
     """
     folder.mkdir()
-    chosen = {name: values[number % len(values)] for name, values in CIRCUMSTANCES.items()}
+    chosen = {name: values[number % len(values)] for name, values in ENVIRONMENTS.items()}
     chosen |= {"PYTHONHASHSEED": str(number), "PYTHONCOERCECLOCALE": "0"}
     file = str(source) if number % 2 else os.path.relpath(source, folder)
     outs = [f"out-{turn}" for turn in range(RUNS // PROCESSES)]
@@ -204,18 +204,18 @@ def run(number: int, source: Path, folder: Path) -> set[tuple[str, bytes]]:
         env=os.environ | chosen,
         umask=UMASKS[number % len(UMASKS)],
     )
-    found = set()
+    entries = set()
     for out in outs:
         manifest, weights = sorted((folder / out).iterdir())
-        found.add((hashlib.sha256(weights.read_bytes()).hexdigest(), manifest.read_bytes()))
-        weights.unlink()  # of a hundred
-    return found
+        entries.add((hashlib.sha256(weights.read_bytes()).hexdigest(), manifest.read_bytes()))
+        weights.unlink()  # a hundred of them would fill the disk
+    return entries
 
 
-def test_a_hundred_runs_give_one_file_and_one_manifest(tmp_path: Path, write: Write) -> None:
+def test_hundred_runs_give_one_artifact_and_one_manifest(tmp_path: Path, write: Write) -> None:
     model = catalog.find(SMALLEST)
     source = write(synthetic.random_params(model.mapping, model.shapes, seed=0))
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         folders = [tmp_path / str(number) for number in range(PROCESSES)]
-        found = set().union(*executor.map(run, range(PROCESSES), [source] * PROCESSES, folders))
-    assert [sha256 for sha256, _ in found] == [GOLDEN[SMALLEST][0]]
+        entries = set().union(*executor.map(run, range(PROCESSES), [source] * PROCESSES, folders))
+    assert [sha256 for sha256, _ in entries] == [GOLDEN[SMALLEST][0]]

@@ -42,7 +42,7 @@ PROVEN = ParityRecord(
     proven=True, reference="gluon", versions={"mxnet": "1.9.1", "gluoncv": "0.10.5"}, checks=(CHECK,)
 )
 UNPROVEN = ParityRecord(proven=False, reference="none", versions={}, checks=())
-# What the card of the seed has: its headings, and every field of its metadata.
+# The headings and metadata fields of the reference card.
 HEADINGS = [
     "How do I use this model on an image?",
     "How do I finetune this model?",
@@ -57,8 +57,8 @@ FIELDS = [
 ]
 
 
-def converted(name: str = NAME, *, parity: ParityRecord = PROVEN, **changes: Any) -> ConvertedFile:  # noqa: ANN401 - fields
-    """Return a converted file of the published parameters; ``changes`` are of its manifest."""
+def converted(name: str = NAME, *, parity: ParityRecord = PROVEN, **changes: Any) -> ConvertedFile:  # noqa: ANN401 - fields of several types
+    """Return a converted file of the published parameters; ``changes`` apply to its manifest."""
     model = catalog.find(name)
     manifest = Manifest(
         model=name,
@@ -81,42 +81,42 @@ def converted(name: str = NAME, *, parity: ParityRecord = PROVEN, **changes: Any
     return ConvertedFile(Path("made.safetensors"), model, msgspec.structs.replace(manifest, **changes), b"")
 
 
-def tuned(found: ConvertedFile) -> ConvertedFile:
-    """Return the same from another ``.params`` file."""
+def fine_tuned(result: ConvertedFile) -> ConvertedFile:
+    """Return the same network, converted from another ``.params`` file."""
     source = SourceRecord(
         file="holiday.params", sha1="3" * 40, official=True
-    )  # which is not so, and is not believed
-    return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
+    )  # a false claim that must be ignored
+    return replace(result, manifest=msgspec.structs.replace(result.manifest, source=source))
 
 
-def random(found: ConvertedFile) -> ConvertedFile:
-    source = SourceRecord(file=f"{found.model.name}.random-0.params", sha1="4" * 40, official=False)
-    return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
+def random(result: ConvertedFile) -> ConvertedFile:
+    source = SourceRecord(file=f"{result.model.name}.random-0.params", sha1="4" * 40, official=False)
+    return replace(result, manifest=msgspec.structs.replace(result.manifest, source=source))
 
 
-def render(found: ConvertedFile, **circumstances: Any) -> str:  # noqa: ANN401 - fields
-    return card.render(found, CardOptions(**circumstances))
+def render(result: ConvertedFile, **options: Any) -> str:  # noqa: ANN401 - fields of several types
+    return card.render(result, CardOptions(**options))
 
 
 def head(text: str) -> dict[str, Any]:
-    """Return what the hub reads, by its own reader."""
+    """Return the card's metadata as the hub's own reader parses it."""
     data: Any = ModelCard(text).data
-    found: dict[str, Any] = data.to_dict()
-    return found
+    metadata: dict[str, Any] = data.to_dict()
+    return metadata
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
-def test_every_heading_of_the_seeds_card_is_there(heading: str) -> None:
+def test_card_has_every_heading(heading: str) -> None:
     assert f"\n## {heading}\n" in render(converted())
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_field_of_the_seeds_card_is_there(field: str) -> None:
+def test_card_has_every_metadata_field(field: str) -> None:
     hidden = render(converted()).partition("<!--")[2]
     assert re.search(rf"^[ -]*{field}:", hidden, re.MULTILINE)
 
 
-def test_what_the_seeds_card_shows_is_shown() -> None:
+def test_card_shows_the_expected_lines() -> None:
     text = render(converted())
     for line in (
         'model = timm.create_model("local-dir:.", pretrained=True)',
@@ -136,16 +136,16 @@ def test_what_the_seeds_card_shows_is_shown() -> None:
         assert line in text
 
 
-def test_the_hub_reads_its_head() -> None:
-    found = head(render(converted(), license="mit"))
-    assert found["license"] == "mit"
-    assert found["library_name"] == "timm"
-    assert found["pipeline_tag"] == "image-classification"
-    assert found["datasets"] == ["imagenet-1k"]
-    assert {"timm", "gluoncv", "resnext"} <= set(found["tags"])
+def test_hub_reads_the_card_metadata() -> None:
+    metadata = head(render(converted(), license="mit"))
+    assert metadata["license"] == "mit"
+    assert metadata["library_name"] == "timm"
+    assert metadata["pipeline_tag"] == "image-classification"
+    assert metadata["datasets"] == ["imagenet-1k"]
+    assert {"timm", "gluoncv", "resnext"} <= set(metadata["tags"])
 
 
-def test_published_figures_are_called_published() -> None:
+def test_published_figures_are_labelled_as_published() -> None:
     (index,) = head(render(converted()))["model-index"]
     (result,) = index["results"]
     assert {metric["name"]: metric["value"] for metric in result["metrics"]} == {
@@ -158,7 +158,7 @@ def test_published_figures_are_called_published() -> None:
     assert "they were not measured again" in render(converted())
 
 
-@pytest.mark.parametrize("other", [tuned, random])
+@pytest.mark.parametrize("other", [fine_tuned, random])
 def test_other_weights_do_not_claim_the_published_figures(other: Any) -> None:  # noqa: ANN401 - a function
     text = render(other(converted()))
     assert not {"model-index", "datasets"} & head(text).keys()
@@ -166,14 +166,14 @@ def test_other_weights_do_not_claim_the_published_figures(other: Any) -> None:  
     assert "they were not measured again" not in text
 
 
-def test_a_network_without_figures_has_none() -> None:
+def test_network_without_figures_shows_none() -> None:
     text = render(converted("gluon_resnet50_v1s"))
     assert "model-index" not in head(text)
     assert "GluonCV's table has no figures for this network" in text
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("found", "warnings"),
     [
         (converted(), set()),
         (converted(parity=UNPROVEN), {"UNPROVEN"}),
@@ -181,34 +181,32 @@ def test_a_network_without_figures_has_none() -> None:
         (random(converted(parity=UNPROVEN)), {"RANDOM WEIGHTS", "UNPROVEN"}),
     ],
 )
-def test_random_and_unproven_weights_are_called_so_before_all_else(
-    found: ConvertedFile, says: set[str]
-) -> None:
+def test_random_and_unproven_weights_are_flagged_first(found: ConvertedFile, warnings: set[str]) -> None:
     beginning = render(found).partition("**ResNeXt**")[0]
-    assert set(re.findall(r"^> \*\*([A-Z ]+)\.\*\*", beginning, re.MULTILINE)) == says
-    assert ("random-weights" in head(render(found))["tags"]) == ("RANDOM WEIGHTS" in says)
+    assert set(re.findall(r"^> \*\*([A-Z ]+)\.\*\*", beginning, re.MULTILINE)) == warnings
+    assert ("random-weights" in head(render(found))["tags"]) == ("RANDOM WEIGHTS" in warnings)
 
 
-def test_the_proof_is_told_in_numbers() -> None:
+def test_proof_is_shown_in_numbers() -> None:
     text = render(converted())
     assert "Compared with GluonCV\n(gluoncv 0.10.5, mxnet 1.9.1)" in text
     assert "| float64 | 65x95 | 125 | features.5.1.body.4 | 1.8e-14 | 1e-12 | 1.5e-14 |" in text
     assert "1.8e-14" not in render(converted(parity=UNPROVEN))
 
 
-def test_a_report_is_linked_where_there_is_one() -> None:
+def test_report_is_linked_if_present() -> None:
     assert "[parity.html](parity.html)" in render(converted(), report="parity.html")
     assert "parity.html" not in render(converted())
 
 
-def test_provenance_is_told() -> None:
-    text = render(tuned(converted()))
+def test_provenance_is_shown() -> None:
+    text = render(fine_tuned(converted()))
     assert "| Source file | holiday.params |" in text
     assert f"| Official | no; published was `{converted().model.entry.params_sha1}` |" in text
     assert "| Official | yes: the SHA-1 is the published one |" in render(converted())
 
 
-def test_the_note_of_the_catalog_is_on_the_card() -> None:
+def test_catalog_note_is_shown() -> None:
     text = render(converted("gluon_senet154"))
     note = (
         "Pools after the stem as GluonCV does, without padding and rounding up; timm's senet154 pads. "
@@ -219,7 +217,7 @@ def test_the_note_of_the_catalog_is_on_the_card() -> None:
 
 
 @pytest.mark.parametrize("name", ["gluon_senet154", "gluon_resnet50_v1e", "gluon_cifar_resnext29_32x4d"])
-def test_where_timm_has_no_such_network_ours_is_shown(name: str) -> None:
+def test_network_missing_in_timm_uses_resnext_torch(name: str) -> None:
     text = render(converted(name))
     assert "**timm does not have this network**" in text
     assert f'create_model("{name}", "model.safetensors")' in text
@@ -227,14 +225,14 @@ def test_where_timm_has_no_such_network_ours_is_shown(name: str) -> None:
     assert head(text)["library_name"] == "pytorch"
 
 
-def test_class_names_are_taken_from_the_folder_where_it_has_them() -> None:
+def test_class_names_are_read_from_the_folder_if_present() -> None:
     assert 'model.pretrained_cfg["label_names"]' in render(converted(labels=("cat", "dog") * 500))
     assert 'json.load(file)["label_names"]' in render(converted("gluon_senet154", labels=("a",) * 1000))
     assert "imagenet_classes.txt" in render(converted())
 
 
 @pytest.mark.parametrize("name", catalog.models())
-def test_every_models_card_is_python_that_compiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_every_card_compiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "cost", lambda _: figures.Cost(1, 1))
     blocks = re.findall(r"```python\n(.*?)```", render(converted(name)), re.DOTALL)
     assert len(blocks) == 6
@@ -242,7 +240,7 @@ def test_every_models_card_is_python_that_compiles(name: str, monkeypatch: pytes
     assert head(render(converted(name)))["license"] == "apache-2.0"
 
 
-def test_every_mapping_file_has_its_family_and_no_family_has_none() -> None:
+def test_families_match_the_mapping_files() -> None:
     assert card.families().keys() == {model.mapping_file.stem for model in catalog.models().values()}
 
 
@@ -257,11 +255,11 @@ def test_every_mapping_file_has_its_family_and_no_family_has_none() -> None:
         ("gluon_cifar_resnext29_32x4d", "Max Pooling", False),
     ],
 )
-def test_a_network_has_the_parts_that_are_listed(name: str, part: str, *, is_in: bool) -> None:
+def test_parts_depend_on_the_network(name: str, part: str, *, is_in: bool) -> None:
     assert (part in card.parts(catalog.find(name))) == is_in
 
 
-def test_the_parts_of_a_resnext_are_those_of_the_seeds_card(tiny: Model) -> None:
+def test_resnext_parts_are_complete(tiny: Model) -> None:
     assert card.parts(tiny) == [
         "1x1 Convolution",
         "Batch Normalization",
@@ -276,13 +274,13 @@ def test_the_parts_of_a_resnext_are_those_of_the_seeds_card(tiny: Model) -> None
     ]
 
 
-def test_a_file_name_cannot_write_the_card() -> None:
+def test_file_name_cannot_inject_markup() -> None:
     hostile = SourceRecord(file="a|b](http://x)\n## `<b>-->", sha1="3" * 40, official=False)
     text = render(converted(source=hostile))
     assert "| Source file | a&#124;b&#93;(http://x)\\n## &#96;&#60;b&#62;--&#62; |" in text
     assert text.count("-->") == 1
 
 
-def test_a_place_is_quoted_as_python_does() -> None:
+def test_place_is_quoted_as_a_python_string() -> None:
     text = render(converted(), place="hf-hub:org/name")
     assert f"timm.create_model({json.dumps('hf-hub:org/name')}, pretrained=True)" in text

@@ -39,13 +39,13 @@ PUBLISHED = {
 }
 
 
-def test_every_network_of_the_module_is_in_the_catalog() -> None:
+def test_catalog_holds_every_network() -> None:
     assert catalog.models().keys() == CONFIGS.keys()
     assert PUBLISHED.keys() <= {model.entry.gluon for model in catalog.models().values()}
 
 
 @pytest.mark.parametrize("gluon", PUBLISHED)
-def test_figures_are_those_of_gluoncv(gluon: str) -> None:
+def test_figures_equal_gluoncvs(gluon: str) -> None:
     parameters, digits = PUBLISHED[gluon]
     model = catalog.find(gluon)
     assert model.parameters == parameters
@@ -53,43 +53,43 @@ def test_figures_are_those_of_gluoncv(gluon: str) -> None:
     assert re.fullmatch("[0-9a-f]{40}", model.entry.params_sha1)
 
 
-def test_a_model_is_found_by_either_name() -> None:
+def test_model_is_found_by_either_name() -> None:
     assert catalog.find("gluon_senet154") == catalog.find("senet_154")
 
 
-def test_no_two_models_share_a_name_or_a_hash() -> None:
+def test_names_and_hashes_are_unique() -> None:
     models = catalog.models().values()
     hashes = [model.entry.params_sha1 for model in models if model.entry.params_sha1]
     assert len(set(hashes)) == len(hashes)
     assert len({model.entry.gluon for model in models} | {model.name for model in models}) == 2 * len(models)
 
 
-def test_a_model_without_a_network_is_refused(tmp_path: Path) -> None:
+def test_model_without_a_network_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "new.toml"
     table.write_text('[models.vgg]\ngluon = "vgg"\nlayout = "plain"\ntop1 = 0.0\ntop5 = 0.0\n')
     with pytest.raises(CatalogError, match=r"new\.toml: models: resnext_torch has no vgg"):
         catalog._read(table)
 
 
-def test_a_model_with_a_misspelt_figure_is_refused(tmp_path: Path) -> None:
+def test_misspelt_figure_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "new.toml"
     table.write_text('[models.vgg]\ngluon = "vgg"\nlayout = "plain"\ntop_1 = 0.0\ntop5 = 0.0\n')
     with pytest.raises(CatalogError, match=r"new\.toml: models: Object "):
         catalog._read(table)
 
 
-def test_an_unknown_name_brings_the_nearest() -> None:
+def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(
         CatalogError, match=r"no model 'gluon_resnext50'; did you mean gluon_resnext50_32x4d\?"
     ):
         catalog.find("gluon_resnext50")
 
 
-def test_a_slip_of_the_pen_brings_the_name_most_alike() -> None:
+def test_typo_suggests_the_most_similar_name() -> None:
     with pytest.raises(CatalogError, match=r"did you mean gluon_resnext101_64x4d\?"):
         catalog.find("gluon_resnxt101_64x4d")
 
 
-def test_a_name_like_none_brings_them_all() -> None:
+def test_unrelated_name_lists_all_models() -> None:
     with pytest.raises(CatalogError, match=r"no model 'vgg'; there are gluon_.*, gluon_resnext50_32x4d, "):
         catalog.find("vgg")

@@ -1,4 +1,4 @@
-"""A source that is written to, cut off or removed while it is read: a refusal, and never a crash."""
+"""A source that is modified, truncated or removed while it is read is refused, without a crash."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
 
 
 def overwrite(path: Path) -> None:
-    """Change a byte, and set the time of the last change back."""
+    """Change a byte and restore the modification time."""
     before = path.stat()
     with path.open("r+b") as stream:
         stream.seek(before.st_size // 2)
@@ -48,7 +48,7 @@ def overwrite(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-HARMS: dict[str, tuple[Callable[[Path], None], str]] = {
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "emptied": (lambda path: os.truncate(path, 0), CHANGED),
     "cut off": (lambda path: os.truncate(path, path.stat().st_size // 2), CHANGED),
     "longer": (lambda path: os.truncate(path, path.stat().st_size + 1), CHANGED),
@@ -57,13 +57,13 @@ HARMS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="an open file is locked there")
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks open files")
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("step", ["writing", "proving"])
-def test_a_source_that_changes_is_refused_and_leaves_nothing(
-    tiny: Model, params: Path, tmp_path: Path, harm: str, step: str
+def test_changed_source_is_refused_and_leaves_no_files(
+    tiny: Model, params: Path, tmp_path: Path, change: str, step: str
 ) -> None:
-    do, message = HARMS[harm]
+    do, message = CHANGES[change]
     out, done = tmp_path / "out", list[str]()
 
     def progress(at: str, *_: int) -> None:
@@ -79,7 +79,7 @@ def test_a_source_that_changes_is_refused_and_leaves_nothing(
     assert not out.exists()
 
 
-def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
+def test_change_takes_precedence_over_another_error(
     tiny: Model, params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -95,11 +95,11 @@ def test_another_refusal_gives_way_to_the_change_that_may_be_its_cause(
         )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a folder with open files is locked there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks folders with open files")
 @pytest.mark.parametrize(
     "consumer", ["converter.formats.params.open_params", "converter.sources.params_file.sha1"]
 )
-def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
+def test_temporarily_swapped_file_is_refused(
     tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumer: str
 ) -> None:
     for name in ("mine", "theirs"):
@@ -127,7 +127,7 @@ def test_another_file_under_the_same_name_for_a_moment_is_not_taken(
         out=tmp_path / "out",
         options=ParityOptions("none"),
     )
-    # A race: the SHA-1 is computed in another thread, which finds no file between two of the renames.
+    # A race: the SHA-1 is computed in another thread, which may find no file between two renames.
     with pytest.raises(SourceError, match=f"{CHANGED}|No such file or directory"):
         conversion.run(request)
     assert not (tmp_path / "out").exists()
@@ -140,7 +140,7 @@ def checkpoint(tiny: Model, tiny_params: dict[str, Array], tmp_path: Path) -> Pa
     return tmp_path / "theirs.safetensors"
 
 
-def run_diff(_: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
+def run_diff(_: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - same signature as the others
     diff.diff(params, checkpoint)
 
 
@@ -150,7 +150,7 @@ def run_to_gluon(tiny: Model, _: Path, checkpoint: Path, out: Path) -> None:
     )
 
 
-def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - as the others
+def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None:  # noqa: ARG001 - same signature as the others
     parity_check.run(
         parity_check.ComparisonRequest(
             source=ParamsSource(tiny, params), weights=checkpoint, options=AGAINST_NUMPY
@@ -161,64 +161,66 @@ def run_parity(tiny: Model, params: Path, checkpoint: Path, out: Path) -> None: 
 CONSUMERS = {"diff": run_diff, "to-gluon": run_to_gluon, "parity": run_parity}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="as above")
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks open files")
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("consumer", CONSUMERS)
-def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
+def test_changed_checkpoint_is_refused(
     tiny: Model,
     params: Path,
     checkpoint: Path,
     tmp_path: Path,
-    harm: str,
+    change: str,
     consumer: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    do, message = HARMS[harm]
+    do, message = CHANGES[change]
     done = list[object]()
     compare = array_comparison.compare
 
-    def compare_after_harm(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
+    def compare_after_change(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
         if not done:
             done.append(do(checkpoint))
         return compare(name, one, other)
 
-    monkeypatch.setattr("converter.formats.array_comparison.compare", compare_after_harm)
+    monkeypatch.setattr("converter.formats.array_comparison.compare", compare_after_change)
     with pytest.raises(CheckpointError, match=message):
         CONSUMERS[consumer](tiny, params, checkpoint, tmp_path / "out.params")
     assert done
     assert not (tmp_path / "out.params").exists()
 
 
-def flicker(path: Path, rounds: int) -> None:
-    """Cut a file off and write it again, over and over."""
+def truncate_repeatedly(path: Path, rounds: int) -> None:
+    """Truncate a file and write it again, repeatedly."""
     content = path.read_bytes()
     for _ in range(rounds):
         os.truncate(path, len(content) // 3)
         path.write_bytes(content)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="as above")
-def test_no_moment_of_cutting_off_crashes_a_conversion(tiny: Model, params: Path, in_memory: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks open files")
+def test_truncation_at_any_moment_does_not_crash(tiny: Model, params: Path, in_memory: Path) -> None:
     out = in_memory / "out"
-    told = [in_memory / f"told{number}" for number in range(ROUNDS)]
-    writer = faults.start(flicker, params, 1_000_000)
+    messages = [in_memory / f"told{number}" for number in range(ROUNDS)]
+    writer = faults.start(truncate_repeatedly, params, 1_000_000)
     for number in range(ROUNDS):
         request = conversion.ConversionRequest(
             source=ParamsSource(tiny, params), out=out, options=ParityOptions("none")
         )
-        assert faults.finish(faults.start(faults.refusal, request, in_memory, told[number])) == 0
+        assert (
+            faults.finish(faults.start(faults.convert_reporting, request, in_memory, messages[number])) == 0
+        )
     writer.kill()
-    texts = {path.read_text() for path in told}
+    texts = {path.read_text() for path in messages}
     assert all(text == "converted" or text.startswith(str(params)) for text in texts)
-    assert not out.exists() or not faults.complaints(out)
+    assert not out.exists() or not faults.defects(out)
 
 
 def read_mapped(path: Path) -> None:
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         os.truncate(path, 0)
-        print(memory[0])  # noqa: T201 - so that it is read
+        print(memory[0])  # noqa: T201 - forces the read
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the signal is another elsewhere")
-def test_a_mapped_file_that_is_cut_off_would_end_the_process(params: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's SIGBUS")
+def test_truncated_mapped_file_kills_the_process(params: Path) -> None:
     assert faults.finish(faults.start(read_mapped, params)) == -signal.SIGBUS

@@ -41,32 +41,30 @@ FORMATS = {
 }
 
 
-def saved(content: object, path: Path) -> Path:
+def save(content: object, path: Path) -> Path:
     torch.save(content, path)
     return path
 
 
-def require_same(found: Arrays, expected: Arrays = ARRAYS) -> None:
+def assert_same(arrays: Arrays, expected: Arrays = ARRAYS) -> None:
     assert {
-        name: (array.dtype, array.shape, np.asarray(array).tobytes()) for name, array in found.items()
+        name: (array.dtype, array.shape, np.asarray(array).tobytes()) for name, array in arrays.items()
     } == {name: (array.dtype, array.shape, np.asarray(array).tobytes()) for name, array in expected.items()}
 
 
 @pytest.mark.parametrize("write_file", FORMATS.values(), ids=FORMATS)
-def test_every_format_gives_every_bit(write_file: Callable[[Path], None], tmp_path: Path) -> None:
+def test_every_format_is_read_bit_for_bit(write_file: Callable[[Path], None], tmp_path: Path) -> None:
     write_file(tmp_path / "a")
-    require_same(checkpoint.read(tmp_path / "a"))
+    assert_same(checkpoint.read(tmp_path / "a"))
 
 
-def headed(header: bytes, data: bytes, path: Path) -> Path:
+def with_header(header: bytes, data: bytes, path: Path) -> Path:
     path.write_bytes(struct.pack("<Q", len(header)) + header + data)
     return path
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(ARRAYS)], ids=lambda order: "-".join(order)[:40])
-def test_a_safetensors_gives_the_same_numbers_wherever_they_lie(
-    order: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_safetensors_values_do_not_depend_on_the_data_order(order: tuple[str, ...], tmp_path: Path) -> None:
     ends = list(itertools.accumulate(ARRAYS[name].nbytes for name in order))
     types = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16", np.dtype(np.int64): "I64"}
     entries = {
@@ -78,9 +76,9 @@ def test_a_safetensors_gives_the_same_numbers_wherever_they_lie(
         for name, end in zip(order, ends, strict=True)
     }
     header = json.dumps({name: entries[name] for name in ARRAYS}).encode()
-    path = headed(header, b"".join(ARRAYS[name].tobytes() for name in order), tmp_path / "a")
-    require_same(safetensors.numpy.load_file(path))
-    require_same(checkpoint.read(path))
+    path = with_header(header, b"".join(ARRAYS[name].tobytes() for name in order), tmp_path / "a")
+    assert_same(safetensors.numpy.load_file(path))
+    assert_same(checkpoint.read(path))
 
 
 @pytest.mark.parametrize(
@@ -91,73 +89,75 @@ def test_a_safetensors_gives_the_same_numbers_wherever_they_lie(
         b'{"__metadata__":null,"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
         b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16],"more":1}}  ',
     ],
-    ids=["a name twice", "an escape", "no metadata", "another key"],
+    ids=["duplicate name", "escaped name", "no metadata", "unknown key"],
 )
-def test_an_odd_header_is_read_as_safetensors_reads_it(header: bytes, tmp_path: Path) -> None:
-    path = headed(header, np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
-    require_same(checkpoint.read(path), safetensors.numpy.load_file(path))
+def test_unusual_header_is_read_as_safetensors_reads_it(header: bytes, tmp_path: Path) -> None:
+    path = with_header(header, np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
+    assert_same(checkpoint.read(path), safetensors.numpy.load_file(path))
 
 
-def test_a_form_that_safetensors_reads_and_never_writes_is_refused(tmp_path: Path) -> None:
-    path = headed(b'{"a":["F32",[4],[0,16]]}', np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
+def test_header_that_safetensors_never_writes_is_refused(tmp_path: Path) -> None:
+    path = with_header(b'{"a":["F32",[4],[0,16]]}', np.arange(4, dtype=np.float32).tobytes(), tmp_path / "a")
     assert list(safetensors.numpy.load_file(path)) == ["a"]
     with pytest.raises(CheckpointError, match="a: its header is of another form than safetensors writes"):
         checkpoint.read(path)
 
 
 @pytest.mark.parametrize("entry", ['{"data_offsets":["0",16]}', '{"data_offsets":[0.5,16]}', "[]", "null"])
-def test_a_header_that_is_replaced_meanwhile_is_refused(
+def test_header_replaced_while_reading_is_refused(
     entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = np.arange(4, dtype=np.float32).tobytes()
-    path = headed(b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'.ljust(80), data, tmp_path / "a")
+    path = with_header(
+        b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'.ljust(80), data, tmp_path / "a"
+    )
 
     @contextlib.contextmanager
-    def then_replaced(*_: object, **__: object) -> Iterator[Any]:
+    def open_then_replace(*_: object, **__: object) -> Iterator[Any]:
         with safetensors.safe_open(path, framework="np") as opened:
             yield opened
         with path.open("r+b") as stream:
             stream.seek(8)
             stream.write(f'{{"a":{entry}}}'.ljust(80).encode())
 
-    monkeypatch.setattr("converter.formats.checkpoint.safe_open", then_replaced)
+    monkeypatch.setattr("converter.formats.checkpoint.safe_open", open_then_replace)
     with pytest.raises(CheckpointError, match="a: the file was changed while it was read"):
         checkpoint.read(path)
 
 
-def test_a_params_file_is_read_too(write: Callable[[dict[str, Array]], Path]) -> None:
-    require_same(checkpoint.read(write(ARRAYS)))
+def test_params_file_is_read(write: Callable[[dict[str, Array]], Path]) -> None:
+    assert_same(checkpoint.read(write(ARRAYS)))
 
 
-def test_the_content_tells_what_a_file_is_and_not_its_name(tmp_path: Path) -> None:
-    require_same(checkpoint.read(saved(STATE, tmp_path / "a.safetensors")))
+def test_format_is_detected_from_the_content(tmp_path: Path) -> None:
+    assert_same(checkpoint.read(save(STATE, tmp_path / "a.safetensors")))
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "state_dict_ema", "model_ema"])
-def test_a_state_dict_is_found_in_what_a_training_script_saves(wrapper: str, tmp_path: Path) -> None:
-    require_same(checkpoint.read(saved({"epoch": 3, "optimizer": {}, wrapper: STATE}, tmp_path / "a")))
+def test_state_dict_is_found_in_a_training_checkpoint(wrapper: str, tmp_path: Path) -> None:
+    assert_same(checkpoint.read(save({"epoch": 3, "optimizer": {}, wrapper: STATE}, tmp_path / "a")))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
-def test_what_wrappers_put_before_every_name_is_taken_off(prefix: str, tmp_path: Path) -> None:
+def test_wrapper_prefix_is_removed(prefix: str, tmp_path: Path) -> None:
     wrapped = {f"{prefix}{name}": tensor for name, tensor in STATE.items()}
-    require_same(checkpoint.read(saved(wrapped, tmp_path / "a.pth")))
+    assert_same(checkpoint.read(save(wrapped, tmp_path / "a.pth")))
     safetensors.torch.save_file(wrapped, tmp_path / "a.safetensors")
-    require_same(checkpoint.read(tmp_path / "a.safetensors"))
+    assert_same(checkpoint.read(tmp_path / "a.safetensors"))
 
 
-def test_a_prefix_that_not_every_name_has_belongs_to_the_names(tmp_path: Path) -> None:
+def test_prefix_of_only_some_names_is_kept(tmp_path: Path) -> None:
     state = {"module.weight": torch.zeros(1), "weight": torch.ones(1)}
-    assert checkpoint.read(saved(state, tmp_path / "a")) == {"module.weight": 0, "weight": 1}
+    assert checkpoint.read(save(state, tmp_path / "a")) == {"module.weight": 0, "weight": 1}
 
 
 def test_parameters_that_require_gradients_are_read(tmp_path: Path) -> None:
     parameter = nn.Parameter(torch.ones(2))
-    require_same(checkpoint.read(saved({"a": parameter}, tmp_path / "a")), {"a": np.ones(2, np.float32)})
+    assert_same(checkpoint.read(save({"a": parameter}, tmp_path / "a")), {"a": np.ones(2, np.float32)})
 
 
 class Toucher:
-    """What runs a command when it is unpickled."""
+    """Runs a shell command when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -167,28 +167,28 @@ class Toucher:
 
 
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])
-def test_no_pickle_is_executed(options: dict[str, bool], tmp_path: Path) -> None:
+def test_pickle_is_not_executed(options: dict[str, bool], tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     torch.save({"a": torch.ones(2), "b": Toucher(touched)}, tmp_path / "a.pth", **options)
     with pytest.raises(CheckpointError, match=r"a\.pth: cannot .* alone: it would call (posix|nt)\.system; "):
         checkpoint.read(tmp_path / "a.pth")
     assert not touched.exists()
-    torch.load(tmp_path / "a.pth", weights_only=False)  # the control: this file does execute
+    torch.load(tmp_path / "a.pth", weights_only=False)  # negative control: this file executes code
     assert touched.exists()
 
 
-def test_a_bare_pickle_is_not_executed_either(tmp_path: Path) -> None:
+def test_bare_pickle_is_not_executed(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     (tmp_path / "a.pth").write_bytes(pickle.dumps(Toucher(touched)))
     with pytest.raises(CheckpointError, match=r"a\.pth: cannot .* alone: no pickle that torch\.save wrote"):
         checkpoint.read(tmp_path / "a.pth")
     assert not touched.exists()
-    pickle.loads((tmp_path / "a.pth").read_bytes())  # noqa: S301 - the control, as above
+    pickle.loads((tmp_path / "a.pth").read_bytes())  # noqa: S301 - negative control, as above
     assert touched.exists()
 
 
-def test_a_whole_module_is_refused_with_the_way_to_save_its_weights(tmp_path: Path) -> None:
-    path = saved({"model": nn.Linear(2, 2)}, tmp_path / "a.pth")
+def test_pickled_module_is_refused_with_a_hint(tmp_path: Path) -> None:
+    path = save({"model": nn.Linear(2, 2)}, tmp_path / "a.pth")
     expected = r"it would call torch\.nn\.modules\.linear\.Linear; torch\.save\(model\.state_dict\(\), …\)"
     with pytest.raises(CheckpointError, match=expected):
         checkpoint.read(path)
@@ -210,7 +210,7 @@ NO_PICKLE = r"cannot be read as a \.pth of weights alone: (?!File is not a zip f
         *(("legacy", kept, NO_PICKLE) for kept in (1, 8, 9, 60, -200, -1)),
     ],
 )
-def test_a_truncated_file_is_refused(form: str, kept: int, message: str, tmp_path: Path) -> None:
+def test_truncated_file_is_refused(form: str, kept: int, message: str, tmp_path: Path) -> None:
     FORMATS[form](tmp_path / "whole")
     (tmp_path / "a").write_bytes((tmp_path / "whole").read_bytes()[:kept])
     with pytest.raises(CheckpointError, match=f"a: {message}"):
@@ -218,9 +218,7 @@ def test_a_truncated_file_is_refused(form: str, kept: int, message: str, tmp_pat
 
 
 @pytest.mark.parametrize("write_file", FORMATS.values(), ids=FORMATS)
-def test_a_damaged_file_is_refused_or_read_and_nothing_else(
-    write_file: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_damaged_file_is_read_or_refused(write_file: Callable[[Path], None], tmp_path: Path) -> None:
     write_file(tmp_path / "whole")
     content = (tmp_path / "whole").read_bytes()
     outcomes = {damage(content, place, tmp_path / "a") for place in range(0, len(content), 7)}
@@ -246,13 +244,13 @@ def damage(content: bytes, place: int, path: Path) -> str:
         (b"\x02\0\0\0\0\0\0\0{]", r"a: cannot be read as safetensors: .*header"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_unknown_format_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         checkpoint.read(tmp_path / "a")
 
 
-def test_a_truncated_params_file_is_refused(write: Callable[[dict[str, Array]], Path]) -> None:
+def test_truncated_params_file_is_refused(write: Callable[[dict[str, Array]], Path]) -> None:
     path = write(ARRAYS)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ParamsError, match="is the file truncated"):
@@ -260,15 +258,15 @@ def test_a_truncated_params_file_is_refused(write: Callable[[dict[str, Array]], 
 
 
 @pytest.mark.parametrize(("name", "message"), [("", "a file was expected"), ("none.pth", "No such file")])
-def test_a_folder_or_nothing_is_refused(name: str, message: str, tmp_path: Path) -> None:
+def test_folder_or_missing_file_is_refused(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=message):
         checkpoint.read(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [{}, [torch.ones(1)], torch.ones(1), {"state_dict": {}}])
-def test_a_file_without_a_state_dict_is_refused(content: object, tmp_path: Path) -> None:
+def test_file_without_a_state_dict_is_refused(content: object, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"a\.pth: a state dict expected, no tensors"):
-        checkpoint.read(saved(content, tmp_path / "a.pth"))
+        checkpoint.read(save(content, tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize(
@@ -282,14 +280,14 @@ def test_a_file_without_a_state_dict_is_refused(content: object, tmp_path: Path)
     ],
     ids=["number", "dict", "float8", "sparse", "meta"],
 )
-def test_everything_in_it_that_is_no_array_is_named(value: object, message: str, tmp_path: Path) -> None:
+def test_unreadable_entries_are_named(value: object, message: str, tmp_path: Path) -> None:
     content = STATE | dict.fromkeys(["layer1.0.a", "layer1.1.a"], value)
     expected = rf"a\.pth: not everything in it can be read as an array\n  layer1\.\{{0…1\}}\.a: {message}"
     with pytest.raises(CheckpointError, match=expected):
-        checkpoint.read(saved(content, tmp_path / "a.pth"))
+        checkpoint.read(save(content, tmp_path / "a.pth"))
 
 
-def test_a_type_that_numpy_lacks_is_refused_in_safetensors_too(tmp_path: Path) -> None:
+def test_safetensors_dtype_unknown_to_numpy_is_refused(tmp_path: Path) -> None:
     weight = torch.ones(1).to(torch.float8_e4m3fn)
     safetensors.torch.save_file(STATE | {"fc.weight": weight}, tmp_path / "a")
     with pytest.raises(
@@ -306,19 +304,19 @@ def test_bfloat16_is_read_bit_for_bit(form: str, tmp_path: Path) -> None:
         torch.save({"fc.weight": weight.T}, path)
     else:
         safetensors.torch.save_file({"fc.weight": weight.T.contiguous()}, path)
-    found = np.asarray(checkpoint.read(path)["fc.weight"])
-    assert found.dtype == BFLOAT16
-    assert torch.equal(torch.tensor(found.view(np.int16)), weight.T.contiguous().view(torch.int16))
+    values = np.asarray(checkpoint.read(path)["fc.weight"])
+    assert values.dtype == BFLOAT16
+    assert torch.equal(torch.tensor(values.view(np.int16)), weight.T.contiguous().view(torch.int16))
 
 
-def test_a_long_list_of_what_is_no_array_is_cut(tmp_path: Path) -> None:
-    path = saved({"epoch" * number: number for number in range(1, 31)}, tmp_path / "a.pth")
+def test_long_list_of_unreadable_entries_is_cut(tmp_path: Path) -> None:
+    path = save({"epoch" * number: number for number in range(1, 31)}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"(\n  (epoch)+: .*){20}\n  and 10 more$"):
         checkpoint.read(path)
 
 
-def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path) -> None:
-    for size in range(200):  # until the header's length, the first byte, is that of a pickle's
+def test_header_length_resembling_a_pickle_is_read_as_safetensors(tmp_path: Path) -> None:
+    for size in range(200):  # until the first byte, part of the header's length, equals a pickle's first byte
         safetensors.numpy.save_file({"a" * size: np.ones(1, np.float32)}, tmp_path / "a")
         if (tmp_path / "a").read_bytes()[0] == 0x80:
             break
@@ -330,7 +328,7 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path) -> Non
     assert checkpoint.kind(tmp_path / "b") is checkpoint.Kind.torch
 
 
-def test_a_safetensors_that_begins_as_a_zip_is_refused(tmp_path: Path) -> None:
+def test_safetensors_starting_like_a_zip_is_refused(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     length = int.from_bytes(b"PK\x03\x04", "little")
     with (tmp_path / "a").open("wb") as stream:
@@ -344,9 +342,9 @@ def test_a_safetensors_that_begins_as_a_zip_is_refused(tmp_path: Path) -> None:
     assert archives.kind(tmp_path / "a") is None
 
 
-def test_a_pth_with_a_params_in_it_is_refused(tmp_path: Path) -> None:
-    path = saved(STATE, tmp_path / "a.pth")
-    require_same(checkpoint.read(path))
+def test_pth_containing_params_is_refused(tmp_path: Path) -> None:
+    path = save(STATE, tmp_path / "a.pth")
+    assert_same(checkpoint.read(path))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("a/x.params", b"")
     with pytest.raises(

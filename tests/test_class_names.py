@@ -1,4 +1,4 @@
-"""The names of a network's classes follow its weights, whatever file or folder these are in."""
+"""Class names accompany the weights in every kind of file and folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def labels(place: Path) -> tuple[str, ...]:
     return classifier.load(classifier.ClassifierOptions(place)).labels
 
 
-def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(
+def test_artifact_pth_and_folder_have_the_manifests_class_names(
     converted: conversion.ConversionResult,
 ) -> None:
     assert converted.pth is not None
@@ -49,7 +49,7 @@ def test_the_artifact_its_pth_and_their_folder_have_the_manifests_names(
     assert labels(converted.artifact.parent) == LABELS
 
 
-def test_a_published_folder_has_them_too(converted: conversion.ConversionResult, tmp_path: Path) -> None:
+def test_published_folder_has_the_class_names(converted: conversion.ConversionResult, tmp_path: Path) -> None:
     request = publication.PublicationRequest(
         files=(converted.artifact,), folder=tmp_path / "published", allow_random=True, allow_unproven=True
     )
@@ -57,9 +57,7 @@ def test_a_published_folder_has_them_too(converted: conversion.ConversionResult,
     assert labels(tmp_path / "published") == LABELS
 
 
-def test_the_manifest_of_other_weights_names_nothing(
-    converted: conversion.ConversionResult, tmp_path: Path
-) -> None:
+def test_manifest_of_other_weights_is_ignored(converted: conversion.ConversionResult, tmp_path: Path) -> None:
     content = bytearray(converted.artifact.read_bytes())
     content[-1] ^= 1
     (tmp_path / converted.artifact.name).write_bytes(content)
@@ -67,7 +65,7 @@ def test_the_manifest_of_other_weights_names_nothing(
     assert labels(tmp_path / converted.artifact.name) == ()
 
 
-def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
+def test_labels_file_next_to_the_weights_is_used(
     converted: conversion.ConversionResult, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())
@@ -79,7 +77,7 @@ def test_what_fine_tuning_leaves_beside_is_taken_where_it_fits(
         labels(tmp_path)
 
 
-def test_what_is_no_file_beside_the_weights_is_not_waited_for(
+def test_fifo_and_invalid_manifest_are_skipped(
     converted: conversion.ConversionResult, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(converted.artifact.read_bytes())

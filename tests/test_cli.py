@@ -40,7 +40,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
 
 
-def test_a_conversion_says_in_four_lines_what_it_did(runner: CliRunner, tmp_path: Path) -> None:
+def test_summary_has_four_lines(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 0
     read, graph, proven, wrote = result.stdout.splitlines()
@@ -52,7 +52,7 @@ def test_a_conversion_says_in_four_lines_what_it_did(runner: CliRunner, tmp_path
     assert result.stderr == ""
 
 
-def test_json_is_the_manifest_and_nothing_else(runner: CliRunner, tmp_path: Path) -> None:
+def test_json_prints_only_the_manifest(runner: CliRunner, tmp_path: Path) -> None:
     arguments = ["convert", NAME, str(tmp_path), "--random", "0", "--reference", "none", "--json"]
     result = runner.invoke(app.app, arguments)
     assert result.exit_code == 0
@@ -62,7 +62,7 @@ def test_json_is_the_manifest_and_nothing_else(runner: CliRunner, tmp_path: Path
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_refusal_exits_1_with_the_reason_on_stderr(runner: CliRunner, tmp_path: Path) -> None:
+def test_refusal_exits_1_with_the_reason_on_stderr(runner: CliRunner, tmp_path: Path) -> None:
     arguments = [NAME, str(tmp_path / "out"), "--reference", "none"]
     result = runner.invoke(app.convert_app, arguments)
     assert result.exit_code == 1
@@ -71,7 +71,7 @@ def test_a_refusal_exits_1_with_the_reason_on_stderr(runner: CliRunner, tmp_path
     assert "--random SEED" in result.stderr
 
 
-def test_no_mxnet_where_it_is_asked_for_is_refused_before_any_work(
+def test_missing_mxnet_is_refused_before_any_work(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -85,9 +85,7 @@ def test_no_mxnet_where_it_is_asked_for_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_proof_is_told_with_its_reference_its_layers_and_its_worst(
-    runner: CliRunner, tmp_path: Path
-) -> None:
+def test_summary_shows_reference_layers_and_largest_difference(runner: CliRunner, tmp_path: Path) -> None:
     options = ["--random", "0", "--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
     assert result.exit_code == 0, result.stderr
@@ -114,19 +112,19 @@ def test_a_proof_is_told_with_its_reference_its_layers_and_its_worst(
         (["--dtype", "int8"], "'int8' is not one of 'keep', 'float32', 'float16', 'bfloat16'"),
     ],
 )
-def test_a_wrong_call_exits_2(runner: CliRunner, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_usage_error_exits_2(runner: CliRunner, tmp_path: Path, arguments: list[str], message: str) -> None:
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *arguments])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_an_unknown_model_exits_1_with_the_nearest(runner: CliRunner, tmp_path: Path) -> None:
+def test_unknown_model_exits_1_with_a_suggestion(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(app.convert_app, ["gluon_resnext50", str(tmp_path)])
     assert result.exit_code == 1
     assert result.stderr == f"refused  no model 'gluon_resnext50'; did you mean {NAME}?\n"
 
 
-def test_an_interruption_exits_130(
+def test_keyboard_interrupt_exits_130(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -138,7 +136,7 @@ def test_an_interruption_exits_130(
     assert "interrupted" in result.stderr
 
 
-def test_a_termination_is_an_orderly_end(
+def test_sigterm_exits_143_and_restores_the_handler(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversion, "convert", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
@@ -147,7 +145,7 @@ def test_a_termination_is_an_orderly_end(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_terminated_conversion_leaves_nothing(tmp_path: Path) -> None:
+def test_terminated_conversion_leaves_no_files(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "converter", "convert", NAME, str(tmp_path / "out")]
     program += ["--reference", "none", "--random", "0"]
     with subprocess.Popen(program, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
@@ -159,7 +157,7 @@ def test_a_terminated_conversion_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_what_would_steer_the_terminal_is_escaped(
+def test_terminal_escape_sequences_are_escaped(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -218,7 +216,7 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "100 %" in screen.getvalue()
 
 
-def test_sizes_and_precisions_make_a_probe_each() -> None:
+def test_each_size_and_dtype_makes_a_probe() -> None:
     chosen = options.parity_options(
         ReferenceChoice.auto, [(224, 224), (97, 131)], [options.ProofDtypeOption.float64], None
     )
@@ -239,7 +237,7 @@ def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
     assert row == ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d"]
 
 
-def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
+def test_list_as_json_separates_published_figures(runner: CliRunner) -> None:
     models = json.loads(runner.invoke(app.app, ["list", "--json"]).stdout)
     by_name = {model["model"]: model for model in models}
     expected = {
@@ -255,11 +253,11 @@ def test_list_as_json_marks_what_is_published(runner: CliRunner) -> None:
     assert by_name["gluon_resnet50_v1e"]["published"] == {"top1": None, "top5": None}
 
 
-def test_the_version_is_printed(runner: CliRunner) -> None:
+def test_version_is_printed(runner: CliRunner) -> None:
     assert runner.invoke(app.app, ["--version"]).stdout == "gluon2torch 0.1.0\n"
 
 
-def test_a_file_in_the_place_of_a_model_is_a_wrong_call(runner: CliRunner, tmp_path: Path) -> None:
+def test_file_in_place_of_a_model_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "my.params").touch()
     result = runner.invoke(app.convert_app, [str(tmp_path / "my.params"), str(tmp_path)])
     assert result.exit_code == 2
@@ -267,7 +265,7 @@ def test_a_file_in_the_place_of_a_model_is_a_wrong_call(runner: CliRunner, tmp_p
     assert "is a file, where a model is named; auto --params" in text
 
 
-def test_a_report_never_takes_the_place_of_weights(runner: CliRunner, tmp_path: Path) -> None:
+def test_report_never_overwrites_weights(runner: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "my.params").write_bytes(b"weights")
     options = ["--params", str(tmp_path / "my.params"), "--report", str(tmp_path / "my.params")]
     result = runner.invoke(app.app, ["parity", NAME, *options])
@@ -276,7 +274,7 @@ def test_a_report_never_takes_the_place_of_weights(runner: CliRunner, tmp_path: 
     assert (tmp_path / "my.params").read_bytes() == b"weights"
 
 
-def test_what_a_stream_cannot_encode_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_stdout_cannot_encode_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
     console.lines().print("features.0 → conv1 ∞")

@@ -39,7 +39,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
-    """Compare a state, STATE as a rule, with another one by the command."""
+    """Return a function that runs the command on two states, the first being STATE by default."""
 
     def diff(other: dict[str, Array], *options: str, first: dict[str, Array] = STATE) -> Result:
         files = [tmp_path / "first.pth", tmp_path / "second.pth"]
@@ -51,13 +51,13 @@ def run(tmp_path: Path) -> Callable[..., Result]:
 
 
 def parse(text: str) -> dict[str, object]:
-    """Parse JSON as it is standardised: without NaN and infinity."""
+    """Parse strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    found: dict[str, object] = json.loads(text, parse_constant=refuse)
-    return found
+    document: dict[str, object] = json.loads(text, parse_constant=refuse)
+    return document
 
 
 def test_identical_checkpoints_exit_0(run: Callable[..., Result]) -> None:
@@ -66,7 +66,7 @@ def test_identical_checkpoints_exit_0(run: Callable[..., Result]) -> None:
     assert result.stdout == "identical  3 tensors, bit for bit\n"
 
 
-def test_different_checkpoints_exit_1_with_a_row_for_each_tensor(run: Callable[..., Result]) -> None:
+def test_different_checkpoints_exit_1_with_a_row_per_tensor(run: Callable[..., Result]) -> None:
     result = run({"fc.bias": np.ones(3, np.float32), "x": np.zeros(1), "bn1.bias": np.zeros(1, np.float32)})
     assert (result.exit_code, result.stderr) == (1, "")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
@@ -77,7 +77,7 @@ def test_different_checkpoints_exit_1_with_a_row_for_each_tensor(run: Callable[.
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
-def test_a_name_is_shown_whole_in_a_terminal_of_any_width(
+def test_long_name_is_shown_in_full_at_any_width(
     columns: str, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
@@ -90,14 +90,14 @@ def test_a_name_is_shown_whole_in_a_terminal_of_any_width(
 @pytest.mark.parametrize(
     ("one", "other"), [({}, HOSTILE), (HOSTILE, {}), (HOSTILE, dict.fromkeys(HOSTILE, np.ones(1)))]
 )
-def test_the_names_of_a_file_do_not_steer_the_terminal(
+def test_tensor_names_are_escaped(
     one: dict[str, Array], other: dict[str, Array], run: Callable[..., Result]
 ) -> None:
     result = run(STATE | other, first=STATE | one)
     assert "  [red]\\x1b[2J " in result.stdout
 
 
-def test_json_is_strict_and_nothing_else(run: Callable[..., Result]) -> None:
+def test_json_is_strict_and_alone_on_stdout(run: Callable[..., Result]) -> None:
     changed = {"fc.bias": np.ones(3, np.float32), "bn1.bias": np.array([np.inf], np.float32)}
     result = run(STATE | changed | {"x": np.zeros(1)}, "--json")
     assert (result.exit_code, result.stderr) == (1, "")
@@ -122,7 +122,7 @@ def test_json_of_identical_checkpoints_exits_0(run: Callable[..., Result]) -> No
     assert parse(result.stdout)["identical"] is True
 
 
-def test_gluons_names_are_mapped_and_that_is_told(
+def test_gluon_names_are_mapped_and_the_mapping_is_shown(
     tiny: Model,
     tiny_mapping: Mapping,
     tiny_params: dict[str, Array],
@@ -138,7 +138,7 @@ def test_gluons_names_are_mapped_and_that_is_told(
     )
 
 
-def test_what_cannot_be_compared_exits_1_with_the_reason_on_stderr(
+def test_incomparable_files_exit_1_with_the_reason_on_stderr(
     run: Callable[..., Result], tmp_path: Path
 ) -> None:
     result = run({"x": np.zeros(1)}, "--json")
@@ -154,7 +154,7 @@ def test_what_cannot_be_compared_exits_1_with_the_reason_on_stderr(
     )
 
 
-def test_a_damaged_params_file_is_refused(tmp_path: Path) -> None:
+def test_damaged_params_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.params"
     with path.open("wb") as stream:
         write_params(stream, STATE)
@@ -168,7 +168,7 @@ def test_a_damaged_params_file_is_refused(tmp_path: Path) -> None:
     ("arguments", "message"),
     [([], "Missing argument"), (["a.pth"], "Missing argument"), ([".", "."], "is a directory")],
 )
-def test_a_wrong_call_exits_2(arguments: list[str], message: str) -> None:
+def test_usage_error_exits_2(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["diff", *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr

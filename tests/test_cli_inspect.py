@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's box, coloured under GitHub Actions
 STEM_GAMMA = ["stem", "gamma", "64"]
 
 
 @pytest.fixture(autouse=True)
-def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model alone is in the catalog; on a desk, with a wide terminal."""
+def tiny_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce the catalog to the tiny model and set a wide terminal."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -43,21 +43,21 @@ def run(path: Path, *options: str) -> Result:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse JSON as it is standardised: without NaN and infinity."""
+    """Parse strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
-    return found
+    document: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return document
 
 
 def lines(text: str) -> dict[str, str]:
-    """Return what is told, by the words before it."""
+    """Return the printed lines by their labels."""
     return {line[:10].strip(): line[11:] for line in text.splitlines() if line[:10].strip()}
 
 
-def test_the_headers_are_told_line_by_line(tiny_params: dict[str, Array], write: Write) -> None:
+def test_headers_are_shown_line_by_line(tiny_params: dict[str, Array], write: Write) -> None:
     path = write(tiny_params)
     result = run(path)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -71,26 +71,24 @@ def test_the_headers_are_told_line_by_line(tiny_params: dict[str, Array], write:
     }
 
 
-def test_the_types_of_pytorchs_tensors_are_told(
-    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path
-) -> None:
+def test_pytorch_dtypes_are_shown(tiny: Model, tiny_params: dict[str, Array], tmp_path: Path) -> None:
     state = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
     state["fc.bias"] = state["fc.bias"].astype(np.float16)
     safetensors.numpy.save_file(state, tmp_path / "a.safetensors")
-    found = lines(run(tmp_path / "a.safetensors").stdout)
-    assert (found["container"], found["names"]) == ("safetensors", "PyTorch")
+    shown = lines(run(tmp_path / "a.safetensors").stdout)
+    assert (shown["container"], shown["names"]) == ("safetensors", "PyTorch")
     counters = len(tiny.mapping.target_only)
-    assert found["tensors"].startswith(f"{102 + counters}, 101 float32, {counters} int64, 1 float16; ")
+    assert shown["tensors"].startswith(f"{102 + counters}, 101 float32, {counters} int64, 1 float16; ")
 
 
-def test_what_fits_no_model_and_names_in_no_style_are_told(write: Write) -> None:
-    found = lines(run(write({"w": np.ones(3, np.float32)})).stdout)
-    assert found["model"] == "none that is known; the nearest is tiny"
-    assert found["remark"] == "holiday.params: names in none of Gluon's styles"
-    assert "names" not in found
+def test_unknown_model_and_naming_style_are_shown(write: Write) -> None:
+    shown = lines(run(write({"w": np.ones(3, np.float32)})).stdout)
+    assert shown["model"] == "none that is known; the nearest is tiny"
+    assert shown["remark"] == "holiday.params: names in none of Gluon's styles"
+    assert "names" not in shown
 
 
-def test_full_tells_the_sha1_and_a_table(tiny_params: dict[str, Array], write: Write) -> None:
+def test_full_shows_the_sha1_and_a_table(tiny_params: dict[str, Array], write: Write) -> None:
     path = write(tiny_params)
     result = run(path, "--full")
     digest = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
@@ -103,14 +101,14 @@ def test_full_tells_the_sha1_and_a_table(tiny_params: dict[str, Array], write: W
     assert "not finite" not in result.stdout
 
 
-def test_a_published_file_is_named(
+def test_published_file_is_named(
     tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "_published_model", lambda _: "tiny")
     assert lines(run(write(tiny_params), "--full").stdout)["SHA-1"].endswith(", as GluonCV published tiny")
 
 
-def test_what_is_not_finite_is_told_and_json_stays_strict(
+def test_nonfinite_values_are_counted_and_json_stays_strict(
     tiny_params: dict[str, Array], write: Write
 ) -> None:
     tiny_params["output.bias"][:3] = np.nan, np.inf, -np.inf
@@ -123,14 +121,14 @@ def test_what_is_not_finite_is_told_and_json_stays_strict(
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_json_is_strict_and_nothing_else(full: bool, tiny_params: dict[str, Array], write: Write) -> None:
+def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, Array], write: Write) -> None:
     path = write(tiny_params)
     result = run(path, "--json", *(["--full"] if full else []))
     assert (result.exit_code, result.stderr) == (0, "")
-    found = parse(result.stdout)
-    statistics, sha1 = found.pop("statistics"), found.pop("sha1")
+    document = parse(result.stdout)
+    statistics, sha1 = document.pop("statistics"), document.pop("sha1")
     assert (statistics is not None, sha1 is not None) == (full, full)
-    assert found == {
+    assert document == {
         "file": "holiday.params",
         "bytes": path.stat().st_size,
         "archive": None,
@@ -150,9 +148,7 @@ def test_json_is_strict_and_nothing_else(full: bool, tiny_params: dict[str, Arra
     }
 
 
-def test_what_is_packed_is_told_to_need_full(
-    tiny_params: dict[str, Array], write: Write, tmp_path: Path
-) -> None:
+def test_compressed_file_needs_full(tiny_params: dict[str, Array], write: Write, tmp_path: Path) -> None:
     packed = tmp_path / "packed.gz"
     packed.write_bytes(gzip.compress(write(tiny_params).read_bytes(), 1))
     assert lines(run(packed).stdout) == {
@@ -160,11 +156,11 @@ def test_what_is_packed_is_told_to_need_full(
         "container": "gzip",
         "remark": "what is packed is read with --full",
     }
-    whole = lines(run(packed, "--full").stdout)
-    assert (whole["container"], "remark" in whole) == ("gzip, ndarray-list, V2 records", False)
+    complete = lines(run(packed, "--full").stdout)
+    assert (complete["container"], "remark" in complete) == ("gzip, ndarray-list, V2 records", False)
 
 
-def test_what_cannot_be_read_exits_1_with_the_reason(tmp_path: Path) -> None:
+def test_unreadable_file_exits_1_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"hello")
     for path, message in ((tmp_path / "a", "begins with b'hello'"), (tmp_path / "b", "No such file")):
         result = run(path)
@@ -173,19 +169,19 @@ def test_what_cannot_be_read_exits_1_with_the_reason(tmp_path: Path) -> None:
         assert message in result.stderr
 
 
-def test_a_folder_is_a_wrong_call(tmp_path: Path) -> None:
+def test_folder_is_a_usage_error(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "is a directory" in " ".join(BOX.sub("", result.stderr).split())
 
 
-def test_an_unknown_option_is_a_wrong_call(tmp_path: Path) -> None:
+def test_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
     result = run(tmp_path / "a", "--deep")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "No such option: --deep" in " ".join(BOX.sub("", result.stderr).split())
 
 
-def test_the_help_tells_every_option_and_the_exit_statuses() -> None:
+def test_help_shows_every_option_and_the_exit_statuses() -> None:
     result = CliRunner().invoke(app, ["inspect", "--help"])
     assert result.exit_code == 0
     text = " ".join(BOX.sub("", result.stdout).split())
@@ -197,7 +193,7 @@ EVIL = "\x1b[31m[bold]evil\x9b"
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_escape_sequences_of_names_reach_no_terminal(full: bool, write: Write, tmp_path: Path) -> None:
+def test_escape_sequences_in_names_are_escaped(full: bool, write: Write, tmp_path: Path) -> None:
     path = write({f"a.{EVIL}\n": np.array([1, np.nan], np.float32)}).rename(tmp_path / f"{EVIL}.params")
     options = ["--full"] if full else []
     result = run(path, *options)
@@ -205,12 +201,12 @@ def test_escape_sequences_of_names_reach_no_terminal(full: bool, write: Write, t
     assert not {"\x1b", "\x9b"} & set(result.stdout)
     assert r"\x1b[31m[bold]evil\x9b.params, " in result.stdout
     assert ("not finite all other: 1" in result.stdout) is full
-    found = run(path, *options, "--json").stdout
-    assert "\x1b" not in found
-    assert parse(found)["file"] == f"{EVIL}.params"
+    actual = run(path, *options, "--json").stdout
+    assert "\x1b" not in actual
+    assert parse(actual)["file"] == f"{EVIL}.params"
 
 
-def test_escape_sequences_of_strange_names_reach_no_terminal(write: Write) -> None:
+def test_escape_sequences_in_unrecognised_names_are_escaped(write: Write) -> None:
     result = run(write({f"{EVIL}\nSHA-1      forged": np.ones(2, np.float32)}))
     assert not {"\x1b", "\x9b"} & set(result.stdout)
     assert r"\x1b[31m[bold]evil\x9b" in result.stdout

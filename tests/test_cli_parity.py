@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 NAME = "gluon_resnext50_32x4d"
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 LAYERS = ["3", "9", "16", "9", "9", "2"]
-BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's box, coloured under GitHub Actions
 FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float32"]
 
 
 @pytest.fixture(autouse=True)
 def outside_of_github(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a desk, with a wide terminal; the tests of GitHub set what it sets."""
+    """Unset GitHub's variables and set a wide terminal; the tests of GitHub set them themselves."""
     monkeypatch.setenv("COLUMNS", "200")
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GLUON_PYTHON"):
         monkeypatch.delenv(name, raising=False)
@@ -44,7 +44,7 @@ def outside_of_github(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def name(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of the tiny model, which alone is in the catalog."""
+    """Return the name of the tiny model, the only one in the catalog."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
     return tiny.name
 
@@ -53,7 +53,7 @@ def name(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> str:
 def run(
     name: str, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]
 ) -> Callable[..., Result]:
-    """Run the command on the tiny model's parameters."""
+    """Return a function that runs the command on the tiny model's parameters."""
     path = write(tiny_params)
 
     def parity(*options: str) -> Result:
@@ -66,7 +66,7 @@ def run(
 def save(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], tmp_path: Path
 ) -> Callable[[dict[str, float]], str]:
-    """Write the converted weights with something added to some of them, and return the file's path."""
+    """Return a function that writes the converted weights, some shifted by a number, and returns the path."""
 
     def save_file(added: dict[str, float]) -> str:
         state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
@@ -78,13 +78,13 @@ def save(
 
 
 def parse(text: str) -> Document:
-    """Parse JSON as it is standardised: without NaN and infinity."""
+    """Parse strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    found: Document = json.loads(text, parse_constant=refuse)
-    return found
+    document: Document = json.loads(text, parse_constant=refuse)
+    return document
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -92,7 +92,7 @@ def table(text: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in map(str.split, text.splitlines()) if row and row[0] in PARTS}
 
 
-def test_agreement_exits_0_with_a_table_of_parts_and_a_verdict(run: Callable[..., Result]) -> None:
+def test_agreement_exits_0_with_a_table_and_a_verdict(run: Callable[..., Result]) -> None:
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
     rows = table(result.stdout)
@@ -106,13 +106,13 @@ def test_agreement_exits_0_with_a_table_of_parts_and_a_verdict(run: Callable[...
     )
 
 
-def test_a_model_of_the_catalog_agrees_on_random_parameters() -> None:
+def test_catalog_model_agrees_on_random_parameters() -> None:
     result = CliRunner().invoke(app, ["parity", NAME, "--random", "0", *FAST])
     assert result.exit_code == 0
     assert f"{NAME}.random-0.params: 267 of 267 tensors equal, 125 layers compared" in result.stdout
 
 
-def test_a_difference_exits_1_with_the_layer_and_what_is_suspicious(
+def test_difference_exits_1_with_the_layer_and_suspects(
     run: Callable[..., Result], save: Callable[[dict[str, float]], str]
 ) -> None:
     result = run("--weights", save({"bn1.bias": 1}))
@@ -128,7 +128,7 @@ def test_a_difference_exits_1_with_the_layer_and_what_is_suspicious(
     assert lines[-1].endswith(" 0 of 1 checks passed")
 
 
-def test_what_is_not_finite_is_shown_as_such(
+def test_nonfinite_output_is_shown_as_infinity(
     run: Callable[..., Result], save: Callable[[dict[str, float]], str]
 ) -> None:
     weights = save({"fc.bias": np.inf})
@@ -138,18 +138,18 @@ def test_what_is_not_finite_is_shown_as_such(
 
 
 @pytest.mark.parametrize(("added", "status"), [({}, 0), ({"bn1.bias": 1}, 1)], ids=["agreeing", "differing"])
-def test_json_is_strict_and_nothing_else(
+def test_json_is_strict_and_alone_on_stdout(
     added: dict[str, float], status: int, run: Callable[..., Result], save: Callable[[dict[str, float]], str]
 ) -> None:
     result = run("--weights", save(added), "--json")
     assert result.exit_code == status
-    found = parse(result.stdout)
-    assert found["agrees"] is (status == 0)
-    assert [row["target"] for row in found["checks"][0]["layers"]][-2:] == ["avgpool", "fc"]
-    assert list(table(result.stderr)) == PARTS  # people still see it, elsewhere
+    document = parse(result.stdout)
+    assert document["agrees"] is (status == 0)
+    assert [row["target"] for row in document["checks"][0]["layers"]][-2:] == ["avgpool", "fc"]
+    assert list(table(result.stderr)) == PARTS  # the table still goes to stderr
 
 
-def test_sizes_and_precisions_are_columns(run: Callable[..., Result]) -> None:
+def test_each_size_and_dtype_is_a_column(run: Callable[..., Result]) -> None:
     result = run("--size", "32", "--proof-dtype", "float64")
     assert [len(numbers) for _, *numbers in table(result.stdout).values()] == [4] * 6
     header = next(line for line in result.stdout.splitlines() if "layers" in line)
@@ -158,7 +158,7 @@ def test_sizes_and_precisions_are_columns(run: Callable[..., Result]) -> None:
 
 
 @pytest.mark.parametrize(("added", "title"), [({}, "agrees"), ({"bn1.bias": 1}, "differs")])
-def test_a_report_is_written_whether_they_agree_or_not(
+def test_report_is_written_for_agreement_and_difference(
     added: dict[str, float],
     title: str,
     run: Callable[..., Result],
@@ -169,9 +169,7 @@ def test_a_report_is_written_whether_they_agree_or_not(
     assert f"<title>{title}: tiny</title>" in (tmp_path / "new" / "report.html").read_text()
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_any_work(
-    run: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_unwritable_report_is_refused_before_any_work(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = run("--report", str(tmp_path / "file" / "report.html"))
     assert result.exit_code == 1
@@ -179,7 +177,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
     assert result.stderr == f"refused  {tmp_path}/file: cannot be written: File exists\n"
 
 
-def test_under_github_the_summary_is_appended_to_and_a_difference_annotated(
+def test_github_summary_is_appended_and_differences_are_annotated(
     run: Callable[..., Result],
     save: Callable[[dict[str, float]], str],
     tmp_path: Path,
@@ -209,16 +207,14 @@ def test_under_github_the_summary_is_appended_to_and_a_difference_annotated(
         ),
     ],
 )
-def test_what_cannot_be_compared_exits_1_with_the_reason_on_stderr(
-    arguments: list[str], message: str
-) -> None:
+def test_incomparable_files_exit_1_with_the_reason_on_stderr(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["parity", *FAST, *arguments])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("refused  ")
     assert message in result.stderr
 
 
-def test_weights_of_another_model_are_refused_by_name(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(run: Callable[..., Result], tmp_path: Path) -> None:
     torch.save({"net.weight": torch.zeros(1)}, tmp_path / "other.pth")
     result = run("--weights", str(tmp_path / "other.pth"))
     assert (result.exit_code, result.stdout) == (1, "")
@@ -237,7 +233,7 @@ def test_weights_of_another_model_are_refused_by_name(run: Callable[..., Result]
         (["--report", "."], "is a directory"),
     ],
 )
-def test_a_wrong_call_exits_2(arguments: list[str], message: str) -> None:
+def test_usage_error_exits_2(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["parity", NAME, *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in " ".join(BOX.sub("", result.stderr).split())
@@ -274,7 +270,7 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.parametrize("option", ["--params", "--weights"])
-def test_a_report_is_not_written_over_what_is_read(tmp_path: Path, option: str) -> None:
+def test_report_does_not_overwrite_an_input(tmp_path: Path, option: str) -> None:
     path = tmp_path / "weights.html"
     path.write_bytes(b"weights")
     given = [option, str(path), *(["--random", "0"] if option == "--weights" else [])]

@@ -48,13 +48,13 @@ def run(*arguments: object) -> Result:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse JSON as it is standardised: without NaN and infinity."""
+    """Parse strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
-    return found
+    document: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return document
 
 
 def test_every_image_is_shown_with_its_classes_and_bars(weights: Path, folder: Path) -> None:
@@ -69,11 +69,11 @@ def test_every_image_is_shown_with_its_classes_and_bars(weights: Path, folder: P
     assert len(lines) == 9
 
 
-def test_json_holds_all_of_it_and_nothing_else(weights: Path, folder: Path) -> None:
+def test_json_is_complete_and_alone_on_stdout(weights: Path, folder: Path) -> None:
     result = run(folder / "b.png", "--weights", weights, "--json", "--preprocessing", "gluon")
-    found = parse(result.stdout)
-    (image,) = found.pop("images")
-    assert found == {
+    document = parse(result.stdout)
+    (image,) = document.pop("images")
+    assert document == {
         "model": NAME,
         "weights": str(weights),
         "preprocessing": "gluon",
@@ -85,7 +85,7 @@ def test_json_holds_all_of_it_and_nothing_else(weights: Path, folder: Path) -> N
     assert image["top"][0] == {"class": 7, "label": "7", "probability": 1.0}
 
 
-def test_a_refusal_names_the_file_and_exits_1(weights: Path, folder: Path) -> None:
+def test_refusal_names_the_file_and_exits_1(weights: Path, folder: Path) -> None:
     (folder / "c.png").write_text("no image")
     result = run(folder, "--weights", weights, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -98,12 +98,12 @@ def test_a_refusal_names_the_file_and_exits_1(weights: Path, folder: Path) -> No
 @pytest.mark.parametrize(
     "options", [["--top", "0"], ["--batch-size", "0"], ["--preprocessing", "area"], ["--frobnicate"]]
 )
-def test_a_wrong_call_exits_2(weights: Path, folder: Path, options: list[str]) -> None:
+def test_usage_error_exits_2(weights: Path, folder: Path, options: list[str]) -> None:
     assert run(folder, "--weights", weights, *options).exit_code == 2
     assert run(folder, "--weights", weights).exit_code == 0
 
 
-def test_images_and_weights_are_needed(weights: Path, folder: Path) -> None:
+def test_images_and_weights_are_required(weights: Path, folder: Path) -> None:
     assert run("--weights", weights).exit_code == 2
     assert run(folder).exit_code == 2
 

@@ -47,7 +47,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Uploads:
-    """What would have been uploaded; ``failure`` is what the hub refuses with."""
+    """Record uploads instead of making them; ``failure`` is the hub's error message, if any."""
 
     sent: list[tuple[Path, str, bool]]
     failure: str = ""
@@ -61,17 +61,17 @@ class Uploads:
 
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
-    found = Uploads([])
-    monkeypatch.setattr(hub, "push", found.push)
+    recorder = Uploads([])
+    monkeypatch.setattr(hub, "push", recorder.push)
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
-    return found
+    return recorder
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(command, [*map(str, arguments)])
 
 
-def test_a_file_becomes_a_folder(file: Path, tmp_path: Path) -> None:
+def test_file_is_published_as_a_folder(file: Path, tmp_path: Path) -> None:
     result = run(file, tmp_path / "out", *ALLOWED)
     assert result.exit_code == 0
     assert f"published  {tmp_path / 'out'}: {NAME}: blocks 3-3-3" in result.stdout
@@ -80,11 +80,11 @@ def test_a_file_becomes_a_folder(file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == file.read_bytes()
 
 
-def test_for_programs_it_is_json_and_nothing_else(file: Path, tmp_path: Path) -> None:
+def test_json_is_alone_on_stdout(file: Path, tmp_path: Path) -> None:
     result = run(file, tmp_path / "out", *ALLOWED, "--json")
-    (found,) = json.loads(result.stdout)
-    assert found["sha256"].startswith(file.stem[-8:])
-    assert {key: value for key, value in found.items() if key != "sha256"} == {
+    (document,) = json.loads(result.stdout)
+    assert document["sha256"].startswith(file.stem[-8:])
+    assert {key: value for key, value in document.items() if key != "sha256"} == {
         "model": NAME,
         "folder": str(tmp_path / "out"),
         "proven": False,
@@ -104,7 +104,7 @@ def test_random_weights_are_refused(file: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_is_replaced_by_force_alone(file: Path, tmp_path: Path) -> None:
+def test_folder_is_replaced_only_with_force(file: Path, tmp_path: Path) -> None:
     assert [run(file, tmp_path / "out", *ALLOWED, *force).exit_code for force in ((), (), ("--force",))] == [
         0,
         1,
@@ -112,27 +112,23 @@ def test_a_folder_is_replaced_by_force_alone(file: Path, tmp_path: Path) -> None
     ]
 
 
-def test_the_licence_is_on_the_card(file: Path, tmp_path: Path) -> None:
+def test_licence_is_on_the_card(file: Path, tmp_path: Path) -> None:
     run(file, tmp_path / "out", *ALLOWED, "--license", "cc-by-nc-4.0")
     assert 'license: "cc-by-nc-4.0"' in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_folder_is_pushed_and_its_card_names_the_place(
-    file: Path, tmp_path: Path, uploads: Uploads
-) -> None:
+def test_push_uploads_the_folder(file: Path, tmp_path: Path, uploads: Uploads) -> None:
     result = run(file, tmp_path / "out", *ALLOWED, "--push", "org/tiny", "--private", "--json")
     assert uploads.sent == [(tmp_path / "out", "org/tiny", True)]
     assert json.loads(result.stdout)[0]["commit"] == URL
 
 
-def test_without_being_asked_nothing_is_pushed(file: Path, tmp_path: Path, uploads: Uploads) -> None:
+def test_nothing_is_uploaded_without_push(file: Path, tmp_path: Path, uploads: Uploads) -> None:
     assert run(file, tmp_path / "out", *ALLOWED).exit_code == 0
     assert uploads.sent == []
 
 
-def test_what_the_hub_refuses_is_said_and_the_folder_stays(
-    file: Path, tmp_path: Path, uploads: Uploads
-) -> None:
+def test_hub_error_is_shown_and_the_folder_stays(file: Path, tmp_path: Path, uploads: Uploads) -> None:
     uploads.failure = "org/tiny: not uploaded, the hub answers 403: no right"
     result = run(file, tmp_path / "out", *ALLOWED, "--push", "org/tiny")
     assert result.exit_code == 1
@@ -150,7 +146,7 @@ def test_what_the_hub_refuses_is_said_and_the_folder_stays(
         (["a", "out", "--private"], "--private goes with --push"),
     ],
 )
-def test_a_wrong_call_exits_2(arguments: list[str], message: str) -> None:
+def test_usage_error_exits_2(arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr

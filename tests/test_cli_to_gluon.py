@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Array]], Path]
 
-BEFORE = b"what was there"
-BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+EXISTING = b"what was there"
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's box, coloured under GitHub Actions
 FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
 NONE = ["--reference", "none"]
 
 
 @pytest.fixture(autouse=True)
-def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model alone is in the catalog; on a desk, with a wide terminal."""
+def tiny_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce the catalog to the tiny model and set a wide terminal."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("GLUON_PYTHON", raising=False)
@@ -62,7 +62,7 @@ def weights(state: dict[str, torch.Tensor], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def back(tmp_path: Path) -> Path:
-    """Where to write to: a folder of its own, to see that nothing else is left in it."""
+    """Return the output path, in a folder of its own so that leftovers are noticed."""
     (tmp_path / "back").mkdir()
     return tmp_path / "back" / "back.params"
 
@@ -76,20 +76,20 @@ def sha1(path: Path) -> str:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse JSON as it is standardised: without NaN and infinity."""
+    """Parse strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
-    return found
+    document: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return document
 
 
-def test_what_was_written_is_told_line_by_line(weights: Path, back: Path) -> None:
+def test_summary_is_printed_line_by_line(weights: Path, back: Path) -> None:
     result = run(weights, back, *FAST)
     assert (result.exit_code, result.stderr) == (0, "")
-    found, proven, wrote, other = result.stdout.splitlines()
-    assert found == "found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
+    actual, proven, wrote, other = result.stdout.splitlines()
+    assert actual == "found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
     assert re.fullmatch(
         r"proven  against our numpy forward of its parameters, 48 layers; largest difference / deviation: "
         r"\d\.\de-1\d in float64 at 33x47 \(limit 1e-12\)",
@@ -100,7 +100,7 @@ def test_what_was_written_is_told_line_by_line(weights: Path, back: Path) -> Non
     assert other.startswith("file    is not the one that GluonCV published, SHA-1 4ecf62e2")
 
 
-def test_a_drive_that_has_no_links_is_written_to_too(
+def test_drive_without_hard_links_is_supported(
     weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -113,13 +113,13 @@ def test_a_drive_that_has_no_links_is_written_to_too(
     assert [path.name for path in back.parent.iterdir()] == [back.name]
 
 
-def test_without_a_proof_it_says_so(weights: Path, back: Path) -> None:
+def test_unproven_file_is_reported_as_unproven(weights: Path, back: Path) -> None:
     lines = run(weights, back, *NONE).stdout.splitlines()
     assert lines[1] == "unproven as --reference none asks"
     assert not any(line.startswith("proven") for line in lines)
 
 
-def test_the_published_file_is_recognised(
+def test_published_file_is_recognised(
     tiny: Model,
     tiny_params: dict[str, Array],
     write: Write,
@@ -138,14 +138,14 @@ def test_the_published_file_is_recognised(
     }
 
 
-def test_of_a_model_that_was_never_published_nothing_is_said(
+def test_unpublished_model_has_no_published_line(
     tiny: Model, weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "models", lambda: {"tiny": replace_sha1(tiny, "")})
     result = run(weights, back, *NONE)
     assert "published" not in result.stdout
-    found = parse(run(weights, back, *NONE, "--force", "--json").stdout)
-    assert found["published"] == {"sha1": None, "same": False}
+    document = parse(run(weights, back, *NONE, "--force", "--json").stdout)
+    assert document["published"] == {"sha1": None, "same": False}
 
 
 def replace_sha1(model: Model, published: str) -> Model:
@@ -153,7 +153,7 @@ def replace_sha1(model: Model, published: str) -> Model:
     return replace(model, entry=catalog.Entry(**{**fields, "params_sha1": published}))
 
 
-def test_the_source_of_the_weights_is_recognised_and_another_one_told(
+def test_original_source_file_is_recognised(
     tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
     params = write(tiny_params)
@@ -172,12 +172,12 @@ def test_the_source_of_the_weights_is_recognised_and_another_one_told(
     )
 
 
-def test_json_is_strict_and_nothing_else(weights: Path, back: Path) -> None:
+def test_json_is_strict_and_alone_on_stdout(weights: Path, back: Path) -> None:
     result = run(weights, back, *FAST, "--json")
     assert result.exit_code == 0
-    found = parse(result.stdout)
-    parity = found.pop("parity")
-    assert found == {
+    document = parse(result.stdout)
+    parity = document.pop("parity")
+    assert document == {
         "model": "tiny",
         "file": "back.params",
         "sha1": sha1(back),
@@ -188,34 +188,34 @@ def test_json_is_strict_and_nothing_else(weights: Path, back: Path) -> None:
     }
     assert (parity["proven"], parity["reference"]) == (True, "numpy")
     assert [(check["dtype"], check["size"]) for check in parity["checks"]] == [("float64", "33x47")]
-    assert result.stderr.startswith("found   tiny")  # people still see it, elsewhere
+    assert result.stderr.startswith("found   tiny")  # the summary still goes to stderr
 
 
-def test_a_file_that_is_there_needs_force(weights: Path, back: Path) -> None:
-    back.write_bytes(BEFORE)
+def test_existing_file_needs_force(weights: Path, back: Path) -> None:
+    back.write_bytes(EXISTING)
     result = run(weights, back, *NONE)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"refused  {back}: is there already; --force writes over it\n"
-    assert back.read_bytes() == BEFORE
+    assert back.read_bytes() == EXISTING
     assert run(weights, back, *NONE, "--force").exit_code == 0
-    assert back.read_bytes() != BEFORE
+    assert back.read_bytes() != EXISTING
     assert list(back.parent.iterdir()) == [back]
 
 
-def flip(stream: BinaryIO, arrays: dict[str, Array]) -> None:
-    """Write a list with one bit of one number otherwise."""
+def write_with_flipped_bit(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write the parameters with one bit of one value flipped."""
     changed = {name: array.copy() for name, array in arrays.items()}
     changed["output.bias"].view(np.uint32)[2] ^= 1
     write_params(stream, changed)
 
 
-@pytest.mark.parametrize("before", [None, BEFORE], ids=["nothing there", "a file there"])
-def test_a_refusal_leaves_what_was_there(
+@pytest.mark.parametrize("before", [None, EXISTING], ids=["no file", "existing file"])
+def test_refusal_keeps_the_existing_file(
     before: bytes | None, weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if before is not None:
         back.write_bytes(before)
-    monkeypatch.setattr(reverse_conversion, "write_params", flip)
+    monkeypatch.setattr(reverse_conversion, "write_params", write_with_flipped_bit)
     result = run(weights, back, *NONE, "--force")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "refused  read back: the file differs from what was written\n"
@@ -230,7 +230,7 @@ def test_a_refusal_leaves_what_was_there(
         (["--reference", "gluon", "--gluon-python", "no-python"], "no-python is not an executable"),
     ],
 )
-def test_what_cannot_be_done_exits_1_with_the_reason_on_stderr(
+def test_impossible_conversion_exits_1_with_the_reason_on_stderr(
     options: list[str], message: str, weights: Path, back: Path
 ) -> None:
     result = run(weights, back, *options)
@@ -249,19 +249,19 @@ def test_what_cannot_be_done_exits_1_with_the_reason_on_stderr(
         (["--size", "12"], "32 to 2048 pixels"),
     ],
 )
-def test_a_wrong_call_exits_2(options: list[str], message: str, weights: Path, back: Path) -> None:
+def test_usage_error_exits_2(options: list[str], message: str, weights: Path, back: Path) -> None:
     result = run(weights, back, *options)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in " ".join(BOX.sub("", result.stderr).split())
 
 
-def test_weights_that_are_not_there_are_refused(back: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(back: Path, tmp_path: Path) -> None:
     result = run(tmp_path / "none.pth", back)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "none.pth: No such file" in result.stderr
 
 
-def test_the_help_tells_every_option_and_the_exit_statuses() -> None:
+def test_help_shows_every_option_and_the_exit_statuses() -> None:
     result = CliRunner().invoke(app, ["to-gluon", "--help"])
     assert result.exit_code == 0
     for option in ("--model", "--dtype", "--force", "--reference", "--size", "--proof-dtype", "--json"):
@@ -269,19 +269,19 @@ def test_the_help_tells_every_option_and_the_exit_statuses() -> None:
     assert "Exits 0 when that is done, 1 with the reason" in " ".join(BOX.sub("", result.stdout).split())
 
 
-def test_escape_sequences_of_a_file_name_reach_no_terminal(weights: Path, tmp_path: Path) -> None:
+def test_escape_sequences_in_a_file_name_are_escaped(weights: Path, tmp_path: Path) -> None:
     evil = tmp_path / "\x1b[31m[bold]evil\x9b\n.params"
     shown = run(weights, evil, *NONE).stdout
     refused = run(weights, evil, *NONE).stderr
     for text in (shown, refused):
         assert not {"\x1b", "\x9b"} & set(text)
         assert r"\x1b[31m[bold]evil\x9b" in text
-    found = run(weights, evil, *NONE, "--force", "--json")
-    assert "\x1b" not in found.stdout
-    assert parse(found.stdout)["file"] == evil.name
+    result = run(weights, evil, *NONE, "--force", "--json")
+    assert "\x1b" not in result.stdout
+    assert parse(result.stdout)["file"] == evil.name
 
 
-def test_every_option_reaches_the_reversal(
+def test_every_option_reaches_the_reverse_conversion(
     weights: Path, back: Path, tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = []

@@ -36,7 +36,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def file(original: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """Return a copy that a test may modify."""
     for path in (original, original.with_suffix(".json")):
         shutil.copy(path, tmp_path)
     return tmp_path / original.name
@@ -46,7 +46,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["verify", *map(str, arguments)])
 
 
-def test_what_holds_is_said_line_by_line_and_what_that_proves(file: Path) -> None:
+def test_passing_checks_and_what_they_prove_are_shown(file: Path) -> None:
     result = run(file)
     assert result.exit_code == 0
     assert f"holds    {file.name}  bytes: {file.stat().st_size}" in result.stdout
@@ -56,7 +56,7 @@ def test_what_holds_is_said_line_by_line_and_what_that_proves(file: Path) -> Non
     assert "not      that the manifest's proof was ever run" in result.stdout
 
 
-def test_what_fails_is_said_with_what_was_expected(file: Path) -> None:
+def test_failing_check_shows_expected_and_found(file: Path) -> None:
     size = file.stat().st_size
     with file.open("ab") as stream:
         stream.write(b"x")
@@ -67,18 +67,18 @@ def test_what_fails_is_said_with_what_was_expected(file: Path) -> None:
     assert "proves" not in result.stdout
 
 
-def test_programs_get_json_and_nothing_else(file: Path) -> None:
+def test_json_is_alone_on_stdout(file: Path) -> None:
     result = run(file, "--json")
-    found = json.loads(result.stdout)
-    assert (result.exit_code, found["holds"], found["signed"]) == (0, True, False)
-    assert found["checks"][1] == {
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["holds"], document["signed"]) == (0, True, False)
+    assert document["checks"][1] == {
         "place": file.name,
         "what": "name",
         "expected": file.name,
         "found": file.name,
         "holds": True,
     }
-    assert [text.partition(":")[0] for text in found["does_not_prove"]] == [
+    assert [text.partition(":")[0] for text in document["does_not_prove"]] == [
         "who wrote them",
         "that the manifest's proof was ever run",
     ]
@@ -88,40 +88,40 @@ def test_programs_get_json_and_nothing_else(file: Path) -> None:
     assert "neither a converted file nor a published folder is in it" in result.stderr
 
 
-def test_what_steers_a_terminal_is_not_printed(file: Path) -> None:
+def test_terminal_escape_sequences_are_escaped(file: Path) -> None:
     (file.parent / "a\x1b[2Jb").touch()
     result = run(file.parent)
     assert "a\\x1b[2Jb" in result.stdout
     assert "\x1b" not in result.stdout
 
 
-@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there every name is text")
-def test_names_that_are_no_text_are_json_all_the_same(file: Path) -> None:
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="needs byte file names")
+def test_undecodable_file_names_are_escaped_in_json(file: Path) -> None:
     folder = file.parent / os.fsdecode(b"bad\xff")
     folder.mkdir()
     for path in (file, file.with_suffix(".json")):
         path.rename(folder / path.name)
     (folder / os.fsdecode(b"\xfe.txt")).touch()
     command = [sys.executable, "-m", "converter", "verify", str(folder), "--json"]
-    said = subprocess.run(
+    completed = subprocess.run(
         command, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}, capture_output=True, check=True
     )
-    found = json.loads(said.stdout)
-    assert found["path"] == rf"{file.parent}/bad\xff"
-    assert found["checks"][-1]["place"] == r"\xfe.txt"
+    document = json.loads(completed.stdout)
+    assert document["path"] == rf"{file.parent}/bad\xff"
+    assert document["checks"][-1]["place"] == r"\xfe.txt"
 
 
-def test_without_the_package_a_key_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_without_model_signing_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "model_signing", None)
     result = run(file, "--key", "ours.pub")
     assert result.exit_code == 1
     assert "signatures need model-signing: pip install 'gluon2torch[sign]'" in result.stderr
 
 
-def test_a_folder_is_published_signed_and_verified(file: Path, tmp_path: Path) -> None:
+def test_folder_is_published_signed_and_verified(file: Path, tmp_path: Path) -> None:
     pytest.importorskip("model_signing")
     pytest.importorskip("cryptography")
-    from test_signature import ec, write  # noqa: PLC0415 - skipped where the package is not
+    from test_signature import ec, write  # noqa: PLC0415 - skipped where the package is missing
 
     ours, theirs = write(tmp_path, "ours", ec.generate_private_key(ec.SECP256R1()))
     folder = tmp_path / "published"

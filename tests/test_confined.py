@@ -1,4 +1,4 @@
-"""Files that promise much are refused in little memory and little time."""
+"""Files that declare huge sizes are refused in little memory and little time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from fuzz.hostile import HOSTILE
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and RLIMIT_AS is Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_AS")
 TESTS = Path(__file__).parent
-PATIENCE_SECONDS = 60  # where all else runs at the same time; what hangs does so for hours
+TIMEOUT_SECONDS = 60  # generous, because other tests run at the same time; a hang would last for hours
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
-}  # each has a stack and an arena in its address space
+}  # each thread has a stack and an arena in the address space
 
 
-def confined(name: str, *files: Path, seconds: float = PATIENCE_SECONDS) -> tuple[dict[str, str], str]:
-    """Return what became of each file, and what was said on stderr."""
+def run_confined(name: str, *files: Path, seconds: float = TIMEOUT_SECONDS) -> tuple[dict[str, str], str]:
+    """Return the outcome for each file, and stderr."""
     search = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "fuzz.confined", str(seconds), name, *map(str, files)],
@@ -34,11 +34,11 @@ def confined(name: str, *files: Path, seconds: float = PATIENCE_SECONDS) -> tupl
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_promises_much_is_refused_in_little_memory(name: str, tmp_path: Path) -> None:
+def test_file_that_declares_huge_sizes_is_refused_in_little_memory(name: str, tmp_path: Path) -> None:
     for label, build in HOSTILE[name].items():
         (tmp_path / label).write_bytes(build())
-    outcomes, said = confined(name, *(tmp_path / label for label in HOSTILE[name]))
-    assert outcomes == dict.fromkeys(HOSTILE[name], "refused"), said
+    outcomes, stderr = run_confined(name, *(tmp_path / label for label in HOSTILE[name]))
+    assert outcomes == dict.fromkeys(HOSTILE[name], "refused"), stderr
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_what_promises_much_is_refused_in_little_memory(name: str, tmp_path: Pat
         ("hangs", {}, "Timeout"),
     ],
 )
-def test_a_reader_that_does_what_none_may_is_caught(
+def test_misbehaving_reader_is_detected(
     control: str, outcome: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a").touch()
-    found, said = confined(control, tmp_path / "a", seconds=1)
-    assert found == outcome
-    assert reason in said
+    result, stderr = run_confined(control, tmp_path / "a", seconds=1)
+    assert result == outcome
+    assert reason in stderr

@@ -60,7 +60,7 @@ def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResul
 
 
 def script(path: Path, text: str) -> Path:
-    """Write a program of the shell, to be called in place of an interpreter."""
+    """Write a shell script to be used in place of a Python interpreter."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
@@ -70,7 +70,7 @@ def contents(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_every_array_arrives_bit_for_bit_under_its_new_name(
+def test_every_array_is_renamed_bit_for_bit(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     state = load_file(convert(tiny, out, write(tiny_params)).artifact)
@@ -79,7 +79,7 @@ def test_every_array_arrives_bit_for_bit_under_its_new_name(
     assert {name: int(array) for name, array in state.items()} == dict.fromkeys(tiny_mapping.target_only, 0)
 
 
-def test_the_name_and_the_manifest_tell_the_truth(
+def test_file_name_and_manifest_match_the_content(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
@@ -124,7 +124,7 @@ def test_the_name_and_the_manifest_tell_the_truth(
     }
 
 
-def test_the_same_file_converts_to_the_same_bytes(
+def test_same_file_converts_to_the_same_bytes(
     tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path
 ) -> None:
     params = write(tiny_params)
@@ -134,7 +134,7 @@ def test_the_same_file_converts_to_the_same_bytes(
     assert first.manifest_file.read_bytes() == second.manifest_file.read_bytes()
 
 
-def test_a_second_conversion_takes_the_place_of_the_first(
+def test_second_conversion_replaces_the_first(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
@@ -144,7 +144,7 @@ def test_a_second_conversion_takes_the_place_of_the_first(
     assert contents(out) == before
 
 
-def test_the_classes_are_those_of_the_head_in_the_file(
+def test_number_of_classes_is_that_of_the_head(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     tiny_params["output.weight"] = tiny_params["output.weight"][:3].copy()
@@ -153,9 +153,7 @@ def test_the_classes_are_those_of_the_head_in_the_file(
     assert state["fc.weight"].shape == (3, 2048)
 
 
-def test_a_head_of_two_minds_is_refused(
-    tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
-) -> None:
+def test_ambiguous_head_raises(tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path) -> None:
     tiny_params["output.bias"] = tiny_params["output.bias"][:3].copy()
     with pytest.raises(MappingError, match=r"output\.bias: shape \(10,\) expected, \(3,\) found"):
         convert(tiny, out, write(tiny_params))
@@ -173,7 +171,7 @@ def test_random_parameters_are_marked_in_every_name(tiny: Model, out: Path) -> N
     assert result.manifest.source.official is False
 
 
-def test_a_missing_tensor_leaves_nothing(
+def test_missing_tensor_leaves_no_output(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     del tiny_params["features.5.1.body.4.running_var"]
@@ -182,7 +180,7 @@ def test_a_missing_tensor_leaves_nothing(
     assert contents(out) == []
 
 
-def test_a_tensor_too_many_leaves_nothing(
+def test_extra_tensor_leaves_no_output(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     tiny_params["features.5.2.body.4.running_var"] = np.ones(16, np.float32)
@@ -191,7 +189,7 @@ def test_a_tensor_too_many_leaves_nothing(
     assert contents(out) == []
 
 
-def test_a_wrong_cardinality_leaves_nothing(
+def test_wrong_cardinality_leaves_no_output(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     halved = replace(tiny, config=replace(tiny.config, cardinality=1, width=8))
@@ -201,7 +199,7 @@ def test_a_wrong_cardinality_leaves_nothing(
     assert contents(out) == []
 
 
-def test_a_truncated_file_leaves_nothing(
+def test_truncated_file_leaves_no_output(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
@@ -211,7 +209,7 @@ def test_a_truncated_file_leaves_nothing(
     assert contents(out) == []
 
 
-def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
+def test_byte_flipped_while_writing_leaves_no_output(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify = artifact.verify
@@ -230,7 +228,7 @@ def test_a_byte_flipped_on_the_way_to_the_disk_leaves_nothing(
     assert contents(out) == []
 
 
-def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
+def test_matching_model_is_suggested(out: Path, write: Write) -> None:
     other = catalog.find("gluon_resnext101_32x4d")
     table = other.mapping
     arrays: dict[str, Any] = {
@@ -241,7 +239,7 @@ def test_the_model_that_does_fit_is_named(out: Path, write: Write) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_refused_without_a_proof_too(
+def test_nonfinite_values_are_refused_without_a_proof(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, value: float
 ) -> None:
     tiny_params["features.4.0.body.3.weight"][1, 2, 0, 0] = value
@@ -249,14 +247,14 @@ def test_what_is_not_finite_is_refused_without_a_proof_too(
         convert(tiny, out, write(tiny_params))
 
 
-def test_large_numbers_are_not_taken_for_infinity(
+def test_large_finite_values_are_accepted(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     tiny_params["output.bias"][:] = 3e38
     assert convert(tiny, out, write(tiny_params)).artifact.is_file()
 
 
-def test_a_negative_variance_is_refused(
+def test_negative_variance_is_refused(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     tiny_params["features.1.running_var"][3] = -1e-3
@@ -264,7 +262,7 @@ def test_a_negative_variance_is_refused(
         convert(tiny, out, write(tiny_params))
 
 
-def test_a_file_that_is_replaced_meanwhile_is_refused(
+def test_file_replaced_while_reading_is_refused(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     params = write(tiny_params)
@@ -281,7 +279,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(
     assert contents(out) == []
 
 
-def test_a_program_that_is_none_cannot_be_the_reference(
+def test_gluon_python_must_be_executable(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     text = tmp_path / "text"
@@ -294,7 +292,7 @@ def test_a_program_that_is_none_cannot_be_the_reference(
         conversion.run(request)
 
 
-def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
+def test_interpreter_without_mxnet_is_refused_with_alternatives(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"])
@@ -310,7 +308,7 @@ def test_an_interpreter_without_mxnet_is_refused_with_the_ways_out(
     assert contents(out) == []
 
 
-def test_a_reference_that_crashes_is_quoted(
+def test_output_of_a_crashed_reference_is_quoted(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     crash = script(tmp_path / "crash", "echo the last words\nexit 3")
@@ -325,7 +323,7 @@ def test_a_reference_that_crashes_is_quoted(
 @pytest.mark.parametrize(
     "answer", ["true", "echo '{}' >$2/reply.json", "echo '{\"versi' >$2/reply.json", "kill -9 $$"]
 )
-def test_a_reference_that_answers_nonsense_is_refused(
+def test_invalid_reply_of_the_reference_is_refused(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path, answer: str
 ) -> None:
     nonsense = script(tmp_path / "nonsense", answer)
@@ -337,7 +335,7 @@ def test_a_reference_that_answers_nonsense_is_refused(
     assert contents(out) == []
 
 
-def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
+def test_unused_reference_process_is_killed(tmp_path: Path) -> None:
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
     with gluon.start(sleeper, gluon.GluonRequest(layers=(), document={}), ()) as run:
         assert run.process.poll() is None
@@ -345,7 +343,7 @@ def test_a_reference_that_is_not_waited_for_is_ended(tmp_path: Path) -> None:
     assert not run.folder.exists()
 
 
-def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -> None:
+def test_missing_interpreter_is_refused(tiny: Model, out: Path) -> None:
     request = conversion.ConversionRequest(
         source=ParamsSource(tiny, seed=0), out=out, options=ParityOptions(gluon_python=Path("/none/python"))
     )
@@ -353,7 +351,7 @@ def test_an_interpreter_that_does_not_exist_is_refused(tiny: Model, out: Path) -
         conversion.run(request)
 
 
-def test_without_a_proof_torch_is_not_imported(out: Path) -> None:
+def test_torch_is_not_imported_without_a_proof(out: Path) -> None:
     program = """\
 import sys
 from pathlib import Path
@@ -372,7 +370,7 @@ print("torch" in sys.modules, "mxnet" in sys.modules)
     assert len(contents(out)) == 2
 
 
-def test_a_proof_without_mxnet_says_what_it_rests_on(
+def test_proof_without_mxnet_records_the_numpy_reference(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     result = conversion.run(
@@ -380,10 +378,10 @@ def test_a_proof_without_mxnet_says_what_it_rests_on(
             source=ParamsSource(tiny, write(tiny_params)), out=out, options=AGAINST_NUMPY
         )
     )
-    found = result.manifest.parity
-    (check,) = found.checks
-    assert (found.proven, found.reference) == (True, "numpy")
-    assert found.versions.keys() == {"numpy", "python", "torch"}
+    record = result.manifest.parity
+    (check,) = record.checks
+    assert (record.proven, record.reference) == (True, "numpy")
+    assert record.versions.keys() == {"numpy", "python", "torch"}
     assert msgspec.to_builtins(check).keys() == {
         *("dtype", "size", "seed", "max_abs", "relative", "limit"),
         *("layers", "worst"),
@@ -392,7 +390,7 @@ def test_a_proof_without_mxnet_says_what_it_rests_on(
     assert 0 < check.relative <= check.limit == 1e-12
 
 
-def test_where_mxnet_is_not_installed_numpy_takes_its_place(
+def test_auto_falls_back_to_numpy_if_mxnet_is_missing(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -403,7 +401,7 @@ def test_where_mxnet_is_not_installed_numpy_takes_its_place(
     assert result.manifest.parity.reference == "numpy"
 
 
-def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
+def test_auto_falls_back_to_numpy_if_mxnet_cannot_start(
     tiny: Model,
     tiny_params: dict[str, Array],
     write: Write,
@@ -423,7 +421,7 @@ def test_where_mxnet_is_installed_and_does_not_run_numpy_takes_its_place(
     assert result.manifest.parity.reference == "numpy"
 
 
-def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
+def test_auto_does_not_fall_back_if_gluoncv_fails(
     tiny: Model,
     tiny_params: dict[str, Array],
     write: Write,
@@ -443,7 +441,7 @@ def test_a_gluoncv_that_runs_and_fails_is_not_replaced(
     assert contents(out) == []
 
 
-def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(
+def test_requested_gluon_reference_does_not_fall_back(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -454,7 +452,7 @@ def test_gluoncv_that_was_asked_for_by_name_is_not_replaced(
         conversion.run(request)
 
 
-def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
+def test_differing_network_leaves_no_output_and_names_the_layer(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
@@ -470,7 +468,7 @@ def test_a_network_that_differs_leaves_nothing_and_names_the_layer(
     assert contents(out) == []
 
 
-def test_a_proof_is_not_replaced_by_a_run_without_one(
+def test_unproven_run_does_not_replace_a_proof(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
@@ -497,7 +495,7 @@ def test_a_proof_is_not_replaced_by_a_run_without_one(
         ({"as_pth": True}, "a .pth"),
     ],
 )
-def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lost(
+def test_run_does_not_drop_a_proof_before_rounding_or_a_pth(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, more: dict[str, Any], lost: str
 ) -> None:
     request = conversion.ConversionRequest(
@@ -509,7 +507,7 @@ def test_what_a_manifest_tells_of_a_proof_before_rounding_and_of_a_pth_is_not_lo
     assert [path.read_bytes() for path in out.glob("*.json")] == [before]
 
 
-def test_a_proof_in_one_precision_does_not_replace_one_in_two(
+def test_proof_in_another_dtype_does_not_replace_a_proof(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     weaker = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float32"])
@@ -521,7 +519,7 @@ def test_a_proof_in_one_precision_does_not_replace_one_in_two(
         conversion.run(replace(request, options=weaker))
 
 
-def test_class_names_are_not_replaced_by_a_run_without_them(
+def test_run_without_labels_does_not_replace_class_names(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     params, names = write(tiny_params), tmp_path / "classes.txt"
@@ -541,7 +539,7 @@ def test_class_names_are_not_replaced_by_a_run_without_them(
     assert proven.manifest.labels == tuple("abcdefghij")
 
 
-def test_a_manifest_that_cannot_be_read_is_replaced(
+def test_unreadable_manifest_is_replaced(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = write(tiny_params)
@@ -549,7 +547,7 @@ def test_a_manifest_that_cannot_be_read_is_replaced(
     assert convert(tiny, out, params).manifest_file.read_text().startswith('{\n  "artifact"')
 
 
-def test_a_folder_that_was_made_for_a_refused_conversion_goes_again(
+def test_new_folder_is_removed_after_a_refusal(
     tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -561,7 +559,7 @@ def test_a_folder_that_was_made_for_a_refused_conversion_goes_again(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_pytorch_checkpoint_is_no_source(tiny: Model, tmp_path: Path, out: Path) -> None:
+def test_pytorch_checkpoint_is_refused_as_a_source(tiny: Model, tmp_path: Path, out: Path) -> None:
     save_file({"fc.bias": np.ones(3, np.float32)}, tmp_path / "a.safetensors")
     with pytest.raises(ParamsError, match="a PyTorch checkpoint, safetensors; `gluon2torch to-gluon` goes"):
         convert(tiny, out, tmp_path / "a.safetensors")

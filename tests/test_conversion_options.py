@@ -41,12 +41,12 @@ UNPROVEN = ParityOptions("none")
 AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 FAST = ["--reference", "numpy", "--size", "33x47", "--proof-dtype", "float64"]
 NONE = ["--reference", "none"]
-BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's, in colour under GitHub Actions
+BOX = re.compile(r"│|\x1b\[[\d;]*m")  # typer's box, coloured under GitHub Actions
 
 
 @pytest.fixture(autouse=True)
-def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model alone is in the catalog; on a desk, with a wide terminal."""
+def tiny_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce the catalog to the tiny model and set a wide terminal."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("GLUON_PYTHON", raising=False)
@@ -58,19 +58,19 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def halved(params: dict[str, Array]) -> dict[str, Array]:
-    """Return what ``net.cast('float16')`` leaves: halves, and BatchNorms in float32."""
+def as_float16(params: dict[str, Array]) -> dict[str, Array]:
+    """Return the result of ``net.cast('float16')``: float16 with BatchNorms in float32."""
     return {
         name: array if name.endswith(("gamma", "beta", "mean", "var")) else array.astype(np.float16)
         for name, array in params.items()
     }
 
 
-def doubled(params: dict[str, Array]) -> dict[str, Array]:
+def as_float64(params: dict[str, Array]) -> dict[str, Array]:
     return {name: array.astype(np.float64) * (1 + 1e-12) for name, array in params.items()}
 
 
-def brain(params: dict[str, Array]) -> dict[str, Array]:
+def as_bfloat16(params: dict[str, Array]) -> dict[str, Array]:
     return {name: array.astype(BFLOAT16) for name, array in params.items()}
 
 
@@ -78,26 +78,26 @@ def convert(request: conversion.ConversionRequest, **changes: Any) -> conversion
     return conversion.run(replace(request, **changes))
 
 
-def refuses(request: conversion.ConversionRequest, error: type[ConversionError], message: str) -> None:
-    """See a request refused, and that nothing is left where it was to write."""
+def assert_refused(request: conversion.ConversionRequest, error: type[ConversionError], message: str) -> None:
+    """Check that a request is refused and leaves no output."""
     with pytest.raises(error, match=message):
         conversion.run(request)
     assert list(request.out.iterdir()) == []
 
 
-def test_the_type_that_the_weights_have_changes_nothing(tiny: Model, out: Path) -> None:
+def test_requesting_the_weights_own_dtype_changes_nothing(tiny: Model, out: Path) -> None:
     request = conversion.ConversionRequest(source=ParamsSource(tiny, seed=0), out=out, options=AGAINST_NUMPY)
     kept, cast = convert(request), convert(request, precision=Precision.float32)
-    assert cast.artifact == kept.artifact  # whose name has the SHA-256
+    assert cast.artifact == kept.artifact  # the name contains the SHA-256
     assert cast.manifest == kept.manifest
     assert (cast.manifest.parity.proven, cast.manifest.narrowing) == (True, None)
 
 
 @pytest.mark.parametrize(
     ("change", "dtypes"),
-    [(doubled, ["float64"]), (halved, ["float32", "float16"]), (brain, ["bfloat16"])],
+    [(as_float64, ["float64"]), (as_float16, ["float32", "float16"]), (as_bfloat16, ["bfloat16"])],
 )
-def test_the_types_of_a_file_are_kept_and_proven(
+def test_dtypes_of_the_file_are_kept_and_proven(
     change: Change, dtypes: list[str], tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     params = change(tiny_params)
@@ -113,19 +113,19 @@ def test_the_types_of_a_file_are_kept_and_proven(
 
 
 def tensors(result: conversion.ConversionResult) -> dict[str, Array]:
-    found = safetensors.torch.load_file(result.artifact)
+    state = safetensors.torch.load_file(result.artifact)
     return {
         name: tensor.view(torch.int16).numpy().view(BFLOAT16)
         if tensor.dtype == torch.bfloat16
         else tensor.numpy()
-        for name, tensor in found.items()
+        for name, tensor in state.items()
     }
 
 
-def test_narrow_types_in_float32_are_the_same_numbers_and_proven(
+def test_widening_to_float32_is_exact_and_proven(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    origin = ParamsSource(tiny, write(halved(tiny_params)))
+    origin = ParamsSource(tiny, write(as_float16(tiny_params)))
     result = conversion.run(
         conversion.ConversionRequest(
             source=origin, out=out, options=AGAINST_NUMPY, precision=Precision.float32
@@ -135,7 +135,9 @@ def test_narrow_types_in_float32_are_the_same_numbers_and_proven(
     assert result.manifest.artifact.dtypes == ("float32",)
 
 
-def test_auto_finds_the_model_and_its_classes(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
+def test_auto_detects_the_model_and_its_classes(
+    tiny_params: dict[str, Array], write: Write, out: Path
+) -> None:
     for name in ("output.weight", "output.bias"):
         tiny_params[name] = tiny_params[name][:3].copy()
     result = conversion.run(
@@ -145,7 +147,7 @@ def test_auto_finds_the_model_and_its_classes(tiny_params: dict[str, Array], wri
     assert (result.manifest.model, result.artifact.name[:5]) == ("tiny", "tiny-")
 
 
-def test_auto_refuses_what_fits_nothing_with_the_nearest(
+def test_auto_refuses_unknown_tensors_and_names_the_nearest_model(
     tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     del tiny_params["features.5.1.body.4.running_var"]
@@ -153,7 +155,7 @@ def test_auto_refuses_what_fits_nothing_with_the_nearest(
         r"the nearest is tiny: blocks 1-2-1-1, .*, of which\n"
         r"(?s:.*)missing     features\.5\.1\.body\.4\.running_var"
     )
-    refuses(
+    assert_refused(
         conversion.ConversionRequest(
             source=ParamsSource(None, write(tiny_params)), out=out, options=UNPROVEN
         ),
@@ -163,7 +165,7 @@ def test_auto_refuses_what_fits_nothing_with_the_nearest(
 
 
 @pytest.mark.parametrize("archive", ["gzip", "zip"])
-def test_an_archive_gives_the_same_artifact(
+def test_archive_gives_the_same_artifact(
     archive: str, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     path, packed = write(tiny_params), tmp_path / "packed"
@@ -184,7 +186,7 @@ def test_an_archive_gives_the_same_artifact(
 
 @pytest.fixture
 def save_graph(tiny: Model, tmp_path: Path) -> Callable[..., Path]:
-    """Write the tiny model's graph beside ``holiday.params``, some layers' attributes changed."""
+    """Return a function that writes the tiny model's graph, with changes, next to ``holiday.params``."""
 
     def save(*layers: str, **attributes: str) -> Path:
         content = symbol(tiny)
@@ -197,7 +199,7 @@ def save_graph(tiny: Model, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("place", ["holiday-symbol.json", "another.json", "elsewhere/net.json"])
-def test_a_graph_with_another_eps_leaves_nothing(
+def test_graph_with_another_eps_leaves_no_output(
     place: str, tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
 ) -> None:
     params, path = write(tiny_params), save_graph("features.5.1.body.4", eps="0.001")
@@ -208,7 +210,7 @@ def test_a_graph_with_another_eps_leaves_nothing(
         source=ParamsSource(None, params, symbol=named), out=out, options=UNPROVEN
     )
     message = r"the graph is not that of tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
-    refuses(request, SymbolError, message)
+    assert_refused(request, SymbolError, message)
     assert named is None or convert(request, source=ParamsSource(None, params)).manifest.source.symbol is None
     save_graph().rename(moved)
     source = convert(request).manifest.source
@@ -216,7 +218,7 @@ def test_a_graph_with_another_eps_leaves_nothing(
     assert source.symbol_sha256 == hashlib.sha256(moved.read_bytes()).hexdigest()
 
 
-def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
+def test_fixed_gamma_is_written_as_ones_and_proven(
     tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
 ) -> None:
     save_graph("features.1", "features.5.1.body.4", fix_gamma="True")
@@ -235,7 +237,7 @@ def test_a_gamma_that_mxnet_fixes_is_written_as_ones_and_proven(
     assert not (tiny_params["features.1.gamma"] == 1).any()
 
 
-def test_graph_of_other_names_does_not_change_a_weight_unless_it_is_named(
+def test_graph_with_other_names_must_be_named_to_change_weights(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, tmp_path: Path
 ) -> None:
     content = changed(symbol(tiny, counted_names(tiny)), "features.1", fix_gamma="True")
@@ -245,7 +247,7 @@ def test_graph_of_other_names_does_not_change_a_weight_unless_it_is_named(
         source=ParamsSource(None, write(tiny_params)), out=out, options=UNPROVEN
     )
     message = r"net\.json: fixes gammas at 1 that are not 1 in .*\n  features\.1\.gamma\n  --symbol FILE"
-    refuses(request, SymbolError, message)
+    assert_refused(request, SymbolError, message)
     ones = tiny_params | {"features.1.gamma": np.ones_like(tiny_params["features.1.gamma"])}
     same = convert(request, source=ParamsSource(None, write(ones)))
     assert same.manifest.source.symbol == "net.json"
@@ -258,7 +260,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(convert_app, [str(argument) for argument in arguments])
 
 
-def test_the_command_says_what_auto_found(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
+def test_summary_shows_the_detected_model(tiny_params: dict[str, Array], write: Write, out: Path) -> None:
     result = run("auto", out, "--params", write(tiny_params), *FAST)
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line.partition(" ")[0] for line in result.stdout.splitlines()] == [
@@ -271,7 +273,7 @@ def test_the_command_says_what_auto_found(tiny_params: dict[str, Array], write: 
     assert result.stdout.startswith("found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes\n")
 
 
-def test_the_command_says_what_rounding_cost_and_what_mxnet_fixes(
+def test_summary_shows_rounding_and_fixed_gammas(
     tiny_params: dict[str, Array], write: Write, save_graph: Callable[..., Path], out: Path
 ) -> None:
     save_graph("features.1", fix_gamma="True")
@@ -289,14 +291,12 @@ def test_the_command_says_what_rounding_cost_and_what_mxnet_fixes(
     )
 
 
-def test_the_manifest_that_the_command_prints_is_strict_json_and_nothing_else(
-    out: Path, tmp_path: Path
-) -> None:
+def test_manifest_is_strict_json_alone_on_stdout(out: Path, tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text(json.dumps(list("abcdefghij")))
     options = ["--dtype", "float16", "--labels", str(tmp_path / "classes.json"), "--json"]
     result = run("tiny", out, "--random", "0", *NONE, *options)
-    found = json.loads(result.stdout, parse_constant=pytest.fail)
-    assert (found["labels"], found["narrowing"]["before"]["proven"]) == (list("abcdefghij"), False)
+    document = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert (document["labels"], document["narrowing"]["before"]["proven"]) == (list("abcdefghij"), False)
     assert result.stderr.splitlines()[2].startswith("rounded to float16")
 
 
@@ -310,7 +310,7 @@ def test_the_manifest_that_the_command_prints_is_strict_json_and_nothing_else(
         (["auto", "OUT", "--params", "none.params"], 1, "none.params: No such file or directory"),
     ],
 )
-def test_a_wrong_call_exits_2_and_a_refusal_1(
+def test_usage_error_exits_2_and_refusal_1(
     arguments: list[str], status: int, message: str, out: Path
 ) -> None:
     result = run(*(out if argument == "OUT" else argument for argument in arguments), *NONE)
@@ -319,13 +319,13 @@ def test_a_wrong_call_exits_2_and_a_refusal_1(
     assert list(out.iterdir()) == []
 
 
-def test_the_help_tells_every_option() -> None:
+def test_help_shows_every_option() -> None:
     shown = run("--help").stdout
     for option in ("auto", "--dtype", "--labels", "--symbol", "--params", "--reference", "--proof-dtype"):
         assert option in shown
 
 
-def test_escape_sequences_of_a_file_name_reach_no_terminal(
+def test_escape_sequences_in_a_file_name_are_escaped(
     tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
     path = write(tiny_params)

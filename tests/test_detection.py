@@ -26,21 +26,21 @@ QUESTION = "which one is it?"
 
 
 def array(shape: Shape) -> Array:
-    """Return an array of that shape that takes four bytes."""
+    """Return an array of the given shape that takes four bytes."""
     return np.broadcast_to(np.zeros((), np.float32), shape)
 
 
-def gluon(model: Model) -> dict[str, Array]:
+def gluon_arrays(model: Model) -> dict[str, Array]:
     shapes = model.shapes
     return {tensor.source: array(shapes[tensor.target]) for tensor in model.mapping.tensors}
 
 
-def torch(model: Model) -> dict[str, Array]:
+def torch_arrays(model: Model) -> dict[str, Array]:
     return {name: array(shape) for name, shape in model.shapes.items()}
 
 
-def counted(model: Model, prefix: str = "") -> dict[str, Array]:
-    """Return arrays by prefix names, each layer with the next number of its scope and kind."""
+def prefixed_arrays(model: Model, prefix: str = "") -> dict[str, Array]:
+    """Return arrays by prefix names, with each layer numbered within its scope and kind."""
     shapes, layers = model.shapes, {}
     numbers: Counter[tuple[str, str]] = Counter()
     for layer in model.mapping.layers:
@@ -54,7 +54,7 @@ def counted(model: Model, prefix: str = "") -> dict[str, Array]:
     }
 
 
-def of_gluon(arrays: dict[str, Array]) -> list[Model]:
+def match_gluon_arrays(arrays: dict[str, Array]) -> list[Model]:
     return detection.match_gluon(arrays, naming_styles.read(arrays, FILE))
 
 
@@ -63,78 +63,78 @@ def names(models: Iterable[Model]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_is_told_by_gluons_names_and_shapes(name: str) -> None:
+def test_every_model_is_detected_from_gluon_names_and_shapes(name: str) -> None:
     model = catalog.find(name)
-    assert of_gluon(gluon(model)) == [model]
+    assert match_gluon_arrays(gluon_arrays(model)) == [model]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_is_told_by_pytorchs_names_and_shapes(name: str) -> None:
+def test_every_model_is_detected_from_pytorch_names_and_shapes(name: str) -> None:
     model = catalog.find(name)
-    assert detection.match_torch(torch(model)) == [model]
+    assert detection.match_torch(torch_arrays(model)) == [model]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_is_told_with_other_classes(name: str) -> None:
+def test_model_is_detected_with_another_number_of_classes(name: str) -> None:
     model = catalog.find(name).with_classes(7)
-    assert of_gluon(gluon(model)) == [model]
-    assert detection.match_torch(torch(model)) == [model]
+    assert match_gluon_arrays(gluon_arrays(model)) == [model]
+    assert detection.match_torch(torch_arrays(model)) == [model]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_an_array_of_another_shape_tells_no_model(name: str) -> None:
+def test_wrong_shape_matches_no_model(name: str) -> None:
     model = catalog.find(name)
     tensor = next(tensor for tensor in model.mapping.tensors if tensor.source_role == "running_var")
     source, target = tensor.source, tensor.target
-    assert of_gluon(gluon(model) | {source: array((3,))}) == []
-    assert detection.match_torch(torch(model) | {target: array((3,))}) == []
+    assert match_gluon_arrays(gluon_arrays(model) | {source: array((3,))}) == []
+    assert detection.match_torch(torch_arrays(model) | {target: array((3,))}) == []
 
 
 @pytest.mark.parametrize("change", ["one less", "one more"])
-def test_names_too_few_or_many_tell_no_model(change: str, tiny: Model) -> None:
+def test_missing_or_extra_name_matches_no_model(change: str, tiny: Model) -> None:
     model = catalog.find("gluon_resnext50_32x4d")
     assert tiny.name not in MODELS
-    params, state = gluon(model), torch(model)
+    params, state = gluon_arrays(model), torch_arrays(model)
     if change == "one less":
         del params["features.1.gamma"], state["bn1.weight"]
     else:
         params["features.1.delta"], state["bn1.delta"] = array((64,)), array((64,))
-    assert of_gluon(params) == []
+    assert match_gluon_arrays(params) == []
     assert detection.match_torch(state) == []
 
 
-def test_the_order_of_the_names_says_nothing() -> None:
+def test_name_order_does_not_matter() -> None:
     model = catalog.find("gluon_seresnext50_32x4d")
-    assert of_gluon(dict(reversed(gluon(model).items()))) == [model]
-    assert detection.match_torch(dict(reversed(torch(model).items()))) == [model]
+    assert match_gluon_arrays(dict(reversed(gluon_arrays(model).items()))) == [model]
+    assert detection.match_torch(dict(reversed(torch_arrays(model).items()))) == [model]
 
 
 @pytest.mark.parametrize("depth", ["50", "101", "152"])
-def test_pytorchs_states_of_v1c_and_v1d_are_told_apart(depth: str) -> None:
+def test_pytorch_states_of_v1c_and_v1d_are_distinguished(depth: str) -> None:
     v1c, v1d = (catalog.find(f"gluon_resnet{depth}_v1{letter}") for letter in "cd")
-    assert names(detection.match_torch(torch(v1c))) == [v1c.name]
-    assert names(detection.match_torch(torch(v1d))) == [v1d.name]
+    assert names(detection.match_torch(torch_arrays(v1c))) == [v1c.name]
+    assert names(detection.match_torch(torch_arrays(v1d))) == [v1d.name]
     assert sorted(v1c.shapes.values()) == sorted(v1d.shapes.values())
 
 
 @pytest.mark.parametrize(
     "same", [("50_v1c", "50_v1d"), ("101_v1c", "101_v1d"), ("50_v1e", "50_v1s"), ("152_v1e", "152_v1s")]
 )
-def test_stripped_names_tell_no_pool_in_a_shortcut(same: tuple[str, str]) -> None:
+def test_stripped_names_do_not_show_pooled_shortcuts(same: tuple[str, str]) -> None:
     both = [catalog.find(f"gluon_resnet{name}") for name in same]
     for model in both:
-        assert set(names(of_gluon(counted(model)))) == set(names(both))
+        assert set(names(match_gluon_arrays(prefixed_arrays(model)))) == set(names(both))
 
 
 @pytest.mark.parametrize("name", ["gluon_resnext50_32x4d", "gluon_seresnext101_64x4d", "gluon_resnet18_v1b"])
-def test_prefix_names_tell_a_model_with_its_classes(name: str) -> None:
+def test_prefix_names_identify_model_and_number_of_classes(name: str) -> None:
     model = catalog.find(name).with_classes(7)
-    assert of_gluon(counted(model, "net0_")) == [model]
+    assert match_gluon_arrays(prefixed_arrays(model, "net0_")) == [model]
 
 
-def test_a_state_without_counters_is_told() -> None:
+def test_state_without_batch_counters_is_detected() -> None:
     model = catalog.find("gluon_resnet50_v1b")
-    state = torch(model)
+    state = torch_arrays(model)
     without = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     assert len(without) < len(state)
     assert detection.match_torch(without) == [model]
@@ -143,48 +143,48 @@ def test_a_state_without_counters_is_told() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (2048,), (10, 2048, 1), (10, 2048, 1, 1), (10, 1024)])
-def test_a_head_of_another_kind_tells_no_model(shape: Shape) -> None:
+def test_head_of_another_shape_matches_no_model(shape: Shape) -> None:
     model = catalog.find("gluon_resnext50_32x4d")
-    assert of_gluon(gluon(model) | {"output.weight": array(shape)}) == []
-    assert detection.match_torch(torch(model) | {"fc.weight": array(shape)}) == []
+    assert match_gluon_arrays(gluon_arrays(model) | {"output.weight": array(shape)}) == []
+    assert detection.match_torch(torch_arrays(model) | {"fc.weight": array(shape)}) == []
 
 
-def test_a_head_whose_bias_has_other_classes_tells_no_model() -> None:
+def test_head_with_inconsistent_bias_matches_no_model() -> None:
     model = catalog.find("gluon_resnext50_32x4d")
-    assert of_gluon(gluon(model) | {"output.bias": array((7,))}) == []
+    assert match_gluon_arrays(gluon_arrays(model) | {"output.bias": array((7,))}) == []
 
 
-def test_the_only_model_is_taken() -> None:
+def test_single_match_is_returned() -> None:
     model = catalog.find("gluon_resnet18_v1b")
-    assert detection.require_one([model], gluon(model).values(), FILE, question=QUESTION) == model
+    assert detection.require_one([model], gluon_arrays(model).values(), FILE, question=QUESTION) == model
 
 
-def test_several_models_are_refused_with_the_question() -> None:
-    found = [catalog.find("gluon_resnet50_v1c"), catalog.find("gluon_resnet50_v1d")]
+def test_ambiguous_match_is_refused_with_the_question() -> None:
+    models = [catalog.find("gluon_resnet50_v1c"), catalog.find("gluon_resnet50_v1d")]
     expected = (
         "holiday.params: these are the tensors of gluon_resnet50_v1c or gluon_resnet50_v1d: which one is"
     )
     with pytest.raises(MappingError, match=f"^{expected}"):
-        detection.require_one(found, gluon(found[0]).values(), FILE, question=QUESTION)
+        detection.require_one(models, gluon_arrays(models[0]).values(), FILE, question=QUESTION)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_where_nothing_fits_the_nearest_model_is_named(name: str) -> None:
-    arrays = gluon(catalog.find(name))
+def test_nearest_model_is_named_if_none_matches(name: str) -> None:
+    arrays = gluon_arrays(catalog.find(name))
     del arrays[next(iter(arrays))]
     with pytest.raises(
         MappingError, match=r"^holiday\.params: the tensors fit no model; the nearest is "
-    ) as no:
-        detection.require_one(of_gluon(arrays), arrays.values(), FILE, question=QUESTION)
-    nearest = str(no.value).partition("the nearest is ")[2].partition(":")[0]
-    # By shapes alone, without their names, those of a pooled shortcut are the same.
+    ) as error:
+        detection.require_one(match_gluon_arrays(arrays), arrays.values(), FILE, question=QUESTION)
+    nearest = str(error.value).partition("the nearest is ")[2].partition(":")[0]
+    # By shapes alone, a model with pooled shortcuts equals the one without.
     assert nearest in {name, name.replace("_v1d", "_v1c"), name.replace("_v1s", "_v1e")}
 
 
 @pytest.mark.parametrize(
     "name", ["gluon_seresnext50_32x4d", "gluon_resnext101_64x4d", "gluon_resnet34_v1b", "gluon_senet154"]
 )
-def test_the_nearest_of_a_network_with_a_block_more_is_the_one_without(name: str) -> None:
+def test_nearest_of_a_deeper_network_is_the_original(name: str) -> None:
     model = catalog.find(name)
     depths = (*model.config.depths[:-1], model.config.depths[-1] + 1)
     deeper = replace(model, config=replace(model.config, depths=depths)).with_classes(10)
@@ -193,38 +193,38 @@ def test_the_nearest_of_a_network_with_a_block_more_is_the_one_without(name: str
 
 
 @pytest.mark.parametrize("shapes", [[], [()], [(1, 2, 3)]])
-def test_something_is_nearest_even_to_nothing(shapes: list[Shape]) -> None:
+def test_nearest_always_returns_a_model(shapes: list[Shape]) -> None:
     assert detection.nearest(shapes).name in MODELS
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_mapping_between_two_files_is_the_one_that_knows_their_names(name: str) -> None:
+def test_match_either_finds_the_mapping_between_two_files(name: str) -> None:
     model = catalog.find(name)
-    found = detection.match_either(gluon(model), torch(model))
-    assert found is not None
-    assert found.to_target() == model.mapping.to_target()
+    result = detection.match_either(gluon_arrays(model), torch_arrays(model))
+    assert result is not None
+    assert result.to_target() == model.mapping.to_target()
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [(["features.0.weight"], ["encoder.weight"]), (["encoder.weight"], ["conv1.weight"]), ([], [])],
 )
-def test_where_one_side_is_unknown_there_is_no_mapping(ours: list[str], theirs: list[str]) -> None:
+def test_match_either_returns_none_for_unknown_names(ours: list[str], theirs: list[str]) -> None:
     assert detection.match_either(ours, theirs) is None
 
 
 def test_prefix_of_another_model_is_refused() -> None:
-    names = naming_styles.read(counted(catalog.find("gluon_resnet50_v1c"), "resnetv1c_"), FILE)
+    names = naming_styles.read(prefixed_arrays(catalog.find("gluon_resnet50_v1c"), "resnetv1c_"), FILE)
     detection.require_not_another(catalog.find("gluon_resnet50_v1c"), names)
     with pytest.raises(MappingError, match=r"the prefix resnetv1c_ is that of .*, not of gluon_resnet50_v1d"):
         detection.require_not_another(catalog.find("gluon_resnet50_v1d"), names)
-    without = naming_styles.read(counted(catalog.find("gluon_resnet50_v1c")), FILE)
+    without = naming_styles.read(prefixed_arrays(catalog.find("gluon_resnet50_v1c")), FILE)
     detection.require_not_another(catalog.find("gluon_resnet50_v1d"), without)
 
 
 @pytest.mark.parametrize("name", ["gluon_resnet50_v1c", "gluon_resnet50_v1d"])
-def test_graph_decides_between_models_of_the_same_tensors(name: str) -> None:
-    params = counted(catalog.find(name))
+def test_graph_decides_between_models_with_equal_tensors(name: str) -> None:
+    params = prefixed_arrays(catalog.find(name))
     names = naming_styles.read(params, FILE)
     content = json.dumps(symbol(catalog.find(name), counted_names(catalog.find(name), ""))).encode()
     graph = reader.parse(content, file="net-symbol.json", name="net-symbol.json")
@@ -237,7 +237,7 @@ def test_graph_decides_between_models_of_the_same_tensors(name: str) -> None:
     ("prefix", "has"),
     [("resnetv1c_", True), ("outer0_resnetv1c_", True), ("My-resnetv1c_", False), ("a_", False)],
 )
-def test_prefix_of_a_model_may_stand_behind_those_of_outer_networks(prefix: str, *, has: bool) -> None:
+def test_model_prefix_may_follow_prefixes_of_outer_networks(prefix: str, *, has: bool) -> None:
     model = catalog.find("gluon_resnet50_v1c")
-    style = naming_styles.read(counted(model, prefix), FILE)
+    style = naming_styles.read(prefixed_arrays(model, prefix), FILE)
     assert detection.has_model_prefix(model, style) is has

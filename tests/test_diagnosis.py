@@ -40,7 +40,7 @@ def diagnose(
     change: Callable[[nn.Module], object] = id,
     dtypes: tuple[str, ...] = ("float64",),
 ) -> Diagnosis | None:
-    """Diagnose our module with some other arrays, or changed in some way."""
+    """Return the diagnosis of our module with some arrays replaced or changed by a function."""
     state = {**prepared.state, **(changes or {})}
     module = execution.build(state, prepared.model.config)
     change(module)
@@ -49,47 +49,47 @@ def diagnose(
     return diagnosis.diagnose(proof, prepared, state)
 
 
-def require(found: Diagnosis | None, layer: str, *suspicions: str) -> None:
-    assert found is not None
-    assert (found.row.layer.target, found.suspicions) == (layer, suspicions)
+def assert_diagnosis(result: Diagnosis | None, layer: str, *suspicions: str) -> None:
+    assert result is not None
+    assert (result.row.layer.target, result.suspicions) == (layer, suspicions)
 
 
-def test_nothing_is_suspected_of_networks_that_agree(prepared: LoadedModel) -> None:
+def test_agreeing_networks_have_no_diagnosis(prepared: LoadedModel) -> None:
     assert diagnose(prepared) is None
 
 
-def test_swapped_tensors_of_a_layer_are_both_named(prepared: LoadedModel) -> None:
+def test_swapped_tensors_of_a_layer_are_named(prepared: LoadedModel) -> None:
     state = prepared.state
-    found = diagnose(prepared, {"bn1.weight": state["bn1.bias"], "bn1.bias": state["bn1.weight"]})
-    require(
-        found,
+    result = diagnose(prepared, {"bn1.weight": state["bn1.bias"], "bn1.bias": state["bn1.weight"]})
+    assert_diagnosis(
+        result,
         "bn1",
         "bn1.weight is not Gluon's features.1.gamma but its features.1.beta",
         "bn1.bias is not Gluon's features.1.beta but its features.1.gamma",
     )
 
 
-def test_swapped_layers_are_named_where_they_part_first(prepared: LoadedModel) -> None:
+def test_swapped_layers_are_named_at_the_first_difference(prepared: LoadedModel) -> None:
     one, other = "layer1.0.bn1.running_var", "layer1.0.bn2.running_var"
-    found = diagnose(prepared, {one: prepared.state[other], other: prepared.state[one]})
+    result = diagnose(prepared, {one: prepared.state[other], other: prepared.state[one]})
     name, other_name = "features.4.0.body.1.running_var", "features.4.0.body.4.running_var"
-    require(found, "layer1.0.bn1", f"{one} is not Gluon's {name} but its {other_name}")
+    assert_diagnosis(result, "layer1.0.bn1", f"{one} is not Gluon's {name} but its {other_name}")
 
 
-def test_permuted_groups_are_named(prepared: LoadedModel) -> None:
+def test_permuted_groups_are_recognised(prepared: LoadedModel) -> None:
     name = "layer1.0.conv2.weight"
-    found = diagnose(prepared, {name: np.roll(np.asarray(prepared.state[name]), 4, axis=0)})
-    assert found is not None
-    (suspicion,) = found.suspicions
+    result = diagnose(prepared, {name: np.roll(np.asarray(prepared.state[name]), 4, axis=0)})
+    assert result is not None
+    (suspicion,) = result.suspicions
     assert suspicion.startswith(f"{name}: 288 of 288 elements differ, by up to ")
     assert suspicion.endswith("; the same numbers in another order")
 
 
-def test_a_changed_weight_is_counted(prepared: LoadedModel) -> None:
+def test_changed_weight_is_counted(prepared: LoadedModel) -> None:
     changed = np.array(prepared.state["fc.bias"])
     changed[3] += 0.5
-    found = diagnose(prepared, {"fc.bias": changed})
-    require(found, "fc", "fc.bias: 1 of 10 elements differ, by up to 5.0e-01")
+    result = diagnose(prepared, {"fc.bias": changed})
+    assert_diagnosis(result, "fc", "fc.bias: 1 of 10 elements differ, by up to 5.0e-01")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_changed_weight_is_counted(prepared: LoadedModel) -> None:
         ("maxpool.padding", 0, "maxpool", "padding: 1 in the reference, 0 in the module"),
     ],
 )
-def test_a_setting_is_named_with_both_its_values(
+def test_different_setting_is_shown_with_both_values(
     name: str, value: object, layer: str, suspicion: str, prepared: LoadedModel
 ) -> None:
     def change(module: nn.Module) -> None:
@@ -109,25 +109,25 @@ def test_a_setting_is_named_with_both_its_values(
         parent, _, attribute = name.rpartition(".")
         setattr(module.get_submodule(parent), attribute, value)
 
-    require(diagnose(prepared, change=change), layer, suspicion)
+    assert_diagnosis(diagnose(prepared, change=change), layer, suspicion)
 
 
 class Pool(nn.Module):
-    """Another author's, which does not say how it is set; it pads with zeros."""
+    """A pool without readable settings, which pads with zeros."""
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.max_pool2d(functional.pad(x - 1, (1, 1, 1, 1)), 3, 2)
 
 
 class BatchStatistics(nn.BatchNorm2d):
-    """Normalises by the statistics of its input, not by the running ones."""
+    """Normalise by the statistics of the input instead of the running ones."""
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
 class WithoutBias(nn.Linear):
-    """Has a bias and does not add it."""
+    """A layer with a bias that it does not add."""
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight)
@@ -177,46 +177,46 @@ def with_another_sum(module: nn.Module) -> None:
         (without_bias, "fc", EQUAL + "its bias, or what kind of layer it is"),
     ],
 )
-def test_hint_of_a_layer_with_right_tensors_and_settings_depends_on_its_kind(
+def test_hint_depends_on_the_layer_kind(
     change: Callable[[nn.Module], None], layer: str, suspicion: str, prepared: LoadedModel
 ) -> None:
-    require(diagnose(prepared, change=change), layer, suspicion)
+    assert_diagnosis(diagnose(prepared, change=change), layer, suspicion)
 
 
-def test_a_checkpoint_in_float64_is_not_suspected_for_that(prepared: LoadedModel) -> None:
+def test_float64_checkpoint_is_not_suspected(prepared: LoadedModel) -> None:
     wide = {name: np.asarray(prepared.state[name], np.float64) for name in ("bn1.weight", "bn1.running_var")}
-    found = diagnose(prepared, wide, lambda module: setattr(module.get_submodule("bn1"), "eps", 1e-3))
-    require(found, "bn1", "eps: 1e-05 in the reference, 0.001 in the module")
+    result = diagnose(prepared, wide, lambda module: setattr(module.get_submodule("bn1"), "eps", 1e-3))
+    assert_diagnosis(result, "bn1", "eps: 1e-05 in the reference, 0.001 in the module")
 
 
-def test_swapped_tensors_are_recognised_in_float64_too(prepared: LoadedModel) -> None:
-    found = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.running_mean"], np.float64)})
-    require(found, "bn1", "bn1.bias is not Gluon's features.1.beta but its features.1.running_mean")
+def test_swapped_tensors_are_recognised_in_float64(prepared: LoadedModel) -> None:
+    result = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.running_mean"], np.float64)})
+    assert_diagnosis(result, "bn1", "bn1.bias is not Gluon's features.1.beta but its features.1.running_mean")
 
 
-def test_the_strictest_check_decides_where_the_first_layer_apart_is(prepared: LoadedModel) -> None:
+def test_strictest_check_determines_the_first_differing_layer(prepared: LoadedModel) -> None:
     slightly = {"conv1.weight": np.asarray(prepared.state["conv1.weight"]) * np.float32(1 + 1e-6)}
     assert diagnose(prepared, slightly, dtypes=("float32",)) is None  # within the limits of float32
-    found = diagnose(prepared, slightly, dtypes=("float32", "float64"))
-    assert found is not None
-    assert (found.probe.dtype, found.row.layer.target) == ("float64", "conv1")
+    result = diagnose(prepared, slightly, dtypes=("float32", "float64"))
+    assert result is not None
+    assert (result.probe.dtype, result.row.layer.target) == ("float64", "conv1")
 
 
-def test_it_reads_as_a_few_lines(prepared: LoadedModel) -> None:
-    found = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.bias"]) + np.float32(1)})
+def test_diagnosis_is_formatted_as_a_few_lines(prepared: LoadedModel) -> None:
+    result = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.bias"]) + np.float32(1)})
     expected = (
         r"  first apart  features\.1 → bn1 \(batchnorm\), .* at 33x47: by up to 1, \S+ of the deviation\n"
         r"    reference  mean \S+, deviation \S+\n"
         r"    module     mean \S+, deviation \S+\n"
         r"    suspect    bn1\.bias: 64 of 64 elements differ, by up to 1\.0e\+00"
     )
-    assert re.fullmatch(expected, str(found))
+    assert re.fullmatch(expected, str(result))
 
 
-def test_outputs_without_a_number_are_remarked(prepared: LoadedModel) -> None:
-    found = diagnose(prepared, {"fc.bias": np.full(10, np.nan, np.float32)})
-    assert "features" not in str(found)
-    assert str(found).startswith(
+def test_nonfinite_outputs_are_reported(prepared: LoadedModel) -> None:
+    result = diagnose(prepared, {"fc.bias": np.full(10, np.nan, np.float32)})
+    assert "features" not in str(result)
+    assert str(result).startswith(
         "  first apart  output → fc (dense), float64 at 33x47: not finite in the module\n"
     )
-    assert str(found).endswith("    suspect    fc.bias: 10 of 10 elements differ, not all finite")
+    assert str(result).endswith("    suspect    fc.bias: 10 of 10 elements differ, not all finite")

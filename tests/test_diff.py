@@ -43,7 +43,7 @@ def state(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> 
 
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[[str, dict[str, Array]], Path]:
-    """Write arrays to a file, in the format of its ending, and return its path."""
+    """Return a function that writes arrays in the format of the file's suffix and returns the path."""
 
     def save_file(name: str, arrays: dict[str, Array]) -> Path:
         path = tmp_path / name
@@ -61,7 +61,7 @@ def save(tmp_path: Path) -> Callable[[str, dict[str, Array]], Path]:
 
 @pytest.mark.parametrize("first", FORMATS)
 @pytest.mark.parametrize("second", FORMATS)
-def test_the_same_network_is_identical_in_every_format(
+def test_same_network_is_identical_in_every_format(
     first: str,
     second: str,
     tiny_params: dict[str, Array],
@@ -72,13 +72,13 @@ def test_the_same_network_is_identical_in_every_format(
         save(f"{number}.{ending}", tiny_params if ending == "params" else state)
         for number, ending in enumerate((first, second))
     )
-    found = diff.diff(one, other)
+    comparison = diff.diff(one, other)
     counters = len(state) - len(tiny_params)
-    assert found.identical
+    assert comparison.identical
     if (first == "params") != (second == "params"):
-        assert found == expected(len(tiny_params), mapping="resnext.toml", counters=counters)
+        assert comparison == expected(len(tiny_params), mapping="resnext.toml", counters=counters)
     else:
-        assert found == expected(len(tiny_params if first == "params" else state))
+        assert comparison == expected(len(tiny_params if first == "params" else state))
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -93,25 +93,25 @@ def test_the_same_network_is_identical_in_every_format(
         (single(1, 2).reshape(2, 1), "shape (2,) and (2, 1)"),
     ],
 )
-def test_each_way_of_being_different_is_told(
+def test_difference_in_values_dtype_or_shape_is_described(
     ending: str, changed: Array, message: str, save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     arrays: dict[str, Array] = {NAME: single(1, 2), "fc.bias": single(0)}
-    found = diff.diff(save(f"a.{ending}", arrays), save(f"b.{ending}", arrays | {NAME: changed}))
-    assert not found.identical
-    assert [(apart.name, str(apart)) for apart in found.different] == [(NAME, message)]
-    assert (found.compared, found.only_first, found.only_second) == (2, (), ())
+    comparison = diff.diff(save(f"a.{ending}", arrays), save(f"b.{ending}", arrays | {NAME: changed}))
+    assert not comparison.identical
+    assert [(difference.name, str(difference)) for difference in comparison.different] == [(NAME, message)]
+    assert (comparison.compared, comparison.only_first, comparison.only_second) == (2, (), ())
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [(0.0, -0.0), (np.nan, OTHER_NAN[0])], ids=["signed zeros", "NaN payloads"]
 )
-def test_numbers_that_look_alike_are_told_apart(
+def test_signed_zeros_and_nan_payloads_differ(
     one: float, other: float, save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     first, second = save("a.pth", {NAME: single(one)}), save("b.pth", {NAME: single(other)})
-    (apart,) = diff.diff(first, second).different
-    assert apart.count == 1
+    (difference,) = diff.diff(first, second).different
+    assert difference.count == 1
     assert diff.diff(first, first).identical
 
 
@@ -129,12 +129,12 @@ def test_names_on_one_side_are_listed(save: Callable[[str, dict[str, Array]], Pa
         expected(different=(TensorDiff("a", ((), ()), ("float32", "float64"), 0, 1, 0.0),)),
     ],
 )
-def test_one_difference_is_enough(found: diff.CheckpointDiff) -> None:
+def test_any_difference_makes_checkpoints_differ(found: diff.CheckpointDiff) -> None:
     assert not found.identical
     assert expected().identical
 
 
-def test_a_change_is_named_as_in_pytorch_whichever_side_is_gluons(
+def test_differing_tensor_has_its_pytorch_name_on_either_side(
     tiny_params: dict[str, Array], state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     torchs = save("a.safetensors", state)
@@ -143,24 +143,24 @@ def test_a_change_is_named_as_in_pytorch_whichever_side_is_gluons(
     gluons = save("b.params", tiny_params)
     forwards, backwards = diff.diff(torchs, gluons), diff.diff(gluons, torchs)
     assert (
-        [apart.name for apart in forwards.different]
-        == [apart.name for apart in backwards.different]
+        [difference.name for difference in forwards.different]
+        == [difference.name for difference in backwards.different]
         == [NAME]
     )
     assert forwards.only_first == backwards.only_second == ("fc.bias",)
     assert forwards.only_second == backwards.only_first == ()
 
 
-def test_counters_count_where_both_sides_are_pytorchs(
+def test_batch_counters_are_compared_between_pytorch_files(
     state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     trained = state | {"bn1.num_batches_tracked": np.array(7)}
-    (apart,) = diff.diff(save("a.pth", state), save("b.pth", trained)).different
-    assert apart.name == "bn1.num_batches_tracked"
+    (difference,) = diff.diff(save("a.pth", state), save("b.pth", trained)).different
+    assert difference.name == "bn1.num_batches_tracked"
 
 
 @pytest.mark.parametrize("other", [{"net.0.weight": single(0)}, {}])
-def test_names_with_nothing_in_common_are_refused(
+def test_disjoint_names_are_refused(
     other: dict[str, Array], state: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     first, second = save("a.safetensors", state), save("b.safetensors", other)
@@ -172,7 +172,7 @@ def test_names_with_nothing_in_common_are_refused(
         diff.diff(first, second)
 
 
-def test_a_file_that_cannot_be_read_is_refused(
+def test_unreadable_file_is_refused(
     tiny_params: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     path = save("a.params", tiny_params)

@@ -1,4 +1,4 @@
-"""What the documentation tells people to type exists."""
+"""The commands and options shown in the documentation exist."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def options(line: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", line))
 
 
-def known(command: str) -> set[str]:
-    """Return every option that a command takes."""
+def command_options(command: str) -> set[str]:
+    """Return every option of a command."""
     assert isinstance(COMMANDS, typer.core.TyperGroup)
-    found = COMMANDS.commands[command]
-    return {option for parameter in found.params for option in parameter.opts}
+    command_object = COMMANDS.commands[command]
+    return {option for parameter in command_object.params for option in parameter.opts}
 
 
-def test_there_are_lines_to_check() -> None:
+def test_pages_contain_commands() -> None:
     assert {page for page, _ in LINES} >= {"README.md", "parity.md", "parity.yml"}
 
 
 @pytest.mark.parametrize(("page", "line"), LINES)
-def test_every_option_that_is_shown_exists(page: str, line: str) -> None:
+def test_every_documented_option_exists(page: str, line: str) -> None:
     words = re.sub(r"^(- run:|\$) ", "", line).split()
     command = words[1] if words[0] == "gluon2torch" else "convert"
-    assert options(line) <= known(command), page
+    assert options(line) <= command_options(command), page
 
 
-def test_an_option_that_does_not_exist_is_seen() -> None:
-    assert not options("gluon2torch parity NAME --frobnicate") <= known("parity")
+def test_unknown_option_is_detected() -> None:
+    assert not options("gluon2torch parity NAME --frobnicate") <= command_options("parity")

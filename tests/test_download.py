@@ -1,4 +1,4 @@
-"""Every fault is really served, on loopback; limits are short, clocks are real."""
+"""Downloads against a real server on loopback that serves every fault; limits are short, clocks are real."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def get(url: str, partial: PartialDownload, limits: DownloadLimits = LIMITS) -> 
     return partial.path.read_bytes()
 
 
-def begun(partial: PartialDownload, url: str, size: int, validator: str = TAG) -> None:
-    """Leave what an earlier run would have left."""
+def start_download(partial: PartialDownload, url: str, size: int, validator: str = TAG) -> None:
+    """Leave a partial download as an earlier run would."""
     partial.restart(ResumeInfo(url, validator, len(CONTENT)))
     partial.path.write_bytes(CONTENT[:size])
 
@@ -65,7 +65,7 @@ def begun(partial: PartialDownload, url: str, size: int, validator: str = TAG) -
         lambda _: None,
     ],
 )
-def test_what_passes_is_tried_again(partial: PartialDownload, fault: Answer) -> None:
+def test_transient_fault_is_retried(partial: PartialDownload, fault: Answer) -> None:
     with serving(fault, whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
     assert len(server.seen) == 2
@@ -82,7 +82,9 @@ def test_what_passes_is_tried_again(partial: PartialDownload, fault: Answer) -> 
         (lambda _: None, "the connection failed: Remote end closed connection without response; 3 attempts"),
     ],
 )
-def test_what_does_not_pass_is_given_up(partial: PartialDownload, fault: Answer, message: str) -> None:
+def test_persistent_fault_raises_after_all_attempts(
+    partial: PartialDownload, fault: Answer, message: str
+) -> None:
     with serving(fault) as server, pytest.raises(SourceError, match=message):
         get(server.url, partial)
     assert len(server.seen) == LIMITS.attempts
@@ -90,9 +92,9 @@ def test_what_does_not_pass_is_given_up(partial: PartialDownload, fault: Answer,
 
 
 @pytest.mark.parametrize("number", [400, 401, 403, 404, 410, 206, 304])
-def test_what_asking_again_does_not_help_is_refused_at_once(partial: PartialDownload, number: int) -> None:
+def test_permanent_status_is_not_retried(partial: PartialDownload, number: int) -> None:
     with serving(status(number)) as server:
-        begun(partial, server.url, 0)
+        start_download(partial, server.url, 0)
         expected = f"the server answers {number} {HTTPStatus(number).phrase}$"
         with pytest.raises(SourceError, match=expected):
             get(server.url, partial)
@@ -100,26 +102,26 @@ def test_what_asking_again_does_not_help_is_refused_at_once(partial: PartialDown
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_a_status_that_nobody_knows_is_refused(partial: PartialDownload) -> None:
+def test_unknown_status_is_refused(partial: PartialDownload) -> None:
     with serving(status(499)) as server, pytest.raises(SourceError, match="499 which is no status"):
         get(server.url, partial)
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_asks(partial: PartialDownload) -> None:
+def test_retry_after_is_respected(partial: PartialDownload) -> None:
     start = time.monotonic()
     with serving(status(429, Retry_After="1"), whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
     assert 1 <= time.monotonic() - start < 2
 
 
-def test_and_not_for_longer_than_a_user_would_wait(partial: PartialDownload) -> None:
+def test_long_retry_after_is_refused(partial: PartialDownload) -> None:
     expected = "503 Service Unavailable, and asks for 3,600 s of patience; 1 attempt in 0 s"
     with serving(status(503, Retry_After="3600")) as server, pytest.raises(SourceError, match=expected):
         get(server.url, partial)
     assert len(server.seen) == 1
 
 
-def test_nobody_there_is_said_as_often_as_it_was_tried(partial: PartialDownload) -> None:
+def test_refused_connection_is_retried(partial: PartialDownload) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -136,25 +138,25 @@ def test_nobody_there_is_said_as_often_as_it_was_tried(partial: PartialDownload)
         ("http://", "No host supplied"),
     ],
 )
-def test_only_the_web_is_asked(partial: PartialDownload, url: str, message: str) -> None:
+def test_non_http_url_is_refused(partial: PartialDownload, url: str, message: str) -> None:
     with pytest.raises(SourceError, match=f"cannot be asked: .*{message}"):
         get(url, partial)
 
 
-def test_a_handshake_that_fails_may_pass(partial: PartialDownload) -> None:
+def test_failed_tls_handshake_is_retried(partial: PartialDownload) -> None:
     expected = r"the connection failed: \[SSL.*; 3 attempts"
     with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=expected):
         get(server.url.replace("http:", "https:"), partial)
 
 
-def test_a_broken_transfer_goes_on_where_it_broke(partial: PartialDownload) -> None:
+def test_interrupted_transfer_is_resumed(partial: PartialDownload) -> None:
     with serving(cut(CONTENT, 100_000), whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
     assert server.ranges == [None, "bytes=100000-"]
     assert server.seen[1]["If-Range"] == TAG
 
 
-def test_another_run_goes_on_too(partial: PartialDownload) -> None:
+def test_next_run_resumes_the_transfer(partial: PartialDownload) -> None:
     expected = "3 attempts in . s; 100,000 of 256,000 bytes are kept, and another run goes on from there"
     with serving(cut(CONTENT, 100_000), status(500)) as server:
         with pytest.raises(SourceError, match=expected):
@@ -164,7 +166,7 @@ def test_another_run_goes_on_too(partial: PartialDownload) -> None:
     assert server.ranges[-1] == "bytes=100000-"
 
 
-def test_a_date_serves_where_there_is_no_tag(partial: PartialDownload) -> None:
+def test_last_modified_validates_without_an_etag(partial: PartialDownload) -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
 
     def broken(handler: Handler) -> None:
@@ -183,17 +185,17 @@ def test_a_date_serves_where_there_is_no_tag(partial: PartialDownload) -> None:
         pytest.param(cut(CONTENT, len(CONTENT)), id="no ranges"),
     ],
 )
-def test_another_content_begins_anew(partial: PartialDownload, then: Answer) -> None:
+def test_changed_content_restarts_the_download(partial: PartialDownload, then: Answer) -> None:
     with serving(then) as server:
-        begun(partial, server.url, 1000)
+        start_download(partial, server.url, 1000)
         partial.path.write_bytes(b"x" * 1000)
         assert get(server.url, partial) == CONTENT
     assert server.ranges == ["bytes=1000-"]
 
 
-def ranged(told: str, tag: str = TAG) -> Answer:
+def partial_content(content_range: str, tag: str = TAG) -> Answer:
     def answer(handler: Handler) -> None:
-        handler.head(206, Content_Length=10, Content_Range=told, ETag=tag)
+        handler.head(206, Content_Length=10, Content_Range=content_range, ETag=tag)
         handler.wfile.write(b"x" * 10)
 
     return answer
@@ -202,65 +204,65 @@ def ranged(told: str, tag: str = TAG) -> Answer:
 @pytest.mark.parametrize(
     "wrong",
     [
-        ranged("bytes 999-255999/256000"),
-        ranged("bytes 1000-256000/256001"),
-        ranged("bytes 1000-255999/*"),
-        ranged(""),
-        ranged("bytes 1000-255999/256000", tag='"another"'),
+        partial_content("bytes 999-255999/256000"),
+        partial_content("bytes 1000-256000/256001"),
+        partial_content("bytes 1000-255999/*"),
+        partial_content(""),
+        partial_content("bytes 1000-255999/256000", tag='"another"'),
         status(416),
     ],
 )
-def test_a_wrong_part_is_not_taken_and_all_is_asked_for(partial: PartialDownload, wrong: Answer) -> None:
+def test_invalid_partial_response_restarts_the_download(partial: PartialDownload, wrong: Answer) -> None:
     with serving(wrong, whole(CONTENT)) as server:
-        begun(partial, server.url, 1000)
+        start_download(partial, server.url, 1000)
         assert get(server.url, partial) == CONTENT
     assert server.ranges == ["bytes=1000-", None]
 
 
-def test_a_part_that_brings_too_little_is_gone_on_with(partial: PartialDownload) -> None:
-    with serving(ranged("bytes 1000-255999/256000"), whole(CONTENT)) as server:
-        begun(partial, server.url, 1000)
+def test_short_partial_response_is_resumed(partial: PartialDownload) -> None:
+    with serving(partial_content("bytes 1000-255999/256000"), whole(CONTENT)) as server:
+        start_download(partial, server.url, 1000)
         assert get(server.url, partial)[1010:] == CONTENT[1010:]
     assert server.ranges == ["bytes=1000-", "bytes=1010-"]
 
 
-def test_what_is_whole_already_is_not_asked_for(partial: PartialDownload) -> None:
+def test_complete_partial_file_is_not_requested(partial: PartialDownload) -> None:
     with serving(status(500)) as server:
-        begun(partial, server.url, len(CONTENT))
+        start_download(partial, server.url, len(CONTENT))
         assert get(server.url, partial) == CONTENT
     assert server.seen == []
 
 
 @pytest.mark.parametrize("note", ["{", "{}", '{"url":"U","validator":"a\\r\\nb","total":256000}', None])
-def test_a_rotten_note_begins_anew(partial: PartialDownload, note: str | None) -> None:
+def test_damaged_resume_info_restarts_the_download(partial: PartialDownload, note: str | None) -> None:
     with serving(whole(CONTENT)) as server:
-        begun(partial, server.url, 1000)
+        start_download(partial, server.url, 1000)
         partial.note.unlink() if note is None else partial.note.write_text(note.replace("U", server.url))
         assert get(server.url, partial) == CONTENT
     assert server.ranges == [None]
 
 
-def test_a_deeply_nested_note_begins_anew(partial: PartialDownload) -> None:
+def test_deeply_nested_resume_info_restarts_the_download(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as server:
         for depth in (10, 100_000):
-            begun(partial, server.url, 1000)
+            start_download(partial, server.url, 1000)
             note = partial.note.read_text().removesuffix("}")
             partial.note.write_text(f'{note}, "more": {"[" * depth}{"]" * depth}}}')
             assert get(server.url, partial) == CONTENT
     assert server.ranges == ["bytes=1000-", None]
 
 
-def test_a_part_of_another_address_or_longer_than_the_whole_begins_anew(partial: PartialDownload) -> None:
+def test_resume_info_of_another_url_or_size_restarts_the_download(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as server:
-        begun(partial, "http://elsewhere", 1000)
+        start_download(partial, "http://elsewhere", 1000)
         assert get(server.url, partial) == CONTENT
-        begun(partial, server.url, 1000)
+        start_download(partial, server.url, 1000)
         partial.path.write_bytes(CONTENT + b"x")
         assert get(server.url, partial) == CONTENT
     assert server.ranges == [None, None]
 
 
-def test_an_announcement_that_is_too_large_is_refused_unread(partial: PartialDownload) -> None:
+def test_too_large_content_length_is_refused_unread(partial: PartialDownload) -> None:
     limits = replace(LIMITS, size=len(CONTENT) - 1)
     expected = "256,000 bytes announced; more than 255,999 are not taken"
     with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=expected):
@@ -268,19 +270,19 @@ def test_an_announcement_that_is_too_large_is_refused_unread(partial: PartialDow
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_a_body_without_end_is_ended(partial: PartialDownload) -> None:
+def test_endless_body_is_refused_at_the_size_limit(partial: PartialDownload) -> None:
     limits = replace(LIMITS, size=1 << 20)
     with serving(endless()) as server, pytest.raises(SourceError, match="more than 1,048,576 bytes"):
         get(server.url, partial, limits)
     assert list(partial.path.parent.iterdir()) == []
 
 
-def test_more_than_was_announced_is_not_read(partial: PartialDownload) -> None:
+def test_bytes_after_content_length_are_not_read(partial: PartialDownload) -> None:
     with serving(endless(Content_Length=1000)) as server:
         assert get(server.url, partial) == bytes(1000)
 
 
-def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: PartialDownload) -> None:
+def test_slow_transfer_times_out_without_stalling(partial: PartialDownload) -> None:
     limits = replace(LIMITS, total=0.5)
     start = time.monotonic()
     with serving(trickle(CONTENT, 0.05)) as server, pytest.raises(SourceError, match=r"all of it .* 0\.5 s"):
@@ -298,9 +300,7 @@ def test_a_trickle_is_no_stall_and_ends_with_the_time(partial: PartialDownload) 
     ],
     ids=["status", "headers", "headers of a redirect", "length of a chunk"],
 )
-def test_a_server_that_never_comes_to_the_point_is_left(
-    partial: PartialDownload, begin: bytes, again: bytes
-) -> None:
+def test_slow_headers_time_out(partial: PartialDownload, begin: bytes, again: bytes) -> None:
     with serving(drip(begin, again, 0.02)) as server:
         before = time.monotonic()
         with pytest.raises(SourceError, match=r"^not all of it came in 1 s; 1 attempt in 1 s$"):
@@ -309,7 +309,7 @@ def test_a_server_that_never_comes_to_the_point_is_left(
     assert not partial.path.exists()
 
 
-def test_what_comes_after_the_end_is_not_written(partial: PartialDownload) -> None:
+def test_nothing_is_written_after_the_timeout(partial: PartialDownload) -> None:
     with serving(trickle(CONTENT, 0.01)) as server:
         with pytest.raises(SourceError, match=r"^not all of it came in 0\.5 s"):
             get(server.url, partial, replace(LIMITS, total=0.5))
@@ -318,14 +318,14 @@ def test_what_comes_after_the_end_is_not_written(partial: PartialDownload) -> No
         assert 0 < size == partial.size
 
 
-def test_a_redirect_leads_to_another_host(partial: PartialDownload) -> None:
+def test_redirect_to_another_host_is_followed(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as other:
         elsewhere = other.url.replace("127.0.0.1", "localhost")
         with serving(status(302, Location=elsewhere)) as server:
             assert get(server.url, partial) == CONTENT
 
 
-def test_credentials_stay_with_the_host_they_are_for(
+def test_credentials_are_not_sent_to_another_host(
     partial: PartialDownload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine localhost\nlogin me\npassword secret\n")
@@ -338,26 +338,26 @@ def test_credentials_stay_with_the_host_they_are_for(
     assert not any("Authorization" in headers or "Cookie" in headers for headers in other.seen)
 
 
-def test_credentials_are_not_written_down(partial: PartialDownload) -> None:
+def test_credentials_are_not_stored(partial: PartialDownload) -> None:
     with serving(cut(CONTENT, 1000), status(500)) as server:
         with pytest.raises(SourceError, match="are kept"):
             get(server.url.replace("//", "//me:secret@"), partial)
         assert "secret" not in partial.note.read_text()
 
 
-def test_redirects_have_an_end(partial: PartialDownload) -> None:
+def test_too_many_redirects_are_refused(partial: PartialDownload) -> None:
     with serving(status(301, Location="/again")) as server:
         with pytest.raises(SourceError, match=rf"more than 5 redirects, the last to {server.url}/again"):
             get(server.url, partial)
         assert len(server.seen) == 6
 
 
-def test_the_body_of_a_redirect_is_not_read(partial: PartialDownload) -> None:
+def test_redirect_body_is_not_read(partial: PartialDownload) -> None:
     with serving(endless(302, Location="/there"), whole(CONTENT)) as server:
         assert get(server.url, partial) == CONTENT
 
 
-def test_a_redirect_to_a_file_is_not_followed(partial: PartialDownload) -> None:
+def test_redirect_to_a_file_url_is_refused(partial: PartialDownload) -> None:
     answer = status(302, Location="file:///etc/passwd")
     with serving(answer) as server, pytest.raises(SourceError, match="No connection adapters"):
         get(server.url, partial)
@@ -373,13 +373,13 @@ def test_a_redirect_to_a_file_is_not_followed(partial: PartialDownload) -> None:
         ("http://a/x", "http://b/x", True),
     ],
 )
-def test_a_redirect_never_leaves_https(begin: str, target: str, followed: bool) -> None:
+def test_redirect_from_https_to_http_is_not_allowed(begin: str, target: str, followed: bool) -> None:
     assert web.may_lead(begin, target) == followed
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and the certificate that it gave itself, for localhost."""
+    """Return a file with a key and its self-signed certificate for localhost."""
     x509: Any = pytest.importorskip("cryptography.x509")
     hashes: Any = pytest.importorskip("cryptography.hazmat.primitives.hashes")
     serialization: Any = pytest.importorskip("cryptography.hazmat.primitives.serialization")
@@ -407,7 +407,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def test_https_leads_to_https_alone(
+def test_https_redirects_only_to_https(
     partial: PartialDownload, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
@@ -421,17 +421,19 @@ def test_https_leads_to_https_alone(
         assert bare.seen == []
 
 
-def test_a_certificate_of_nobody_is_refused_at_once(partial: PartialDownload, tls: ssl.SSLContext) -> None:
+def test_self_signed_certificate_is_refused_without_a_retry(
+    partial: PartialDownload, tls: ssl.SSLContext
+) -> None:
     with serving(whole(CONTENT), tls=tls) as server:
         with pytest.raises(SourceError, match=r"cannot be asked: \[SSL: CERTIFICATE_VERIFY_FAILED\]"):
             get(server.url, partial)
         assert server.seen == []
 
 
-def test_progress_tells_the_whole(partial: PartialDownload) -> None:
-    told: list[tuple[str, int, int]] = []
+def test_progress_reports_the_total(partial: PartialDownload) -> None:
+    updates: list[tuple[str, int, int]] = []
     with serving(whole(CONTENT)) as server:
-        begun(partial, server.url, 1000)
-        fetch(server.url, partial, lambda *step: told.append(step), LIMITS)
-    assert told[-1] == ("downloading", len(CONTENT), len(CONTENT))
-    assert all(1000 < done <= total == len(CONTENT) for _, done, total in told)
+        start_download(partial, server.url, 1000)
+        fetch(server.url, partial, lambda *step: updates.append(step), LIMITS)
+    assert updates[-1] == ("downloading", len(CONTENT), len(CONTENT))
+    assert all(1000 < done <= total == len(CONTENT) for _, done, total in updates)

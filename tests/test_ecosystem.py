@@ -1,4 +1,4 @@
-"""A converted file is at home in torchvision, timm and torch.hub as it is."""
+"""Converted files load in torchvision and timm unchanged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Of the logits' standard deviation, in float64; measured 0 with torchvision, 1e-15 with timm.
+# Relative to the logits' standard deviation, in float64; measured 0 with torchvision, 1e-15 with timm.
 LIMIT = 1e-12
 AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Convert seeded parameters of a model, once."""
+    """Return a function that converts seeded parameters of a model once."""
 
     @cache
     def convert(name: str) -> Path:
@@ -52,7 +52,7 @@ def logits(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.Tens
     return output
 
 
-SAME_AS = [
+EQUIVALENTS = [
     ("gluon_resnext50_32x4d", torchvision.models.resnext50_32x4d),
     ("gluon_resnext101_64x4d", torchvision.models.resnext101_64x4d),
     ("gluon_resnext50_32x4d", "resnext50_32x4d"),
@@ -67,8 +67,8 @@ SAME_AS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "theirs"), SAME_AS)
-def test_a_converted_file_loads_strictly_and_gives_the_same_logits(
+@pytest.mark.parametrize(("name", "theirs"), EQUIVALENTS)
+def test_converted_file_loads_strictly_and_gives_the_same_logits(
     converted: Callable[[str], Path], name: str, theirs: str | Callable[[], torch.nn.Module]
 ) -> None:
     state = load_file(converted(name))
@@ -77,16 +77,16 @@ def test_a_converted_file_loads_strictly_and_gives_the_same_logits(
     assert (ours - logits(model, state)).abs().max() <= LIMIT * ours.std()
 
 
-def test_timms_senet_loads_strictly_and_pools_otherwise(converted: Callable[[str], Path]) -> None:
+def test_timm_senet_loads_strictly_and_pools_differently(converted: Callable[[str], Path]) -> None:
     state = load_file(converted("gluon_senet154"))
     ours = logits(create_model("gluon_senet154"), state)
-    theirs, mended = timm.create_model("senet154"), timm.create_model("senet154")
-    mended.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
+    theirs, theirs_with_ceil_mode = timm.create_model("senet154"), timm.create_model("senet154")
+    theirs_with_ceil_mode.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
     assert (ours - logits(theirs, state)).abs().max() > 0.1 * ours.std()  # measured at 225 px: 0.33
-    assert (ours - logits(mended, state)).abs().max() <= LIMIT * ours.std()
+    assert (ours - logits(theirs_with_ceil_mode, state)).abs().max() <= LIMIT * ours.std()
 
 
-def test_a_changed_weight_is_seen_in_the_logits(converted: Callable[[str], Path]) -> None:
+def test_changed_weight_changes_the_logits(converted: Callable[[str], Path]) -> None:
     state = load_file(converted("gluon_resnext50_32x4d"))
     ours = logits(create_model("gluon_resnext50_32x4d"), state)
     state["layer2.1.bn2.bias"][0] += 1e-3
@@ -104,7 +104,7 @@ def test_a_changed_weight_is_seen_in_the_logits(converted: Callable[[str], Path]
     ],
     ids=["torchvision", "timm", "timm, pooled shortcuts", "timm, squeeze-and-excitation"],
 )
-def test_their_modules_are_compared_layer_by_layer(
+def test_third_party_modules_are_compared_layer_by_layer(
     converted: Callable[[str], Path], tmp_path: Path, name: str, make: Callable[[], torch.nn.Module]
 ) -> None:
     model = catalog.find(name)
@@ -113,8 +113,8 @@ def test_their_modules_are_compared_layer_by_layer(
         write_params(stream, random_params(model.mapping, model.shapes, seed=0))
     module = make()
     module.load_state_dict(load_file(converted(name)))
-    found = assert_parity(name, params, module=module, reference="numpy")
-    assert all(len(check["layers"]) >= len(model.mapping.layers) - 1 for check in found["checks"])
+    report = assert_parity(name, params, module=module, reference="numpy")
+    assert all(len(check["layers"]) >= len(model.mapping.layers) - 1 for check in report["checks"])
     with torch.no_grad():
         module.get_submodule("layer3.1.bn2").eps = 2e-5  # type: ignore[assignment]
     with pytest.raises(AssertionError, match=r"→ layer3\.1\.bn2 \(batchnorm\)(.*\n)*.*suspect    eps: 1e-05"):
@@ -130,12 +130,12 @@ def test_their_modules_are_compared_layer_by_layer(
     ],
     ids=["torchvision", "timm, safetensors", "timm, squeeze-and-excitation"],
 )
-def test_their_checkpoints_go_back_to_gluon_and_return_bit_for_bit(
+def test_third_party_checkpoints_round_trip_through_gluon(
     tmp_path: Path, name: str, make: Callable[[], torch.nn.Module], form: str
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     state = make().state_dict()
-    for tensor in state.values():  # theirs begin with zeros and ones, which prove nothing
+    for tensor in state.values():  # initialised with zeros and ones, which prove nothing
         if tensor.is_floating_point() and tensor.ndim == 1:
             tensor.uniform_(0.5, 1.0, generator=generator)
     weights = tmp_path / f"theirs.{form}"

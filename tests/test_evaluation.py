@@ -1,4 +1,4 @@
-"""Accuracy on folders of images is a plain loop's, by however many processes, each image counted once."""
+"""Accuracy equals that of a plain loop with any number of processes; each image is counted once."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
     from converter.vision.evaluation import Evaluation
 
-NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest model, 20 MB
 CLASSES = tuple(f"class{number}" for number in range(10))
-IMAGES = 23  # no multiple of any batch or number of processes that is tried
+IMAGES = 23  # not a multiple of any tested batch size or number of processes
 PROGRAM = "import typer; from converter.cli.evaluate import evaluate; typer.run(evaluate)"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of noise, of some classes more than of others."""
+    """Return a folder of noise images, with unequal classes."""
     folder = tmp_path_factory.mktemp("data")
     generator = np.random.default_rng(0)
     for number in range(IMAGES):
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
-    """A network that is right about a part of them: its head is fitted to every other image."""
+    """Return weights that are partly accurate: the head is fitted to every other image."""
     torch.manual_seed(0)
     model = create_model(NAME).eval()
     transform = create_transform(**resolve_data_config(model))
@@ -72,18 +72,18 @@ def weights(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
     return path
 
 
-def evaluate(weights: Path, folder: Path, workers: int = 0, **terms: Any) -> Evaluation:  # noqa: ANN401 - Terms'
+def evaluate(weights: Path, folder: Path, workers: int = 0, **terms: Any) -> Evaluation:  # noqa: ANN401 - options of several types
     return evaluation.evaluate(
         EvaluationRequest(folder, ClassifierOptions(weights, **{"device": Device.cpu, **terms}), workers)
     )
 
 
-def counts(found: Evaluation) -> tuple[int, int, int]:
-    return found.images, found.first, found.among_five
+def counts(result: Evaluation) -> tuple[int, int, int]:
+    return result.images, result.first, result.among_five
 
 
 def labelled(weights: Path, folder: Path, labels: tuple[str, ...]) -> Path:
-    """Write the weights beside a manifest with these labels."""
+    """Write the weights next to a manifest with the given labels."""
     path = folder / weights.name
     path.write_bytes(weights.read_bytes())
     artifact = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -94,10 +94,10 @@ def labelled(weights: Path, folder: Path, labels: tuple[str, ...]) -> Path:
 
 @pytest.mark.parametrize("preprocessing", Preprocessing)
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (4, 1), (32, 0)])
-def test_a_plain_loop_counts_the_same(
+def test_counts_equal_those_of_a_plain_loop(
     weights: Path, folder: Path, preprocessing: Preprocessing, batch_size: int, workers: int
 ) -> None:
-    found = evaluate(weights, folder, workers, preprocessing=preprocessing, batch_size=batch_size)
+    result = evaluate(weights, folder, workers, preprocessing=preprocessing, batch_size=batch_size)
     model = create_model(NAME, weights).eval()
     ways: dict[str, Any] = {
         "bicubic": create_transform(**resolve_data_config(model)),
@@ -109,12 +109,12 @@ def test_a_plain_loop_counts_the_same(
             ranked = model(ways[preprocessing](image).unsqueeze(0))[0].argsort(descending=True).tolist()
         first += ranked[0] == number
         among_five += number in ranked[:5]
-    assert counts(found) == (IMAGES, first, among_five)
-    assert (found.top1, found.top5) == (100 * first / IMAGES, 100 * among_five / IMAGES)
+    assert counts(result) == (IMAGES, first, among_five)
+    assert (result.top1, result.top5) == (100 * first / IMAGES, 100 * among_five / IMAGES)
     assert 0 < first < among_five < IMAGES or preprocessing is Preprocessing.gluon
 
 
-def test_the_images_are_those_of_torchvisions_folder(folder: Path) -> None:
+def test_images_equal_those_of_torchvisions_image_folder(folder: Path) -> None:
     classes, samples = evaluation.listed(folder)
     theirs = ImageFolder(str(folder))
     assert classes == theirs.classes
@@ -122,7 +122,7 @@ def test_the_images_are_those_of_torchvisions_folder(folder: Path) -> None:
 
 
 def torchrun(tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Evaluate by two processes."""
+    """Evaluate with two processes."""
     (tmp_path / "program.py").write_text(PROGRAM)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "program.py"]
     return subprocess.run(
@@ -135,14 +135,14 @@ def torchrun(tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess[
     )
 
 
-def test_two_processes_under_torchrun_agree_with_one(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_two_torchrun_processes_agree_with_one(weights: Path, folder: Path, tmp_path: Path) -> None:
     result = torchrun(tmp_path, folder, f"--weights={weights}")
-    document = json.loads(result.stdout)  # which one of the two prints
+    document = json.loads(result.stdout)  # printed by one of the two processes
     assert document["processes"] == 2
     assert (document["images"], *document["correct"].values()) == counts(evaluate(weights, folder))
 
 
-def test_one_process_that_stops_stops_all_and_says_why(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_failing_process_stops_all_and_shows_the_reason(weights: Path, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "data")
     (tmp_path / "data" / "class9" / "19.png").write_text("no image")
     result = torchrun(tmp_path, tmp_path / "data", f"--weights={weights}")
@@ -151,17 +151,15 @@ def test_one_process_that_stops_stops_all_and_says_why(weights: Path, folder: Pa
     assert (result.stdout, result.stderr.count("RuntimeError")) == ("", 0)
 
 
-def test_a_share_that_is_lost_is_seen(weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = evaluation.images.batches  # type: ignore[attr-defined]  # a module's module
-    lossy = lambda *arguments: list(whole(*arguments))[:-1]  # noqa: E731 - a line
-    monkeypatch.setattr("converter.vision.images.batches", lossy)
+def test_lost_images_are_detected(weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_batches = evaluation.images.batches  # type: ignore[attr-defined]  # a module's module
+    drop_last_batch = lambda *arguments: list(all_batches(*arguments))[:-1]  # noqa: E731 - a line
+    monkeypatch.setattr("converter.vision.images.batches", drop_last_batch)
     with pytest.raises(EvaluationError, match="23 images expected, 20 counted"):
         evaluate(weights, folder, batch_size=4)
 
 
-def test_the_manifests_names_decide_which_class_a_folder_is(
-    weights: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_folders_are_matched_to_classes_by_label(weights: Path, folder: Path, tmp_path: Path) -> None:
     plain = evaluate(weights, folder)
     same = evaluate(labelled(weights, tmp_path, CLASSES), folder)
     turned = evaluate(labelled(weights, tmp_path, CLASSES[::-1]), folder)
@@ -169,7 +167,7 @@ def test_the_manifests_names_decide_which_class_a_folder_is(
     assert counts(turned) != counts(plain)
 
 
-def test_folders_of_other_names_are_all_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_unmatched_folders_and_labels_are_all_named(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = labelled(weights, tmp_path, ("cat", "dog", *CLASSES[2:]))
     message = (
         r"the folders are not named as the manifest's classes\n  missing     cat\n  missing     dog\n"
@@ -188,7 +186,9 @@ def test_too_few_folders_are_refused(weights: Path, folder: Path, tmp_path: Path
     assert evaluate(weights, tmp_path).images == IMAGES
 
 
-def test_a_folder_of_no_folders_or_none_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_missing_folder_or_one_without_subfolders_is_refused(
+    weights: Path, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(EvaluationError, match="missing: no such folder"):
         evaluate(weights, tmp_path / "missing")
     with pytest.raises(EvaluationError, match="class0: a folder for each class expected, none found"):
@@ -203,7 +203,7 @@ def test_classes_without_images_are_all_named(weights: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_named(weights: Path, tmp_path: Path, workers: int) -> None:
+def test_unreadable_images_are_named(weights: Path, tmp_path: Path, workers: int) -> None:
     for name in CLASSES:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_text("no image")
@@ -223,11 +223,11 @@ def run(weights: Path, folder: Path, *options: str) -> str:
     return result.stdout
 
 
-def test_figures_stand_beside_those_that_gluoncv_published(
+def test_accuracy_is_shown_with_gluoncvs_published_figures(
     weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = evaluate(weights, folder)
-    here = ["here", f"{found.top1:.2f}", f"{found.top5:.2f}"]
+    result = evaluate(weights, folder)
+    here = ["here", f"{result.top1:.2f}", f"{result.top5:.2f}"]
     plain = [line.split() for line in run(weights, folder).splitlines() if "." in line]
     assert plain == [here]
     model = catalog.find(NAME)
@@ -244,10 +244,10 @@ def test_figures_stand_beside_those_that_gluoncv_published(
     assert "other weights" not in official
     document = json.loads(run(weights, folder, "--json"))
     assert document["published"] == {"top1": 96.3, "top5": 99.9, "official": False}
-    assert document["correct"] == {"top1": found.first, "top5": found.among_five}
+    assert document["correct"] == {"top1": result.first, "top5": result.among_five}
 
 
-def test_a_network_with_one_logit_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_network_with_one_logit_is_refused(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "one.safetensors"
     save_file(create_model(NAME, num_classes=1).state_dict(), path)
     single = tmp_path / "single"

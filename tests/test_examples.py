@@ -1,4 +1,4 @@
-"""The programs for fine-tuning and training, on small images of three colours."""
+"""The fine-tuning and training programs, on small images of three colours."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ pytest.importorskip("torchvision")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 COLOURS = ("blue", "green", "red")
-COUNTS = {"train": (14, 16, 16), "val": (11, 13, 13)}  # 37 to validate with: two processes must fill up
+COUNTS = {
+    "train": (14, 16, 16),
+    "val": (11, 13, 13),
+}  # 37 for validation: two processes must pad the last batch
 MODEL = "gluon_resnet18_v1b"
 SHORT = ["--model", MODEL, "--size", "32", "--batch", "12", "--workers", "0", "--warm-up", "1"]
 NAMES = ("common", "finetune", "images", "outputs", "train")
 
-# Between one process and two, relative: of the losses, measured 1e-7, and of how far biases moved, 6e-7.
+# Relative difference between one and two processes; measured 1e-7 in losses, 6e-7 in bias updates.
 LIMIT = 1e-5
 
-# Without BatchNorms, each of which would see its own process's half of a batch.
+# Without BatchNorms, which would see only their own process's half of a batch.
 PROGRAM = """
 import sys
 
@@ -60,7 +63,7 @@ common.fit(chosen, build, images.augmented(chosen.model, chosen.size), frozen=1)
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise of 40 pixels, in which one colour is a little stronger."""
+    """Return a folder of 40-pixel noise images, each with one colour slightly stronger."""
     folder = tmp_path_factory.mktemp("colours")
     generator = np.random.default_rng(0)
     for part, counts in COUNTS.items():
@@ -83,7 +86,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
-    """Import the examples, to run them on the CPU."""
+    """Import the examples, restricted to the CPU."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     return {name: importlib.import_module(name) for name in NAMES}
@@ -91,10 +94,10 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 @pytest.fixture
 def finetune(programs: dict[str, ModuleType], data: Path, weights: Path) -> Program:
-    """Fine-tune: ``finetune(out, *options)`` returns the metrics."""
+    """Return a function that fine-tunes, ``finetune(out, *options)``, and returns the metrics."""
 
     def run(out: Path, *options: str) -> Metrics:
-        forget_processes()
+        reset_accelerate()
         arguments = [str(data), "--weights", str(weights), "--out", str(out), *SHORT, *options]
         metrics: Metrics = programs["finetune"].main(arguments)
         return metrics
@@ -102,8 +105,8 @@ def finetune(programs: dict[str, ModuleType], data: Path, weights: Path) -> Prog
     return run
 
 
-def forget_processes() -> None:
-    """Let accelerate begin as in a new process."""
+def reset_accelerate() -> None:
+    """Reset accelerate as in a new process."""
     state = importlib.import_module("accelerate.state")
     state.AcceleratorState._reset_state(reset_partial_state=True)
     state.GradientState._reset_state()
@@ -113,7 +116,7 @@ def read(out: Path) -> Metrics:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_fine_tuning_learns_and_its_best_weights_load_by_name(
+def test_fine_tuning_learns_and_best_weights_load_by_name(
     finetune: Program, programs: dict[str, ModuleType], data: Path, tmp_path: Path
 ) -> None:
     metrics = finetune(tmp_path / "out", "--epochs", "4")
@@ -129,30 +132,30 @@ def test_fine_tuning_learns_and_its_best_weights_load_by_name(
     assert 100 * float(hits.double().mean()) == pytest.approx(best["top1"])
 
 
-def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
+def test_resumed_run_equals_an_uninterrupted_one(
     finetune: Program, programs: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, parts, other = (tmp_path / name for name in ("whole", "parts", "other"))
+    uninterrupted, parts, other = (tmp_path / name for name in ("whole", "parts", "other"))
     options = ("--epochs", "3", "--freeze", "1")
-    expected = finetune(whole, *options)
+    expected = finetune(uninterrupted, *options)
     with monkeypatch.context() as patched:
-        patched.setattr(programs["common"], "evaluate", interrupted(programs["common"].evaluate, after=2))
+        patched.setattr(programs["common"], "evaluate", interrupt(programs["common"].evaluate, after=2))
         with pytest.raises(KeyboardInterrupt, match="power"):
             finetune(parts, *options)
     assert len(read(parts)) == 2
     shutil.copytree(parts, other)
-    (parts / "checkpoint-003.part").mkdir()  # as if the power went later
+    (parts / "checkpoint-003.part").mkdir()  # as after a power failure while saving
     assert finetune(parts, *options, "--resume") == expected == read(parts)
-    one, two = (load_file(out / "model.safetensors") for out in (whole, parts))
+    one, two = (load_file(out / "model.safetensors") for out in (uninterrupted, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert [path.name for path in parts.glob("checkpoint-*")] == ["checkpoint-003"]
-    apart = finetune(other, *options, "--resume", "--seed", "1")
-    assert apart[:2] == expected[:2]
-    assert apart[2] != expected[2]
+    reseeded = finetune(other, *options, "--resume", "--seed", "1")
+    assert reseeded[:2] == expected[:2]
+    assert reseeded[2] != expected[2]
 
 
-def interrupted(function: Callable[..., object], *, after: int) -> Callable[..., object]:
-    """Return a function that is cut off when it is called once too often."""
+def interrupt(function: Callable[..., object], *, after: int) -> Callable[..., object]:
+    """Return a function that raises KeyboardInterrupt after a number of calls."""
     calls = iter(range(after))
 
     def call(*arguments: object) -> object:
@@ -163,7 +166,7 @@ def interrupted(function: Callable[..., object], *, after: int) -> Callable[...,
     return call
 
 
-def test_a_frozen_network_learns_in_its_head_alone(finetune: Program, weights: Path, tmp_path: Path) -> None:
+def test_frozen_network_updates_only_its_head(finetune: Program, weights: Path, tmp_path: Path) -> None:
     finetune(tmp_path / "frozen", "--epochs", "1", "--freeze", "1")
     finetune(tmp_path / "free", "--epochs", "1")
     before = load_file(weights)
@@ -173,13 +176,13 @@ def test_a_frozen_network_learns_in_its_head_alone(finetune: Program, weights: P
     assert not any(torch.equal(free[name], before[name]) for name in body)
 
 
-def test_a_run_is_not_written_over(finetune: Program, tmp_path: Path) -> None:
+def test_existing_run_is_not_overwritten(finetune: Program, tmp_path: Path) -> None:
     (tmp_path / "checkpoint-001").mkdir()
     with pytest.raises(SystemExit, match="holds a run: --resume goes on with it"):
         finetune(tmp_path)
 
 
-def test_folders_that_do_not_fit_are_refused(finetune: Program, data: Path, tmp_path: Path) -> None:
+def test_unsuitable_folders_are_refused(finetune: Program, data: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="46 images, fewer than a batch of 64"):
         finetune(tmp_path, "--batch", "64")
     extra = data / "train/yellow"
@@ -190,7 +193,7 @@ def test_folders_that_do_not_fit_are_refused(finetune: Program, data: Path, tmp_
 
 
 def test_training_from_scratch_learns(programs: dict[str, ModuleType], data: Path, tmp_path: Path) -> None:
-    forget_processes()
+    reset_accelerate()
     metrics = programs["train"].main(
         [str(data), "--out", str(tmp_path), *SHORT, "--epochs", "4", "--rate", "0.02"]
     )
@@ -198,7 +201,7 @@ def test_training_from_scratch_learns(programs: dict[str, ModuleType], data: Pat
     assert max(epoch["top1"] for epoch in metrics) > 90
 
 
-def test_mixed_precision_moves_the_loss_a_little_and_saves_full_weights(
+def test_mixed_precision_changes_the_loss_slightly_and_saves_float32(
     finetune: Program, tmp_path: Path
 ) -> None:
     options = ("--epochs", "1", "--freeze", "1")
@@ -211,7 +214,7 @@ def test_mixed_precision_moves_the_loss_a_little_and_saves_full_weights(
 
 
 @pytest.mark.parametrize("name", ["gluon_resnet18_v1b", "gluon_cifar_resnext29_32x4d"])
-def test_a_block_begins_as_its_shortcut(programs: dict[str, ModuleType], name: str) -> None:
+def test_zero_last_gamma_makes_a_block_its_shortcut(programs: dict[str, ModuleType], name: str) -> None:
     model = create_model(name, num_classes=3).eval()
     block = model.get_submodule("layer1.1")
     images = torch.rand(1, *block.get_parameter("conv1.weight").shape[1:2], 8, 8)
@@ -220,7 +223,7 @@ def test_a_block_begins_as_its_shortcut(programs: dict[str, ModuleType], name: s
     assert torch.equal(block(images), images)
 
 
-def test_an_image_is_augmented_by_its_seed_alone(programs: dict[str, ModuleType], data: Path) -> None:
+def test_augmentation_depends_only_on_the_seed(programs: dict[str, ModuleType], data: Path) -> None:
     images = programs["images"]
     seen, _ = images.read(data, images.augmented(MODEL, 32, jitter=0.4), None, 1)
     before = torch.get_rng_state()
@@ -230,7 +233,7 @@ def test_an_image_is_augmented_by_its_seed_alone(programs: dict[str, ModuleType]
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_every_epoch_has_all_images_in_an_order_of_its_own(programs: dict[str, ModuleType]) -> None:
+def test_every_epoch_shuffles_all_images(programs: dict[str, ModuleType]) -> None:
     order = programs["images"].Shuffled(count=20, seed=0)
     first, again = list(order), list(order)
     order.epoch = 1
@@ -241,24 +244,24 @@ def test_every_epoch_has_all_images_in_an_order_of_its_own(programs: dict[str, M
     assert len({seed for _, seed in first + second}) == 40
 
 
-def test_the_learning_rate_rises_and_falls_to_zero(programs: dict[str, ModuleType]) -> None:
+def test_learning_rate_warms_up_and_decays_to_zero(programs: dict[str, ModuleType]) -> None:
     factor = programs["common"].cosine(4, 12)
     assert [factor(step) for step in (0, 3, 4, 8, 12)] == pytest.approx([0.25, 1, 1, 0.5, 0])
 
 
-def test_kernels_and_matrices_alone_decay(programs: dict[str, ModuleType]) -> None:
+def test_weight_decay_applies_only_to_kernels_and_matrices(programs: dict[str, ModuleType]) -> None:
     model = create_model(MODEL)
     decaying, plain = programs["common"].groups(model, 0.1)
     assert (decaying["weight_decay"], plain["weight_decay"]) == (0.1, 0)
     assert len(decaying["params"]) == len(
         [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     )
-    found = [id(parameter) for group in (decaying, plain) for parameter in group["params"]]
-    assert sorted(found) == sorted(map(id, model.parameters()))
+    parameters = [id(parameter) for group in (decaying, plain) for parameter in group["params"]]
+    assert sorted(parameters) == sorted(map(id, model.parameters()))
 
 
 @pytest.mark.parametrize("name", ["finetune", "train"])
-def test_the_programs_explain_themselves(
+def test_help_describes_the_options(
     programs: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     with pytest.raises(SystemExit, match="0"):
@@ -269,8 +272,8 @@ def test_the_programs_explain_themselves(
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Callable[[int, str], Path]:
-    """Start ``PROGRAM`` in a number of processes; return what it leaves."""
+def run_processes(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Callable[[int, str], Path]:
+    """Return a function that runs ``PROGRAM`` in a number of processes and returns its output folder."""
     folder = tmp_path_factory.mktemp("processes")
     (folder / "program.py").write_text(PROGRAM)
     paths = os.pathsep.join([str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -287,19 +290,23 @@ def start(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Callable[[int
     return run
 
 
-def test_two_processes_agree_with_one_and_count_every_image_once(start: Callable[[int, str], Path]) -> None:
-    one, two = start(1, "once"), start(2, "once")
-    assert (two / "checkpoint-002/random_states_1.pkl").exists()  # there were two indeed
+def test_two_processes_agree_with_one_and_count_each_image_once(
+    run_processes: Callable[[int, str], Path],
+) -> None:
+    one, two = run_processes(1, "once"), run_processes(2, "once")
+    assert (two / "checkpoint-002/random_states_1.pkl").exists()  # both processes ran
     for alone, together in zip(read(one), read(two), strict=True):
         assert alone["images"] == together["images"] == sum(COUNTS["val"])
         assert together == pytest.approx(alone, rel=LIMIT)
     first, second = read(one)
     assert first["loss"] != pytest.approx(second["loss"], rel=10 * LIMIT)
     ours, theirs = (load_file(out / "checkpoint-002/model.safetensors") for out in (one, two))
-    # These were 0 before: what they are now is how far they moved.
+    # These biases start at 0: their values are the distances moved.
     for name in (name for name in ours if name.endswith("conv1.bias")):
         assert (ours[name] - theirs[name]).abs().max() <= LIMIT * ours[name].abs().max()
 
 
-def test_an_image_counted_twice_would_be_seen(start: Callable[[int, str], Path]) -> None:
-    assert read(start(2, "all"))[0]["images"] == 48  # four batches of 12, of which the last begins anew
+def test_gathering_padded_batches_counts_images_twice(run_processes: Callable[[int, str], Path]) -> None:
+    assert (
+        read(run_processes(2, "all"))[0]["images"] == 48
+    )  # four batches of 12, the last filled up with repeated images

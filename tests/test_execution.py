@@ -30,8 +30,8 @@ def state(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> 
     return matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
 
 
-class Seen:
-    """A visitor that keeps what it is shown."""
+class RecordingVisitor:
+    """A visitor that records outputs and settings."""
 
     def __init__(self) -> None:
         self.outputs: dict[str, Array] = {}
@@ -43,41 +43,41 @@ class Seen:
         self.settings[name] = settings
 
 
-def require_state(module: nn.Module, state: dict[str, Array]) -> None:
-    found = execution.arrays(module)
-    assert found.keys() == state.keys()
-    assert all(np.array_equal(found[name], array) for name, array in state.items())
+def assert_state(module: nn.Module, state: dict[str, Array]) -> None:
+    result = execution.arrays(module)
+    assert result.keys() == state.keys()
+    assert all(np.array_equal(result[name], array) for name, array in state.items())
 
 
-def test_a_module_is_built_with_a_copy_of_the_arrays(tiny: Model, state: dict[str, Array]) -> None:
+def test_built_module_holds_a_copy_of_the_arrays(tiny: Model, state: dict[str, Array]) -> None:
     module = execution.build(state, tiny.config)
-    require_state(module, state)
+    assert_state(module, state)
     module.get_parameter("fc.bias").data.zero_()
     assert state["fc.bias"].all()
 
 
-def test_a_module_is_loaded_from_a_file(tiny: Model, state: dict[str, Array], tmp_path: Path) -> None:
+def test_module_is_loaded_from_a_file(tiny: Model, state: dict[str, Array], tmp_path: Path) -> None:
     save_file(state, tmp_path / "a.safetensors")
-    require_state(execution.load(tmp_path / "a.safetensors", tiny.config), state)
+    assert_state(execution.load(tmp_path / "a.safetensors", tiny.config), state)
 
 
-def test_a_module_is_loaded_strictly(tiny: Model, state: dict[str, Array]) -> None:
+def test_state_is_loaded_strictly(tiny: Model, state: dict[str, Array]) -> None:
     del state["fc.bias"]
     with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "fc\.bias"'):
         execution.build(state, tiny.config)
 
 
-def test_the_arrays_of_a_module_are_its_own_memory() -> None:
+def test_arrays_share_memory_with_the_module() -> None:
     module = nn.Linear(2, 2)
     execution.arrays(module)["bias"][:] = 7
     assert (module.bias == 7).all()
 
 
-def test_every_layer_is_shown_in_the_networks_order_and_in_the_probes_precision(
+def test_visitor_receives_every_layer_in_order_and_the_probes_dtype(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
     watched = execution.hook_layers(execution.build(state, tiny.config), tiny_mapping)
-    single, double = Seen(), Seen()
+    single, double = RecordingVisitor(), RecordingVisitor()
     assert watched.run(PROBE, single) == watched.run(Probe("float64", PROBE.size), double) == ""
     assert single.outputs.keys() == double.outputs.keys() == {layer.target for layer in tiny_mapping.layers}
     assert list(single.outputs)[:3] == ["conv1", "bn1", "maxpool"]
@@ -86,27 +86,27 @@ def test_every_layer_is_shown_in_the_networks_order_and_in_the_probes_precision(
     assert {output.dtype.name for output in double.outputs.values()} == {"float64"}
 
 
-def test_what_is_shown_is_what_the_module_computes(
+def test_visitor_receives_the_modules_outputs(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config).eval()
     with torch.inference_mode():
         expected = module(torch.from_numpy(PROBE.input())).numpy()
-    seen = Seen()
+    seen = RecordingVisitor()
     execution.hook_layers(module, tiny_mapping).run(PROBE, seen)
     assert np.array_equal(seen.outputs["fc"], expected)
 
 
-def test_a_layer_is_shown_before_the_next_writes_over_it(
+def test_visitor_receives_outputs_before_in_place_operations(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
-    seen = Seen()
+    seen = RecordingVisitor()
     execution.hook_layers(execution.build(state, tiny.config), tiny_mapping).run(PROBE, seen)
-    assert (seen.outputs["bn1"] < 0).any()  # the ReLU in place comes after
+    assert (seen.outputs["bn1"] < 0).any()  # the in-place ReLU comes after
 
 
-def test_a_layer_is_shown_as_it_is_set(tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]) -> None:
-    seen = Seen()
+def test_visitor_receives_layer_settings(tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]) -> None:
+    seen = RecordingVisitor()
     execution.hook_layers(execution.build(state, tiny.config), tiny_mapping).run(PROBE, seen)
     grouped = {"kernel": 3, "stride": 2, "padding": 1, "dilation": 1, "groups": 2}
     assert seen.settings["layer2.0.conv2"] == grouped
@@ -116,29 +116,29 @@ def test_a_layer_is_shown_as_it_is_set(tiny: Model, tiny_mapping: Mapping, state
     assert seen.settings["fc"] == seen.settings["layer1.0"] == {}
 
 
-def test_a_module_is_watched_at_inference_and_left_without_hooks(
+def test_run_uses_eval_mode_and_removes_its_hooks(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config).train()
-    execution.hook_layers(module, tiny_mapping).run(PROBE, Seen())
+    execution.hook_layers(module, tiny_mapping).run(PROBE, RecordingVisitor())
     assert not module.training
     assert not any(part._forward_hooks for part in module.modules())
-    require_state(module, state)  # in training the running means would have moved
+    assert_state(module, state)  # training mode would have changed the running means
 
 
-def test_a_module_that_stops_says_why_and_has_shown_what_came_before(
+def test_failing_module_reports_the_error_after_earlier_layers(
     tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     module.bn1 = nn.BatchNorm2d(7)
-    seen = Seen()
+    seen = RecordingVisitor()
     failure = execution.hook_layers(module, tiny_mapping).run(PROBE, seen)
     assert failure.startswith("the module stops: running_mean should contain 64 elements not 7")
     assert list(seen.outputs) == ["conv1"]
     assert not any(part._forward_hooks for part in module.modules())
 
 
-def test_layers_that_a_module_lacks_are_named(tiny: Model, tiny_mapping: Mapping) -> None:
+def test_missing_layers_are_named(tiny: Model, tiny_mapping: Mapping) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
     module.layer2 = nn.Sequential(module.get_submodule("layer2.0"), nn.Identity())
@@ -147,7 +147,7 @@ def test_layers_that_a_module_lacks_are_named(tiny: Model, tiny_mapping: Mapping
         execution.hook_layers(module, tiny_mapping)
 
 
-def test_a_layer_without_weights_may_be_missing(tiny: Model, tiny_mapping: Mapping) -> None:
+def test_layer_without_weights_may_be_missing(tiny: Model, tiny_mapping: Mapping) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
     del module.avgpool
@@ -167,11 +167,11 @@ class Blank(ResNeXt):
 
 class Scaled(ResNeXt):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x).mul_(3)  # the head's own output, written over
+        return super().forward(x).mul_(3)  # overwrites the head's own output
 
 
 @pytest.mark.parametrize("kind", [Softened, Blank, Scaled])
-def test_a_module_that_returns_something_else_than_its_head_fails(
+def test_module_that_does_not_return_its_head_fails(
     tiny: Model, tiny_mapping: Mapping, kind: type[ResNeXt]
 ) -> None:
     watched = execution.hook_layers(kind(tiny.config), tiny_mapping)
@@ -179,7 +179,7 @@ def test_a_module_that_returns_something_else_than_its_head_fails(
     assert failure == "the module returns something else than its last layer, fc, gives"
 
 
-def test_a_module_whose_output_is_changed_by_a_hook_fails(tiny: Model, tiny_mapping: Mapping) -> None:
+def test_output_changed_by_a_hook_fails(tiny: Model, tiny_mapping: Mapping) -> None:
     module = ResNeXt(tiny.config)
     watched = execution.hook_layers(module, tiny_mapping)
     assert watched.run(Probe("float32", (33, 33)), lambda *_: None) == ""
@@ -187,7 +187,7 @@ def test_a_module_whose_output_is_changed_by_a_hook_fails(tiny: Model, tiny_mapp
     assert "something else" in watched.run(Probe("float32", (33, 33)), lambda *_: None)
 
 
-def test_a_module_without_weights_is_refused(tiny: Model) -> None:
+def test_module_on_the_meta_device_is_refused(tiny: Model) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
     expected = r"^the module has no weights yet\n  conv1\.weight\n  bn1\.weight\n  bn1\.bias\n"

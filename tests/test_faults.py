@@ -1,4 +1,4 @@
-"""Runs beside each other, streams that take nothing, and a reference that hangs or is left alone."""
+"""Concurrent runs, unwritable streams, and references that hang or are orphaned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the harm is done as POSIX can")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 
 MODEL = "gluon_resnet18_v1b"
 PROGRAM = [sys.executable, "-P", "-m", "converter"]
@@ -34,13 +34,13 @@ UNPROVEN, PROVEN = (
     ParityOptions("none"),
     ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"]),
 )
-PATIENCE_SECONDS = 0.3
+TIMEOUT_SECONDS = 0.3
 NOTHING = gluon.GluonRequest(layers=(), document={})
 NO_MEMORY = "Cannot allocate memory (os error 12)"
 
 
 def script(path: Path, text: str) -> Path:
-    """Write a program of the shell, to be called in place of an interpreter."""
+    """Write a shell script to be used in place of a Python interpreter."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
@@ -49,9 +49,9 @@ def script(path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("terms", "sources"),
     [([UNPROVEN] * 2, 1), ([UNPROVEN] * 8, 1), ([UNPROVEN] * 8, 4), ([UNPROVEN, PROVEN] * 2, 1)],
-    ids=["two", "eight", "eight of four sources", "with a proof and without"],
+    ids=["two runs", "eight runs", "eight runs, four sources", "proven and unproven"],
 )
-def test_runs_into_one_folder_at_once_leave_it_whole(
+def test_concurrent_runs_into_one_folder_leave_it_intact(
     tiny: Model, tiny_params: dict[str, Array], in_memory: Path, terms: list[ParityOptions], sources: int
 ) -> None:
     out, running = in_memory / "out", []
@@ -61,18 +61,18 @@ def test_runs_into_one_folder_at_once_leave_it_whole(
             tiny_params["output.bias"][0] = number
             with params.open("wb") as stream:
                 write_params(stream, tiny_params)
-        request, told = (
+        request, output_file = (
             conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=each),
             in_memory / f"told{number}",
         )
-        running.append(faults.start(faults.refusal, request, in_memory, told))
+        running.append(faults.start(faults.convert_reporting, request, in_memory, output_file))
     assert {faults.finish(process) for process in running} == {0}
-    told_texts = [(in_memory / f"told{number}").read_text() for number in range(len(terms))]
-    refused = [text for text in told_texts if text != "converted"]
+    outputs = [(in_memory / f"told{number}").read_text() for number in range(len(terms))]
+    refused = [text for text in outputs if text != "converted"]
     assert all("that this run has not" in text for text in refused)
     assert len(refused) <= terms.count(UNPROVEN) * (PROVEN in terms)
     assert len(faults.contents(out)) == 2 * sources
-    assert not faults.complaints(out)
+    assert not faults.defects(out)
     for manifest in out.glob("*.json"):
         assert json.loads(manifest.read_text())["parity"]["proven"] == (PROVEN in terms)
     assert not list(in_memory.glob(".*"))
@@ -80,7 +80,7 @@ def test_runs_into_one_folder_at_once_leave_it_whole(
 
 @pytest.mark.parametrize("arguments", [["list"], ["--version"], ["--help"]])
 @pytest.mark.parametrize("kind", ["full", "closed pipe"])
-def test_output_that_nobody_takes_is_said_in_a_line(arguments: list[str], kind: str) -> None:
+def test_unwritable_stdout_is_reported_in_one_line(arguments: list[str], kind: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with Path("/dev/full").open("wb") as full:
@@ -93,9 +93,9 @@ def test_output_that_nobody_takes_is_said_in_a_line(arguments: list[str], kind: 
     assert (done.returncode, done.stderr) == (1, f"refused  stdout: {reason}\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_too_little_memory_is_said_in_a_line(tmp_path: Path) -> None:
-    large = tmp_path / "large.safetensors"  # which safetensors maps; it holds a gigabyte of nothing
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's RLIMIT_AS")
+def test_insufficient_memory_is_reported_in_one_line(tmp_path: Path) -> None:
+    large = tmp_path / "large.safetensors"  # safetensors maps it into memory; it declares a gigabyte of zeros
     header = b'{"a":{"dtype":"U8","shape":[1073741824],"data_offsets":[0,1073741824]}}'
     large.write_bytes(struct.pack("<Q", len(header)) + header)
     os.truncate(large, 8 + len(header) + (1 << 30))
@@ -109,17 +109,17 @@ def test_too_little_memory_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "2>/dev/full"])
-def test_streams_that_are_closed_from_the_start_do_not_harm_the_files(closed: str, tmp_path: Path) -> None:
+def test_closed_standard_streams_do_not_damage_the_output(closed: str, tmp_path: Path) -> None:
     command = f'"$@" {closed}'
     arguments = ["convert", MODEL, str(tmp_path / "out"), "--random", "0", "--reference", "none"]
     done = subprocess.run(["/bin/sh", "-c", command, "sh", *PROGRAM, *arguments], check=False)
     assert done.returncode == 0
     assert len(faults.contents(tmp_path / "out")) == 2
-    assert not faults.complaints(tmp_path / "out")
+    assert not faults.defects(tmp_path / "out")
 
 
-def test_a_reference_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+def test_hanging_reference_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", TIMEOUT_SECONDS)
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
     with (
         gluon.start(sleeper, NOTHING, ()) as run,
@@ -129,10 +129,10 @@ def test_a_reference_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.
     assert run.process.returncode is not None
 
 
-def test_a_reference_that_is_slow_and_gets_on_is_waited_for(
+def test_slow_reference_with_progress_does_not_time_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", TIMEOUT_SECONDS)
     steps = "for layer in 0 1 2 3 4 5 6 7 8 9; do : >$2/0-$layer.npy; sleep 0.1; done; echo done; exit 3"
     slow = script(tmp_path / "slow", steps)
     with (
@@ -142,8 +142,8 @@ def test_a_reference_that_is_slow_and_gets_on_is_waited_for(
         run.outputs(0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
-def test_gluoncv_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_gluoncv_process_ends_with_a_killed_run(tmp_path: Path) -> None:
     (tmp_path / "mxnet.py").write_text("import time\ntime.sleep(60)\n")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -162,11 +162,11 @@ with gluon.start(Path(sys.executable), gluon.GluonRequest(layers=(), document={}
     ) as process:
         assert process.stdout is not None
         child = Path("/proc", process.stdout.readline().strip(), "cmdline")
-        time.sleep(0.5)  # it has begun to import MXNet
+        time.sleep(0.5)  # by now it is importing MXNet
         assert b"gluon_child" in child.read_bytes()
         process.kill()
     deadline = time.monotonic() + 30
-    while child.exists() and child.read_bytes():  # of one that nobody has buried yet it is empty
+    while child.exists() and child.read_bytes():  # empty for a zombie
         assert time.monotonic() < deadline, "the child lives on"
         time.sleep(0.01)
     assert faults.contents(temporary)

@@ -1,4 +1,4 @@
-"""The pyramid's levels and the parts of a forward are timm's, and compilers take the network."""
+"""Feature levels and parts of a forward equal timm's, and compilers accept the networks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PAIRS = {
     "gluon_resnet50_v1d": "resnet50d",
 }
 KINDS = [*PAIRS, "gluon_resnet18_v1b", "gluon_resnet50_v1s", "gluon_senet154e", "gluon_cifar_resnext29_32x4d"]
-ODD = ("gluon_senet154e", (97, 65))  # whose pool without padding gives 24×16 of 49×33
+ODD = ("gluon_senet154e", (97, 65))  # its unpadded pool gives 24×16 for 49×33
 
 
 @cache
 def pair(name: str) -> tuple[ResNeXt, Any]:
-    """Return a network of ours and timm's with the same weights, of which no two BatchNorms are alike."""
+    """Return our network and timm's with the same weights and varied BatchNorms."""
     torch.manual_seed(0)
     ours = create_model(name).eval()
     for module in ours.modules():
@@ -57,27 +57,27 @@ def backbones(name: str, out_indices: tuple[int, ...] | None) -> tuple[Features,
 
 @pytest.mark.parametrize("out_indices", [None, (2, 3), (-2, -1), (0, 4)])
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_levels_are_timms_bit_for_bit(name: str, out_indices: tuple[int, ...] | None) -> None:
+def test_feature_levels_equal_timms_bit_for_bit(name: str, out_indices: tuple[int, ...] | None) -> None:
     ours, theirs = backbones(name, out_indices)
     with torch.inference_mode():
-        found, expected = ours(images()), theirs(images())
-    assert [level.shape for level in found] == [level.shape for level in expected]
-    assert all(torch.equal(level, other) for level, other in zip(found, expected, strict=True))
+        result, expected = ours(images()), theirs(images())
+    assert [level.shape for level in result] == [level.shape for level in expected]
+    assert all(torch.equal(level, other) for level, other in zip(result, expected, strict=True))
     info = [(level["num_chs"], level["reduction"]) for level in ours.feature_info]
     assert info == list(zip(theirs.feature_info.channels(), theirs.feature_info.reduction(), strict=True))
-    assert [channels for channels, _ in info] == [level.shape[1] for level in found]
+    assert [channels for channels, _ in info] == [level.shape[1] for level in result]
 
 
-def test_a_changed_weight_is_seen_in_its_level_and_after() -> None:
+def test_changed_weight_changes_its_level_and_later_ones() -> None:
     ours, theirs = backbones("gluon_resnext50_32x4d", None)
     with torch.inference_mode():
         ours.model.get_parameter("layer2.0.bn1.bias").add_(0.5)
-        found, expected = ours(images()), theirs(images())
-    same = [torch.equal(level, other) for level, other in zip(found, expected, strict=True)]
+        result, expected = ours(images()), theirs(images())
+    same = [torch.equal(level, other) for level, other in zip(result, expected, strict=True)]
     assert same == [True, True, False, False, False]
 
 
-def test_levels_come_in_the_order_they_are_asked_for() -> None:
+def test_levels_are_returned_in_the_requested_order() -> None:
     model = create_model("gluon_resnet18_v1b", features_only=True, out_indices=(3, -5)).eval()
     assert model.out_indices == (3, 0)
     assert [level.shape[1] for level in model(images())] == [256, 64]
@@ -85,7 +85,7 @@ def test_levels_come_in_the_order_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("index", [5, -6])
-def test_a_level_that_there_is_not_is_refused(index: int) -> None:
+def test_out_of_range_level_raises(index: int) -> None:
     with torch.device("meta"), pytest.raises(IndexError, match="out of range"):
         create_model("gluon_resnet18_v1b", features_only=True, out_indices=(index,))
 
@@ -93,24 +93,24 @@ def test_a_level_that_there_is_not_is_refused(index: int) -> None:
 @pytest.mark.parametrize(
     ("name", "size"), [(name, size) for name in KINDS for size in [(64, 64), (97, 65)] if (name, size) != ODD]
 )
-def test_a_level_is_as_much_smaller_as_is_said(name: str, size: tuple[int, int]) -> None:
+def test_level_shapes_match_feature_info(name: str, size: tuple[int, int]) -> None:
     with torch.device("meta"):
         model = create_model(name, features_only=True).eval()
-        found = model(torch.zeros(1, 3, *size))
-    for level, info in zip(found, model.feature_info, strict=True):
+        levels = model(torch.zeros(1, 3, *size))
+    for level, info in zip(levels, model.feature_info, strict=True):
         expected = [-(-side // info["reduction"]) for side in size]
         assert list(level.shape[1:]) == [info["num_chs"], *expected]
 
 
-def test_a_pool_without_padding_gives_one_pixel_less_of_odd_sides() -> None:
+def test_unpadded_pool_rounds_odd_sizes_down() -> None:
     name, size = ODD
     with torch.device("meta"):
-        found = create_model(name, features_only=True).eval()(torch.zeros(1, 3, *size))
-    assert [tuple(level.shape[2:]) for level in found] == [(49, 33), (24, 16), (12, 8), (6, 4), (3, 2)]
+        levels = create_model(name, features_only=True).eval()(torch.zeros(1, 3, *size))
+    assert [tuple(level.shape[2:]) for level in levels] == [(49, 33), (24, 16), (12, 8), (6, 4), (3, 2)]
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_parts_of_a_forward_are_timms_bit_for_bit(name: str) -> None:
+def test_forward_parts_equal_timms_bit_for_bit(name: str) -> None:
     ours, theirs = pair(name)
     with torch.inference_mode():
         features = ours.forward_features(images())
@@ -123,7 +123,7 @@ def test_the_parts_of_a_forward_are_timms_bit_for_bit(name: str) -> None:
 
 
 def small(name: str) -> ResNeXt:
-    """Return a network of that kind with few blocks and groups, ready for inference."""
+    """Return a network of that kind with few blocks and groups, in eval mode."""
     config: Config = CONFIGS[name]
     depths = (1, 2, 1, 1)[: len(config.depths)]
     torch.manual_seed(0)
@@ -131,11 +131,11 @@ def small(name: str) -> ResNeXt:
     return ResNeXt(replace(config, depths=depths, cardinality=cardinality, num_classes=10)).eval()
 
 
-def test_a_head_can_be_exchanged() -> None:
+def test_classifier_can_be_reset() -> None:
     model = small("gluon_seresnext50_32x4d").double()
     model.reset_classifier(3)
-    found = model(images().double())
-    assert (found.shape, found.dtype) == ((1, 3), torch.float64)
+    output = model(images().double())
+    assert (output.shape, output.dtype) == ((1, 3), torch.float64)
     assert model.config.num_classes == 3
     model.reset_classifier(0)
     assert model(images().double()).shape == (1, model.config.features)
@@ -146,12 +146,12 @@ COMPILERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "export": lambda model, batch: torch.export.export(model, (batch,)).module(),
     "compile": lambda model, _: torch.compile(model, backend="aot_eager", fullgraph=True),
 }
-LIMIT = 1e-5  # of the logits' deviation, in float32; measured 0
+LIMIT = 1e-5  # relative to the logits' deviation, in float32; measured 0
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("name", KINDS)
-def test_a_compiled_network_gives_the_same_logits(name: str, compiler: str) -> None:
+def test_compiled_network_gives_the_same_logits(name: str, compiler: str) -> None:
     model, batch = small(name), images((64, 64))
     torch.compiler.reset()
     with torch.no_grad():

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from converter.networks.catalog import Model
 
-# Activations in millions at 224 pixels, as timm's results/model_metadata-in1k.csv has them.
+# Activations in millions at 224 pixels, from timm's results/model_metadata-in1k.csv.
 TIMM_ACTIVATIONS = {
     "gluon_resnet18_v1b": 2.48,
     "gluon_resnet50_v1b": 11.11,
     "gluon_resnext50_32x4d": 14.40,
     "gluon_resnext101_32x4d": 21.23,
 }
-# One of each stem, block, shortcut and pool.
+# One model for each stem, block, shortcut and pool.
 VARIED = [
     "gluon_resnet18_v1b",
     "gluon_resnet50_v1e",
@@ -41,8 +41,8 @@ VARIED = [
 ]
 
 
-def counted(module: nn.Module, size: tuple[int, ...]) -> dict[str, int]:
-    """Count plainly, from the shapes of weights and outputs: each output element takes a weight's row."""
+def count_costs(module: nn.Module, size: tuple[int, ...]) -> dict[str, int]:
+    """Count from the shapes of weights and outputs: each output element takes one row of weights."""
     totals = {"multiply_adds": 0, "activations": 0}
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -58,41 +58,41 @@ def counted(module: nn.Module, size: tuple[int, ...]) -> dict[str, int]:
     return totals
 
 
-def computed(model: Model) -> dict[str, int]:
+def computed_costs(model: Model) -> dict[str, int]:
     cost = figures.cost(model)
     return {"multiply_adds": cost.multiply_adds, "activations": cost.activations}
 
 
 @pytest.mark.parametrize("name", VARIED)
-def test_costs_are_those_of_a_plain_count(name: str) -> None:
+def test_costs_equal_a_plain_count(name: str) -> None:
     model = catalog.find(name)
     with torch.device("meta"):
         module = create_model(name)
-    assert computed(model) == counted(module, figures.preprocessing(model)["input_size"])
+    assert computed_costs(model) == count_costs(module, figures.preprocessing(model)["input_size"])
     assert model.parameters == sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize("name", ["gluon_resnext50_32x4d", "gluon_resnet50_v1d", "gluon_seresnext50_32x4d"])
-def test_timms_network_costs_the_same(name: str) -> None:
+def test_timm_network_costs_the_same(name: str) -> None:
     model = catalog.find(name)
     with torch.device("meta"):
         theirs = timm.create_model(timm_config.ARCHITECTURES[name])
-    assert computed(model) == counted(theirs, (3, 224, 224))
+    assert computed_costs(model) == count_costs(theirs, (3, 224, 224))
     assert model.parameters == sum(parameter.numel() for parameter in theirs.parameters())
 
 
-def test_another_network_costs_something_else() -> None:
+def test_different_network_has_different_costs() -> None:
     with torch.device("meta"):
         theirs = timm.create_model("resnet50")
-    assert computed(catalog.find("gluon_resnet50_v1c")) != counted(theirs, (3, 224, 224))
+    assert computed_costs(catalog.find("gluon_resnet50_v1c")) != count_costs(theirs, (3, 224, 224))
 
 
 @pytest.mark.parametrize(("name", "millions"), TIMM_ACTIVATIONS.items())
-def test_activations_are_those_in_timms_table(name: str, millions: float) -> None:
+def test_activations_equal_timms_table(name: str, millions: float) -> None:
     assert round(figures.cost(catalog.find(name)).activations / 1e6, 2) == millions
 
 
-def test_a_multiply_add_is_two_operations() -> None:
+def test_multiply_add_is_two_operations() -> None:
     assert figures.Cost(3, 1).flops == 6
 
 
@@ -102,7 +102,7 @@ def test_fewer_classes_cost_less(tiny: Model) -> None:
     assert figures.cost(tiny).activations - fewer.activations == 1
 
 
-def test_the_size_is_that_of_the_file_that_is_written(tmp_path: Path) -> None:
+def test_file_size_equals_that_of_the_written_file(tmp_path: Path) -> None:
     model = catalog.find("gluon_cifar_resnext29_32x4d")
     request = conversion.ConversionRequest(
         source=ParamsSource(model, seed=0), out=tmp_path, options=ParityOptions("none")
@@ -111,7 +111,7 @@ def test_the_size_is_that_of_the_file_that_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", timm_config.ARCHITECTURES)
-def test_the_input_is_as_timm_makes_it(name: str) -> None:
+def test_preprocessing_equals_timms(name: str) -> None:
     model = catalog.find(name)
     seen = {**figures.preprocessing(model), "pool_size": figures.pool_size(model)}
     theirs: Any = timm.get_pretrained_cfg(f"{timm_config.ARCHITECTURES[name]}.gluon_in1k")
@@ -119,18 +119,18 @@ def test_the_input_is_as_timm_makes_it(name: str) -> None:
         assert seen[field] == getattr(theirs, field)
 
 
-def test_images_of_cifar_are_seen_whole() -> None:
+def test_cifar_images_are_not_cropped() -> None:
     model = catalog.find("gluon_cifar_resnext29_16x64d")
     seen = figures.preprocessing(model)
     assert (seen["input_size"], seen["crop_pct"], seen["interpolation"]) == ((3, 32, 32), 1.0, "bicubic")
     assert figures.pool_size(model) == (8, 8)
 
 
-def test_the_list_for_programs_tells_computed_from_published() -> None:
+def test_json_list_separates_computed_and_published_figures() -> None:
     models = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
-    found = {model["model"]: model for model in models}
-    assert found.keys() == catalog.models().keys()
-    one = found["gluon_resnext50_32x4d"]
+    result = {model["model"]: model for model in models}
+    assert result.keys() == catalog.models().keys()
+    one = result["gluon_resnext50_32x4d"]
     assert one["published"] == {"top1": 79.32, "top5": 94.53}
     assert one["published_source"] == "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop"
     assert one["computed"] == {
@@ -141,14 +141,14 @@ def test_the_list_for_programs_tells_computed_from_published() -> None:
         "convention": "convolutions and the dense layer, one multiply-add each; nothing else is counted",
     }
     assert one["input"] == {"size": [3, 224, 224], "crop_pct": 0.875, "interpolation": "bicubic"}
-    assert found["gluon_resnet50_v1e"]["published_source"] is None
+    assert result["gluon_resnet50_v1e"]["published_source"] is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "before", "imported"),
     [([], "", False), (["--json"], "", False), ([], "import torch; ", True)],
 )
-def test_the_table_does_without_torch(arguments: list[str], before: str, *, imported: bool) -> None:
+def test_list_does_not_import_torch(arguments: list[str], before: str, *, imported: bool) -> None:
     program = (
         f"{before}import sys; from converter.cli.app import app; "
         f"app(['list', *{arguments}], standalone_mode=False); print('torch' in sys.modules, file=sys.stderr)"

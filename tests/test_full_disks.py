@@ -1,4 +1,4 @@
-"""No room on the disk, or no right to write: a refusal that names the place, and nothing left in OUT."""
+"""A full or read-only disk is refused with the path, and no output remains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux mounts and limits")
 
 KILOBYTE, MEGABYTE = 1 << 10, 1 << 20
 UNPROVEN = ParityOptions("none")
@@ -37,7 +37,7 @@ NO_ROOM = "No space left on device"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount a disk of so many bytes, in memory; read-only if asked for."""
+    """Return a function that mounts an in-memory disk of a given size, with extra mount options."""
     mounted: list[Path] = []
 
     def mount(size: int, options: str = "") -> Path:
@@ -52,7 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     yield mount
     for place in mounted:
-        subprocess.run(["umount", place], check=True)  # noqa: S607 - wherever it lies
+        subprocess.run(["umount", place], check=True)  # noqa: S607 - wherever umount is installed
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
     return write(tiny_params)
 
 
-def of_the_tiny(
+def tiny_request(
     model: Model, params: Path, out: Path, *, as_pth: bool = False
 ) -> conversion.ConversionRequest:
     return conversion.ConversionRequest(
@@ -68,43 +68,43 @@ def of_the_tiny(
     )
 
 
-# The safetensors has 11.4 MB, the .pth 11.4 MB; half of each, and just not enough for the manifest.
+# The safetensors and the .pth have 11.4 MB each: room for a page, half a file, one file and a half.
 @pytest.mark.parametrize("size", [16 * KILOBYTE, 6 * MEGABYTE, 17 * MEGABYTE])
-def test_a_full_disk_is_named_and_nothing_stays_on_it(
+def test_full_disk_is_named_and_left_empty(
     small_disk: Callable[..., Path], tiny: Model, params: Path, size: int
 ) -> None:
     out = small_disk(size)
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
-        conversion.run(of_the_tiny(tiny, params, out, as_pth=True))
+        conversion.run(tiny_request(tiny, params, out, as_pth=True))
     assert not faults.contents(out)
 
 
-def test_no_room_for_the_manifest_leaves_no_weights_without_one(
+def test_no_room_for_the_manifest_leaves_no_weights(
     small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
 ) -> None:
-    made = conversion.run(of_the_tiny(tiny, params, tmp_path / "out")).artifact.stat().st_size
-    out = small_disk(-(-made // 4096) * 4096)  # the pages that the weights fill, and no more
+    made = conversion.run(tiny_request(tiny, params, tmp_path / "out")).artifact.stat().st_size
+    out = small_disk(-(-made // 4096) * 4096)  # just the pages that the weights fill
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
-        conversion.run(of_the_tiny(tiny, params, out))
+        conversion.run(tiny_request(tiny, params, out))
     assert not faults.contents(out)
 
 
 @pytest.mark.parametrize("limit", [100, MEGABYTE, 11 * MEGABYTE])
 @pytest.mark.parametrize("as_pth", [False, True])
-def test_a_limit_on_the_size_of_files_is_a_refusal(
+def test_file_size_limit_is_reported_as_a_refusal(
     tiny: Model, params: Path, tmp_path: Path, limit: int, *, as_pth: bool
 ) -> None:
-    request = of_the_tiny(tiny, params, tmp_path / "out", as_pth=as_pth)
-    told = tmp_path / "told"
-    assert faults.finish(faults.start(faults.refusal, request, tmp_path, told, limit)) == 0
-    assert told.read_text() == f"{request.out}: cannot be written: File too large"
+    request = tiny_request(tiny, params, tmp_path / "out", as_pth=as_pth)
+    message_file = tmp_path / "told"
+    assert faults.finish(faults.start(faults.convert_reporting, request, tmp_path, message_file, limit)) == 0
+    assert message_file.read_text() == f"{request.out}: cannot be written: File too large"
     assert not request.out.exists()
 
 
-def test_a_full_disk_is_named_where_a_gluon_file_is_written(
+def test_full_disk_is_reported_when_writing_params(
     small_disk: Callable[..., Path], tiny: Model, params: Path, tmp_path: Path
 ) -> None:
-    weights = conversion.run(of_the_tiny(tiny, params, tmp_path / "out")).artifact
+    weights = conversion.run(tiny_request(tiny, params, tmp_path / "out")).artifact
     folder = small_disk(MEGABYTE)
     with pytest.raises(ArtifactError, match=f"back.params: cannot be written: {NO_ROOM}"):
         reverse_conversion.run(
@@ -115,15 +115,17 @@ def test_a_full_disk_is_named_where_a_gluon_file_is_written(
     assert not faults.contents(folder)
 
 
-def test_a_full_disk_is_named_where_text_is_written(small_disk: Callable[..., Path]) -> None:
+def test_full_disk_is_reported_when_writing_text(small_disk: Callable[..., Path]) -> None:
     report = small_disk(16 * KILOBYTE) / "report.html"
     with pytest.raises(ArtifactError, match=f"report.html: cannot be written: {NO_ROOM}"):
         disk.write_text(report, "x" * MEGABYTE)
     assert not faults.contents(report.parent)
 
 
-def test_a_full_disk_is_told_from_a_damaged_archive(small_disk: Callable[..., Path], tmp_path: Path) -> None:
-    import gzip  # noqa: PLC0415 - here alone
+def test_full_disk_is_distinguished_from_a_damaged_archive(
+    small_disk: Callable[..., Path], tmp_path: Path
+) -> None:
+    import gzip  # noqa: PLC0415 - used only here
 
     packed = tmp_path / "big.params.gz"
     packed.write_bytes(gzip.compress(os.urandom(MEGABYTE)))
@@ -133,14 +135,14 @@ def test_a_full_disk_is_told_from_a_damaged_archive(small_disk: Callable[..., Pa
 
 
 @pytest.mark.parametrize("room", [8 * KILOBYTE, 4 * MEGABYTE])
-def test_no_room_for_temporary_files_is_a_refusal(
+def test_full_temporary_folder_is_reported_as_a_refusal(
     small_disk: Callable[..., Path], tmp_path: Path, room: int
 ) -> None:
-    temporary, said = small_disk(room), tmp_path / "said"
+    temporary, output = small_disk(room), tmp_path / "said"
     arguments = ["convert", MODEL, str(tmp_path / "out"), "--random", "0", "--reference", "none"]
-    assert faults.finish(faults.start(faults.command, arguments, temporary, said)) == 1
-    assert said.read_text().startswith(f"refused  {temporary}/.convert-")
-    assert said.read_text().endswith(f".params: {NO_ROOM}\n")
+    assert faults.finish(faults.start(faults.command, arguments, temporary, output)) == 1
+    assert output.read_text().startswith(f"refused  {temporary}/.convert-")
+    assert output.read_text().endswith(f".params: {NO_ROOM}\n")
     assert not faults.contents(temporary)
     assert not (tmp_path / "out").exists()
 
@@ -152,7 +154,7 @@ def test_no_room_for_temporary_files_is_a_refusal(
         (256 * KILOBYTE, "GluonCV's outputs filled the disk"),
     ],
 )
-def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
+def test_reference_outputs_that_fill_the_disk_are_a_refusal(
     small_disk: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -173,23 +175,23 @@ def test_outputs_of_the_reference_that_find_no_room_are_a_refusal(
     assert not faults.contents(temporary)
 
 
-def test_a_disk_that_is_read_only_is_refused_before_any_work(
+def test_read_only_disk_is_refused_before_any_work(
     small_disk: Callable[..., Path], tiny: Model, tmp_path: Path
 ) -> None:
     out = small_disk(MEGABYTE, ",ro")
     with pytest.raises(ArtifactError, match=f"{out}: cannot be written: Read-only file system"):
-        conversion.run(of_the_tiny(tiny, tmp_path / "not read yet", out))
+        conversion.run(tiny_request(tiny, tmp_path / "not read yet", out))
 
 
 @pytest.mark.parametrize(("inside", "message"), [("", "File exists"), ("/deeper", "Not a directory")])
-def test_a_file_in_the_place_of_the_folder_is_refused(
+def test_output_folder_that_is_a_file_is_refused(
     tiny: Model, params: Path, inside: str, message: str
 ) -> None:
     with pytest.raises(ArtifactError, match=f"holiday.params{inside}: cannot be written: {message}$"):
-        conversion.run(of_the_tiny(tiny, params, Path(f"{params}{inside}")))
+        conversion.run(tiny_request(tiny, params, Path(f"{params}{inside}")))
 
 
-def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
+def test_missing_labels_file_is_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
     origin = ParamsSource(tiny, tmp_path / "not read yet")
     request = conversion.ConversionRequest(
         source=origin, out=tmp_path, options=UNPROVEN, labels=tmp_path / "classes.txt"
@@ -198,9 +200,9 @@ def test_labels_that_are_not_there_are_refused_before_any_work(tiny: Model, tmp_
         conversion.run(request)
 
 
-def test_a_folder_stands_where_a_file_is_to_be_written(tiny: Model, params: Path, tmp_path: Path) -> None:
-    name = conversion.run(of_the_tiny(tiny, params, tmp_path / "first")).manifest_file.name
+def test_folder_at_the_manifest_path_is_refused(tiny: Model, params: Path, tmp_path: Path) -> None:
+    name = conversion.run(tiny_request(tiny, params, tmp_path / "first")).manifest_file.name
     (tmp_path / "out" / name).mkdir(parents=True)
     with pytest.raises(ArtifactError, match=r"\.json: is a folder, where a file is to be written"):
-        conversion.run(of_the_tiny(tiny, params, tmp_path / "out"))
+        conversion.run(tiny_request(tiny, params, tmp_path / "out"))
     assert faults.contents(tmp_path / "out") == [name]

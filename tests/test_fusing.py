@@ -1,4 +1,4 @@
-"""Folded BatchNorms change no number, in a network of every kind."""
+"""Folding BatchNorms keeps the logits, in every kind of network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnext_torch import CONFIGS, Config, ResNeXt, create_model, fuse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Of the logits' standard deviation, in float64; measured 2e-15.
+# Relative to the logits' standard deviation, in float64; measured 2e-15.
 LIMIT = 1e-12
 
 KINDS = {
@@ -31,14 +31,14 @@ KINDS = {
 
 
 def shallow(name: str) -> Config:
-    """Return a network's configuration with one block in a stage, two in the second, and few groups."""
+    """Return a network's configuration with one block per stage, two in the second, and few groups."""
     config = CONFIGS[name]
     depths = (1, 2, 1, 1)[: len(config.depths)]
     return replace(config, depths=depths, cardinality=min(config.cardinality, 2), num_classes=10)
 
 
-def drawn(config: Config) -> ResNeXt:
-    """Return a network in float64 whose BatchNorms have arrays of their own, and statistics too."""
+def random_network(config: Config) -> ResNeXt:
+    """Return a float64 network whose BatchNorms have random parameters and statistics."""
     torch.manual_seed(0)
     model = ResNeXt(config).double().eval()
     for module in model.modules():
@@ -61,7 +61,7 @@ def images() -> Tensor:
 
 @torch.no_grad()
 def distance(ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor]) -> float:
-    """Return how far two networks' logits are apart, in standard deviations."""
+    """Return the largest difference between two networks' logits, in standard deviations."""
     one, other = ours(images()), theirs(images())
     return float((one - other).abs().max() / one.std())
 
@@ -71,16 +71,16 @@ def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 @pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
-def test_a_fused_network_gives_the_same_logits_without_a_batch_norm(name: str) -> None:
-    model = drawn(shallow(name))
+def test_fused_network_has_no_batch_norms_and_equal_logits(name: str) -> None:
+    model = random_network(shallow(name))
     fused = fuse(model)
     assert not batch_norms(fused)
     assert distance(model, fused) <= LIMIT
 
 
 @pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
-def test_every_batch_norm_of_a_network_counts(name: str) -> None:
-    model = drawn(shallow(name))
+def test_every_batch_norm_affects_the_logits(name: str) -> None:
+    model = random_network(shallow(name))
     fused = fuse(model)
     for norm in batch_norms(model):
         mean = batch_norm_array(norm.running_mean)
@@ -91,8 +91,8 @@ def test_every_batch_norm_of_a_network_counts(name: str) -> None:
     assert distance(model, fused) <= LIMIT
 
 
-def test_the_network_that_was_fused_stays_as_it_was() -> None:
-    model = drawn(shallow("gluon_seresnext50_32x4d"))
+def test_fusing_does_not_change_the_original() -> None:
+    model = random_network(shallow("gluon_seresnext50_32x4d"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fused = fuse(model)
     for parameter in fused.parameters():
@@ -102,43 +102,43 @@ def test_the_network_that_was_fused_stays_as_it_was() -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_network_in_training_mode_is_not_fused() -> None:
-    model = drawn(shallow("gluon_resnet18_v1b")).train()
+def test_network_in_training_mode_is_refused() -> None:
+    model = random_network(shallow("gluon_resnet18_v1b")).train()
     with pytest.raises(ValueError, match=r"in training mode cannot be fused: call eval\(\) before"):
         fuse(model)
 
 
-def test_a_batch_norm_before_every_convolution_is_named() -> None:
-    model = drawn(shallow("gluon_resnet18_v1b"))
+def test_batch_norm_without_a_preceding_convolution_is_named() -> None:
+    model = random_network(shallow("gluon_resnet18_v1b"))
     model.conv1 = nn.Identity()
     with pytest.raises(ValueError, match="bn1: no convolution comes before it"):
         fuse(model)
 
 
-def test_a_fused_network_holds_one_bias_for_each_batch_norm() -> None:
+def test_fused_network_has_one_bias_per_batch_norm() -> None:
     model = create_model("gluon_resnext50_32x4d").eval()
     convs = [module for module in fuse(model).modules() if isinstance(module, nn.Conv2d)]
     assert sum(conv.bias is not None for conv in convs) == len(batch_norms(model)) == 53
 
 
-def test_a_fused_network_is_traced() -> None:
-    fused = fuse(drawn(shallow("gluon_seresnext50_32x4d")))
+def test_fused_network_can_be_traced() -> None:
+    fused = fuse(random_network(shallow("gluon_seresnext50_32x4d")))
     traced = torch.fx.symbolic_trace(fused)
     assert distance(fused, traced) == 0
 
 
-def test_a_fused_network_is_compiled_without_a_break() -> None:
-    fused = fuse(drawn(shallow("gluon_seresnext50_32x4d")))
+def test_fused_network_compiles_without_a_graph_break() -> None:
+    fused = fuse(random_network(shallow("gluon_seresnext50_32x4d")))
     compiled = torch.compile(fused, backend="aot_eager", fullgraph=True)
     assert distance(fused, compiled) <= LIMIT
 
 
-def test_a_network_whose_layers_were_changed_is_refused() -> None:
+def test_network_with_changed_layers_is_refused() -> None:
     model = create_model("gluon_cifar_resnext29_32x4d").eval()
     block: Any = model.get_submodule("layer1.0")
     torch.nn.init.uniform_(block.bn3.running_mean)
     block.register_forward_hook(lambda _module, _inputs, output: output * 2)
-    fuse(model)  # the same on both sides
+    fuse(model)  # accepted: the hook acts on both sides
     block.conv3 = torch.nn.Sequential(block.conv3, torch.nn.ReLU())
     with pytest.raises(ValueError, match="does not compute the same: were its layers changed"):
         fuse(model)

@@ -38,7 +38,7 @@ SENTENCE = (
 )
 
 
-def named(found: Document, name: str) -> Document:
+def with_weights_name(found: Document, name: str) -> Document:
     found = copy.deepcopy(found)
     found["beside"] = name
     return found
@@ -46,58 +46,58 @@ def named(found: Document, name: str) -> Document:
 
 @pytest.fixture
 def summary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A step's summary, as under GitHub Actions."""
+    """Return the path of a step's summary, as set by GitHub Actions."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     return tmp_path / "summary.md"
 
 
 @pytest.mark.parametrize("value", [None, "", "false"])
-def test_elsewhere_nothing_is_said(value: str | None, summary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_outside_github_actions(
+    value: str | None, summary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS")
     if value is not None:
         monkeypatch.setenv("GITHUB_ACTIONS", value)
-    said: list[str] = []
-    github.write_summary(DIFFERING, said.append)
-    assert said == []
+    lines: list[str] = []
+    github.write_summary(DIFFERING, lines.append)
+    assert lines == []
     assert not summary.exists()
 
 
-def test_the_summary_is_appended_to(summary: Path) -> None:
+def test_summary_is_appended(summary: Path) -> None:
     summary.write_text("from another step\n\n")
-    said: list[str] = []
-    github.write_summary(AGREEING, said.append)
-    github.write_summary(DIFFERING, said.append)
+    lines: list[str] = []
+    github.write_summary(AGREEING, lines.append)
+    github.write_summary(DIFFERING, lines.append)
     expected = ["from another step\n\n", github.markdown(AGREEING), github.markdown(DIFFERING)]
     assert summary.read_bytes().decode() == "".join(expected)
 
 
-def test_an_annotation_is_made_of_what_differs_alone(summary: Path) -> None:
-    said: list[str] = []
-    github.write_summary(AGREEING, said.append)
-    assert said == []
-    github.write_summary(DIFFERING, said.append)
-    assert said == [github.annotation(DIFFERING)]
+def test_only_a_difference_is_annotated(summary: Path) -> None:
+    lines: list[str] = []
+    github.write_summary(AGREEING, lines.append)
+    assert lines == []
+    github.write_summary(DIFFERING, lines.append)
+    assert lines == [github.annotation(DIFFERING)]
     assert summary.exists()
 
 
-def test_without_a_summary_there_is_an_annotation_still(
-    summary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_annotation_is_printed_without_a_summary_file(summary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
-    said: list[str] = []
-    github.write_summary(DIFFERING, said.append)
-    assert len(said) == 1
+    lines: list[str] = []
+    github.write_summary(DIFFERING, lines.append)
+    assert len(lines) == 1
     assert not summary.exists()
 
 
-def test_a_summary_that_cannot_be_written_is_refused(summary: Path) -> None:
+def test_unwritable_summary_is_refused(summary: Path) -> None:
     summary.mkdir()
     with pytest.raises(ArtifactError, match=r"summary\.md: cannot be written: Is a directory"):
         github.write_summary(AGREEING, print)
 
 
-def test_agreement_is_a_verdict_and_a_table() -> None:
+def test_summary_of_an_agreement_has_a_verdict_and_a_table() -> None:
     assert github.markdown(AGREEING) == (
         "### ✅ parity of tiny\n"
         "\n"
@@ -110,7 +110,7 @@ def test_agreement_is_a_verdict_and_a_table() -> None:
     )
 
 
-def test_what_speaks_against_it_follows_as_it_stands() -> None:
+def test_summary_of_a_difference_has_the_findings_verbatim() -> None:
     text = github.markdown(DIFFERING)
     assert text.startswith("### ❌ parity of tiny\n")
     assert "| float64 at 65x95 | 48 | 1 of 48 layers apart, 100% of it |\n" in text
@@ -134,12 +134,12 @@ def test_what_speaks_against_it_follows_as_it_stands() -> None:
         ("a\n# b\r# c\u2028d.pth", r"a \# b \# c d.pth"),
     ],
 )
-def test_a_files_name_is_neither_markdown_nor_html(name: str, neutral: str) -> None:
+def test_file_name_is_escaped_in_markdown(name: str, neutral: str) -> None:
     expected = github.markdown(AGREEING).replace("trained.pth", neutral)
-    assert github.markdown(named(AGREEING, name)) == expected
+    assert github.markdown(with_weights_name(AGREEING, name)) == expected
 
 
-def test_an_annotation_is_one_line_whose_signs_are_escaped() -> None:
+def test_annotation_is_one_escaped_line() -> None:
     assert github.annotation(DIFFERING) == (
         f"::error title=parity of tiny::{SENTENCE.format(0)}%0A"
         "float64 at 65x95: 1 of 48 layers apart,%0D%0A100%25 of it%0A"
@@ -147,7 +147,7 @@ def test_an_annotation_is_one_line_whose_signs_are_escaped() -> None:
     )
 
 
-def test_a_files_name_cannot_begin_another_command() -> None:
-    text = github.annotation(named(DIFFERING, "a%0A\n::add-mask::b\r.pth"))
+def test_file_name_cannot_start_another_workflow_command() -> None:
+    text = github.annotation(with_weights_name(DIFFERING, "a%0A\n::add-mask::b\r.pth"))
     assert text.splitlines() == [text]
     assert "parity of tiny::a%250A%0A::add-mask::b%0D.pth and " in text

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_numpy_gets_every_name_that_mxnet_looks_up() -> None:
+def test_numpy_gets_the_removed_names_that_mxnet_uses() -> None:
     bare = types.ModuleType("numpy")
     vars(bare).update({successor: object() for successor in gluon_child.NUMPY_RENAMED.values()})
     gluon_child.provide_numpy_names(bare)
@@ -29,7 +29,7 @@ def test_numpy_gets_every_name_that_mxnet_looks_up() -> None:
     assert all(hasattr(bare, name) for name in (*gluon_child.NUMPY_VALUES, *gluon_child.NUMPY_REMOVED))
 
 
-def test_a_name_that_numpy_still_has_stays_as_it_is() -> None:
+def test_existing_numpy_name_is_kept() -> None:
     old = types.ModuleType("numpy")
     vars(old).update(msort="its own")
     gluon_child.provide_numpy_names(old)
@@ -39,21 +39,21 @@ def test_a_name_that_numpy_still_has_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("older", "newer"), [("1.9.1", "2.0.0"), ("1.9.1", "1.10"), ("1.4.0", "1.9.1.post0")]
 )
-def test_versions_compare_by_their_numbers(older: str, newer: str) -> None:
+def test_versions_compare_numerically(older: str, newer: str) -> None:
     assert NumericVersion(older) < NumericVersion(newer)
     assert NumericVersion(newer) >= NumericVersion(older)
     assert NumericVersion(older) == NumericVersion(older)
-    assert not NumericVersion(older) == NumericVersion(newer)  # noqa: SIM201 - __eq__ itself
+    assert not NumericVersion(older) == NumericVersion(newer)  # noqa: SIM201 - tests __eq__ itself
 
 
 @pytest.mark.parametrize("name", ["torch", "scipy.stats"])
-def test_hidden_packages_look_as_if_they_were_not_installed(name: str) -> None:
+def test_hidden_packages_raise_module_not_found(name: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=f"{name} is hidden from GluonCV"):
         HiddenModules().find_spec(name)
     HiddenModules().find_spec("json")
 
 
-def test_python_312_gets_the_two_version_classes() -> None:
+def test_distutils_version_classes_are_provided() -> None:
     program = """\
 from converter.references.gluon_child import provide_distutils
 provide_distutils()
@@ -63,7 +63,7 @@ print(LooseVersion("1.9.1") < StrictVersion("2.0.0"))
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "True\n"
 
 
-def test_what_is_missing_is_answered_and_not_a_crash(tmp_path: Path) -> None:
+def test_missing_mxnet_is_reported_in_the_reply(tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text(json.dumps({"runs": []}))
     program = """\
 import runpy, sys

@@ -1,4 +1,4 @@
-"""GluonCV's published files: the cache, a real server in the bucket's place, and faults of both."""
+"""GluonCV's published files: the cache, a local server in place of the bucket, and faults of both."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIMITS = DownloadLimits(attempts=2, stall=0.5, total=10, first_pause=0.01)
 
 @pytest.fixture
 def model(tiny: Model) -> Model:
-    """A model whose published file holds CONTENT."""
+    """Return a model whose published file holds CONTENT."""
     sha1 = hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
     return replace(tiny, entry=msgspec.structs.replace(tiny.entry, params_sha1=sha1))
 
@@ -52,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server on loopback that stands in for the bucket, and has nothing yet."""
+    """Yield a loopback server in place of the bucket, which answers 404 by default."""
     with serving(status(404)) as server:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("MXNET_GLUON_REPO", f"{server.url}/")
@@ -61,7 +61,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def fetch(model: Model, tmp_path: Path) -> Callable[..., ParamsFile]:
-    """Take the model's file; the working folder is ``tmp_path``."""
+    """Return a function that fetches the model's file; the working folder is ``tmp_path``."""
 
     def take(progress: Progress = silent, limits: DownloadLimits = LIMITS) -> ParamsFile:
         return gluoncv_zoo.take(model.published, tmp_path, progress, limits)
@@ -69,22 +69,22 @@ def fetch(model: Model, tmp_path: Path) -> Callable[..., ParamsFile]:
     return take
 
 
-def spoilt(archive: bytes, place: int) -> bytes:
+def with_flipped_bytes(archive: bytes, place: int) -> bytes:
     return archive[:place] + bytes([archive[place] ^ 0xFF, archive[place + 1] ^ 0xFF]) + archive[place + 2 :]
 
 
-def encrypted(archive: bytes) -> bytes:
-    """Set the flag that says so, in the member's own header and in the directory."""
+def marked_encrypted(archive: bytes) -> bytes:
+    """Set the encryption flag in the member's header and in the directory."""
     directory = archive.index(b"PK\x01\x02")
     return archive[:6] + b"\x01" + archive[7 : directory + 8] + b"\x01" + archive[directory + 9 :]
 
 
 def files(cache: Path) -> list[str]:
-    """Return what is in the cache, but for the locks, which stay."""
+    """Return the files in the cache, except the locks."""
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
-def test_the_cache_is_where_gluoncv_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder_is_gluoncvs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MXNET_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert gluoncv_zoo.cache_folder() == tmp_path / ".mxnet" / "models"
@@ -92,7 +92,7 @@ def test_the_cache_is_where_gluoncv_has_it(monkeypatch: pytest.MonkeyPatch, tmp_
     assert str(gluoncv_zoo.cache_folder()) == "/data/mxnet/models"
 
 
-def test_the_bucket_is_gluoncvs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_bucket_is_gluoncvs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MXNET_GLUON_REPO", raising=False)
     sha1 = model.entry.params_sha1
     bucket = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com"
@@ -101,43 +101,43 @@ def test_the_bucket_is_gluoncvs(model: Model, monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_whole_cached_file_is_taken_without_a_download(
+def test_intact_cached_file_is_not_downloaded(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     (cache / model.official_file).write_bytes(CONTENT)
-    found = fetch()
-    assert (found.path, found.is_published(model.published)) == (cache / model.official_file, True)
+    source = fetch()
+    assert (source.path, source.is_published(model.published)) == (cache / model.official_file, True)
     assert mirror.seen == []
 
 
-def test_a_download_is_kept_in_the_cache_under_gluoncvs_name(
+def test_download_is_cached_under_gluoncvs_name(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     mirror.answers = [whole(zipped((model.official_file, CONTENT)))]
-    found = fetch()
-    assert found.path == cache / model.official_file
-    assert found.is_published(model.published)
-    assert found.path.read_bytes() == CONTENT
+    source = fetch()
+    assert source.path == cache / model.official_file
+    assert source.is_published(model.published)
+    assert source.path.read_bytes() == CONTENT
     assert files(cache) == [model.official_file]
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_download_tells_how_far_it_is(mirror: Server, fetch: Callable[..., ParamsFile]) -> None:
+def test_download_reports_progress(mirror: Server, fetch: Callable[..., ParamsFile]) -> None:
     content = zipped(("a.params", CONTENT))
     mirror.answers = [whole(content)]
-    told: list[tuple[str, int, int]] = []
-    fetch(lambda *step: told.append(step))
-    downloading = [step for step in told if step[0] == "downloading"]
+    updates: list[tuple[str, int, int]] = []
+    fetch(lambda *step: updates.append(step))
+    downloading = [step for step in updates if step[0] == "downloading"]
     assert downloading[-1] == ("downloading", len(content), len(content))
 
 
 @pytest.mark.parametrize(
-    "rotten", [CONTENT[:-1], b"", b"\x1f\x8b no gzip", zipped(("b.params", CONTENT[:9]))]
+    "damaged", [CONTENT[:-1], b"", b"\x1f\x8b no gzip", zipped(("b.params", CONTENT[:9]))]
 )
-def test_a_damaged_cached_file_is_replaced_by_a_download(
-    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], rotten: bytes
+def test_damaged_cached_file_is_downloaded_again(
+    model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], damaged: bytes
 ) -> None:
-    (cache / model.official_file).write_bytes(rotten)
+    (cache / model.official_file).write_bytes(damaged)
     mirror.answers = [whole(zipped((model.official_file, CONTENT)))]
     assert fetch().path.read_bytes() == CONTENT
     assert (cache / model.official_file).read_bytes() == CONTENT
@@ -147,15 +147,15 @@ WRONG = [
     (b"no zip", "File is not a zip file"),
     (zipped(("a.params", CONTENT))[:200], "File is not a zip file"),
     (zipped(("a.params", CONTENT[:-1])), "SHA-1 [0-9a-f]{40} expected, [0-9a-f]{40} found"),
-    (spoilt(zipped(("a.params", CONTENT)), 45), "cannot be unpacked: "),
-    (encrypted(zipped(("a.params", CONTENT))), "cannot be unpacked: .* is encrypted"),
+    (with_flipped_bytes(zipped(("a.params", CONTENT)), 45), "cannot be unpacked: "),
+    (marked_encrypted(zipped(("a.params", CONTENT))), "cannot be unpacked: .* is encrypted"),
     (zipped(("README", CONTENT)), r"a zip with one \.params expected, 0 found"),
     (zipped(("a.params", CONTENT), ("b.params", CONTENT)), r"a zip with one \.params expected, 2 found"),
 ]
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG)
-def test_what_is_not_the_published_file_never_reaches_the_cache(
+def test_wrong_download_never_reaches_the_cache(
     cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], content: bytes, message: str
 ) -> None:
     mirror.answers = [whole(content)]
@@ -166,7 +166,7 @@ def test_what_is_not_the_published_file_never_reaches_the_cache(
 
 
 @pytest.mark.parametrize(("content", "_message"), WRONG)
-def test_what_was_spoilt_on_the_way_is_fetched_once_more(
+def test_damaged_download_is_retried_once(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], content: bytes, _message: str
 ) -> None:
     mirror.answers = [whole(content), whole(zipped(("a.params", CONTENT)))]
@@ -174,7 +174,7 @@ def test_what_was_spoilt_on_the_way_is_fetched_once_more(
     assert files(cache) == [model.official_file]
 
 
-def test_a_download_that_broke_off_goes_on_in_the_next_run(
+def test_interrupted_download_is_resumed_by_the_next_run(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     content = zipped(("a.params", CONTENT))
@@ -190,7 +190,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert files(cache) == [model.official_file]
 
 
-def test_a_kept_part_that_rotted_costs_one_more_download(
+def test_damaged_partial_download_is_downloaded_again(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     content = zipped(("a.params", CONTENT))
@@ -205,7 +205,7 @@ def test_a_kept_part_that_rotted_costs_one_more_download(
     assert files(cache) == [model.official_file]
 
 
-def test_what_nobody_went_on_with_is_swept_away(
+def test_stale_partial_downloads_are_deleted(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     old, new, theirs = (cache / name for name in (".download-old.zip", ".download-new.zip", "theirs.params"))
@@ -218,7 +218,7 @@ def test_what_nobody_went_on_with_is_swept_away(
     assert files(cache) == sorted([new.name, model.official_file, theirs.name])
 
 
-def test_a_member_that_points_out_of_the_folder_goes_nowhere(
+def test_zip_member_path_cannot_escape_the_folder(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     mirror.answers = [whole(zipped(("../../escaped.params", CONTENT)))]
@@ -226,7 +226,7 @@ def test_a_member_that_points_out_of_the_folder_goes_nowhere(
     assert not list(cache.parents[2].rglob("escaped.params"))
 
 
-def test_a_zip_that_promises_too_much_is_refused(
+def test_zip_declaring_too_large_a_size_is_refused(
     cache: Path, mirror: Server, fetch: Callable[..., ParamsFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "MAX_PARAMS_BYTES", len(CONTENT) - 1)
@@ -236,7 +236,7 @@ def test_a_zip_that_promises_too_much_is_refused(
     assert files(cache) == []
 
 
-def test_a_file_the_server_does_not_have_brings_the_three_ways_out(
+def test_missing_file_on_the_server_lists_three_alternatives(
     model: Model, cache: Path, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     expected = (
@@ -249,7 +249,7 @@ def test_a_file_the_server_does_not_have_brings_the_three_ways_out(
     assert len(mirror.seen) == 1
 
 
-def test_no_network_brings_the_three_ways_out_and_the_damage_in_the_cache(
+def test_connection_error_lists_alternatives_and_the_cache_damage(
     model: Model, cache: Path, fetch: Callable[..., ParamsFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://me:secret@127.0.0.1:9")
@@ -263,13 +263,13 @@ def test_no_network_brings_the_three_ways_out_and_the_damage_in_the_cache(
     assert (cache / model.official_file).read_bytes() == b"rotten"
 
 
-def test_a_model_that_was_never_published_brings_two_ways_out(model: Model, tmp_path: Path) -> None:
+def test_unpublished_model_lists_two_alternatives(model: Model, tmp_path: Path) -> None:
     unpublished = replace(model, entry=msgspec.structs.replace(model.entry, params_sha1=""))
     with pytest.raises(SourceError, match=r"(?s)never published its parameters\nTwo ways out:\n  --params"):
         gluoncv_zoo.take(unpublished.published, tmp_path, silent)
 
 
-def test_a_cache_that_cannot_be_made_does_without(
+def test_uncreatable_cache_is_bypassed(
     model: Model,
     fetch: Callable[..., ParamsFile],
     mirror: Server,
@@ -279,19 +279,19 @@ def test_a_cache_that_cannot_be_made_does_without(
     (tmp_path / "file").touch()
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "file"))
     mirror.answers = [whole(zipped(("a.params", CONTENT)))]
-    found = fetch()
-    assert (found.path, found.is_published(model.published)) == (tmp_path / model.official_file, True)
+    source = fetch()
+    assert (source.path, source.is_published(model.published)) == (tmp_path / model.official_file, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", model.official_file]
-    found.path.unlink()
+    source.path.unlink()
     mirror.answers = [cut(CONTENT, 50)]
     with pytest.raises(SourceError, match=r"50 came; 2 attempts in 0 s\nThree ways out"):
         fetch()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.usefixtures("cache")
-def test_a_full_disk_is_named_and_not_tried_again(
+def test_full_disk_is_reported_without_a_retry(
     model: Model, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     part = f".download-{model.official_file.removesuffix('.params')}.zip"
@@ -302,8 +302,8 @@ def test_a_full_disk_is_named_and_not_tried_again(
     assert len(mirror.seen) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_cache_that_may_only_be_read_does_without(
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root ignores permissions")
+def test_read_only_cache_is_bypassed(
     model: Model, cache: Path, fetch: Callable[..., ParamsFile], mirror: Server, tmp_path: Path
 ) -> None:
     (cache / model.official_file).write_bytes(b"rotten")
@@ -328,7 +328,7 @@ print(found.path, found.sha1)
 """
 
 
-def test_several_processes_at_once_download_once(
+def test_concurrent_processes_download_once(
     model: Model, cache: Path, mirror: Server, tmp_path: Path
 ) -> None:
     content = zipped(("a.params", CONTENT))
@@ -339,14 +339,14 @@ def test_several_processes_at_once_download_once(
 
     mirror.answers = [slowly]
     command = [sys.executable, "-P", "-c", PROGRAM, model.entry.params_sha1, str(tmp_path)]
-    all_of_them = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = {process.communicate(timeout=60)[0].strip() for process in all_of_them}
-    assert said == {f"{cache / model.official_file} {model.entry.params_sha1}"}
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert outputs == {f"{cache / model.official_file} {model.entry.params_sha1}"}
     assert len(mirror.seen) == 1
     assert files(cache) == [model.official_file]
 
 
-def test_a_process_that_never_ends_is_not_waited_for_for_ever(
+def test_lock_held_by_another_process_times_out(
     model: Model, cache: Path, fetch: Callable[..., ParamsFile]
 ) -> None:
     lock = cache / f".download-{model.official_file.removesuffix('.params')}.zip.lock"

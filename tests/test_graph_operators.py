@@ -1,4 +1,4 @@
-"""Every name that an MXNet version has for an operator means the same operation."""
+"""All names that MXNet versions have for an operator mean the same operation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from converter.graphs import operators
 
 CONVOLUTION = {"kernel": "(3, 3)", "num_filter": "8", "pad": "(1, 1)", "stride": "(2, 2)", "num_group": "2"}
 POOLING = {"kernel": "(3, 3)", "stride": "(2, 2)", "pool_type": "avg", "pooling_convention": "full"}
-ALIASES = [  # the names of one operator, attributes, and the kind of the operation
+ALIASES = [  # the names of one operator, its attributes, and the operation's kind
     (["Convolution", "Convolution_v1", "_npx_convolution"], CONVOLUTION, "convolution"),
     (["FullyConnected", "_npx_fully_connected"], {"num_hidden": "10"}, "dense"),
     (["BatchNorm", "BatchNorm_v1", "CuDNNBatchNorm", "_npx_batch_norm"], {"eps": "2e-05"}, "BatchNorm"),
@@ -37,7 +37,7 @@ ALIASES = [  # the names of one operator, attributes, and the kind of the operat
 
 
 @pytest.mark.parametrize(("names", "attributes", "kind"), ALIASES)
-def test_the_names_of_an_operator_mean_one_operation(
+def test_names_of_an_operator_mean_one_operation(
     names: list[str], attributes: dict[str, str], kind: str
 ) -> None:
     first, *others = (operators.parse(name, attributes) for name in names)
@@ -50,16 +50,16 @@ def test_every_registered_name_is_tested() -> None:
     assert tested | {"_contrib_SyncBatchNorm", "_contrib_AdaptiveAvgPooling2D"} == operators.schemas().keys()
 
 
-def test_activation_needs_a_function_that_mxnet_has() -> None:
+def test_activation_needs_a_known_function() -> None:
     for unknown in ("identity", "softmax", "ReLU", "input"):
         with pytest.raises(ValueError, match=f"act_type is '{unknown}'"):
             operators.parse("Activation", {"act_type": unknown})
 
 
 @pytest.mark.parametrize("name", ["sum", "input", "product", "dense", "variable", "softmax_cross_entropy"])
-def test_unsupported_operator_is_not_an_operation_of_that_name(name: str) -> None:
-    found = operators.parse(name, {"axis": "7"})
-    assert (found.kind, found.data_inputs) == (f"MXNet's {name}", None)
+def test_unsupported_operator_gets_a_prefixed_kind(name: str) -> None:
+    operation = operators.parse(name, {"axis": "7"})
+    assert (operation.kind, operation.data_inputs) == (f"MXNet's {name}", None)
 
 
 @pytest.mark.parametrize(
@@ -72,21 +72,21 @@ def test_unsupported_operator_is_not_an_operation_of_that_name(name: str) -> Non
         ("_npi_mean", "exclude"),
     ],
 )
-def test_older_operators_lack_attributes_of_newer_ones(name: str, attribute: str) -> None:
+def test_older_operators_lack_newer_attributes(name: str, attribute: str) -> None:
     with pytest.raises(ValueError, match=f"{name} has no attribute '{attribute}'"):
         operators.parse(name, {attribute: "1"})
 
 
 @pytest.mark.parametrize("key", ["kernel", "stride", "pad", "dilate"])
 @pytest.mark.parametrize("text", ["3", "(3,)", "[3]", "(3, 3, 3)"])
-def test_convolution_of_images_needs_two_numbers(key: str, text: str) -> None:
+def test_convolution_parameters_need_two_numbers(key: str, text: str) -> None:
     with pytest.raises(ValueError, match=f"^{key} is {re.escape(repr(text))}$"):
         operators.parse("Convolution", CONVOLUTION | {key: text})
     assert operators.parse("Convolution", CONVOLUTION | {key: "(3, 3)"}).kind == "convolution"
 
 
 @pytest.mark.parametrize("attributes", [{"dtype": "float64"}, {"initial": "1.0"}])
-def test_numpy_mean_of_another_type_is_not_the_global_average(attributes: dict[str, str]) -> None:
+def test_npi_mean_with_another_dtype_is_not_a_global_average(attributes: dict[str, str]) -> None:
     axes = {"axis": "(2, 3)", "keepdims": "True"}
     assert operators.parse("_npi_mean", axes).kind == "pooling"
     assert operators.parse("_npi_mean", axes | attributes).kind == "mean"
@@ -96,12 +96,12 @@ def test_momentum_does_not_change_the_operation() -> None:
     assert operators.parse("BatchNorm", {"momentum": "0.99"}) == operators.parse("BatchNorm", {})
 
 
-def test_synchronised_batch_norm_is_a_batch_norm() -> None:
-    found = operators.parse(
+def test_sync_batch_norm_is_a_batch_norm() -> None:
+    operation = operators.parse(
         "_contrib_SyncBatchNorm", {"key": "bn0", "ndev": "2", "eps": "1e-05", "fix_gamma": "0"}
     )
-    assert found == operators.parse("BatchNorm", {"eps": "1e-05", "fix_gamma": "False"})
-    assert found != operators.parse("BatchNorm", {"eps": "1e-05"})
+    assert operation == operators.parse("BatchNorm", {"eps": "1e-05", "fix_gamma": "False"})
+    assert operation != operators.parse("BatchNorm", {"eps": "1e-05"})
 
 
 def test_defaults_are_mxnets() -> None:
@@ -150,5 +150,5 @@ def test_adaptive_pooling_to_one_is_the_global_average(attributes: dict[str, str
         {"axis": "(2, 3)", "keepdims": "1", "exclude": "1"},
     ],
 )
-def test_another_mean_is_not_the_global_average(attributes: dict[str, str]) -> None:
+def test_mean_over_other_axes_is_not_the_global_average(attributes: dict[str, str]) -> None:
     assert operators.parse("mean", attributes).kind == "mean"

@@ -1,4 +1,4 @@
-"""Symbol files of any MXNet version become graphs; what MXNet would refuse is refused."""
+"""Symbol files of any MXNet version are read as graphs; what MXNet would refuse is refused."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ def graph(*nodes: Node, heads: list[list[int]] | None = None) -> Node:
     return {"nodes": list(nodes), "arg_nodes": [0], "heads": heads or [[len(nodes) - 1, 0, 0]]}
 
 
-def test_nodes_come_depth_first_from_the_outputs_and_unread_ones_are_left_out() -> None:
+def test_nodes_are_in_depth_first_order_without_unused_ones() -> None:
     nodes: list[Node] = [
         {"op": "null", "name": "second", "inputs": []},
         {"op": "null", "name": "first", "inputs": []},
         {"op": "tanh", "name": "unread", "inputs": [[0, 0, 0]]},
         {"op": "elemwise_add", "name": "sum", "inputs": [[1, 0, 0], [0, 0, 0]]},
     ]
-    found = read(graph(*nodes))
-    assert [node.name for node in found.nodes] == ["first", "second", "sum"]
-    assert found.nodes[2].inputs == ((0, 0), (1, 0))
-    assert found.outputs == ((2, 0),)
-    assert found.variables == ("first", "second")
+    parsed = read(graph(*nodes))
+    assert [node.name for node in parsed.nodes] == ["first", "second", "sum"]
+    assert parsed.nodes[2].inputs == ((0, 0), (1, 0))
+    assert parsed.outputs == ((2, 0),)
+    assert parsed.variables == ("first", "second")
 
 
-def test_parameters_are_what_operators_take_after_their_data() -> None:
-    found = read(graph(*VARIABLES, BATCH_NORM))
-    assert found.variables == ("data", "g", "b", "m", "v")
-    assert found.parameters == ("g", "b", "m", "v")
+def test_parameters_are_the_inputs_after_the_data() -> None:
+    parsed = read(graph(*VARIABLES, BATCH_NORM))
+    assert parsed.variables == ("data", "g", "b", "m", "v")
+    assert parsed.parameters == ("g", "b", "m", "v")
 
 
-def test_entries_of_two_numbers_are_read_as_mxnet_0_8_wrote_them() -> None:
-    found = read(graph(DATA, {**RELU, "inputs": [[0, 0]]}, heads=[[1, 0]]))
-    assert found == read(graph(DATA, RELU))
+def test_two_element_entries_of_mxnet_0_8_are_read() -> None:
+    parsed = read(graph(DATA, {**RELU, "inputs": [[0, 0]]}, heads=[[1, 0]]))
+    assert parsed == read(graph(DATA, RELU))
 
 
 @pytest.mark.parametrize("key", ["attrs", "attr", "param"])
-def test_attributes_are_read_where_each_version_keeps_them(key: str) -> None:
+def test_attributes_are_read_under_each_versions_key(key: str) -> None:
     node = {
         **BATCH_NORM,
         key: {"eps": "0.002", "__lr_mult__": "2", "ctx_group": "dev1", "gamma_wd_mult": "0"},
@@ -85,12 +85,12 @@ DIFFERING = [
 
 
 @pytest.mark.parametrize("attributes", AGREEING)
-def test_two_attribute_dictionaries_that_agree_are_one(attributes: Node) -> None:
+def test_equal_attribute_dictionaries_are_merged(attributes: Node) -> None:
     assert read(graph(*VARIABLES, {**BATCH_NORM, **attributes})).nodes[-1].operation.settings["eps"] == 0.5
 
 
 @pytest.mark.parametrize("attributes", DIFFERING)
-def test_two_attribute_dictionaries_that_differ_are_refused(attributes: Node) -> None:
+def test_different_attribute_dictionaries_are_refused(attributes: Node) -> None:
     with pytest.raises(SymbolError, match=r"^net-symbol\.json: node 5, b: has two attribute dictionaries"):
         read(graph(*VARIABLES, {**BATCH_NORM, **attributes}))
 
@@ -117,7 +117,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("operator", "attributes", "message"), VALUES)
-def test_an_attribute_that_mxnet_refuses_is_named_with_its_node(
+def test_invalid_attribute_is_refused_with_its_node(
     operator: str, attributes: dict[str, str], message: str
 ) -> None:
     node = {**BATCH_NORM, "op": operator, "attrs": attributes}
@@ -135,7 +135,7 @@ INPUTS = [
 
 
 @pytest.mark.parametrize(("operator", "attributes", "count", "message"), INPUTS)
-def test_a_wrong_number_of_inputs_is_refused(
+def test_wrong_number_of_inputs_is_refused(
     operator: str, attributes: dict[str, str], count: int, message: str
 ) -> None:
     node = {"op": operator, "name": "n", "attrs": attributes, "inputs": [[n, 0, 0] for n in range(count)]}
@@ -143,13 +143,13 @@ def test_a_wrong_number_of_inputs_is_refused(
         read(graph(*VARIABLES, node))
 
 
-def test_an_unsupported_operator_keeps_its_name_and_takes_any_inputs() -> None:
-    found = read(graph(*VARIABLES, {**BATCH_NORM, "op": "RNN", "attrs": {"mode": "lstm"}})).nodes[-1]
-    assert (found.operation.kind, found.operation.settings) == ("MXNet's RNN", {"mode": "lstm"})
+def test_unsupported_operator_keeps_its_name_and_inputs() -> None:
+    parsed = read(graph(*VARIABLES, {**BATCH_NORM, "op": "RNN", "attrs": {"mode": "lstm"}})).nodes[-1]
+    assert (parsed.operation.kind, parsed.operation.settings) == ("MXNet's RNN", {"mode": "lstm"})
 
 
 def one(**parts: object) -> str:
-    """Write a graph of a variable and one operator, with parts of the operator replaced."""
+    """Return a graph of a variable and one operator, with fields of the operator replaced."""
     return json.dumps(graph(DATA, {**RELU, **parts})).replace("Infinity", "1e999")
 
 
@@ -190,24 +190,24 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("content", "message"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_graph_is_refused_with_the_reason(content: str, message: str) -> None:
+def test_malformed_graph_is_refused_with_the_reason(content: str, message: str) -> None:
     with pytest.raises(SymbolError, match=message):
         read(content)
 
 
-def test_the_graph_that_the_malformed_ones_are_made_from_is_read() -> None:
+def test_unmodified_sample_graph_is_read() -> None:
     assert read(one()).nodes[-1].operation.kind == "ReLU"
 
 
-def test_a_file_is_read_with_its_name_and_content(tmp_path: Path) -> None:
+def test_file_is_read_with_its_name_and_content(tmp_path: Path) -> None:
     path = tmp_path / "net-symbol.json"
     path.write_text(one())
-    found = reader.read(path)
-    assert (found.file, found.name, found.path) == (str(path), "net-symbol.json", path)
-    assert found.content == path.read_bytes()
+    parsed = reader.read(path)
+    assert (parsed.file, parsed.name, parsed.path) == (str(path), "net-symbol.json", path)
+    assert parsed.content == path.read_bytes()
 
 
-def test_a_large_file_is_refused_without_reading_it(tmp_path: Path) -> None:
+def test_too_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "net-symbol.json"
     with path.open("wb") as stream:
         stream.truncate(reader.MAX_BYTES + 1)  # sparse
@@ -218,12 +218,12 @@ def test_a_large_file_is_refused_without_reading_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "reason"), [("missing.json", "No such file"), (".", "a file was expected")]
 )
-def test_a_file_that_cannot_be_read_is_refused(place: str, reason: str, tmp_path: Path) -> None:
+def test_unreadable_file_is_refused(place: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(SymbolError, match=reason):
         reader.read(tmp_path / place)
 
 
-def test_more_nodes_than_any_network_has_are_refused() -> None:
+def test_too_many_nodes_are_refused() -> None:
     nodes = [{"op": "null", "name": "", "inputs": []}] * (reader.MAX_NODES + 1)
     with pytest.raises(SymbolError, match=re.escape(f"net-symbol.json: more than {reader.MAX_NODES} nodes")):
         read(graph(*nodes))

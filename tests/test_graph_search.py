@@ -1,4 +1,4 @@
-"""The graph of parameters is found by its parameters, not by its file name."""
+"""The graph of parameters is found by its contents, not by its file name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def content(tiny: Model, names: dict[str, str]) -> Symbol:
 
 @pytest.fixture
 def find(tiny: Model, tiny_params: dict[str, Array], names: dict[str, str], tmp_path: Path) -> Find:
-    """Search for the graph of exported parameters of the tiny model, by the name of their file."""
+    """Return a function that searches for the graph of the tiny model's exported parameters, by file name."""
 
     def search(
         file: str, documents: dict[str, bytes] | None = None, renamed: dict[str, str] | None = None
@@ -73,14 +73,14 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("params", "graph"), PAIRS)
-def test_a_graph_in_the_folder_is_found_whatever_it_is_called(
+def test_graph_in_the_folder_is_found_under_any_name(
     params: str, graph: str, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     assert find(params) is None
     path = save(tmp_path, graph, content)
-    found = find(params)
-    assert found is not None
-    assert (found.path, found.name) == (path, graph)
+    match = find(params)
+    assert match is not None
+    assert (match.path, match.name) == (path, graph)
 
 
 def test_names_in_another_style_are_matched_by_the_model(
@@ -95,7 +95,7 @@ def test_names_in_another_style_are_matched_by_the_model(
     assert find("mine.params", renamed=structural) is None
 
 
-def test_graph_of_another_network_of_the_same_kind_is_not_taken(
+def test_graph_of_another_network_of_the_same_kind_is_ignored(
     tiny: Model, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     save(tmp_path, "net-symbol.json", content)
@@ -109,7 +109,7 @@ def without_bias(content: Symbol) -> None:
     del head["inputs"][2:]
 
 
-NEARLY: dict[str, Callable[[Symbol], object]] = {
+NEARLY_MATCHING: dict[str, Callable[[Symbol], object]] = {
     "a head without a bias": without_bias,
     "another operator": lambda content: node(content, "features.1").update(
         op="InstanceNorm", inputs=node(content, "features.1")["inputs"][:3], attrs={}
@@ -118,21 +118,21 @@ NEARLY: dict[str, Callable[[Symbol], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", NEARLY.values(), ids=NEARLY)
+@pytest.mark.parametrize("change", NEARLY_MATCHING.values(), ids=NEARLY_MATCHING)
 @pytest.mark.parametrize("style", ["its own", "structural"])
-def test_graph_that_misses_a_few_parameters_is_still_found(
+def test_graph_missing_a_few_parameters_is_still_found(
     style: str, change: Callable[[Symbol], object], tiny: Model, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     change(content)
     save(tmp_path, "mine.json", content)
     structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
-    found = find("net.params", renamed=None if style == "its own" else structural)
-    assert found is not None
+    match = find("net.params", renamed=None if style == "its own" else structural)
+    assert match is not None
     with pytest.raises(SymbolError, match="the graph is not that of tiny"):
-        wiring.match(found, tiny)
+        wiring.match(match, tiny)
 
 
-def test_graph_of_before_the_head_was_replaced_is_taken_if_it_fits(
+def test_graph_from_before_a_head_replacement_is_used_if_it_fits(
     names: dict[str, str], content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     save(tmp_path, "net.json", content)
@@ -144,9 +144,7 @@ def test_graph_of_before_the_head_was_replaced_is_taken_if_it_fits(
         find("mine.params", renamed=names)
 
 
-def test_partner_that_misses_a_few_parameters_and_another_that_fits_are_refused(
-    content: Symbol, find: Find, tmp_path: Path
-) -> None:
+def test_partial_and_full_match_are_refused_as_ambiguous(content: Symbol, find: Find, tmp_path: Path) -> None:
     save(tmp_path, "other.json", content)
     without_bias(content)
     save(tmp_path, "mine.json", content)
@@ -157,7 +155,7 @@ def test_partner_that_misses_a_few_parameters_and_another_that_fits_are_refused(
         find("net.params")
 
 
-def test_graph_of_half_the_layers_is_of_another_network(
+def test_graph_sharing_half_the_layers_is_ignored(
     names: dict[str, str], content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     save(tmp_path, "net.json", content)
@@ -167,15 +165,15 @@ def test_graph_of_half_the_layers_is_of_another_network(
     assert find("half.params") is not None
 
 
-@pytest.mark.parametrize("spoil", ["truncated", "blanks", "too large"])
-def test_damaged_graph_of_unknown_names_is_refused_unless_it_is_anothers(
-    spoil: str, tiny: Model, content: Symbol, find: Find, tmp_path: Path
+@pytest.mark.parametrize("damage", ["truncated", "blanks", "too large"])
+def test_damaged_graph_with_unknown_names_is_refused_unless_paired_with_others(
+    damage: str, tiny: Model, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     text = json.dumps(content)
     path = tmp_path / "foo-symbol.json"
-    if spoil == "truncated":
+    if damage == "truncated":
         path.write_text(text[:9000])
-    elif spoil == "blanks":
+    elif damage == "blanks":
         path.write_text(" " * 100 + text.replace('"eps"', '"epsilon"'))
     else:
         path.write_text(" " * (reader.MAX_BYTES + 1) + text)
@@ -191,7 +189,9 @@ def test_damaged_graph_of_unknown_names_is_refused_unless_it_is_anothers(
 
 @pytest.mark.parametrize("kind", ["dangling", "loop", "folder", "pipe"])
 @pytest.mark.parametrize("params", ["net-0000.params", "net.params"])
-def test_partner_that_is_no_file_is_refused(kind: str, params: str, find: Find, tmp_path: Path) -> None:
+def test_symbol_path_that_is_not_a_regular_file_is_refused(
+    kind: str, params: str, find: Find, tmp_path: Path
+) -> None:
     partner = tmp_path / "net-symbol.json"
     if kind == "folder":
         partner.mkdir()
@@ -204,9 +204,7 @@ def test_partner_that_is_no_file_is_refused(kind: str, params: str, find: Find, 
     assert find("other.params") is None
 
 
-def test_graphs_that_differ_in_the_names_of_nodes_are_the_same(
-    tiny: Model, find: Find, tmp_path: Path
-) -> None:
+def test_graphs_differing_in_node_names_are_equal(tiny: Model, find: Find, tmp_path: Path) -> None:
     for prefix in ("net0_", "net1_"):
         content = symbol(tiny, counted_names(tiny, prefix))
         for each in content["nodes"]:
@@ -219,28 +217,28 @@ def test_graphs_that_differ_in_the_names_of_nodes_are_the_same(
         find("mine.params", renamed=structural)
 
 
-def test_the_same_names_are_preferred_to_another_style(
+def test_same_names_take_precedence_over_another_style(
     tiny: Model, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     save(tmp_path, "a.json", changed(symbol(tiny), "features.1", eps="0.5"))
     path = save(tmp_path, "b.json", content)
-    found = find("net.params")
-    assert found is not None
-    assert found.path == path
+    match = find("net.params")
+    assert match is not None
+    assert match.path == path
 
 
 OTHERS = {
     "a manifest": '{"model": "x", "nodes": 3}',
     "a list": "[]",
     "text": "nodes heads",
-    "a graph of other parameters": None,
+    "graph of other parameters": None,
     "a graph without heads": '{"nodes": []}',
-    "a damaged graph of others": '{"nodes": [{"op": 3}], "heads": []}',
+    "damaged graph of other parameters": '{"nodes": [{"op": 3}], "heads": []}',
 }
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_other_files_in_the_folder_do_not_matter(
+def test_unrelated_files_in_the_folder_are_ignored(
     other: str | None, tiny: Model, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     foreign = symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})
@@ -258,9 +256,9 @@ def test_graph_with_the_names_and_other_shapes_is_refused(
     with pytest.raises(SymbolError, match=reason):
         find("net.params")
     save(tmp_path, "fits.json", changed(content, "output", num_hidden="10"))
-    found = find("net.params")
-    assert found is not None
-    assert found.name == "fits.json"
+    match = find("net.params")
+    assert match is not None
+    assert match.name == "fits.json"
     (tmp_path / "fits.json").unlink()
     of_others = (tmp_path / "head.json").rename(tmp_path / "old-symbol.json")
     save(tmp_path, "old-0000.params", "")
@@ -274,29 +272,29 @@ def test_graph_with_the_names_and_other_shapes_is_refused(
         find("net.params")
 
 
-def test_a_graph_that_casts_its_weights_fits(content: Symbol, find: Find, tmp_path: Path) -> None:
+def test_graph_that_casts_its_weights_is_found(content: Symbol, find: Find, tmp_path: Path) -> None:
     save(tmp_path, "amp.json", inserted(content, "net0_conv0_weight", "amp_cast", {"dtype": "float16"}))
-    assert find("net-best.params") is not None  # matching it with the model refuses it
+    assert find("net-best.params") is not None  # matching it with the model refuses it later
 
 
-def test_two_graphs_that_fit_and_differ_are_refused(content: Symbol, find: Find, tmp_path: Path) -> None:
+def test_two_different_matching_graphs_are_refused(content: Symbol, find: Find, tmp_path: Path) -> None:
     first = save(tmp_path, "a.json", content)
     second = save(tmp_path, "b.json", content)
-    assert find("net-best.params") is not None  # copies of one
+    assert find("net-best.params") is not None  # identical copies
     save(tmp_path, "b.json", changed(content, "features.1", eps="0.5"))
     with pytest.raises(SymbolError, match="more than one graph fits it, and they differ") as error:
         find("net-best.params")
     assert str(error.value).split("\n  ")[1:] == [str(first), str(second), CHOOSE]
 
 
-def test_mxnets_own_naming_decides_between_several_graphs(
+def test_mxnet_file_naming_decides_between_matching_graphs(
     content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     for name in ("a", "net", "z"):
         save(tmp_path, f"{name}-symbol.json", changed(content, "features.1", eps=f"0.{ord(name[0])}"))
-    found = find("net-0007.params")
-    assert found is not None
-    assert found.name == "net-symbol.json"
+    match = find("net-0007.params")
+    assert match is not None
+    assert match.name == "net-symbol.json"
     with pytest.raises(SymbolError, match="more than one graph"):
         find("net-best.params")
 
@@ -312,7 +310,7 @@ DAMAGED: dict[str, tuple[Callable[[str], str], str]] = {
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("params", ["net-0000.params", "net.params", "net-best.params", "other.params"])
-def test_a_damaged_graph_of_the_parameters_is_refused(
+def test_damaged_graph_of_the_parameters_is_refused(
     params: str, damage: Callable[[str], str], message: str, content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     save(tmp_path, "net-symbol.json", damage(json.dumps(content)))
@@ -320,7 +318,7 @@ def test_a_damaged_graph_of_the_parameters_is_refused(
         find(params)
 
 
-def test_an_unreadable_neighbour_does_not_matter(content: Symbol, find: Find, tmp_path: Path) -> None:
+def test_unreadable_neighbour_is_ignored(content: Symbol, find: Find, tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "dangling.json").symlink_to("nowhere")
     (tmp_path / "loop.json").symlink_to("loop.json")
@@ -333,14 +331,14 @@ def test_an_unreadable_neighbour_does_not_matter(content: Symbol, find: Find, tm
     assert find("net.params") is not None
 
 
-def test_the_longest_name_of_a_file_is_no_error(content: Symbol, find: Find, tmp_path: Path) -> None:
+def test_longest_file_name_is_accepted(content: Symbol, find: Find, tmp_path: Path) -> None:
     assert find("x" * 248 + ".params") is None
     assert find("x" * 243 + "-0000.params") is None
     save(tmp_path, "mine.json", content)
     assert find("x" * 243 + "-0000.params") is not None
 
 
-def test_a_folder_that_cannot_be_listed_is_searched_by_name(
+def test_unlistable_folder_is_searched_by_name(
     content: Symbol, find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> None:
@@ -353,35 +351,33 @@ def test_a_folder_that_cannot_be_listed_is_searched_by_name(
     assert find("other.params") is None
 
 
-def test_the_graph_in_the_archive_comes_first(content: Symbol, find: Find, tmp_path: Path) -> None:
+def test_graph_in_the_archive_takes_precedence(content: Symbol, find: Find, tmp_path: Path) -> None:
     save(tmp_path, "net-symbol.json", changed(content, "features.1", eps="0.5"))
     packed = json.dumps(content).encode()
-    found = find("net.mar", {"models/net-symbol.json": packed, "MAR-INF/MANIFEST.json": b"{}"})
-    assert found is not None
-    assert (found.path, found.name) == (None, "net-symbol.json")
-    assert found.file == f"{tmp_path / 'net.mar'}: models/net-symbol.json"
-    assert found.content == packed
+    match = find("net.mar", {"models/net-symbol.json": packed, "MAR-INF/MANIFEST.json": b"{}"})
+    assert match is not None
+    assert (match.path, match.name) == (None, "net-symbol.json")
+    assert match.file == f"{tmp_path / 'net.mar'}: models/net-symbol.json"
+    assert match.content == packed
 
 
-def test_of_several_graphs_in_an_archive_the_fitting_one_is_taken(
-    tiny: Model, content: Symbol, find: Find
-) -> None:
+def test_matching_graph_in_an_archive_is_selected(tiny: Model, content: Symbol, find: Find) -> None:
     other = json.dumps(symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})).encode()
     packed = json.dumps(content).encode()
-    found = find("net.zip", {"other.json": other, "mine.json": packed})
-    assert found is not None
-    assert found.name == "mine.json"
+    match = find("net.zip", {"other.json": other, "mine.json": packed})
+    assert match is not None
+    assert match.name == "mine.json"
     changed(content, "features.1", eps="0.5")
     with pytest.raises(SymbolError, match=f"they differ\n  .*a.json\n  .*b.json\n  {UNPACK}$"):
         find("net.zip", {"a.json": packed, "b.json": json.dumps(content).encode()})
 
 
-def test_a_single_graph_in_an_archive_is_taken_even_if_it_does_not_fit(tiny: Model, find: Find) -> None:
+def test_single_graph_in_an_archive_is_used_even_without_a_match(tiny: Model, find: Find) -> None:
     other = json.dumps(symbol(tiny, {name: f"x_{name}" for name in counted_names(tiny)})).encode()
-    assert find("net.zip", {"other.json": other}) is not None  # matching it with the model refuses it
+    assert find("net.zip", {"other.json": other}) is not None  # matching it with the model refuses it later
 
 
-def test_graphs_in_an_archive_of_which_none_fits_are_refused(tiny: Model, find: Find) -> None:
+def test_several_graphs_in_an_archive_without_a_match_are_refused(tiny: Model, find: Find) -> None:
     others = {
         f"{number}.json": json.dumps(
             symbol(tiny, {name: f"{number}_{name}" for name in counted_names(tiny)})
@@ -394,21 +390,21 @@ def test_graphs_in_an_archive_of_which_none_fits_are_refused(tiny: Model, find: 
 
 
 @pytest.mark.parametrize("other", ['{"nodes": 4}', '{"nodes": [], "heads": []}', '{"nodes": ['])
-def test_other_json_in_an_archive_does_not_matter(other: str, content: Symbol, find: Find) -> None:
+def test_unrelated_json_in_an_archive_is_ignored(other: str, content: Symbol, find: Find) -> None:
     documents = {"cluster.json": other.encode(), "net-symbol.json": json.dumps(content).encode()}
-    found = find("net.zip", documents)
-    assert found is not None
-    assert found.name == "net-symbol.json"
+    match = find("net.zip", documents)
+    assert match is not None
+    assert match.name == "net-symbol.json"
 
 
-def test_a_damaged_graph_in_an_archive_is_refused(content: Symbol, find: Find, tmp_path: Path) -> None:
+def test_damaged_graph_in_an_archive_is_refused(content: Symbol, find: Find, tmp_path: Path) -> None:
     packed = json.dumps(inserted(content, "output", "relu", {"x": "1"})).encode()
     with pytest.raises(SymbolError, match=r"net\.mar: net-symbol\.json: node \d+, inserted: relu has no"):
         find("net.mar", {"net-symbol.json": packed})
     assert not list(tmp_path.iterdir())
 
 
-def test_the_search_follows_the_named_file_and_not_its_target(
+def test_search_uses_the_folder_of_the_link_not_of_its_target(
     content: Symbol, find: Find, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "store"

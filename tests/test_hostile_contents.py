@@ -1,4 +1,4 @@
-"""Well-formed files with strange contents, through all that is done with a file before a network runs."""
+"""Well-formed files with strange contents, through every step before a network runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MODEL = "gluon_cifar_resnext29_32x4d"
 DTYPES = ["<f4", "<f8", "<f2", "<i8", "<i4", "i1", "u1", "?"]
-# What Gluon and PyTorch call arrays, and what nobody does.
+# Names of arrays in Gluon and PyTorch, and names in neither.
 PARTS = [
     "features",
     "0",
@@ -87,7 +87,7 @@ def _params(arrays: Arrays, path: Path) -> None:
 def _npz(arrays: Arrays, path: Path) -> None:
     members: Any = {
         f"a{name}".replace("\0", ""): array for name, array in arrays.items()
-    }  # no flags of theirs
+    }  # does not collide with savez's parameters
     with path.open("wb") as stream:
         np.savez(stream, **members)
 
@@ -105,7 +105,7 @@ WRITERS: dict[str, Callable[[Arrays, Path], None]] = {
 
 
 def every_stage(path: Path, out: Path) -> None:
-    """Do everything; what is refused is refused for a reason."""
+    """Run every command on the file; only ConversionErrors are accepted."""
     for done in (
         lambda: json.dumps(inspection.document(inspection.inspect(path, full=True)), allow_nan=False),
         lambda: diff.diff(path, path),
@@ -122,15 +122,15 @@ def every_stage(path: Path, out: Path) -> None:
 
 def _prepare(path: Path, name: str | None) -> None:
     origin = ParamsSource(catalog.find(name) if name else None, path)
-    with loading.open_source(origin, silent) as found:
-        loading.load_model(origin, found)
+    with loading.open_source(origin, silent) as result:
+        loading.load_model(origin, result)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 @settings(
     max_examples=25,
     derandomize=True,
-    deadline=None,  # `limited` says it
+    deadline=None,  # `limited` sets the deadline
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(contents=CONTENTS)
@@ -144,7 +144,7 @@ def test_strange_contents_are_shown_or_refused(writer: str, contents: Arrays, tm
 
 @pytest.mark.parametrize("command", [["inspect"], ["inspect", "--full"], ["diff"]])
 @pytest.mark.parametrize("role", ROLES)
-def test_a_strange_name_steers_no_terminal(command: list[str], role: str, tmp_path: Path) -> None:
+def test_escape_sequences_in_names_are_escaped(command: list[str], role: str, tmp_path: Path) -> None:
     first, second = tmp_path / "a.pth", tmp_path / "b.pth"
     _pth({"fc.weight": np.ones(2, np.float32), role: np.ones(2, np.float32)}, first)
     _pth({"fc.weight": np.zeros(2, np.float32), f"{role}.gamma": np.full(2, np.nan, np.float32)}, second)
@@ -155,7 +155,7 @@ def test_a_strange_name_steers_no_terminal(command: list[str], role: str, tmp_pa
     assert "\x1b[2J" not in result.output
 
 
-def test_something_that_is_no_refusal_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exception_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyError("gamma")
 

@@ -1,4 +1,4 @@
-"""Links in the place of what is to be written: nothing outside is changed, and nothing is waited for."""
+"""Links and pipes at output paths: nothing outside is changed, and nothing blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links and pipes")
 UNPROVEN = ParityOptions("none")
 CONTENT = "somebody else's"
 ENDINGS = (".safetensors", ".json", ".pth")
@@ -50,29 +50,29 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A file that a link names, in a folder of its own."""
+    """Return the target file of a link, in a folder of its own."""
     (tmp_path / "outside").mkdir()
     path = tmp_path / "outside" / "file"
     path.write_text(CONTENT)
     return path
 
 
-def require_untouched(outside: Path) -> None:
+def assert_unchanged(outside: Path) -> None:
     assert outside.read_text() == CONTENT
     assert [*outside.parent.iterdir()] == [outside]
 
 
-def written(result: conversion.ConversionResult) -> dict[str, Path]:
+def output_files(result: conversion.ConversionResult) -> dict[str, Path]:
     files = (result.artifact, result.manifest_file, result.pth)
     return {path.suffix: path for path in files if path is not None}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("target", ["file", "not there yet", "."], ids=["file", "nothing", "folder"])
-def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
+def test_link_at_an_output_path_is_replaced_or_refused_not_followed(
     converted: conversion.ConversionResult, out: Path, outside: Path, ending: str, target: str
 ) -> None:
-    link = out / written(converted)[ending].name
+    link = out / output_files(converted)[ending].name
     link.symlink_to(outside.parent / target)
     try:
         convert(out)
@@ -82,24 +82,22 @@ def test_a_link_among_the_outputs_is_replaced_or_refused_and_not_followed(
     else:
         assert link.is_file()
         assert not link.is_symlink()
-    require_untouched(outside)
+    assert_unchanged(outside)
 
 
-def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(
-    converted: conversion.ConversionResult, out: Path
-) -> None:
+def test_pipe_at_the_manifest_path_does_not_block(converted: conversion.ConversionResult, out: Path) -> None:
     os.mkfifo(out / converted.manifest_file.name)
     with limited():
         assert convert(out).manifest_file.is_file()
 
 
 @pytest.mark.parametrize("target", ["file", "not there yet"])
-def test_a_report_or_a_summary_replaces_a_link(out: Path, outside: Path, target: str) -> None:
+def test_link_at_a_report_path_is_replaced(out: Path, outside: Path, target: str) -> None:
     link = out / "parity.html"
     link.symlink_to(outside.parent / target)
     disk.write_text(link, "<html>")
     assert (link.is_symlink(), link.read_text()) == (False, "<html>")
-    require_untouched(outside)
+    assert_unchanged(outside)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -116,7 +114,7 @@ def test_to_gluon_refuses_a_link(
             )
         )
     assert link.is_symlink()
-    require_untouched(outside)
+    assert_unchanged(outside)
 
 
 @pytest.fixture
@@ -130,17 +128,17 @@ def publish(converted: conversion.ConversionResult) -> Callable[[Path], object]:
     return publish_to
 
 
-def test_publish_refuses_a_link_in_the_place_of_its_folder(
+def test_publish_refuses_a_link_in_place_of_its_folder(
     publish: Callable[[Path], object], out: Path, outside: Path
 ) -> None:
     link = out / "published"
     link.symlink_to(outside.parent)
     with pytest.raises(PublicationError, match="published: a folder expected, or nothing"):
         publish(link)
-    require_untouched(outside)
+    assert_unchanged(outside)
 
 
-def test_publish_replaces_links_in_its_folder_and_does_not_follow_them(
+def test_publish_replaces_links_in_its_folder_without_following(
     publish: Callable[[Path], object], out: Path, outside: Path
 ) -> None:
     folder = out / "published"
@@ -152,10 +150,10 @@ def test_publish_replaces_links_in_its_folder_and_does_not_follow_them(
     assert not (folder / "README.md").is_symlink()
     assert card.read_bytes() == before
     card.unlink()
-    require_untouched(outside)
+    assert_unchanged(outside)
 
 
-def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
+def test_manifest_naming_a_file_elsewhere_is_refused(
     converted: conversion.ConversionResult, out: Path, outside: Path
 ) -> None:
     artifact = out / converted.artifact.name
@@ -167,20 +165,20 @@ def test_a_manifest_that_names_files_elsewhere_leads_nowhere(
         publication.run(
             publication.PublicationRequest(files=(artifact,), folder=out / "published", allow_random=True)
         )
-    require_untouched(outside)
+    assert_unchanged(outside)
 
 
-def test_a_writer_that_follows_a_link_would_be_seen(out: Path, outside: Path) -> None:
+def test_writer_that_follows_a_link_is_detected(out: Path, outside: Path) -> None:
     link = out / "parity.html"
     link.symlink_to(outside)
     link.write_text("<html>")
     with pytest.raises(AssertionError):
-        require_untouched(outside)
+        assert_unchanged(outside)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
+def test_source_at_an_output_path_is_not_overwritten(
     tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, suffix: str, *, linked: bool
 ) -> None:
     with (tmp_path / "source").open("wb") as stream:
@@ -192,14 +190,14 @@ def test_a_source_under_the_name_of_what_is_made_of_it_is_not_written_over(
     )
     out = tmp_path / "out"
     out.mkdir()
-    there = named = (tmp_path / "source").rename(out / first.artifact.with_suffix(suffix).name)
+    original = named = (tmp_path / "source").rename(out / first.artifact.with_suffix(suffix).name)
     if linked:
         named = tmp_path / "link.params"
-        named.symlink_to(there)
-    content = there.read_bytes()
+        named.symlink_to(original)
+    content = original.read_bytes()
     with pytest.raises(ArtifactError, match="is read here, and would be written over"):
         conversion.run(
             conversion.ConversionRequest(source=ParamsSource(tiny, named), out=out, options=UNPROVEN)
         )
-    assert there.read_bytes() == content
-    assert list(out.iterdir()) == [there]
+    assert original.read_bytes() == content
+    assert list(out.iterdir()) == [original]

@@ -1,4 +1,4 @@
-"""A folder reaches a hub: huggingface_hub's own client, and a server on loopback that speaks as the hub."""
+"""Uploads with huggingface_hub's own client to a loopback server that imitates the hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# huggingface_hub 2.4 gives its HTTP client a file in the old way.
+# huggingface_hub 2.4 passes files to its HTTP client in a deprecated way.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 REPO, TOKEN = "org/tiny", "hf_of_the_test"
@@ -30,7 +30,7 @@ WEIGHTS, CARD = b"weights" * 1000, b"# card\n"
 
 @dataclass
 class Hub:
-    """What the server was sent; ``failures`` are the statuses it answers with, by part of a path."""
+    """What the server received; ``failures`` maps parts of paths to the statuses it answers with."""
 
     url: str = ""
     private: bool = True
@@ -41,7 +41,7 @@ class Hub:
     tokens: set[str | None] = field(default_factory=set)
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:  # noqa: PLR0911 - one for each path
-        """Do what the hub does at this path, and return what it answers."""
+        """Process a request as the hub does and return the reply."""
         if path == "/api/repos/create":
             self.created.append(json.loads(body))
             return {"url": f"{self.url}/{REPO}", "name": REPO}
@@ -79,8 +79,8 @@ def handler(server: Hub) -> type[http.server.BaseHTTPRequestHandler]:
             if not path.startswith("/store/"):
                 server.tokens.add(self.headers.get("Authorization"))
             status = next((code for part, code in server.failures.items() if part in path), 200)
-            said = {"error": f"the reason for\n{status}"} if status != 200 else server.answer(path, body)
-            answer = json.dumps(said).encode()
+            reply = {"error": f"the reason for\n{status}"} if status != 200 else server.answer(path, body)
+            answer = json.dumps(reply).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
@@ -101,24 +101,24 @@ def handler(server: Hub) -> type[http.server.BaseHTTPRequestHandler]:
         do_PUT = do_POST  # noqa: N815 - http.server's name
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Suppress logging."""
 
     return Handler
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    found = Hub()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(found)) as listening:
+    hub_server = Hub()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(hub_server)) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
-        found.url = f"http://127.0.0.1:{listening.server_port}"
+        hub_server.url = f"http://127.0.0.1:{listening.server_port}"
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        monkeypatch.setenv("HF_ENDPOINT", hub_server.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # whose storage speaks no HTTP of its own
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # Xet storage does not use this server
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-        yield found
+        yield hub_server
         listening.shutdown()
         thread.join()
 
@@ -130,7 +130,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_is_uploaded_to_a_repository_that_is_made(server: Hub, folder: Path) -> None:
+def test_folder_is_uploaded_to_a_new_repository(server: Hub, folder: Path) -> None:
     assert hub.push(folder, REPO) == f"{server.url}/{REPO}/commit/1234"
     (created,) = server.created
     assert (created["organization"], created["name"]) == ("org", "tiny")
@@ -143,13 +143,13 @@ def test_a_folder_is_uploaded_to_a_repository_that_is_made(server: Hub, folder: 
     assert server.tokens == {f"Bearer {TOKEN}"}
 
 
-def test_a_repository_is_private_where_that_is_asked_for(server: Hub, folder: Path) -> None:
+def test_private_repository_is_created_on_request(server: Hub, folder: Path) -> None:
     hub.push(folder, REPO, private=True)
     assert server.created[0]["visibility"] == "private"
     assert server.committed
 
 
-def test_nothing_private_goes_to_a_repository_that_is_public_already(server: Hub, folder: Path) -> None:
+def test_private_upload_to_a_public_repository_is_refused(server: Hub, folder: Path) -> None:
     server.private = False
     with pytest.raises(HubError, match=f"{REPO}: is public already; nothing was uploaded"):
         hub.push(folder, REPO, private=True)
@@ -167,8 +167,8 @@ def test_nothing_private_goes_to_a_repository_that_is_public_already(server: Hub
         (422, "the reason for 422"),
     ],
 )
-def test_a_refusal_of_the_hub_is_said(server: Hub, folder: Path, status: int, reason: str) -> None:
-    # Where a repository cannot be made, the client looks whether it is there.
+def test_hub_error_is_shown_with_its_reason(server: Hub, folder: Path, status: int, reason: str) -> None:
+    # If a repository cannot be created, the client checks whether it exists.
     server.failures |= {"/repos/create": status, f"/models/{REPO}": status}
     with pytest.raises(
         HubError, match=f"^{REPO}: not uploaded, the hub answers {status}: {reason}"
@@ -180,35 +180,33 @@ def test_a_refusal_of_the_hub_is_said(server: Hub, folder: Path, status: int, re
 
 
 @pytest.mark.parametrize("part", ["/preupload/", "/objects/batch", "/store/", "/commit/"])
-def test_a_refusal_at_any_step_leaves_no_commit(server: Hub, folder: Path, part: str) -> None:
+def test_error_at_any_step_leaves_no_commit(server: Hub, folder: Path, part: str) -> None:
     server.failures[part] = 403
     with pytest.raises(HubError, match=f"^{REPO}: not uploaded"):
         hub.push(folder, REPO)
     assert not server.committed
 
 
-def test_a_hub_that_does_not_answer_is_named(
-    folder: Path, server: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_hub_is_named(folder: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match=rf"^{REPO}: not uploaded: .*refused"):
         hub.push(folder, REPO)
     assert not server.created
 
 
-def test_without_a_token_nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_token_is_refused_before_any_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(HubError, match=r"^--push needs a token: `hf auth login` stores one"):
         hub.require_ready("org/name")
 
 
-def test_a_token_is_enough(server: Hub) -> None:
+def test_token_is_sufficient(server: Hub) -> None:
     hub.require_ready("org/name")
     assert not server.tokens
 
 
-def test_without_huggingface_hub_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_huggingface_hub_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(HubError, match=r"pip install 'gluon2torch\[hub\]'"):
         hub.require_ready("org/name")
@@ -217,5 +215,5 @@ def test_without_huggingface_hub_its_extra_is_named(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "fits"), [("org/a-b.c_1", True), ("name", False), ("a/b/c", False), ("a/é", False)]
 )
-def test_a_repository_is_an_organisation_and_a_name(name: str, *, fits: bool) -> None:
+def test_repository_needs_an_organisation_and_a_name(name: str, *, fits: bool) -> None:
     assert bool(hub.REPO.fullmatch(name)) == fits

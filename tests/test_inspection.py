@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from test_detection import counted, gluon
+from test_detection import gluon_arrays, prefixed_arrays
 
 from converter.commands import inspection
 from converter.dtypes import BFLOAT16
@@ -51,12 +51,12 @@ found = inspection.inspect(Path(sys.argv[1]), silent, full=sys.argv[2] == "full"
 print(found.numbers, peak() - before)
 """
 GIGABYTES = 3 << 30
-SMALL = 1 << 26  # of which all is read
+SMALL = 1 << 26  # small enough to be read completely
 
 
 @pytest.fixture
-def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model alone is in the catalog."""
+def tiny_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce the catalog to the tiny model."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
 
 
@@ -68,8 +68,8 @@ def sha1(path: Path) -> str:
     return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def hollow(path: Path, arrays: dict[str, Array]) -> Path:
-    """Write a list of float32 arrays without their numbers: the file has holes in their places."""
+def write_sparse(path: Path, arrays: dict[str, Array]) -> Path:
+    """Write a list of float32 arrays with holes in place of their values."""
     with path.open("wb") as stream:
         stream.write(struct.pack("<QQQ", 0x112, 0, len(arrays)))
         for array in arrays.values():
@@ -82,7 +82,7 @@ def hollow(path: Path, arrays: dict[str, Array]) -> Path:
     return path
 
 
-def hollow_safetensors(path: Path, size: int) -> Path:
+def write_sparse_safetensors(path: Path, size: int) -> Path:
     spec = {"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
     header = json.dumps(spec).encode().ljust(96)
     with path.open("wb") as stream:
@@ -91,11 +91,11 @@ def hollow_safetensors(path: Path, size: int) -> Path:
     return path
 
 
-def hollow_params(path: Path, size: int) -> Path:
-    return hollow(path, {"w.weight": np.broadcast_to(np.float32(0), size // 4)})
+def write_sparse_params(path: Path, size: int) -> Path:
+    return write_sparse(path, {"w.weight": np.broadcast_to(np.float32(0), size // 4)})
 
 
-def legacy(path: Path, params: dict[str, Array]) -> None:
+def save_legacy(path: Path, params: dict[str, Array]) -> None:
     content = struct.pack("<QQQ", 0x112, 0, len(params))
     for array in params.values():
         content += struct.pack(f"<I{array.ndim}I", array.ndim, *array.shape)
@@ -104,23 +104,27 @@ def legacy(path: Path, params: dict[str, Array]) -> None:
     path.write_bytes(content + b"".join(struct.pack("<Q", len(name)) + name.encode() for name in params))
 
 
-def v2(path: Path, params: dict[str, Array]) -> None:
+def save_v2(path: Path, params: dict[str, Array]) -> None:
     with path.open("wb") as stream:
         write_params(stream, params)
 
 
-def npz(path: Path, params: dict[str, Array]) -> None:
+def save_npz(path: Path, params: dict[str, Array]) -> None:
     with path.open("wb") as stream:
         arrays: dict[str, Any] = params
         np.savez(stream, **arrays)
 
 
-GLUON = [("ndarray-list", v2, ("V2",)), ("ndarray-list", legacy, ("legacy",)), ("npz", npz, ())]
+GLUON = [
+    ("ndarray-list", save_v2, ("V2",)),
+    ("ndarray-list", save_legacy, ("legacy",)),
+    ("npz", save_npz, ()),
+]
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("tiny_catalog")
 @pytest.mark.parametrize(("container", "save", "records"), GLUON, ids=["list", "legacy", "npz"])
-def test_every_container_of_gluons_is_told(
+def test_every_gluon_container_is_recognised(
     container: str,
     save: Callable[[Path, dict[str, Array]], None],
     records: tuple[str, ...],
@@ -129,19 +133,19 @@ def test_every_container_of_gluons_is_told(
     tmp_path: Path,
 ) -> None:
     save(tmp_path / "a.params", tiny_params)
-    found = inspect(tmp_path / "a.params")
-    assert (found.container, found.records, found.dialect) == (container, records, "structural")
-    assert (found.file, found.size) == ("a.params", (tmp_path / "a.params").stat().st_size)
-    assert (found.models, found.nearest, found.archive, found.remark) == ((tiny,), None, None, None)
-    assert (found.tensors, found.dtypes) == (102, (("float32", 102),))
-    assert found.numbers == sum(array.size for array in tiny_params.values())
-    assert (found.sha1, found.official, found.statistics) == (None, None, None)
+    result = inspect(tmp_path / "a.params")
+    assert (result.container, result.records, result.dialect) == (container, records, "structural")
+    assert (result.file, result.size) == ("a.params", (tmp_path / "a.params").stat().st_size)
+    assert (result.models, result.nearest, result.archive, result.remark) == ((tiny,), None, None, None)
+    assert (result.tensors, result.dtypes) == (102, (("float32", 102),))
+    assert result.numbers == sum(array.size for array in tiny_params.values())
+    assert (result.sha1, result.official, result.statistics) == (None, None, None)
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("tiny_catalog")
 @pytest.mark.parametrize("container", ["safetensors", "pth"])
 @pytest.mark.parametrize("full", [False, True])
-def test_every_container_of_pytorchs_is_told(
+def test_every_pytorch_container_is_recognised(
     container: str, full: bool, tiny: Model, tiny_params: dict[str, Array], tmp_path: Path
 ) -> None:
     state = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
@@ -149,18 +153,18 @@ def test_every_container_of_pytorchs_is_told(
         torch.save({"model": {f"module.{name}": torch.tensor(state[name]) for name in state}}, tmp_path / "a")
     else:
         safetensors.numpy.save_file(state, tmp_path / "a")
-    found = inspect(tmp_path / "a", full=full)
-    assert (found.container, found.dialect, found.models) == (container, "PyTorch", (tiny,))
-    assert found.dtypes == (("float32", 102), ("int64", len(tiny.mapping.target_only)))
-    assert found.numbers == sum(array.size for array in tiny_params.values())
-    assert found.sha1 == (sha1(tmp_path / "a") if full else None)
-    if found.statistics is not None:
-        assert sum(row.numbers for row in found.statistics) == found.numbers
+    result = inspect(tmp_path / "a", full=full)
+    assert (result.container, result.dialect, result.models) == (container, "PyTorch", (tiny,))
+    assert result.dtypes == (("float32", 102), ("int64", len(tiny.mapping.target_only)))
+    assert result.numbers == sum(array.size for array in tiny_params.values())
+    assert result.sha1 == (sha1(tmp_path / "a") if full else None)
+    if result.statistics is not None:
+        assert sum(row.numbers for row in result.statistics) == result.numbers
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("tiny_catalog")
 @pytest.mark.parametrize("archive", ["gzip", "zip"])
-def test_what_is_packed_is_told_with_full_alone(
+def test_compressed_file_is_read_only_with_full(
     archive: str, tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path
 ) -> None:
     path, packed = write(tiny_params), tmp_path / "packed"
@@ -169,28 +173,28 @@ def test_what_is_packed_is_told_with_full_alone(
     else:
         with zipfile.ZipFile(packed, "w") as opened:
             opened.write(path, "a.params")
-    found, whole = inspect(packed), inspect(packed, full=True)
-    assert (found.archive, found.container, found.tensors) == (archive, None, None)
-    assert found.remark == "what is packed is read with --full"
-    assert (whole.archive, whole.container, whole.models) == (archive, "ndarray-list", (tiny,))
-    assert (whole.file, whole.size, whole.remark) == ("packed", packed.stat().st_size, None)
-    assert whole.sha1 == sha1(path)  # of what was packed
+    result, complete = inspect(packed), inspect(packed, full=True)
+    assert (result.archive, result.container, result.tensors) == (archive, None, None)
+    assert result.remark == "what is packed is read with --full"
+    assert (complete.archive, complete.container, complete.models) == (archive, "ndarray-list", (tiny,))
+    assert (complete.file, complete.size, complete.remark) == ("packed", packed.stat().st_size, None)
+    assert complete.sha1 == sha1(path)  # of the unpacked file
 
 
-def test_a_damaged_file_in_an_archive_is_refused_by_the_archives_name(write: Write, tmp_path: Path) -> None:
+def test_damaged_file_in_an_archive_is_refused_by_the_archives_name(write: Write, tmp_path: Path) -> None:
     packed = tmp_path / "packed.params.gz"
     packed.write_bytes(gzip.compress(write({"a.weight": np.ones(9, np.float32)}).read_bytes()[:-1]))
     with pytest.raises(ParamsError, match=r"packed\.params\.gz: .*is the file truncated"):
         inspect(packed, full=True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory there was at most")
-@pytest.mark.parametrize("write_hollow", [hollow_params, hollow_safetensors])
+@pytest.mark.skipif(sys.platform != "linux", reason="needs VmHWM in /proc")
+@pytest.mark.parametrize("write_file", [write_sparse_params, write_sparse_safetensors])
 @pytest.mark.parametrize(("size", "full"), [(GIGABYTES, False), (SMALL, False), (SMALL, True)])
-def test_of_three_gigabytes_only_the_headers_are_read(
-    write_hollow: Callable[[Path, int], Path], size: int, full: bool, tmp_path: Path
+def test_only_headers_of_three_gigabytes_are_read(
+    write_file: Callable[[Path, int], Path], size: int, full: bool, tmp_path: Path
 ) -> None:
-    path = write_hollow(tmp_path / "huge", size)
+    path = write_file(tmp_path / "huge", size)
     arguments = [sys.executable, "-c", PROGRAM, str(path), "full" * full]
     numbers, grown = map(int, subprocess.check_output(arguments, timeout=60).split())
     assert numbers == size // 4
@@ -198,37 +202,37 @@ def test_of_three_gigabytes_only_the_headers_are_read(
 
 
 @pytest.mark.parametrize("name", catalog.models())
-def test_every_model_is_told_by_its_headers(name: str, tmp_path: Path) -> None:
+def test_every_model_is_detected_from_its_headers(name: str, tmp_path: Path) -> None:
     model = catalog.find(name).with_classes(7)
-    found = inspect(hollow(tmp_path / "a", gluon(model)))
-    assert (found.models, found.nearest) == ((model,), None)
+    result = inspect(write_sparse(tmp_path / "a", gluon_arrays(model)))
+    assert (result.models, result.nearest) == ((model,), None)
 
 
 @pytest.mark.parametrize("version", ["c", "d"])
-def test_models_that_the_names_do_not_tell_apart_are_both_listed(version: str, tmp_path: Path) -> None:
+def test_models_with_equal_names_are_all_listed(version: str, tmp_path: Path) -> None:
     model = catalog.find(f"gluon_resnet50_v1{version}")
-    both = inspect(hollow(tmp_path / "a", counted(model)))
-    one = inspect(hollow(tmp_path / "b", counted(model, f"resnetv1{version}_")))
-    assert [found.name for found in both.models] == ["gluon_resnet50_v1c", "gluon_resnet50_v1d"]
+    both = inspect(write_sparse(tmp_path / "a", prefixed_arrays(model)))
+    one = inspect(write_sparse(tmp_path / "b", prefixed_arrays(model, f"resnetv1{version}_")))
+    assert [result.name for result in both.models] == ["gluon_resnet50_v1c", "gluon_resnet50_v1d"]
     assert (both.dialect, both.prefix) == ("stripped prefix", None)
     assert (one.dialect, one.prefix, one.models) == ("prefix", f"resnetv1{version}_", (model,))
 
 
-def test_what_fits_no_model_has_a_nearest(tmp_path: Path) -> None:
-    arrays = gluon(catalog.find("gluon_senet154"))
-    found = inspect(hollow(tmp_path / "a", {**arrays, "features.99.gamma": np.ones(3, np.float32)}))
-    assert (found.models, found.nearest, found.dialect) == ((), "gluon_senet154", "structural")
+def test_unknown_model_has_a_nearest(tmp_path: Path) -> None:
+    arrays = gluon_arrays(catalog.find("gluon_senet154"))
+    result = inspect(write_sparse(tmp_path / "a", {**arrays, "features.99.gamma": np.ones(3, np.float32)}))
+    assert (result.models, result.nearest, result.dialect) == ((), "gluon_senet154", "structural")
 
 
 def test_names_in_no_style_get_a_remark(write: Write) -> None:
-    found = inspect(write({"w": np.ones(3, np.float32), "count": np.ones(2, np.int32)}), full=True)
-    assert (found.remark or "").startswith("holiday.params: names in none of Gluon's styles\n  w\n  count")
-    assert (found.dialect, found.models, found.tensors, found.numbers) == (None, (), 2, 3)
-    assert [(row.part, row.role) for row in found.statistics or ()] == [("all", "other")]
+    result = inspect(write({"w": np.ones(3, np.float32), "count": np.ones(2, np.int32)}), full=True)
+    assert (result.remark or "").startswith("holiday.params: names in none of Gluon's styles\n  w\n  count")
+    assert (result.dialect, result.models, result.tensors, result.numbers) == (None, (), 2, 3)
+    assert [(row.part, row.role) for row in result.statistics or ()] == [("all", "other")]
 
 
-@pytest.mark.usefixtures("known")
-def test_the_published_file_is_recognised_by_all_its_bytes(
+@pytest.mark.usefixtures("tiny_catalog")
+def test_published_file_is_recognised_by_all_its_bytes(
     tiny: Model, tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {name: getattr(tiny.entry, name) for name in tiny.entry.__struct_fields__}
@@ -240,8 +244,8 @@ def test_the_published_file_is_recognised_by_all_its_bytes(
     assert inspect(write(tiny_params), full=True).official is False
 
 
-@pytest.mark.usefixtures("known")
-def test_the_statistics_are_numpys_own(tiny_params: dict[str, Array], write: Write) -> None:
+@pytest.mark.usefixtures("tiny_catalog")
+def test_statistics_equal_numpys(tiny_params: dict[str, Array], write: Write) -> None:
     tiny_params["output.bias"][:4] = np.nan, np.inf, -np.inf, 0
     groups: dict[tuple[str, str], list[Array]] = {}
     for name, array in tiny_params.items():
@@ -260,9 +264,7 @@ def test_the_statistics_are_numpys_own(tiny_params: dict[str, Array], write: Wri
 
 @pytest.mark.parametrize("numbers", [[np.nan], [np.nan, np.inf, 1], [], [1e308] * 9, [-1e308, 1e308]])
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, BFLOAT16])
-def test_the_document_is_strict_json_whatever_the_numbers(
-    numbers: list[float], dtype: type, tmp_path: Path
-) -> None:
+def test_document_is_strict_json_for_any_values(numbers: list[float], dtype: type, tmp_path: Path) -> None:
     with np.errstate(over="ignore"):
         safetensors.numpy.save_file({"w": np.array(numbers).astype(dtype)}, tmp_path / "a")
     document = inspection.document(inspect(tmp_path / "a", full=True))
@@ -270,8 +272,8 @@ def test_the_document_is_strict_json_whatever_the_numbers(
     assert row["numbers"] == len(numbers)
 
 
-def test_a_checksum_is_looked_at_with_full_alone(tmp_path: Path) -> None:
-    npz(tmp_path / "a", {"a.weight": np.ones(999, np.float32)})
+def test_checksum_is_verified_only_with_full(tmp_path: Path) -> None:
+    save_npz(tmp_path / "a", {"a.weight": np.ones(999, np.float32)})
     content = bytearray((tmp_path / "a").read_bytes())
     content[1000] ^= 1
     (tmp_path / "a").write_bytes(content)
@@ -293,7 +295,7 @@ def test_a_checksum_is_looked_at_with_full_alone(tmp_path: Path) -> None:
         (struct.pack("<Q", 99) + b"{", CheckpointError, "cannot be read as safetensors"),
     ],
 )
-def test_what_cannot_be_read_is_refused(
+def test_unreadable_file_is_refused(
     content: bytes, error: type[ConversionError], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_bytes(content)

@@ -28,7 +28,7 @@ BEYOND = "1 of 2 layers apart, at most inf of the deviation (limit 1e-12)"
 
 @pytest.fixture
 def rows(tiny_mapping: Mapping) -> tuple[LayerDiff, LayerDiff]:
-    """The first two layers, which agree."""
+    """Return the first two layers, which agree."""
     conv, bn = (
         LayerDiff(layer, 1e-12, 2e-15, 1e-15, STATISTICS, STATISTICS) for layer in tiny_mapping.layers[:2]
     )
@@ -38,7 +38,7 @@ def rows(tiny_mapping: Mapping) -> tuple[LayerDiff, LayerDiff]:
 @pytest.fixture
 def agreeing(tiny: Model, tiny_mapping: Mapping, rows: tuple[LayerDiff, LayerDiff]) -> CheckpointComparison:
     return CheckpointComparison(
-        LoadedModel(tiny, tiny_mapping, {}, {}, reading.nowhere()),
+        LoadedModel(tiny, tiny_mapping, {}, {}, reading.without_file()),
         "trained.pth",
         WeightsFile("trained.pth", "5ac1"),
         ParityResult("numpy", {"numpy": "1.26"}, (ProbeResult(DOUBLE, rows), ProbeResult(SINGLE, rows))),
@@ -49,7 +49,7 @@ def agreeing(tiny: Model, tiny_mapping: Mapping, rows: tuple[LayerDiff, LayerDif
 
 @pytest.fixture
 def differing(agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff]) -> CheckpointComparison:
-    """A second layer whose output is not finite, a third that is never reached, and a tensor apart."""
+    """Return a comparison with a non-finite second layer, an unreached third and a differing tensor."""
     none = Statistics(np.nan, np.inf)
     broken = replace(rows[1], max_abs=np.inf, relative=np.inf, module=none, remark="not finite in the module")
     check = ProbeResult(
@@ -63,16 +63,14 @@ def differing(agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff])
     )
 
 
-def test_a_document_says_what_was_compared_with_what(
-    agreeing: CheckpointComparison, tiny_mapping: Mapping
-) -> None:
-    found = json_report.build(agreeing)
-    assert [(check.pop("size"), len(check.pop("layers"))) for check in found["checks"]] == [
+def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny_mapping: Mapping) -> None:
+    document = json_report.build(agreeing)
+    assert [(check.pop("size"), len(check.pop("layers"))) for check in document["checks"]] == [
         ("65x95", 2),
         ("224x224", 2),
     ]
     summary = "2 layers agree, at most 1e-15 of the deviation (limit 1e-12)"
-    assert found == {
+    assert document == {
         "model": "tiny",
         "agrees": True,
         "source": {
@@ -115,26 +113,26 @@ def test_every_layer_of_a_check_is_a_row(agreeing: CheckpointComparison) -> None
     assert layers[1]["target"] == "bn1"
 
 
-def test_a_document_is_strict_json_though_numbers_are_not_finite(differing: CheckpointComparison) -> None:
-    found = json_report.build(differing)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    row = found["checks"][0]["layers"][1]
+def test_document_is_strict_json_despite_nonfinite_numbers(differing: CheckpointComparison) -> None:
+    document = json_report.build(differing)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    row = document["checks"][0]["layers"][1]
     assert (row["max_abs"], row["relative"]) == (None, None)
     assert row["module"] == {"mean": None, "deviation": None}
     assert row["remark"] == "not finite in the module"
 
 
-def test_a_document_says_what_differs(differing: CheckpointComparison) -> None:
-    found = json_report.build(differing)
-    assert found["agrees"] is False
-    assert [check["agrees"] for check in found["checks"]] == [False, True]
+def test_document_lists_every_difference(differing: CheckpointComparison) -> None:
+    document = json_report.build(differing)
+    assert document["agrees"] is False
+    assert [check["agrees"] for check in document["checks"]] == [False, True]
     text = "3 of 64 elements differ, not all finite"
-    assert found["tensors"]["apart"] == [{"name": "bn1.bias", "found": text}]
-    assert found["blind"] == ["features.5.0", "features.5.1"]
-    assert found["diagnosis"] == {
+    assert document["tensors"]["apart"] == [{"name": "bn1.bias", "found": text}]
+    assert document["blind"] == ["features.5.0", "features.5.1"]
+    assert document["diagnosis"] == {
         "dtype": "float64",
         "size": "65x95",
-        "layer": found["checks"][0]["layers"][1],
+        "layer": document["checks"][0]["layers"][1],
         "suspicions": [f"bn1.bias: {text}"],
         "text": (
             "  first apart  features.1 → bn1 (batchnorm), float64 at 65x95: not finite in the module\n"
@@ -145,13 +143,13 @@ def test_a_document_says_what_differs(differing: CheckpointComparison) -> None:
     }
 
 
-def test_the_conversion_itself_has_no_file(agreeing: CheckpointComparison) -> None:
-    found = json_report.build(replace(agreeing, beside="the conversion", weights=None))
-    assert found["weights"] is None
-    assert json_report.sentence(found).startswith("the conversion and holiday.params: ")
+def test_conversion_itself_has_no_weights_file(agreeing: CheckpointComparison) -> None:
+    document = json_report.build(replace(agreeing, beside="the conversion", weights=None))
+    assert document["weights"] is None
+    assert json_report.sentence(document).startswith("the conversion and holiday.params: ")
 
 
-def test_the_verdict_is_a_sentence(agreeing: CheckpointComparison, differing: CheckpointComparison) -> None:
+def test_verdict_is_a_sentence(agreeing: CheckpointComparison, differing: CheckpointComparison) -> None:
     assert json_report.sentence(json_report.build(agreeing)) == (
         "trained.pth and holiday.params: 102 of 102 tensors equal, "
         "2 layers compared with our numpy forward of its parameters, 2 of 2 checks passed"
@@ -162,7 +160,7 @@ def test_the_verdict_is_a_sentence(agreeing: CheckpointComparison, differing: Ch
     )
 
 
-def test_the_verdict_counts_the_layers_of_the_check_that_came_deepest(
+def test_verdict_counts_the_layers_of_the_deepest_check(
     agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff]
 ) -> None:
     proof = ParityResult(
@@ -172,11 +170,11 @@ def test_the_verdict_counts_the_layers_of_the_check_that_came_deepest(
     assert "2 layers compared with GluonCV, 1 of 2 checks" in sentence
 
 
-def test_nothing_speaks_against_what_agrees(agreeing: CheckpointComparison) -> None:
+def test_agreement_has_no_problems(agreeing: CheckpointComparison) -> None:
     assert json_report.problems(json_report.build(agreeing)) == []
 
 
-def test_everything_that_speaks_against_agreement_is_told(differing: CheckpointComparison) -> None:
+def test_every_problem_is_listed(differing: CheckpointComparison) -> None:
     lines = json_report.problems(json_report.build(differing))
     assert lines == [
         "1 tensor differs",
@@ -188,29 +186,29 @@ def test_everything_that_speaks_against_agreement_is_told(differing: CheckpointC
     ]
 
 
-def test_a_check_that_shows_no_layer_says_why(agreeing: CheckpointComparison) -> None:
+def test_check_without_layers_gives_its_reason(agreeing: CheckpointComparison) -> None:
     proof = replace(agreeing.proof, checks=(ProbeResult(DOUBLE, (), failure="the module stops: at once"),))
-    found = json_report.build(replace(agreeing, proof=proof))
-    assert found["agrees"] is False
-    assert json_report.problems(found) == ["float64 at 65x95: the module stops: at once"]
-    assert "0 layers compared" in json_report.sentence(found)
+    document = json_report.build(replace(agreeing, proof=proof))
+    assert document["agrees"] is False
+    assert json_report.problems(document) == ["float64 at 65x95: the module stops: at once"]
+    assert "0 layers compared" in json_report.sentence(document)
 
 
-def test_without_checks_nothing_agrees(agreeing: CheckpointComparison) -> None:
-    found = json_report.build(replace(agreeing, proof=replace(agreeing.proof, checks=())))
-    assert found["agrees"] is False
-    assert "0 layers compared" in json_report.sentence(found)
-    assert json_report.sentence(found).endswith(" 0 of 0 checks passed")
+def test_no_checks_means_no_agreement(agreeing: CheckpointComparison) -> None:
+    document = json_report.build(replace(agreeing, proof=replace(agreeing.proof, checks=())))
+    assert document["agrees"] is False
+    assert "0 layers compared" in json_report.sentence(document)
+    assert json_report.sentence(document).endswith(" 0 of 0 checks passed")
 
 
 @pytest.mark.parametrize(("count", "cut"), [(20, []), (21, ["  and 1 more"]), (50, ["  and 30 more"])])
-def test_a_long_list_of_tensors_is_cut_for_people_only(
+def test_long_tensor_list_is_cut_only_in_text(
     count: int, cut: list[str], agreeing: CheckpointComparison
 ) -> None:
-    apart = TensorDiff("a", ((1,), (2,)), ("float32", "float32"), None, 1, None)
-    found = json_report.build(replace(agreeing, tensors=(apart,) * count))
-    assert len(found["tensors"]["apart"]) == count
-    assert json_report.problems(found) == [
+    tensor_diff = TensorDiff("a", ((1,), (2,)), ("float32", "float32"), None, 1, None)
+    document = json_report.build(replace(agreeing, tensors=(tensor_diff,) * count))
+    assert len(document["tensors"]["apart"]) == count
+    assert json_report.problems(document) == [
         f"{count} tensors differ",
         *["  a  shape (1,) and (2,)"] * 20,
         *cut,

@@ -29,9 +29,9 @@ TEXT = "tench\ngreat white shark\ncrêpe\n"
         TEXT.replace("\n", "\r\n").encode(),
         b"  tench\t\n great white shark \ncr\xc3\xaape \n",
     ],
-    ids=["lines", "no last newline", "BOM", "CRLF", "spaces around"],
+    ids=["lines", "no last newline", "BOM", "CRLF", "surrounding spaces"],
 )
-def test_a_text_holds_a_class_on_each_line(content: bytes, tmp_path: Path) -> None:
+def test_text_has_a_class_per_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_bytes(content)
     assert labels.read(path, 3) == NAMES
@@ -43,21 +43,19 @@ def test_a_text_holds_a_class_on_each_line(content: bytes, tmp_path: Path) -> No
     ids=["list", "object", "object out of order"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_json_holds_a_list_or_an_object_from_numbers(
-    content: object, encoding: str, tmp_path: Path
-) -> None:
+def test_json_has_a_list_or_a_numbered_object(content: object, encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     path.write_text(json.dumps(content), encoding=encoding)
     assert labels.read(path, 3) == NAMES
 
 
-def test_more_than_ten_classes_of_an_object_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_numbered_object_is_sorted_numerically(tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     path.write_text(json.dumps({str(number): f"class {number}" for number in range(12)}))
     assert labels.read(path, 12) == tuple(f"class {number}" for number in range(12))
 
 
-def test_the_same_name_may_stand_for_two_classes(tmp_path: Path) -> None:
+def test_duplicate_names_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("crane\ncrane\n")
     assert labels.read(path, 2) == ("crane", "crane")
@@ -65,9 +63,7 @@ def test_the_same_name_may_stand_for_two_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("classes", "found"), [(2, 3), (4, 3), (1000, 3)])
 @pytest.mark.parametrize("ending", ["txt", "json"])
-def test_another_number_of_names_is_refused_with_both(
-    classes: int, found: int, ending: str, tmp_path: Path
-) -> None:
+def test_wrong_number_of_names_is_refused(classes: int, found: int, ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"classes.{ending}"
     path.write_text(json.dumps(NAMES) if ending == "json" else TEXT, encoding="utf-8")
     with pytest.raises(
@@ -76,7 +72,7 @@ def test_another_number_of_names_is_refused_with_both(
         labels.read(path, classes)
 
 
-def test_an_empty_file_has_no_names(tmp_path: Path) -> None:
+def test_empty_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.touch()
     with pytest.raises(LabelsError, match=r"3 class names expected, .* 0 found"):
@@ -92,11 +88,9 @@ def test_an_empty_file_has_no_names(tmp_path: Path) -> None:
         ("classes.json", '["", "shark", "crêpe"]', 0),
         ("classes.json", '["tench", "", ""]', 1),
     ],
-    ids=["empty line", "blank line", "a line too many", "empty string", "two"],
+    ids=["empty line", "blank line", "extra line", "empty string", "two empty strings"],
 )
-def test_a_class_without_a_name_is_refused_by_its_number(
-    name: str, content: str, number: int, tmp_path: Path
-) -> None:
+def test_class_without_a_name_is_refused(name: str, content: str, number: int, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
     with pytest.raises(LabelsError, match=rf": class {number} has no name$"):
@@ -123,7 +117,7 @@ def test_a_class_without_a_name_is_refused_by_its_number(
     ],
     ids=lambda value: value[:40],  # the nested ones are long
 )
-def test_json_of_another_kind_is_refused(content: str, message: str, tmp_path: Path) -> None:
+def test_other_json_is_refused(content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(LabelsError, match=rf"classes\.json: {message}"):
@@ -131,14 +125,14 @@ def test_json_of_another_kind_is_refused(content: str, message: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["classes.txt", "classes.json"])
-def test_another_encoding_is_refused(name: str, tmp_path: Path) -> None:
+def test_other_encoding_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(TEXT.encode("latin-1"))
     with pytest.raises(LabelsError, match=rf"{name}: not UTF-8: invalid continuation byte"):
         labels.read(path, 3)
 
 
-def test_a_file_that_is_too_big_to_be_class_names_is_refused_unread(tmp_path: Path) -> None:
+def test_too_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     with path.open("wb") as stream:
         stream.truncate(labels.MAX_BYTES)
@@ -150,20 +144,18 @@ def test_a_file_that_is_too_big_to_be_class_names_is_refused_unread(tmp_path: Pa
         labels.read(path, 3)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match=r"none\.txt: No such file or directory"):
         labels.read(tmp_path / "none.txt", 3)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match="a file was expected"):
         labels.read(tmp_path, 3)
 
 
 @pytest.mark.parametrize("count", [9, 10, 11])
-def test_class_names_reach_the_manifest_if_there_is_one_for_each_class(
-    count: int, tiny: Model, tmp_path: Path
-) -> None:
+def test_labels_reach_the_manifest_if_their_number_matches(count: int, tiny: Model, tmp_path: Path) -> None:
     names = [f"Klasse {number} ä" for number in range(count)]
     (tmp_path / "classes.txt").write_text("\n".join(names), encoding="utf-8")
     terms, out = ParityOptions("none"), tmp_path / "out"
@@ -178,15 +170,15 @@ def test_class_names_reach_the_manifest_if_there_is_one_for_each_class(
         assert not out.exists()
 
 
-def test_bytes_in_a_manifest_are_those_of_utf8() -> None:
+def test_manifest_size_is_counted_in_utf8_bytes() -> None:
     letters = labels.MAX_BYTES // 4  # two bytes each in UTF-8, six as escapes
     labels.require_valid(("é" * letters,), "classes")
     with pytest.raises(LabelsError, match=f"classes: more than {labels.MAX_BYTES} bytes in a manifest"):
         labels.require_valid(("é" * 2 * letters,), "classes")
 
 
-def test_the_most_bytes_in_a_manifest_are_accepted() -> None:
-    around = len('    "",\n\n\n')  # of a label, and of the list
+def test_labels_of_the_maximum_size_are_accepted() -> None:
+    around = len('    "",\n\n\n')  # around a label and the list
     labels.require_valid(("x" * (labels.MAX_BYTES - around),), "classes")
     with pytest.raises(LabelsError, match="in a manifest"):
         labels.require_valid(("x" * (labels.MAX_BYTES - around + 1),), "classes")

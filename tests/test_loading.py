@@ -1,4 +1,4 @@
-"""Weights by file and folder, and a network fitted to other classes and channels."""
+"""Weights from files and folders, and networks adapted to other classes and channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest model, 20 MB
 DEEP = "gluon_resnet50_v1c"  # with a stem of three convolutions
 
 
@@ -33,22 +33,24 @@ def state() -> State:
 
 @pytest.fixture
 def file(state: State, tmp_path: Path) -> Path:
-    return saved(state, tmp_path)
+    return save_weights(state, tmp_path)
 
 
-def saved(state: State, folder: Path, *, stem: str = NAME, sha256: str = "") -> Path:
-    """Write weights under a name with their hash, or with another."""
+def save_weights(state: State, folder: Path, *, stem: str = NAME, sha256: str = "") -> Path:
+    """Write weights under a name with their hash, or with a given one."""
     path = folder / "unnamed"
     save_file(state, path)
-    found = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return path.rename(folder / f"{stem}-{found}.safetensors")
+    digest = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return path.rename(folder / f"{stem}-{digest}.safetensors")
 
 
-def same(found: State, expected: State) -> bool:
-    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+def same(result: State, expected: State) -> bool:
+    return result.keys() == expected.keys() and all(
+        torch.equal(result[name], expected[name]) for name in result
+    )
 
 
-def test_a_file_a_folder_and_a_pth_give_the_same_network(state: State, file: Path, tmp_path: Path) -> None:
+def test_file_folder_and_pth_give_the_same_network(state: State, file: Path, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "epoch.pth")
     for place in (file, str(file), tmp_path, tmp_path / "epoch.pth"):
         model = create_model(NAME, place)
@@ -57,13 +59,13 @@ def test_a_file_a_folder_and_a_pth_give_the_same_network(state: State, file: Pat
     assert not same(create_model(NAME).state_dict(), state)
 
 
-def test_a_folder_as_the_hub_has_it_is_read(state: State, file: Path, tmp_path: Path) -> None:
+def test_hub_folder_is_read(state: State, file: Path, tmp_path: Path) -> None:
     file.rename(tmp_path / "model.safetensors")
     assert same(create_model(NAME, tmp_path).state_dict(), state)
 
 
-def test_the_hash_in_a_files_name_is_checked(state: State, tmp_path: Path) -> None:
-    path = saved(state, tmp_path, sha256="0badc0de")
+def test_hash_in_the_file_name_is_verified(state: State, tmp_path: Path) -> None:
+    path = save_weights(state, tmp_path, sha256="0badc0de")
     with pytest.raises(WeightsError, match=r"SHA-256 0badc0de… expected, [0-9a-f]{8}… found: damaged or"):
         create_model(NAME, path)
     assert same(create_model(NAME, path.rename(tmp_path / "mine.safetensors")).state_dict(), state)
@@ -71,7 +73,7 @@ def test_the_hash_in_a_files_name_is_checked(state: State, tmp_path: Path) -> No
 
 @pytest.fixture
 def published(file: Path, tmp_path: Path) -> Path:
-    """A folder as it is published: the weights under the hub's name, and their SHA-256 beside them."""
+    """Return a published folder: the weights under the hub's name, with their SHA-256 in SHA256SUMS."""
     folder = tmp_path / "published"
     folder.mkdir()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -80,7 +82,7 @@ def published(file: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_sums_of_a_published_folder_are_checked(state: State, published: Path) -> None:
+def test_sums_of_a_published_folder_are_verified(state: State, published: Path) -> None:
     assert same(create_model(NAME, published).state_dict(), state)
     weights = published / "model.safetensors"
     size = weights.stat().st_size
@@ -95,17 +97,17 @@ def test_sums_of_a_published_folder_are_checked(state: State, published: Path) -
             WeightsError, match=r"model\.safetensors: SHA-256 [0-9a-f]{64}… expected, .* found"
         ):
             create_model(NAME, place)
-    (published / "SHA256SUMS").unlink()  # nothing else shows the changed byte
+    (published / "SHA256SUMS").unlink()  # nothing else reveals the changed byte
     assert not same(create_model(NAME, published).state_dict(), state)
 
 
-def test_sums_of_other_files_do_not_matter(state: State, published: Path) -> None:
+def test_sums_of_other_files_are_ignored(state: State, published: Path) -> None:
     (published / "SHA256SUMS").write_text(f"{'0' * 64}  other-model.safetensors\n")
     assert same(create_model(NAME, published).state_dict(), state)
 
 
-def test_several_files_or_none_in_a_folder_are_refused(state: State, file: Path, tmp_path: Path) -> None:
-    random = saved(state, tmp_path, stem=f"{NAME}.random")
+def test_folder_with_several_files_or_none_is_refused(state: State, file: Path, tmp_path: Path) -> None:
+    random = save_weights(state, tmp_path, stem=f"{NAME}.random")
     known = re.escape(f"one file of {NAME} or model.safetensors expected, {file.name}, {random.name} found")
     with pytest.raises(WeightsError, match=known):
         create_model(NAME, tmp_path)
@@ -113,13 +115,13 @@ def test_several_files_or_none_in_a_folder_are_refused(state: State, file: Path,
         create_model("gluon_senet154", tmp_path)
 
 
-def test_a_file_of_a_name_that_goes_on_is_not_meant(state: State, file: Path, tmp_path: Path) -> None:
-    saved(state, tmp_path, stem=f"{NAME}e")
+def test_longer_model_name_does_not_match(state: State, file: Path, tmp_path: Path) -> None:
+    save_weights(state, tmp_path, stem=f"{NAME}e")
     assert same(create_model(NAME, tmp_path).state_dict(), state)
     assert file.exists()
 
 
-def test_a_missing_or_damaged_file_is_refused(file: Path, tmp_path: Path) -> None:
+def test_missing_or_damaged_file_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"missing\.safetensors: No such file"):
         create_model(NAME, tmp_path / "missing.safetensors")
     short = tmp_path / "short.safetensors"
@@ -128,26 +130,26 @@ def test_a_missing_or_damaged_file_is_refused(file: Path, tmp_path: Path) -> Non
         create_model(NAME, short)
 
 
-def test_another_networks_file_is_refused_by_its_tensors(file: Path) -> None:
+def test_file_of_another_network_is_refused_by_its_tensors(file: Path) -> None:
     with pytest.raises(WeightsError, match=r"not this network's: .*(\n.*)*Missing key.*layer4"):
         create_model("gluon_resnext50_32x4d", file)
     with pytest.raises(WeightsError, match=r"not this network's: .*(\n.*)*size mismatch for layer1"):
         create_model("gluon_cifar_resnext29_16x64d", file)
 
 
-def test_a_head_of_the_files_size_stays(
+def test_head_of_the_requested_size_is_kept(
     state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(1)
     seven = {**state, "fc.weight": torch.randn(7, 1024), "fc.bias": torch.randn(7)}
-    path = saved(seven, tmp_path)
+    path = save_weights(seven, tmp_path)
     for model in (create_model(NAME, path), create_model(NAME, path, num_classes=7)):
         assert same(model.state_dict(), seven)
         assert model.config.num_classes == 7
     assert not caplog.records
 
 
-def test_a_head_of_another_size_is_replaced_and_said_so(
+def test_head_of_another_size_is_replaced_with_a_warning(
     state: State, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = create_model(NAME, file, num_classes=3).eval()
@@ -157,13 +159,13 @@ def test_a_head_of_another_size_is_replaced_and_said_so(
     assert same({name: model.state_dict()[name] for name in body}, body)
 
 
-def test_without_classes_the_features_come_out(file: Path) -> None:
+def test_zero_classes_return_features(file: Path) -> None:
     model = create_model(NAME, file, num_classes=0).eval()
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 1024)
 
 
 @pytest.mark.parametrize(("num_classes", "in_chans"), [(-1, 3), (-1000, 3), (10, 0), (None, -1)])
-def test_negative_classes_and_no_channels_are_refused(num_classes: int | None, in_chans: int) -> None:
+def test_negative_classes_or_zero_channels_are_refused(num_classes: int | None, in_chans: int) -> None:
     expected = f"^in_chans of 1 or more and num_classes of 0 or more expected, {in_chans} and {num_classes}$"
     with pytest.raises(ValueError, match=expected):
         create_model(NAME, num_classes=num_classes, in_chans=in_chans)
@@ -176,7 +178,7 @@ def test_any_number_of_classes_from_zero_is_accepted(num_classes: int | None, ou
 
 
 @pytest.mark.parametrize("in_chans", [1, 2, 4, 5, 7])
-def test_the_first_convolution_is_fitted_as_timm_fits_it(
+def test_first_convolution_is_adapted_as_in_timm(
     state: State, file: Path, in_chans: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = create_model(NAME, file, in_chans=in_chans)
@@ -186,16 +188,16 @@ def test_the_first_convolution_is_fitted_as_timm_fits_it(
     assert same({**model.state_dict(), "conv1.weight": state["conv1.weight"]}, state)
 
 
-def test_the_first_of_three_convolutions_is_fitted(tmp_path: Path) -> None:
+def test_first_of_three_convolutions_is_adapted(tmp_path: Path) -> None:
     state = create_model(DEEP).state_dict()
-    model = create_model(DEEP, saved(state, tmp_path, stem=DEEP), in_chans=1)
+    model = create_model(DEEP, save_weights(state, tmp_path, stem=DEEP), in_chans=1)
     assert torch.equal(model.state_dict()["conv1.0.weight"], adapt_input_conv(1, state["conv1.0.weight"]))
     assert torch.equal(model.state_dict()["conv1.3.weight"], state["conv1.3.weight"])
 
 
-def test_a_convolution_for_other_channels_is_fitted_to_none(state: State, tmp_path: Path) -> None:
+def test_convolution_for_other_channels_is_not_adapted(state: State, tmp_path: Path) -> None:
     four = {**state, "conv1.weight": torch.zeros(64, 4, 3, 3)}
-    path = saved(four, tmp_path)
+    path = save_weights(four, tmp_path)
     assert same(create_model(NAME, path, in_chans=4).state_dict(), four)
     with pytest.raises(
         WeightsError, match=r"conv1\.weight: made for 4 channels, which cannot be fitted to 3"
@@ -208,13 +210,13 @@ def test_rounded_weights_are_loaded_in_float32(state: State, tmp_path: Path, dty
     rounded = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()
     }
-    found = create_model(NAME, saved(rounded, tmp_path)).state_dict()
-    assert {tensor.dtype for tensor in found.values()} == {torch.float32, torch.int64}
-    assert same(found, {name: tensor.to(found[name].dtype) for name, tensor in rounded.items()})
-    assert not same(found, state)
+    result = create_model(NAME, save_weights(rounded, tmp_path)).state_dict()
+    assert {tensor.dtype for tensor in result.values()} == {torch.float32, torch.int64}
+    assert same(result, {name: tensor.to(result[name].dtype) for name, tensor in rounded.items()})
+    assert not same(result, state)
 
 
-def test_a_pth_that_would_call_something_is_refused(tmp_path: Path) -> None:
+def test_pth_that_would_call_something_is_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": CONFIGS}, tmp_path / "evil.pth")
     with pytest.raises(
         WeightsError, match=r"(?i)evil\.pth: cannot be read as a \.pth of weights.*weights.only"

@@ -1,4 +1,4 @@
-"""Litter goes, and work in progress stays."""
+"""Stale temporary files are deleted, and locked ones are kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from converter.storage import disk, locks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
 
-DEAD = ".convert-0123456789abcdef.part"
-# Makes something temporary, as a run does, and stays until it is killed.
+STALE = ".convert-0123456789abcdef.part"
+# Creates a temporary file or folder, as a run does, and waits to be killed.
 HOLDER = """\
 import sys, time
 from pathlib import Path
@@ -30,7 +30,7 @@ with getattr(disk, sys.argv[1])(Path(sys.argv[2])):
 """
 
 
-def holder(kind: str, folder: Path) -> subprocess.Popen[str]:
+def start_holder(kind: str, folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, kind, folder], stdout=subprocess.PIPE, text=True
     )
@@ -40,8 +40,8 @@ def holder(kind: str, folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("kind", ["temporary", "temporary_folder"])
-def test_what_a_run_holds_stays_until_it_is_killed(kind: str, tmp_path: Path) -> None:
-    with holder(kind, tmp_path) as process:
+def test_locked_file_is_kept_until_its_process_is_killed(kind: str, tmp_path: Path) -> None:
+    with start_holder(kind, tmp_path) as process:
         held = list(tmp_path.iterdir())
         assert len(held) == 1
         locks.sweep(tmp_path)
@@ -52,16 +52,18 @@ def test_what_a_run_holds_stays_until_it_is_killed(kind: str, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_the_dead_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
-    (tmp_path / DEAD / "deeper").mkdir(parents=True)
-    (tmp_path / DEAD / "deeper" / "file").touch()
+def test_stale_folder_is_deleted_with_its_contents(tmp_path: Path) -> None:
+    (tmp_path / STALE / "deeper").mkdir(parents=True)
+    (tmp_path / STALE / "deeper" / "file").touch()
     with disk.temporary(tmp_path) as path:
         assert list(tmp_path.iterdir()) == [path]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["weights.part", ".convert-notes", f"{DEAD}.old", f"a{DEAD}", DEAD.upper()])
-def test_what_is_called_otherwise_stays(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["weights.part", ".convert-notes", f"{STALE}.old", f"a{STALE}", STALE.upper()]
+)
+def test_other_names_are_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     locks.sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -70,24 +72,24 @@ def test_what_is_called_otherwise_stays(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [lambda path: path.symlink_to(path.parent), os.mkfifo],
-    ids=["a link", "a pipe, which nobody waits for"],
+    ids=["link", "pipe"],
 )
-def test_what_is_neither_file_nor_folder_harms_nobody(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_stale_link_or_pipe_is_harmless(make: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
-    make(tmp_path / DEAD)
+    make(tmp_path / STALE)
     locks.sweep(tmp_path)
     assert (tmp_path / "precious").exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away")
-def test_what_is_another_users_stays(tmp_path: Path) -> None:
-    (tmp_path / DEAD).touch()
-    os.chown(tmp_path / DEAD, 65534, 65534)
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root for chown")
+def test_files_of_another_user_are_kept(tmp_path: Path) -> None:
+    (tmp_path / STALE).touch()
+    os.chown(tmp_path / STALE, 65534, 65534)
     locks.sweep(tmp_path)
-    assert (tmp_path / DEAD).exists()
+    assert (tmp_path / STALE).exists()
 
 
-def test_a_name_that_is_swept_before_it_is_held_is_made_anew(
+def test_file_swept_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -106,13 +108,13 @@ def test_a_name_that_is_swept_before_it_is_held_is_made_anew(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_folder_where_nothing_lasts_is_refused_in_the_end() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_folder_that_cannot_hold_files_is_refused() -> None:
     with pytest.raises(ArtifactError, match="/proc/none: cannot be written: No such file or directory"):
         disk.require_writable(Path("/proc/none"))
 
 
-def test_a_scratch_folder_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temp_dir_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with disk.temp_dir() as folder:
         assert folder.parent == tmp_path

@@ -1,4 +1,4 @@
-"""What a manifest says of a proof, and which manifests a weaker one may not replace."""
+"""How a manifest records a proof, and which manifests a weaker one may not replace."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def row(name: str, kind: str, limit: float, max_abs: float, relative: float) -> 
     return LayerDiff(Layer(name, name, kind, "stem"), limit, max_abs, relative, ANY, ANY)
 
 
-# Of a layer 1e-4 of the deviation passes, of the logits 1e-5.
+# A layer passes up to 1e-4 of the deviation, the logits up to 1e-5.
 ROWS = (
     row("features.0", "conv", 1e-4, max_abs=0.5, relative=5e-5),
     row("features.1", "batchnorm", 1e-4, max_abs=0.25, relative=2e-6),
@@ -115,7 +115,7 @@ def test_lost_proofs_are_listed_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(10, True), (100_000, False)])
-def test_deeply_nested_manifest_is_replaced_like_an_unreadable_one(
+def test_deeply_nested_manifest_is_treated_as_unreadable(
     depth: int, tmp_path: Path, *, is_read: bool
 ) -> None:
     path = tmp_path / "tiny.json"

@@ -78,7 +78,7 @@ def test_manifest_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
         read(tmp_path, OLDEST | {"schema_version": schema.VERSION + 1})
 
 
-@pytest.mark.parametrize("key", [key for key in OLDEST])
+@pytest.mark.parametrize("key", OLDEST)
 def test_missing_key_is_refused(key: str, tmp_path: Path) -> None:
     document = {name: value for name, value in OLDEST.items() if name != key}
     with pytest.raises(ArtifactError, match=f"not a manifest: .*`{key}`"):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from resnext_torch.config import Shape
 
 RESNEXT = catalog.find("gluon_resnext50_32x4d").mapping_file
-# A network of every layout, as shallow as it can be: a block with a shortcut's convolution, and one without.
+# One network per layout, minimal: one block with a convolutional shortcut and one without.
 SHALLOW = {
     f"{model.mapping_file.stem}/{model.entry.layout}": replace(
         model, config=replace(model.config, depths=(2,) * len(model.config.depths))
@@ -43,7 +43,7 @@ LINES = [
 ]
 
 
-def without(path: Path, number: int, folder: Path) -> Path:
+def write_without_line(path: Path, number: int, folder: Path) -> Path:
     """Write a table without one of its lines."""
     lines = path.read_text().splitlines()
     shorter = folder / "shorter.toml"
@@ -51,15 +51,15 @@ def without(path: Path, number: int, folder: Path) -> Path:
     return shorter
 
 
-def shown(line: tuple[str, int]) -> str:
-    """Return the line itself, for the test's name."""
+def line_text(line: tuple[str, int]) -> str:
+    """Return the text of the line, as the test's id."""
     family, number = line
     return f"{family}: {RESNEXT.with_stem(family).read_text().splitlines()[number].strip()}"
 
 
 @cache
-def computing(config: Config) -> set[str]:
-    """Return the layers of our module that compute: the blocks, and what has no parts of its own."""
+def computing_layers(config: Config) -> set[str]:
+    """Return the layers of our module that compute: blocks and leaf modules."""
     with torch.device("meta"):
         module = ResNeXt(config)
     return {
@@ -70,13 +70,13 @@ def computing(config: Config) -> set[str]:
     }
 
 
-def require_fit(model: Model, path: Path) -> None:
-    """Check a table against a network: that it names every tensor, and every layer that computes."""
+def assert_covers(model: Model, path: Path) -> None:
+    """Check that a table covers a network: every tensor and every layer that computes."""
     table = mapping.read(path, model.entry.layout, model.config.depths)
-    shapes: dict[str, Shape] = dict.fromkeys(model.shapes, (1,))  # their names are the question
+    shapes: dict[str, Shape] = dict.fromkeys(model.shapes, (1,))  # only the names matter
     params = {tensor.source: np.ones(1, np.float32) for tensor in table.tensors}
     rename(table, params, shapes, "holiday.params")
-    if {layer.target for layer in table.layers} != computing(model.config):
+    if {layer.target for layer in table.layers} != computing_layers(model.config):
         raise MappingError(f"{path.name}: not every layer that computes is compared")
 
 
@@ -97,15 +97,15 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize(("name", "arrays"), ARRAYS.items())
-def test_a_table_expands_to_every_array_of_the_network(name: str, arrays: int) -> None:
+def test_table_expands_to_every_array_of_the_network(name: str, arrays: int) -> None:
     model = catalog.find(name)
     assert len(model.mapping.tensors) == arrays
     assert {*model.mapping.to_source(), *model.mapping.target_only} == model.shapes.keys()
 
 
 @pytest.mark.parametrize("model", catalog.models().values(), ids=lambda model: model.name)
-def test_every_tensor_and_every_layer_of_every_model_is_mapped(model: Model) -> None:
-    require_fit(model, model.mapping_file)
+def test_every_tensor_and_layer_of_every_model_is_mapped(model: Model) -> None:
+    assert_covers(model, model.mapping_file)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ def test_every_tensor_and_every_layer_of_every_model_is_mapped(model: Model) -> 
         ("output.bias", "fc.bias"),
     ],
 )
-def test_names_go_where_the_paper_says_and_back(tiny_mapping: Mapping, source: str, target: str) -> None:
+def test_names_map_in_both_directions(tiny_mapping: Mapping, source: str, target: str) -> None:
     assert tiny_mapping.to_target()[source] == target
     assert tiny_mapping.to_source()[target] == source
 
 
-def test_layers_come_in_the_order_of_the_network(tiny: Model, tiny_mapping: Mapping) -> None:
+def test_layers_are_in_network_order(tiny: Model, tiny_mapping: Mapping) -> None:
     weighted = {tensor.layer.target for tensor in tiny_mapping.tensors}
     in_model = list(dict.fromkeys(name.rpartition(".")[0] for name in tiny.shapes))
     assert [layer.target for layer in tiny_mapping.layers if layer.target in weighted] == in_model
@@ -132,22 +132,22 @@ def test_layers_come_in_the_order_of_the_network(tiny: Model, tiny_mapping: Mapp
     assert first_block[-1] == "layer1.0"
 
 
-def test_every_layer_belongs_to_a_part_of_the_network(tiny_mapping: Mapping) -> None:
+def test_every_layer_belongs_to_a_part(tiny_mapping: Mapping) -> None:
     parts = dict.fromkeys(layer.part for layer in tiny_mapping.layers)
     assert list(parts) == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 
 
-@pytest.mark.parametrize("line", LINES, ids=shown)
-def test_no_line_can_go_unnoticed(tmp_path: Path, line: tuple[str, int]) -> None:
+@pytest.mark.parametrize("line", LINES, ids=line_text)
+def test_removing_any_line_is_detected(tmp_path: Path, line: tuple[str, int]) -> None:
     family, number = line
-    shorter = without(RESNEXT.with_stem(family), number, tmp_path)
-    with pytest.raises(ConversionError, match=r"shorter\.toml"):  # noqa: PT012 - any of the family's layouts
+    shorter = write_without_line(RESNEXT.with_stem(family), number, tmp_path)
+    with pytest.raises(ConversionError, match=r"shorter\.toml"):  # noqa: PT012 - any of the layouts may fail
         for name, model in SHALLOW.items():
             if name.startswith(f"{family}/"):
-                require_fit(model, shorter)
+                assert_covers(model, shorter)
 
 
-def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
+def test_incomplete_table_is_blamed_instead_of_the_users_file(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', "", 1))
@@ -184,9 +184,7 @@ def test_a_table_without_a_line_is_blamed_and_not_the_users_file(
         ),
     ],
 )
-def test_a_table_that_says_something_wrong_is_refused(
-    tiny: Model, tmp_path: Path, old: str, new: str, message: str
-) -> None:
+def test_invalid_table_is_refused(tiny: Model, tmp_path: Path, old: str, new: str, message: str) -> None:
     text = RESNEXT.read_text()
     assert old in text
     (tmp_path / "broken.toml").write_text(text.replace(old, new))
@@ -194,7 +192,7 @@ def test_a_table_that_says_something_wrong_is_refused(
         mapping.read(tmp_path / "broken.toml", "plain", tiny.config.depths)
 
 
-def test_a_line_may_have_a_hundred_dots(tiny: Model, tmp_path: Path) -> None:
+def test_line_may_have_a_hundred_dots(tiny: Model, tmp_path: Path) -> None:
     text = RESNEXT.read_text()
     (tmp_path / "dotted.toml").write_text(f"{text}\n#{'.' * 100}\n")
     assert mapping.read(tmp_path / "dotted.toml", "plain", tiny.config.depths).layers
@@ -203,13 +201,13 @@ def test_a_line_may_have_a_hundred_dots(tiny: Model, tmp_path: Path) -> None:
         mapping.read(tmp_path / "dotted.toml", "plain", tiny.config.depths)
 
 
-def test_the_hash_is_that_of_the_file(tiny_mapping: Mapping) -> None:
+def test_hash_is_that_of_the_file(tiny_mapping: Mapping) -> None:
     assert tiny_mapping.file == "resnext.toml"
     assert tiny_mapping.sha256 == hashlib.sha256(RESNEXT.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("path", sorted(RESNEXT.parent.glob("*.toml")), ids=lambda path: path.stem)
-def test_nothing_in_a_table_is_unused(path: Path) -> None:
+def test_every_table_entry_is_used(path: Path) -> None:
     table = tomllib.loads(path.read_text())
     used = {kind for part in table["parts"].values() for _, kind in part.values()}
     layouts = table["layouts"].values()
@@ -233,13 +231,13 @@ def test_nothing_in_a_table_is_unused(path: Path) -> None:
     ],
     ids=["layers", "tensors", "dotted", "nested", "digits", "long", "no UTF-8"],
 )
-def test_a_table_that_stands_for_too_much_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_table_that_expands_too_much_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "big.toml"
     path.write_bytes(content)
     with pytest.raises(MappingError, match=rf"big\.toml: {message}"):
         mapping.read(path, "plain", (2, 1))
 
 
-def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match=r"none\.toml: No such file"):
         mapping.read(tmp_path / "none.toml", "plain", (2, 1))

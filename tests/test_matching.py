@@ -24,7 +24,7 @@ def rename(tiny: Model, tiny_mapping: Mapping, params: dict[str, Array]) -> dict
     return matching.rename(tiny_mapping, params, tiny.shapes, "holiday.params")
 
 
-def test_arrays_are_renamed_and_not_copied(
+def test_arrays_are_renamed_without_a_copy(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     state = rename(tiny, tiny_mapping, tiny_params)
@@ -33,7 +33,7 @@ def test_arrays_are_renamed_and_not_copied(
         assert state[target] is tiny_params[source]
 
 
-def test_the_order_of_the_file_does_not_matter(
+def test_order_in_the_file_does_not_matter(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     shuffled = dict(reversed(tiny_params.items()))
@@ -42,7 +42,7 @@ def test_the_order_of_the_file_does_not_matter(
     assert state["conv1.weight"] is tiny_params["features.0.weight"]
 
 
-def test_what_pytorch_adds_is_an_int64_zero(
+def test_pytorch_counters_are_added_as_int64_zeros(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     counter = rename(tiny, tiny_mapping, tiny_params)["bn1.num_batches_tracked"]
@@ -51,7 +51,7 @@ def test_what_pytorch_adds_is_an_int64_zero(
     assert int(counter) == 0
 
 
-def test_missing_and_unexpected_names_are_all_listed_with_the_nearest(
+def test_missing_and_unexpected_names_are_listed_with_the_nearest(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     for block in range(2):
@@ -67,7 +67,7 @@ holiday.params: the names do not match mappings/resnext.toml
         rename(tiny, tiny_mapping, tiny_params)
 
 
-def test_wrong_shapes_and_types_are_all_listed(
+def test_wrong_shapes_and_dtypes_are_all_listed(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     tiny_params["features.4.0.body.3.weight"] = np.zeros((8, 8, 3, 3), np.float32)
@@ -82,7 +82,7 @@ holiday.params: the arrays do not fit the model
         rename(tiny, tiny_mapping, tiny_params)
 
 
-def test_a_mapping_that_does_not_cover_the_model_is_refused(
+def test_incomplete_mapping_is_refused(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     shapes = tiny.shapes | {"layer1.0.se.weight": (1,)}
@@ -91,7 +91,7 @@ def test_a_mapping_that_does_not_cover_the_model_is_refused(
         matching.rename(tiny_mapping, tiny_params, shapes, "holiday.params")
 
 
-def test_arrays_fit_their_model_alone(
+def test_arrays_fit_only_their_model(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     assert matching.fits(tiny_mapping, tiny_params, tiny.shapes)
@@ -99,11 +99,11 @@ def test_arrays_fit_their_model_alone(
     assert not matching.fits(tiny_mapping, tiny_params | {"extra": np.zeros(1, np.float32)}, tiny.shapes)
 
 
-def test_an_array_of_another_shape_is_not_read(
+def test_array_of_another_shape_is_not_read(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], tmp_path: Path
 ) -> None:
     (tmp_path / "huge").touch()
-    os.truncate(tmp_path / "huge", 1 << 40)  # a hole, which no memory holds
+    os.truncate(tmp_path / "huge", 1 << 40)  # a sparse file, larger than memory
     storage = SourceFile(tmp_path / "huge", "huge", ParamsError)
     huge = FileArray(storage, 0, np.dtype(np.float32), (1 << 38,))
     params: dict[str, AnyArray] = {**tiny_params, "features.1.gamma": huge}
@@ -121,7 +121,7 @@ def test_an_array_of_another_shape_is_not_read(
         ("bn1.num_batches_tracked", np.float32(1.5), r"a whole number expected, float32 of shape \(\)"),
     ],
 )
-def test_state_dict_of_other_shapes_or_types_is_refused(
+def test_state_dict_with_other_shapes_or_dtypes_is_refused(
     name: str, array: Array, message: str, tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     state = rename(tiny, tiny_mapping, tiny_params)

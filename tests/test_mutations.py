@@ -1,4 +1,4 @@
-"""Every mutation of a small network is caught, by the checks and at the layer that it names."""
+"""Every mutation of a small network is detected, by the expected checks and at the mutated layer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from converter.references.probes import Probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mutations import Mutation, Recorded
+    from mutations import Mutation, RecordedReference
 
     from converter.networks.catalog import Model
 
-    Runs = dict[str, tuple[LoadedModel, Recorded]]
+    Runs = dict[str, tuple[LoadedModel, RecordedReference]]
 
-# After the stem 17×24, odd and even, so that a pool that rounds up shows; in the last stage still 2×2.
+# 17×24 after the stem, odd and even, so that rounding in a pool shows; still 2×2 in the last stage.
 PROBE = Probe("float64", (33, 47))
 RESNEXT50 = catalog.find("gluon_resnext50_32x4d")
 TINY = replace(
@@ -31,13 +31,13 @@ TINY = replace(
     name="tiny",
     config=replace(RESNEXT50.config, depths=(1, 2, 1, 1), cardinality=2, num_classes=10),
 )
-# As in a ResNeXt (64×4d), more layers of a block have the same shape: all BatchNorms, and convolutions. Its
-# first two stages have every kind of block.
+# As in a ResNeXt (64×4d), more layers of a block share a shape: all BatchNorms, and convolutions.
+# Its first two stages have every kind of block.
 WIDE = replace(TINY, name="wide", config=replace(TINY.config, cardinality=64))
 
 EVERYTHING = mutations(TINY)
 CAUGHT_BY_OUTPUTS = {str(mutation) for mutation in EVERYTHING if "outputs" in mutation.caught}
-WHERE_SHAPES_ALLOW = [
+SHAPE_COMPATIBLE = [
     mutation
     for mutation in mutations(WIDE)
     if mutation.kind in {"exchanged layers", "reordered weight"}
@@ -47,8 +47,8 @@ WHERE_SHAPES_ALLOW = [
 ]
 
 
-def relative(name: str) -> Model:
-    """Return a small network of another kind: another stem, block, shortcut or pool."""
+def small_variant(name: str) -> Model:
+    """Return a small network with another stem, block, shortcut or pool."""
     model = catalog.find(name)
     depths = (1, 2, 1, 1)[: len(model.config.depths)]
     cardinality = min(2, model.config.cardinality)
@@ -57,8 +57,8 @@ def relative(name: str) -> Model:
     )
 
 
-RELATIVES = [
-    relative(name)
+VARIANTS = [
+    small_variant(name)
     for name in (
         "gluon_seresnext50_32x4d",
         "gluon_seresnext101e_64x4d",
@@ -70,36 +70,36 @@ RELATIVES = [
         "gluon_cifar_resnext29_32x4d",
     )
 ]
-# The rest is the same for all of them, and tried on the tiny one.
-RELATIVE_KINDS = ("exchanged fields", "layer setting", "joined otherwise")
-RELATIVE_PLACES = ("conv1", "bn1", "maxpool", "layer2.0", "avgpool", "fc")
+# The other kinds are equal for all of them and are tested on the tiny one.
+VARIANT_KINDS = ("exchanged fields", "layer setting", "joined otherwise")
+VARIANT_LAYERS = ("conv1", "bn1", "maxpool", "layer2.0", "avgpool", "fc")
 CASES = [
     *(pytest.param("tiny", mutation, id=str(mutation)) for mutation in EVERYTHING),
-    *(pytest.param("wide", mutation, id=f"wide, {mutation}") for mutation in WHERE_SHAPES_ALLOW),
+    *(pytest.param("wide", mutation, id=f"wide, {mutation}") for mutation in SHAPE_COMPATIBLE),
     *(
         pytest.param(model.name, mutation, id=f"{model.name}, {mutation}")
-        for model in RELATIVES
-        for mutation in mutations(model, RELATIVE_KINDS)
-        if mutation.layer.target.startswith(RELATIVE_PLACES)
+        for model in VARIANTS
+        for mutation in mutations(model, VARIANT_KINDS)
+        if mutation.layer.target.startswith(VARIANT_LAYERS)
     ),
 ]
 
 
 @pytest.fixture(scope="module")
 def runs() -> Iterator[Runs]:
-    """The sound networks by name, and what the reference gave for them."""
+    """Yield the unchanged networks by name with the outputs of the reference."""
 
-    def run(model: Model) -> tuple[LoadedModel, Recorded]:
+    def run(model: Model) -> tuple[LoadedModel, RecordedReference]:
         params = synthetic.random_params(model.mapping, model.shapes, seed=0)
-        prepared = LoadedModel(model, model.mapping, params, {}, reading.nowhere())
+        prepared = LoadedModel(model, model.mapping, params, {}, reading.without_file())
         return prepared, record(numpy.NumpyRun(params, (PROBE,)))
 
     with one_thread():
-        yield {model.name: run(model) for model in (TINY, WIDE, *RELATIVES)}
+        yield {model.name: run(model) for model in (TINY, WIDE, *VARIANTS)}
 
 
 @pytest.mark.parametrize(("network", "mutation"), CASES)
-def test_every_mutation_is_caught_where_it_is(
+def test_every_mutation_is_detected_at_its_layer(
     runs: Runs, network: str, mutation: Mutation, record_property: Callable[[str, object], None]
 ) -> None:
     caught, suspicions = find(mutation, *runs[network])
@@ -109,13 +109,13 @@ def test_every_mutation_is_caught_where_it_is(
 
 
 @pytest.mark.parametrize("change", controls(TINY), ids=str)
-def test_a_mutation_without_effect_is_reported_as_not_caught(runs: Runs, change: Mutation) -> None:
-    found = find(change, *runs["tiny"])
-    assert found == ({}, "")
-    assert summary([(change.kind, found[0])])[-1] == "1 mutations, 0 caught"
+def test_no_op_change_is_not_detected(runs: Runs, change: Mutation) -> None:
+    outcome = find(change, *runs["tiny"])
+    assert outcome == ({}, "")
+    assert summary([(change.kind, outcome[0])])[-1] == "1 mutations, 0 caught"
 
 
-def test_the_summary_counts_by_kind_and_by_check() -> None:
+def test_summary_counts_by_kind_and_check() -> None:
     lines = summary([("swap", ("outputs",)), ("ulp", ("tensors", "outputs")), ("ulp", ())])
     assert [line.split() for line in lines] == [
         ["mutations", "caught", "names", "shapes", "tensors", "outputs"],
@@ -126,16 +126,16 @@ def test_the_summary_counts_by_kind_and_by_check() -> None:
     ]
 
 
-def test_every_layer_is_broken_and_no_mutation_twice() -> None:
+def test_every_layer_is_mutated_and_no_mutation_repeats() -> None:
     assert {mutation.layer for mutation in EVERYTHING} == set(TINY.mapping.layers)
     assert len({str(mutation) for mutation in EVERYTHING}) == len(EVERYTHING)
 
 
-def test_every_tensor_has_an_ulp_that_the_outputs_show() -> None:
+def test_every_tensor_has_an_ulp_that_changes_the_outputs() -> None:
     ulps = [mutation for mutation in EVERYTHING if mutation.kind == "one ulp"]
     shown = {mutation.caught["tensors"] for mutation in ulps if "outputs" in mutation.caught}
     assert shown == set(TINY.mapping.to_source())
 
 
-def test_it_is_the_tiny_network_of_the_other_tests(tiny: Model) -> None:
+def test_network_equals_the_tiny_fixture(tiny: Model) -> None:
     assert tiny == TINY

@@ -25,7 +25,7 @@ from converter.names import MAX_CHARACTERS, collapse, nearest, printable, shorte
         ([], []),
     ],
 )
-def test_numbers_that_run_through_a_range_are_written_as_one(names: list[str], patterns: list[str]) -> None:
+def test_consecutive_numbers_are_collapsed(names: list[str], patterns: list[str]) -> None:
     assert collapse(names) == patterns
 
 
@@ -44,27 +44,27 @@ def numbers(braces: str) -> list[str]:
 
 
 @given(st.sets(st.tuples(st.integers(0, 12), st.sampled_from(["body", "se"]), st.integers(0, 3))))
-def test_patterns_stand_for_exactly_the_names(indices: set[tuple[int, str, int]]) -> None:
+def test_patterns_expand_to_exactly_the_names(indices: set[tuple[int, str, int]]) -> None:
     names = sorted(f"features.{block}.{part}.{layer}.weight" for block, part, layer in indices)
     assert sorted(itertools.chain.from_iterable(map(expand, collapse(names)))) == names
 
 
-def test_the_nearest_name_is_the_one_mistyped() -> None:
+def test_nearest_name_is_the_misspelt_one() -> None:
     assert nearest("body.7.scale", ["body.7.gamma", "output.bias"]) == "body.7.gamma"
     assert nearest("zzz", ["body.7.gamma"]) is None
 
 
-def test_the_first_of_several_continuations_is_the_nearest() -> None:
+def test_first_of_equally_near_names_is_returned() -> None:
     assert nearest("gluon_resnet", ["gluon_senet", "gluon_resnet18", "gluon_resnet50"]) == "gluon_resnet18"
 
 
-def test_thirty_thousand_names_on_a_diagonal_are_split_at_once() -> None:
+def test_collapse_of_thirty_thousand_names_is_fast() -> None:
     names = [f"a.{number}.{number}" for number in range(30_000)]
     with limited():
         assert collapse(names) == names
 
 
-def test_a_line_that_is_too_long_to_be_read_is_cut() -> None:
+def test_long_line_is_cut() -> None:
     assert shorten(["a" * MAX_CHARACTERS, "b" * (MAX_CHARACTERS + 1)]) == [
         "a" * MAX_CHARACTERS,
         "b" * MAX_CHARACTERS + "…",

@@ -13,7 +13,7 @@ from converter.networks.mapping import Layer, Mapping, Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# A stem, a stage of two blocks, of which the first has a shortcut, and a head.
+# A stem, a stage of two blocks, the first with a shortcut, and a head.
 LAYERS = (
     Layer("features.0", "conv1", "conv", "stem", ("", "conv")),
     Layer("features.1", "bn1", "batchnorm", "stem", ("", "batchnorm")),
@@ -43,17 +43,17 @@ TENSORS = tuple(
 MAPPING = Mapping(LAYERS, TENSORS, (), "small.toml", "")
 
 
-def prefixed(prefix: str, pairs: Pairs = PLAIN) -> Pairs:
+def with_prefix(prefix: str, pairs: Pairs = PLAIN) -> Pairs:
     return {key: f"{prefix}{name}" for key, name in pairs.items()}
 
 
-def exported(pairs: Pairs) -> Pairs:
+def with_export_marks(pairs: Pairs) -> Pairs:
     marked = {True: "aux:", False: "arg:"}
     return {key: f"{marked['running' in name]}{name}" for key, name in pairs.items()}
 
 
-def renamed(pairs: Pairs, *exchanges: tuple[str, str]) -> Pairs:
-    """Replace, in every name, each first text by its second."""
+def replace_in_names(pairs: Pairs, *exchanges: tuple[str, str]) -> Pairs:
+    """Replace text in every name, for each (old, new) pair."""
     result = dict(pairs)
     for old, new in exchanges:
         assert any(old in name for name in result.values())
@@ -66,44 +66,56 @@ def resolve(names: Iterable[str]) -> Pairs:
 
 
 STRUCTURAL = {key: key for key in PLAIN}
-PREFIX = prefixed("resnext0_")
+PREFIX = with_prefix("resnext0_")
 KNOWN = {
     "structural": ("structural", "", STRUCTURAL),
     "prefix": ("prefix", "resnext0_", PREFIX),
-    "another instance": ("prefix", "resnext11_", prefixed("resnext11_")),
-    "a prefix of the user's": ("prefix", "foo_", prefixed("foo_")),
-    "a prefix without an underscore": ("prefix", "foo", prefixed("foo")),
-    "a prefix with a stage": ("prefix", "stage1_net0_", prefixed("stage1_net0_")),
-    "a prefix with a counter": ("prefix", "conv0_dense1_", prefixed("conv0_dense1_")),
-    "nested": ("prefix", "outer0_resnext0_", prefixed("outer0_resnext0_")),
+    "another instance": ("prefix", "resnext11_", with_prefix("resnext11_")),
+    "user's prefix": ("prefix", "foo_", with_prefix("foo_")),
+    "a prefix without an underscore": ("prefix", "foo", with_prefix("foo")),
+    "a prefix with a stage": ("prefix", "stage1_net0_", with_prefix("stage1_net0_")),
+    "a prefix with a counter": ("prefix", "conv0_dense1_", with_prefix("conv0_dense1_")),
+    "nested": ("prefix", "outer0_resnext0_", with_prefix("outer0_resnext0_")),
     "stripped": ("stripped prefix", "", PLAIN),
-    "export": ("export", "resnext0_", exported(PREFIX)),
-    "export without a prefix": ("export", "", exported(PLAIN)),
-    "export, structural": ("export, structural", "", exported(STRUCTURAL)),
-    "synchronised": ("prefix", "resnext0_", renamed(PREFIX, ("_batchnorm", "_syncbatchnorm"))),
-    "a new head": ("prefix", "resnext0_", renamed(PREFIX, ("dense0", "dense4"))),
-    "a head from outside": ("prefix", "resnext0_", renamed(PREFIX, ("resnext0_dense0", "dense2"))),
-    "a head of another network's": ("prefix", "resnext0_", renamed(PREFIX, ("resnext0_dense0", "a1_dense0"))),
+    "export": ("export", "resnext0_", with_export_marks(PREFIX)),
+    "export without a prefix": ("export", "", with_export_marks(PLAIN)),
+    "export, structural": ("export, structural", "", with_export_marks(STRUCTURAL)),
+    "synchronised": ("prefix", "resnext0_", replace_in_names(PREFIX, ("_batchnorm", "_syncbatchnorm"))),
+    "a new head": ("prefix", "resnext0_", replace_in_names(PREFIX, ("dense0", "dense4"))),
+    "head outside the prefix": (
+        "prefix",
+        "resnext0_",
+        replace_in_names(PREFIX, ("resnext0_dense0", "dense2")),
+    ),
+    "head with another prefix": (
+        "prefix",
+        "resnext0_",
+        replace_in_names(PREFIX, ("resnext0_dense0", "a1_dense0")),
+    ),
 }
 
 
 @pytest.mark.parametrize(("dialect", "prefix", "names"), KNOWN.values(), ids=KNOWN)
-def test_every_style_gives_the_structural_names(dialect: str, prefix: str, names: Pairs) -> None:
+def test_every_style_resolves_to_the_structural_names(dialect: str, prefix: str, names: Pairs) -> None:
     naming = naming_styles.read(names.values(), "holiday.params")
     assert naming.resolve(MAPPING) == names
     assert (naming.dialect, naming.prefix) == (dialect, prefix)
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("names", [PREFIX, PLAIN, exported(PREFIX)], ids=["prefix", "stripped", "export"])
-def test_the_order_of_the_file_says_nothing(names: Pairs, seed: int) -> None:
-    shuffled = random.Random(seed).sample(list(names.values()), len(names))  # noqa: S311 - an order, no secret
+@pytest.mark.parametrize(
+    "names", [PREFIX, PLAIN, with_export_marks(PREFIX)], ids=["prefix", "stripped", "export"]
+)
+def test_order_in_the_file_does_not_matter(names: Pairs, seed: int) -> None:
+    shuffled = random.Random(seed).sample(list(names.values()), len(names))  # noqa: S311 - a reproducible order, not a secret
     assert shuffled != list(names.values())
     assert resolve(shuffled) == names
 
 
 GAPS = [
-    [("stage1_conv0", "stage1_conv3")],  # the first of three was replaced, and is the last that was made
+    [
+        ("stage1_conv0", "stage1_conv3")
+    ],  # the first of three was replaced by a new layer, which has the highest index
     [("stage1_conv1_", "stage1_conv9_")],
     [("stage1_conv2", "stage1_conv100")],
     [
@@ -115,14 +127,14 @@ GAPS = [
 
 
 @pytest.mark.parametrize("exchanges", GAPS)
-def test_numbers_with_gaps_are_paired_by_the_networks_own_order(exchanges: list[tuple[str, str]]) -> None:
-    names = renamed(PREFIX, *exchanges)
+def test_gapped_indices_are_matched_in_network_order(exchanges: list[tuple[str, str]]) -> None:
+    names = replace_in_names(PREFIX, *exchanges)
     assert resolve(names.values()) == names
 
 
 @pytest.mark.parametrize("exchanges", GAPS)
-def test_numbers_with_gaps_in_another_order_are_refused(exchanges: list[tuple[str, str]]) -> None:
-    first, *others = renamed(PREFIX, *exchanges).values()
+def test_gapped_indices_in_another_order_are_refused(exchanges: list[tuple[str, str]]) -> None:
+    first, *others = replace_in_names(PREFIX, *exchanges).values()
     with pytest.raises(MappingError, match=r"numbers with gaps, .*\n  stage1: convolutions \["):
         resolve([*others, first])
 
@@ -135,33 +147,33 @@ def test_numbers_with_gaps_in_another_order_are_refused(exchanges: list[tuple[st
         [("batchnorm0", "batchnorm7"), ("dense0", "dense123456789")],
     ],
 )
-def test_the_number_of_a_single_layer_is_not_asked_for(exchanges: list[tuple[str, str]]) -> None:
-    names = renamed(PREFIX, *exchanges)
+def test_index_of_a_single_layer_does_not_matter(exchanges: list[tuple[str, str]]) -> None:
+    names = replace_in_names(PREFIX, *exchanges)
     assert resolve(sorted(names.values())) == names
 
 
-def test_numbers_exchanged_are_another_pairing() -> None:
-    exchanged = renamed(
+def test_swapped_indices_resolve_to_swapped_layers() -> None:
+    exchanged = replace_in_names(
         PREFIX, ("stage1_conv0", "(a)"), ("stage1_conv2", "stage1_conv0"), ("(a)", "stage1_conv2")
     )
-    found = resolve(exchanged.values())
-    assert found != exchanged
-    assert found["features.4.0.body.0.weight"] == "resnext0_stage1_conv0_weight"
+    resolved = resolve(exchanged.values())
+    assert resolved != exchanged
+    assert resolved["features.4.0.body.0.weight"] == "resnext0_stage1_conv0_weight"
 
 
-def test_names_are_stripped_to_those_of_a_network_made_anew() -> None:
-    names = renamed(PREFIX, ("stage1_conv0", "stage1_conv3"), ("resnext0_dense0", "dense2"))
+def test_names_are_stripped_to_those_of_a_new_network() -> None:
+    names = replace_in_names(PREFIX, ("stage1_conv0", "stage1_conv3"), ("resnext0_dense0", "dense2"))
     stripped = naming_styles.read(names.values(), "holiday.params").stripped()
     assert stripped == {PLAIN[key]: name for key, name in names.items()}
 
 
-def test_a_heads_arrays_have_one_prefix() -> None:
-    names = renamed(PREFIX, ("resnext0_dense0_bias", "other1_dense0_bias"))
+def test_head_arrays_must_share_a_prefix() -> None:
+    names = replace_in_names(PREFIX, ("resnext0_dense0_bias", "other1_dense0_bias"))
     with pytest.raises(DialectError, match="more than one network in one file"):
         resolve(names.values())
 
 
-def test_an_endless_name_is_a_stranger_at_once() -> None:
+def test_very_long_name_is_refused_quickly() -> None:
     with pytest.raises(DialectError, match="in none of Gluon's styles"):
         resolve([*PREFIX.values(), "batchnorm" * 30_000])
 
@@ -186,7 +198,7 @@ def test_an_endless_name_is_a_stranger_at_once() -> None:
             ],
         ),
         (
-            renamed(PREFIX, ("stage1", "layers1")),
+            replace_in_names(PREFIX, ("stage1", "layers1")),
             [
                 "stage1: 3 convolutions expected, 0 found",
                 "stage1: 1 BatchNorms expected, 0 found",
@@ -195,9 +207,9 @@ def test_an_endless_name_is_a_stranger_at_once() -> None:
             ],
         ),
     ],
-    ids=["one layer", "one more", "one less", "a stage and a head more", "another network's scopes"],
+    ids=["one layer", "extra layer", "missing layer", "extra stage and head", "scopes of another network"],
 )
-def test_layers_of_another_number_are_refused_with_their_scope(names: Pairs, lines: list[str]) -> None:
+def test_wrong_number_of_layers_is_refused_with_the_scope(names: Pairs, lines: list[str]) -> None:
     headline = r"^holiday\.params: the layers do not match mappings/small\.toml\n"
     with pytest.raises(MappingError, match=headline) as refused:
         resolve(names.values())
@@ -205,7 +217,7 @@ def test_layers_of_another_number_are_refused_with_their_scope(names: Pairs, lin
     assert len(lines) == 1 or len(lines) == len(str(refused.value).splitlines()) - 1
 
 
-def test_a_role_too_few_or_many_is_left_to_the_comparison_with_the_model() -> None:
+def test_missing_and_extra_roles_are_not_checked() -> None:
     names = PREFIX | {"features.0.bias": "resnext0_conv0_bias"}
     del names["features.1.gamma"]
     assert resolve(names.values()) == names
@@ -226,13 +238,13 @@ def test_a_role_too_few_or_many_is_left_to_the_comparison_with_the_model() -> No
         ("", ""),
     ],
 )
-def test_a_stranger_among_the_names_is_refused_by_name(name: str, printed: str) -> None:
+def test_unknown_name_is_refused(name: str, printed: str) -> None:
     headline = r"^holiday\.params: names in none of Gluon's styles\n  "
     with pytest.raises(DialectError, match=f"{headline}{re.escape(printed)}\n  Read are features"):
         naming_styles.read([*PREFIX.values(), name], "holiday.params")
 
 
-def test_many_strangers_are_not_all_listed() -> None:
+def test_many_unknown_names_are_not_all_listed() -> None:
     with pytest.raises(DialectError, match=r"stranger19\n  and 80 more\n"):
         naming_styles.read([f"stranger{number}" for number in range(100)], "holiday.params")
 
@@ -240,7 +252,7 @@ def test_many_strangers_are_not_all_listed() -> None:
 @pytest.mark.parametrize(
     ("other", "examples"),
     [
-        (prefixed("resnext1_"), ["resnext0_conv0_weight", "resnext1_conv0_weight"]),
+        (with_prefix("resnext1_"), ["resnext0_conv0_weight", "resnext1_conv0_weight"]),
         (PLAIN, ["resnext0_conv0_weight", "conv0_weight"]),
         ({"one array": "resnext1_stage1_conv9_weight"}, ["resnext1_stage1_conv9_weight"]),
         ({"marked": "aux:resnext0_conv0_weight"}, ["resnext0_conv0_weight", "aux:resnext0_conv0_weight"]),
@@ -253,36 +265,34 @@ def test_many_strangers_are_not_all_listed() -> None:
             ["resnext0_batchnorm0_gamma", "resnext0_syncbatchnorm0_gamma"],
         ),
     ],
-    ids=["two instances", "with prefix and without", "an array", "a mark", "two heads", "two BatchNorms"],
+    ids=["two instances", "prefixed and unprefixed", "an array", "a mark", "two heads", "two BatchNorms"],
 )
-def test_two_networks_in_one_file_are_refused_with_an_example_of_each(
-    other: Pairs, examples: list[str]
-) -> None:
+def test_two_networks_in_one_file_are_refused_with_examples(other: Pairs, examples: list[str]) -> None:
     with pytest.raises(DialectError, match=r"^holiday\.params: more than one network in one file") as refused:
         naming_styles.read([*PREFIX.values(), *other.values()], "holiday.params")
     assert set(examples) <= {line.strip() for line in str(refused.value).splitlines()}
 
 
 @pytest.mark.parametrize("name", ["features.0.weight", "resnext0_conv0_weight"])
-def test_a_name_under_arg_and_under_aux_is_refused(name: str) -> None:
+def test_name_under_both_arg_and_aux_is_refused(name: str) -> None:
     with pytest.raises(
         DialectError, match=r"^holiday\.params: the same name stands under arg: and under aux:"
     ):
         naming_styles.read([f"arg:{name}", f"aux:{name}"], "holiday.params")
 
 
-def test_one_mark_is_taken_from_a_name_and_no_more() -> None:
-    found = naming_styles.read(["arg:arg:features.0.weight"], "holiday.params")
-    assert found.structural == {"arg:features.0.weight": "arg:arg:features.0.weight"}
+def test_only_one_mark_is_removed() -> None:
+    naming = naming_styles.read(["arg:arg:features.0.weight"], "holiday.params")
+    assert naming.structural == {"arg:features.0.weight": "arg:arg:features.0.weight"}
 
 
-def test_one_point_in_a_name_makes_all_of_them_structural() -> None:
+def test_one_dot_makes_all_names_structural() -> None:
     mixed = [*PREFIX.values(), "features.0.weight"]
     naming = naming_styles.read(mixed, "holiday.params")
     assert naming.dialect == "structural"
     assert naming.resolve(MAPPING) == {name: name for name in mixed}
 
 
-def test_a_file_without_names_has_none_of_the_layers() -> None:
+def test_file_without_names_lacks_the_layers() -> None:
     with pytest.raises(MappingError, match="outside the stages: 1 convolutions expected, 0 found"):
         resolve([])

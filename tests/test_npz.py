@@ -30,7 +30,7 @@ TYPES = ("<f8", "<f4", "<f2", "<u8", "<i8", "<u4", "<i4", "<u2", "<i2", "u1", "i
 
 
 class Pipe(io.RawIOBase):
-    """A stream that cannot go back, for which zipfile writes data descriptors, as MXNet 2 does."""
+    """A stream without seek, for which zipfile writes data descriptors, as MXNet 2 does."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -43,8 +43,8 @@ class Pipe(io.RawIOBase):
         return memoryview(content).nbytes  # type: ignore[arg-type]  # a buffer
 
 
-class Bomb:
-    """What a pickle may do: create a file."""
+class MarkerPickle:
+    """Creates a file when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -71,17 +71,17 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
     return stream.getvalue()
 
 
-def saved(*, compressed: bool = False, **arrays: Array) -> bytes:
+def savez(*, compressed: bool = False, **arrays: Array) -> bytes:
     stream = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(stream, **arrays)  # type: ignore[arg-type]  # no flag of theirs
     return stream.getvalue()
 
 
-WHOLE = saved(w=WEIGHT)
+WHOLE = savez(w=WEIGHT)
 
 
 def patched(content: bytes, signature: bytes, place: int, value: bytes) -> bytes:
-    """Write over a field of the last header that begins with a signature."""
+    """Overwrite a field of the last header that begins with a signature."""
     begin = content.rindex(signature) + place
     return content[:begin] + value + content[begin + len(value) :]
 
@@ -92,77 +92,77 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_stored_arrays_stay_in_the_file(path: Path) -> None:
-    path.write_bytes(saved(w=WEIGHT, b=BIAS))
-    found = open_params(path)
-    assert (found.container, found.records) == ("npz", ())
-    assert list(found.arrays) == ["w", "b"]
-    assert np.array_equal(found.arrays["w"], WEIGHT)
-    assert np.array_equal(found.arrays["b"], BIAS)
-    assert all(isinstance(array, FileArray) for array in found.arrays.values())
+    path.write_bytes(savez(w=WEIGHT, b=BIAS))
+    params = open_params(path)
+    assert (params.container, params.records) == ("npz", ())
+    assert list(params.arrays) == ["w", "b"]
+    assert np.array_equal(params.arrays["w"], WEIGHT)
+    assert np.array_equal(params.arrays["b"], BIAS)
+    assert all(isinstance(array, FileArray) for array in params.arrays.values())
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_type_of_numpys_that_mxnet_has_is_read(path: Path, dtype: str, *, compressed: bool) -> None:
+def test_every_dtype_known_to_mxnet_is_read(path: Path, dtype: str, *, compressed: bool) -> None:
     array = np.arange(12).astype(dtype).reshape(3, 1, 4)
-    path.write_bytes(saved(compressed=compressed, w=array))
-    found = np.asarray(open_params(path).arrays["w"])
-    assert (found.dtype, found.shape) == (array.dtype, array.shape)
-    assert found.tobytes() == array.tobytes()
+    path.write_bytes(savez(compressed=compressed, w=array))
+    values = np.asarray(open_params(path).arrays["w"])
+    assert (values.dtype, values.shape) == (array.dtype, array.shape)
+    assert values.tobytes() == array.tobytes()
 
 
-def test_a_file_written_to_a_pipe_as_mxnet_2_does_is_read_in_its_place(path: Path) -> None:
+def test_archive_with_data_descriptors_is_read_in_place(path: Path) -> None:
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w") as archive:
         archive.writestr("w.npy", npy(WEIGHT))
         archive.writestr("b.npy", npy(BIAS))
     assert pipe.content[14:26] == bytes(12)  # no checksum and no sizes before the data
     path.write_bytes(pipe.content)
-    found = open_params(path).arrays
-    assert np.array_equal(found["w"], WEIGHT)
-    assert np.array_equal(found["b"], BIAS)
-    assert isinstance(found["w"], FileArray)
+    arrays = open_params(path).arrays
+    assert np.array_equal(arrays["w"], WEIGHT)
+    assert np.array_equal(arrays["b"], BIAS)
+    assert isinstance(arrays["w"], FileArray)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_arrays_in_fortran_order_are_turned(path: Path, *, compressed: bool) -> None:
+def test_fortran_order_is_converted(path: Path, *, compressed: bool) -> None:
     array = np.asfortranarray(WEIGHT)
     assert b"'fortran_order': True" in npy(array)
-    path.write_bytes(saved(compressed=compressed, w=array))
-    found = np.asarray(open_params(path).arrays["w"])
-    assert found.flags.c_contiguous
-    assert np.array_equal(found, WEIGHT)
+    path.write_bytes(savez(compressed=compressed, w=array))
+    values = np.asarray(open_params(path).arrays["w"])
+    assert values.flags.c_contiguous
+    assert np.array_equal(values, WEIGHT)
 
 
-def test_a_scalar_is_read(path: Path) -> None:
-    path.write_bytes(saved(scale=np.array(3.5, np.float32)))
-    found = open_params(path).arrays["scale"]
-    assert found.shape == ()
-    assert np.asarray(found) == 3.5
+def test_scalar_is_read(path: Path) -> None:
+    path.write_bytes(savez(scale=np.array(3.5, np.float32)))
+    scale = open_params(path).arrays["scale"]
+    assert scale.shape == ()
+    assert np.asarray(scale) == 3.5
 
 
-def test_a_long_header_of_version_2_is_read(path: Path) -> None:
+def test_header_of_version_2_is_read(path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array(stream, WEIGHT, version=(2, 0))
     path.write_bytes(zipped(("w.npy", stream.getvalue())))
     assert np.array_equal(open_params(path).arrays["w"], WEIGHT)
 
 
-def test_what_was_pickled_is_refused_and_never_run(path: Path, tmp_path: Path) -> None:
+def test_pickled_array_is_refused_without_executing(path: Path, tmp_path: Path) -> None:
     marker = tmp_path / "run"
     pickled = np.empty(1, object)
-    pickled[0] = Bomb(marker)
-    path.write_bytes(saved(w=pickled))
+    pickled[0] = MarkerPickle(marker)
+    path.write_bytes(savez(w=pickled))
     with pytest.raises(ParamsError, match=r"byte \d+: w\.npy has type object, which MXNet has not"):
         open_params(path)
     assert not marker.exists()
-    with np.load(path, allow_pickle=True) as careless:
-        careless["w"]
+    with np.load(path, allow_pickle=True) as unsafe:
+        unsafe["w"]
     assert marker.exists()
 
 
-def test_a_damaged_stored_member_is_refused_unless_its_checksum_is_not_asked_for(path: Path) -> None:
-    content = saved(w=WEIGHT, b=BIAS)
+def test_damaged_stored_member_is_refused_unless_verify_is_off(path: Path) -> None:
+    content = savez(w=WEIGHT, b=BIAS)
     begin = content.index(WEIGHT.tobytes())
     path.write_bytes(content[:begin] + b"\xff" + content[begin + 1 :])
     member = content.index(b"\x93NUMPY")
@@ -172,17 +172,17 @@ def test_a_damaged_stored_member_is_refused_unless_its_checksum_is_not_asked_for
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "message"),
+    ("invalid", "message"),
     [
         (("w.txt", npy(BIAS)), r"'w\.txt' is no \.npy"),
         (("ok.npy", npy(BIAS)), "'ok' occurs twice"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Duplicate name")  # which is what zipfile says to the one who writes it
-def test_a_member_that_is_no_array_of_its_own_is_refused_where_it_begins(
-    path: Path, spoilt: tuple[str, bytes], message: str
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile warns while writing
+def test_invalid_member_is_refused_with_its_offset(
+    path: Path, invalid: tuple[str, bytes], message: str
 ) -> None:
-    content = zipped(("ok.npy", npy(WEIGHT)), spoilt)
+    content = zipped(("ok.npy", npy(WEIGHT)), invalid)
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=rf"holiday\.params: byte {content.rindex(LOCAL)}: {message}"):
         open_params(path)
@@ -204,13 +204,16 @@ def test_a_member_that_is_no_array_of_its_own_is_refused_where_it_begins(
         (header("{'descr': '<f4', 'fortran_order': False}"), ": Header does not contain the correct keys"),
         (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1L,), }"), ": .*created on Python 2"),
         (header("{[]: 1}"), ": .*unhashable type: 'list'"),
-        (header("-" * 5000 + "1"), ": ."),  # deeper than Python parses; each version says it in other words
+        (
+            header("-" * 5000 + "1"),
+            ": .",
+        ),  # nested deeper than Python parses; the message depends on the version
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.filterwarnings("ignore:Reading `.npy`")  # numpy's, at what Python 2 wrote
+@pytest.mark.filterwarnings("ignore:Reading `.npy`")  # from numpy, for files of Python 2
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_an_array_that_is_not_read_is_refused_by_name_and_place(
+def test_unsupported_array_is_refused_with_name_and_offset(
     path: Path, content: bytes, message: str, method: int
 ) -> None:
     archive = zipped(("ok.npy", npy(BIAS)), ("w.npy", content), method=method)
@@ -225,36 +228,34 @@ def test_an_array_that_is_not_read_is_refused_by_name_and_place(
     ("content", "message"),
     [
         (zipped(), r"byte 0: no \.params file: begins with b'PK\\x05"),
-        (saved(w=WEIGHT)[:-30], "byte 0: no zip that can be read: File is not a zip file"),
-        (patched(saved(w=WEIGHT), CENTRAL, 8, b"\1\0"), r"byte 0: 'w\.npy' is encrypted"),
-        (patched(saved(w=WEIGHT, b=BIAS), LOCAL, 0, b"PK\x03\x05"), r"byte 207: b\.npy: no member begins"),
-        (patched(saved(w=WEIGHT, b=BIAS), LOCAL, 0, b"OK\x03\x04"), r"byte 207: b\.npy: no member begins"),
-        (patched(saved(w=WEIGHT), CENTRAL, 20, struct.pack("<II", 9999, 9999)), r"w\.npy needs 9999 bytes"),
-        (patched(saved(w=WEIGHT), CENTRAL, 24, struct.pack("<I", 2**31)), "byte 0: its arrays are said to"),
-        (patched(saved(w=WEIGHT), CENTRAL, 10, b"\x63\0"), "is compressed by method"),
-        (patched(saved(w=WEIGHT), b"PK\x05\x06", 16, b"\xff\xff\0\0"), r"byte \d+: "),
-        (patched(saved(wé=WEIGHT), CENTRAL, 46, b"\xff"), "byte 0: no zip that can be read"),
+        (savez(w=WEIGHT)[:-30], "byte 0: no zip that can be read: File is not a zip file"),
+        (patched(savez(w=WEIGHT), CENTRAL, 8, b"\1\0"), r"byte 0: 'w\.npy' is encrypted"),
+        (patched(savez(w=WEIGHT, b=BIAS), LOCAL, 0, b"PK\x03\x05"), r"byte 207: b\.npy: no member begins"),
+        (patched(savez(w=WEIGHT, b=BIAS), LOCAL, 0, b"OK\x03\x04"), r"byte 207: b\.npy: no member begins"),
+        (patched(savez(w=WEIGHT), CENTRAL, 20, struct.pack("<II", 9999, 9999)), r"w\.npy needs 9999 bytes"),
+        (patched(savez(w=WEIGHT), CENTRAL, 24, struct.pack("<I", 2**31)), "byte 0: its arrays are said to"),
+        (patched(savez(w=WEIGHT), CENTRAL, 10, b"\x63\0"), "is compressed by method"),
+        (patched(savez(w=WEIGHT), b"PK\x05\x06", 16, b"\xff\xff\0\0"), r"byte \d+: "),
+        (patched(savez(wé=WEIGHT), CENTRAL, 46, b"\xff"), "byte 0: no zip that can be read"),
         (
-            patched(saved(compressed=True, w=WEIGHT), CENTRAL, 16, bytes(4)),
+            patched(savez(compressed=True, w=WEIGHT), CENTRAL, 16, bytes(4)),
             "byte 0: no zip .*Bad CRC-32 .*w.npy",
         ),
         (
-            saved(compressed=True, w=np.zeros((1 << 24) + 1, "f4")),
+            savez(compressed=True, w=np.zeros((1 << 24) + 1, "f4")),
             "are said to have more than 67108864 bytes",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_zip_that_is_damaged_encrypted_or_a_bomb_is_refused(
-    path: Path, content: bytes, message: str
-) -> None:
+def test_damaged_encrypted_or_oversized_zip_is_refused(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=rf"holiday\.params: .*{message}"):
         open_params(path)
 
 
-def test_a_zip_without_members_holds_no_arrays(path: Path) -> None:
-    header = LOCAL.ljust(30, b"\0")  # by which the file is known as a zip
+def test_zip_without_members_is_refused(path: Path) -> None:
+    header = LOCAL.ljust(30, b"\0")  # identifies the file as a zip
     path.write_bytes(header + zipped())
     with pytest.raises(ParamsError, match=r"holiday\.params: byte 0: the file holds no arrays$"):
         open_params(path)
@@ -263,7 +264,7 @@ def test_a_zip_without_members_holds_no_arrays(path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_that_unpacks_to_more_than_it_says_is_not_unpacked(path: Path, method: int) -> None:
+def test_member_larger_than_declared_is_not_unpacked(path: Path, method: int) -> None:
     bomb = zipped(("w.npy", bytes(1 << 26)), method=method)
     path.write_bytes(patched(bomb, CENTRAL, 24, struct.pack("<I", 1000)))
     tracemalloc.start()
@@ -276,7 +277,7 @@ def test_a_member_that_unpacks_to_more_than_it_says_is_not_unpacked(path: Path, 
 
 
 @pytest.mark.parametrize("length", range(8, len(WHOLE)))
-def test_a_file_cut_anywhere_is_refused(path: Path, length: int) -> None:
+def test_truncated_file_is_refused(path: Path, length: int) -> None:
     path.write_bytes(WHOLE)
     assert is_npz(path)
     path.write_bytes(WHOLE[:length])
@@ -285,14 +286,14 @@ def test_a_file_cut_anywhere_is_refused(path: Path, length: int) -> None:
         open_params(path)
 
 
-@pytest.mark.filterwarnings("ignore")  # zipfile and numpy warn of what they then refuse
+@pytest.mark.filterwarnings("ignore")  # zipfile and numpy warn before refusing
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(
-    st.sampled_from([saved(w=WEIGHT, b=BIAS), saved(compressed=True, w=WEIGHT, b=BIAS)]),
+    st.sampled_from([savez(w=WEIGHT, b=BIAS), savez(compressed=True, w=WEIGHT, b=BIAS)]),
     st.lists(st.tuples(st.integers(0, 999), st.integers(1, 255)), min_size=1, max_size=4),
     st.booleans(),
 )
-def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(
+def test_damaged_bytes_are_read_or_refused(
     path: Path, content: bytes, damage: list[tuple[int, int]], verify: bool
 ) -> None:
     damaged = bytearray(content)
@@ -304,8 +305,8 @@ def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(
         load_params(path)
 
 
-def test_a_name_that_is_another_in_the_members_own_header_is_refused(path: Path) -> None:
-    content = saved(wa=WEIGHT, wb=WEIGHT)
+def test_name_that_differs_from_the_members_header_is_refused(path: Path) -> None:
+    content = savez(wa=WEIGHT, wb=WEIGHT)
     path.write_bytes(content)
     assert list(load_params(path)) == ["wa", "wb"]
     begin = content.index(b"PK\x01\x02")
@@ -318,7 +319,7 @@ def test_a_name_that_is_another_in_the_members_own_header_is_refused(path: Path)
 
 
 @pytest.mark.parametrize(("flag", "message"), [(0x20, "is a patch for another"), (0x40, "is encrypted")])
-def test_a_member_that_is_not_itself_is_refused(path: Path, flag: int, message: str) -> None:
+def test_patch_or_encrypted_member_is_refused(path: Path, flag: int, message: str) -> None:
     begin = WHOLE.index(b"PK\x01\x02") + 8
     (flags,) = struct.unpack_from("<H", WHOLE, begin)
     path.write_bytes(patched(WHOLE, b"PK\x01\x02", 8, struct.pack("<H", flags | flag)))
@@ -326,7 +327,7 @@ def test_a_member_that_is_not_itself_is_refused(path: Path, flag: int, message: 
         open_params(path)
 
 
-def test_a_stored_member_of_two_sizes_is_refused(path: Path) -> None:
+def test_stored_member_with_two_sizes_is_refused(path: Path) -> None:
     path.write_bytes(patched(WHOLE, b"PK\x01\x02", 20, struct.pack("<I", 10)))
     with pytest.raises(ParamsError, match="the directory says otherwise than its own header"):
         open_params(path)

@@ -22,12 +22,12 @@ CONTENT = b"what GluonCV published" * 1000
 
 @pytest.fixture
 def model(tiny: Model) -> Model:
-    """A model whose published file holds CONTENT."""
+    """Return a model whose published file holds CONTENT."""
     sha1 = hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
     return replace(tiny, entry=msgspec.structs.replace(tiny.entry, params_sha1=sha1))
 
 
-def test_a_file_is_taken_as_it_is_and_known_by_its_hash(model: Model, tmp_path: Path) -> None:
+def test_published_file_is_recognised_by_its_hash(model: Model, tmp_path: Path) -> None:
     (tmp_path / "mine.params").write_bytes(CONTENT)
     (tmp_path / "other.params").write_bytes(b"other")
     mine = params_file.from_file(tmp_path / "mine.params", tmp_path, silent)
@@ -41,33 +41,33 @@ def test_a_file_is_taken_as_it_is_and_known_by_its_hash(model: Model, tmp_path: 
     )
 
 
-def test_a_file_that_bears_the_published_name_must_be_the_published_one(model: Model, tmp_path: Path) -> None:
+def test_file_with_the_published_name_must_have_the_published_sha1(model: Model, tmp_path: Path) -> None:
     path = tmp_path / model.official_file
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(SourceError, match=f"SHA-1 {model.entry.params_sha1} expected, [0-9a-f]{{40}} found"):
         params_file.verify_published_sha1(params_file.from_file(path, tmp_path, silent), model.published)
 
 
-def test_what_is_no_file_is_refused_and_not_read(tmp_path: Path) -> None:
+def test_pipe_and_folder_are_refused_unread(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(SourceError, match="a file was expected"):
             params_file.from_file(path, tmp_path, silent)
 
 
-def test_a_file_is_known_to_be_changed(model: Model, tmp_path: Path) -> None:
+def test_changed_file_is_refused(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "mine.params"
     path.write_bytes(CONTENT)
-    found = params_file.from_file(path, tmp_path, silent)
-    params_file.verify_published_sha1(found, model.published)
+    source = params_file.from_file(path, tmp_path, silent)
+    params_file.verify_published_sha1(source, model.published)
     path.write_bytes(CONTENT + b"more")
     with pytest.raises(SourceError, match="changed while it was read"):
-        params_file.verify_published_sha1(found, model.published)
+        params_file.verify_published_sha1(source, model.published)
     path.unlink()
     with pytest.raises(SourceError, match="No such file"):
-        params_file.verify_published_sha1(found, model.published)
+        params_file.verify_published_sha1(source, model.published)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none\.params: No such file"):
         params_file.from_file(tmp_path / "none.params", tmp_path, silent)

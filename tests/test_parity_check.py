@@ -46,7 +46,7 @@ def state(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> 
 
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
-    """Write a state dict to a ``.pth`` file and return its path."""
+    """Return a function that writes a state dict to a ``.pth`` file and returns its path."""
 
     def save_file(state: dict[str, Array]) -> Path:
         path = tmp_path / "trained.pth"
@@ -62,107 +62,107 @@ def compare(
     return parity_check.run(ComparisonRequest(source=origin, weights=weights, module=module, options=TERMS))
 
 
-def require_passed(found: CheckpointComparison, layers: int = 48) -> None:
-    assert found.passed
-    assert (found.tensors, found.diagnosis) == ((), None)
-    (check,) = found.proof.checks
+def assert_passed(comparison: CheckpointComparison, layers: int = 48) -> None:
+    assert comparison.passed
+    assert (comparison.tensors, comparison.diagnosis) == ((), None)
+    (check,) = comparison.proof.checks
     assert (check.agrees, len(check.rows), check.probe) == (True, layers, TERMS.probes[0])
 
 
 def test_parameters_agree_with_their_own_conversion(origin: ParamsSource) -> None:
-    found = compare(origin)
-    require_passed(found)
-    assert found.weights is None
-    assert found.prepared.reading.source.name == "holiday.params"
+    comparison = compare(origin)
+    assert_passed(comparison)
+    assert comparison.weights is None
+    assert comparison.prepared.reading.source.name == "holiday.params"
 
 
-def test_parameters_made_from_a_seed_agree_too(tiny: Model) -> None:
-    found = compare(ParamsSource(tiny, seed=1))
-    require_passed(found)
-    assert found.prepared.reading.source.name == "tiny.random-1.params"
+def test_seeded_parameters_agree(tiny: Model) -> None:
+    comparison = compare(ParamsSource(tiny, seed=1))
+    assert_passed(comparison)
+    assert comparison.prepared.reading.source.name == "tiny.random-1.params"
 
 
-def test_parameters_agree_with_a_checkpoint_which_is_named_by_its_hash(
+def test_checkpoint_agrees_and_is_identified_by_its_hash(
     origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     path = save(state)
-    found = compare(origin, path)
-    require_passed(found)
-    assert found.weights == checkpoint_comparison.WeightsFile(
+    comparison = compare(origin, path)
+    assert_passed(comparison)
+    assert comparison.weights == checkpoint_comparison.WeightsFile(
         "trained.pth", hashlib.sha256(path.read_bytes()).hexdigest()
     )
 
 
-def test_the_checkpoint_may_have_gluons_names(
+def test_checkpoint_may_have_gluon_names(
     origin: ParamsSource, tmp_path: Path, tiny_params: dict[str, Array]
 ) -> None:
     with (tmp_path / "other.params").open("wb") as stream:
         write_params(stream, tiny_params)
-    require_passed(compare(origin, tmp_path / "other.params"))
+    assert_passed(compare(origin, tmp_path / "other.params"))
 
 
-def test_a_checkpoint_may_lack_pytorchs_counters(
+def test_checkpoint_may_lack_batch_counters(
     origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     without = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
-    require_passed(compare(origin, save(without)))
+    assert_passed(compare(origin, save(without)))
 
 
-def test_the_same_values_in_float64_are_the_same(
+def test_same_values_in_float64_agree(
     origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     wide = {name: array.astype(np.float64) if array.ndim else array for name, array in state.items()}
-    require_passed(compare(origin, save(wide)))
+    assert_passed(compare(origin, save(wide)))
 
 
 def test_parameters_agree_with_a_module(tiny: Model, origin: ParamsSource, state: dict[str, Array]) -> None:
-    found = compare(origin, module=execution.build(state, tiny.config))
-    require_passed(found)
-    assert found.weights is None
+    comparison = compare(origin, module=execution.build(state, tiny.config))
+    assert_passed(comparison)
+    assert comparison.weights is None
 
 
-def test_a_module_may_lack_a_layer_without_weights(
+def test_module_may_lack_a_layer_without_weights(
     tiny: Model, origin: ParamsSource, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     pool = module.avgpool
     del module.avgpool
-    object.__setattr__(module, "avgpool", pool)  # no submodule any more, and called all the same
-    require_passed(compare(origin, module=module), layers=47)
+    object.__setattr__(module, "avgpool", pool)  # no longer a submodule, but still called
+    assert_passed(compare(origin, module=module), layers=47)
 
 
-def test_a_bit_that_no_output_shows_is_found(
+def test_bit_that_no_output_shows_is_detected(
     origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     changed = state[NAME].copy()
     changed.flat[0] = np.nextafter(changed.flat[0], np.float32(9))
-    found = compare(origin, save(state | {NAME: changed}))
-    assert found.proof.passed
-    assert not found.passed
-    assert [(apart.name, apart.count) for apart in found.tensors] == [(NAME, 1)]
+    comparison = compare(origin, save(state | {NAME: changed}))
+    assert comparison.proof.passed
+    assert not comparison.passed
+    assert [(difference.name, difference.count) for difference in comparison.tensors] == [(NAME, 1)]
 
 
-def test_a_difference_is_found_and_not_raised(
+def test_difference_is_returned_not_raised(
     origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
-    found = compare(origin, save(state | {NAME: -state[NAME]}))
-    assert not found.passed
-    assert [apart.name for apart in found.tensors] == [NAME]
-    assert found.diagnosis is not None
-    assert found.diagnosis.row.layer.target == "layer1.0.conv2"
+    comparison = compare(origin, save(state | {NAME: -state[NAME]}))
+    assert not comparison.passed
+    assert [difference.name for difference in comparison.tensors] == [NAME]
+    assert comparison.diagnosis is not None
+    assert comparison.diagnosis.row.layer.target == "layer1.0.conv2"
 
 
-def test_a_module_that_is_built_otherwise_is_found(
+def test_module_with_another_setting_is_detected(
     tiny: Model, origin: ParamsSource, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     assert isinstance(module.bn1, nn.BatchNorm2d)
     module.bn1.eps = 1e-3
-    found = compare(origin, module=module)
-    assert not found.passed
-    assert found.tensors == ()
-    assert found.diagnosis is not None
-    assert found.diagnosis.suspicions == ("eps: 1e-05 in the reference, 0.001 in the module",)
+    comparison = compare(origin, module=module)
+    assert not comparison.passed
+    assert comparison.tensors == ()
+    assert comparison.diagnosis is not None
+    assert comparison.diagnosis.suspicions == ("eps: 1e-05 in the reference, 0.001 in the module",)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_module_that_is_built_otherwise_is_found(
     ],
     ids=["missing", "unexpected", "shape", "type"],
 )
-def test_a_checkpoint_of_another_model_is_refused(
+def test_checkpoint_of_another_model_is_refused(
     change: Callable[[dict[str, Array]], object],
     message: str,
     origin: ParamsSource,
@@ -193,21 +193,21 @@ def test_a_checkpoint_of_another_model_is_refused(
         compare(origin, save(state))
 
 
-def test_a_module_of_another_model_is_refused(origin: ParamsSource) -> None:
+def test_module_of_another_model_is_refused(origin: ParamsSource) -> None:
     with pytest.raises(
         MappingError, match=r"the module: the names do not fit the model\n(.*\n)*  unexpected  weight"
     ):
         compare(origin, module=nn.Linear(2, 2))
 
 
-def test_what_cannot_be_read_is_refused(origin: ParamsSource, tmp_path: Path, tiny: Model) -> None:
+def test_missing_files_are_refused(origin: ParamsSource, tmp_path: Path, tiny: Model) -> None:
     with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
         compare(origin, tmp_path / "none.pth")
     with pytest.raises(SourceError, match=r"none\.params: No such file"):
         compare(ParamsSource(tiny, tmp_path / "none.params"))
 
 
-def test_parameters_that_change_meanwhile_are_refused(origin: ParamsSource) -> None:
+def test_parameters_changed_while_comparing_are_refused(origin: ParamsSource) -> None:
     def touch(step: str, done: int, _total: int) -> None:
         if step == "comparing" and done == 1 and origin.params:
             origin.params.touch()
@@ -216,7 +216,7 @@ def test_parameters_that_change_meanwhile_are_refused(origin: ParamsSource) -> N
         parity_check.run(ComparisonRequest(source=origin, options=TERMS), touch)
 
 
-def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
+def test_checkpoint_replaced_while_comparing_is_refused(
     origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     path = save(state)
@@ -230,7 +230,7 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_refused(
         parity_check.run(ComparisonRequest(source=origin, weights=path, options=TERMS), replace)
 
 
-def test_no_reference_is_refused_before_anything_is_read(tiny: Model, tmp_path: Path) -> None:
+def test_missing_reference_is_refused_before_reading(tiny: Model, tmp_path: Path) -> None:
     terms = replace(TERMS, reference="gluon", gluon_python=tmp_path / "no-python")
     with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
         parity_check.run(
@@ -238,7 +238,7 @@ def test_no_reference_is_refused_before_anything_is_read(tiny: Model, tmp_path: 
         )
 
 
-def test_progress_is_told(origin: ParamsSource) -> None:
-    told = []
-    parity_check.run(ComparisonRequest(source=origin, options=TERMS), lambda *step: told.append(step))
-    assert [step for step in told if step[0] == "comparing"] == [("comparing", done, 2) for done in range(3)]
+def test_progress_is_reported(origin: ParamsSource) -> None:
+    steps = []
+    parity_check.run(ComparisonRequest(source=origin, options=TERMS), lambda *step: steps.append(step))
+    assert [step for step in steps if step[0] == "comparing"] == [("comparing", done, 2) for done in range(3)]

@@ -30,7 +30,7 @@ LAYER = Layer("output", "fc", "dense", "head")
 LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
 
 
-def test_the_difference_is_measured_against_the_references_deviation() -> None:
+def test_difference_is_relative_to_the_references_deviation() -> None:
     row = comparison.layer_diff(LAYER, 1e-12, 3 * LOGITS, 3 * LOGITS + 0.3)
     assert row.max_abs == pytest.approx(0.3)
     assert row.relative == pytest.approx(0.3 / (3 * LOGITS.std()))
@@ -39,18 +39,18 @@ def test_the_difference_is_measured_against_the_references_deviation() -> None:
     assert row.reference.deviation == pytest.approx(row.module.deviation)
 
 
-def test_two_values_are_measured_against_their_deviation() -> None:
+def test_two_values_are_relative_to_their_deviation() -> None:
     row = comparison.layer_diff(LAYER, 1.0, np.array([[99.0, 101.0]]), np.array([[99.0, 101.5]]))
     assert row.relative == pytest.approx(0.5)
 
 
-def test_a_single_value_is_measured_against_its_size() -> None:
+def test_single_value_is_relative_to_its_size() -> None:
     one = np.array([[-4.0]])
     assert comparison.layer_diff(LAYER, 1e-12, one, one + 1).relative == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("apart", "agrees"), [(0.0, True), (1e-300, False), (1e300, False)])
-def test_what_is_constant_must_be_equal(apart: float, agrees: bool) -> None:
+def test_constant_output_must_be_equal(apart: float, agrees: bool) -> None:
     constant = np.zeros((1, 4))
     assert comparison.layer_diff(LAYER, 1e-12, constant, constant + apart).agrees == agrees
 
@@ -59,9 +59,7 @@ DENORMAL = np.random.Generator(np.random.PCG64(0)).standard_normal((1, 8)) * 1e-
 
 
 @pytest.mark.parametrize(("dtype", "limit", "agrees"), [("float32", 1e-4, True), ("float64", 1e-12, False)])
-def test_denormal_outputs_are_compared_with_the_smallest_normal_scale(
-    dtype: str, limit: float, agrees: bool
-) -> None:
+def test_denormal_outputs_are_relative_to_the_smallest_normal(dtype: str, limit: float, agrees: bool) -> None:
     one = DENORMAL.astype(dtype)
     row = comparison.layer_diff(LAYER, limit, one, (DENORMAL * 1.001).astype(dtype))
     assert row.max_abs > 0
@@ -70,7 +68,7 @@ def test_denormal_outputs_are_compared_with_the_smallest_normal_scale(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_outputs_that_are_not_finite_never_agree(value: float) -> None:
+def test_nonfinite_outputs_never_agree(value: float) -> None:
     broken = np.where(LOGITS == 0, value, LOGITS)
     of_module = comparison.layer_diff(LAYER, 1e-12, LOGITS, broken)
     of_both = comparison.layer_diff(LAYER, 1e-12, broken, broken)
@@ -78,13 +76,13 @@ def test_outputs_that_are_not_finite_never_agree(value: float) -> None:
     assert (of_both.agrees, of_both.remark) == (False, "not finite in the reference")
 
 
-def test_a_deviation_is_finite_even_where_float32_would_overflow() -> None:
+def test_deviation_does_not_overflow_in_float32() -> None:
     huge = (LOGITS * 1e30).astype(np.float32)
     row = comparison.layer_diff(LAYER, 1e-5, huge, huge * np.float32(1.1))
     assert row.relative == pytest.approx(0.1 * 2 / LOGITS.std(), rel=1e-5)
 
 
-def test_outputs_of_another_shape_or_type_never_agree() -> None:
+def test_outputs_of_another_shape_or_dtype_never_agree() -> None:
     shape = comparison.layer_diff(LAYER, 1e-12, LOGITS, LOGITS[:, :3])
     dtype = comparison.layer_diff(LAYER, 1e-12, LOGITS, LOGITS.astype(np.float32))
     assert (shape.agrees, shape.remark) == (False, "shape (1, 4) in the reference, (1, 3) in the module")
@@ -97,7 +95,7 @@ def prove(model: Model, mapping: Mapping, params: dict[str, Array]) -> ParityRes
     return comparison.compare(numpy.NumpyRun(params, PROBES), watched, mapping, params)
 
 
-def test_every_layer_of_a_right_conversion_agrees_in_the_networks_order(
+def test_correct_conversion_agrees_in_every_layer_in_order(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     proof = prove(tiny, tiny_mapping, tiny_params)
@@ -117,7 +115,7 @@ def test_squeeze_excitation_agrees_in_every_layer() -> None:
     assert proof.passed
     assert len(proof.checks[0].rows) == len(model.mapping.layers)
     weight = next(name for name in params if name.endswith("se.2.bias"))
-    params[weight] = params[weight] + np.float32(1)  # another number in the reference alone
+    params[weight] = params[weight] + np.float32(1)  # changes the reference only
     state = matching.rename(
         model.mapping, random_params(model.mapping, model.shapes, seed=0), model.shapes, ""
     )
@@ -135,7 +133,7 @@ def test_squeeze_excitation_agrees_in_every_layer() -> None:
         ("output.bias", 1e20, "output"),
     ],
 )
-def test_a_layer_whose_output_is_its_bias_proves_nothing(
+def test_layer_dominated_by_its_bias_is_vacuous(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array], name: str, factor: float, blind: str
 ) -> None:
     tiny_params[name] *= np.float32(factor)
@@ -145,7 +143,7 @@ def test_a_layer_whose_output_is_its_bias_proves_nothing(
     assert not proof.passed
 
 
-def test_a_head_with_one_class_can_be_proven(
+def test_head_with_one_class_can_be_proven(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     tiny_params |= {name: tiny_params[name][:1].copy() for name in ("output.weight", "output.bias")}
@@ -153,8 +151,8 @@ def test_a_head_with_one_class_can_be_proven(
 
 
 @dataclass
-class Partial:
-    """A module that shows some of its layers, more than once or not at all."""
+class RepeatingModule:
+    """A module that shows some of its layers several times or not at all."""
 
     inner: Network
     times: dict[str, int]
@@ -176,10 +174,12 @@ def compare_partial(
 ) -> ParityResult:
     state = matching.rename(mapping, params, model.shapes, "tiny")
     watched = execution.hook_layers(execution.build(state, model.config), mapping)
-    return comparison.compare(numpy.NumpyRun(params, (PROBE,)), Partial(watched, times), mapping, params)
+    return comparison.compare(
+        numpy.NumpyRun(params, (PROBE,)), RepeatingModule(watched, times), mapping, params
+    )
 
 
-def test_a_layer_that_is_never_computed_fails(
+def test_layer_that_is_never_computed_fails(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     (check,) = compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 0}).checks
@@ -187,7 +187,7 @@ def test_a_layer_that_is_never_computed_fails(
     assert not check.agrees
 
 
-def test_a_layer_that_is_computed_twice_is_refused(
+def test_layer_computed_twice_is_refused(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     with pytest.raises(
@@ -196,7 +196,7 @@ def test_a_layer_that_is_computed_twice_is_refused(
         compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 2})
 
 
-def test_a_module_that_stops_half_way_fails_and_keeps_what_it_showed(
+def test_failing_module_keeps_its_earlier_outputs(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
@@ -211,7 +211,7 @@ def test_a_module_that_stops_half_way_fails_and_keeps_what_it_showed(
     assert check.first_apart.settings == (("stride", 2, 1),)
 
 
-def test_the_reference_lets_go_of_what_was_taken() -> None:
+def test_outputs_are_released_when_taken() -> None:
     def outputs() -> Iterator[LayerOutput]:
         for name in ("a", "b", "c"):
             yield LayerOutput(name, np.zeros(1), {})

@@ -1,4 +1,4 @@
-"""No right to write or to read, as another user really has none: root may do everything."""
+"""Missing permissions, tested as an unprivileged user: root is not restricted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = "gluon_resnet18_v1b"
 
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """Call the command as a user who may do nothing; return its exit status and words."""
+    """Return a function that runs the command as an unprivileged user and returns exit status and output."""
     if sys.platform == "win32" or os.getuid():
         pytest.skip("only root can become another user")
     temporary = tmp_path / "temporary"
@@ -27,25 +27,25 @@ def as_nobody(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     temporary.chmod(0o777)
     for folder in (tmp_path, *tmp_path.parents):
         if not folder.stat().st_mode & 1:
-            folder.chmod(folder.stat().st_mode | 1)  # pytest's own, which it closes to others
+            folder.chmod(folder.stat().st_mode | 1)  # pytest creates its folders without access for others
 
     def run(*arguments: str) -> tuple[int, str]:
-        said = tmp_path / "said"
-        status = faults.finish(faults.start(faults.command, arguments, temporary, said, NOBODY))
-        return status, said.read_text()
+        output = tmp_path / "said"
+        status = faults.finish(faults.start(faults.command, arguments, temporary, output, NOBODY))
+        return status, output.read_text()
 
     return run
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o666, 0o444])
-def test_a_folder_that_one_may_not_write_to_is_refused_before_any_work(
+def test_unwritable_folder_is_refused_before_any_work(
     as_nobody: Callable[..., tuple[int, str]], tmp_path: Path, mode: int
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     out.chmod(mode)
-    status, said = as_nobody("convert", MODEL, str(out), "--params", str(tmp_path / "not-read-yet"))
-    assert (status, said) == (1, f"refused  {out}: cannot be written: Permission denied\n")
+    status, output = as_nobody("convert", MODEL, str(out), "--params", str(tmp_path / "not-read-yet"))
+    assert (status, output) == (1, f"refused  {out}: cannot be written: Permission denied\n")
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,20 @@ def test_a_folder_that_one_may_not_write_to_is_refused_before_any_work(
         ("parity", MODEL, "--random", "0", "--report", "shut/out/report.html"),
     ],
 )
-def test_a_folder_that_cannot_be_made_is_refused_before_any_work(
+def test_uncreatable_folder_is_refused_before_any_work(
     as_nobody: Callable[..., tuple[int, str]], tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "shut").mkdir(mode=0o755)
     within = [word.replace("shut", f"{tmp_path}/shut") for word in arguments]
-    status, said = as_nobody(*within)
-    assert (status, said) == (1, f"refused  {tmp_path}/shut/out: cannot be written: Permission denied\n")
+    status, output = as_nobody(*within)
+    assert (status, output) == (1, f"refused  {tmp_path}/shut/out: cannot be written: Permission denied\n")
 
 
-def test_a_source_that_one_may_not_read_is_refused(
-    as_nobody: Callable[..., tuple[int, str]], tmp_path: Path
-) -> None:
+def test_unreadable_source_is_refused(as_nobody: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     params = tmp_path / "holiday.params"
     params.touch(0o600)
     out = tmp_path / "temporary" / "out"
-    status, said = as_nobody("convert", MODEL, str(out), "--params", str(params), "--reference", "none")
-    assert status == 2  # typer looks first
-    assert "is not readable" in " ".join(said.replace("│", " ").split())
+    status, output = as_nobody("convert", MODEL, str(out), "--params", str(params), "--reference", "none")
+    assert status == 2  # refused by typer
+    assert "is not readable" in " ".join(output.replace("│", " ").split())
     assert not out.exists()

@@ -27,8 +27,8 @@ def saved(content: object, *, is_zip: bool) -> io.BytesIO:
     return stream
 
 
-def trained() -> dict[str, Any]:
-    """What a training script saves: weights of which two are tied, an optimizer's state, a history."""
+def training_checkpoint() -> dict[str, Any]:
+    """Return a training checkpoint: weights, two of them tied, an optimizer's state and a history."""
     network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
     network[2].weight = network[0].weight
     betas = (0.9, 0.999)
@@ -41,19 +41,19 @@ def trained() -> dict[str, Any]:
 
 
 @WRITERS
-def test_what_a_training_script_saves_is_harmless(*, is_zip: bool) -> None:
-    stream = saved(trained(), is_zip=is_zip)
+def test_training_checkpoint_is_harmless(*, is_zip: bool) -> None:
+    stream = saved(training_checkpoint(), is_zip=is_zip)
     pickles.require_harmless(stream)
     assert stream.tell() == 0
     assert torch.load(stream, weights_only=True)["optimizer"]["state"]
 
 
 @WRITERS
-def test_what_may_stand_beside_weights_is_harmless(*, is_zip: bool) -> None:
+def test_common_values_besides_weights_are_harmless(*, is_zip: bool) -> None:
     weight = nn.Parameter(torch.ones(2))
     weight.tag = "mine"  # type: ignore[attr-defined]  # as training scripts do
-    beside = {"set": {1, 2}, "bytes": b"\xff", "device": torch.device("cpu"), "size": torch.Size([3])}
-    stream = saved({"w": weight, "dtype": torch.bfloat16} | beside, is_zip=is_zip)
+    extras = {"set": {1, 2}, "bytes": b"\xff", "device": torch.device("cpu"), "size": torch.Size([3])}
+    stream = saved({"w": weight, "dtype": torch.bfloat16} | extras, is_zip=is_zip)
     pickles.require_harmless(stream)
     assert torch.load(stream, weights_only=True)["set"] == {1, 2}
 
@@ -68,44 +68,50 @@ STANDS_FOR_MORE = "its pickle stands for much more than it is"
 HARMFUL = {
     "doubled": (hostile.doubled(20), STANDS_FOR_MORE),
     "doubled in a zip": (hostile.pth(hostile.doubled(20)), STANDS_FOR_MORE),
-    "in capitals": (hostile.pth(hostile.doubled(20)).replace(b"data.pkl", b"DATA.PKL"), STANDS_FOR_MORE),
+    "upper-case member name": (
+        hostile.pth(hostile.doubled(20)).replace(b"data.pkl", b"DATA.PKL"),
+        STANDS_FOR_MORE,
+    ),
     "deep": (hostile.nested(101), STANDS_FOR_MORE),
-    "changed later": (b"\x80\x02]q\x00h\x00h\x00a.", "its pickle changes what it has used already"),
+    "modified memoised object": (
+        b"\x80\x02]q\x00h\x00h\x00a.",
+        "its pickle changes what it has used already",
+    ),
     "compressed": (
         hostile.pth(b"\x80\x02}.", zipfile.ZIP_DEFLATED),
         r"'a/data\.pkl' is compressed, and torch",
     ),
     "overlapping": (hostile.overlapping(), r"its members are said to have more than its \d+ bytes"),
-    "called": (
+    "callable": (
         hostile.pth(b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\nJ\x00\x5e\xd0\xb2\x85Rs."),
         r"it would call builtins\.bytearray",
     ),
-    "of another device": (
+    "device tensor": (
         hostile.pth(b"\x80\x02ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n."),
         r"it would call torch\._utils\._rebuild_device_tensor_from_cpu_tensor",
     ),
-    "of many operations": (
+    "too many operations": (
         hostile.pth(b"\x80\x02](" + b"N" * 2_000_001 + b"e."),
         "its pickle has more than 2,000,000 operations",
     ),
-    "twice there": (
+    "duplicate member": (
         hostile.zipped(("a/data.pkl", hostile.doubled(20)), ("a/Data.pkl", b"\x80\x02}.")),
         "two of its members have one name",
     ),
-    "of two directories": (
+    "two directories": (
         hostile.two_directories(hostile.pth(hostile.doubled(20)), hostile.pth(b"\x80\x02}.")),
         r"its directory is said to be at byte \d+, and is at \d+",
     ),
-    "ending in a comment": (hostile.pth(b"\x80\x02}.")[:-2] + b"\x01\x00x", "it does not end as torch"),
-    "no zip": (b"PK\x03\x04 and no more", "File is not a zip file"),
+    "zip comment": (hostile.pth(b"\x80\x02}.")[:-2] + b"\x01\x00x", "it does not end as torch"),
+    "not a zip": (b"PK\x03\x04 and no more", "File is not a zip file"),
     "cut": (b"\x80\x02", "pickle exhausted before seeing STOP"),
-    "nothing kept": (b"\x80\x02h\x07.", "7"),
+    "missing memo entry": (b"\x80\x02h\x07.", "7"),
     "no mark": (b"\x80\x02u.", "pop from empty list"),
 }
 
 
 @pytest.mark.parametrize(("content", "message"), HARMFUL.values(), ids=HARMFUL)
-def test_what_stands_for_more_than_it_is_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_pickle_bomb_or_unsafe_pickle_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"cannot be read as a \.pth of weights alone: .*{message}"):
@@ -113,14 +119,14 @@ def test_what_stands_for_more_than_it_is_is_refused(content: bytes, message: str
 
 
 @pytest.mark.parametrize("content", [hostile.doubled(10), hostile.nested(90)], ids=["doubled", "deep"])
-def test_what_is_used_twice_or_lies_deep_with_measure_is_left_to_torch(content: bytes) -> None:
+def test_moderate_sharing_and_depth_are_accepted(content: bytes) -> None:
     pickles.require_harmless(io.BytesIO(hostile.pth(content)))
 
 
-def test_without_the_check_torch_builds_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_alone_does_not_refuse_a_pickle_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(hostile.doubled(16))
-    harmless: Callable[[BinaryIO], None] = lambda _: None  # noqa: E731 - a stand-in of one line
+    harmless: Callable[[BinaryIO], None] = lambda _: None  # noqa: E731 - a one-line stand-in
     monkeypatch.setattr(pickles, "require_harmless", harmless)
     with pytest.raises(CheckpointError) as refused:
         checkpoint.read(path)
@@ -128,16 +134,16 @@ def test_without_the_check_torch_builds_it_all(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", [3, (1, 2), None])
-def test_a_name_that_is_no_text_is_refused(name: object, tmp_path: Path) -> None:
+def test_name_that_is_not_text_is_refused(name: object, tmp_path: Path) -> None:
     torch.save({name: torch.ones(1)}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=f"names expected as text, {type(name).__name__} found"):
         checkpoint.read(tmp_path / "a.pth")
 
 
-def test_a_bfloat16_that_is_transposed_is_a_view(tmp_path: Path) -> None:
+def test_transposed_bfloat16_is_a_view(tmp_path: Path) -> None:
     weight = torch.arange(6).to(torch.bfloat16).reshape(2, 3)
     torch.save({"a": weight, "b": weight.t()}, tmp_path / "a.pth")
-    found = np.asarray(checkpoint.read(tmp_path / "a.pth")["b"])
-    assert found.tolist() == weight.t().tolist()
-    assert not found.flags.owndata
-    assert not found.flags.c_contiguous
+    values = np.asarray(checkpoint.read(tmp_path / "a.pth")["b"])
+    assert values.tolist() == weight.t().tolist()
+    assert not values.flags.owndata
+    assert not values.flags.c_contiguous

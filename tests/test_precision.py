@@ -45,24 +45,24 @@ COUNTER = "bn1.num_batches_tracked"
 
 
 def tensor(array: Array) -> torch.Tensor:
-    """Return the same bits in torch, which does not know bfloat16 from numpy."""
+    """Return the same bits in torch, which cannot import bfloat16 from numpy."""
     if array.dtype != BFLOAT16:
         return torch.tensor(array)
     return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
 
 
-def bits(found: torch.Tensor) -> torch.Tensor:
-    return found.view(BITS[found.element_size()])
+def bits(result: torch.Tensor) -> torch.Tensor:
+    return result.view(BITS[result.element_size()])
 
 
-def every_kind(dtype: np.dtype[np.generic]) -> Array:
-    """Return numbers of a type from all over float16's range, ties and subnormals among them."""
+def varied_numbers(dtype: np.dtype[np.generic]) -> Array:
+    """Return numbers from float16's whole range, including ties and subnormals."""
     generator = np.random.Generator(np.random.PCG64(5))
     numbers = generator.standard_normal(50_000) * np.exp2(generator.integers(-26, 13, 50_000))
-    ties = 1 + np.arange(-64, 65) * 2.0**-12  # halfway between neighbours in float16, or in bfloat16
+    ties = 1 + np.arange(-64, 65) * 2.0**-12  # halfway between neighbours in float16 or bfloat16
     edges = [0.0, -0.0, 2.0**-24, 2.0**-25, 3 * 2.0**-26, -(2.0**-14), 60000.0]
-    found: Array = np.concatenate([numbers, ties, -ties, 1 + np.arange(257) * 2.0**-9, edges]).astype(dtype)
-    return found
+    rounded: Array = np.concatenate([numbers, ties, -ties, 1 + np.arange(257) * 2.0**-9, edges]).astype(dtype)
+    return rounded
 
 
 def cast(array: Array, target: Precision) -> Array:
@@ -76,44 +76,44 @@ def test_keep_returns_the_same_objects() -> None:
 
 @pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("source", TYPES)
-def test_every_type_is_rounded_as_torch_rounds_it_bit_for_bit(source: str, target: str) -> None:
-    array = every_kind(TYPES[source])
-    found, expected = cast(array, Precision(target)), tensor(array).to(getattr(torch, target))
-    assert found.dtype == TYPES[target]
-    assert torch.equal(bits(tensor(found)), bits(expected))
+def test_every_dtype_is_rounded_as_in_torch(source: str, target: str) -> None:
+    array = varied_numbers(TYPES[source])
+    result, expected = cast(array, Precision(target)), tensor(array).to(getattr(torch, target))
+    assert result.dtype == TYPES[target]
+    assert torch.equal(bits(tensor(result)), bits(expected))
 
 
 @pytest.mark.parametrize("target", ["float16", "bfloat16"])
-def test_rounding_is_to_the_nearest_and_not_towards_zero(target: str) -> None:
+def test_rounding_is_to_nearest(target: str) -> None:
     array = np.array([1 + 1.5 * 2.0**-8, 1 + 1.5 * 2.0**-11], np.float32)
     number = 0 if target == "bfloat16" else 1
-    found = cast(array, Precision(target)).astype(np.float64)[number]
-    assert found == 1 + 2.0 ** (-7 if target == "bfloat16" else -10)
+    rounded = cast(array, Precision(target)).astype(np.float64)[number]
+    assert rounded == 1 + 2.0 ** (-7 if target == "bfloat16" else -10)
     cut = np.uint32(0xFFFF0000 if target == "bfloat16" else 0xFFFFE000)
-    assert (array.view(np.uint32) & cut).view(np.float32)[number] == 1 != found
+    assert (array.view(np.uint32) & cut).view(np.float32)[number] == 1 != rounded
 
 
 @pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
-def test_what_has_the_type_already_is_not_copied(target: str) -> None:
+def test_arrays_of_the_target_dtype_are_not_copied(target: str) -> None:
     state = {name: np.ones(3, dtype) for name, dtype in TYPES.items()}
-    found = precision.cast(state, Precision(target))
-    assert [name for name in state if found[name] is state[name]] == [target]
+    converted = precision.cast(state, Precision(target))
+    assert [name for name in state if converted[name] is state[name]] == [target]
 
 
 @pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("shape", [(), (1,)])
-def test_counters_are_left_alone(target: str, shape: tuple[int, ...]) -> None:
-    counter = np.full(shape, (1 << 40) + 1)  # which none of the three can hold
-    found = precision.cast({COUNTER: counter, "bn1.weight": np.ones(2)}, Precision(target))
-    assert found[COUNTER] is counter
-    assert found["bn1.weight"].dtype == TYPES[target]
+def test_counters_are_not_cast(target: str, shape: tuple[int, ...]) -> None:
+    counter = np.full(shape, (1 << 40) + 1)  # not representable in any of the three
+    converted = precision.cast({COUNTER: counter, "bn1.weight": np.ones(2)}, Precision(target))
+    assert converted[COUNTER] is counter
+    assert converted["bn1.weight"].dtype == TYPES[target]
 
 
 @pytest.mark.parametrize(
     ("target", "largest", "beyond"),
     [("float16", 65504.0, 65520.0), ("bfloat16", 3.3895314e38, 3.4e38), ("float32", 3.4028234e38, 3.5e38)],
 )
-def test_what_a_type_cannot_hold_is_refused_by_name(target: str, largest: float, beyond: float) -> None:
+def test_overflowing_values_are_refused_by_name(target: str, largest: float, beyond: float) -> None:
     names = [f"layer1.{number}.conv1.weight" for number in range(3)]
     state = {name: np.array([1.0, -largest]) for name in [*names, "fc.bias"]}
     precision.cast(state, Precision(target))
@@ -131,7 +131,7 @@ def test_what_a_type_cannot_hold_is_refused_by_name(target: str, largest: float,
         ("float32", "bfloat16", 1 + 2.0**-7, True),
         ("float32", "bfloat16", 1 + 2.0**-8, False),
         ("float16", "bfloat16", 1 + 2.0**-8, False),
-        ("bfloat16", "float16", 2.0**-30, False),  # to zero
+        ("bfloat16", "float16", 2.0**-30, False),  # underflows to zero
         ("float64", "float32", 1 + 2.0**-23, True),
         ("float64", "float32", 1 + 2.0**-24, False),
         ("float16", "float32", 0.1, True),
@@ -139,7 +139,7 @@ def test_what_a_type_cannot_hold_is_refused_by_name(target: str, largest: float,
         ("float32", "float32", 0.1, True),
     ],
 )
-def test_a_cast_is_lossless_until_one_number_is_rounded(
+def test_cast_is_lossless_unless_a_number_is_rounded(
     source: str, target: str, number: float, same: bool
 ) -> None:
     array = np.ones((2, 3), TYPES[source])
@@ -148,7 +148,7 @@ def test_a_cast_is_lossless_until_one_number_is_rounded(
     assert precision.lossless(state, precision.cast(state, Precision(target))) is same
 
 
-def test_one_bit_in_one_of_many_arrays_is_no_longer_lossless() -> None:
+def test_one_changed_bit_is_not_lossless() -> None:
     state = {f"layer{number}": np.full(5, 0.5, np.float32) for number in range(4)}
     other = {name: array.copy() for name, array in state.items()}
     assert precision.lossless(state, other)
@@ -157,15 +157,15 @@ def test_one_bit_in_one_of_many_arrays_is_no_longer_lossless() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_narrow_types_are_widened_exactly(dtype: str) -> None:
-    array = every_kind(TYPES[dtype])
-    found = np.asarray(precision.widened(array))
-    assert found.dtype == np.float32
-    assert found.astype(array.dtype).tobytes() == array.tobytes()
+def test_narrow_dtypes_are_widened_exactly(dtype: str) -> None:
+    array = varied_numbers(TYPES[dtype])
+    values = np.asarray(precision.widened(array))
+    assert values.dtype == np.float32
+    assert values.astype(array.dtype).tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-def test_what_mxnet_computes_in_is_not_widened(dtype: str) -> None:
+def test_dtypes_that_mxnet_computes_in_are_not_widened(dtype: str) -> None:
     array = np.ones(3, dtype)
     assert precision.widened(array) is array
 
@@ -180,40 +180,40 @@ MIXED: dict[str, Array] = {
 }
 
 
-def test_a_state_of_every_type_is_written_in_safetensors_own_bytes(tmp_path: Path) -> None:
-    assert written(MIXED, tmp_path) == saved(MIXED, tmp_path)
+def test_mixed_dtypes_are_written_as_by_safetensors(tmp_path: Path) -> None:
+    assert written(MIXED, tmp_path) == safetensors_bytes(MIXED, tmp_path)
 
 
 @pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
-def test_a_cast_state_is_written_in_safetensors_own_bytes(target: str, tmp_path: Path) -> None:
+def test_cast_state_is_written_as_by_safetensors(target: str, tmp_path: Path) -> None:
     state = {**precision.cast({**MIXED, "bn1.running_var": np.array([1e-30, 2.5])}, Precision(target))}
-    assert written(state, tmp_path) == saved(state, tmp_path) != written(MIXED, tmp_path)
+    assert written(state, tmp_path) == safetensors_bytes(state, tmp_path) != written(MIXED, tmp_path)
 
 
 def written(state: dict[str, Array], folder: Path) -> bytes:
-    with artifact.draft(folder, state, silent) as found:
-        artifact.verify(found, state)
-        return found.path.read_bytes()
+    with artifact.draft(folder, state, silent) as result:
+        artifact.verify(result, state)
+        return result.path.read_bytes()
 
 
-def saved(state: dict[str, Array], folder: Path) -> bytes:
-    """Return what safetensors' own writer makes of the same tensors."""
+def safetensors_bytes(state: dict[str, Array], folder: Path) -> bytes:
+    """Return the bytes that safetensors' own writer produces for the same tensors."""
     tensors = {name: tensor(array) for name, array in state.items()}
     safetensors.torch.save_file(tensors, folder / "own", metadata={"format": "pt"})
     return (folder / "own").read_bytes()
 
 
 def logits(state: dict[str, torch.Tensor], model: Model) -> torch.Tensor:
-    """Return what our module gives in float64, with neither the converter's loader nor its runner."""
+    """Return our module's float64 logits without the converter's loader and runner."""
     module = ResNeXt(model.config).double().eval()
     module.load_state_dict({name: tensor.double() for name, tensor in state.items()})
     with torch.inference_mode():
-        found: torch.Tensor = module(torch.from_numpy(Probe("float64", (65, 95)).input()))
-    return found
+        output: torch.Tensor = module(torch.from_numpy(Probe("float64", (65, 95)).input()))
+    return output
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
+def test_rounding_error_is_measured_and_unrounded_weights_proven(
     dtype: str,
     tiny: Model,
     tiny_params: dict[str, Array],
@@ -235,7 +235,11 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     max_abs = float((before - after).abs().max())
     rounding = result.manifest.narrowing
     assert rounding is not None
-    assert (rounding.dtype, rounding.logits.dtype, rounding.logits.size) == (dtype, "float64", "65x95")
+    assert (rounding.dtype, rounding.logits.dtype, rounding.logits.size) == (
+        dtype,
+        "float64",
+        "65x95",
+    )
     assert rounding.logits.max_abs == pytest.approx(max_abs, rel=1e-9)
     assert rounding.logits.relative == pytest.approx(max_abs / float(before.std(correction=0)), rel=1e-9)
     assert (rounding.before.proven, len(rounding.before.checks)) == (True, 1)
@@ -249,7 +253,7 @@ def test_what_rounding_costs_is_measured_and_the_weights_before_it_proven(
     assert result.manifest.artifact.dtypes == (dtype,)
 
 
-def test_a_network_that_differs_before_rounding_is_refused(tiny: Model, tmp_path: Path) -> None:
+def test_network_that_differs_before_rounding_is_refused(tiny: Model, tmp_path: Path) -> None:
     loose = replace(tiny, config=replace(tiny.config, bn_eps=1e-3))
     request = conversion.ConversionRequest(
         source=ParamsSource(loose, seed=0), out=tmp_path, options=AGAINST_NUMPY, precision=Precision.float16
@@ -259,7 +263,7 @@ def test_a_network_that_differs_before_rounding_is_refused(tiny: Model, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_beyond_a_type_leave_nothing(
+def test_overflowing_weights_leave_no_output(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path], tmp_path: Path
 ) -> None:
     tiny_params["output.bias"][3] = 1e5
@@ -275,7 +279,7 @@ def test_weights_beyond_a_type_leave_nothing(
 
 
 @pytest.mark.parametrize("layer", ["layer2.1.conv2", "bn1", "fc"])
-def test_of_float64_weights_the_tenth_digit_is_proven(
+def test_float64_proof_detects_a_change_of_1e_10(
     layer: str,
     tiny: Model,
     tiny_params: dict[str, Array],
@@ -285,7 +289,7 @@ def test_of_float64_weights_the_tenth_digit_is_proven(
 ) -> None:
     load = execution.load
 
-    def load_otherwise(path: Path, config: Config) -> nn.Module:
+    def load_changed(path: Path, config: Config) -> nn.Module:
         module = load(path, config)
         with torch.no_grad():
             module.get_parameter(f"{layer}.weight").flatten()[0] += 1e-10
@@ -296,6 +300,6 @@ def test_of_float64_weights_the_tenth_digit_is_proven(
         source=ParamsSource(tiny, params), out=tmp_path / "out", options=AGAINST_NUMPY
     )
     assert conversion.run(request).manifest.parity.proven
-    monkeypatch.setattr(execution, "load", load_otherwise)
+    monkeypatch.setattr(execution, "load", load_changed)
     with pytest.raises(ParityError, match=rf"first apart  .* → {layer} .*, float64 at 33x47"):
         conversion.run(request)

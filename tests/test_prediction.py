@@ -1,4 +1,4 @@
-"""Images through a network give what a plain loop gives; what cannot be read is refused by its file."""
+"""Predictions equal those of a plain loop; unreadable images are refused by file name."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from converter.vision.prediction import Predictions
 
-NAME = "gluon_cifar_resnext29_32x4d"  # the smallest, 20 MB
+NAME = "gluon_cifar_resnext29_32x4d"  # the smallest model, 20 MB
 LABELS = ["airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-LIMIT = 1e-5  # of a probability: batches of other sizes are summed otherwise; measured 1e-8
+LIMIT = 1e-5  # of a probability: other batch sizes sum in another order; measured 1e-8
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network whose classes are far apart."""
+    """Return weights of a network with distinct class scores."""
     torch.manual_seed(0)
     model = create_model(NAME)
     torch.nn.init.normal_(model.get_parameter("fc.weight"))
@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Images of odd sizes, modes and formats, in a folder and its folder."""
+    """Return a folder of images of odd sizes, modes and formats, some in a subfolder."""
     generator = np.random.default_rng(0)
     pictures = tmp_path / "pictures"
     (pictures / "more").mkdir(parents=True)
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def manifest(weights: Path, folder: Path, **changes: object) -> Path:
-    """Write the weights and a manifest of theirs into a folder of their own."""
+    """Write the weights with a manifest into a folder of their own."""
     folder.mkdir()
     path = folder / weights.name
     path.write_bytes(weights.read_bytes())
@@ -66,30 +66,30 @@ def manifest(weights: Path, folder: Path, **changes: object) -> Path:
     return path
 
 
-def predict(weights: Path, *places: Path, top: int = 5, **terms: Any) -> Predictions:  # noqa: ANN401 - of Terms
+def predict(weights: Path, *places: Path, top: int = 5, **terms: Any) -> Predictions:  # noqa: ANN401 - options of several types
     return prediction.predict(
         PredictionRequest(places, ClassifierOptions(weights, **{"device": Device.cpu, **terms}), top)
     )
 
 
-def first_labels(found: Predictions) -> set[str]:
-    return {guess.label for image in found.images for guess in image.guesses}
+def first_labels(predictions: Predictions) -> set[str]:
+    return {guess.label for image in predictions.images for guess in image.guesses}
 
 
 @pytest.mark.parametrize("preprocessing", Preprocessing)
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_a_plain_loop_finds_the_same(
+def test_predictions_equal_those_of_a_plain_loop(
     weights: Path, folder: Path, preprocessing: Preprocessing, batch_size: int
 ) -> None:
-    found = predict(weights, folder, preprocessing=preprocessing, batch_size=batch_size)
+    predictions = predict(weights, folder, preprocessing=preprocessing, batch_size=batch_size)
     model = create_model(NAME, weights).eval()
     ways: dict[str, Any] = {
         "bicubic": create_transform(**resolve_data_config(model)),
         "gluon": gluon_transform(model),
     }
     expected = [folder / name for name in ("a.JPG", "b.png", "more/c.webp", "more/grey.png")]
-    assert [image.file for image in found.images] == expected
-    for image in found.images:
+    assert [image.file for image in predictions.images] == expected
+    for image in predictions.images:
         with Image.open(image.file) as opened, torch.inference_mode():
             batch = ways[preprocessing](opened.convert("RGB")).unsqueeze(0)
             values, numbers = model(batch).softmax(dim=1)[0].topk(5)
@@ -97,26 +97,26 @@ def test_a_plain_loop_finds_the_same(
         assert [guess.probability for guess in image.guesses] == pytest.approx(values.tolist(), abs=LIMIT)
 
 
-def test_the_two_ways_of_preparing_differ_in_the_result(weights: Path, folder: Path) -> None:
+def test_preprocessing_changes_the_result(weights: Path, folder: Path) -> None:
     bicubic, gluon = (predict(weights, folder / "b.png", preprocessing=way) for way in Preprocessing)
     difference = bicubic.images[0].guesses[0].probability - gluon.images[0].guesses[0].probability
     assert abs(difference) > LIMIT
 
 
-def test_all_classes_add_up_and_more_than_all_are_all(weights: Path, folder: Path) -> None:
-    found = predict(weights, folder / "b.png", top=99)
-    probabilities = [guess.probability for guess in found.images[0].guesses]
+def test_top_above_the_number_of_classes_returns_all(weights: Path, folder: Path) -> None:
+    predictions = predict(weights, folder / "b.png", top=99)
+    probabilities = [guess.probability for guess in predictions.images[0].guesses]
     assert len(probabilities) == 10
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1)
 
 
-def test_the_manifests_labels_are_the_names(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_labels_are_read_from_the_manifest(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = manifest(weights, tmp_path / "out")
     for place in (path, tmp_path / "out"):
-        found = predict(place, folder, top=10)
-        assert [(g.label) for g in found.images[0].guesses] == [
-            LABELS[g.number] for g in found.images[0].guesses
+        predictions = predict(place, folder, top=10)
+        assert [(g.label) for g in predictions.images[0].guesses] == [
+            LABELS[g.number] for g in predictions.images[0].guesses
         ]
 
 
@@ -125,20 +125,20 @@ def test_the_manifests_labels_are_the_names(weights: Path, folder: Path, tmp_pat
     [{"artifact": {"sha256": "0" * 64}}, {"labels": None}, {"artifact": 3}],
     ids=["of another file", "without labels", "of another program"],
 )
-def test_without_labels_of_its_own_classes_are_numbers(
+def test_classes_without_labels_are_numbered(
     weights: Path, folder: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    found = predict(manifest(weights, tmp_path / "out", **changes), folder, top=10)
-    assert first_labels(found) == {str(number) for number in range(10)}
+    predictions = predict(manifest(weights, tmp_path / "out", **changes), folder, top=10)
+    assert first_labels(predictions) == {str(number) for number in range(10)}
 
 
-def test_a_manifest_of_too_few_names_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_manifest_with_too_few_labels_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = manifest(weights, tmp_path / "out", labels=LABELS[:9])
     with pytest.raises(CheckpointError, match="10 classes; its manifest names 9"):
         predict(path, folder)
 
 
-def test_a_thousand_classes_are_imagenets(tmp_path: Path, folder: Path) -> None:
+def test_thousand_classes_have_imagenet_names(tmp_path: Path, folder: Path) -> None:
     state = create_model("gluon_resnet18_v1b").state_dict()
     state["fc.bias"][258] += 100
     torch.save(
@@ -148,24 +148,24 @@ def test_a_thousand_classes_are_imagenets(tmp_path: Path, folder: Path) -> None:
     assert (image.guesses[0].number, image.guesses[0].label) == (258, "Samoyed")
 
 
-def test_rounded_weights_and_missing_counters_do(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_rounded_weights_without_counters_are_accepted(weights: Path, folder: Path, tmp_path: Path) -> None:
     state = create_model(NAME, weights).state_dict()
     state = {name: tensor.half() for name, tensor in state.items() if tensor.is_floating_point()}
     save_file(state, tmp_path / "half.safetensors")
-    found, exact = predict(tmp_path / "half.safetensors", folder), predict(weights, folder)
-    assert [i.guesses[0].number for i in found.images] == [i.guesses[0].number for i in exact.images]
+    result, exact = predict(tmp_path / "half.safetensors", folder), predict(weights, folder)
+    assert [i.guesses[0].number for i in result.images] == [i.guesses[0].number for i in exact.images]
 
 
-def test_how_far_it_is_is_told(weights: Path, folder: Path) -> None:
-    told: list[tuple[str, int, int]] = []
+def test_progress_is_reported(weights: Path, folder: Path) -> None:
+    updates: list[tuple[str, int, int]] = []
     request = PredictionRequest((folder,), ClassifierOptions(weights, device=Device.cpu, batch_size=3))
-    prediction.predict(request, lambda *step: told.append(step))
-    assert told == [("images", 3, 4), ("images", 4, 4)]
+    prediction.predict(request, lambda *step: updates.append(step))
+    assert updates == [("images", 3, 4), ("images", 4, 4)]
 
 
-def test_images_that_cannot_be_read_are_all_named(weights: Path, folder: Path) -> None:
-    whole = (folder / "b.png").read_bytes()
-    (folder / "cut.png").write_bytes(whole[:-200])
+def test_unreadable_images_are_all_named(weights: Path, folder: Path) -> None:
+    complete = (folder / "b.png").read_bytes()
+    (folder / "cut.png").write_bytes(complete[:-200])
     (folder / "text.jpg").write_text("no image")
     (folder / "void.png").touch()
     with pytest.raises(ImageError) as caught:
@@ -179,21 +179,21 @@ def test_images_that_cannot_be_read_are_all_named(weights: Path, folder: Path) -
 
 
 @pytest.mark.parametrize("way", Preprocessing)
-def test_a_truncated_jpeg_is_refused(weights: Path, folder: Path, way: Preprocessing) -> None:
+def test_truncated_jpeg_is_refused(weights: Path, folder: Path, way: Preprocessing) -> None:
     path = folder / "a.JPG"
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(ImageError, match=r"a\.JPG: cannot be read as an image: .*truncated"):
         predict(weights, path, preprocessing=way)
 
 
-def test_places_without_images_are_all_named(weights: Path, tmp_path: Path) -> None:
+def test_paths_without_images_are_all_named(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     message = r"empty: no image in it; looked for \.jpg, (.*\n)+.*missing\.png: no such file or folder"
     with pytest.raises(ImageError, match=message):
         predict(weights, tmp_path / "empty", tmp_path / "missing.png")
 
 
-def test_an_image_meant_twice_is_shown_once(folder: Path) -> None:
+def test_image_given_twice_is_listed_once(folder: Path) -> None:
     assert images.find([folder / "more", folder]) == (
         *(folder / "more" / name for name in ("c.webp", "grey.png")),
         *(folder / name for name in ("a.JPG", "b.png")),
@@ -204,7 +204,7 @@ def test_an_image_meant_twice_is_shown_once(folder: Path) -> None:
     ("way", "missing"),
     [(Preprocessing.bicubic, "torchvision"), (Preprocessing.gluon, "cv2"), (Preprocessing.gluon, "PIL")],
 )
-def test_what_is_not_installed_is_named_with_the_extra(
+def test_missing_package_is_named_with_its_extra(
     weights: Path, folder: Path, way: Preprocessing, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)  # which is what an import fails at
@@ -213,27 +213,27 @@ def test_what_is_not_installed_is_named_with_the_extra(
         predict(weights, folder, preprocessing=way)
 
 
-def test_gluons_way_does_without_torchvision(
+def test_gluon_preprocessing_does_not_need_torchvision(
     weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert len(predict(weights, folder, preprocessing=Preprocessing.gluon).images) == 4
 
 
-def test_weights_of_no_network_that_is_known_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_weights_of_an_unknown_network_are_refused(folder: Path, tmp_path: Path) -> None:
     save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
     with pytest.raises(MappingError, match=r"a\.safetensors: the tensors fit no model; the nearest is"):
         predict(tmp_path / "a.safetensors", folder)
 
 
-def test_gluons_own_parameters_are_refused_with_what_to_do(folder: Path, tmp_path: Path) -> None:
+def test_gluon_parameters_are_refused_with_a_hint(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.params"
     path.write_bytes((0x112).to_bytes(8, "little") + bytes(16))
     with pytest.raises(CheckpointError, match="Gluon's parameters; first gluon2torch convert auto OUT"):
         predict(path, folder)
 
 
-def test_a_folder_of_several_weights_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_folder_with_several_weights_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = manifest(weights, tmp_path / "out")
     path.with_name("other.safetensors").write_bytes(b"")
     message = rf"one file of weights expected, .*; {NAME}\.safetensors, other\.safetensors found"
@@ -243,7 +243,7 @@ def test_a_folder_of_several_weights_is_refused(weights: Path, folder: Path, tmp
     assert classifier.find(tmp_path / "out") == tmp_path / "out" / "model.safetensors"
 
 
-def test_logits_that_are_not_finite_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
+def test_nonfinite_logits_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     state = create_model(NAME, weights).state_dict()
     state["bn1.bias"][0] = float("nan")
     save_file(state, tmp_path / "nan.safetensors")
@@ -251,42 +251,42 @@ def test_logits_that_are_not_finite_are_refused(weights: Path, folder: Path, tmp
         predict(tmp_path / "nan.safetensors", folder)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_there_is_not_is_refused(weights: Path, folder: Path) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_missing_gpu_is_refused(weights: Path, folder: Path) -> None:
     with pytest.raises(ClassifierError, match="--device cuda: torch sees no GPU here"):
         predict(weights, folder, device=Device.cuda)
     assert predict(weights, folder, device=Device.auto).classifier.device == "cpu"
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_an_image_that_rgb_would_cut_is_refused(weights: Path, tmp_path: Path, mode: str) -> None:
+def test_image_with_more_than_8_bits_is_refused(weights: Path, tmp_path: Path, mode: str) -> None:
     path = tmp_path / "deep.tiff"
     Image.new(mode, (32, 32), 300).save(path)
     with pytest.raises(ImageError, match=r"deep\.\w+: has more than 8 bits a pixel"):
         predict(weights, path)
 
 
-def test_a_link_that_leads_back_is_followed_once(folder: Path) -> None:
+def test_cyclic_link_is_followed_once(folder: Path) -> None:
     expected = len(images.find([folder]))
     (folder / "more" / "again").symlink_to(folder)
     assert len(images.find([folder])) == expected
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_a_single_logit_is_a_sigmoid(classes: int, folder: Path, tmp_path: Path) -> None:
+def test_single_logit_uses_a_sigmoid(classes: int, folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = create_model(NAME, num_classes=classes).eval()
     path = tmp_path / "one.safetensors"
     save_file(model.state_dict(), path)
-    found = predict(path, folder)
+    predictions = predict(path, folder)
     transform = create_transform(**resolve_data_config(model))
-    for image in found.images:
+    for image in predictions.images:
         with torch.inference_mode():
             logits = model(transform(Image.open(image.file).convert("RGB")).unsqueeze(0))[0]
         expected = logits.sigmoid() if classes == 1 else logits.softmax(0)
-        told = {guess.number: guess.probability for guess in image.guesses}
-        assert told == pytest.approx(dict(enumerate(expected.tolist())), rel=1e-4)
-        assert 0 < told[0] < 1
+        updates = {guess.number: guess.probability for guess in image.guesses}
+        assert updates == pytest.approx(dict(enumerate(expected.tolist())), rel=1e-4)
+        assert 0 < updates[0] < 1
 
 
 WARNINGS = {
@@ -304,25 +304,23 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize(("changes", "warning"), WARNINGS.values(), ids=WARNINGS)
-def test_random_and_unproven_weights_are_warned_about(
+def test_random_and_unproven_weights_have_a_warning(
     changes: dict[str, object], warning: str, weights: Path, folder: Path, tmp_path: Path
 ) -> None:
-    found = predict(manifest(weights, tmp_path / "told", **changes), folder)
-    assert found.classifier.warning.startswith(warning)
-    assert bool(found.classifier.warning) == bool(warning)
+    predictions = predict(manifest(weights, tmp_path / "told", **changes), folder)
+    assert predictions.classifier.warning.startswith(warning)
+    assert bool(predictions.classifier.warning) == bool(warning)
 
 
-def test_random_weights_without_a_manifest_are_known_by_their_name(
-    weights: Path, folder: Path, tmp_path: Path
-) -> None:
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    path = alone / f"{NAME}.random-0a1b2c3d.safetensors"
+def test_random_weights_are_recognised_by_file_name(weights: Path, folder: Path, tmp_path: Path) -> None:
+    isolated = tmp_path / "alone"
+    isolated.mkdir()
+    path = isolated / f"{NAME}.random-0a1b2c3d.safetensors"
     path.write_bytes(weights.read_bytes())
     assert predict(path, folder).classifier.warning == "the weights are random numbers"
-    renamed = path.rename(alone / "mine.safetensors")
+    renamed = path.rename(isolated / "mine.safetensors")
     assert predict(renamed, folder).classifier.warning == ""
 
 
-def test_weights_without_a_manifest_are_not_warned_about(weights: Path, folder: Path) -> None:
+def test_weights_without_a_manifest_have_no_warning(weights: Path, folder: Path) -> None:
     assert predict(weights, folder).classifier.warning == ""

@@ -1,4 +1,4 @@
-"""Images are prepared as timm prepares them, bit for bit; tests/parity has GluonCV's own way."""
+"""Preprocessing equals timm's bit for bit; tests/parity compares with GluonCV's own."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# (height, width) in pixels: odd, smaller than the crop, on the short side's limit, thin
+# (height, width) in pixels: odd, smaller than the crop, short side at the limit, thin
 SIZES = [(300, 401), (97, 131), (256, 256), (224, 224), (255, 257), (1000, 259), (31, 640)]
-TIMM: Any = timm.data  # with types in part
+TIMM: Any = timm.data  # partially typed
 CIFAR = "gluon_cifar_resnext29_32x4d"
 
 
 def pixels(height: int, width: int) -> NDArray[np.uint8]:
-    """Return an image with edges: noise on half of it, plain on the other."""
-    drawn = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    drawn[:, : width // 2] = (250, 10, 120)
-    return drawn
+    """Return an image with edges: one half noise, the other plain."""
+    image_array = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image_array[:, : width // 2] = (250, 10, 120)
+    return image_array
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_cards_transform_is_timms_bit_for_bit(size: tuple[int, int]) -> None:
+def test_transform_equals_timms_bit_for_bit(size: tuple[int, int]) -> None:
     image = Image.fromarray(pixels(*size))
     with torch.device("meta"):
         model = create_model("gluon_resnext101_32x4d")
         theirs = timm.create_model("resnext101_32x4d.gluon_in1k")
     wanted = TIMM.create_transform(**TIMM.resolve_data_config({}, model=theirs))
-    found = create_transform(**resolve_data_config(model))(image)
-    assert found.shape == (3, 224, 224)
-    assert torch.equal(found, wanted(image))
+    result = create_transform(**resolve_data_config(model))(image)
+    assert result.shape == (3, 224, 224)
+    assert torch.equal(result, wanted(image))
     config = resolve_data_config(model)
     config["interpolation"] = "bilinear"
     other = create_transform(**config)
@@ -66,13 +66,13 @@ def test_the_cards_transform_is_timms_bit_for_bit(size: tuple[int, int]) -> None
         ("gluon_senet154", "senet154.gluon_in1k"),
     ],
 )
-def test_what_a_network_wants_is_what_timm_says(ours: str, theirs: str) -> None:
+def test_data_config_equals_timms(ours: str, theirs: str) -> None:
     with torch.device("meta"):
         expected = TIMM.resolve_data_config({}, model=timm.create_model(theirs))
     assert resolve_data_config(ours) == expected
 
 
-def test_a_network_of_other_channels_wants_no_image() -> None:
+def test_network_with_other_channels_has_no_image_transform() -> None:
     with torch.device("meta"):
         config = resolve_data_config(create_model("gluon_resnet18_v1b", in_chans=1))
     assert config["input_size"] == (1, 224, 224)
@@ -80,29 +80,29 @@ def test_a_network_of_other_channels_wants_no_image() -> None:
         create_transform(**config)
 
 
-def test_what_is_returned_is_the_callers_own() -> None:
+def test_returned_config_is_a_copy() -> None:
     resolve_data_config()["crop_pct"] = 0.5
     resolve_data_config(CIFAR)["crop_pct"] = 0.5
     assert (resolve_data_config()["crop_pct"], resolve_data_config(CIFAR)["crop_pct"]) == (0.875, 1.0)
 
 
-def test_a_network_is_meant_by_its_name_itself_or_its_backbone() -> None:
+def test_data_config_accepts_name_model_backbone_and_config() -> None:
     with torch.device("meta"):
         model, backbone = create_model(CIFAR), create_model(CIFAR, features_only=True)
-    found = resolve_data_config(CIFAR)
-    assert found["input_size"] == (3, 32, 32)
-    assert found["crop_pct"] == 1.0
-    assert (found["mean"], found["std"]) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-    assert resolve_data_config(model) == resolve_data_config(backbone) == found
-    assert resolve_data_config(CONFIGS[CIFAR]) == found
-    assert resolve_data_config() != found
+    config = resolve_data_config(CIFAR)
+    assert config["input_size"] == (3, 32, 32)
+    assert config["crop_pct"] == 1.0
+    assert (config["mean"], config["std"]) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    assert resolve_data_config(model) == resolve_data_config(backbone) == config
+    assert resolve_data_config(CONFIGS[CIFAR]) == config
+    assert resolve_data_config() != config
     with pytest.raises(KeyError, match="vgg"):
         resolve_data_config("vgg")
 
 
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize("recipe", ["bicubic", "gluon"])
-def test_every_network_gets_the_input_it_wants(name: str, recipe: Any) -> None:  # noqa: ANN401 - a literal
+def test_transform_gives_every_network_its_input_size(name: str, recipe: Any) -> None:  # noqa: ANN401 - a literal
     config = resolve_data_config(name)
     image = Image.fromarray(pixels(40, 37))
     assert create_transform(recipe, **config)(image).shape == config["input_size"]
@@ -111,27 +111,27 @@ def test_every_network_gets_the_input_it_wants(name: str, recipe: Any) -> None: 
 @pytest.mark.parametrize(
     "make", [create_transform, lambda: create_transform("gluon"), gluon_transform, lambda: None]
 )
-def test_a_transform_goes_to_other_processes(make: Callable[[], Any]) -> None:
+def test_transform_can_be_pickled(make: Callable[[], Any]) -> None:
     image, transform = Image.fromarray(pixels(40, 37)), make() or gluon_transform(CIFAR)
     assert torch.equal(pickle.loads(pickle.dumps(transform))(image), transform(image))  # noqa: S301 - our own
 
 
-def test_an_image_of_cifar_is_only_normalised() -> None:
-    drawn = pixels(32, 32)
-    plain = torch.from_numpy(drawn).permute(2, 0, 1) / 255
+def test_cifar_image_is_only_normalised() -> None:
+    image_array = pixels(32, 32)
+    plain = torch.from_numpy(image_array).permute(2, 0, 1) / 255
     config = resolve_data_config(CIFAR)
     mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
-    assert torch.equal(gluon_transform(CIFAR)(drawn), (plain - mean) / std)
-    assert torch.equal(create_transform(**config)(Image.fromarray(drawn)), (plain - mean) / std)
+    assert torch.equal(gluon_transform(CIFAR)(image_array), (plain - mean) / std)
+    assert torch.equal(create_transform(**config)(Image.fromarray(image_array)), (plain - mean) / std)
 
 
-def test_gluons_way_takes_an_image_or_its_bytes_and_is_not_timms() -> None:
-    drawn = pixels(300, 401)
-    found = gluon_transform()(drawn)
-    assert (found.shape, found.dtype) == ((3, 224, 224), torch.float32)
-    assert torch.equal(found, gluon_transform()(Image.fromarray(drawn)))
-    assert torch.equal(found, create_transform("gluon")(drawn))
-    assert not torch.equal(found, create_transform()(Image.fromarray(drawn)))
+def test_gluon_transform_accepts_arrays_and_images() -> None:
+    image_array = pixels(300, 401)
+    output = gluon_transform()(image_array)
+    assert (output.shape, output.dtype) == ((3, 224, 224), torch.float32)
+    assert torch.equal(output, gluon_transform()(Image.fromarray(image_array)))
+    assert torch.equal(output, create_transform("gluon")(image_array))
+    assert not torch.equal(output, create_transform()(Image.fromarray(image_array)))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_gluons_way_takes_an_image_or_its_bytes_and_is_not_timms() -> None:
         (Image.new("RGBA", (9, 9)), r"\(9, 9, 4\) in uint8"),
     ],
 )
-def test_what_is_no_rgb_image_is_refused(image: Any, found: str) -> None:  # noqa: ANN401 - all that is wrong
+def test_non_rgb_image_is_refused(image: Any, found: str) -> None:  # noqa: ANN401 - all that is wrong
     with pytest.raises(ValueError, match=rf"\(h, w, 3\) in uint8; {found} found"):
         gluon_transform()(image)
 
@@ -157,12 +157,12 @@ def test_what_is_no_rgb_image_is_refused(image: Any, found: str) -> None:  # noq
         ({"interpolation": "sharp"}, "'sharp' is not a valid InterpolationMode"),
     ],
 )
-def test_what_neither_way_does_is_refused(wrong: dict[str, Any], message: str) -> None:
+def test_unsupported_options_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_transform(**wrong)
 
 
-def test_preprocessing_is_described_without_torch() -> None:
+def test_data_config_does_not_import_torch() -> None:
     program = (
         "import sys; from resnext_torch import resolve_data_config as r; r('gluon_resnext50_32x4d');"
         "print({'torch', 'torchvision', 'cv2'} & set(sys.modules))"

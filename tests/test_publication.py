@@ -1,4 +1,4 @@
-"""A published folder is at home in timm: the reference's logits, other heads, other channels."""
+"""Published folders load in timm with the reference's logits, other heads and other channels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from resnext_torch import WeightsError, create_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIMIT = 1e-5  # of the logits' standard deviation, in float32; measured 2e-7
+LIMIT = 1e-5  # relative to the logits' standard deviation, in float32; measured 2e-7
 LARGE, SMALL = "gluon_resnext50_32x4d", "gluon_cifar_resnext29_32x4d"
 ALL_FILES = {"README.md", "SHA256SUMS", "config.json", "manifest.json", "model.safetensors"}
 ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
@@ -52,7 +52,7 @@ def convert(name: str, out: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published folder of ResNeXt-50 with random weights."""
+    """Return a published folder of ResNeXt-50 with random weights."""
     folder = tmp_path_factory.mktemp("large")
     file = convert(LARGE, folder)
     publication.run(PublicationRequest(files=(file,), folder=folder / "published", **ALLOWED))
@@ -61,13 +61,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A converted file of the smallest network with random weights."""
+    """Return a converted file of the smallest network with random weights."""
     return convert(SMALL, tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")
 def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A converted file, proven against numpy, of parameters that are not called random."""
+    """Return a converted file, proven against numpy, whose parameters are not marked as random."""
     folder, model = tmp_path_factory.mktemp("proven"), catalog.find(SMALL)
     labels = folder / "labels.txt"
     labels.write_text("".join(f"kind {number}\n" for number in range(10)))
@@ -81,17 +81,17 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def request_of(tmp_path: Path) -> Callable[..., PublicationRequest]:
-    """Return a request for ``tmp_path/out`` with everything allowed."""
+def make_request(tmp_path: Path) -> Callable[..., PublicationRequest]:
+    """Return a function that makes a request for ``tmp_path/out`` with everything allowed."""
 
-    def make(*files: Path, **options: Any) -> PublicationRequest:  # noqa: ANN401 - a request's fields
+    def make(*files: Path, **options: Any) -> PublicationRequest:  # noqa: ANN401 - fields of several types
         return PublicationRequest(files=files, folder=tmp_path / "out", **{**ALLOWED, **options})
 
     return make
 
 
-def timms(folder: Path, **options: Any) -> Any:  # noqa: ANN401 - a module, whose layers have no types
-    """Return timm's module of a folder."""
+def timm_model(folder: Path, **options: Any) -> Any:  # noqa: ANN401 - a module with untyped layers
+    """Return timm's model of a folder."""
     return timm.create_model(f"local-dir:{folder}", **options)
 
 
@@ -101,32 +101,32 @@ def images(channels: int = 3) -> torch.Tensor:
 
 def logits(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = model.eval()(x)
-    return found
+        output: torch.Tensor = model.eval()(x)
+    return output
 
 
-def apart(first: torch.Tensor, second: torch.Tensor) -> float:
+def relative_difference(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first - second).abs().max() / first.std())
 
 
 def test_timm_gives_the_reference_logits(large: Path) -> None:
-    theirs = timms(large, pretrained=True)
+    theirs = timm_model(large, pretrained=True)
     ours = create_model(LARGE, large)
-    assert apart(logits(ours, images()), logits(theirs, images())) <= LIMIT
-    untrained = timms(large, pretrained=False)
-    assert apart(logits(ours, images()), logits(untrained, images())) > LIMIT
+    assert relative_difference(logits(ours, images()), logits(theirs, images())) <= LIMIT
+    untrained = timm_model(large, pretrained=False)
+    assert relative_difference(logits(ours, images()), logits(untrained, images())) > LIMIT
 
 
-def test_timm_gives_it_another_head(large: Path) -> None:
-    model = timms(large, pretrained=True, num_classes=7)
+def test_timm_can_replace_the_head(large: Path) -> None:
+    model = timm_model(large, pretrained=True, num_classes=7)
     assert logits(model, images()).shape == (2, 7)
-    whole = timms(large, pretrained=True)
-    assert torch.equal(model.layer4[2].conv3.weight, whole.layer4[2].conv3.weight)
+    complete = timm_model(large, pretrained=True)
+    assert torch.equal(model.layer4[2].conv3.weight, complete.layer4[2].conv3.weight)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_timm_gives_it_other_channels(large: Path, channels: int) -> None:
-    model = timms(large, pretrained=True, in_chans=channels)
+def test_timm_can_change_the_input_channels(large: Path, channels: int) -> None:
+    model = timm_model(large, pretrained=True, in_chans=channels)
     assert logits(model, images(channels)).shape == (2, 1000)
     assert model.conv1.weight.shape[1] == channels
 
@@ -134,37 +134,41 @@ def test_timm_gives_it_other_channels(large: Path, channels: int) -> None:
 @pytest.mark.parametrize(
     ("key", "options"), [("classifier", {"num_classes": 7}), ("first_conv", {"in_chans": 1})]
 )
-def test_without_its_key_that_fails(large: Path, tmp_path: Path, key: str, options: dict[str, int]) -> None:
+def test_timm_fails_without_the_config_key(
+    large: Path, tmp_path: Path, key: str, options: dict[str, int]
+) -> None:
     config = json.loads((large / "config.json").read_text())
     del config["pretrained_cfg"][key]
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").symlink_to(large / "model.safetensors")
     with pytest.raises(RuntimeError, match="size mismatch"):
-        timms(tmp_path, pretrained=True, **options)
+        timm_model(tmp_path, pretrained=True, **options)
 
 
-def test_timm_knows_how_an_image_is_prepared(large: Path) -> None:
+def test_timm_reads_the_preprocessing(large: Path) -> None:
     resolve: Any = timm.data.config.resolve_data_config
-    found = resolve({}, model=timms(large))
-    assert (tuple(found["input_size"]), found["crop_pct"], found["interpolation"]) == (
+    resolved = resolve({}, model=timm_model(large))
+    assert (tuple(resolved["input_size"]), resolved["crop_pct"], resolved["interpolation"]) == (
         (3, 224, 224),
         0.875,
         "bicubic",
     )
 
 
-def test_the_card_loads_the_model_and_extracts_features(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_card_code_loads_the_model_and_extracts_features(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(large)
     blocks = re.findall(r"```python\n(.*?)```", (large / "README.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {"tensor": images(), "torch": torch, "NUM_FINETUNE_CLASSES": 5}
     for block in (block for block in blocks if "urllib" not in block):
-        exec(block, names)  # noqa: S102 - what the card tells people to run
+        exec(block, names)  # noqa: S102 - the card's own code
     assert [level.shape[1] for level in names["levels"]] == [64, 256, 512, 1024, 2048]
     assert names["model"].num_classes == 5
 
 
 @pytest.mark.parametrize("name", timm_config.ARCHITECTURES)
-def test_timm_has_the_network_under_the_same_tensor_names(name: str) -> None:
+def test_timm_network_has_the_same_tensor_names(name: str) -> None:
     model = catalog.find(name)
     config = timm_config.document(model, None)
     with torch.device("meta"):
@@ -183,48 +187,48 @@ def test_timm_has_the_network_under_the_same_tensor_names(name: str) -> None:
         "gluon_seresnext50_32x4d",
     ],
 )
-def test_timms_network_of_that_name_gives_the_same_logits(name: str) -> None:
+def test_timm_network_gives_the_same_logits(name: str) -> None:
     ours = create_model(name)
     theirs = timm.create_model(timm_config.ARCHITECTURES[name])
     theirs.load_state_dict(ours.state_dict(), strict=True)
-    assert apart(logits(ours, images()), logits(theirs, images())) <= LIMIT
+    assert relative_difference(logits(ours, images()), logits(theirs, images())) <= LIMIT
 
 
-def test_another_network_with_the_same_tensors_gives_others() -> None:
+def test_different_network_with_equal_tensors_gives_other_logits() -> None:
     ours, theirs = create_model("gluon_resnet18_v1b"), timm.create_model("resnet18")
     theirs.load_state_dict(ours.state_dict(), strict=True)
     theirs.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
-    assert apart(logits(ours, images()), logits(theirs, images())) > LIMIT
+    assert relative_difference(logits(ours, images()), logits(theirs, images())) > LIMIT
 
 
-def test_the_folder_holds_everything_and_its_sums(
-    small: Path, request_of: Callable[..., PublicationRequest]
+def test_folder_holds_all_files_and_valid_checksums(
+    small: Path, make_request: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publication.run(request_of(small))
-    assert {path.name for path in found.folder.iterdir()} == ALL_FILES
-    assert (found.folder / "model.safetensors").read_bytes() == small.read_bytes()
-    assert (found.folder / "manifest.json").read_bytes() == small.with_suffix(".json").read_bytes()
+    (actual,) = publication.run(make_request(small))
+    assert {path.name for path in actual.folder.iterdir()} == ALL_FILES
+    assert (actual.folder / "model.safetensors").read_bytes() == small.read_bytes()
+    assert (actual.folder / "manifest.json").read_bytes() == small.with_suffix(".json").read_bytes()
     check = ["sha256sum", "-c", "--strict", "SHA256SUMS"]
-    said = subprocess.run(check, cwd=found.folder, capture_output=True, text=True, check=True)
-    assert said.stdout.count(": OK") == len(ALL_FILES) - 1
-    (found.folder / "config.json").write_text("{}")
-    assert subprocess.run(check, cwd=found.folder, capture_output=True, check=False).returncode == 1
+    result = subprocess.run(check, cwd=actual.folder, capture_output=True, text=True, check=True)
+    assert result.stdout.count(": OK") == len(ALL_FILES) - 1
+    (actual.folder / "config.json").write_text("{}")
+    assert subprocess.run(check, cwd=actual.folder, capture_output=True, check=False).returncode == 1
 
 
-def test_the_folder_is_the_same_every_time(small: Path, tmp_path: Path) -> None:
+def test_publishing_is_reproducible(small: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
         publication.run(PublicationRequest(files=(small,), folder=tmp_path / name, **ALLOWED))
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
-def test_a_proven_file_needs_no_leave_and_brings_its_labels(proven: Path, tmp_path: Path) -> None:
-    (found,) = publication.run(PublicationRequest(files=(proven,), folder=tmp_path / "out"))
-    config = json.loads((found.folder / "config.json").read_text())
+def test_proven_file_is_published_with_its_labels(proven: Path, tmp_path: Path) -> None:
+    (result,) = publication.run(PublicationRequest(files=(proven,), folder=tmp_path / "out"))
+    config = json.loads((result.folder / "config.json").read_text())
     assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == 10
     assert config["label_names"] == [f"kind {number}" for number in range(10)]
     assert "architecture" not in config
-    text = (found.folder / "README.md").read_text()
+    text = (result.folder / "README.md").read_text()
     assert "UNPROVEN" not in text
     assert "our numpy forward of its parameters" in text
     assert "**timm does not have this network**" in text
@@ -233,18 +237,18 @@ def test_a_proven_file_needs_no_leave_and_brings_its_labels(proven: Path, tmp_pa
 def test_labels_reach_timm(tmp_path: Path) -> None:
     model = catalog.find("gluon_resnet18_v1b").with_classes(2)
     (tmp_path / "config.json").write_text(json.dumps(timm_config.document(model, ("cat", "dog"))))
-    found = timms(tmp_path)
-    assert (found.num_classes, found.pretrained_cfg["label_names"]) == (2, ["cat", "dog"])
+    result = timm_model(tmp_path)
+    assert (result.num_classes, result.pretrained_cfg["label_names"]) == (2, ["cat", "dog"])
 
 
 def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Path) -> None:
     other = convert("gluon_resnet18_v1b", tmp_path)
-    found = publication.run(PublicationRequest(files=(small, other), folder=tmp_path / "out", **ALLOWED))
-    assert [each.folder for each in found] == [
+    result = publication.run(PublicationRequest(files=(small, other), folder=tmp_path / "out", **ALLOWED))
+    assert [each.folder for each in result] == [
         tmp_path / "out" / SMALL,
         tmp_path / "out" / "gluon_resnet18_v1b",
     ]
-    assert all({path.name for path in each.folder.iterdir()} == ALL_FILES for each in found)
+    assert all({path.name for path in each.folder.iterdir()} == ALL_FILES for each in result)
     with pytest.raises(PublicationError, match=f"more than one file would become .*{SMALL}"):
         publication.run(PublicationRequest(files=(small, proven), folder=tmp_path / "new", **ALLOWED))
 
@@ -256,52 +260,52 @@ def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Pa
         ({"allow_unproven": False}, "unproven, its manifest says; --allow-unproven"),
     ],
 )
-def test_random_and_unproven_weights_need_leave(
+def test_random_and_unproven_weights_need_permission(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     tmp_path: Path,
     refused: dict[str, bool],
     message: str,
 ) -> None:
     with pytest.raises(PublicationError, match=message):
-        publication.run(request_of(small, **refused))
+        publication.run(make_request(small, **refused))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(
-    small: Path, request_of: Callable[..., PublicationRequest]
+def test_nonempty_folder_is_not_replaced_without_force(
+    small: Path, make_request: Callable[..., PublicationRequest]
 ) -> None:
-    publication.run(request_of(small))
+    publication.run(make_request(small))
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
-        publication.run(request_of(small))
+        publication.run(make_request(small))
 
 
-def test_force_replaces_what_was_published_and_nothing_else(
-    small: Path, proven: Path, request_of: Callable[..., PublicationRequest]
+def test_force_replaces_only_published_files(
+    small: Path, proven: Path, make_request: Callable[..., PublicationRequest]
 ) -> None:
-    (before,) = publication.run(request_of(small))
-    (after,) = publication.run(request_of(proven, force=True))
+    (before,) = publication.run(make_request(small))
+    (after,) = publication.run(make_request(proven, force=True))
     assert (after.folder / "model.safetensors").read_bytes() == proven.read_bytes()
     assert [path.name for path in before.folder.parent.iterdir()] == ["out"]
     (after.folder / "thesis.tex").touch()
     with pytest.raises(
         PublicationError, match=r"is not replaced, it holds what we did not write: thesis\.tex"
     ):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
     assert (after.folder / "thesis.tex").exists()
 
 
-def test_a_file_in_the_way_is_not_replaced(
-    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_file_in_place_of_the_folder_is_not_replaced(
+    small: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("precious")
     with pytest.raises(PublicationError, match="a folder expected, or nothing"):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
 
 
-def test_after_a_failure_nothing_is_there(
+def test_failure_leaves_no_files(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -310,17 +314,17 @@ def test_after_a_failure_nothing_is_there(
 
     monkeypatch.setattr(card, "render", fail)
     with pytest.raises(ArtifactError, match="out: cannot be written: No space left on device"):
-        publication.run(request_of(small))
+        publication.run(make_request(small))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_there_stays_where_the_new_cannot_take_its_place(
+def test_existing_folder_is_restored_if_the_rename_fails(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    (before,) = publication.run(request_of(small))
+    (before,) = publication.run(make_request(small))
     replace_path = Path.replace
 
     def fail(path: Path, target: Path) -> Path:
@@ -330,27 +334,27 @@ def test_what_was_there_stays_where_the_new_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(ArtifactError, match="out: cannot be written: Permission denied"):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in before.folder.iterdir()} == ALL_FILES
 
 
-def test_the_folder_one_is_in_may_be_published_to(
+def test_current_folder_can_be_published_to(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
-    (found,) = publication.run(dataclasses.replace(request_of(small), folder=Path()))
-    assert found.folder == tmp_path / "out"
-    assert {path.name for path in found.folder.iterdir()} == ALL_FILES
+    (result,) = publication.run(dataclasses.replace(make_request(small), folder=Path()))
+    assert result.folder == tmp_path / "out"
+    assert {path.name for path in result.folder.iterdir()} == ALL_FILES
 
 
-def test_the_folder_above_has_its_own_name(
+def test_parent_folder_is_resolved_to_its_name(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -359,39 +363,39 @@ def test_the_folder_above_has_its_own_name(
     with pytest.raises(
         PublicationError, match="/out: is not replaced, it holds what we did not write: inner"
     ):
-        publication.run(dataclasses.replace(request_of(small, force=True), folder=Path("..")))
+        publication.run(dataclasses.replace(make_request(small, force=True), folder=Path("..")))
 
 
-def test_of_two_at_once_the_second_is_refused(
-    small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_second_of_two_concurrent_runs_is_refused(
+    small: Path, proven: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     def meanwhile(*_: object) -> None:
-        publication.run(request_of(proven))
+        publication.run(make_request(proven))
 
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
-        publication.run(request_of(small), meanwhile)
+        publication.run(make_request(small), meanwhile)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == proven.read_bytes()
 
 
-def test_force_takes_no_file_that_is_added_meanwhile(
-    small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_force_keeps_a_file_added_while_publishing(
+    small: Path, proven: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
-    publication.run(request_of(small))
+    publication.run(make_request(small))
     thesis = tmp_path / "out" / "thesis.tex"
     with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
-        publication.run(request_of(proven, force=True), lambda *_: thesis.touch())
+        publication.run(make_request(proven, force=True), lambda *_: thesis.touch())
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_force_takes_no_file_that_is_added_at_the_last_moment(
+def test_force_keeps_a_file_added_just_before_the_rename(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    publication.run(request_of(small))
+    publication.run(make_request(small))
     thesis = tmp_path / "out" / "thesis.tex"
     replace_path = Path.replace
 
@@ -402,87 +406,89 @@ def test_force_takes_no_file_that_is_added_at_the_last_moment(
 
     monkeypatch.setattr(Path, "replace", late)
     with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("empty", [False, True], ids=["nothing", "an empty folder"])
-def test_a_folder_that_a_killed_run_took_away_is_there_again(
-    small: Path, proven: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path, *, empty: bool
+@pytest.mark.parametrize("empty", [False, True], ids=["missing folder", "empty folder"])
+def test_folder_moved_by_a_killed_run_is_restored(
+    small: Path, proven: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path, *, empty: bool
 ) -> None:
-    (before,) = publication.run(request_of(small))
-    before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new one took its place
+    (before,) = publication.run(make_request(small))
+    before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new folder was renamed
     if empty:
         before.folder.mkdir()
     with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
-        publication.run(request_of(proven))
+        publication.run(make_request(proven))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (before.folder / "model.safetensors").read_bytes() == small.read_bytes()
 
 
-def test_what_killed_runs_left_is_cleared_up(
-    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_leftovers_of_killed_runs_are_deleted(
+    small: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
-    (before,) = publication.run(request_of(small))
-    shutil.copytree(before.folder, tmp_path / ".convert-out.old")  # killed when the new one was there
-    (tmp_path / locks.temporary_name()).mkdir()  # killed while the new one was written
-    (after,) = publication.run(request_of(small, force=True))
+    (before,) = publication.run(make_request(small))
+    shutil.copytree(before.folder, tmp_path / ".convert-out.old")  # killed after the new folder was renamed
+    (tmp_path / locks.temporary_name()).mkdir()  # killed while the new folder was written
+    (after,) = publication.run(make_request(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in after.folder.iterdir()} == ALL_FILES
 
 
-def test_what_is_not_ours_is_not_cleared_up(
-    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_foreign_files_are_not_deleted(
+    small: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
-    publication.run(request_of(small))
+    publication.run(make_request(small))
     (tmp_path / ".convert-out.old").mkdir()
     (tmp_path / ".convert-out.old" / "thesis.tex").touch()
     with pytest.raises(
         PublicationError, match=r"\.convert-out\.old: is not replaced, it holds .*thesis\.tex"
     ):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
     assert (tmp_path / ".convert-out.old" / "thesis.tex").exists()
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_weights_that_change_while_they_are_copied_are_refused(
+def test_weights_changed_while_copying_are_refused(
     small: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    def spoil(source: Path, target: Path) -> None:
+    def corrupt(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes()[:-1] + b"!")
 
-    monkeypatch.setattr(shutil, "copyfile", spoil)
+    monkeypatch.setattr(shutil, "copyfile", corrupt)
     with pytest.raises(ArtifactError, match="changed while it was copied"):
-        publication.run(request_of(small))
+        publication.run(make_request(small))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="session")
 def page(proven: Path) -> str:
-    """The report of a parity check of that file, as `gluon2torch parity` writes it."""
+    """Return the parity report of that file, as `gluon2torch parity` writes it."""
     origin = ParamsSource(catalog.find(SMALL), proven.parent / "mine.params")
     terms = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
-    found = parity_check.run(parity_check.ComparisonRequest(source=origin, weights=proven, options=terms))
-    return report.render(json_report.build(found))
+    comparison = parity_check.run(
+        parity_check.ComparisonRequest(source=origin, weights=proven, options=terms)
+    )
+    return report.render(json_report.build(comparison))
 
 
-def test_a_report_of_these_weights_is_published_with_them(
-    proven: Path, page: str, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_matching_report_is_published(
+    proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
-    (found,) = publication.run(request_of(proven, report=path))
-    assert (found.folder / "parity.html").read_bytes() == path.read_bytes()
-    assert hashlib.sha256(path.read_bytes()).hexdigest() in (found.folder / "SHA256SUMS").read_text()
+    (result,) = publication.run(make_request(proven, report=path))
+    assert (result.folder / "parity.html").read_bytes() == path.read_bytes()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in (result.folder / "SHA256SUMS").read_text()
 
 
-@pytest.mark.parametrize("lacking", ["agreement", "source", "weights"])
-def test_another_report_is_refused(
-    proven: Path, page: str, request_of: Callable[..., PublicationRequest], tmp_path: Path, lacking: str
+@pytest.mark.parametrize("missing", ["agreement", "source", "weights"])
+def test_report_of_other_weights_is_refused(
+    proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path, missing: str
 ) -> None:
     manifest = artifact_checks.read(proven).manifest
     parts = {
@@ -491,9 +497,9 @@ def test_another_report_is_refused(
         "weights": manifest.artifact.sha256,
     }
     path = tmp_path / "report.html"
-    path.write_text(page.replace(parts[lacking], "other"), encoding="utf-8")
-    with pytest.raises(PublicationError, match=f"no parity report of .*: {parts[lacking]}.* not in it"):
-        publication.run(request_of(proven, report=path))
+    path.write_text(page.replace(parts[missing], "other"), encoding="utf-8")
+    with pytest.raises(PublicationError, match=f"no parity report of .*: {parts[missing]}.* not in it"):
+        publication.run(make_request(proven, report=path))
 
 
 @pytest.mark.parametrize(
@@ -506,9 +512,9 @@ def test_another_report_is_refused(
         (lambda path: path.write_bytes(bytes(publication.MAX_REPORT_BYTES + 1)), "more than 16777216 bytes"),
     ],
 )
-def test_what_cannot_be_a_report_is_named(
+def test_unreadable_report_is_refused(
     proven: Path,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     tmp_path: Path,
     make: Callable[[Path], object],
     message: str,
@@ -516,13 +522,13 @@ def test_what_cannot_be_a_report_is_named(
     path = tmp_path / "report.html"
     make(path)
     with pytest.raises(PublicationError, match=rf"report\.html: {message}"):
-        publication.run(request_of(proven, report=path))
+        publication.run(make_request(proven, report=path))
 
 
-def test_the_report_that_was_read_is_published_though_it_changes(
+def test_published_report_is_the_one_that_was_checked(
     proven: Path,
     page: str,
-    request_of: Callable[..., PublicationRequest],
+    make_request: Callable[..., PublicationRequest],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -534,51 +540,49 @@ def test_the_report_that_was_read_is_published_though_it_changes(
         copy(source, target)
 
     monkeypatch.setattr(shutil, "copyfile", change)
-    (found,) = publication.run(request_of(proven, report=path))
-    assert (found.folder / "parity.html").read_text(encoding="utf-8") == page
+    (result,) = publication.run(make_request(proven, report=path))
+    assert (result.folder / "parity.html").read_text(encoding="utf-8") == page
 
 
-def test_our_own_package_loads_every_folder(
-    small: Path, request_of: Callable[..., PublicationRequest]
+def test_resnext_torch_loads_a_published_folder(
+    small: Path, make_request: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publication.run(request_of(small))
-    loaded = create_model(SMALL, found.folder).state_dict()
+    (result,) = publication.run(make_request(small))
+    loaded = create_model(SMALL, result.folder).state_dict()
     assert torch.equal(loaded["fc.weight"], load_file(small)["fc.weight"])
 
 
-def test_our_own_package_refuses_a_published_folder_with_a_changed_byte(
-    small: Path, request_of: Callable[..., PublicationRequest]
+def test_resnext_torch_refuses_a_changed_byte(
+    small: Path, make_request: Callable[..., PublicationRequest]
 ) -> None:
-    (found,) = publication.run(request_of(small))
-    weights = found.folder / "model.safetensors"
+    (result,) = publication.run(make_request(small))
+    weights = result.folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(WeightsError, match=r"model\.safetensors: SHA-256 .* expected, .* found: damaged"):
-        create_model(SMALL, found.folder)
+        create_model(SMALL, result.folder)
     content[-1] ^= 1
     weights.write_bytes(content)
-    create_model(SMALL, found.folder)
+    create_model(SMALL, result.folder)
 
 
-def test_force_believes_no_ones_sums(
-    small: Path, request_of: Callable[..., PublicationRequest], tmp_path: Path
+def test_force_does_not_trust_foreign_checksums(
+    small: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     sha256 = hashlib.sha256(b"precious").hexdigest()
     (tmp_path / "out" / "SHA256SUMS").write_text(f"{sha256}  thesis.txt\n")
     with pytest.raises(PublicationError, match=r"holds what we did not write: SHA256SUMS, thesis\.txt"):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
-def test_force_keeps_a_card_that_was_edited(
-    small: Path, request_of: Callable[..., PublicationRequest]
-) -> None:
-    (found,) = publication.run(request_of(small))
-    card = found.folder / "README.md"
+def test_force_keeps_an_edited_card(small: Path, make_request: Callable[..., PublicationRequest]) -> None:
+    (result,) = publication.run(make_request(small))
+    card = result.folder / "README.md"
     card.write_text(card.read_text() + "my own words\n")
     with pytest.raises(PublicationError, match=r"holds what we did not write: README\.md"):
-        publication.run(request_of(small, force=True))
+        publication.run(make_request(small, force=True))
     assert card.read_text().endswith("my own words\n")

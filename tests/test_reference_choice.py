@@ -29,7 +29,7 @@ def test_numpy_and_none_need_no_interpreter(choice: ReferenceChoice) -> None:
 
 
 @pytest.mark.parametrize("choice", [ReferenceChoice.gluon, ReferenceChoice.auto])
-def test_a_named_interpreter_is_used_by_the_others(choice: ReferenceChoice) -> None:
+def test_named_interpreter_is_used_for_gluon_and_auto(choice: ReferenceChoice) -> None:
     plan = runner.resolve_reference(ParityOptions(choice, gluon_python=Path(sys.executable)))
     assert plan is not None
     assert (plan.python, plan.fallback) == (Path(sys.executable), False)
@@ -39,7 +39,7 @@ def test_a_named_interpreter_is_used_by_the_others(choice: ReferenceChoice) -> N
 
 @pytest.mark.parametrize("by", ["variable", "option"])
 @pytest.mark.parametrize("command", ["convert", "parity"])
-def test_reference_numpy_runs_numpy_whatever_interpreter_is_named(
+def test_reference_numpy_ignores_the_interpreter(
     by: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = [str(tmp_path / "out")] if command == "convert" else []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from converter.parity.json_report import Document
 
 TERMS = ParityOptions("numpy", sizes=[(33, 47)])
-FETCHING = {
+FETCHING_ATTRIBUTES = {
     "src",
     "srcset",
     "href",
@@ -42,7 +42,7 @@ FETCHING = {
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its elements, what these fetch, its tables and its text."""
+    """Parse a page: its elements, the addresses it fetches, its tables and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append(tag)
         self.inside = tag
-        self.fetched += [value or "" for name, value in attributes if name in FETCHING]
+        self.fetched += [value or "" for name, value in attributes if name in FETCHING_ATTRIBUTES]
         if tag == "tr":
             self.rows.append([])
             self.classes.append(dict(attributes).get("class") or "")
@@ -81,7 +81,7 @@ def network_fetches(text: str) -> list[str]:
     return [address for address in Page(text).fetched if not address.startswith("data:")]
 
 
-def compared(tiny: Model, module: nn.Module | None = None) -> Document:
+def compare(tiny: Model, module: nn.Module | None = None) -> Document:
     return json_report.build(
         parity_check.run(
             parity_check.ComparisonRequest(
@@ -93,19 +93,19 @@ def compared(tiny: Model, module: nn.Module | None = None) -> Document:
 
 @pytest.fixture(scope="module")
 def agreeing(tiny: Model) -> Document:
-    return compared(tiny)
+    return compare(tiny)
 
 
 @pytest.fixture(scope="module")
 def differing(tiny: Model, tiny_mapping: Mapping) -> Document:
-    """A bias that is off by one, and a head that gives nothing finite."""
+    """Return a comparison with a bias that is off by one and a head with non-finite outputs."""
     params = synthetic.random_params(tiny_mapping, tiny.shapes, seed=0)
     state = matching.rename(tiny_mapping, params, tiny.shapes, "tiny")
     changes: dict[str, Array] = {
         "layer1.0.bn1.bias": state["layer1.0.bn1.bias"] + np.float32(1),
         "fc.bias": state["fc.bias"] * np.inf,
     }
-    return compared(tiny, execution.build(state | changes, tiny.config))
+    return compare(tiny, execution.build(state | changes, tiny.config))
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +118,12 @@ def failed(differing: Document) -> Page:
     return Page(report.render(differing))
 
 
-def test_a_page_is_one_document_and_fetches_nothing(text: str) -> None:
+def test_page_is_one_document_and_fetches_nothing(text: str) -> None:
     assert text.startswith("<!doctype html>")
     page = Page(text)
     assert [page.elements.count(tag) for tag in ("html", "head", "body", "title", "h1")] == [1] * 5
     assert network_fetches(text) == []
-    assert page.fetched == ["data:,"]  # the icon: without one a browser would ask the server
+    assert page.fetched == ["data:,"]  # the icon: without one, a browser would request it from the server
 
 
 @pytest.mark.parametrize(
@@ -136,39 +136,39 @@ def test_a_page_is_one_document_and_fetches_nothing(text: str) -> None:
         "<style>body { background: url(a.png) }</style>",
     ],
 )
-def test_what_would_be_fetched_is_seen(fetching: str, text: str) -> None:
+def test_fetched_resource_is_detected(fetching: str, text: str) -> None:
     assert len(network_fetches(text.replace("</head>", f"{fetching}</head>"))) == 1
 
 
-def test_a_page_is_the_same_every_time(agreeing: Document, text: str) -> None:
+def test_page_is_reproducible(agreeing: Document, text: str) -> None:
     assert report.render(copy.deepcopy(agreeing)) == text
 
 
-def test_a_page_says_what_was_compared_with_what(agreeing: Document, text: str) -> None:
-    said = " ".join(Page(text).text.split())
-    assert "✓ agrees tiny" in said
+def test_page_names_everything_compared(agreeing: Document, text: str) -> None:
+    output = " ".join(Page(text).text.split())
+    assert "✓ agrees tiny" in output
     assert (
         "the conversion and tiny.random-0.params: 102 of 102 tensors equal, 48 layers compared with "
-        "our numpy forward of its parameters, 2 of 2 checks passed." in said
+        "our numpy forward of its parameters, 2 of 2 checks passed." in output
     )
-    assert f"tiny.random-0.params, SHA-1 {agreeing['source']['sha1']}, not the published file" in said
-    assert "as converted from them" in said
-    assert f"resnext.toml, SHA-256 {agreeing['mapping']['sha256'][:8]}" in said
+    assert f"tiny.random-0.params, SHA-1 {agreeing['source']['sha1']}, not the published file" in output
+    assert "as converted from them" in output
+    assert f"resnext.toml, SHA-256 {agreeing['mapping']['sha256'][:8]}" in output
     versions = agreeing["reference"]["versions"]
-    assert "none; the network is GluonCV's definition of the model" in said
+    assert "none; the network is GluonCV's definition of the model" in output
     assert (
         f"our numpy forward of its parameters (numpy {versions['numpy']}, python {versions['python']}, "
-        f"torch {versions['torch']})" in said
+        f"torch {versions['torch']})" in output
     )
-    assert "What speaks against it" not in said
+    assert "What speaks against it" not in output
 
 
-def test_a_checkpoint_is_named_with_its_hash(agreeing: Document) -> None:
+def test_checkpoint_is_shown_with_its_hash(agreeing: Document) -> None:
     weights = {"file": "trained.pth", "sha256": "5ac1"}
     assert "trained.pth, SHA-256 5ac1" in report.render(agreeing | {"weights": weights})
 
 
-def test_every_layer_of_every_check_has_its_row(agreeing: Document, text: str) -> None:
+def test_every_layer_of_every_check_has_a_row(agreeing: Document, text: str) -> None:
     page = Page(text)
     expected = [row for check in agreeing["checks"] for row in check["layers"]]
     assert len(expected) == 2 * 48
@@ -180,14 +180,14 @@ def test_every_layer_of_every_check_has_its_row(agreeing: Document, text: str) -
     assert set(page.classes) == {""}
 
 
-def test_a_failure_is_told_with_what_is_suspicious(differing: Document, failed: Page) -> None:
+def test_failure_is_shown_with_suspects(differing: Document, failed: Page) -> None:
     assert "✗ differs" in failed.text
     assert "What speaks against it" in failed.text
     assert "\n".join(json_report.problems(differing)) in failed.text
     assert "first apart  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
 
 
-def test_the_layers_apart_are_marked(differing: Document, failed: Page) -> None:
+def test_differing_layers_are_marked(differing: Document, failed: Page) -> None:
     marked = [row[1] for row, name in zip(failed.rows, failed.classes, strict=True) if name == "apart"]
     expected = [
         row["target"] for check in differing["checks"] for row in check["layers"] if not row["agrees"]
@@ -196,7 +196,7 @@ def test_the_layers_apart_are_marked(differing: Document, failed: Page) -> None:
     assert marked[0] == "layer1.0.bn1"
 
 
-def test_what_is_not_finite_is_shown(differing: Document, failed: Page) -> None:
+def test_nonfinite_values_are_shown(differing: Document, failed: Page) -> None:
     head = failed.rows[-1]
     assert head[1:6] == ["fc", "dense", "not finite in the module", "∞", "1.00e-12"]
     assert head[7] == head[9] == "—"
@@ -204,24 +204,24 @@ def test_what_is_not_finite_is_shown(differing: Document, failed: Page) -> None:
     assert column["float64 at 33x47"] == "not finite in the module"
 
 
-def test_a_difference_without_a_deviation_is_infinite_and_not_zero(agreeing: Document) -> None:
-    found = copy.deepcopy(agreeing)
-    found["checks"][1]["layers"][0] |= {"relative": None, "agrees": False}
-    assert Page(report.render(found)).rows[-48][4] == "∞"
-    assert chart_data(found, "columns")[0]["float64 at 33x47"] == "∞ (limit 1e-12)"
-    assert chart_data(found, "drawn")[48]["drawn"] == report.HIGHEST
+def test_missing_relative_difference_is_shown_as_infinite(agreeing: Document) -> None:
+    document = copy.deepcopy(agreeing)
+    document["checks"][1]["layers"][0] |= {"relative": None, "agrees": False}
+    assert Page(report.render(document)).rows[-48][4] == "∞"
+    assert chart_data(document, "columns")[0]["float64 at 33x47"] == "∞ (limit 1e-12)"
+    assert chart_data(document, "drawn")[48]["drawn"] == report.HIGHEST
 
 
 def test_equal_outputs_are_drawn_at_the_bottom(agreeing: Document) -> None:
-    found = copy.deepcopy(agreeing)
-    found["checks"][0]["layers"][0]["relative"] = 0.0
-    assert chart_data(found, "drawn")[0]["drawn"] == report.LOWEST
-    assert chart_data(found, "columns")[0]["float32 at 33x47"] == "0.00e+00 (limit 1e-04)"
+    document = copy.deepcopy(agreeing)
+    document["checks"][0]["layers"][0]["relative"] = 0.0
+    assert chart_data(document, "drawn")[0]["drawn"] == report.LOWEST
+    assert chart_data(document, "columns")[0]["float32 at 33x47"] == "0.00e+00 (limit 1e-04)"
 
 
-def chart_data(found: Document, name: str) -> list[dict[str, Any]]:
-    """Return the data of the chart's layer that has such a name, or such a field."""
-    layers = json.loads(report.chart(found))["layer"]
+def chart_data(document: Document, name: str) -> list[dict[str, Any]]:
+    """Return the data of the chart's layer with the given name or field."""
+    layers = json.loads(report.chart(document))["layer"]
     data: list[dict[str, Any]] = next(
         layer["data"]["values"]
         for layer in layers
@@ -230,7 +230,7 @@ def chart_data(found: Document, name: str) -> list[dict[str, Any]]:
     return data
 
 
-def test_the_chart_has_a_point_for_every_layer_and_a_band_for_every_part(agreeing: Document) -> None:
+def test_chart_has_a_point_per_layer_and_a_band_per_part(agreeing: Document) -> None:
     points = chart_data(agreeing, "drawn")
     assert [point["depth"] for point in points] == [*range(1, 49)] * 2
     bands = chart_data(agreeing, "part")
@@ -244,42 +244,44 @@ def test_the_chart_has_a_point_for_every_layer_and_a_band_for_every_part(agreein
 HOSTILE = '<img src=x onerror="alert(1)">&amp;</script><script>alert(2)</script>.params'
 
 
-def test_what_a_file_or_an_error_says_stays_text(agreeing: Document) -> None:
+def test_texts_from_files_and_errors_are_escaped(agreeing: Document) -> None:
     plain, hostile = copy.deepcopy(agreeing), copy.deepcopy(agreeing)
-    for found, text in ((plain, "plain"), (hostile, HOSTILE)):
-        found["source"]["file"] = text
-        found["beside"] = text
-        found["weights"] = {"file": text, "sha256": "5ac1"}
-        found["checks"][0] |= {"summary": text, "agrees": False}
-        found["checks"][0]["layers"][0]["remark"] = text
-        found["diagnosis"] = {"text": text}
+    for result, text in ((plain, "plain"), (hostile, HOSTILE)):
+        result["source"]["file"] = text
+        result["beside"] = text
+        result["weights"] = {"file": text, "sha256": "5ac1"}
+        result["checks"][0] |= {"summary": text, "agrees": False}
+        result["checks"][0]["layers"][0]["remark"] = text
+        result["diagnosis"] = {"text": text}
     page, expected = Page(report.render(hostile)), Page(report.render(plain))
     assert page.elements == expected.elements
     assert page.text == expected.text.replace("plain", HOSTILE)
     assert chart_data(hostile, "columns")[0]["float32 at 33x47"] == HOSTILE
-    assert Page(f"<p>{HOSTILE}").elements == ["p", "img", "script"]  # the control: unescaped it would be seen
+    assert Page(f"<p>{HOSTILE}").elements == [
+        "p",
+        "img",
+        "script",
+    ]  # negative control: unescaped markup is detected
 
 
-def test_a_network_that_stops_at_once_has_a_report_too(agreeing: Document) -> None:
-    found = copy.deepcopy(agreeing) | {"agrees": False}
-    for check in found["checks"]:
+def test_report_of_a_network_without_outputs_is_rendered(agreeing: Document) -> None:
+    document = copy.deepcopy(agreeing) | {"agrees": False}
+    for check in document["checks"]:
         check |= {"layers": [], "agrees": False, "summary": "the module stops: at once"}
-    page = Page(report.render(found))
+    page = Page(report.render(document))
     assert "float64 at 33x47: the module stops: at once" in page.text
     assert [row[0] for row in page.rows] == ["Gluon", "Gluon"]
 
 
-def test_a_check_that_came_less_deep_leaves_its_place_empty(agreeing: Document) -> None:
-    found = copy.deepcopy(agreeing)
-    found["checks"][0]["layers"] = found["checks"][0]["layers"][:3]
-    columns = chart_data(found, "columns")
+def test_shorter_check_leaves_chart_columns_empty(agreeing: Document) -> None:
+    document = copy.deepcopy(agreeing)
+    document["checks"][0]["layers"] = document["checks"][0]["layers"][:3]
+    columns = chart_data(document, "columns")
     assert len(columns) == 48
     assert ["float32 at 33x47" in column for column in columns[2:4]] == [True, False]
 
 
-def test_a_report_is_written_whole_into_folders_that_are_made(
-    agreeing: Document, text: str, tmp_path: Path
-) -> None:
+def test_report_is_written_into_new_folders(agreeing: Document, text: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.html"
     report.write(agreeing, path)
     report.write(agreeing, path)
@@ -287,9 +289,7 @@ def test_a_report_is_written_whole_into_folders_that_are_made(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_report_that_cannot_be_written_is_refused_and_nothing_left(
-    agreeing: Document, tmp_path: Path
-) -> None:
+def test_unwritable_report_is_refused_and_leaves_no_files(agreeing: Document, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ArtifactError, match="folder: cannot be written: Is a directory"):
         report.write(agreeing, tmp_path / "folder")

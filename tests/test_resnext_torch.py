@@ -19,7 +19,7 @@ FOLDER = Path(resnext_torch.__file__).parent
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_shapes_known_without_torch_are_those_of_the_module(name: str) -> None:
+def test_state_spec_equals_the_modules_state(name: str) -> None:
     with torch.device("meta"):
         model = create_model(name)
     state = [(key, tuple(tensor.shape)) for key, tensor in model.state_dict().items()]
@@ -34,7 +34,7 @@ def test_any_input_size_gives_logits(tiny: Model, size: tuple[int, int]) -> None
     assert model(torch.zeros(2, 3, *size)).shape == (2, 10)
 
 
-def test_a_fresh_network_trains(tiny: Model) -> None:
+def test_gradients_reach_every_parameter(tiny: Model) -> None:
     torch.manual_seed(0)
     model = ResNeXt(tiny.config)
     model(torch.randn(2, 3, 32, 32)).square().mean().backward()
@@ -44,7 +44,7 @@ def test_a_fresh_network_trains(tiny: Model) -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_a_model_is_made_by_name() -> None:
+def test_models_are_created_by_name() -> None:
     assert list_models() == list(CONFIGS)
     with torch.device("meta"):
         assert create_model("gluon_resnext50_32x4d", num_classes=7).fc.weight.shape == (7, 2048)
@@ -52,19 +52,19 @@ def test_a_model_is_made_by_name() -> None:
         create_model("vgg")
 
 
-def test_an_unknown_attribute_is_named() -> None:
+def test_unknown_attribute_is_named() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'ResNet'"):
         _ = resnext_torch.ResNet
 
 
-def test_the_folder_works_alone_under_another_roof(tmp_path: Path) -> None:
+def test_package_works_when_vendored_under_another_name(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "vendored")
     program = "import vendored; print(vendored.create_model('gluon_resnext50_32x4d').fc.in_features)"
     printed = subprocess.check_output([sys.executable, "-c", program], cwd=tmp_path, text=True)
     assert printed == "2048\n"
 
 
-def test_hyper_parameters_are_read_without_torch() -> None:
+def test_configs_do_not_import_torch() -> None:
     program = "import sys, resnext_torch; resnext_torch.CONFIGS; print('torch' in sys.modules)"
     printed = subprocess.check_output([sys.executable, "-c", program], cwd=FOLDER.parent, text=True)
     assert printed == "False\n"

@@ -39,26 +39,26 @@ AGAINST_NUMPY = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
 
 
 @pytest.fixture(autouse=True)
-def known(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model alone is in the catalog."""
+def tiny_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce the catalog to the tiny model."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
 
 
 @pytest.fixture
 def state(tiny: Model, tiny_params: dict[str, Array]) -> dict[str, torch.Tensor]:
-    """The tiny network as PyTorch has it."""
+    """Return the tiny network's PyTorch state dict."""
     arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")
     return {name: torch.tensor(array) for name, array in arrays.items()}
 
 
 @pytest.fixture
 def back(tmp_path: Path) -> Path:
-    """Where to write to: a folder of its own, to see that nothing else is left in it."""
+    """Return the output path, in a folder of its own so that leftovers are noticed."""
     (tmp_path / "back").mkdir()
     return tmp_path / "back" / "back.params"
 
 
-def saved(state: object, folder: Path, name: str = "trained.pth") -> Path:
+def save(state: object, folder: Path, name: str = "trained.pth") -> Path:
     torch.save(state, folder / name)
     return folder / name
 
@@ -67,37 +67,39 @@ def reverse(weights: Path, back: Path, terms: ParityOptions = UNPROVEN) -> rever
     return reverse_conversion.run(reverse_conversion.ToGluonRequest(weights=weights, out=back, options=terms))
 
 
-def converted(params: Path, folder: Path) -> conversion.ConversionResult:
+def convert(params: Path, folder: Path) -> conversion.ConversionResult:
     return conversion.run(
         conversion.ConversionRequest(source=ParamsSource(None, params), out=folder, options=UNPROVEN)
     )
 
 
-def refuses(request: reverse_conversion.ToGluonRequest, error: type[ConversionError], message: str) -> None:
-    """See a request refused, and that nothing appears where it was to write."""
+def assert_refused(
+    request: reverse_conversion.ToGluonRequest, error: type[ConversionError], message: str
+) -> None:
+    """Check that a request is refused and leaves no output."""
     with pytest.raises(error, match=message):
         reverse_conversion.run(request)
     assert list(request.out.parent.iterdir()) == []
 
 
-def halved(params: dict[str, Array]) -> dict[str, Array]:
-    """Return what ``net.cast('float16')`` leaves: halves, and BatchNorms in float32."""
+def as_float16(params: dict[str, Array]) -> dict[str, Array]:
+    """Return the result of ``net.cast('float16')``: float16 with BatchNorms in float32."""
     return {
         name: array if name.endswith(("gamma", "beta", "mean", "var")) else array.astype(np.float16)
         for name, array in params.items()
     }
 
 
-def doubled(params: dict[str, Array]) -> dict[str, Array]:
+def as_float64(params: dict[str, Array]) -> dict[str, Array]:
     return {name: array.astype(np.float64) * (1 + 1e-12) for name, array in params.items()}
 
 
-def brain(params: dict[str, Array]) -> dict[str, Array]:
+def as_bfloat16(params: dict[str, Array]) -> dict[str, Array]:
     return {name: array.astype(BFLOAT16) for name, array in params.items()}
 
 
-@pytest.mark.parametrize("change", [dict, halved, doubled, brain])
-def test_a_file_returns_byte_for_byte(
+@pytest.mark.parametrize("change", [dict, as_float16, as_float64, as_bfloat16])
+def test_file_round_trips_byte_for_byte(
     change: Callable[[dict[str, Array]], dict[str, Array]],
     tiny_params: dict[str, Array],
     write: Write,
@@ -105,7 +107,7 @@ def test_a_file_returns_byte_for_byte(
     tmp_path: Path,
 ) -> None:
     params = write(change(tiny_params))
-    result = reverse(converted(params, tmp_path / "out").artifact, back)
+    result = reverse(convert(params, tmp_path / "out").artifact, back)
     assert back.read_bytes() == params.read_bytes()
     assert result.sha1 == hashlib.sha1(params.read_bytes(), usedforsecurity=False).hexdigest()
     assert (result.size, result.tensors) == (params.stat().st_size, len(tiny_params))
@@ -113,26 +115,26 @@ def test_a_file_returns_byte_for_byte(
     assert list(back.parent.iterdir()) == [back]
 
 
-@pytest.mark.parametrize("change", [dict, halved, doubled, brain])
-def test_what_returns_is_proven(
+@pytest.mark.parametrize("change", [dict, as_float16, as_float64, as_bfloat16])
+def test_reverse_conversion_is_proven(
     change: Callable[[dict[str, Array]], dict[str, Array]],
     tiny_params: dict[str, Array],
     write: Write,
     back: Path,
     tmp_path: Path,
 ) -> None:
-    artifact = converted(write(change(tiny_params)), tmp_path / "out").artifact
+    artifact = convert(write(change(tiny_params)), tmp_path / "out").artifact
     proof = reverse(artifact, back, AGAINST_NUMPY).proof
     assert (proof.passed, proof.reference, len(proof.checks)) == (True, "numpy", 1)
 
 
-def test_one_number_otherwise_is_another_file(
+def test_changed_number_changes_the_file(
     state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
     state["fc.bias"][3] += 1e-6
-    reverse(saved(state, tmp_path), back)
-    apart = [name for name, array in load_params(back).items() if (array != tiny_params[name]).any()]
-    assert apart == ["output.bias"]
+    reverse(save(state, tmp_path), back)
+    changed_names = [name for name, array in load_params(back).items() if (array != tiny_params[name]).any()]
+    assert changed_names == ["output.bias"]
     assert back.read_bytes() != write(tiny_params).read_bytes()
 
 
@@ -148,7 +150,7 @@ WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
-def test_a_pth_of_anyones_gives_gluons_bytes(
+def test_pth_in_any_wrapping_gives_the_same_bytes(
     wrap: Callable[[dict[str, torch.Tensor]], object],
     state: dict[str, torch.Tensor],
     tiny_params: dict[str, Array],
@@ -156,12 +158,12 @@ def test_a_pth_of_anyones_gives_gluons_bytes(
     back: Path,
     tmp_path: Path,
 ) -> None:
-    result = reverse(saved(wrap(state), tmp_path), back)
+    result = reverse(save(wrap(state), tmp_path), back)
     assert back.read_bytes() == write(tiny_params).read_bytes()
     assert (result.model.name, result.source_sha1, result.is_original) == ("tiny", None, False)
 
 
-def test_a_safetensors_of_anyones_gives_gluons_bytes(
+def test_safetensors_gives_the_same_bytes(
     state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
     safetensors.torch.save_file(state, tmp_path / "trained.safetensors")
@@ -169,27 +171,27 @@ def test_a_safetensors_of_anyones_gives_gluons_bytes(
     assert back.read_bytes() == write(tiny_params).read_bytes()
 
 
-def test_a_head_of_another_size_is_kept(state: dict[str, torch.Tensor], back: Path, tmp_path: Path) -> None:
+def test_head_of_another_size_is_kept(state: dict[str, torch.Tensor], back: Path, tmp_path: Path) -> None:
     state |= {"fc.weight": state["fc.weight"][:3].clone(), "fc.bias": state["fc.bias"][:3].clone()}
-    assert reverse(saved(state, tmp_path), back).model.config.num_classes == 3
+    assert reverse(save(state, tmp_path), back).model.config.num_classes == 3
     assert load_params(back)["output.weight"].shape == (3, 2048)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_is_never_written_over(
+def test_folder_is_never_overwritten(
     overwrite: bool, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     back.mkdir()
     request = reverse_conversion.ToGluonRequest(
-        weights=saved(state, tmp_path), out=back, options=UNPROVEN, overwrite=overwrite
+        weights=save(state, tmp_path), out=back, options=UNPROVEN, overwrite=overwrite
     )
     with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
         reverse_conversion.run(request)
 
 
-def test_gluons_own_file_is_refused(tiny_params: dict[str, Array], write: Write, back: Path) -> None:
+def test_gluon_file_is_refused(tiny_params: dict[str, Array], write: Write, back: Path) -> None:
     message = r"holiday\.params: these are Gluon's names already; `convert auto` reads them"
-    refuses(
+    assert_refused(
         reverse_conversion.ToGluonRequest(weights=write(tiny_params), out=back, options=UNPROVEN),
         CheckpointError,
         message,
@@ -198,74 +200,74 @@ def test_gluons_own_file_is_refused(tiny_params: dict[str, Array], write: Write,
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 @pytest.mark.parametrize("terms", [UNPROVEN, AGAINST_NUMPY], ids=["unproven", "numpy"])
-def test_what_is_not_finite_is_refused(
+def test_nonfinite_values_are_refused(
     number: float, terms: ParityOptions, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer1.0.conv2.weight"][0, 0, 0, 0] = number
-    request = reverse_conversion.ToGluonRequest(weights=saved(state, tmp_path), out=back, options=terms)
-    refuses(request, ConversionError, r"NaN or infinity found")
+    request = reverse_conversion.ToGluonRequest(weights=save(state, tmp_path), out=back, options=terms)
+    assert_refused(request, ConversionError, r"NaN or infinity found")
 
 
-def test_tensors_of_no_model_are_refused_with_the_nearest(
+def test_unknown_tensors_are_refused_with_the_nearest_model(
     state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer5.0.conv1.weight"] = torch.ones(8, 4, 1, 1)
-    request = reverse_conversion.ToGluonRequest(weights=saved(state, tmp_path), out=back, options=UNPROVEN)
-    refuses(
+    request = reverse_conversion.ToGluonRequest(weights=save(state, tmp_path), out=back, options=UNPROVEN)
+    assert_refused(
         request, MappingError, r"trained\.pth: the tensors fit no model; the nearest is tiny: blocks 1-2-1-1"
     )
 
 
-def test_tensors_of_several_models_are_refused_until_one_is_named(
+def test_ambiguous_tensors_are_refused_unless_a_model_is_named(
     tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "models", lambda: {name: replace(tiny, name=name) for name in ("a", "b")})
-    request = reverse_conversion.ToGluonRequest(weights=saved(state, tmp_path), out=back, options=UNPROVEN)
-    refuses(request, MappingError, "these are the tensors of a or b: which one is it")
+    request = reverse_conversion.ToGluonRequest(weights=save(state, tmp_path), out=back, options=UNPROVEN)
+    assert_refused(request, MappingError, "these are the tensors of a or b: which one is it")
     assert reverse_conversion.run(replace(request, model=catalog.find("b"))).model.name == "b"
 
 
-def test_a_named_model_that_does_not_fit_is_refused_by_name(
+def test_named_model_that_does_not_fit_is_refused(
     tiny: Model, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     del state["layer4.0.bn2.running_var"]
     request = reverse_conversion.ToGluonRequest(
-        weights=saved(state, tmp_path), out=back, model=tiny, options=UNPROVEN
+        weights=save(state, tmp_path), out=back, model=tiny, options=UNPROVEN
     )
-    refuses(
+    assert_refused(
         request, MappingError, r"the names do not fit the model\n  missing     layer4\.0\.bn2\.running_var"
     )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_a_type_that_cannot_hold_the_weights_is_refused(
+def test_dtype_that_cannot_hold_the_weights_is_refused(
     dtype: str, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     request = reverse_conversion.ToGluonRequest(
-        weights=saved(state, tmp_path), out=back, options=UNPROVEN, precision=Precision(dtype)
+        weights=save(state, tmp_path), out=back, options=UNPROVEN, precision=Precision(dtype)
     )
-    refuses(request, PrecisionError, rf"trained\.pth: {dtype} cannot hold these weights as they are")
+    assert_refused(request, PrecisionError, rf"trained\.pth: {dtype} cannot hold these weights as they are")
 
 
-def test_halves_are_written_as_float32_where_that_is_asked(
+def test_float16_weights_are_written_as_float32_on_request(
     state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     halves = {name: tensor.half() if tensor.shape else tensor for name, tensor in state.items()}
-    weights = saved(halves, tmp_path)
+    weights = save(halves, tmp_path)
     reverse_conversion.run(
         reverse_conversion.ToGluonRequest(
             weights=weights, out=back, options=AGAINST_NUMPY, precision=Precision.float32
         )
     )
-    found = load_params(back)
-    assert {str(array.dtype) for array in found.values()} == {"float32"}
-    assert np.array_equal(found["features.0.weight"], halves["conv1.weight"].float().numpy())
+    arrays = load_params(back)
+    assert {str(array.dtype) for array in arrays.values()} == {"float32"}
+    assert np.array_equal(arrays["features.0.weight"], halves["conv1.weight"].float().numpy())
 
 
-def test_the_manifest_beside_is_believed_of_its_own_weights_alone(
+def test_manifest_is_used_only_for_its_own_weights(
     state: dict[str, torch.Tensor], tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path
 ) -> None:
-    result = converted(write(tiny_params), tmp_path / "out")
+    result = convert(write(tiny_params), tmp_path / "out")
     assert reverse(result.artifact, back).source_sha1 == result.manifest.source.sha1
     state["fc.bias"][0] += 1
     safetensors.torch.save_file(state, result.artifact)
@@ -274,68 +276,68 @@ def test_the_manifest_beside_is_believed_of_its_own_weights_alone(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"artifact": 3}', "\xff", "[" * 100_000])
-def test_what_is_no_manifest_is_not_believed(
+def test_invalid_manifest_is_ignored(
     text: str, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
-    weights = saved(state, tmp_path)
+    weights = save(state, tmp_path)
     weights.with_suffix(".json").write_bytes(text.encode("latin-1"))
     assert reverse(weights, back).source_sha1 is None
 
 
-@pytest.mark.parametrize(("depth", "believed"), [(10, True), (100_000, False)])
-def test_deeply_nested_manifest_is_not_believed(
-    depth: int, tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path, *, believed: bool
+@pytest.mark.parametrize(("depth", "is_used"), [(10, True), (100_000, False)])
+def test_deeply_nested_manifest_is_ignored(
+    depth: int, tiny_params: dict[str, Array], write: Write, back: Path, tmp_path: Path, *, is_used: bool
 ) -> None:
-    result = converted(write(tiny_params), tmp_path / "out")
+    result = convert(write(tiny_params), tmp_path / "out")
     content = result.manifest_file.read_text().rstrip().removesuffix("}")
     result.manifest_file.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
-    origin = result.manifest.source.sha1 if believed else None
+    origin = result.manifest.source.sha1 if is_used else None
     assert reverse(result.artifact, back).source_sha1 == origin
 
 
-def flip(stream: BinaryIO, arrays: dict[str, Array]) -> None:
-    """Write a list with one bit of one number otherwise."""
+def write_with_flipped_bit(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write the parameters with one bit of one value flipped."""
     changed = {name: array.copy() for name, array in arrays.items()}
     changed["output.bias"].view(np.uint32)[2] ^= 1
     write_params(stream, changed)
 
 
-def reorder(stream: BinaryIO, arrays: dict[str, Array]) -> None:
+def write_reordered(stream: BinaryIO, arrays: dict[str, Array]) -> None:
     write_params(stream, dict(sorted(arrays.items(), reverse=True)))
 
 
-@pytest.mark.parametrize("corrupt", [flip, reorder])
-def test_a_file_that_reads_back_otherwise_leaves_nothing(
+@pytest.mark.parametrize("corrupt", [write_with_flipped_bit, write_reordered])
+def test_file_that_reads_back_differently_leaves_no_output(
     corrupt: Callable[[BinaryIO, dict[str, Array]], None],
     state: dict[str, torch.Tensor],
     back: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weights = saved(state, tmp_path)
+    weights = save(state, tmp_path)
     monkeypatch.setattr(reverse_conversion, "write_params", corrupt)
-    refuses(
+    assert_refused(
         reverse_conversion.ToGluonRequest(weights=weights, out=back, options=UNPROVEN),
         ArtifactError,
         "read back: the file differs",
     )
 
 
-def test_the_proof_is_of_the_written_file_and_sees_one_bit(
+def test_proof_uses_the_written_file_and_detects_one_bit(
     state: dict[str, torch.Tensor], back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reverse_conversion, "write_params", flip)
+    monkeypatch.setattr(reverse_conversion, "write_params", write_with_flipped_bit)
     monkeypatch.setattr(reverse_conversion, "_require_reads_back", lambda *_: None)
     request = reverse_conversion.ToGluonRequest(
-        weights=saved(state, tmp_path), out=back, options=AGAINST_NUMPY
+        weights=save(state, tmp_path), out=back, options=AGAINST_NUMPY
     )
-    refuses(request, ParityError, r"tensors differ\n  .*1 of 10 elements differ")
+    assert_refused(request, ParityError, r"tensors differ\n  .*1 of 10 elements differ")
 
 
-def test_a_checkpoint_is_never_written_over_by_its_own_reversal(
+def test_checkpoint_is_never_overwritten_by_its_own_conversion(
     state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    path = saved(state, tmp_path)
+    path = save(state, tmp_path)
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match=r"trained\.pth: is the checkpoint itself"):
         reverse_conversion.run(

@@ -1,4 +1,4 @@
-"""A signal at any moment, or two: the exit status that shells give, no traceback, no litter, no child."""
+"""Signals at any moment: the shell's exit status, no traceback, no temporary files, no child process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import FrameType
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 MODEL = "gluon_resnet18_v1b"
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -30,23 +30,25 @@ PROGRAM = [sys.executable, "-P", "-m", "converter"]
 
 @pytest.fixture
 def call(in_memory: Path) -> Callable[..., tuple[int, str]]:
-    """Call the command and send it signals, each so many seconds later; return its exit status and words.
+    """Return a function that runs the command, sends it signals after delays and returns status and output.
 
-    The first is not sent before ``ready`` is there; without it not before the command begins.
+    The first signal is sent when ``ready`` exists, by default when the command has started.
     """
     (in_memory / "temporary").mkdir()
-    said = in_memory / "said"
+    output = in_memory / "said"
 
-    def run(*arguments: str, sent: list[tuple[float, signal.Signals]], ready: Path = said) -> tuple[int, str]:
-        said.unlink(missing_ok=True)
-        process = faults.start(faults.command, arguments, in_memory / "temporary", said)
-        wait_for(lambda: said.exists() and ready.exists())
-        for seconds, number in sent:
+    def run(
+        *arguments: str, signals: list[tuple[float, signal.Signals]], ready: Path = output
+    ) -> tuple[int, str]:
+        output.unlink(missing_ok=True)
+        process = faults.start(faults.command, arguments, in_memory / "temporary", output)
+        wait_for(lambda: output.exists() and ready.exists())
+        for seconds, number in signals:
             time.sleep(seconds)
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, number)
         status = faults.finish(process)
-        return status, said.read_text()
+        return status, output.read_text()
 
     return run
 
@@ -59,40 +61,40 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def alive(process: int) -> bool:
-    """Return whether a process runs; one that is dead may be there until somebody asks how it ended."""
-    found = subprocess.run(
+    """Return whether a process runs; a zombie does not."""
+    completed = subprocess.run(
         ["/bin/ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
     )
-    return found.stdout.strip()[:1] not in {"", "Z"}
+    return completed.stdout.strip()[:1] not in {"", "Z"}
 
 
-def test_signals_spread_over_a_conversion_end_it_in_order(
+def test_signals_during_a_conversion_end_it_cleanly(
     call: Callable[..., tuple[int, str]], in_memory: Path
 ) -> None:
     arguments = ["convert", MODEL, str(in_memory / "out"), "--random", "0", "--reference", "none"]
-    call(*arguments, sent=[])  # once before it counts: what the others fork from must start
+    call(*arguments, signals=[])  # a warm-up, in which the fork server starts
     begin = time.monotonic()
-    assert call(*arguments, sent=[])[0] == 0
-    whole = time.monotonic() - begin
+    assert call(*arguments, signals=[])[0] == 0
+    duration = time.monotonic() - begin
     statuses = []
     for point in range(POINTS):
         number = SIGNALS[point % len(SIGNALS)]
-        status, said = call(*arguments, sent=[(point / POINTS * whole, number)])
+        status, output = call(*arguments, signals=[(point / POINTS * duration, number)])
         statuses.append(status)
-        assert status in {0, 128 + number}, said
-        assert "Traceback" not in said
-        assert not faults.complaints(in_memory / "out")
+        assert status in {0, 128 + number}, output
+        assert "Traceback" not in output
+        assert not faults.defects(in_memory / "out")
         assert not list((in_memory / "out").glob(".*"))
         assert not faults.contents(in_memory / "temporary")
-    assert sum(map(bool, statuses)) >= POINTS // 4  # else the signals came too late
+    assert sum(map(bool, statuses)) >= POINTS // 4  # otherwise the signals came too late
 
 
 @pytest.mark.parametrize("make", [disk.temporary, disk.temporary_folder])
-def test_at_no_step_does_an_interruption_leave_what_is_temporary(
+def test_interruption_at_any_opcode_leaves_no_temporary_files(
     make: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
 ) -> None:
     def interrupted(step: int) -> bool:
-        """Make and remove something, interrupted at a step, if there are so many."""
+        """Create and remove a temporary path, interrupted at a step; return whether it was reached."""
         left = step
 
         def interrupt(frame: FrameType, _event: str, _: object) -> Callable[..., Any] | None:
@@ -115,37 +117,37 @@ def test_at_no_step_does_an_interruption_leave_what_is_temporary(
             sys.settrace(None)
         return False
 
-    steps, abandoned = 0, 0
+    steps, leftovers = 0, 0
     while interrupted(steps + 1):
         steps += 1
-        abandoned += bool(faults.contents(tmp_path))
+        leftovers += bool(faults.contents(tmp_path))
         disk.remove_temporary()
         assert not faults.contents(tmp_path)
     assert steps > 500
-    assert abandoned  # else there were nothing to remove
+    assert leftovers  # otherwise there was nothing to remove
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_second_signal_does_not_disturb_the_orderly_end(
+def test_further_signals_do_not_disturb_the_cleanup(
     call: Callable[..., tuple[int, str]], in_memory: Path, number: signal.Signals
 ) -> None:
-    sleeper = in_memory / "sleeper"  # which goes, as GluonCV's process does, when its stdin ends
+    sleeper = in_memory / "sleeper"  # ends when its stdin is closed, like GluonCV's process
     sleeper.write_text(f"#!/bin/sh\necho $$ >{in_memory}/child\nexec cat\n")
     sleeper.chmod(0o755)
     arguments = ["convert", MODEL, str(in_memory / "out"), "--random", "0", "--gluon-python", str(sleeper)]
-    sent = [(0.0, number), *[(0.001, signal.SIGINT)] * 3]
-    status, said = call(*arguments, sent=sent, ready=in_memory / "child")
-    assert status in {128 + number, 130}  # where both come before either is heard, the lower number is first
-    assert said == "interrupted\n"
+    signals = [(0.0, number), *[(0.001, signal.SIGINT)] * 3]
+    status, output = call(*arguments, signals=signals, ready=in_memory / "child")
+    assert status in {128 + number, 130}  # of two pending signals, the lower number is delivered first
+    assert output == "interrupted\n"
     assert not faults.contents(in_memory / "temporary")
     assert not (in_memory / "out").exists()
     wait_for(lambda: not alive(int((in_memory / "child").read_text())))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.05])
-def test_a_signal_while_the_program_is_imported_ends_it_without_a_word(seconds: float) -> None:
+def test_signal_during_imports_exits_silently(seconds: float) -> None:
     program = (
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "  # whoever runs us may ignore it
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "  # the parent process may ignore it
         "import converter.__main__ as m; m._begin(); print(flush=True); m.gluon2torch()"
     )
     with subprocess.Popen(
@@ -155,15 +157,15 @@ def test_a_signal_while_the_program_is_imported_ends_it_without_a_word(seconds: 
         process.stdout.readline()
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-    assert (process.returncode, said) == (130, "")
+        _, output = process.communicate()
+    assert (process.returncode, output) == (130, "")
 
 
-def test_what_is_ignored_stays_so(in_memory: Path) -> None:
+def test_ignored_signal_stays_ignored(in_memory: Path) -> None:
     arguments = ["convert", MODEL, str(in_memory / "out"), "--random", "0", "--reference", "none"]
     program = ["nohup", *PROGRAM, *arguments]
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: list(in_memory.glob("out/.convert-*")))
         process.send_signal(signal.SIGHUP)
     assert process.returncode == 0
-    assert not faults.complaints(in_memory / "out")
+    assert not faults.defects(in_memory / "out")

@@ -1,4 +1,4 @@
-"""A published folder is signed and checked with keys that are made here; no network is used."""
+"""Published folders are signed and verified with generated keys, without a network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
 
 
 def write(folder: Path, name: str, private: Any, password: bytes | None = None) -> tuple[Path, Path]:  # noqa: ANN401 - a key
-    """Write a private key and its public one."""
+    """Write a private key and its public key."""
     locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     public = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -45,7 +45,7 @@ def write(folder: Path, name: str, private: Any, password: bytes | None = None) 
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of keys: ours, another's, and some that cannot sign."""
+    """Return a folder of keys: ours, another one, and some that cannot sign."""
     folder = tmp_path_factory.mktemp("keys")
     write(folder, "ours", ec.generate_private_key(ec.SECP256R1()))
     write(folder, "other", ec.generate_private_key(ec.SECP256R1()))
@@ -78,7 +78,7 @@ def original(artifact: Path, keys: Path) -> Path:
 
 @pytest.fixture
 def folder(original: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """Return a copy that a test may damage."""
     return shutil.copytree(original, tmp_path / "published")
 
 
@@ -90,19 +90,19 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-def test_the_holder_of_the_key_signed_these_files(folder: Path, keys: Path) -> None:
-    found = verify(folder, key=keys / "ours.pub")
-    assert (found.holds, found.signed) == (True, True)
+def test_signature_of_the_key_holder_is_verified(folder: Path, keys: Path) -> None:
+    verification = verify(folder, key=keys / "ours.pub")
+    assert (verification.holds, verification.signed) == (True, True)
 
 
-def test_without_a_key_a_signature_is_not_checked(folder: Path) -> None:
-    found = verify(folder)
-    assert (found.holds, found.signed) == (True, False)
-    seen = {finding.place: finding.found for finding in found.checks if finding.holds is None}
+def test_signature_is_not_checked_without_a_key(folder: Path) -> None:
+    verification = verify(folder)
+    assert (verification.holds, verification.signed) == (True, False)
+    seen = {finding.place: finding.found for finding in verification.checks if finding.holds is None}
     assert seen["model.sig"] == "is there; --key checks it"
 
 
-def flip(place: Path) -> None:
+def flip_byte(place: Path) -> None:
     content = bytearray(place.read_bytes())
     content[len(content) // 2] ^= 1
     place.write_bytes(content)
@@ -112,10 +112,10 @@ def flip(place: Path) -> None:
     ("change", "message"),
     [
         (
-            lambda folder: flip(folder / "model.safetensors"),
+            lambda folder: flip_byte(folder / "model.safetensors"),
             r"these files: Signature mismatch: Hash mismatch for 'model\.safetensors'$",
         ),
-        (lambda folder: flip(folder / "SHA256SUMS"), "Hash mismatch for 'SHA256SUMS'"),
+        (lambda folder: flip_byte(folder / "SHA256SUMS"), "Hash mismatch for 'SHA256SUMS'"),
         (lambda folder: (folder / "extra.py").touch(), r"Extra files found .*: extra\.py"),
         (lambda folder: (folder / ".gitignore").touch(), r"Extra files found .*: \.gitignore"),
         (lambda folder: (folder / "README.md").unlink(), r"Missing files .*: README\.md"),
@@ -123,10 +123,10 @@ def flip(place: Path) -> None:
         (lambda folder: (folder / "model.sig").unlink(), r"model\.sig: no such file"),
         (lambda folder: (folder / "model.sig").write_text(""), "not by the key"),
         (lambda folder: (folder / "model.sig").write_text("{}"), "not by the key"),
-        (lambda folder: flip(folder / "model.sig"), "not by the key"),
+        (lambda folder: flip_byte(folder / "model.sig"), "not by the key"),
     ],
 )
-def test_what_was_not_signed_is_refused(
+def test_unsigned_change_is_refused(
     folder: Path, keys: Path, change: Callable[[Path], object], message: str
 ) -> None:
     signature.check(folder, keys / "ours.pub")
@@ -136,12 +136,12 @@ def test_what_was_not_signed_is_refused(
     assert not verify(folder, key=keys / "ours.pub").signed
 
 
-def test_another_key_is_refused(folder: Path, keys: Path) -> None:
+def test_wrong_key_is_refused(folder: Path, keys: Path) -> None:
     with pytest.raises(SignatureError, match=r"not by the key .*other\.pub of these files: Key mismatch"):
         signature.check(folder, keys / "other.pub")
 
 
-def test_a_signature_that_only_claims_the_key_is_refused(folder: Path, keys: Path, tmp_path: Path) -> None:
+def test_signature_with_a_forged_key_hint_is_refused(folder: Path, keys: Path, tmp_path: Path) -> None:
     hint = (folder / "model.sig").read_text().partition('"hint":')[2].split('"')[1]
     forged = shutil.copytree(folder, tmp_path / "forged")
     signature.sign(forged, keys / "other.key")
@@ -152,7 +152,7 @@ def test_a_signature_that_only_claims_the_key_is_refused(folder: Path, keys: Pat
         signature.check(forged, keys / "ours.pub")
 
 
-def test_a_signature_of_another_folder_is_refused(folder: Path, keys: Path, tmp_path: Path) -> None:
+def test_signature_of_another_folder_is_refused(folder: Path, keys: Path, tmp_path: Path) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
     (other / "README.md").write_text("another card")
     signature.sign(other, keys / "ours.key")
@@ -161,7 +161,7 @@ def test_a_signature_of_another_folder_is_refused(folder: Path, keys: Path, tmp_
         signature.check(folder, keys / "ours.pub")
 
 
-def test_what_the_hub_leaves_needs_no_signature(folder: Path, keys: Path) -> None:
+def test_hub_cache_files_need_no_signature(folder: Path, keys: Path) -> None:
     (folder / ".gitattributes").touch()
     (folder / ".cache" / "huggingface").mkdir(parents=True)
     (folder / ".cache" / "huggingface" / "x.metadata").touch()
@@ -169,7 +169,7 @@ def test_what_the_hub_leaves_needs_no_signature(folder: Path, keys: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["koblitz", "rsa", "locked", "garbage", "none"])
-def test_a_key_that_cannot_sign_is_refused_before_any_work(
+def test_unusable_signing_key_is_refused_before_any_work(
     artifact: Path, keys: Path, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(SignatureError, match=rf"{name}\.key: cannot sign: "):
@@ -184,18 +184,18 @@ def test_a_key_that_cannot_sign_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("name", ["koblitz.pub", "rsa.pub", "garbage.pub", "none.pub", "ours.key"])
-def test_what_is_no_public_key_is_refused(folder: Path, keys: Path, name: str) -> None:
+def test_invalid_public_key_is_refused(folder: Path, keys: Path, name: str) -> None:
     with pytest.raises(SignatureError, match=f"{name}: no public key that is known here: "):
         verify(folder, key=keys / name)
 
 
-def test_a_converted_file_has_no_signature(artifact: Path, keys: Path) -> None:
-    found = verify(artifact, key=keys / "ours.pub")
-    assert (found.holds, found.signed) == (False, False)
-    assert found.checks[-1].found == "nothing; published folders are what is signed"
+def test_converted_file_cannot_be_signed(artifact: Path, keys: Path) -> None:
+    verification = verify(artifact, key=keys / "ours.pub")
+    assert (verification.holds, verification.signed) == (False, False)
+    assert verification.checks[-1].found == "nothing; published folders are what is signed"
 
 
-def test_a_signed_folder_is_replaced_by_force(artifact: Path, folder: Path, keys: Path) -> None:
+def test_signed_folder_is_replaced_with_force(artifact: Path, folder: Path, keys: Path) -> None:
     publication.run(
         PublicationRequest(
             files=(artifact,), folder=folder, force=True, sign_key=keys / "ours.key", **ALLOWED
@@ -206,9 +206,9 @@ def test_a_signed_folder_is_replaced_by_force(artifact: Path, folder: Path, keys
     assert not (folder / "model.sig").exists()
 
 
-def test_model_signings_own_program_agrees(folder: Path, keys: Path) -> None:
+def test_model_signing_cli_agrees(folder: Path, keys: Path) -> None:
     command = [sys.executable, "-P", "-m", "model_signing", "verify", "key", str(folder)]
     command += ["--signature", str(folder / "model.sig"), "--public_key", str(keys / "ours.pub")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    flip(folder / "README.md")
+    flip_byte(folder / "README.md")
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0

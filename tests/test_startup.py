@@ -1,4 +1,4 @@
-"""What a command imports before it has anything to do: `--help` comes at once."""
+"""Help texts import none of the heavy modules, so that they appear immediately."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from converter.cli.app import app
 
-# What takes long to import, and is imported when a command runs.
+# Slow to import, and imported only when a command runs.
 HEAVY = {
     "PIL",
     "altair",
@@ -40,20 +40,20 @@ finally:
 
 
 def imported_by(name: str, *arguments: str) -> set[str]:
-    """Return the heavy modules that a program has imported when it ends."""
+    """Return the heavy modules that a program has imported by its end."""
     command = [sys.executable, "-c", PROGRAM.format(name=name), *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return HEAVY & set(done.stderr.split())
 
 
-def test_the_help_of_convert_imports_nothing_that_a_conversion_needs() -> None:
+def test_convert_help_imports_no_heavy_module() -> None:
     assert imported_by("convert_app", "--help") == set()
 
 
 @pytest.mark.parametrize("command", ["", *(command.name for command in app.registered_commands)])
-def test_no_commands_help_imports_what_the_command_needs(command: str) -> None:
+def test_command_help_imports_no_heavy_module(command: str) -> None:
     assert imported_by("app", *filter(None, [command]), "--help") == set()
 
 
-def test_a_program_that_does_import_them_is_seen() -> None:
+def test_heavy_imports_are_detected() -> None:
     assert imported_by("app", "list") == {"msgspec", "tomllib"}

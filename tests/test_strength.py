@@ -1,4 +1,4 @@
-"""Which proof replaces which: the rule that manifests and convert-zoo share."""
+"""Which proof may replace which: the rule shared by manifests and convert-zoo."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parity(
 
 
 BOTH = (("float64", "65x95"), ("float32", "65x95"))
-WEAKER = [  # a proof, and one that is no stronger
+WEAKER = [  # a proof, and one that is not stronger
     (parity("gluon", "gluoncv", *BOTH), parity("numpy", "gluoncv", *BOTH)),
     (parity("gluon", "graph", *BOTH), parity("gluon", "gluoncv", *BOTH)),
     (parity("gluon", "graph", *BOTH), parity("numpy", "graph", *BOTH)),
@@ -53,20 +53,18 @@ STRONGER = [
 
 
 @pytest.mark.parametrize(("strong", "weak"), WEAKER)
-def test_a_stronger_proof_claims_all_that_a_weaker_one_does(strong: ParityRecord, weak: ParityRecord) -> None:
+def test_stronger_proof_claims_all_of_a_weaker_one(strong: ParityRecord, weak: ParityRecord) -> None:
     assert claims(weak) <= claims(strong)
 
 
 @pytest.mark.parametrize(("weak", "strong"), STRONGER)
-def test_a_weaker_proof_does_not_claim_all_of_a_stronger_one(
-    weak: ParityRecord, strong: ParityRecord
-) -> None:
+def test_weaker_proof_does_not_claim_all_of_a_stronger_one(weak: ParityRecord, strong: ParityRecord) -> None:
     assert not claims(strong) <= claims(weak)
 
 
-def test_strongest_claims_leave_out_what_they_imply() -> None:
-    found = strongest(without_sizes(claims(parity("gluon", "graph", *BOTH))))
-    assert found == {Claim(dtype, "gluon", "graph") for dtype in ("float64", "float32")}
+def test_strongest_omits_implied_claims() -> None:
+    result = strongest(without_sizes(claims(parity("gluon", "graph", *BOTH))))
+    assert result == {Claim(dtype, "gluon", "graph") for dtype in ("float64", "float32")}
     by_numpy = without_sizes(claims(parity("numpy", "graph", BOTH[0])))
     definition = without_sizes(claims(parity("gluon", "gluoncv", BOTH[0])))
     assert strongest(by_numpy | definition) == {
@@ -77,7 +75,7 @@ def test_strongest_claims_leave_out_what_they_imply() -> None:
     assert str(Claim("float64", "gluon", "gluoncv")) == "float64 against gluon"
 
 
-def test_a_proof_at_another_size_is_no_weaker_once_sizes_are_left_out() -> None:
+def test_proofs_at_different_sizes_are_equal_without_sizes() -> None:
     one, other = (parity("gluon", "gluoncv", ("float64", size)) for size in ("65x95", "224x224"))
     assert without_sizes(claims(one)) == without_sizes(claims(other))
     assert without_sizes(claims(one))
@@ -90,5 +88,5 @@ def test_a_proof_at_another_size_is_no_weaker_once_sizes_are_left_out() -> None:
         (Claim("float32", "numpy", "graph"), "float32 against numpy of the graph"),
     ],
 )
-def test_a_claim_is_named_in_messages(claim: Claim, text: str) -> None:
+def test_claim_is_formatted_for_messages(claim: Claim, text: str) -> None:
     assert str(claim) == text

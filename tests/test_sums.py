@@ -35,7 +35,7 @@ def test_sums_are_read_by_name(tmp_path: Path) -> None:
         (f"{HASH}  a\r\n", 1),
     ],
 )
-def test_a_line_that_is_none_is_named(tmp_path: Path, text: str, number: int) -> None:
+def test_invalid_line_is_named(tmp_path: Path, text: str, number: int) -> None:
     (tmp_path / "SHA256SUMS").write_text(text, newline="")
     with pytest.raises(PublicationError, match=f"line {number}: a SHA-256 and the name of one more file"):
         sums.read(tmp_path)
@@ -44,12 +44,12 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, text: str, number: int) ->
 @pytest.mark.parametrize(
     ("content", "message"), [(b"\xff", "no text: "), (bytes(sums.MAX_BYTES + 1), "more than 1048576 bytes")]
 )
-def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_unreadable_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "SHA256SUMS").write_bytes(content)
     with pytest.raises(PublicationError, match=message):
         sums.read(tmp_path)
 
 
-def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(PublicationError, match="SHA256SUMS: No such file"):
         sums.read(tmp_path)

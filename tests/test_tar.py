@@ -1,4 +1,4 @@
-"""Tars of one ``.params``, as SageMaker packs models, and the JSON files in archives."""
+"""Tar archives with one ``.params``, as SageMaker packs models, and JSON files in archives."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PACKERS: dict[str, Pack] = {"tar": lambda content: content, "tar.gz": gzip.compr
 MEGABYTE = 1 << 20
 
 
-def tarred(*members: tuple[str | tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+def tar_archive(*members: tuple[str | tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
         for name, content in members:
@@ -59,37 +59,37 @@ def packed(tmp_path: Path) -> Path:
     return tmp_path / "model.bin"
 
 
-FORMS = {
-    "plain": tarred(PARAMS),
-    "in a folder": tarred(("./a/model-0000.params", CONTENT)),
-    "GNU": tarred(("x" * 200 + ".params", CONTENT), form=tarfile.GNU_FORMAT),
-    "PAX": tarred(("é" * 200 + ".params", CONTENT)),
-    "USTAR": tarred(PARAMS, form=tarfile.USTAR_FORMAT),
-    "among others": tarred(("synset.txt", b"cat"), PARAMS, ("code/train.py", b"import mxnet")),
-    "macOS": tarred(("._model-0000.params", b"fork"), PARAMS),
-    "with a link to it": tarred(PARAMS, (link("last.params", "model-0000.params"), b"")),
-    "with a hard link to it": tarred(
+VALID = {
+    "plain": tar_archive(PARAMS),
+    "in a folder": tar_archive(("./a/model-0000.params", CONTENT)),
+    "GNU": tar_archive(("x" * 200 + ".params", CONTENT), form=tarfile.GNU_FORMAT),
+    "PAX": tar_archive(("é" * 200 + ".params", CONTENT)),
+    "USTAR": tar_archive(PARAMS, form=tarfile.USTAR_FORMAT),
+    "among other members": tar_archive(("synset.txt", b"cat"), PARAMS, ("code/train.py", b"import mxnet")),
+    "macOS": tar_archive(("._model-0000.params", b"fork"), PARAMS),
+    "with a link to it": tar_archive(PARAMS, (link("last.params", "model-0000.params"), b"")),
+    "with a hard link to it": tar_archive(
         PARAMS, (link("last.params", "model-0000.params", tarfile.LNKTYPE), b"")
     ),
-    "outside": tarred(("../../model-0000.params", CONTENT)),
+    "outside": tar_archive(("../../model-0000.params", CONTENT)),
 }
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS)
-def test_the_params_of_a_tar_are_unpacked(content: bytes, kind: str, packed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", VALID.values(), ids=VALID)
+def test_params_in_a_tar_are_unpacked(content: bytes, kind: str, packed: Path, tmp_path: Path) -> None:
     packed.write_bytes(PACKERS[kind](content))
     unpacked = tmp_path / "unpacked.params"
     assert archives.kind(packed) == kind
-    found = archives.unpack(packed, unpacked, silent)
-    assert found.sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
+    result = archives.unpack(packed, unpacked, silent)
+    assert result.sha1 == hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()
     assert unpacked.read_bytes() == CONTENT
     assert {path.name for path in tmp_path.rglob("*")} == {packed.name, unpacked.name}
 
 
-def test_a_tar_of_before_posix_is_known_by_its_checksum(packed: Path) -> None:
-    header = bytearray(tarred(PARAMS, form=tarfile.USTAR_FORMAT))
-    header[257:265] = bytes(8)  # no magic
+def test_pre_posix_tar_is_recognised_by_its_checksum(packed: Path) -> None:
+    header = bytearray(tar_archive(PARAMS, form=tarfile.USTAR_FORMAT))
+    header[257:265] = bytes(8)  # without the ustar magic
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header[:512]):06o}\0 ".encode()
     packed.write_bytes(header)
@@ -114,7 +114,7 @@ def test_json_files_in_archives_are_kept(packed: Path, tmp_path: Path) -> None:
         "MAR-INF/MANIFEST.json": b' \n{"model": {}}',
         "notes.txt": members[4][1],
     }
-    for content in (tarred(*members), gzip.compress(tarred(*members)), zipped(*members)):
+    for content in (tar_archive(*members), gzip.compress(tar_archive(*members)), zipped(*members)):
         packed.write_bytes(content)
         assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == expected
     packed.write_bytes(gzip.compress(CONTENT))
@@ -125,8 +125,8 @@ LARGE = {"too large": b"{" + b" " * archives.MAX_DOCUMENT_BYTES}
 DAMAGED_GRAPHS = {"empty": b"", "blanks": b" " * 600 + GRAPH, "a list": b"[]"}
 
 
-@pytest.mark.parametrize("pack", [tarred, zipped])
-def test_graph_by_its_name_is_kept_whatever_it_holds(
+@pytest.mark.parametrize("pack", [tar_archive, zipped])
+def test_symbol_json_is_kept_regardless_of_its_content(
     pack: Callable[..., bytes], packed: Path, tmp_path: Path
 ) -> None:
     for content in DAMAGED_GRAPHS.values():
@@ -139,18 +139,16 @@ def test_graph_by_its_name_is_kept_whatever_it_holds(
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-@pytest.mark.parametrize("pack", [tarred, zipped])
-def test_two_json_files_of_one_name_are_refused(
-    pack: Callable[..., bytes], packed: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("pack", [tar_archive, zipped])
+def test_duplicate_json_names_are_refused(pack: Callable[..., bytes], packed: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # zipfile's, of the same
+        warnings.simplefilter("ignore", UserWarning)  # from zipfile, about the duplicate name
         packed.write_bytes(pack(("net.json", GRAPH), PARAMS, ("net.json", GRAPH)))
     with pytest.raises(SourceError, match=r"holds 'net\.json' twice"):
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-def test_graph_in_a_zip_whose_name_is_marked_as_utf8_is_kept(packed: Path, tmp_path: Path) -> None:
+def test_graph_with_a_utf8_name_in_a_zip_is_kept(packed: Path, tmp_path: Path) -> None:
     packed.write_bytes(zipped(("é-symbol.json", GRAPH), PARAMS))
     assert archives.unpack(packed, tmp_path / "unpacked", silent).documents == {"é-symbol.json": GRAPH}
 
@@ -164,7 +162,7 @@ def test_encrypted_graph_in_a_zip_is_refused(packed: Path, tmp_path: Path) -> No
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-def test_graph_in_a_zip_that_cannot_be_unpacked_is_refused(packed: Path, tmp_path: Path) -> None:
+def test_graph_with_unsupported_compression_is_refused(packed: Path, tmp_path: Path) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr(*PARAMS)
@@ -175,9 +173,9 @@ def test_graph_in_a_zip_that_cannot_be_unpacked_is_refused(packed: Path, tmp_pat
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-def test_member_whose_name_is_no_text_is_named_without_an_error(packed: Path, tmp_path: Path) -> None:
+def test_undecodable_member_name_is_replaced(packed: Path, tmp_path: Path) -> None:
     name = b"n\xffet-symbol.json".decode(errors="surrogateescape")
-    packed.write_bytes(tarred((name, GRAPH), PARAMS, form=tarfile.GNU_FORMAT))
+    packed.write_bytes(tar_archive((name, GRAPH), PARAMS, form=tarfile.GNU_FORMAT))
     documents = archives.unpack(packed, tmp_path / "unpacked", silent).documents
     assert documents == {"n\N{REPLACEMENT CHARACTER}et-symbol.json": GRAPH}
 
@@ -185,7 +183,7 @@ def test_member_whose_name_is_no_text_is_named_without_an_error(packed: Path, tm
 MANY = [(f"{number}.json", b"{" + b" " * (archives.MAX_DOCUMENT_BYTES - 1)) for number in range(5)]
 
 
-@pytest.mark.parametrize("pack", [tarred, zipped])
+@pytest.mark.parametrize("pack", [tar_archive, zipped])
 def test_too_much_json_is_refused(pack: Callable[..., bytes], packed: Path, tmp_path: Path) -> None:
     packed.write_bytes(pack(*MANY, PARAMS))
     with pytest.raises(SourceError, match=f"more than {archives.MAX_DOCUMENTS_BYTES} bytes of JSON"):
@@ -194,37 +192,43 @@ def test_too_much_json_is_refused(pack: Callable[..., bytes], packed: Path, tmp_
     assert len(archives.unpack(packed, tmp_path / "unpacked", silent).documents) == 3
 
 
-def header_of(size: int) -> bytes:
-    """Return a tar that begins with an extended header of that many bytes."""
+def tar_with_header(size: int) -> bytes:
+    """Return a tar that begins with an extended header of the given size in bytes."""
     info = tarfile.TarInfo("././@PaxHeader")
     info.type, info.size = tarfile.XHDTYPE, size
-    return info.tobuf() + bytes(size) + tarred(PARAMS)
+    return info.tobuf() + bytes(size) + tar_archive(PARAMS)
 
 
-WITHOUT_END = tarred(PARAMS)[: 512 + -(-len(CONTENT) // 512) * 512]
-REFUSED = {
-    "none": (tarred(("readme", b"x")), r"a tar with one \.params expected, none found"),
-    "two": (tarred(PARAMS, ("b.params", CONTENT)), r"a tar with one \.params expected, more found"),
+WITHOUT_END = tar_archive(PARAMS)[: 512 + -(-len(CONTENT) // 512) * 512]
+INVALID = {
+    "none": (tar_archive(("readme", b"x")), r"a tar with one \.params expected, none found"),
+    "two": (tar_archive(PARAMS, ("b.params", CONTENT)), r"a tar with one \.params expected, more found"),
     "only a link": (
-        tarred((link("a.params", "/etc/passwd"), b"")),
+        tar_archive((link("a.params", "/etc/passwd"), b"")),
         r"a tar with one \.params expected, none",
     ),
-    "cut in the file": (tarred(PARAMS)[:1000], "cannot be unpacked: "),
-    "cut in a header": (tarred(("readme", b"x"), PARAMS)[:1100], "cannot be unpacked: a damaged header"),
-    "a spoilt header": (WITHOUT_END + b"\1" * 512 + bytes(1024), "cannot be unpacked: a damaged"),
-    "another tar behind it": (tarred(PARAMS) + tarred(("net.json", GRAPH)), ".*something after the tar"),
-    "a header of two megabytes": (header_of(2 * MEGABYTE), r"a header of \d+ bytes"),
+    "truncated in the file": (tar_archive(PARAMS)[:1000], "cannot be unpacked: "),
+    "truncated in a header": (
+        tar_archive(("readme", b"x"), PARAMS)[:1100],
+        "cannot be unpacked: a damaged header",
+    ),
+    "damaged header": (WITHOUT_END + b"\1" * 512 + bytes(1024), "cannot be unpacked: a damaged"),
+    "trailing tar": (
+        tar_archive(PARAMS) + tar_archive(("net.json", GRAPH)),
+        ".*something after the tar",
+    ),
+    "a header of two megabytes": (tar_with_header(2 * MEGABYTE), r"a header of \d+ bytes"),
     "many members": (
         b"".join(tarfile.TarInfo(f"{number}").tobuf() for number in range(archives.MAX_MEMBERS))
-        + tarred(PARAMS),
+        + tar_archive(PARAMS),
         f"more than {archives.MAX_MEMBERS} members",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_tar_that_is_damaged_or_a_bomb_is_refused(
+@pytest.mark.parametrize(("content", "message"), INVALID.values(), ids=INVALID)
+def test_damaged_or_oversized_tar_is_refused(
     content: bytes, message: str, kind: str, packed: Path, tmp_path: Path
 ) -> None:
     packed.write_bytes(PACKERS[kind](content))
@@ -232,30 +236,30 @@ def test_a_tar_that_is_damaged_or_a_bomb_is_refused(
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-def test_what_just_fits_is_read(packed: Path, tmp_path: Path) -> None:
-    packed.write_bytes(header_of(MEGABYTE))
+def test_tar_at_the_limits_is_read(packed: Path, tmp_path: Path) -> None:
+    packed.write_bytes(tar_with_header(MEGABYTE))
     assert archives.unpack(packed, tmp_path / "unpacked", silent).sha1
     members = (tarfile.TarInfo(f"{number}").tobuf() for number in range(archives.MAX_MEMBERS - 1))
-    packed.write_bytes(b"".join(members) + tarred(PARAMS))
+    packed.write_bytes(b"".join(members) + tar_archive(PARAMS))
     assert archives.unpack(packed, tmp_path / "unpacked", silent).sha1
 
 
-def test_a_compressed_tar_may_not_unpack_to_any_size(packed: Path, tmp_path: Path) -> None:
+def test_compressed_tar_beyond_the_unpacking_limit_is_refused(packed: Path, tmp_path: Path) -> None:
     limit = archives.SMALL
-    packed.write_bytes(gzip.compress(tarred(("zeros", bytes(limit)), PARAMS), 1))
+    packed.write_bytes(gzip.compress(tar_archive(("zeros", bytes(limit)), PARAMS), 1))
     with pytest.raises(SourceError, match=f"unpacks to more than {limit} bytes"):
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-def test_the_checksum_of_a_compressed_tar_is_checked(packed: Path, tmp_path: Path) -> None:
-    content = bytearray(gzip.compress(tarred(PARAMS)))
+def test_checksum_of_a_compressed_tar_is_verified(packed: Path, tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(tar_archive(PARAMS)))
     content[-8] ^= 0xFF
     packed.write_bytes(content)
     with pytest.raises(SourceError, match="cannot be unpacked: CRC check failed"):
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
-def in_zip(params: bytes, graph: bytes) -> bytes:
+def mar_archive(params: bytes, graph: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("net-0000.params", params)
@@ -266,17 +270,19 @@ def in_zip(params: bytes, graph: bytes) -> bytes:
 
 
 WITH_GRAPH: dict[str, Callable[[bytes, bytes], bytes]] = {
-    "net.mar": in_zip,
-    "net.zip": in_zip,
-    "model.tar": lambda params, graph: tarred(("./net-0000.params", params), ("./net-symbol.json", graph)),
+    "net.mar": mar_archive,
+    "net.zip": mar_archive,
+    "model.tar": lambda params, graph: tar_archive(
+        ("./net-0000.params", params), ("./net-symbol.json", graph)
+    ),
     "model.tar.gz": lambda params, graph: gzip.compress(
-        tarred(("net-symbol.json", graph), ("net-0000.params", params)), 1
+        tar_archive(("net-symbol.json", graph), ("net-0000.params", params)), 1
     ),
 }
 
 
 @pytest.mark.parametrize("name", WITH_GRAPH)
-def test_the_graph_in_an_archive_is_compared_with_the_model(
+def test_graph_in_an_archive_is_matched_with_the_model(
     name: str, tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("converter.networks.catalog.models", lambda: {"tiny": tiny})

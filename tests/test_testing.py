@@ -29,8 +29,8 @@ assert_parity = functools.partial(
 
 
 @pytest.fixture(autouse=True)
-def small_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model alone is in the catalog."""
+def tiny_catalog(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce the catalog to the tiny model."""
     monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
 
 
@@ -41,52 +41,52 @@ def params(tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Pa
 
 @pytest.fixture
 def module(tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]) -> nn.Module:
-    """The converted network, as a user holds it: in training mode."""
+    """Return the converted network in training mode, as a user may pass it."""
     state = matching.rename(tiny_mapping, tiny_params, tiny.shapes, "tiny")
     return execution.build(state, tiny.config).train()
 
 
-def spoil(module: nn.Module) -> None:
+def change_eps(module: nn.Module) -> None:
     assert isinstance(module.bn1, nn.BatchNorm2d)
     module.bn1.eps = 1e-3
 
 
-def test_parameters_agree_with_what_convert_would_write(params: Path) -> None:
-    found = assert_parity(params)
-    assert (found["agrees"], found["model"], found["weights"]) == (True, "tiny", None)
+def test_parameters_agree_with_their_own_conversion(params: Path) -> None:
+    report = assert_parity(params)
+    assert (report["agrees"], report["model"], report["weights"]) == (True, "tiny", None)
 
 
 def test_parameters_agree_with_a_checkpoint(params: Path, module: nn.Module, tmp_path: Path) -> None:
     torch.save(module.state_dict(), tmp_path / "trained.pth")
-    found = assert_parity(str(params), str(tmp_path / "trained.pth"))
-    assert (found["agrees"], found["weights"]["file"]) == (True, "trained.pth")
+    report = assert_parity(str(params), str(tmp_path / "trained.pth"))
+    assert (report["agrees"], report["weights"]["file"]) == (True, "trained.pth")
 
 
 def test_parameters_agree_with_a_module(params: Path, module: nn.Module) -> None:
     assert assert_parity(params, module=module)["agrees"]
 
 
-def test_every_size_is_compared_in_every_precision(params: Path) -> None:
-    found = assert_parity(params, sizes=[(33, 47), (32, 32)], dtypes=["float64", "float32"])
-    assert [(check["dtype"], check["size"]) for check in found["checks"]] == [
+def test_every_size_is_compared_in_every_dtype(params: Path) -> None:
+    report = assert_parity(params, sizes=[(33, 47), (32, 32)], dtypes=["float64", "float32"])
+    assert [(check["dtype"], check["size"]) for check in report["checks"]] == [
         ("float64", "33x47"),
         ("float64", "32x32"),
         ("float32", "33x47"),
         ("float32", "32x32"),
     ]
-    assert found["reference"]["name"] == "numpy"
+    assert report["reference"]["name"] == "numpy"
 
 
-def test_by_default_one_odd_size_is_compared_in_both_precisions(params: Path) -> None:
-    found = testing.assert_parity("tiny", params, reference="numpy")
-    assert [(check["dtype"], check["size"]) for check in found["checks"]] == [
+def test_default_is_one_odd_size_in_both_dtypes(params: Path) -> None:
+    report = testing.assert_parity("tiny", params, reference="numpy")
+    assert [(check["dtype"], check["size"]) for check in report["checks"]] == [
         ("float32", "65x95"),
         ("float64", "65x95"),
     ]
 
 
-def test_a_failure_names_the_layer_and_what_is_suspicious(params: Path, module: nn.Module) -> None:
-    spoil(module)
+def test_failure_names_the_layer_and_suspects(params: Path, module: nn.Module) -> None:
+    change_eps(module)
     expected = (
         r"^the module and holiday\.params: 102 of 102 tensors equal, .* 0 of 1 checks passed\n"
         r"float32 at 33x47: \d+ of 48 layers apart, .*\n"
@@ -97,7 +97,7 @@ def test_a_failure_names_the_layer_and_what_is_suspicious(params: Path, module: 
         assert_parity(params, module=module)
 
 
-def test_a_changed_checkpoint_fails_with_its_tensor(params: Path, module: nn.Module, tmp_path: Path) -> None:
+def test_changed_checkpoint_fails_with_its_tensor(params: Path, module: nn.Module, tmp_path: Path) -> None:
     state = module.state_dict()
     torch.save(state | {"fc.bias": state["fc.bias"] + 1}, tmp_path / "trained.pth")
     expected = (
@@ -109,10 +109,13 @@ def test_a_changed_checkpoint_fails_with_its_tensor(params: Path, module: nn.Mod
 
 @pytest.mark.parametrize(
     ("change", "outcome"),
-    [(id, contextlib.nullcontext()), (spoil, pytest.raises(AssertionError, match="0 of 1 checks passed"))],
+    [
+        (id, contextlib.nullcontext()),
+        (change_eps, pytest.raises(AssertionError, match="0 of 1 checks passed")),
+    ],
     ids=["agreeing", "differing"],
 )
-def test_the_users_module_is_left_as_it_was(
+def test_users_module_is_not_changed(
     change: Callable[[nn.Module], object],
     outcome: contextlib.AbstractContextManager[Any],
     params: Path,
@@ -130,24 +133,24 @@ def test_the_users_module_is_left_as_it_was(
     assert all(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_the_report_is_written_before_a_failure_is_raised(
+def test_report_is_written_before_a_failure_is_raised(
     params: Path, module: nn.Module, tmp_path: Path
 ) -> None:
-    spoil(module)
+    change_eps(module)
     with pytest.raises(AssertionError, match="0 of 1 checks passed"):
         assert_parity(params, module=module, report_file=str(tmp_path / "reports" / "parity.html"))
     assert "<title>differs: tiny</title>" in (tmp_path / "reports" / "parity.html").read_text()
 
 
-def test_without_a_file_for_it_no_report_is_written(params: Path, tmp_path: Path) -> None:
+def test_no_report_is_written_without_a_path(params: Path, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     assert_parity(params)
     assert set(tmp_path.iterdir()) == before
 
 
-def test_what_was_found_is_json(params: Path) -> None:
-    found = assert_parity(params)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+def test_result_is_json_serialisable(params: Path) -> None:
+    report = assert_parity(params)
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 @pytest.mark.parametrize(
@@ -160,12 +163,12 @@ def test_what_was_found_is_json(params: Path) -> None:
         ({"dtypes": "float32"}, "dtypes: some of float64, float32 expected, 'float32' found"),
     ],
 )
-def test_a_wrong_call_is_refused(options: dict[str, Any], message: str, params: Path) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, Any], message: str, params: Path) -> None:
     with pytest.raises(ValueError, match=message):
         assert_parity(params, **options)
 
 
-def test_what_cannot_be_compared_is_an_error_and_no_failure(params: Path, tmp_path: Path) -> None:
+def test_incomparable_inputs_raise_errors_instead_of_failing(params: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="no model 'tinny'; did you mean tiny"):
         testing.assert_parity("tinny", params)
     with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):

@@ -1,4 +1,4 @@
-"""The benchmark of inference runs, and times nothing but the same network."""
+"""The inference benchmark runs and times only equal networks."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def throughput(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("throughput")
 
 
-def test_every_library_takes_its_turn_in_every_round(tmp_path: Path) -> None:
+def test_every_library_runs_in_every_round(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/throughput.py"), "--quick", "--json", "out.json"]
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
     printed = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True)
-    found = json.loads((tmp_path / "out.json").read_text())
+    document = json.loads((tmp_path / "out.json").read_text())
     here = ["ours", "timm", "torchvision", "ours, fused"]
     with_gluon = [*here, "GluonCV, hybridized"] if importlib.util.find_spec("mxnet") else here
-    seconds = {setting: [list(turn) for turn in rounds] for setting, rounds in found["seconds"].items()}
+    seconds = {setting: [list(turn) for turn in rounds] for setting, rounds in document["seconds"].items()}
     assert seconds == {
         "cpu float32 contiguous_format": [with_gluon] * 2,
         "cpu float32 channels_last": [here] * 2,
     }
-    assert torch.__version__.startswith(found["torch"])
+    assert torch.__version__.startswith(document["torch"])
     assert all(label in printed for label in with_gluon)
 
 
-def test_networks_that_differ_are_not_timed(throughput: ModuleType) -> None:
+def test_differing_networks_are_not_timed(throughput: ModuleType) -> None:
     ours = torch.arange(10.0)
     throughput.require_same({"ours": ours, "theirs": ours + 1e-3}, limit=1e-2)
     with pytest.raises(
@@ -52,7 +52,7 @@ def test_networks_that_differ_are_not_timed(throughput: ModuleType) -> None:
         throughput.require_same({"ours": ours, "theirs": ours + 0.1}, limit=1e-2)
 
 
-def test_every_network_that_is_named_is_there(throughput: ModuleType) -> None:
+def test_every_named_network_exists(throughput: ModuleType) -> None:
     for of_timm, of_torchvision in throughput.NAMES.values():
         assert throughput.timm.is_model(of_timm)
         assert not of_torchvision or of_torchvision in throughput.torchvision.models.list_models()

@@ -33,15 +33,15 @@ STATE = {
 }
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server on loopback that gives what lies in ``out``."""
-    handler = functools.partial(Quiet, directory=tmp_path / "out")
+def server_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Yield the address of a loopback server for the folder ``out``."""
+    handler = functools.partial(QuietHandler, directory=tmp_path / "out")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -59,29 +59,29 @@ def converted(tmp_path: Path) -> conversion.ConversionResult:
     )
 
 
-def test_a_pth_has_the_arrays_bit_for_bit_and_the_same_bytes_every_time(tmp_path: Path) -> None:
+def test_pth_has_the_arrays_bit_for_bit_and_reproducible_bytes(tmp_path: Path) -> None:
     hashes = []
     for folder in ("a", "b"):
         with torch_file.draft(tmp_path / folder, STATE) as draft:
-            found = torch.load(draft.path, weights_only=True)
+            state = torch.load(draft.path, weights_only=True)
             hashes.append(draft.sha256)
             assert draft.size == draft.path.stat().st_size
             assert draft.sha256 == hashlib.sha256(draft.path.read_bytes()).hexdigest()
         assert not (tmp_path / folder).exists()
-        assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
+        assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
             name: array.shape for name, array in STATE.items()
         }
-        assert torch.equal(found["fc.weight"].view(torch.int16), torch.tensor(STATE["fc.weight"].view("i2")))
+        assert torch.equal(state["fc.weight"].view(torch.int16), torch.tensor(STATE["fc.weight"].view("i2")))
     assert hashes[0] == hashes[1]
 
 
-def test_a_pth_that_reads_back_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pth_that_reads_back_differently_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = torch.save
 
-    def spoil(state: dict[str, torch.Tensor], stream: object) -> None:
+    def save_changed(state: dict[str, torch.Tensor], stream: object) -> None:
         save({name: tensor + (name == "conv1.weight") for name, tensor in state.items()}, stream)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(torch, "save", spoil)
+    monkeypatch.setattr(torch, "save", save_changed)
     with (
         pytest.raises(ArtifactError, match=r"the \.pth differs from what was written"),
         torch_file.draft(tmp_path, STATE),
@@ -90,17 +90,17 @@ def test_a_pth_that_reads_back_otherwise_is_refused(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_manifest_tells_of_both_files(converted: conversion.ConversionResult) -> None:
+def test_manifest_describes_both_files(converted: conversion.ConversionResult) -> None:
     assert converted.pth is not None
     content = converted.pth.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     assert converted.pth.name == f"{NAME}.random-{sha256[:8]}.pth"
-    told = json.loads(converted.manifest_file.read_text())["artifact"]["pth"]
-    assert told == {"file": converted.pth.name, "sha256": sha256, "bytes": len(content)}
+    record = json.loads(converted.manifest_file.read_text())["artifact"]["pth"]
+    assert record == {"file": converted.pth.name, "sha256": sha256, "bytes": len(content)}
 
 
-def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
-    converted: conversion.ConversionResult, served: str, tmp_path: Path
+def test_torch_hub_loads_the_pth_and_checks_its_hash(
+    converted: conversion.ConversionResult, server_url: str, tmp_path: Path
 ) -> None:
     assert converted.pth is not None
     options = {
@@ -109,7 +109,7 @@ def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
         "progress": False,
         "weights_only": True,
     }
-    url = f"{served}/{converted.pth.name}"
+    url = f"{server_url}/{converted.pth.name}"
     state = torch.hub.load_state_dict_from_url(url, **options)  # type: ignore[arg-type]
     model = create_model(NAME)
     model.load_state_dict(state, strict=True)
@@ -118,7 +118,7 @@ def test_torch_hub_loads_it_from_a_server_and_checks_its_hash(
 
 
 def test_torch_hub_refuses_another_file_of_its_name(
-    converted: conversion.ConversionResult, served: str, tmp_path: Path
+    converted: conversion.ConversionResult, server_url: str, tmp_path: Path
 ) -> None:
     assert converted.pth is not None
     content = bytearray(converted.pth.read_bytes())
@@ -131,20 +131,18 @@ def test_torch_hub_refuses_another_file_of_its_name(
         "weights_only": True,
     }
     with pytest.raises(RuntimeError, match="invalid hash value"):
-        torch.hub.load_state_dict_from_url(f"{served}/{converted.pth.name}", **options)  # type: ignore[arg-type]
+        torch.hub.load_state_dict_from_url(f"{server_url}/{converted.pth.name}", **options)  # type: ignore[arg-type]
 
 
-def test_without_it_no_pth_is_written(tmp_path: Path) -> None:
+def test_pth_is_written_only_on_request(tmp_path: Path) -> None:
     origin = ParamsSource(catalog.find(NAME), seed=0)
-    found = conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
-    assert found.pth is None
-    assert found.manifest.artifact.pth is None
+    result = conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
+    assert result.pth is None
+    assert result.manifest.artifact.pth is None
     assert not list(tmp_path.glob("*.pth"))
 
 
-def test_where_the_artifact_cannot_be_published_no_pth_is_left(
-    converted: conversion.ConversionResult, tmp_path: Path
-) -> None:
+def test_failed_publication_leaves_no_pth(converted: conversion.ConversionResult, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere"
     (out / converted.artifact.name).mkdir(parents=True)
     origin = ParamsSource(catalog.find(NAME), seed=0)

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a file or a folder is found, and nothing else is."""
+"""Every possible defect of a file or folder is detected, without false alarms."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
 ALLOWED: dict[str, Any] = {"allow_random": True, "allow_unproven": True}
 
 CONFIG = "config.json"
-RENAMED = {(CONFIG, "class names"), (CONFIG, "configuration")}
+CLASS_NAME_CHECKS = {(CONFIG, "class names"), (CONFIG, "configuration")}
 PUBLISHED = ("README.md", "config.json", "manifest.json", WEIGHTS)
 
 
 @pytest.fixture(scope="session")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder ``out`` with a converted file and its ``.pth``, and a ``published`` one."""
+    """Return a folder with a converted file and its ``.pth`` in ``out``, and a ``published`` folder."""
     folder = tmp_path_factory.mktemp("originals")
     request = conversion.ConversionRequest(
         source=ParamsSource(catalog.find(NAME), seed=0),
@@ -53,7 +53,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def published(originals: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """Return a copy that a test may damage."""
     return shutil.copytree(originals / "published", tmp_path / "published")
 
 
@@ -62,7 +62,7 @@ def out(originals: Path, tmp_path: Path) -> Path:
     return shutil.copytree(originals / "out", tmp_path / "out")
 
 
-def flip(path: Path) -> None:
+def flip_last_bit(path: Path) -> None:
     with path.open("r+b") as stream:
         stream.seek(-1, os.SEEK_END)
         last = stream.read(1)[0]
@@ -78,15 +78,15 @@ def add(name: str, content: str = "") -> Change:
     return change
 
 
-def resum(folder: Path) -> None:
-    """Write the sums anew, as whoever forges a folder does."""
+def rewrite_sums(folder: Path) -> None:
+    """Recompute the checksums, as a forger would."""
     listed = [path for path in sorted(folder.iterdir()) if path.name not in {SUMS, "model.sig"}]
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in listed]
     (folder / SUMS).write_text("".join(lines))
 
 
-def edited(place: str, *keys: str, value: object) -> Change:
-    """Change what a JSON file says, and its sum too."""
+def edit_json(place: str, *keys: str, value: object) -> Change:
+    """Return a change of a JSON file and its checksum."""
 
     def change(folder: Path) -> None:
         content = json.loads((folder / place).read_text())
@@ -95,41 +95,41 @@ def edited(place: str, *keys: str, value: object) -> Change:
             inner = inner[key]
         inner[keys[-1]] = value
         (folder / place).write_text(json.dumps(content))
-        resum(folder)
+        rewrite_sums(folder)
 
     return change
 
 
-def lead_out(folder: Path) -> None:
+def link_weights_outside(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder.parent / "elsewhere")
     (folder / WEIGHTS).symlink_to(folder.parent / "elsewhere")
 
 
-def seen(path: Path) -> set[tuple[str, str]]:
+def unjudged(path: Path) -> set[tuple[str, str]]:
     return {(finding.place, finding.what) for finding in verify(path).checks if finding.holds is None}
 
 
 def failing(path: Path) -> set[tuple[str, str]]:
-    found = verify(path)
-    wrong = {(finding.place, finding.what) for finding in found.checks if finding.holds is False}
-    assert found.holds is (not wrong)
+    verification = verify(path)
+    wrong = {(finding.place, finding.what) for finding in verification.checks if finding.holds is False}
+    assert verification.holds is (not wrong)
     return wrong
 
 
-def named(out: Path, suffix: str) -> Path:
-    (found,) = out.glob(f"*{suffix}")
-    return found
+def find_file(out: Path, suffix: str) -> Path:
+    (result,) = out.glob(f"*{suffix}")
+    return result
 
 
-def test_what_was_published_holds(published: Path) -> None:
-    found = verify(published)
-    assert (found.holds, found.signed) == (True, False)
-    checked = {finding.what for finding in found.checks}
+def test_published_folder_passes(published: Path) -> None:
+    verification = verify(published)
+    assert (verification.holds, verification.signed) == (True, False)
+    checked = {finding.what for finding in verification.checks}
     assert checked == {
         "form", "sum", "manifest", "bytes", "sha256", "hash in its name", "tensors", "official", "weights",
         "classes", "class names", "configuration", "mapping", "contents",
     }  # fmt: skip
-    assert {finding.place for finding in found.checks if finding.what == "sum"} == {
+    assert {finding.place for finding in verification.checks if finding.what == "sum"} == {
         path.name for path in published.iterdir() if path.name != SUMS
     }
 
@@ -138,10 +138,10 @@ def test_what_was_published_holds(published: Path) -> None:
     ("change", "expected"),
     [
         (
-            lambda folder: flip(folder / WEIGHTS),
+            lambda folder: flip_last_bit(folder / WEIGHTS),
             {(WEIGHTS, "sum"), (WEIGHTS, "sha256"), (WEIGHTS, "hash in its name")},
         ),
-        (lambda folder: flip(folder / "README.md"), {("README.md", "sum")}),
+        (lambda folder: flip_last_bit(folder / "README.md"), {("README.md", "sum")}),
         (lambda folder: (folder / "README.md").unlink(), {("README.md", "file")}),
         (lambda folder: (folder / WEIGHTS).unlink(), {(WEIGHTS, "file")}),
         (add("pickle.bin"), {("pickle.bin", "sum")}),
@@ -150,77 +150,79 @@ def test_what_was_published_holds(published: Path) -> None:
         (add(SUMS, "nonsense"), {(SUMS, "form"), *((name, "sum") for name in PUBLISHED)}),
         (add("manifest.json", "{}"), {("manifest.json", "sum"), ("manifest.json", "manifest")}),
         (add(".convert-0123.part"), {(".convert-0123.part", "file"), (".convert-0123.part", "sum")}),
-        (lead_out, {(WEIGHTS, "kind"), (WEIGHTS, "file")}),
+        (link_weights_outside, {(WEIGHTS, "kind"), (WEIGHTS, "file")}),
         (lambda folder: os.mkfifo(folder / "pipe"), {("pipe", "kind")}),
         (lambda folder: (folder / "gone").symlink_to("nowhere"), {("gone", "kind")}),
-        (edited("manifest.json", "artifact", "sha256", value="0" * 64), {(WEIGHTS, "sha256")}),
-        (edited("manifest.json", "artifact", "bytes", value=1), {(WEIGHTS, "bytes")}),
+        (edit_json("manifest.json", "artifact", "sha256", value="0" * 64), {(WEIGHTS, "sha256")}),
+        (edit_json("manifest.json", "artifact", "bytes", value=1), {(WEIGHTS, "bytes")}),
         (
-            edited("manifest.json", "artifact", "file", value="x-00000000.safetensors"),
+            edit_json("manifest.json", "artifact", "file", value="x-00000000.safetensors"),
             {(WEIGHTS, "hash in its name")},
         ),
-        (edited("manifest.json", "artifact", "tensors", value=1), {(WEIGHTS, "tensors")}),
-        (edited("manifest.json", "model", value="gluon_resnext50_32x4d"), {(WEIGHTS, "tensors")}),
-        (edited("manifest.json", "model", value="vgg"), {(WEIGHTS, "tensors")}),
-        (edited("manifest.json", "source", "official", value=True), {(WEIGHTS, "official")}),
-        (edited("manifest.json", "parity", "proven", value=True), {("manifest.json", "manifest")}),
-        (edited("manifest.json", "labels", value=list("abcdefghij")), RENAMED),
-        (edited("config.json", "num_classes", value=11), {(CONFIG, "classes"), (CONFIG, "configuration")}),
-        (edited("config.json", "architecture", value="resnet34"), {(CONFIG, "configuration")}),
-        (edited("config.json", "pretrained_cfg", "mean", value=[0, 0, 0]), {(CONFIG, "configuration")}),
-        (edited("manifest.json", "mapping", "sha256", value="0" * 64), {(WEIGHTS, "mapping")}),
-        (edited("manifest.json", "mapping", "file", value="resnext.toml"), {(WEIGHTS, "mapping")}),
-        (edited("config.json", "num_classes", value="ten"), {("config.json", "form")}),
+        (edit_json("manifest.json", "artifact", "tensors", value=1), {(WEIGHTS, "tensors")}),
+        (edit_json("manifest.json", "model", value="gluon_resnext50_32x4d"), {(WEIGHTS, "tensors")}),
+        (edit_json("manifest.json", "model", value="vgg"), {(WEIGHTS, "tensors")}),
+        (edit_json("manifest.json", "source", "official", value=True), {(WEIGHTS, "official")}),
+        (edit_json("manifest.json", "parity", "proven", value=True), {("manifest.json", "manifest")}),
+        (edit_json("manifest.json", "labels", value=list("abcdefghij")), CLASS_NAME_CHECKS),
+        (edit_json("config.json", "num_classes", value=11), {(CONFIG, "classes"), (CONFIG, "configuration")}),
+        (edit_json("config.json", "architecture", value="resnet34"), {(CONFIG, "configuration")}),
+        (edit_json("config.json", "pretrained_cfg", "mean", value=[0, 0, 0]), {(CONFIG, "configuration")}),
+        (edit_json("manifest.json", "mapping", "sha256", value="0" * 64), {(WEIGHTS, "mapping")}),
+        (edit_json("manifest.json", "mapping", "file", value="resnext.toml"), {(WEIGHTS, "mapping")}),
+        (edit_json("config.json", "num_classes", value="ten"), {("config.json", "form")}),
     ],
 )  # fmt: skip
-def test_what_was_changed_is_found(published: Path, change: Change, expected: set[tuple[str, str]]) -> None:
+def test_changed_folder_fails_the_expected_checks(
+    published: Path, change: Change, expected: set[tuple[str, str]]
+) -> None:
     change(published)
     assert failing(published) == expected
 
 
 @pytest.mark.parametrize(("depth", "what"), [(10, "configuration"), (100_000, "form")])
-def test_deeply_nested_config_is_found(published: Path, depth: int, what: str) -> None:
+def test_deeply_nested_config_fails(published: Path, depth: int, what: str) -> None:
     content = (published / CONFIG).read_text().rstrip().removesuffix("}")
     (published / CONFIG).write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
-    resum(published)
+    rewrite_sums(published)
     assert failing(published) == {(CONFIG, what)}
 
 
 @pytest.mark.parametrize(
     ("depth", "expected"), [(10, set()), (100_000, {("manifest.json", "manifest")})], ids=["10", "100000"]
 )
-def test_deeply_nested_manifest_is_found(published: Path, depth: int, expected: set[tuple[str, str]]) -> None:
+def test_deeply_nested_manifest_fails(published: Path, depth: int, expected: set[tuple[str, str]]) -> None:
     content = (published / "manifest.json").read_text().rstrip().removesuffix("}")
     (published / "manifest.json").write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
-    resum(published)
+    rewrite_sums(published)
     assert failing(published) == expected
 
 
-def test_sums_that_are_gone_are_missed(published: Path) -> None:
+def test_missing_checksums_fail(published: Path) -> None:
     (published / SUMS).unlink()
     assert (SUMS, "form") in failing(published)
 
 
 @pytest.mark.parametrize("name", [SUMS, "model.sig"])
-def test_sums_that_no_other_program_finds_right_do_not_hold(published: Path, name: str) -> None:
+def test_checksums_that_list_themselves_or_the_signature_fail(published: Path, name: str) -> None:
     (published / "model.sig").touch()
     with (published / SUMS).open("a") as stream:
         stream.write(f"{'0' * 64}  {name}\n")
     assert (SUMS, "form") in failing(published)
 
 
-def test_a_link_within_the_folder_is_a_file(published: Path) -> None:
+def test_link_within_the_folder_is_a_file(published: Path) -> None:
     (published / "README.md").rename(published / "card")
     (published / "README.md").symlink_to("card")
-    resum(published)
+    rewrite_sums(published)
     assert failing(published) == set()
 
 
-def test_what_the_hub_leaves_is_seen_and_not_judged(published: Path) -> None:
+def test_hub_cache_files_are_listed_but_not_judged(published: Path) -> None:
     add(".gitattributes")(published)
     add(".cache/huggingface/download/model.safetensors.metadata")(published)
     assert verify(published).holds
-    assert {place for place, what in seen(published) if what == "file"} == {
+    assert {place for place, what in unjudged(published) if what == "file"} == {
         ".cache/huggingface",
         ".gitattributes",
     }
@@ -228,14 +230,14 @@ def test_what_the_hub_leaves_is_seen_and_not_judged(published: Path) -> None:
     assert failing(published) == {(".cache/other", "sum")}
 
 
-def test_a_link_to_itself_is_found(published: Path, out: Path) -> None:
+def test_cyclic_link_fails(published: Path, out: Path) -> None:
     for folder in (published, out):
         (folder / "loop").symlink_to("loop")
         assert failing(folder) == {("loop", "kind")}
 
 
 @pytest.mark.parametrize("depth", [64, 65, 1500])
-def test_folders_are_looked_into_up_to_a_depth(published: Path, depth: int) -> None:
+def test_folders_are_searched_to_a_maximum_depth(published: Path, depth: int) -> None:
     nested = [published.joinpath(*["d"] * number) for number in range(1, depth + 1)]
     for folder in nested:
         folder.mkdir()
@@ -245,93 +247,91 @@ def test_folders_are_looked_into_up_to_a_depth(published: Path, depth: int) -> N
         assert failing(published) == {("d/x", "sum"), *deepest}
     finally:
         (published / "d" / "x").unlink()
-        for folder in reversed(nested):  # pytest's own way of it overruns the stack
+        for folder in reversed(nested):  # pytest's own removal overflows the stack
             folder.rmdir()
 
 
-def test_a_folder_that_was_forged_as_a_whole_holds_as_far_as_hashes_go(published: Path) -> None:
+def test_completely_forged_folder_passes_the_hash_checks(published: Path) -> None:
     (published / "README.md").write_text("Mine.")
     assert failing(published) == {("README.md", "sum")}
-    resum(published)
+    rewrite_sums(published)
     assert failing(published) == set()
 
 
-def test_a_converted_file_holds(out: Path) -> None:
-    found = verify(named(out, ".safetensors"))
-    assert (found.holds, found.signed) == (True, False)
-    assert {finding.place for finding in found.checks} == {
-        named(out, ".safetensors").name,
-        named(out, ".pth").name,
+def test_converted_file_passes(out: Path) -> None:
+    verification = verify(find_file(out, ".safetensors"))
+    assert (verification.holds, verification.signed) == (True, False)
+    assert {finding.place for finding in verification.checks} == {
+        find_file(out, ".safetensors").name,
+        find_file(out, ".pth").name,
     }
     assert failing(out) == set()
 
 
 @pytest.mark.parametrize(
-    ("change", "suffix", "whats"),
+    ("change", "suffix", "checks"),
     [
-        (flip, ".safetensors", {"sha256", "hash in its name"}),
-        (flip, ".pth", {"sha256", "hash in its name"}),
+        (flip_last_bit, ".safetensors", {"sha256", "hash in its name"}),
+        (flip_last_bit, ".pth", {"sha256", "hash in its name"}),
         (Path.unlink, ".pth", {"file"}),
     ],
 )
-def test_a_converted_file_that_was_changed_is_found(
-    out: Path, change: Change, suffix: str, whats: set[str]
-) -> None:
-    change(named(out, suffix))
-    assert failing(out) == {(named_in_manifest(out, suffix), what) for what in whats}
+def test_changed_converted_file_fails(out: Path, change: Change, suffix: str, checks: set[str]) -> None:
+    change(find_file(out, suffix))
+    assert failing(out) == {(file_name_in_manifest(out, suffix), what) for what in checks}
 
 
-def named_in_manifest(out: Path, suffix: str) -> str:
-    said = json.loads(named(out, ".json").read_text())["artifact"]
-    file: str = said["file"] if suffix == ".safetensors" else said["pth"]["file"]
+def file_name_in_manifest(out: Path, suffix: str) -> str:
+    record = json.loads(find_file(out, ".json").read_text())["artifact"]
+    file: str = record["file"] if suffix == ".safetensors" else record["pth"]["file"]
     return file
 
 
-def test_another_name_is_found(out: Path) -> None:
+def test_renamed_file_fails(out: Path) -> None:
     for suffix in (".safetensors", ".json"):
-        named(out, suffix).rename(out / f"other{suffix}")
+        find_file(out, suffix).rename(out / f"other{suffix}")
     assert failing(out) == {("other.safetensors", "name")}
 
 
-def test_a_file_without_its_manifest_is_found(out: Path) -> None:
-    named(out, ".json").unlink()
-    assert failing(out) == {(named(out, ".safetensors").name, "manifest")}
+def test_file_without_its_manifest_fails(out: Path) -> None:
+    find_file(out, ".json").unlink()
+    assert failing(out) == {(find_file(out, ".safetensors").name, "manifest")}
 
 
-def test_a_manifest_without_its_file_is_found(out: Path, originals: Path) -> None:
-    lost = shutil.copy(named(originals / "out", ".json"), out / "lost.json")
+def test_manifest_without_its_file_fails(out: Path, originals: Path) -> None:
+    lost = shutil.copy(find_file(originals / "out", ".json"), out / "lost.json")
     assert failing(out) == {(Path(lost).name, "artifact")}
 
 
-def test_a_pth_elsewhere_is_not_looked_for(out: Path) -> None:
-    edit = json.loads(named(out, ".json").read_text())
+def test_pth_outside_the_folder_is_not_read(out: Path) -> None:
+    edit = json.loads(find_file(out, ".json").read_text())
     edit["artifact"]["pth"]["file"] = "../../secret.pth"
-    named(out, ".json").write_text(json.dumps(edit))
-    assert failing(out) == {(named(out, ".safetensors").name, "manifest")}
+    find_file(out, ".json").write_text(json.dumps(edit))
+    assert failing(out) == {(find_file(out, ".safetensors").name, "manifest")}
 
 
-def test_other_files_in_a_folder_are_seen_and_not_judged(out: Path) -> None:
+def test_unrelated_files_are_listed_but_not_judged(out: Path) -> None:
     for name in ("summary.json", "notes.txt"):
         add(name, "[]")(out)
-    found = verify(out)
-    assert found.holds
-    assert {place for place, what in seen(out) if what == "file"} == {"notes.txt", "summary.json"}
+    verification = verify(out)
+    assert verification.holds
+    assert {place for place, what in unjudged(out) if what == "file"} == {"notes.txt", "summary.json"}
 
 
-def test_what_a_stopped_run_left_is_found(out: Path) -> None:
+def test_temporary_file_of_a_killed_run_fails(out: Path) -> None:
     add(".convert-0123.part")(out)
     assert failing(out) == {(".convert-0123.part", "file")}
 
 
-def test_what_a_stopped_publication_left_is_found(published: Path) -> None:
+def test_leftovers_of_a_killed_publication_fail(published: Path) -> None:
     shutil.copytree(published, published.parent / ".convert-published.old")
     assert failing(published.parent) == {
         (f".convert-published.old/{path.name}", "file") for path in published.iterdir()
     }
 
 
-def test_folders_of_published_folders_are_checked_one_by_one(published: Path) -> None:
-    flip(published / "README.md")
+def test_parent_of_published_folders_is_verified_folder_by_folder(published: Path) -> None:
+    flip_last_bit(published / "README.md")
     assert failing(published.parent) == {("published/README.md", "sum")}
 
 
@@ -344,7 +344,7 @@ def test_folders_of_published_folders_are_checked_one_by_one(published: Path) ->
         ("pipe", "pipe: a file was expected"),
     ],
 )
-def test_what_is_nothing_of_ours_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_unknown_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
     os.mkfifo(tmp_path / "pipe")
@@ -352,7 +352,7 @@ def test_what_is_nothing_of_ours_is_refused(tmp_path: Path, name: str, message: 
         verify(tmp_path / name)
 
 
-def test_torch_is_not_needed(originals: Path) -> None:
+def test_verification_does_not_import_torch(originals: Path) -> None:
     program = (
         "import sys, pathlib; from converter.commands.verification import verify\n"
         "print(verify(pathlib.Path(sys.argv[1])).holds, 'torch' in sys.modules)"
@@ -361,8 +361,8 @@ def test_torch_is_not_needed(originals: Path) -> None:
     assert subprocess.check_output(command, text=True).split() == ["True", "False"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_said(published: Path, out: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root ignores permissions")
+def test_unreadable_files_are_reported(published: Path, out: Path) -> None:
     (published / "README.md").chmod(0)
     assert failing(published) == {("README.md", "sum")}
     out.chmod(0)
@@ -375,25 +375,25 @@ def test_what_may_not_be_read_is_said(published: Path, out: Path) -> None:
         out.chmod(0o700)
 
 
-def test_random_weights_are_called_random(out: Path, published: Path) -> None:
-    assert (named(out, ".safetensors").name, "weights") in seen(out)
-    assert (WEIGHTS, "weights") in seen(published)
-    edited("manifest.json", "source", "file", value="mine.params")(published)
-    edited("manifest.json", "artifact", "file", value=f"{NAME}-{'0' * 8}.safetensors")(published)
-    assert (WEIGHTS, "weights") not in seen(published)
+def test_random_weights_are_reported(out: Path, published: Path) -> None:
+    assert (find_file(out, ".safetensors").name, "weights") in unjudged(out)
+    assert (WEIGHTS, "weights") in unjudged(published)
+    edit_json("manifest.json", "source", "file", value="mine.params")(published)
+    edit_json("manifest.json", "artifact", "file", value=f"{NAME}-{'0' * 8}.safetensors")(published)
+    assert (WEIGHTS, "weights") not in unjudged(published)
 
 
-def test_what_is_of_another_version_is_not_held_to_this_ones_tables(published: Path) -> None:
-    edited("manifest.json", "mapping", "sha256", value="0" * 64)(published)
-    edited("config.json", "pretrained_cfg", "crop_pct", value=1.0)(published)
+def test_tables_of_another_version_are_not_compared(published: Path) -> None:
+    edit_json("manifest.json", "mapping", "sha256", value="0" * 64)(published)
+    edit_json("config.json", "pretrained_cfg", "crop_pct", value=1.0)(published)
     assert failing(published)
-    edited("manifest.json", "version", value="0.0.1")(published)
+    edit_json("manifest.json", "version", value="0.0.1")(published)
     assert not failing(published)
 
 
-def test_a_file_that_publish_does_not_write_is_seen_though_it_has_a_sum(published: Path, out: Path) -> None:
+def test_unknown_file_with_a_checksum_is_listed(published: Path, out: Path) -> None:
     add("pytorch_model.bin")(published)
-    resum(published)
+    rewrite_sums(published)
     assert not failing(published)
-    assert ("pytorch_model.bin", "contents") in seen(published)
-    assert (named(out, ".pth").name, "tensors") in seen(out)
+    assert ("pytorch_model.bin", "contents") in unjudged(published)
+    assert (find_file(out, ".pth").name, "tensors") in unjudged(out)

@@ -1,4 +1,4 @@
-"""A graph matches a model if it has the same operations, joined alike, on the same parameters, set alike."""
+"""A graph matches a model if it has the same operations, connections, parameters and settings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     Symbol = dict[str, Any]
 
 SMALL = (1, 1, 1, 1)
-BLOCK = "features.5.1"  # without a shortcut of its own
+BLOCK = "features.5.1"  # has an identity shortcut
 
 
 @pytest.fixture(scope="module")
 def pooled() -> Model:
-    """A small ResNet v1d: with average pools in its shortcuts."""
+    """Return a small ResNet v1d, with average pools in its shortcuts."""
     model = catalog.find("gluon_resnet50_v1d")
     return replace(model, name="pooled", config=replace(model.config, depths=SMALL))
 
 
 @pytest.fixture(scope="module")
 def gated() -> Model:
-    """A small SENet-154: squeeze-excitation, a deep stem, and a pool that rounds up."""
+    """Return a small SENet-154, with squeeze-excitation, a deep stem and a pool that rounds up."""
     model = catalog.find("gluon_senet154")
     return replace(model, name="gated", config=replace(model.config, depths=SMALL))
 
@@ -44,7 +44,7 @@ def match(content: Symbol, model: Model) -> Wiring:
     return wiring.match(graph, model)
 
 
-def refusal(content: Symbol, model: Model) -> str:
+def refused_message(content: Symbol, model: Model) -> str:
     with pytest.raises(
         SymbolError, match=rf"^net-symbol\.json: the graph is not that of {model.name}\n"
     ) as error:
@@ -53,14 +53,14 @@ def refusal(content: Symbol, model: Model) -> str:
 
 
 @pytest.mark.parametrize("name", catalog.models())
-def test_the_graph_of_our_module_matches_the_definition(name: str) -> None:
+def test_graph_of_our_module_matches_the_definition(name: str) -> None:
     model = catalog.find(name)
-    found = match(symbol(model), model)
-    assert found.data == "data"
-    assert found.nodes.keys() == {layer.source for layer in model.mapping.layers}
-    assert found.variables == {tensor.source: tensor.source for tensor in model.mapping.tensors}
-    assert found.fixed_gammas == ()
-    assert not found.softmax
+    result = match(symbol(model), model)
+    assert result.data == "data"
+    assert result.nodes.keys() == {layer.source for layer in model.mapping.layers}
+    assert result.variables == {tensor.source: tensor.source for tensor in model.mapping.tensors}
+    assert result.fixed_gammas == ()
+    assert not result.softmax
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def test_the_graph_of_our_module_matches_the_definition(name: str) -> None:
         ("gluon_senet154", "gluon_senet154e", "downsample"),
     ],
 )
-def test_the_graph_of_another_model_is_refused(name: str, other: str, reason: str) -> None:
-    assert reason in refusal(symbol(catalog.find(name)), catalog.find(other))
+def test_graph_of_another_model_is_refused(name: str, other: str, reason: str) -> None:
+    assert reason in refused_message(symbol(catalog.find(name)), catalog.find(other))
 
 
-def test_a_layer_is_found_at_the_node_that_computes_it(tiny: Model) -> None:
+def test_layers_are_matched_to_the_nodes_that_compute_them(tiny: Model) -> None:
     content = symbol(tiny)
     nodes = match(content, tiny).graph.nodes
-    found = match(content, tiny).nodes
-    assert nodes[found["features.5.1.body.4"]].name == "features.5.1.body.4"
-    assert nodes[found["features.3"]].operator == "Pooling"
-    assert nodes[found["features.4.0"]].operator == "Activation"  # the ReLU after the sum
-    assert found["output"] == len(nodes) - 1
+    result = match(content, tiny).nodes
+    assert nodes[result["features.5.1.body.4"]].name == "features.5.1.body.4"
+    assert nodes[result["features.3"]].operator == "Pooling"
+    assert nodes[result["features.4.0"]].operator == "Activation"  # the ReLU after the sum
+    assert result["output"] == len(nodes) - 1
 
 
 def test_description_of_many_inputs_is_short(tiny: Model) -> None:
@@ -94,7 +94,7 @@ def test_description_of_many_inputs_is_short(tiny: Model) -> None:
         each = {"op": "add_n", "name": f"sum{number}", "attrs": {}, "inputs": [[last, 0, 0]] * 3000}
         content["nodes"].append(each)
     content["heads"] = [[len(content["nodes"]) - 1, 0, 0]]
-    reason = refusal(content, tiny)
+    reason = refused_message(content, tiny)
     assert "found     MXNet's add_n of MXNet's add_n of MXNet's add_n of" in reason
     assert reason.count("add_n") < 4**4
 
@@ -103,18 +103,18 @@ def test_description_of_many_inputs_is_short(tiny: Model) -> None:
 def test_graph_with_no_output_or_several_is_refused(heads: list[list[int]], tiny: Model) -> None:
     content = symbol(tiny)
     content["heads"] = [[len(content["nodes"]) - 1, *rest] for _, *rest in heads]
-    reason = refusal(content, tiny)
+    reason = refused_message(content, tiny)
     assert "the graph is not that of tiny" in reason
 
 
 def test_parameter_from_another_output_of_a_variable_is_refused(tiny: Model) -> None:
     content = symbol(tiny)
     node(content, "features.1")["inputs"][1][1] = 1
-    assert "found     features.1: BatchNorm" in refusal(content, tiny)
+    assert "found     features.1: BatchNorm" in refused_message(content, tiny)
 
 
-SHORTCUT = "layer2.0.downsample.0"  # a pool, of the pooled model
-SETTINGS = [  # None removes the attribute; with a line "" the model's value remains
+SHORTCUT = "layer2.0.downsample.0"  # a pool of the pooled model
+SETTINGS = [  # None removes the attribute; "" as the line means that the model's value is kept
     ("features.1", "eps", "0.001", "eps 0.001, in the model 1e-05"),
     ("features.1", "eps", "1.00001e-05", "eps 1.00001e-05, in the model 1e-05"),
     ("features.1", "eps", None, "eps 0.001, in the model 1e-05"),
@@ -166,23 +166,23 @@ SETTINGS = [  # None removes the attribute; with a line "" the model's value rem
 
 
 @pytest.mark.parametrize(("layer", "attribute", "value", "line"), SETTINGS)
-def test_a_different_setting_is_named_with_its_layer(
+def test_different_setting_is_named_with_its_layer(
     layer: str, attribute: str, value: str | None, line: str, tiny: Model, pooled: Model
 ) -> None:
     model = pooled if layer == SHORTCUT else tiny
     content = changed(symbol(model), layer, **{attribute: value})
     if line:
-        assert f"\n  {layer}: {line}" in refusal(content, model)
+        assert f"\n  {layer}: {line}" in refused_message(content, model)
     else:
         assert match(content, model).nodes
 
 
-def test_layers_with_the_same_difference_share_a_line(tiny: Model) -> None:
+def test_equal_differences_share_a_line(tiny: Model) -> None:
     content = symbol(tiny)
     for each in content["nodes"]:
         if each["op"] == "BatchNorm":
             each["attrs"]["eps"] = "0.5"
-    lines = refusal(content, tiny).split("\n")[1:]
+    lines = refused_message(content, tiny).split("\n")[1:]
     assert "  features.5.{0…1}.body.{1,4,7}: eps 0.5, in the model 1e-05" in lines
     assert "  features.{4…7}.0.downsample.1: eps 0.5, in the model 1e-05" in lines
     assert len(lines) == 6
@@ -192,12 +192,12 @@ FIX_GAMMA = {None: True, "True": True, "true": True, "1": True, "False": False, 
 
 
 @pytest.mark.parametrize(("value", "fixed"), FIX_GAMMA.items())
-def test_gammas_that_mxnet_replaces_by_one_are_listed(value: str | None, fixed: bool, tiny: Model) -> None:
-    found = match(changed(symbol(tiny), "features.5.1.body.4", fix_gamma=value), tiny)
-    assert found.fixed_gammas == (("features.5.1.body.4.gamma",) if fixed else ())
+def test_gammas_that_mxnet_fixes_at_one_are_listed(value: str | None, fixed: bool, tiny: Model) -> None:
+    result = match(changed(symbol(tiny), "features.5.1.body.4", fix_gamma=value), tiny)
+    assert result.fixed_gammas == (("features.5.1.body.4.gamma",) if fixed else ())
 
 
-def rewired(change: Callable[[Symbol], None]) -> Callable[[Symbol], Symbol]:
+def change_in_place(change: Callable[[Symbol], None]) -> Callable[[Symbol], Symbol]:
     def apply(content: Symbol) -> Symbol:
         change(content)
         return content
@@ -205,21 +205,21 @@ def rewired(change: Callable[[Symbol], None]) -> Callable[[Symbol], Symbol]:
     return apply
 
 
-def reads(content: Symbol, name: str) -> list[int]:
+def first_input(content: Symbol, name: str) -> list[int]:
     """Return a node's first input."""
     entry: list[int] = node(content, name)["inputs"][0]
     return entry
 
 
 def sum_of(content: Symbol, block: str) -> Symbol:
-    """Return the sum whose inputs a block's last BatchNorm is among."""
+    """Return the sum that reads a block's last BatchNorm."""
     last = content["nodes"].index(node(content, f"{block}.body.7"))
-    found: Symbol = next(
+    result: Symbol = next(
         each
         for each in content["nodes"]
         if each["op"] == "elemwise_add" and any(entry[0] == last for entry in each["inputs"])
     )
-    return found
+    return result
 
 
 def lose_shortcut(content: Symbol) -> None:
@@ -253,7 +253,7 @@ def exchange_gamma_and_beta(content: Symbol) -> None:
 
 
 def read_another_output(content: Symbol) -> None:
-    node(content, "features.3")["inputs"] = [[*reads(content, "features.3")[:1], 1, 0]]
+    node(content, "features.3")["inputs"] = [[*first_input(content, "features.3")[:1], 1, 0]]
 
 
 def return_two_outputs(content: Symbol) -> None:
@@ -261,11 +261,11 @@ def return_two_outputs(content: Symbol) -> None:
 
 
 def return_features(content: Symbol) -> None:
-    content["heads"] = [reads(content, "output")]
+    content["heads"] = [first_input(content, "output")]
 
 
 def skip_a_block(content: Symbol) -> None:
-    """Let the next stage read the block before the last: MXNet drops what nothing reads."""
+    """Connect the next stage to the block before the last; MXNet drops unused nodes."""
     before = content["nodes"].index(node(content, "features.5.0.body.7")) + 10
     while content["nodes"][before]["op"] != "Activation":
         before += 1
@@ -274,34 +274,34 @@ def skip_a_block(content: Symbol) -> None:
 
 
 WIRING = {
-    "a shortcut lost": (lose_shortcut, "expected  sum of features.5.0 and features.5.1.body.7"),
-    "a ReLU bypassed": (
+    "lost shortcut": (lose_shortcut, "expected  sum of features.5.0 and features.5.1.body.7"),
+    "bypassed ReLU": (
         bypass_relu,
         "features.5.1.body.3: convolution features.5.1.body.3 of features.5.1.body.1",
     ),
     "a ReLU before the sum": (swap_relu_and_sum, "expected  sum of features.5.0 and features.5.1.body.7"),
-    "weights exchanged": (
+    "swapped weights": (
         exchange_weights,
         "found     features.5.1.body.6: convolution features.5.0.body.6 of",
     ),
-    "gamma and beta exchanged": (exchange_gamma_and_beta, "expected  BatchNorm features.1 of features.0"),
+    "swapped gamma and beta": (exchange_gamma_and_beta, "expected  BatchNorm features.1 of features.0"),
     "another output of a node": (read_another_output, "pooling of output 1 of ReLU of features.1"),
     "two outputs": (return_two_outputs, "found     a group of output and output"),
     "no head": (
         return_features,
         "expected  dense output of features.8\n  found     flatten: flatten of features.8",
     ),
-    "a block skipped": (skip_a_block, "expected  convolution features.5.1.body.3"),
+    "skipped block": (skip_a_block, "expected  convolution features.5.1.body.3"),
 }
 
 
 @pytest.mark.parametrize(("change", "line"), WIRING.values(), ids=WIRING)
-def test_different_wiring_is_refused_with_the_first_place(
+def test_different_wiring_is_refused_at_the_first_difference(
     change: Callable[[Symbol], None], line: str, tiny: Model
 ) -> None:
     content = symbol(tiny)
     change(content)
-    assert line in refusal(content, tiny)
+    assert line in refused_message(content, tiny)
 
 
 INSERTED = [
@@ -321,10 +321,10 @@ INSERTED = [
 
 
 @pytest.mark.parametrize(("op", "attrs", "line"), INSERTED)
-def test_an_operator_that_the_model_does_not_have_is_named(
+def test_operator_missing_in_the_model_is_named(
     op: str, attrs: dict[str, str], line: str, tiny: Model
 ) -> None:
-    text = refusal(inserted(symbol(tiny), "features.0", op, attrs), tiny)
+    text = refused_message(inserted(symbol(tiny), "features.0", op, attrs), tiny)
     assert "expected  BatchNorm features.1 of features.0" in text
     assert f"found     features.1: BatchNorm features.1 of {line} features.0" in text
 
@@ -342,25 +342,25 @@ NEUTRAL = [
 
 @pytest.mark.parametrize(("op", "attrs"), NEUTRAL)
 @pytest.mark.parametrize("place", ["features.0", "features.4.0.body.7", "output"])
-def test_operators_that_do_nothing_at_inference_are_looked_through(
+def test_operators_without_effect_at_inference_are_skipped(
     op: str, attrs: dict[str, str], place: str, tiny: Model
 ) -> None:
-    plain, found = match(symbol(tiny), tiny), match(inserted(symbol(tiny), place, op, attrs), tiny)
-    names = [[each.graph.nodes[index].name for index in each.nodes.values()] for each in (plain, found)]
+    plain, result = match(symbol(tiny), tiny), match(inserted(symbol(tiny), place, op, attrs), tiny)
+    names = [[each.graph.nodes[index].name for index in each.nodes.values()] for each in (plain, result)]
     assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("op", ["Flatten", "flatten"])
-def test_a_flattening_before_the_head_is_looked_through(op: str, tiny: Model) -> None:
+def test_flatten_before_the_head_is_skipped(op: str, tiny: Model) -> None:
     assert match(inserted(symbol(tiny), "features.8", op), tiny).nodes
 
 
-def test_a_head_that_does_not_flatten_needs_a_flattening(tiny: Model) -> None:
+def test_head_without_flattening_needs_a_flatten(tiny: Model) -> None:
     content = changed(symbol(tiny), "output", flatten="False")
-    assert match(content, tiny).nodes  # torch's own flattening is in the graph
+    assert match(content, tiny).nodes  # torch's own flatten is in the graph
     head = node(content, "output")
     head["inputs"][0] = node(content, "flatten")["inputs"][0]
-    assert "found     output: dense without flattening output of features.8" in refusal(content, tiny)
+    assert "found     output: dense without flattening output of features.8" in refused_message(content, tiny)
     head["attrs"]["flatten"] = "True"
     assert match(content, tiny).nodes
 
@@ -377,38 +377,38 @@ SOFTMAX = [
 
 
 @pytest.mark.parametrize(("op", "attrs", "accepted"), SOFTMAX)
-def test_a_plain_softmax_at_the_end_is_taken_off(
+def test_plain_softmax_at_the_end_is_skipped(
     op: str, attrs: dict[str, str], accepted: bool, tiny: Model
 ) -> None:
     content = inserted(symbol(tiny), "output", op, attrs)
     if accepted:
-        found = match(content, tiny)
-        assert found.softmax
-        assert found.graph.nodes[found.nodes["output"]].name == "output"
+        result = match(content, tiny)
+        assert result.softmax
+        assert result.graph.nodes[result.nodes["output"]].name == "output"
     else:
-        assert "expected  the graph to end in output\n  found     " in refusal(content, tiny)
+        assert "expected  the graph to end in output\n  found     " in refused_message(content, tiny)
 
 
 @pytest.mark.parametrize("op", ["SoftmaxOutput", "Softmax"])
-def test_a_training_head_with_its_label_is_taken_off(op: str, tiny: Model) -> None:
+def test_training_head_with_its_label_is_skipped(op: str, tiny: Model) -> None:
     content = inserted(symbol(tiny), "output", op, {"grad_scale": "1", "normalization": "batch"})
     content["nodes"].insert(0, {"op": "null", "name": "softmax_label", "inputs": []})
     for each in content["nodes"]:
         each["inputs"] = [[entry[0] + 1, *entry[1:]] for entry in each["inputs"]]
     content["heads"] = [[entry[0] + 1, *entry[1:]] for entry in content["heads"]]
     node(content, "inserted")["inputs"].append([0, 0, 0])
-    found = match(content, tiny)
-    assert found.softmax
-    assert found.data == "data"
+    result = match(content, tiny)
+    assert result.softmax
+    assert result.data == "data"
 
 
-def test_the_operands_of_a_sum_may_be_exchanged(tiny: Model) -> None:
+def test_operands_of_a_sum_may_be_swapped(tiny: Model) -> None:
     content = symbol(tiny)
     sum_of(content, BLOCK)["inputs"].reverse()
     assert match(content, tiny).nodes
 
 
-def test_squeeze_excitation_is_compared_too(gated: Model) -> None:
+def test_squeeze_excitation_is_compared(gated: Model) -> None:
     assert match(symbol(gated), gated).nodes
     content = symbol(gated)
     gates = [
@@ -417,14 +417,16 @@ def test_squeeze_excitation_is_compared_too(gated: Model) -> None:
         if each["op"] == "Activation" and each["attrs"]["act_type"] == "sigmoid"
     ]
     gates[0]["attrs"]["act_type"] = "relu"
-    assert "expected  sigmoid of features.10.0.se.2" in refusal(content, gated)
+    assert "expected  sigmoid of features.10.0.se.2" in refused_message(content, gated)
     content = symbol(gated)
     product = next(each for each in content["nodes"] if each["op"] == "broadcast_mul")
     product["inputs"] = [product["inputs"][0]] * 2
-    assert "expected  pooling of features.10.0.body.7\n  found     mul: product of" in refusal(content, gated)
+    assert "expected  pooling of features.10.0.body.7\n  found     mul: product of" in refused_message(
+        content, gated
+    )
 
 
-def test_an_operation_computed_twice_must_be_set_alike(tiny: Model) -> None:
+def test_operation_computed_twice_must_have_equal_settings(tiny: Model) -> None:
     content = symbol(tiny)
     place = content["nodes"].index(node(content, "features.8"))
     twin = {**content["nodes"][place], "name": "twin", "attrs": dict(content["nodes"][place]["attrs"])}
@@ -435,16 +437,16 @@ def test_an_operation_computed_twice_must_be_set_alike(tiny: Model) -> None:
     node(content, "flatten")["inputs"] = [[place + 1, 0, 0]]
     assert match(content, tiny).nodes
     twin["attrs"]["pool_type"] = "max"
-    assert "features.8: pool max, in the model avg" in refusal(content, tiny)
+    assert "features.8: pool max, in the model avg" in refused_message(content, tiny)
 
 
-def test_operators_that_nothing_reads_do_not_matter(tiny: Model) -> None:
+def test_unused_operators_are_ignored(tiny: Model) -> None:
     content = symbol(tiny)
     content["nodes"].append({"op": "tanh", "name": "unused", "inputs": [[0, 0, 0]]})
     assert match(content, tiny).nodes
 
 
-def test_a_second_input_variable_is_not_the_first(tiny: Model) -> None:
+def test_second_input_variable_differs_from_the_first(tiny: Model) -> None:
     content = symbol(tiny)
     content["nodes"].append({"op": "null", "name": "data2", "inputs": []})
     variable = [len(content["nodes"]) - 1, 0, 0]
@@ -454,4 +456,4 @@ def test_a_second_input_variable_is_not_the_first(tiny: Model) -> None:
     content["heads"] = [[entry[0] + 1, *entry[1:]] for entry in content["heads"]]
     assert variable
     sum_of(content, BLOCK)["inputs"][0] = [0, 0, 0]
-    assert "variable" in refusal(content, tiny)
+    assert "variable" in refused_message(content, tiny)

@@ -1,4 +1,4 @@
-"""All readers under atheris, each in a process of its own: ``python -m fuzz.campaign SUMMARY``."""
+"""Fuzz all readers with atheris, each in its own process: ``python -m fuzz.campaign SUMMARY``."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ COVERED = re.compile(r"cov: (\d+) .*?corp: (\d+)")
 PACKAGES = ("atheris", "numpy", "torch", "safetensors", "msgspec")
 ROW = "| {} | {:,} | {:.0f} | {:,} | {:,} | {} |"
 SUMMARY = """\
-# Fuzzing, as it last ran
+# Results of fuzzing
 
 Written by `nox -s fuzz`. Python {python}, {packages}; {cores} cores.
 
-Each reader runs in a process of its own, which has a limit to its address space. A finding is any exception
-but `ConversionError`, a file that takes {limit} seconds, or one that is written beside the input. Coverage is
-libFuzzer's count of edges, in `converter` and in what it uses of `tomllib`, `zipfile`, `gzip` and
-`tarfile`; the corpus are the files that it kept for them. `tests/fuzz/targets.py` lists the readers. What was
-found lies in `tests/regressions/`, and the tests read it again.
+Each reader runs in its own process with a limited address space. A finding is any exception except
+`ConversionError`, a file that takes {limit} seconds, or an unexpected file in the input's folder. Coverage is
+libFuzzer's count of edges in `converter` and in the parts of `tomllib`, `zipfile`, `gzip` and `tarfile` that
+it uses; the corpus is the number of files that libFuzzer kept. `tests/fuzz/targets.py` lists the readers.
+Past findings are in `tests/regressions/`, and the tests read them.
 
 | reader | executions | seconds | coverage | corpus | findings |
 |---|---|---|---|---|---|
@@ -40,7 +40,7 @@ found lies in `tests/regressions/`, and the tests read it again.
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What fuzzing one reader came to: edges that were covered, and files that libFuzzer kept for them."""
+    """The result of fuzzing one reader: covered edges, and the number of files that libFuzzer kept."""
 
     name: str
     executions: int
@@ -51,21 +51,21 @@ class Outcome:
     log: str
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all was executed and nothing found."""
+    def passed_all(self) -> bool:
+        """Whether all executions ran without a finding."""
         return self.executions >= TARGETS[self.name].runs and not self.findings
 
 
 def main(summary: Path) -> int:
-    """Fuzz, write the summary, and return how many readers failed."""
+    """Fuzz, write the summary, and return the number of readers that failed."""
     folder = FOLDER / time.strftime("%Y%m%d-%H%M%S")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(lambda name: fuzz(name, folder / name), TARGETS))
     summary.write_text(document(outcomes), encoding="utf-8")
     for outcome in outcomes:
-        if not outcome.is_whole:
+        if not outcome.passed_all:
             print(outcome.log[-4000:], *outcome.findings, sep="\n")  # noqa: T201 - a program
-    return sum(not outcome.is_whole for outcome in outcomes)
+    return sum(not outcome.passed_all for outcome in outcomes)
 
 
 def fuzz(name: str, folder: Path) -> Outcome:
@@ -75,17 +75,17 @@ def fuzz(name: str, folder: Path) -> Outcome:
     begin = time.monotonic()
     log = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
     seconds = time.monotonic() - begin
-    outcome = outcome_of(name, log.decode(errors="replace"), seconds, folder)
+    outcome = parse_outcome(name, log.decode(errors="replace"), seconds, folder)
     print(f"{name}: {outcome.executions} executions in {seconds:.0f} s", flush=True)  # noqa: T201 - a program
     return outcome
 
 
-def outcome_of(name: str, log: str, seconds: float, folder: Path) -> Outcome:
-    """Read libFuzzer's log, and look for what it saved."""
+def parse_outcome(name: str, log: str, seconds: float, folder: Path) -> Outcome:
+    """Parse libFuzzer's log and collect the files that it saved."""
     executed, covered = EXECUTED.search(log), COVERED.findall(log)
-    found = tuple(sorted(path for path in folder.iterdir() if path.is_file()))
+    saved = tuple(sorted(path for path in folder.iterdir() if path.is_file()))
     features, corpus = map(int, covered[-1]) if covered else (0, 0)
-    return Outcome(name, int(executed[1]) if executed else 0, seconds, features, corpus, found, log)
+    return Outcome(name, int(executed[1]) if executed else 0, seconds, features, corpus, saved, log)
 
 
 def document(outcomes: list[Outcome]) -> str:

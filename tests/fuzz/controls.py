@@ -1,4 +1,4 @@
-"""Readers that do what none may, for the harness to catch."""
+"""Misbehaving readers, which the harness must detect."""
 
 from __future__ import annotations
 

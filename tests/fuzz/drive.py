@@ -1,4 +1,4 @@
-"""One reader under atheris: ``python -m fuzz.drive TARGET FOLDER RUNS``; ``campaign`` starts it for each."""
+"""Fuzz one reader with atheris: ``python -m fuzz.drive TARGET FOLDER RUNS``; see ``campaign``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ with atheris.instrument_imports(include=["converter", "tomllib", "zipfile", "gzi
     from fuzz.mutation import MAX_BYTES
     from fuzz.targets import LIMIT_SECONDS, TARGETS, attempt
 
-HEADROOM = 1 << 30  # bytes beside what is mapped after the imports; libFuzzer's own corpus is in it
-MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where there is one
+HEADROOM = 1 << 30  # bytes beyond the memory mapped after the imports; includes libFuzzer's corpus
+MEMORY = Path("/dev/shm")  # noqa: S108 - an in-memory file system, if there is one
 
 
 def main(name: str, folder: Path, runs: int) -> None:
-    """Spoil the target's seeds ``runs`` times; libFuzzer saves what it cannot bear in ``folder``."""
+    """Mutate the target's seeds ``runs`` times; libFuzzer saves crashing files in ``folder``."""
     target = TARGETS[name]
     seeds, corpus = folder / "seeds", folder / "corpus"
     for place in (seeds, corpus):
@@ -28,7 +28,7 @@ def main(name: str, folder: Path, runs: int) -> None:
         (seeds / str(number)).write_bytes(seed)
 
     def mutate(content: bytes, max_size: int, seed: int) -> bytes:
-        random = Random(seed)  # noqa: S311 - to be repeated
+        random = Random(seed)  # noqa: S311 - reproducible
         if random.random() < 0.3:
             return bytes(atheris.Mutate(content, max_size))
         for _ in range(random.choice((1, 1, 2, 3))):
@@ -39,7 +39,7 @@ def main(name: str, folder: Path, runs: int) -> None:
         "runs": runs,
         "timeout": LIMIT_SECONDS,
         "max_len": MAX_BYTES,
-        "rss_limit_mb": 0,  # RLIMIT_AS says it
+        "rss_limit_mb": 0,  # RLIMIT_AS sets the limit
         "print_final_stats": 1,
         "seed": 1,
         "artifact_prefix": f"{folder}/",

@@ -1,4 +1,4 @@
-"""Files that promise far more than they hold, or cost far more than they weigh: all to be refused."""
+"""Files that declare far more than they hold, or are expensive to read: all must be refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from fuzz import seeds
-from records import HEADER, MAGICS, listed, named, record
+from records import HEADER, MAGICS, encode_names, ndarray_list, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
     return stream.getvalue()
 
 
-def declared(archive: bytes, size: int) -> bytes:
-    """Return a zip whose last member is said to have another size, in the directory and packed too."""
+def with_declared_sizes(archive: bytes, size: int) -> bytes:
+    """Return a zip whose last member declares another size, packed and unpacked."""
     place = archive.rindex(CENTRAL) + 20
     return archive[:place] + struct.pack("<II", size, size) + archive[place + 8 :]
 
@@ -46,23 +46,23 @@ def pth(pickled: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def two_directories(followed: bytes, counted: bytes) -> bytes:
-    """Return two zips in one: whose directory depends on whether a reader follows its offset or its size."""
+    """Return a zip with two directories: one found by the offset, one by the size."""
     end = followed.rindex(b"PK\x05\x06")
     return followed[:end] + counted[:-6] + followed[-6:]
 
 
 def doubled(count: int) -> bytes:
-    """Return a pickle of a dictionary, whose key is a tuple of twice a tuple of twice a tuple …"""
+    """Return a pickle of a dictionary whose key nests doubled tuples, and so grows exponentially."""
     return b"\x80\x02]K\x01\x85q\x01a" + b"h\x01h\x01\x86q\x01a" * count + b"}h\x01K\x00s."
 
 
 def nested(count: int) -> bytes:
-    """Return a pickle of a dictionary, whose key is a tuple of a tuple of a tuple …"""
+    """Return a pickle of a dictionary whose key is a deeply nested tuple."""
     return b"\x80\x02}K\x01" + b"\x85" * count + b"K\x00s."
 
 
 def legacy_storage() -> bytes:
-    """Return what torch wrote before 1.6, of a tensor of 7 numbers that are said to be 2^40."""
+    """Return a file in torch's format before 1.6, whose tensor of 7 numbers declares 2^40."""
     import torch  # noqa: PLC0415 - as in seeds
 
     stream = io.BytesIO()
@@ -81,7 +81,7 @@ def packed_storage() -> bytes:
 
 
 def overlapping() -> bytes:
-    """Return a ``.pth`` whose directory names one member a thousand times."""
+    """Return a ``.pth`` whose directory lists one member a thousand times."""
     content = zipped(("a/data/0", bytes(1 << 16)))
     begin = content.index(CENTRAL)
     entry = content[begin : content.rindex(b"PK\x05\x06")]
@@ -94,7 +94,7 @@ def header(text: bytes, length: int | None = None) -> bytes:
 
 
 def graph(attributes: int, inputs: int) -> bytes:
-    """Return a graph, one of whose nodes has many attributes, and another it for an input many times."""
+    """Return a graph with a node of many attributes that another node reads many times."""
     node = {"op": "Activation", "name": "r", "attrs": {str(i): "" for i in range(attributes)}, "inputs": []}
     nodes = [node, {"op": "Convolution", "name": "c", "inputs": [[0, 0, 0]] * inputs}]
     return json.dumps({"nodes": nodes, "heads": [[0, 0, 0]] * inputs}).encode()
@@ -102,11 +102,11 @@ def graph(attributes: int, inputs: int) -> bytes:
 
 def arrays(name: Callable[[int], str], count: int = MANY) -> bytes:
     one = np.ones(1, np.float32)
-    return seeds.written({name(number): one for number in range(count)})
+    return seeds.params_bytes({name(number): one for number in range(count)})
 
 
 def table(before: int, lines: int, roles: int) -> bytes:
-    """Return a mapping that stands for ``before`` × ``lines`` layers of ``roles`` tensors each."""
+    """Return a mapping that expands to ``before`` × ``lines`` layers of ``roles`` tensors each."""
     text = seeds.TABLE.replace(b'["stem"]', b"[" + b'"stem",' * before + b"]")
     text = text.replace(
         b"[kinds.batchnorm]", b"".join(b'r%d = "r%d"\n' % (i, i) for i in range(roles)) + b"[kinds.batchnorm]"
@@ -120,21 +120,21 @@ HOSTILE: dict[str, dict[str, Callable[[], bytes]]] = {
     "ndarray-list": {
         "count": lambda: struct.pack("<QQQ", 0x112, 0, HUGE),
         "count that just could be": lambda: struct.pack("<QQQ", 0x112, 0, 99_999) + bytes(21 * 99_999),
-        "shape": lambda: listed({"a": record(shape=(HUGE, HUGE))}),
-        "shape of 32 dimensions": lambda: listed({"a": record(shape=(2**62,) * 32)}),
+        "shape": lambda: ndarray_list({"a": record(shape=(HUGE, HUGE))}),
+        "shape of 32 dimensions": lambda: ndarray_list({"a": record(shape=(2**62,) * 32)}),
         "dimensions": lambda: HEADER + struct.pack("<Iii", MAGICS["V2"], 0, 2**31 - 1),
-        "length of a name": lambda: listed({"a": record()})[:-9] + struct.pack("<Q", HUGE) + b"a",
-        "count of names": lambda: HEADER + record() + struct.pack("<Q", HUGE) + named(b"a")[8:],
+        "length of a name": lambda: ndarray_list({"a": record()})[:-9] + struct.pack("<Q", HUGE) + b"a",
+        "count of names": lambda: HEADER + record() + struct.pack("<Q", HUGE) + encode_names(b"a")[8:],
     },
     "npz": {
         "shape": lambda: zipped(("w.npy", npy(f"({HUGE}, {HUGE})"))),
         "shape of many digits": lambda: zipped(("w.npy", npy(f"(0x{'f' * 5000},)"))),
-        "size": lambda: declared(zipped(("w.npy", npy("(6,)"))), 2**32 - 2),
-        "size of what is deflated": lambda: declared(
+        "size": lambda: with_declared_sizes(zipped(("w.npy", npy("(6,)"))), 2**32 - 2),
+        "size of what is deflated": lambda: with_declared_sizes(
             zipped(("w.npy", npy("(6,)")), method=zipfile.ZIP_DEFLATED), 2**32 - 2
         ),
         "bomb": lambda: zipped(("w.npy", npy("(26214400,)", ZEROS)), method=zipfile.ZIP_DEFLATED),
-        "bomb that says less": lambda: declared(
+        "bomb that says less": lambda: with_declared_sizes(
             zipped(("w.npy", ZEROS), method=zipfile.ZIP_DEFLATED), 1 << 16
         ),
     },
@@ -144,10 +144,10 @@ HOSTILE: dict[str, dict[str, Callable[[], bytes]]] = {
     },
     "zip": {
         "bomb": lambda: zipped(("a.params", ZEROS), method=zipfile.ZIP_DEFLATED),
-        "bomb that says less": lambda: declared(
+        "bomb that says less": lambda: with_declared_sizes(
             zipped(("a.params", ZEROS), method=zipfile.ZIP_DEFLATED), 1 << 16
         ),
-        "size": lambda: declared(zipped(("a.params", b"")), 2**32 - 2),
+        "size": lambda: with_declared_sizes(zipped(("a.params", b"")), 2**32 - 2),
         "an npz": lambda: zipped(("a.params", seeds.npzs()[0]), ("b.params", b"")),
     },
     "safetensors": {
@@ -169,7 +169,7 @@ HOSTILE: dict[str, dict[str, Callable[[], bytes]]] = {
         "storage compressed": packed_storage,
         "one member many times": overlapping,
         "text": lambda: b"\x80\x02X\xff\xff\xff\xffa.",
-        "size": lambda: declared(seeds.pths()[0], 2**32 - 2),
+        "size": lambda: with_declared_sizes(seeds.pths()[0], 2**32 - 2),
     },
     "symbol": {
         "depth": lambda: b'{"nodes":' + b"[" * 1_000_000,

@@ -1,6 +1,6 @@
-"""Ways of spoiling a file that get past its checksums and its syntax.
+"""Mutations of files that keep checksums and syntax valid.
 
-Content and a seeded source of chance go in, content goes out.
+Each takes the content and a seeded random generator, and returns the mutated content.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Mutate = Callable[[bytes, Random], bytes]
 
-MAX_BYTES = 1 << 14  # of a mutated file; more is slow, and finds little that less does not
+MAX_BYTES = 1 << 14  # of a mutated file; larger files are slow and reveal little more
 NUMBERS = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
 TOKENS = re.compile(rb"\w+|\s+|.", re.DOTALL)
 WORDS = [
@@ -44,7 +44,7 @@ WORDS = [
 
 
 def flip(content: bytes, random: Random) -> bytes:
-    """Change, take out, repeat or put in some bytes, or a number at the edge of what its width can hold."""
+    """Change, delete, repeat or insert bytes, or a number at the limit of its width."""
     changed = bytearray(content)
     for _ in range(random.choice((1, 1, 2, 4, 8))):
         place, length = random.randint(0, len(changed)), random.choice((1, 1, 2, 4, 8, 32))
@@ -64,7 +64,7 @@ def flip(content: bytes, random: Random) -> bytes:
 
 
 def words(content: bytes, random: Random) -> bytes:
-    """Exchange, repeat or take out tokens of a text, or put in such as readers stumble over."""
+    """Swap, repeat or delete tokens of a text, or insert tokens that are hard to parse."""
     tokens = TOKENS.findall(content)
     for _ in range(random.choice((1, 1, 2, 4))):
         place = random.randint(0, len(tokens))
@@ -76,7 +76,7 @@ def words(content: bytes, random: Random) -> bytes:
 
 
 def zipped(inner: Mutate) -> Mutate:
-    """Return what spoils a member of a zip, or how it is packed, and leaves checksums and directory right."""
+    """Return a mutation of a zip's members or their packing that keeps checksums and directory valid."""
 
     def mutate(content: bytes, random: Random) -> bytes:
         members = _members(content)
@@ -104,7 +104,7 @@ def zipped(inner: Mutate) -> Mutate:
 
 
 def gzipped(inner: Mutate) -> Mutate:
-    """Return what spoils what is in a gzip, or, now and then, the gzip itself."""
+    """Return a mutation of a gzip's content or, sometimes, of the gzip itself."""
 
     def mutate(content: bytes, random: Random) -> bytes:
         try:
@@ -117,8 +117,8 @@ def gzipped(inner: Mutate) -> Mutate:
     return mutate
 
 
-def headed(inner: Mutate) -> Mutate:
-    """Return what spoils the JSON before a safetensors' numbers, and leaves its length right."""
+def safetensors_header(inner: Mutate) -> Mutate:
+    """Return a mutation of a safetensors' JSON header that keeps the declared length valid."""
 
     def mutate(content: bytes, random: Random) -> bytes:
         length = int.from_bytes(content[:8], "little")
@@ -132,16 +132,16 @@ def headed(inner: Mutate) -> Mutate:
 
 
 def _reshaped(header: bytes, random: Random) -> bytes:
-    """Return a header, one of whose arrays has another shape of as many numbers."""
+    """Return a header in which one array has another shape with as many elements."""
     with contextlib.suppress(ValueError, AttributeError, TypeError, LookupError, RecursionError):
-        found = json.loads(header)
-        entry = found[random.choice([name for name in found if name != "__metadata__"])]
+        document = json.loads(header)
+        entry = document[random.choice([name for name in document if name != "__metadata__"])]
         entry["shape"] = random.choice(
             ([1] * 70 + entry["shape"], [0, 2**60], [0, 2**63], [], entry["shape"][::-1])
         )
         if 0 in entry["shape"]:
             entry["data_offsets"] = [entry["data_offsets"][0]] * 2
-        return json.dumps(found).encode()
+        return json.dumps(document).encode()
     return words(header, random)
 
 
@@ -164,7 +164,7 @@ def _members(content: bytes) -> list[tuple[str, bytes, int]]:
         EOFError,
         struct.error,
     ):
-        return []  # what flip made of one
+        return []  # an invalid zip, made by flip
 
 
 def _zip(members: list[tuple[str, bytes, int]]) -> bytes:
@@ -173,7 +173,7 @@ def _zip(members: list[tuple[str, bytes, int]]) -> bytes:
         for name, content, method in members:
             entry = zipfile.ZipInfo(name)
             entry.compress_type = method
-            if entry.filename in archive.NameToInfo:  # written all the same, without the warning
+            if entry.filename in archive.NameToInfo:  # avoids the warning about duplicate names
                 del archive.NameToInfo[entry.filename]
             archive.writestr(entry, content)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Small whole files of every kind that is read, made by our own writers where we have one."""
+"""Small valid files of every kind that is read, made by our own writers where possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from records import MIXED, WHOLE, listed, record
+from records import ENCODED, MIXED, ndarray_list, record
 
 from converter.dtypes import BFLOAT16
 from converter.formats import artifact
@@ -88,24 +88,24 @@ SYMBOL = {
 
 
 def lists() -> list[bytes]:
-    """Return NDArray lists of every kind of record, and of every kind of name."""
-    counted = listed(
+    """Return NDArray lists with every kind of record and of name."""
+    counted = ndarray_list(
         {f"resnext0_{name}": record() for name in ("conv0_weight", "stage1_batchnorm0_gamma", "dense0_bias")}
     )
-    exported = listed(
+    exported = ndarray_list(
         {"arg:conv0_weight": record(), "aux:batchnorm0_running_var": record(type_number=1)[:-24]}
     )
     return [
-        *WHOLE.values(),
+        *ENCODED.values(),
         MIXED,
-        written(ARRAYS),
-        written({"scalar": np.zeros((), np.float32)}),
+        params_bytes(ARRAYS),
+        params_bytes({"scalar": np.zeros((), np.float32)}),
         counted,
         exported,
     ]
 
 
-def written(arrays: dict[str, Any]) -> bytes:
+def params_bytes(arrays: dict[str, Any]) -> bytes:
     """Return the ``.params`` that we write."""
     stream = io.BytesIO()
     write_params(stream, arrays)
@@ -113,20 +113,20 @@ def written(arrays: dict[str, Any]) -> bytes:
 
 
 def npzs() -> list[bytes]:
-    """Return MXNet 2's files, stored and deflated."""
-    return [saved(np.savez), saved(np.savez_compressed)]
+    """Return files of MXNet 2, stored and deflated."""
+    return [numpy_file(np.savez), numpy_file(np.savez_compressed)]
 
 
-def saved(save: Any) -> bytes:  # noqa: ANN401 - numpy's two writers have types of their own
-    """Return what one of numpy's writers writes."""
+def numpy_file(save: Any) -> bytes:  # noqa: ANN401 - numpy's two writers have different types
+    """Return the output of one of numpy's writers."""
     stream = io.BytesIO()
     save(stream, **ARRAYS, fortran=np.asfortranarray(np.eye(3, 2)))
     return stream.getvalue()
 
 
 def gzips() -> list[bytes]:
-    """Return a packed list and one of two members."""
-    content = written(ARRAYS)
+    """Return a compressed list, in one gzip member and in two."""
+    content = params_bytes(ARRAYS)
     return [
         gzip.compress(content, mtime=0),
         gzip.compress(content[:50], mtime=0) + gzip.compress(content[50:], mtime=0),
@@ -134,15 +134,15 @@ def gzips() -> list[bytes]:
 
 
 def zips() -> list[bytes]:
-    """Return a ``.params`` stored and deflated, alone and among others."""
-    found = []
+    """Return a ``.params`` stored and deflated, alone and among other members."""
+    contents = []
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w", method) as archive:
-            archive.writestr("holiday.params", written(ARRAYS))
+            archive.writestr("holiday.params", params_bytes(ARRAYS))
             archive.writestr("README", b"of a model")
-        found.append(stream.getvalue())
-    return found
+        contents.append(stream.getvalue())
+    return contents
 
 
 def tars() -> list[bytes]:
@@ -151,7 +151,10 @@ def tars() -> list[bytes]:
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
-            for name, content in (("holiday.params", written(ARRAYS)), ("é-symbol.json", b'{"nodes": []}')):
+            for name, content in (
+                ("holiday.params", params_bytes(ARRAYS)),
+                ("é-symbol.json", b'{"nodes": []}'),
+            ):
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -160,7 +163,7 @@ def tars() -> list[bytes]:
 
 
 def packed_tars() -> list[bytes]:
-    """Return the same, compressed."""
+    """Return the same tars, compressed."""
     return [gzip.compress(content, mtime=0) for content in tars()]
 
 
@@ -171,22 +174,22 @@ def safetensors() -> list[bytes]:
 
 
 def pths() -> list[bytes]:
-    """Return what torch writes now, and what it wrote before 1.6, bare and in a training script's wrapper."""
-    import torch  # noqa: PLC0415 - takes more than a second, and one target of many needs it
+    """Return files of torch's current format and that before 1.6, bare and wrapped by a training script."""
+    import torch  # noqa: PLC0415 - takes more than a second, and few targets need it
 
     shared = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
     state = {"conv1.weight": torch.ones(2, 3), "bn1.weight": shared, "bn1.bias": shared.t()}
-    found = []
+    contents = []
     for content in (state, {"epoch": 3, "state_dict": state, "optimizer": {"betas": (0.9, 0.999)}}):
         for is_zip in (True, False):
             stream = io.BytesIO()
             torch.save(content, stream, _use_new_zipfile_serialization=is_zip)
-            found.append(stream.getvalue())
-    return found
+            contents.append(stream.getvalue())
+    return contents
 
 
 def symbols() -> list[bytes]:
-    """Return a graph with every operator that is understood."""
+    """Return a graph with every supported operator."""
     return [json.dumps(SYMBOL).encode()]
 
 
@@ -196,12 +199,12 @@ def tables() -> list[bytes]:
 
 
 def line_labels() -> list[bytes]:
-    """Return three classes, a line each."""
+    """Return three classes, one per line."""
     return ["cat\ndog\nKäuzchen\n".encode()]
 
 
 def json_labels() -> list[bytes]:
-    """Return three classes, as a list and by their numbers."""
+    """Return three classes, as a list and as a numbered object."""
     return [b'["cat", "dog", "owl"]', b'{"0": "cat", "1": "dog", "2": "owl"}']
 
 
@@ -238,5 +241,5 @@ def manifests() -> list[bytes]:
 
 
 def notes() -> list[bytes]:
-    """Return what is kept of a download that is not whole yet."""
+    """Return the resume info of an incomplete download."""
     return [msgspec.json.encode(ResumeInfo(URL, '"5ac1"', 1 << 20))]

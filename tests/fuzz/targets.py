@@ -1,4 +1,4 @@
-"""Every reader of files from elsewhere, in one table: how a file is given to it, and how one is spoilt."""
+"""All readers of external files: how each is called, and how its files are mutated."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ UNPACKED = "unpacked.params"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A reader. ``file`` is what its input is called, ``runs`` how often the campaign calls it.
+    """A reader. ``file`` is its input's name, ``runs`` the number of calls in a campaign.
 
-    ``beside`` are the names of other files that may lie there afterwards.
+    ``beside`` are the names of other files that it may create in the folder.
     """
 
     read: Callable[[Path], object]
@@ -46,39 +46,41 @@ class Target:
     seeds: Callable[[], list[bytes]]
     mutate: Mutate
     runs: int
-    beside: frozenset[str] = frozenset()
+    extra_files: frozenset[str] = frozenset()
 
 
 class HangError(BaseException):
-    """A reader took too long. Not an ``Exception``, which a reader might take for its own."""
+    """A reader took too long. Not an ``Exception``, so that no reader catches it."""
 
 
 class StrayError(Exception):
-    """A reader wrote where it had nothing to write."""
+    """A reader created an unexpected file."""
 
 
 def attempt(target: Target, content: bytes, folder: Path) -> bool:
-    """Give a content to a reader, and return whether it was read; refused is the other thing it may be.
+    """Give a content to a reader; return True if it was read and False if it was refused.
 
-    Errors: whatever else the reader raises, ``StrayError``.
+    Raises:
+        StrayError: if the reader created an unexpected file.
+        Exception: any other error of the reader.
     """
     path = folder / target.file
-    path.unlink(missing_ok=True)  # not written over: an older content may still be mapped into memory
+    path.unlink(missing_ok=True)  # not overwritten: earlier content may still be mapped into memory
     path.write_bytes(content)
     try:
         target.read(path)
     except ConversionError:
         return False
     finally:
-        strays = set(os.listdir(folder)) - {target.file, *target.beside}  # noqa: PTH208 - a tenth of the time
-        if strays:
-            raise StrayError(f"{sorted(strays)} in the reader's folder")
+        unexpected = set(os.listdir(folder)) - {target.file, *target.extra_files}  # noqa: PTH208 - ten times faster
+        if unexpected:
+            raise StrayError(f"{sorted(unexpected)} in the reader's folder")
     return True
 
 
 @contextlib.contextmanager
 def limited(seconds: float = LIMIT_SECONDS) -> Iterator[None]:
-    """Raise ``HangError`` where what is inside takes longer."""
+    """Raise ``HangError`` if the block takes longer."""
     previous = signal.signal(signal.SIGALRM, _hang)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -98,9 +100,9 @@ def _params(path: Path) -> None:
 
 def _packed(path: Path) -> None:
     checkpoint.kind(path)
-    found = params_file.from_file(path, path.parent, silent)
-    if found.archive:
-        params.load_params(found.path)
+    source = params_file.from_file(path, path.parent, silent)
+    if source.archive:
+        params.load_params(source.path)
 
 
 def _checkpoint(path: Path) -> None:
@@ -121,20 +123,20 @@ def _manifest(path: Path) -> None:
 
 
 def _note(path: Path) -> None:
-    begun = PartialDownload(path.with_suffix(""))
-    begun.path.write_bytes(b"PK")
-    if begun.known(seeds.URL) is None:
+    download = PartialDownload(path.with_suffix(""))
+    download.path.write_bytes(b"PK")
+    if download.known(seeds.URL) is None:
         raise SourceError(f"{path}: not to be gone on with")
 
 
 def _stages(path: Path) -> None:
-    """Do all that is done with a file before a network runs."""
+    """Run every command on the file that needs no network."""
     inspection.document(inspection.inspect(path, full=True))
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):
-        with loading.open_source(ParamsSource(model, path), silent) as found:
-            loading.load_model(ParamsSource(model, path), found)
+        with loading.open_source(ParamsSource(model, path), silent) as result:
+            loading.load_model(ParamsSource(model, path), result)
 
 
 TARGETS = {
@@ -151,7 +153,7 @@ TARGETS = {
         _packed, "a.tar.gz", seeds.packed_tars, mutation.gzipped(mutation.flip), 40_000, frozenset({UNPACKED})
     ),
     "safetensors": Target(
-        _checkpoint, "a.safetensors", seeds.safetensors, mutation.headed(mutation.words), 200_000
+        _checkpoint, "a.safetensors", seeds.safetensors, mutation.safetensors_header(mutation.words), 200_000
     ),
     "pth": Target(_checkpoint, "a.pth", seeds.pths, mutation.zipped(mutation.flip), 150_000),
     "symbol": Target(_symbol, "a-symbol.json", seeds.symbols, mutation.words, 100_000),

@@ -1,6 +1,6 @@
-"""What users install: a wheel and an sdist that hold what they should, and work where nothing else is.
+"""Wheel and sdist: their contents, and a conversion in an environment that holds nothing else.
 
-`nox -s package` runs these. They build from this checkout, and install from the network.
+Run by `nox -s package`. Builds from this checkout and installs from the network.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODEL = "gluon_resnext101_64x4d"
 FIRST_LEVEL = re.compile(r"^[^/]+/")
 PROGRAMS = Path("Scripts" if os.name == "nt" else "bin")
-BARE = {name: os.environ[name] for name in os.environ if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+BARE_ENVIRONMENT = {
+    name: os.environ[name] for name in os.environ if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+}
 
 
-def kept() -> set[str]:
-    """Return the files of the checkout that git keeps, or would."""
+def tracked_files() -> set[str]:
+    """Return the files of the checkout that git tracks or would track."""
     listing = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - the user's own
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - the user's own git
         cwd=ROOT,
         text=True,
     )
@@ -43,19 +45,19 @@ def build(source: Path, out: Path, kind: str) -> Path:
     return built
 
 
-def in_sdist(sdist: Path) -> set[str]:
+def sdist_files(sdist: Path) -> set[str]:
     with tarfile.open(sdist) as archive:
         return {FIRST_LEVEL.sub("", member.name) for member in archive if member.isfile()}
 
 
-def in_wheel(wheel: Path) -> set[str]:
-    """Return the files in a wheel, its own metadata by their last names."""
+def wheel_files(wheel: Path) -> set[str]:
+    """Return the files in a wheel, those of its metadata by their last names."""
     with zipfile.ZipFile(wheel) as archive:
         return {re.sub(r"^gluon2torch-[^/]+\.dist-info/", "", name) for name in archive.namelist()}
 
 
-def installed_by(files: set[str]) -> set[str]:
-    """Return what a wheel of these sources holds."""
+def expected_wheel_files(files: set[str]) -> set[str]:
+    """Return the files that a wheel of these sources should hold."""
     packages = {name for name in files if name.startswith(("converter/", "resnext_torch/"))}
     mappings = {f"converter/{name}" for name in files if name.startswith("mappings/")}
     return packages | mappings | {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
@@ -71,12 +73,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(ROOT, tmp_path_factory.mktemp("wheel"), "wheel")
 
 
-def test_the_sdist_holds_what_git_keeps_and_no_litter(sdist: Path) -> None:
-    assert in_sdist(sdist) == kept() | {"PKG-INFO"}
+def test_sdist_holds_exactly_the_tracked_files(sdist: Path) -> None:
+    assert sdist_files(sdist) == tracked_files() | {"PKG-INFO"}
 
 
-def test_the_wheel_holds_both_packages_with_their_tables_and_no_litter(wheel: Path) -> None:
-    assert in_wheel(wheel) == installed_by(kept())
+def test_wheel_holds_exactly_packages_and_mapping_tables(wheel: Path) -> None:
+    assert wheel_files(wheel) == expected_wheel_files(tracked_files())
 
 
 @pytest.mark.parametrize(
@@ -91,11 +93,11 @@ def test_the_wheel_holds_both_packages_with_their_tables_and_no_litter(wheel: Pa
         "licenses/LICENSE",
     ],
 )
-def test_what_is_no_module_is_in_the_wheel_too(wheel: Path, name: str) -> None:
-    assert name in in_wheel(wheel)
+def test_data_file_is_in_the_wheel(wheel: Path, name: str) -> None:
+    assert name in wheel_files(wheel)
 
 
-def unpacked(sdist: Path, folder: Path) -> Path:
+def extract(sdist: Path, folder: Path) -> Path:
     """Unpack an sdist; return the folder of its sources."""
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
@@ -103,47 +105,50 @@ def unpacked(sdist: Path, folder: Path) -> Path:
     return sources
 
 
-def test_the_sdist_builds_the_same_wheel_byte_for_byte(sdist: Path, wheel: Path, tmp_path: Path) -> None:
-    again = build(unpacked(sdist, tmp_path / "sources"), tmp_path / "built", "wheel")
+def test_wheel_from_sdist_is_byte_identical(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    again = build(extract(sdist, tmp_path / "sources"), tmp_path / "built", "wheel")
     assert again.read_bytes() == wheel.read_bytes()
 
 
-def test_litter_and_a_missing_table_would_be_seen(sdist: Path, tmp_path: Path) -> None:
-    sources = unpacked(sdist, tmp_path / "sources")
+def test_stray_file_and_missing_table_are_detected(sdist: Path, tmp_path: Path) -> None:
+    sources = extract(sdist, tmp_path / "sources")
     (sources / "converter" / "litter.txt").touch()
     (sources / "mappings" / "senet.toml").unlink()
-    found = in_wheel(build(sources, tmp_path / "built", "wheel"))
-    assert found ^ installed_by(kept()) == {"converter/litter.txt", "converter/mappings/senet.toml"}
+    files = wheel_files(build(sources, tmp_path / "built", "wheel"))
+    assert files ^ expected_wheel_files(tracked_files()) == {
+        "converter/litter.txt",
+        "converter/mappings/senet.toml",
+    }
 
 
-def called(folder: Path, *command: str | Path) -> str:
-    """Run a program in a folder of its own, without what this process knows of Python."""
+def run_bare(folder: Path, *command: str | Path) -> str:
+    """Run a program in its own folder, without this process's Python environment."""
     folder.mkdir(exist_ok=True)
-    return subprocess.check_output(command, cwd=folder, env=BARE, text=True)
+    return subprocess.check_output(command, cwd=folder, env=BARE_ENVIRONMENT, text=True)
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What both environments take their gigabytes from, by hard links."""
+    """Return the download cache, shared by both environments through hard links."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_it_does_the_main_job_where_nothing_else_is(
+def test_installed_distribution_converts_and_proves(
     kind: str, request: pytest.FixtureRequest, cache: Path, tmp_path: Path
 ) -> None:
     distribution: Path = request.getfixturevalue(kind)
     environment, job = tmp_path / "env", tmp_path / "job"
     programs, torch = environment / PROGRAMS, PYPROJECT["dependency-groups"]["torch"]
     uv = (sys.executable, "-m", "uv", "--quiet", "--cache-dir", cache)
-    called(job, *uv, "venv", "--python", sys.executable, environment)
-    called(job, *uv, "pip", "install", "--python", programs / "python", distribution, *torch)
-    printed = called(job, programs / "convert", MODEL, "out/", "--random", "0")
+    run_bare(job, *uv, "venv", "--python", sys.executable, environment)
+    run_bare(job, *uv, "pip", "install", "--python", programs / "python", distribution, *torch)
+    printed = run_bare(job, programs / "convert", MODEL, "out/", "--random", "0")
     assert "proven  against our numpy forward" in printed
     artifact, manifest = sorted((job / "out").iterdir(), key=lambda path: path.suffix, reverse=True)
     assert artifact.name.startswith(f"{MODEL}.random-")
     assert json.loads(manifest.read_text())["artifact"]["file"] == artifact.name
-    assert MODEL in called(job, programs / "gluon2torch", "list")
+    assert MODEL in run_bare(job, programs / "gluon2torch", "list")
     (version,) = re.findall(r"^gluon2torch-(.+?)(?:-py3|\.tar)", distribution.name)
-    assert called(job, programs / "gluon2torch", "--version") == f"gluon2torch {version}\n"
+    assert run_bare(job, programs / "gluon2torch", "--version") == f"gluon2torch {version}\n"
     shutil.rmtree(environment)  # gigabytes

@@ -16,7 +16,7 @@ WRITER = Path(__file__).with_name("gluon_files.py")
 
 @pytest.fixture(scope="session")
 def gluon_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of ``.params`` files that GluonCV wrote: those that gluon_files.py lists, and resnext50."""
+    """Return a folder of ``.params`` files written by GluonCV: those in gluon_files.py, and resnext50."""
     folder = tmp_path_factory.mktemp("gluon")
     subprocess.check_call([sys.executable, WRITER, folder])
     subprocess.check_call([sys.executable, WRITER, folder, "gluon_resnext50_32x4d"])
@@ -25,7 +25,7 @@ def gluon_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def gluon_params(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Write a model's ``.params`` with GluonCV; it is gone after the test, for all of them are 5 GB."""
+    """Yield a function that writes a model's ``.params`` with GluonCV; all of them take 5 GB."""
 
     def write(name: str) -> Path:
         subprocess.check_call([sys.executable, WRITER, tmp_path, name])

@@ -1,8 +1,8 @@
-"""Write ``.params`` files with GluonCV itself; run by the parity tests in a process of its own.
+"""Write ``.params`` files with GluonCV itself; run by the parity tests in a separate process.
 
 python gluon_files.py FOLDER NAME: NAME.params, of a model of the catalog. Without a name: ten-classes.params,
-fresh.params, prefix.params and export-0000.params; for the reader kinds.params (every dense type, some odd
-shapes), legacy, v1, bfloat16, np-shape and np-array, each with an npz of what MXNet reads from it, and
+fresh.params, prefix.params and export-0000.params; for the reader kinds.params (every dense dtype, unusual
+shapes), legacy, v1, bfloat16, np-shape and np-array, each with an npz of the arrays that MXNet reads, and
 row_sparse, csr, unnamed, none and empty.
 """
 
@@ -17,7 +17,7 @@ from converter.networks import catalog
 from converter.references.gluon_child import import_frameworks
 
 SEED = 2026
-# None at its default, none alike: a fresh BatchNorm has gamma 1 (or 0), beta 0, mean 0, variance 1.
+# Non-default, varied values: a fresh BatchNorm has gamma 1 (or 0), beta 0, mean 0, variance 1.
 BATCHNORM = {
     "gamma": (0.4, 0.9),
     "beta": (-0.2, 0.2),
@@ -25,7 +25,7 @@ BATCHNORM = {
     "running_var": (0.7, 1.4),
 }
 CLASSES = 10
-# By name, the number that MXNet 1 writes for a type.
+# MXNet 1's type numbers, by name.
 DTYPES = {
     "float32": 0,
     "float64": 1,
@@ -43,11 +43,11 @@ def main(folder: Path, *names: str) -> None:
     mxnet.random.seed(SEED)
     generator = numpy.random.RandomState(SEED)
 
-    def network(gluon: str, *, trained: bool = True, **options: object) -> Any:  # noqa: ANN401
+    def network(gluon: str, *, randomized: bool = True, **options: object) -> Any:  # noqa: ANN401
         net = gluoncv.model_zoo.get_model(gluon, pretrained=False, **options)
         net.initialize(mxnet.init.MSRAPrelu())
         net(mxnet.nd.zeros((1, 3, 32, 32)))
-        for name, parameter in net._collect_params_with_prefix().items() if trained else ():
+        for name, parameter in net._collect_params_with_prefix().items() if randomized else ():
             limits = BATCHNORM.get(name.rpartition(".")[2])
             if limits is not None:
                 parameter.set_data(mxnet.nd.array(generator.uniform(*limits, parameter.shape)))
@@ -58,30 +58,30 @@ def main(folder: Path, *names: str) -> None:
     if names:
         return
     network("resnext50_32x4d", classes=CLASSES).save_parameters(str(folder / "ten-classes.params"))
-    network("resnext50_32x4d", trained=False).save_parameters(str(folder / "fresh.params"))
+    network("resnext50_32x4d", randomized=False).save_parameters(str(folder / "fresh.params"))
     small = network("resnext50_32x4d", classes=CLASSES)
     small.collect_params().save(str(folder / "prefix.params"))
     small.hybridize()
     small(mxnet.nd.zeros((1, 3, 32, 32)))
     small.export(str(folder / "export"))
 
-    mended = network("resnet18_v1b", classes=CLASSES)
-    with mended.layer1.name_scope():  # so that the new BatchNorm counts on: it gets the last number
-        mended.layer1[0].bn1 = mxnet.gluon.nn.BatchNorm(in_channels=64)
-    mended.layer1[0].bn1.initialize()
-    for name, parameter in mended.layer1[0].bn1._collect_params_with_prefix().items():
+    replaced = network("resnet18_v1b", classes=CLASSES)
+    with replaced.layer1.name_scope():  # the new BatchNorm continues the numbering and gets the last index
+        replaced.layer1[0].bn1 = mxnet.gluon.nn.BatchNorm(in_channels=64)
+    replaced.layer1[0].bn1.initialize()
+    for name, parameter in replaced.layer1[0].bn1._collect_params_with_prefix().items():
         parameter.set_data(mxnet.nd.array(generator.uniform(*BATCHNORM[name], parameter.shape)))
-    mended.save_parameters(str(folder / "replaced-structural.params"))
-    mended.collect_params().save(str(folder / "replaced-prefix.params"))
-    mended.hybridize()
-    mended(mxnet.nd.zeros((1, 3, 32, 32)))
-    mended.export(str(folder / "replaced"))
+    replaced.save_parameters(str(folder / "replaced-structural.params"))
+    replaced.collect_params().save(str(folder / "replaced-prefix.params"))
+    replaced.hybridize()
+    replaced(mxnet.nd.zeros((1, 3, 32, 32)))
+    replaced.export(str(folder / "replaced"))
 
     write_kinds(folder, numpy, mxnet)
 
 
-def write_kinds(folder: Path, numpy: Any, mxnet: Any) -> None:  # noqa: ANN401 - MXNet has no types
-    """Write every kind of file that MXNet writes or reads, and as npz what it then reads from them."""
+def write_kinds(folder: Path, numpy: Any, mxnet: Any) -> None:  # noqa: ANN401 - MXNet is untyped
+    """Write every kind of file that MXNet writes or reads, each with an npz of the arrays that it reads."""
     arrays = {
         f"{dtype}.{'x'.join(map(str, shape))}": numpy.arange(numpy.prod(shape)).reshape(shape).astype(dtype)
         for dtype in DTYPES
@@ -94,7 +94,7 @@ def write_kinds(folder: Path, numpy: Any, mxnet: Any) -> None:  # noqa: ANN401 -
     mxnet.nd.save(str(folder / "csr.params"), {"w": weight.tostype("csr")})
     mxnet.nd.save(str(folder / "unnamed.params"), list(lists.values()))
     mxnet.nd.save(str(folder / "none.params"), {"w": mxnet.nd.array(numpy.array(3.5))})
-    for kind in ("legacy", "v1"):  # which MXNet 1.9 reads and no longer writes
+    for kind in ("legacy", "v1"):  # MXNet 1.9 reads these but no longer writes them
         (folder / f"{kind}.params").write_bytes(old_list(arrays, kind))
     for kind in ("kinds", "legacy", "v1"):
         save_read(folder, kind, numpy, mxnet.nd)
@@ -103,7 +103,7 @@ def write_kinds(folder: Path, numpy: Any, mxnet: Any) -> None:  # noqa: ANN401 -
     back = mxnet.nd.load(str(folder / "bfloat16.params"))["w"]
     values = mxnet.nd.amp_cast(back, dtype="float32").asnumpy()
     numpy.savez(folder / "bfloat16.npz", bits=back.asnumpy().view(numpy.uint16), values=values)
-    with mxnet.util.np_shape(True):  # noqa: FBT003 - MXNet's
+    with mxnet.util.np_shape(True):  # noqa: FBT003 - MXNet's interface
         mxnet.nd.save(str(folder / "empty.params"), {"w": mxnet.nd.zeros((0, 3))})
         scalars = {f"scalar.{name}": mxnet.nd.array(numpy.array(7, name), dtype=name) for name in DTYPES}
         mxnet.nd.save(str(folder / "np-shape.params"), {**lists, **scalars})
@@ -115,13 +115,13 @@ def write_kinds(folder: Path, numpy: Any, mxnet: Any) -> None:  # noqa: ANN401 -
 
 
 def save_read(folder: Path, name: str, numpy: Any, module: Any) -> None:  # noqa: ANN401 - as above
-    """Write NAME.npz: what MXNet itself reads from NAME.params."""
-    found = module.load(str(folder / f"{name}.params"))
-    numpy.savez(folder / f"{name}.npz", **{key: array.asnumpy() for key, array in found.items()})
+    """Write NAME.npz: the arrays that MXNet reads from NAME.params."""
+    result = module.load(str(folder / f"{name}.params"))
+    numpy.savez(folder / f"{name}.npz", **{key: array.asnumpy() for key, array in result.items()})
 
 
 def old_list(arrays: dict[str, Any], kind: str) -> bytes:
-    """Return a list as MXNet wrote it before 0.12: legacy records, or those of version 1."""
+    """Return a list as written before MXNet 0.12: legacy records, or those of version 1."""
     content = struct.pack("<QQQ", 0x112, 0, len(arrays))
     for array in arrays.values():
         if kind == "legacy":

@@ -1,6 +1,6 @@
-"""Prepare images with GluonCV itself; run by the parity tests in a process of its own.
+"""Preprocess images with GluonCV itself; run by the parity tests in a separate process.
 
-python gluon_inputs.py FOLDER: of every NAME.npy, (h, w, 3) in uint8, NAME.npz with the network's ``input``.
+python gluon_inputs.py FOLDER: for every NAME.npy, (h, w, 3) in uint8, NAME.npz with the network's ``input``.
 """
 
 from __future__ import annotations

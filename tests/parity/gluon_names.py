@@ -1,10 +1,10 @@
-"""Write what GluonCV calls its parameters, and files of them; run by the tests in a process of its own.
+"""Write GluonCV's parameter names, and files that use them; run by the tests in a separate process.
 
-python gluon_names.py names FOLDER: names.json, {model: {variant: {structural name: the other name}}}, of the
+python gluon_names.py names FOLDER: names.json, {model: {variant: {structural name: the other name}}}, for the
 whole catalog.
-python gluon_names.py files FOLDER: of each of MODELS, with numbers drawn at random and ten classes, in a
-folder of its name, structural.params, prefix.params, stripped.params, export-0000.params, export-symbol.json;
-with a new head of seven classes replaced.params, by prefix names, and replaced-structural.params.
+python gluon_names.py files FOLDER: for each of MODELS, with random values and ten classes, in a folder of its
+name, structural.params, prefix.params, stripped.params, export-0000.params, export-symbol.json; with a new
+head of seven classes replaced.params, by prefix names, and replaced-structural.params.
 python gluon_names.py graphs FOLDER: MODEL-symbol.json of each of GRAPHS; of resnext50_32x4d eps-symbol.json,
 with another eps, and fixed-0000.params and fixed-symbol.json, with BatchNorms that do not scale.
 """
@@ -31,11 +31,11 @@ GRAPHS = (
 )
 SEED, CLASSES, NEW_CLASSES = 2026, 10, 7
 BATCHNORM = {"gamma", "beta", "running_mean", "running_var"}
-LIMITS = (0.4, 0.9)  # of their numbers: none as a fresh network has them
+LIMITS = (0.4, 0.9)  # of the random values, which differ from those of a fresh network
 
 numpy, mxnet, gluoncv = import_frameworks()
 nn = mxnet.gluon.nn
-Net = Any  # MXNet has no types
+Net = Any  # MXNet is untyped
 Names = dict[str, str]
 
 
@@ -52,7 +52,7 @@ def network(gluon: str, **options: object) -> Net:
 
 
 def with_prefix(gluon: str, prefix: str) -> Net:
-    """Make a network under a prefix, where its factory fixes one of its own too."""
+    """Make a network under a prefix, even if its factory sets another one."""
     factory = gluoncv.model_zoo.model_zoo._models[gluon]
     made = factory.__globals__.get("ResNetV1b")
     if made is None:
@@ -81,12 +81,12 @@ def names_of(net: Net) -> Names:
 
 
 def stripped(net: Net) -> Names:
-    """As ``net.collect_params().save(file, strip_prefix=net.prefix)`` writes them."""
+    """Return the names in ``net.collect_params().save(file, strip_prefix=net.prefix)``."""
     return {key: name.removeprefix(net.prefix) for key, name in names_of(net).items()}
 
 
 def exported(net: Net) -> Names:
-    """As ``net.export`` writes them: it takes from the graph what is auxiliary."""
+    """Return the names in ``net.export``, which takes auxiliary states from the graph."""
     auxiliary = set(net(mxnet.sym.var("data")).list_auxiliary_states())
     return {key: f"aux:{name}" if name in auxiliary else f"arg:{name}" for key, name in names_of(net).items()}
 
@@ -112,23 +112,23 @@ def variants(gluon: str) -> Iterator[tuple[str, Callable[[], Names]]]:
 
 
 def write_names(folder: Path) -> None:
-    found = {
+    result = {
         name: {variant: names() for variant, names in variants(model.entry.gluon)}
         for name, model in catalog.models().items()
     }
-    (folder / "names.json").write_text(json.dumps(found), encoding="utf-8")
+    (folder / "names.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def run(net: Net, initializer: object) -> Net:
-    """Run a network once, so that every shape is known and it can be exported."""
+    """Run a network once, so that all shapes are known and it can be exported."""
     net.initialize(initializer)
     net.hybridize()
     net(mxnet.nd.zeros((1, 3, 32, 32)))
     return net
 
 
-def trained(net: Net) -> Net:
-    """Fill a network with numbers, none as a fresh one has them."""
+def randomized(net: Net) -> Net:
+    """Fill a network's BatchNorms with random values, unlike a fresh network's."""
     run(net, mxnet.init.MSRAPrelu())
     generator = numpy.random.RandomState(SEED)
     for name, parameter in net._collect_params_with_prefix().items():
@@ -141,12 +141,12 @@ def write_files(folder: Path) -> None:
     for gluon in MODELS:
         place = folder / gluon
         place.mkdir()
-        net = trained(network(gluon, classes=CLASSES))
+        net = randomized(network(gluon, classes=CLASSES))
         net.save_parameters(str(place / "structural.params"))
         net.collect_params().save(str(place / "prefix.params"))
         net.collect_params().save(str(place / "stripped.params"), strip_prefix=net.prefix)
         net.export(str(place / "export"))
-        replaced = trained(replace_head(network(gluon), in_scope=False))
+        replaced = randomized(replace_head(network(gluon), in_scope=False))
         replaced.save_parameters(str(place / "replaced-structural.params"))
         replaced.collect_params().save(str(place / "replaced.params"))
 
@@ -157,7 +157,7 @@ def write_graphs(folder: Path) -> None:
         (folder / f"{gluon}-0000.params").unlink()
     for name, options in {"eps": {"epsilon": 1e-3}, "fixed": {"scale": False}}.items():
         net = network("resnext50_32x4d", classes=CLASSES, norm_kwargs=options)
-        trained(net).export(str(folder / name))
+        randomized(net).export(str(folder / name))
     (folder / "eps-0000.params").unlink()
 
 

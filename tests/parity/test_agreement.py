@@ -1,4 +1,4 @@
-"""The proof against real GluonCV: every model agrees, and every mistake is seen."""
+"""The proof against real GluonCV: every model agrees and every mistake is detected."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResul
 
 
 @pytest.mark.parametrize("name", catalog.models())
-def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
+def test_module_and_numpy_reference_agree_with_gluoncv_in_every_layer(
     gluon_params: Callable[[str], Path], name: str
 ) -> None:
     file = gluon_params(name)
@@ -90,31 +90,29 @@ def test_our_module_and_our_numpy_forward_agree_with_gluoncv_in_every_layer(
             print(json.dumps({name: {str(check.probe): measured}}))  # noqa: T201 - for the log
 
 
-def test_a_conversion_is_proven_against_gluoncv(resnext50: Model, gluon_files: Path, out: Path) -> None:
+def test_conversion_is_proven_against_gluoncv(resnext50: Model, gluon_files: Path, out: Path) -> None:
     result = convert(resnext50, out, gluon_files / f"{NAME}.params")
-    found = json.loads(result.manifest_file.read_text())["parity"]
-    assert (found["proven"], found["reference"]) == (True, "gluon")
-    assert [(check["dtype"], check["size"]) for check in found["checks"]] == [
+    document = json.loads(result.manifest_file.read_text())["parity"]
+    assert (document["proven"], document["reference"]) == (True, "gluon")
+    assert [(check["dtype"], check["size"]) for check in document["checks"]] == [
         ("float32", "65x95"),
         ("float64", "65x95"),
     ]
-    assert all(0 < check["relative"] <= LIMITS[check["dtype"]] for check in found["checks"])
+    assert all(0 < check["relative"] <= LIMITS[check["dtype"]] for check in document["checks"])
 
 
-def test_parity_with_a_checkpoint_of_anyones_exits_0_and_writes_a_report(
-    gluon_files: Path, out: Path
-) -> None:
+def test_parity_with_user_weights_exits_0_and_writes_a_report(gluon_files: Path, out: Path) -> None:
     params = str(gluon_files / f"{NAME}.params")
     written = convert(catalog.find(NAME), out, gluon_files / f"{NAME}.params").artifact
     options = ["--weights", str(written), "--json", "--report", str(out / "report.html")]
     result = CliRunner().invoke(app, ["parity", NAME, "--params", params, *options])
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert (found["agrees"], found["reference"]["name"]) == (True, "gluon")
+    document = json.loads(result.stdout)
+    assert (document["agrees"], document["reference"]["name"]) == (True, "gluon")
     assert "features.7.2.body.7" in (out / "report.html").read_text()
 
 
-def test_a_fine_tuned_file_converts_with_its_own_classes(
+def test_fine_tuned_parameters_keep_their_number_of_classes(
     resnext50: Model, gluon_files: Path, out: Path
 ) -> None:
     result = convert(resnext50, out, gluon_files / "ten-classes.params")
@@ -122,7 +120,7 @@ def test_a_fine_tuned_file_converts_with_its_own_classes(
     assert result.manifest.artifact.parameters == 25_028_904 - 990 * 2049
 
 
-def test_the_command_converts_random_parameters_and_proves_it(out: Path) -> None:
+def test_random_parameters_are_converted_and_proven(out: Path) -> None:
     result = CliRunner().invoke(convert_app, [NAME, str(out), "--random", "0", "--json"])
     assert result.exit_code == 0, result.stderr
     manifest = json.loads(result.stdout)
@@ -131,7 +129,9 @@ def test_the_command_converts_random_parameters_and_proves_it(out: Path) -> None
     assert manifest["artifact"]["file"].startswith(f"{NAME}.random-")
 
 
-def test_another_interpreter_can_be_named(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gluon_python_selects_the_interpreter(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text(f'#!/bin/sh\ntouch {tmp_path}/was-run\nexec {sys.executable} "$@"\n')
     elsewhere.chmod(0o755)
@@ -143,7 +143,7 @@ def test_another_interpreter_can_be_named(out: Path, tmp_path: Path, monkeypatch
 
 
 def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:
-    """Return the model with another mapping file."""
+    """Return the model with an edited mapping file."""
     text = model.mapping_file.read_text()
     for old, new in changes:
         assert text.count(old) == 1
@@ -153,29 +153,27 @@ def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:
     return replace(model, mapping_file=path)
 
 
-def refuses(model: Model, out: Path, params: Path, first: str) -> None:
-    """See a conversion refused, and the first layer apart named."""
+def assert_refused(model: Model, out: Path, params: Path, first: str) -> None:
+    """Check that the conversion is refused and that the error names the first layer that differs."""
     with pytest.raises(ParityError, match=rf"does not agree (.*\n)*  first apart  {re.escape(first)} → "):
         convert(model, out, params)
     assert list(out.iterdir()) == []
 
 
-def test_two_swapped_layers_are_refused(
-    resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path
-) -> None:
+def test_swapped_layers_are_refused(resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path) -> None:
     swapped = with_table(
         resnext50,
         tmp_path,
         ('"body.1" = ["bn1"', '"body.1" = ["bn2"'),
         ('"body.4" = ["bn2"', '"body.4" = ["bn1"'),
     )
-    refuses(swapped, out, gluon_files / f"{NAME}.params", "features.4.0.body.1")
+    assert_refused(swapped, out, gluon_files / f"{NAME}.params", "features.4.0.body.1")
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("gamma", "beta"), ("beta", "running_mean"), ("gamma", "running_var")]
 )
-def test_two_swapped_batchnorm_fields_are_refused(
+def test_swapped_batchnorm_fields_are_refused(
     resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path, one: str, other: str
 ) -> None:
     swapped = with_table(
@@ -185,15 +183,15 @@ def test_two_swapped_batchnorm_fields_are_refused(
         (f"\n{other} = ", f"\n{one} = "),
         ("\nPLACE", f"\n{other}"),
     )
-    refuses(swapped, out, gluon_files / f"{NAME}.params", "features.1")
+    assert_refused(swapped, out, gluon_files / f"{NAME}.params", "features.1")
 
 
-def test_an_eps_of_1e3_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
+def test_wrong_bn_eps_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
     loose = replace(resnext50, config=replace(resnext50.config, bn_eps=1e-3))
-    refuses(loose, out, gluon_files / f"{NAME}.params", "features.1")
+    assert_refused(loose, out, gluon_files / f"{NAME}.params", "features.1")
 
 
-def test_a_stride_in_the_1x1_is_refused(
+def test_stride_in_the_1x1_convolution_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class StrideInReduction(resnext.Bottleneck):
@@ -202,18 +200,18 @@ def test_a_stride_in_the_1x1_is_refused(
             self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
     monkeypatch.setitem(resnext.BLOCKS, "bottleneck", StrideInReduction)
-    refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.5.0.body.0")
+    assert_refused(resnext50, out, gluon_files / f"{NAME}.params", "features.5.0.body.0")
 
 
-def test_a_pool_that_rounds_up_is_refused_at_an_odd_size(
+def test_ceil_mode_pooling_is_refused_at_an_odd_size(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     max_pool = nn.MaxPool2d
     monkeypatch.setattr(nn, "MaxPool2d", lambda *_: max_pool(3, 2, 0, ceil_mode=True))
-    refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.3")
+    assert_refused(resnext50, out, gluon_files / f"{NAME}.params", "features.3")
 
 
-def test_one_weight_off_by_one_ulp_is_refused(
+def test_one_ulp_in_one_weight_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = execution.load
@@ -225,10 +223,10 @@ def test_one_weight_off_by_one_ulp_is_refused(
         return load(path, *rest)
 
     monkeypatch.setattr(execution, "load", other_weights)
-    refuses(resnext50, out, gluon_files / f"{NAME}.params", "features.7.2.body.6")
+    assert_refused(resnext50, out, gluon_files / f"{NAME}.params", "features.7.2.body.6")
 
 
-def test_a_wrong_cardinality_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
+def test_wrong_cardinality_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
     sixteen = replace(resnext50, config=replace(resnext50.config, cardinality=16, width=8))
     with pytest.raises(MappingError, match=r"shape \(128, 8, 3, 3\) expected, \(128, 4, 3, 3\) found"):
         convert(sixteen, out, gluon_files / f"{NAME}.params")
@@ -242,7 +240,7 @@ def test_a_wrong_cardinality_is_refused(resnext50: Model, gluon_files: Path, out
         ("", "features.6.6.body.7.beta", r"unexpected  features\.6\.6\.body\.7\.beta"),
     ],
 )
-def test_a_tensor_missing_or_too_many_is_refused(
+def test_missing_or_extra_tensor_is_refused(
     resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path, drop: str, add: str, message: str
 ) -> None:
     arrays = dict(load_params(gluon_files / f"{NAME}.params"))
@@ -255,7 +253,7 @@ def test_a_tensor_missing_or_too_many_is_refused(
     assert list(out.iterdir()) == []
 
 
-def test_a_truncated_file_is_refused(resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_refused(resnext50: Model, gluon_files: Path, out: Path, tmp_path: Path) -> None:
     content = (gluon_files / f"{NAME}.params").read_bytes()
     (tmp_path / "short.params").write_bytes(content[: len(content) // 2])
     with pytest.raises(ParamsError, match="is the file truncated"):
@@ -263,7 +261,7 @@ def test_a_truncated_file_is_refused(resnext50: Model, gluon_files: Path, out: P
     assert list(out.iterdir()) == []
 
 
-def test_a_fresh_network_is_refused_for_it_would_prove_nothing(
+def test_vacuous_proof_of_an_untrained_network_is_refused(
     resnext50: Model, gluon_files: Path, out: Path
 ) -> None:
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Counted names: GluonCV finds their layers itself; where one was replaced, the file's order tells."""
+"""Index-based names: GluonCV resolves them itself; for a replaced layer the order in the file decides."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FIRST, SECOND = '"body.1" = ["bn1", "batchnorm"]\n', '"body.4" = ["bn2", "batchn
 
 
 @pytest.fixture
-def misordered(tmp_path: Path) -> Model:
-    """The model, by a table that has two BatchNorms of one shape in the wrong order."""
+def misordered_model(tmp_path: Path) -> Model:
+    """Return the model with a mapping table that lists two BatchNorms of one shape in the wrong order."""
     model = catalog.find(NAME)
     text = model.mapping_file.read_text()
     assert (text.count(FIRST), text.count(SECOND)) == (1, 1)
@@ -37,8 +37,8 @@ def misordered(tmp_path: Path) -> Model:
 
 
 @pytest.fixture
-def alone(gluon_files: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Link a file into a folder without a graph."""
+def without_graph(gluon_files: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that links a file into a folder without a graph."""
 
     def link(name: str) -> Path:
         (tmp_path / name).symlink_to(gluon_files / name)
@@ -56,57 +56,57 @@ def convert(model: Model, params: Path, out: Path, choice: ReferenceChoice) -> c
 
 
 @pytest.mark.parametrize("file", ["prefix.params", "export-0000.params"])
-def test_counted_names_are_proven_against_gluoncv(gluon_files: Path, out: Path, file: str) -> None:
+def test_index_based_names_are_proven_against_gluoncv(gluon_files: Path, out: Path, file: str) -> None:
     manifest = convert(catalog.find(NAME), gluon_files / file, out, ReferenceChoice.gluon).manifest
     assert manifest.parity.proven is True
     assert manifest.source.dialect == file.split("-", maxsplit=1)[0].removesuffix(".params")
 
 
-def test_a_table_in_the_wrong_order_is_caught_where_it_pairs_wrongly(
-    misordered: Model, alone: Callable[[str], Path], out: Path
+def test_misordered_table_fails_at_the_first_mismatched_layer(
+    misordered_model: Model, without_graph: Callable[[str], Path], out: Path
 ) -> None:
     with pytest.raises(ParityError, match=r"first apart  features\.4\.0\.body\.4 "):
-        convert(misordered, alone("prefix.params"), out, ReferenceChoice.gluon)
+        convert(misordered_model, without_graph("prefix.params"), out, ReferenceChoice.gluon)
     assert list(out.iterdir()) == []
 
 
-def test_structural_names_do_not_depend_on_the_order(
-    misordered: Model, alone: Callable[[str], Path], out: Path
+def test_structural_names_do_not_depend_on_the_table_order(
+    misordered_model: Model, without_graph: Callable[[str], Path], out: Path
 ) -> None:
-    manifest = convert(misordered, alone("ten-classes.params"), out, ReferenceChoice.gluon).manifest
+    manifest = convert(
+        misordered_model, without_graph("ten-classes.params"), out, ReferenceChoice.gluon
+    ).manifest
     assert manifest.parity.proven is True
 
 
-def test_the_numpy_reference_alone_could_not_have_seen_it(
-    misordered: Model, alone: Callable[[str], Path], out: Path
+def test_numpy_reference_cannot_detect_a_misordered_table(
+    misordered_model: Model, without_graph: Callable[[str], Path], out: Path
 ) -> None:
-    manifest = convert(misordered, alone("prefix.params"), out, ReferenceChoice.numpy).manifest
+    manifest = convert(misordered_model, without_graph("prefix.params"), out, ReferenceChoice.numpy).manifest
     assert manifest.parity.proven is True
 
 
 @pytest.mark.parametrize("choice", [ReferenceChoice.gluon, ReferenceChoice.numpy, ReferenceChoice.none])
-def test_the_graph_shows_a_table_in_the_wrong_order(
-    choice: ReferenceChoice, misordered: Model, gluon_files: Path, out: Path
+def test_graph_detects_a_misordered_table(
+    choice: ReferenceChoice, misordered_model: Model, gluon_files: Path, out: Path
 ) -> None:
     with pytest.raises(SymbolError, match=r"expected  BatchNorm features\.4\.0\.body\.1 of"):
-        convert(misordered, gluon_files / "prefix.params", out, choice)
+        convert(misordered_model, gluon_files / "prefix.params", out, choice)
     assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("file", ["replaced-prefix.params", "replaced-0000.params"])
-def test_a_network_of_which_a_layer_was_replaced_is_the_same_in_every_style(
+def test_replaced_layer_converts_identically_in_every_naming_style(
     gluon_files: Path, out: Path, tmp_path: Path, file: str
 ) -> None:
     structural = gluon_files / "replaced-structural.params"
     expected = convert(catalog.find(REPLACED), structural, tmp_path, ReferenceChoice.none).artifact
-    found = convert(catalog.find(REPLACED), gluon_files / file, out, ReferenceChoice.gluon)
-    assert found.artifact.name == expected.name
-    assert found.manifest.parity.proven is True
+    result = convert(catalog.find(REPLACED), gluon_files / file, out, ReferenceChoice.gluon)
+    assert result.artifact.name == expected.name
+    assert result.manifest.parity.proven is True
 
 
-def test_where_the_order_is_not_the_networks_a_replaced_layer_is_refused(
-    gluon_files: Path, out: Path, tmp_path: Path
-) -> None:
+def test_replaced_layer_in_unknown_order_is_refused(gluon_files: Path, out: Path, tmp_path: Path) -> None:
     arrays = load_params(gluon_files / "replaced-prefix.params")
     with (tmp_path / "sorted.params").open("wb") as stream:
         write_params(stream, dict(sorted(arrays.items())))

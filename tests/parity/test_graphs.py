@@ -1,4 +1,4 @@
-"""The reference is the given graph, and no edit of it that computes something else passes."""
+"""The given graph is the reference, and no edit of it that computes something else passes."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ if TYPE_CHECKING:
 
 NETWORKS = ("gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_seresnext50_32x4d")
 SMALL = NETWORKS[0]
-COUNT = 160  # edits of each network
-LIMIT = 1e-12  # of the logits' deviation; equal graphs that sum in another order reach 1e-15
+COUNT = 160  # edits per network
+LIMIT = 1e-12  # relative to the logits' deviation; equivalent graphs with another summation order reach 1e-15
 OPTIONS = ParityOptions("gluon", sizes=[(33, 47)])
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the export of the smallest network."""
-    return make(tmp_path_factory.mktemp("base"), SMALL)
+    """Return a folder with the export of the smallest network."""
+    return export_network(tmp_path_factory.mktemp("base"), SMALL)
 
 
-def make(folder: Path, name: str) -> Path:
+def export_network(folder: Path, name: str) -> Path:
     subprocess.check_call([sys.executable, graph_edits.__file__, "make", folder, name])
     return folder
 
 
-def judge(folder: Path) -> dict[str, float | str]:
-    """Return how far MXNet's outputs of every edit are from the base's; MXNet crashes at some."""
+def run_edits(folder: Path) -> dict[str, float | str]:
+    """Return each edit's distance from the original in MXNet, restarted whenever an edit crashes it."""
     program = [sys.executable, graph_edits.__file__, "judge", str(folder)]
     before = -1
     while subprocess.run(program, stderr=subprocess.DEVNULL, check=False).returncode:
-        judged = graph_edits.read_judged(folder)
+        judged = graph_edits.read_results(folder)
         assert len(judged) > before
         before = len(judged)
-    return graph_edits.read_judged(folder)
+    return graph_edits.read_results(folder)
 
 
-def matched(content: dict[str, Any], model: Model) -> Wiring | None:
+def try_match(content: dict[str, Any], model: Model) -> Wiring | None:
     try:
         return wiring.match(reader.parse(json.dumps(content).encode(), file="edit", name="edit"), model)
     except SymbolError:
@@ -68,35 +68,35 @@ def matched(content: dict[str, Any], model: Model) -> Wiring | None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_random_edit_is_equal_or_refused(
+def test_random_graph_edit_is_equivalent_or_refused(
     name: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    base = json.loads((make(tmp_path, name) / "base-symbol.json").read_text())
+    base = json.loads((export_network(tmp_path, name) / "base-symbol.json").read_text())
     model = catalog.find(name).with_classes(graph_edits.CLASSES)
     made = dict(enumerate(edits(base, COUNT, seed=1)))
-    found = {number: matched(content, model) for number, (_, content) in made.items()}
-    accepted = {number for number, each in found.items() if each is not None}
+    result = {number: try_match(content, model) for number, (_, content) in made.items()}
+    accepted = {number for number, each in result.items() if each is not None}
     fixed = {
         f"edit-{number}": [each.variables[gamma] for gamma in each.fixed_gammas]
-        for number, each in found.items()
+        for number, each in result.items()
         if each is not None
     }
     (tmp_path / graph_edits.FIXED).write_text(json.dumps(fixed))
     for number, (_, content) in made.items():
         (tmp_path / f"edit-{number}.json").write_text(json.dumps(content))
-    judged = judge(tmp_path)
+    judged = run_edits(tmp_path)
     equal = {number for number in made if isinstance(far := judged[f"edit-{number}"], float) and far <= LIMIT}
     wrong = {f"{number}, {made[number][0]}": judged[f"edit-{number}"] for number in accepted - equal}
     kinds = Counter(made[number][0].partition(":")[0] for number in accepted)
     different = {number for number in made if judged[f"edit-{number}"] != UNRUNNABLE} - equal
     record_property("edits", (len(made), len(accepted), len(different), len(wrong)))
     assert not wrong
-    assert {"insert", "rename", "attribute"} <= kinds.keys()  # some are accepted, and for a reason
-    assert len(different) > COUNT // 4  # MXNet tells edits apart
+    assert {"insert", "rename", "attribute"} <= kinds.keys()  # some edits are accepted, of each harmless kind
+    assert len(different) > COUNT // 4  # MXNet computes different outputs for many edits
 
 
-def proof_of(folder: Path, edited: bytes | None = None) -> ParityResult:
-    """Prove the exported network; with ``edited`` MXNet gets that graph instead, unseen by the matching."""
+def prove_network(folder: Path, edited: bytes | None = None) -> ParityResult:
+    """Prove the exported network; if ``edited`` is given, MXNet runs that graph, unknown to the matching."""
     origin = ParamsSource(None, folder / "base-0000.params")
     with loading.open_source(origin, silent) as source:
         prepared = loading.load_model(origin, source)
@@ -110,8 +110,8 @@ def proof_of(folder: Path, edited: bytes | None = None) -> ParityResult:
             return runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)
 
 
-def test_mxnet_runs_the_given_graph_and_every_layer_is_compared(base: Path) -> None:
-    proof = proof_of(base)
+def test_given_graph_runs_in_mxnet_and_every_layer_is_compared(base: Path) -> None:
+    proof = prove_network(base)
     assert (proof.reference, proof.definition, proof.passed) == ("gluon", "graph", True)
     layers = len(catalog.find(SMALL).mapping.layers)
     assert [len(check.rows) for check in proof.checks] == [layers, layers]
@@ -127,19 +127,19 @@ EDITS = {
 
 
 @pytest.mark.parametrize(("old", "new", "layer"), EDITS.values(), ids=EDITS)
-def test_a_difference_that_the_matching_would_miss_is_in_the_numbers(
+def test_difference_not_seen_by_matching_fails_the_comparison(
     old: str, new: str, layer: str, base: Path
 ) -> None:
     content = (base / "base-symbol.json").read_text()
     assert old in content
-    proof = proof_of(base, content.replace(old, new).encode())
+    proof = prove_network(base, content.replace(old, new).encode())
     assert not proof.passed
     assert proof.decisive is not None
     assert proof.decisive.first_apart is not None
     assert proof.decisive.first_apart.layer.source == layer
 
 
-def test_a_graph_with_a_final_softmax_is_proven_up_to_the_logits(base: Path, tmp_path: Path) -> None:
+def test_graph_with_final_softmax_is_proven_up_to_the_logits(base: Path, tmp_path: Path) -> None:
     content = json.loads((base / "base-symbol.json").read_text())
     head = content["heads"][0]
     content["nodes"].append({"op": "null", "name": "softmax_label", "inputs": []})
@@ -156,7 +156,7 @@ def test_a_graph_with_a_final_softmax_is_proven_up_to_the_logits(base: Path, tmp
     assert manifest.source.final_softmax is True
 
 
-def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -> None:
+def test_fixed_gamma_is_one_in_the_reference(base: Path, tmp_path: Path) -> None:
     content = (base / "base-symbol.json").read_text()
     shutil.copy(base / "base-0000.params", tmp_path / "net-0000.params")
     (tmp_path / "net-symbol.json").write_text(
@@ -170,8 +170,8 @@ def test_a_fixed_gamma_is_one_in_the_reference_too(base: Path, tmp_path: Path) -
     assert len(manifest.source.fixed_gammas) == 3
 
 
-def test_a_graph_that_mxnet_cannot_run_leaves_nothing(base: Path, tmp_path: Path) -> None:
-    """MXNet has no float64 kernel of BatchNorm_v1; numpy computes it as any BatchNorm."""
+def test_graph_that_mxnet_cannot_run_leaves_no_output(base: Path, tmp_path: Path) -> None:
+    """MXNet has no float64 kernel for BatchNorm_v1; the numpy reference has one."""
     content = json.loads((base / "base-symbol.json").read_text())
     next(node for node in content["nodes"] if node["op"] == "BatchNorm")["op"] = "BatchNorm_v1"
     node = next(node for node in content["nodes"] if node["op"] == "BatchNorm_v1")
@@ -216,22 +216,25 @@ for name in json.loads(sys.argv[1]):
     ]
 print(json.dumps(found))
 """
-NOT_IN_THIS_MXNET = {"CuDNNBatchNorm", "_npi_copy"}  # of a GPU build, and of another version
+NOT_IN_THIS_MXNET = {
+    "CuDNNBatchNorm",
+    "_npi_copy",
+}  # the first only in GPU builds, the second in another version
 
 
-def test_every_operator_has_the_attributes_that_mxnet_gives_it() -> None:
+def test_operator_attributes_equal_those_of_mxnet() -> None:
     ours = operators.schemas()
     printed = subprocess.check_output([sys.executable, "-c", SCHEMAS, json.dumps([*ours])], text=True)
     theirs = {name: frozenset(keys) for name, keys in json.loads(printed.splitlines()[-1]).items()}
     assert theirs == {name: keys for name, keys in ours.items() if name not in NOT_IN_THIS_MXNET}
 
 
-def test_the_whole_conversion_refuses_a_module_that_is_not_the_graph(
+def test_module_that_differs_from_the_graph_is_refused(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = execution.load
 
-    def load_with_another_eps(path: Path, config: Any) -> Any:  # noqa: ANN401 - as the original
+    def load_with_another_eps(path: Path, config: Any) -> Any:  # noqa: ANN401 - same signature as the original
         module = load(path, config)
         vars(module.bn1)["eps"] = 1e-3
         return module

@@ -1,4 +1,4 @@
-"""A few mutations of each kind on a whole network, caught against GluonCV itself."""
+"""A few mutations of each kind on a whole network, detected against GluonCV itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from converter.references.probes import Probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mutations import Mutation, Recorded
+    from mutations import Mutation, RecordedReference
 
     from converter.networks.loading import LoadedModel
 
@@ -48,8 +48,8 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 
 
 @pytest.fixture(scope="module")
-def run(gluon_files: Path) -> Iterator[tuple[LoadedModel, Recorded]]:
-    """The sound network, and what GluonCV gave for it, which ran once."""
+def run(gluon_files: Path) -> Iterator[tuple[LoadedModel, RecordedReference]]:
+    """Yield the unchanged network and GluonCV's outputs for it, computed once."""
     prepared = reading.in_memory(reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params"))
     plan = runner.ReferencePlan(probes=(PROBE,), python=Path(sys.executable))
     with one_thread(), runner.start_references(plan, prepared) as (gluon,):
@@ -57,8 +57,8 @@ def run(gluon_files: Path) -> Iterator[tuple[LoadedModel, Recorded]]:
 
 
 @pytest.mark.parametrize("name", SAMPLE)
-def test_a_mutation_is_caught_against_gluoncv(
-    run: tuple[LoadedModel, Recorded], name: str, record_property: Callable[[str, object], None]
+def test_mutation_is_detected_against_gluoncv(
+    run: tuple[LoadedModel, RecordedReference], name: str, record_property: Callable[[str, object], None]
 ) -> None:
     mutation = MUTATIONS[name]
     caught, suspicions = find(mutation, *run)
@@ -68,7 +68,7 @@ def test_a_mutation_is_caught_against_gluoncv(
 
 
 @pytest.mark.parametrize("change", controls(MODEL), ids=str)
-def test_the_sound_network_and_what_has_no_effect_agree_with_gluoncv(
-    run: tuple[LoadedModel, Recorded], change: Mutation
+def test_unchanged_network_and_no_op_changes_agree_with_gluoncv(
+    run: tuple[LoadedModel, RecordedReference], change: Mutation
 ) -> None:
     assert find(change, *run) == ({}, "")

@@ -1,4 +1,4 @@
-"""Files as GluonCV itself names and writes them, of every model; its graphs beside them."""
+"""Parameter files of every model, named and written by GluonCV itself, and the graphs next to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from converter.networks.loading import LoadedModel
 
 WRITER = Path(__file__).with_name("gluon_names.py")
-COUNTED_ON = "without prefix"  # whose stem counts on from the networks before it in the process
+OFFSET_STEM = "without prefix"  # its stem's index continues after those of earlier networks in the process
 VARIANTS = {
     "first": "prefix",
     "second": "prefix",
@@ -43,7 +43,7 @@ VARIANTS = {
     "exported": "export",
 }
 MODELS = ("resnext50_32x4d", "resnet50_v1c", "resnet50_v1d")
-# Each with another, and what tells them apart.
+# Each with another model and the error that distinguishes the two.
 GRAPHS = {
     "resnext50_32x4d": ("resnext101_32x4d", "stage3: 70 convolutions expected, 19 found"),
     "resnet50_v1d": ("resnet50_v1c", "expected  convolution layer1.0.downsample.0 of maxpool"),
@@ -55,8 +55,8 @@ GRAPHS = {
         "features.{3…5}.{0…2}.body.3: groups 32, in the model 16",
     ),
 }
-# What tells its model, by its layers, its prefix or the graph beside it, and its dialect.
-TOLD = {
+# Files whose model is detected by layers, prefix or adjacent graph, and their dialects.
+DIALECTS = {
     "structural.params": "structural",
     "prefix.params": "prefix",
     "export-0000.params": "export",
@@ -66,39 +66,39 @@ TOLD = {
 Names = dict[str, dict[str, dict[str, str]]]
 
 
-def written(folder: Path, what: str) -> Path:
+def run_writer(folder: Path, what: str) -> Path:
     subprocess.check_call([sys.executable, WRITER, what, folder])
     return folder
 
 
 @pytest.fixture(scope="module")
 def gluon_names(tmp_path_factory: pytest.TempPathFactory) -> Names:
-    folder = written(tmp_path_factory.mktemp("names"), "names")
+    folder = run_writer(tmp_path_factory.mktemp("names"), "names")
     names: Names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
     return names
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield a folder of each model's files, 1.7 GB in all."""
+    """Yield a folder with the files of each model, 1.7 GB in total."""
     folder = tmp_path_factory.mktemp("files")
-    yield written(folder, "files")
+    yield run_writer(folder, "files")
     shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("graphs"), "graphs")
+    return run_writer(tmp_path_factory.mktemp("graphs"), "graphs")
 
 
-def prepare(path: Path, model: Model | None = None, drawn: Path | None = None) -> LoadedModel:
-    origin = ParamsSource(model, path, symbol=drawn)
+def prepare(path: Path, model: Model | None = None, symbol_path: Path | None = None) -> LoadedModel:
+    origin = ParamsSource(model, path, symbol=symbol_path)
     with loading.open_source(origin, silent) as source:
         return loading.load_model(origin, source)
 
 
 def shuffled(names: dict[str, str]) -> list[str]:
-    return random.Random(0).sample(list(names.values()), len(names))  # noqa: S311 - an order, no secret
+    return random.Random(0).sample(list(names.values()), len(names))  # noqa: S311 - a reproducible order, not a secret
 
 
 def resolved(names: list[str], model: str) -> dict[str, str]:
@@ -107,9 +107,7 @@ def resolved(names: list[str], model: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("model", catalog.models())
-def test_every_model_is_read_by_any_name_that_gluoncv_gives_it(
-    model: str, variant: str, gluon_names: Names
-) -> None:
+def test_names_of_every_variant_resolve(model: str, variant: str, gluon_names: Names) -> None:
     names = gluon_names[model][variant]
     naming = naming_styles.read(names.values(), "holiday.params")
     assert naming.resolve(catalog.find(model).mapping) == names
@@ -119,31 +117,27 @@ def test_every_model_is_read_by_any_name_that_gluoncv_gives_it(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("model", catalog.models())
-def test_any_name_is_told_as_gluoncv_gives_it_anew(model: str, variant: str, gluon_names: Names) -> None:
+def test_stripped_names_equal_those_of_gluoncv(model: str, variant: str, gluon_names: Names) -> None:
     names, anew = gluon_names[model][variant], gluon_names[model]["stripped"]
     naming = naming_styles.read(names.values(), "holiday.params")
     assert naming.stripped() == {anew[key]: name for key, name in names.items()}
 
 
-@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {COUNTED_ON}))
+@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {OFFSET_STEM}))
 @pytest.mark.parametrize("model", catalog.models())
-def test_the_order_of_a_file_says_nothing_where_numbers_begin_at_0(
-    model: str, variant: str, gluon_names: Names
-) -> None:
+def test_shuffled_names_with_indices_from_0_resolve(model: str, variant: str, gluon_names: Names) -> None:
     names = gluon_names[model][variant]
     assert resolved(shuffled(names), model) == names
 
 
 @pytest.mark.parametrize("model", ["gluon_resnet50_v1d", "gluon_senet154"])
-def test_a_stem_that_counts_on_from_another_networks_is_refused_in_another_order(
-    model: str, gluon_names: Names
-) -> None:
+def test_shuffled_names_with_an_offset_stem_are_refused(model: str, gluon_names: Names) -> None:
     with pytest.raises(MappingError, match=r"numbers with gaps, .*\n  outside the stages: \w+ \["):
-        resolved(shuffled(gluon_names[model][COUNTED_ON]), model)
+        resolved(shuffled(gluon_names[model][OFFSET_STEM]), model)
 
 
 @pytest.mark.parametrize("model", catalog.models())
-def test_every_variant_that_was_written_is_read(model: str, gluon_names: Names) -> None:
+def test_every_variant_has_a_dialect(model: str, gluon_names: Names) -> None:
     assert gluon_names[model].keys() == VARIANTS.keys()
 
 
@@ -156,36 +150,36 @@ def test_every_variant_that_was_written_is_read(model: str, gluon_names: Names) 
         ("gluon_resnet50_v1b", "gluon_resnext50_32x4d", "layers1: 0 convolutions expected, 9 found"),
     ],
 )
-def test_another_models_names_are_refused(model: str, other: str, complaint: str, gluon_names: Names) -> None:
+def test_names_of_another_model_are_refused(
+    model: str, other: str, complaint: str, gluon_names: Names
+) -> None:
     with pytest.raises(MappingError, match=complaint):
         resolved(shuffled(gluon_names[model]["first"]), other)
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", DIALECTS)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_file_tells_its_model_and_gives_the_arrays_that_were_saved(
-    model: str, name: str, files: Path
-) -> None:
+def test_model_is_detected_and_arrays_equal_those_saved(model: str, name: str, files: Path) -> None:
     prepared = prepare(files / model / name)
     new_head = name == "replaced.params"
     saved = load_params(files / model / ("replaced-structural.params" if new_head else "structural.params"))
     assert prepared.model.name == f"gluon_{model}"
     assert prepared.model.config.num_classes == (7 if new_head else 10)
-    assert prepared.reading.naming.dialect == TOLD[name]
+    assert prepared.reading.naming.dialect == DIALECTS[name]
     assert prepared.params.keys() == saved.keys()
     assert [
         key for key, array in prepared.params.items() if np.asarray(array).tobytes() != saved[key].tobytes()
     ] == []
 
 
-def test_arrays_of_another_file_are_not_those_that_were_saved(files: Path) -> None:
+def test_arrays_of_another_file_differ(files: Path) -> None:
     saved = load_params(files / "resnet50_v1d" / "structural.params")
     other = prepare(files / "resnet50_v1d" / "replaced.params").params
     equal = [key for key in saved if np.array_equal(saved[key], other[key])]
     assert not [key for key in equal if key.endswith(".weight")]
 
 
-def test_a_stripped_file_tells_its_model_by_its_layers(files: Path) -> None:
+def test_stripped_file_is_detected_by_its_layers(files: Path) -> None:
     folder = files / "resnext50_32x4d"
     prepared = prepare(folder / "stripped.params")
     saved = load_params(folder / "structural.params")
@@ -197,7 +191,7 @@ def test_a_stripped_file_tells_its_model_by_its_layers(files: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["resnet50_v1c", "resnet50_v1d"])
-def test_a_stripped_file_of_v1c_or_v1d_without_a_graph_is_refused_with_both(
+def test_stripped_v1c_or_v1d_file_without_a_graph_is_ambiguous(
     model: str, files: Path, tmp_path: Path
 ) -> None:
     alone = tmp_path / "stripped.params"
@@ -210,10 +204,10 @@ def test_a_stripped_file_of_v1c_or_v1d_without_a_graph_is_refused_with_both(
 
 @pytest.mark.parametrize("model", ["resnet50_v1c", "resnet50_v1d"])
 @pytest.mark.parametrize("given", [True, False], ids=["--symbol", "found"])
-def test_a_stripped_file_of_v1c_or_v1d_is_told_by_its_graph(model: str, files: Path, *, given: bool) -> None:
+def test_stripped_v1c_or_v1d_file_is_detected_by_its_graph(model: str, files: Path, *, given: bool) -> None:
     folder = files / model
     graph = folder / "export-symbol.json"
-    prepared = prepare(folder / "stripped.params", drawn=graph if given else None)
+    prepared = prepare(folder / "stripped.params", symbol_path=graph if given else None)
     saved = load_params(folder / "structural.params")
     assert prepared.model.name == f"gluon_{model}"
     assert prepared.reading.graph is not None
@@ -224,47 +218,47 @@ def test_a_stripped_file_of_v1c_or_v1d_is_told_by_its_graph(model: str, files: P
 
 
 @pytest.mark.parametrize("model", ["resnet50_v1c", "resnet50_v1d"])
-def test_a_stripped_file_is_told_by_the_graph_beside_it(model: str, files: Path, tmp_path: Path) -> None:
+def test_stripped_file_is_detected_by_the_adjacent_graph(model: str, files: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday-0000.params").symlink_to(files / model / "stripped.params")
     shutil.copy(files / model / "export-symbol.json", tmp_path / "holiday-symbol.json")
     assert prepare(tmp_path / "holiday-0000.params").model.name == f"gluon_{model}"
 
 
-def test_a_prefix_that_is_another_models_is_refused(files: Path) -> None:
+def test_prefix_of_another_model_is_refused(files: Path) -> None:
     named = catalog.find("gluon_resnet50_v1c")
     with pytest.raises(MappingError, match=r"the prefix resnetv1d_ is that of .*, not of gluon_resnet50_v1c"):
         prepare(files / "resnet50_v1d" / "prefix.params", named)
     assert prepare(files / "resnet50_v1c" / "prefix.params", named).model.name == named.name
 
 
-def test_a_named_model_is_refused_by_another_ones_graph(files: Path) -> None:
+def test_graph_of_another_model_is_refused_for_a_named_model(files: Path) -> None:
     folder = files / "resnet50_v1d"
     with pytest.raises(SymbolError, match=r"expected  convolution layer1\.0\.downsample\.0 of maxpool"):
         prepare(folder / "stripped.params", catalog.find("gluon_resnet50_v1c"), folder / "export-symbol.json")
 
 
 @pytest.mark.parametrize("model", GRAPHS)
-def test_the_graph_of_a_model_matches_it(model: str, graphs: Path) -> None:
-    found = catalog.find(model).with_classes(10)
-    matched = wiring.match(reader.read(graphs / f"{model}-symbol.json"), found)
-    assert matched.nodes.keys() == {layer.source for layer in found.mapping.layers}
+def test_graph_matches_its_model(model: str, graphs: Path) -> None:
+    expected = catalog.find(model).with_classes(10)
+    matched = wiring.match(reader.read(graphs / f"{model}-symbol.json"), expected)
+    assert matched.nodes.keys() == {layer.source for layer in expected.mapping.layers}
     assert matched.fixed_gammas == ()
 
 
 @pytest.mark.parametrize(("model", "other"), GRAPHS.items())
-def test_the_graph_of_a_model_is_not_another_ones(model: str, other: tuple[str, str], graphs: Path) -> None:
+def test_graph_does_not_match_another_model(model: str, other: tuple[str, str], graphs: Path) -> None:
     name, complaint = other
     with pytest.raises(SymbolError, match=re.escape(complaint)):
         wiring.match(reader.read(graphs / f"{model}-symbol.json"), catalog.find(name).with_classes(10))
 
 
-def test_another_eps_is_refused(files: Path, graphs: Path) -> None:
+def test_graph_with_another_eps_is_refused(files: Path, graphs: Path) -> None:
     path = files / "resnext50_32x4d" / "export-0000.params"
     with pytest.raises(SymbolError, match=r"features\.1: eps 0\.001, in the model 1e-05"):
-        prepare(path, drawn=graphs / "eps-symbol.json")
+        prepare(path, symbol_path=graphs / "eps-symbol.json")
 
 
-def test_gammas_that_mxnet_ignores_become_ones(graphs: Path) -> None:
+def test_gammas_fixed_by_mxnet_become_ones(graphs: Path) -> None:
     path = graphs / "fixed-0000.params"
     prepared, stored = prepare(path), load_params(path)
     gammas = [key for key in prepared.params if key.endswith(".gamma")]

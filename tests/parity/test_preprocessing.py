@@ -1,4 +1,4 @@
-"""Our way of preparing an image against GluonCV's own, bit for bit."""
+"""Our image preprocessing equals GluonCV's, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from resnext_torch import gluon_transform
 
 WRITER = Path(__file__).with_name("gluon_inputs.py")
-# (height, width): either side the short one, at its limits, smaller than the crop, odd margins, thin
+# (height, width): either side shorter, the limits, smaller than the crop, odd margins, thin
 SIZES = [
     *((300, 400), (400, 300), (256, 256), (255, 256), (257, 256), (224, 300), (100, 80)),
     *((333, 517), (1000, 257), (256, 900), (31, 640), (1, 1)),
@@ -23,7 +23,7 @@ SIZES = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images, and of each what GluonCV makes of it."""
+    """Return a folder of images, each with GluonCV's preprocessed input."""
     folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for height, width in SIZES:
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_gluoncvs_input_is_ours_bit_for_bit(folder: Path, size: tuple[int, int]) -> None:
+def test_gluon_transform_equals_gluoncv_bit_for_bit(folder: Path, size: tuple[int, int]) -> None:
     name = "{}x{}".format(*size)
     pixels = np.load(folder / f"{name}.npy")
     with np.load(folder / f"{name}.npz") as file:

@@ -1,4 +1,4 @@
-"""The way back to GluonCV: its own files return byte for byte, and it computes what PyTorch does."""
+"""Conversion back to GluonCV: its own files round-trip byte for byte, and outputs equal PyTorch's."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from resnext_torch import Config
 
 UNPROVEN, PROVEN = ParityOptions("none"), ParityOptions("gluon")
-PROVED = ["gluon_resnext50_32x4d", "gluon_seresnext50_32x4d", "gluon_resnet50_v1d"]
+PROVEN_MODELS = ["gluon_resnext50_32x4d", "gluon_seresnext50_32x4d", "gluon_resnet50_v1d"]
 RANGES = {"weight": (0.5, 1.0), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2), "running_var": (0.7, 1.4)}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose files are gone after the test, for all of them are 5 GB."""
+    """Yield a folder that is emptied after each test: all files together take 5 GB."""
     path = tmp_path / "files"
     path.mkdir()
     yield path
@@ -48,14 +48,14 @@ def sha1(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", catalog.models())
-def test_every_file_of_gluoncvs_returns_byte_for_byte(
+def test_gluoncv_file_round_trips_byte_for_byte(
     name: str, gluon_params: Callable[[str], Path], folder: Path
 ) -> None:
     params = gluon_params(name)
     artifact = conversion.run(
         conversion.ConversionRequest(source=ParamsSource(None, params), out=folder, options=UNPROVEN)
     ).artifact
-    terms = PROVEN if name in PROVED else UNPROVEN
+    terms = PROVEN if name in PROVEN_MODELS else UNPROVEN
     result = reverse_conversion.run(
         reverse_conversion.ToGluonRequest(weights=artifact, out=folder / "back.params", options=terms)
     )
@@ -63,13 +63,13 @@ def test_every_file_of_gluoncvs_returns_byte_for_byte(
     assert result.sha1 == sha1(params) == sha1(folder / "back.params")
     assert (result.is_original, result.size) == (True, params.stat().st_size)
     assert (result.proof.passed, result.proof.reference) == (
-        (True, "gluon") if name in PROVED else (False, "none")
+        (True, "gluon") if name in PROVEN_MODELS else (False, "none")
     )
     assert all(0 < check.rows[-1].relative <= LIMITS[check.probe.dtype] for check in result.proof.checks)
 
 
-def trained(name: str) -> nn.Module:
-    """Return a network with every array of a BatchNorm at random, as no fresh one has it."""
+def randomized(name: str) -> nn.Module:
+    """Return a network whose BatchNorms hold random values, unlike those of a fresh network."""
     torch.manual_seed(2026)
     module = create_model(name)
     for layer in module.modules():
@@ -81,9 +81,9 @@ def trained(name: str) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", PROVED)
-def test_a_network_of_pytorchs_is_one_of_gluoncvs(name: str, folder: Path) -> None:
-    module = trained(name)
+@pytest.mark.parametrize("name", PROVEN_MODELS)
+def test_pytorch_network_is_proven_in_gluoncv(name: str, folder: Path) -> None:
+    module = randomized(name)
     torch.save({"state_dict": module.state_dict()}, folder / "trained.pth")
     request = reverse_conversion.ToGluonRequest(
         weights=folder / "trained.pth", out=folder / "back.params", options=PROVEN
@@ -95,17 +95,17 @@ def test_a_network_of_pytorchs_is_one_of_gluoncvs(name: str, folder: Path) -> No
     assert torch.equal(torch.tensor(head), module.get_parameter("fc.weight").detach())
 
 
-def test_gluoncv_refuses_a_network_that_is_not_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control: our module with a stride elsewhere, behind the same tensors."""
-    module = trained(PROVED[0])
+def test_network_that_differs_from_gluoncv_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: our module with a misplaced stride behind the same tensors."""
+    module = randomized(PROVEN_MODELS[0])
     torch.save(module.state_dict(), folder / "trained.pth")
     build = execution.build
 
     def build_otherwise(state: dict[str, Array], config: Config) -> nn.Module:
-        found = build(state, config)
-        one, other = (vars(found.get_submodule(f"layer2.0.conv{number}")) for number in (1, 2))
+        changed_module = build(state, config)
+        one, other = (vars(changed_module.get_submodule(f"layer2.0.conv{number}")) for number in (1, 2))
         one["stride"], other["stride"] = other["stride"], one["stride"]
-        return found
+        return changed_module
 
     monkeypatch.setattr(execution, "build", build_otherwise)
     request = reverse_conversion.ToGluonRequest(
