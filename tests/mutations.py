@@ -111,7 +111,7 @@ def find(mutation: Mutation, original: LoadedModel, reference: Reference) -> tup
         watched = execution.hook_layers(apply_at("module", execution.build(state, model.config)), mapping)
     except (MappingError, ParityError) as error:
         headline, first, *_ = str(error).splitlines()
-        return {"shapes" if "the arrays do not fit" in headline else "names": first.strip()}, ""
+        return {"shapes" if "the arrays do not match" in headline else "names": first.strip()}, ""
     pairs = (
         (tensor.target, original.params[tensor.source], state[tensor.target]) for tensor in mapping.tensors
     )
@@ -208,14 +208,14 @@ class NetworkParts:
     def refused(self, layer: Layer, expected: Shape) -> Caught:
         """Return what detects a layer with another shape in the file."""
         name, result = self.tensors[layer][0].source, self.shape(layer)
-        return {"shapes": f"{name}: shape {expected} expected, {result} found"}
+        return {"shapes": f"{name}: expected shape {expected}, found {result}"}
 
     def replaced(self, tensor: Tensor, shape: Shape) -> Caught:
         """Return what detects an array of the given shape in place of a tensor of the checkpoint."""
         expected = self.shapes[tensor.target]
         if shape == expected:
             return {"tensors": tensor.target, "outputs": arrow(tensor.layer)}
-        complaint = f"floats of shape {expected} expected, float32 of shape {shape} found"
+        complaint = f"expected floats of shape {expected}, found float32 of shape {shape}"
         return {"shapes": f"{tensor.target}: {complaint}"}
 
 
@@ -271,7 +271,7 @@ def _first_mismatch(network: NetworkParts, one: Layer, other: Layer) -> Caught:
     """Return what detects first that two layers are swapped."""
     if one.kind != other.kind:
         poor, rich = sorted((network.tensors[one], network.tensors[other]), key=len)
-        return {"names": f"not mapped  {rich[len(poor)].target}"}
+        return {"names": f"not mapped    {rich[len(poor)].target}"}
     if network.shape(one) != network.shape(other):
         return network.refused(one, network.shape(other))
     block = network.layers.get(network.exchange_scope(one), one)
@@ -332,7 +332,11 @@ def duplicated_tensors(network: NetworkParts) -> Faults:
         other = (alike or others)[0]
         what, change = f"{tensor.target_role} from {other.target}", partial(_put, other.target, tensor.target)
         caught = network.replaced(tensor, network.shapes[other.target])
-        suspect = f"{tensor.target} is not Gluon's {tensor.source} but its {other.source}" if alike else ""
+        suspect = (
+            f"{tensor.target} has the values of Gluon's {other.source}, not of its {tensor.source}"
+            if alike
+            else ""
+        )
         yield tensor.layer, what, "checkpoint", change, caught, suspect
 
 
@@ -346,7 +350,7 @@ def reordered_weights(network: NetworkParts) -> Faults:
         weight, shape = network.tensors[layer][0], network.shape(layer)
         change = partial(order, network.model.config.cardinality)
         result = change(np.empty(shape, np.bool_)).shape
-        suspect = "; the same numbers in another order" if result == shape else ""
+        suspect = "; the same values in a different order" if result == shape else ""
         revalue = partial(_revalue, weight.target, change)
         yield layer, what, "checkpoint", revalue, network.replaced(weight, result), suspect
 
@@ -532,8 +536,8 @@ SETTINGS = {
     "fc": {"no bias": ModuleChange(_set(bias=None))},
 }
 
-INPUT = "what comes in: the ReLU, pool or sum before it"
-SUM = "the sum with the shortcut, or the ReLU after it"
+INPUT = "its input (the ReLU, pool or addition before it)"
+SUM = "the addition of the shortcut, and the ReLU after it"
 # Changes of what joins the layers: ReLU, shortcut, sum, and the convolution with the stride.
 JOINS = {
     "maxpool": {

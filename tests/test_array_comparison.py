@@ -31,10 +31,10 @@ def test_every_shape_is_compared(shape: tuple[int, ...]) -> None:
     ("one", "other", "found"),
     [
         (1.0, np.nextafter(np.float32(1), np.float32(2)), "1 of 2 elements differ, by up to 1.2e-07"),
-        (0.0, -0.0, "1 of 2 elements differ, in bits that a float64 does not show"),
-        (QUIET_NAN, OTHER_NAN, "1 of 2 elements differ, not all finite"),
-        (1.0, np.nan, "1 of 2 elements differ, not all finite"),
-        (np.inf, -np.inf, "1 of 2 elements differ, not all finite"),
+        (0.0, -0.0, "1 of 2 elements differ, but are equal in float64"),
+        (QUIET_NAN, OTHER_NAN, "1 of 2 elements differ, some not finite"),
+        (1.0, np.nan, "1 of 2 elements differ, some not finite"),
+        (np.inf, -np.inf, "1 of 2 elements differ, some not finite"),
         (3e38, -3e38, "1 of 2 elements differ, by up to 6.0e+38"),
     ],
 )
@@ -60,7 +60,7 @@ def test_overflowing_difference_has_no_maximum() -> None:
 def test_different_shapes_are_reported_without_a_count() -> None:
     diff = array_comparison.compare("a", np.zeros((2, 3)), np.zeros((3, 2)))
     assert diff == array_comparison.TensorDiff("a", ((2, 3), (3, 2)), ("float64", "float64"), None, 6, None)
-    assert str(diff) == "shape (2, 3) and (3, 2)"
+    assert str(diff) == "shape (2, 3) vs (3, 2)"
 
 
 def test_different_dtypes_with_equal_values_differ() -> None:
@@ -68,16 +68,16 @@ def test_different_dtypes_with_equal_values_differ() -> None:
     diff = array_comparison.compare("a", single, single.astype(np.float64))
     assert diff is not None
     assert diff.count == 0
-    assert str(diff) == "float32 and float64, the same values"
+    assert str(diff) == "float32 vs float64, equal values"
 
 
 def test_unequal_values_of_different_dtypes_are_counted() -> None:
     double = np.array([np.nan, 0.1, 0.5])
     diff = array_comparison.compare("a", double, double.astype(np.float32))
-    assert str(diff) == "float64 and float32, 1 of 3 elements differ, by up to 1.5e-09"
+    assert str(diff) == "float64 vs float32, 1 of 3 elements differ, by up to 1.5e-09"
     numbers = np.array([7, 0.5, np.nan], np.float32)
     diff = array_comparison.compare("a", double, numbers)
-    assert str(diff) == "float64 and float32, 3 of 3 elements differ, not all finite"
+    assert str(diff) == "float64 vs float32, 3 of 3 elements differ, some not finite"
 
 
 def test_memory_order_does_not_matter() -> None:

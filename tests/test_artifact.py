@@ -101,7 +101,7 @@ def test_flipped_byte_anywhere_is_detected(tmp_path: Path, place: int) -> None:
         content = bytearray(written.path.read_bytes())
         content[place] ^= 1
         written.path.write_bytes(content)
-        with pytest.raises(ArtifactError, match="read back: "):
+        with pytest.raises(ArtifactError, match="read-back check failed: "):
             artifact.verify(written, STATE)
 
 
@@ -110,7 +110,7 @@ def test_missing_or_extra_byte_is_detected(tmp_path: Path, cut: int, tail: bytes
     with artifact.draft(tmp_path, STATE, silent) as written:
         content = written.path.read_bytes()
         written.path.write_bytes(content[: len(content) - cut] + tail)
-        with pytest.raises(ArtifactError, match="read back: "):
+        with pytest.raises(ArtifactError, match="read-back check failed: "):
             artifact.verify(written, STATE)
 
 
@@ -121,7 +121,7 @@ def test_every_chunk_of_a_large_tensor_is_verified(tmp_path: Path) -> None:
             artifact.verify(written, state)
             changed = {"w": state["w"].copy()}
             changed["w"][place] ^= 1
-            with pytest.raises(ArtifactError, match="read back: w differs"):
+            with pytest.raises(ArtifactError, match="read-back check failed: w differs"):
                 artifact.verify(written, changed)
 
 
@@ -130,7 +130,7 @@ def test_differing_tensor_is_named(tmp_path: Path) -> None:
         content = bytearray(written.path.read_bytes())
         content[-1] ^= 1
         written.path.write_bytes(content)
-        with pytest.raises(ArtifactError, match=r"read back: conv1\.weight differs"):
+        with pytest.raises(ArtifactError, match=r"read-back check failed: conv1\.weight differs"):
             artifact.verify(written, STATE)
 
 
@@ -166,7 +166,7 @@ def test_symlink_with_the_final_name_is_replaced_not_followed(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["a.safetensors", "a.json"])
 def test_folder_with_a_final_name_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(ArtifactError, match=f"{name}: is a folder"):
+    with pytest.raises(ArtifactError, match=f"{name}: cannot be written: a folder has this name"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -177,7 +177,7 @@ def test_header_with_other_names_types_or_metadata_is_refused(tmp_path: Path) ->
     artifact._verify_header(tmp_path / "good", STATE)
     with pytest.raises(ArtifactError, match="other names, types or shapes"):
         artifact._verify_header(tmp_path / "good", STATE | {"more": np.zeros(1, np.float32)})
-    with pytest.raises(ArtifactError, match=r"the metadata \{'format': 'pt'\} expected, None found"):
+    with pytest.raises(ArtifactError, match=r"expected metadata \{'format': 'pt'\}, found None"):
         artifact._verify_header(tmp_path / "bare", STATE)
 
 

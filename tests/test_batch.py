@@ -71,7 +71,7 @@ def test_failed_model_does_not_stop_the_batch(tmp_path: Path) -> None:
     status, rows, stderr = run(str(tmp_path / "out"), "--params-dir", str(folder), *chosen, *UNPROVEN)
     assert status == 1
     assert [row["status"] for row in rows.values()] == ["failed", "converted", "failed"]
-    assert "no .params file: begins with b'nonsense'" in rows[OTHER]["reason"]
+    assert "not a .params file: it begins with b'nonsense'" in rows[OTHER]["reason"]
     assert "senet_154-b5538ef1.params is there" in rows["gluon_senet154"]["reason"]
     assert f"failed  {OTHER}: " in stderr
 

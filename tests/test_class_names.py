@@ -73,7 +73,7 @@ def test_labels_file_next_to_the_weights_is_used(
     (tmp_path / "labels.txt").write_text("\n".join(reversed(LABELS)))
     assert labels(tmp_path) == LABELS[::-1]
     (tmp_path / "labels.txt").write_text("cat\ndog")
-    with pytest.raises(LabelsError, match="10 class names expected"):
+    with pytest.raises(LabelsError, match="expected 10 class names"):
         labels(tmp_path)
 
 

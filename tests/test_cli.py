@@ -90,7 +90,7 @@ def test_summary_shows_reference_layers_and_largest_difference(runner: CliRunner
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"^proven  against our numpy forward of its parameters, 125 layers; "
+        r"^proven  against the built-in NumPy reference, 125 layers; "
         r"largest difference / deviation: \d\.\de-1[45] in float64 at 33x47 \(limit 1e-12\)$",
         result.stdout,
         re.MULTILINE,
@@ -121,7 +121,7 @@ def test_usage_error_exits_2(runner: CliRunner, tmp_path: Path, arguments: list[
 def test_unknown_model_exits_1_with_a_suggestion(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(app.convert_app, ["gluon_resnext50", str(tmp_path)])
     assert result.exit_code == 1
-    assert result.stderr == f"refused  no model 'gluon_resnext50'; did you mean {NAME}?\n"
+    assert result.stderr == f"refused  unknown model 'gluon_resnext50'; did you mean {NAME}?\n"
 
 
 def test_keyboard_interrupt_exits_130(

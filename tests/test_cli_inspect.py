@@ -84,7 +84,7 @@ def test_pytorch_dtypes_are_shown(tiny: Model, tiny_params: dict[str, Array], tm
 def test_unknown_model_and_naming_style_are_shown(write: Write) -> None:
     shown = lines(run(write({"w": np.ones(3, np.float32)})).stdout)
     assert shown["model"] == "none that is known; the nearest is tiny"
-    assert shown["remark"] == "holiday.params: names in none of Gluon's styles"
+    assert shown["remark"] == "holiday.params: these names follow no supported naming style"
     assert "names" not in shown
 
 

@@ -102,7 +102,7 @@ def test_agreement_exits_0_with_a_table_and_a_verdict(run: Callable[..., Result]
     assert "largest difference / deviation of a layer's output" in result.stdout
     assert result.stdout.splitlines()[-1] == (
         "agrees   the conversion and holiday.params: 102 of 102 tensors equal, "
-        "48 layers compared with our numpy forward of its parameters, 1 of 1 checks passed"
+        "48 layers compared with the built-in NumPy reference, 1 of 1 checks passed"
     )
 
 
@@ -121,7 +121,8 @@ def test_difference_exits_1_with_the_layer_and_suspects(
     assert "1 tensor differs" in lines
     assert "  bn1.bias  64 of 64 elements differ, by up to 1.0e+00" in lines
     assert any(
-        line.startswith("  first apart  features.1 → bn1 (batchnorm), float32 at 33x47: ") for line in lines
+        line.startswith("  first mismatch  features.1 → bn1 (batchnorm), float32 at 33x47: ")
+        for line in lines
     )
     assert "    suspect    bn1.bias: 64 of 64 elements differ, by up to 1.0e+00" in lines
     assert lines[-1].startswith("differs  trained.pth and holiday.params: 101 of 102 tensors equal, ")
@@ -198,7 +199,7 @@ def test_github_summary_is_appended_and_differences_are_annotated(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tinny", "--random", "0"], "no model 'tinny'; did you mean tiny?"),
+        (["tinny", "--random", "0"], "unknown model 'tinny'; did you mean tiny?"),
         (["tiny", "--params", "none.params"], "none.params: No such file or directory"),
         (["tiny", "--random", "0", "--weights", "none.pth"], "none.pth: No such file or directory"),
         (
@@ -218,7 +219,7 @@ def test_weights_of_another_model_are_refused(run: Callable[..., Result], tmp_pa
     torch.save({"net.weight": torch.zeros(1)}, tmp_path / "other.pth")
     result = run("--weights", str(tmp_path / "other.pth"))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"refused  {tmp_path}/other.pth: the names do not fit the model\n")
+    assert result.stderr.startswith(f"refused  {tmp_path}/other.pth: the names do not match the model\n")
     assert "  unexpected  net.weight" in result.stderr
 
 

@@ -91,7 +91,7 @@ def test_summary_is_printed_line_by_line(weights: Path, back: Path) -> None:
     actual, proven, wrote, other = result.stdout.splitlines()
     assert actual == "found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
     assert re.fullmatch(
-        r"proven  against our numpy forward of its parameters, 48 layers; largest difference / deviation: "
+        r"proven  against the built-in NumPy reference, 48 layers; largest difference / deviation: "
         r"\d\.\de-1\d in float64 at 33x47 \(limit 1e-12\)",
         proven,
     )
@@ -225,7 +225,7 @@ def test_refusal_keeps_the_existing_file(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "tinny"], "no model 'tinny'; did you mean tiny?"),
+        (["--model", "tinny"], "unknown model 'tinny'; did you mean tiny?"),
         (["--dtype", "float16"], "trained.pth: float16 cannot hold these weights as they are"),
         (["--reference", "gluon", "--gluon-python", "no-python"], "no-python is not an executable"),
     ],

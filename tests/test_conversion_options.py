@@ -152,7 +152,7 @@ def test_auto_refuses_unknown_tensors_and_names_the_nearest_model(
 ) -> None:
     del tiny_params["features.5.1.body.4.running_var"]
     message = (
-        r"the nearest is tiny: blocks 1-2-1-1, .*, of which\n"
+        r"the closest is tiny: blocks 1-2-1-1, .*, but\n"
         r"(?s:.*)missing     features\.5\.1\.body\.4\.running_var"
     )
     assert_refused(
@@ -209,7 +209,10 @@ def test_graph_with_another_eps_leaves_no_output(
     request = conversion.ConversionRequest(
         source=ParamsSource(None, params, symbol=named), out=out, options=UNPROVEN
     )
-    message = r"the graph is not that of tiny\n  features\.5\.1\.body\.4: eps 0\.001, in the model 1e-05"
+    message = (
+        r"the graph does not match tiny\n"
+        r"  features\.5\.1\.body\.4: eps 0\.001 in the graph, 1e-05 in the model"
+    )
     assert_refused(request, SymbolError, message)
     assert named is None or convert(request, source=ParamsSource(None, params)).manifest.source.symbol is None
     save_graph().rename(moved)
@@ -246,7 +249,10 @@ def test_graph_with_other_names_must_be_named_to_change_weights(
     request = conversion.ConversionRequest(
         source=ParamsSource(None, write(tiny_params)), out=out, options=UNPROVEN
     )
-    message = r"net\.json: fixes gammas at 1 that are not 1 in .*\n  features\.1\.gamma\n  --symbol FILE"
+    message = (
+        r"net\.json: the graph has other names than .*, and fixes gammas at 1 that are not 1 there\n"
+        r"  features\.1\.gamma\n  if it is .*, select it with --symbol FILE"
+    )
     assert_refused(request, SymbolError, message)
     ones = tiny_params | {"features.1.gamma": np.ones_like(tiny_params["features.1.gamma"])}
     same = convert(request, source=ParamsSource(None, write(ones)))
@@ -282,7 +288,7 @@ def test_summary_shows_rounding_and_fixed_gammas(
     assert lines[1] == "graph   holiday-symbol.json: operators, wiring and settings match"
     assert lines[2] == "fixed   features.1.gamma: written as 1, for holiday-symbol.json has fix_gamma"
     assert lines[3].startswith(
-        "proven  before rounding, against our numpy forward, wired as the graph is, 48 layers"
+        "proven  before rounding, against the graph, run by the built-in NumPy reference, 48 layers"
     )
     assert re.fullmatch(
         r"rounded to bfloat16: the logits move by up to \d\.\de-0\d of their deviation, at 65x95; "

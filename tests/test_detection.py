@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MODELS = list(catalog.models())
 FILE = "holiday.params"
-QUESTION = "which one is it?"
+HINT = "select one with --model"
 
 
 def array(shape: Shape) -> Array:
@@ -156,16 +156,17 @@ def test_head_with_inconsistent_bias_matches_no_model() -> None:
 
 def test_single_match_is_returned() -> None:
     model = catalog.find("gluon_resnet18_v1b")
-    assert detection.require_one([model], gluon_arrays(model).values(), FILE, question=QUESTION) == model
+    assert detection.require_one([model], gluon_arrays(model).values(), FILE, hint=HINT) == model
 
 
 def test_ambiguous_match_is_refused_with_the_question() -> None:
     models = [catalog.find("gluon_resnet50_v1c"), catalog.find("gluon_resnet50_v1d")]
     expected = (
-        "holiday.params: these are the tensors of gluon_resnet50_v1c or gluon_resnet50_v1d: which one is"
+        r"^holiday\.params: the tensors match more than one model: "
+        rf"gluon_resnet50_v1c or gluon_resnet50_v1d\n  {HINT}$"
     )
-    with pytest.raises(MappingError, match=f"^{expected}"):
-        detection.require_one(models, gluon_arrays(models[0]).values(), FILE, question=QUESTION)
+    with pytest.raises(MappingError, match=expected):
+        detection.require_one(models, gluon_arrays(models[0]).values(), FILE, hint=HINT)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -173,10 +174,10 @@ def test_nearest_model_is_named_if_none_matches(name: str) -> None:
     arrays = gluon_arrays(catalog.find(name))
     del arrays[next(iter(arrays))]
     with pytest.raises(
-        MappingError, match=r"^holiday\.params: the tensors fit no model; the nearest is "
+        MappingError, match=r"^holiday\.params: the tensors match no model; the closest is "
     ) as error:
-        detection.require_one(match_gluon_arrays(arrays), arrays.values(), FILE, question=QUESTION)
-    nearest = str(error.value).partition("the nearest is ")[2].partition(":")[0]
+        detection.require_one(match_gluon_arrays(arrays), arrays.values(), FILE, hint=HINT)
+    nearest = str(error.value).partition("the closest is ")[2].partition(":")[0]
     # By shapes alone, a model with pooled shortcuts equals the one without.
     assert nearest in {name, name.replace("_v1d", "_v1c"), name.replace("_v1s", "_v1e")}
 
@@ -216,7 +217,7 @@ def test_match_either_returns_none_for_unknown_names(ours: list[str], theirs: li
 def test_prefix_of_another_model_is_refused() -> None:
     names = naming_styles.read(prefixed_arrays(catalog.find("gluon_resnet50_v1c"), "resnetv1c_"), FILE)
     detection.require_not_another(catalog.find("gluon_resnet50_v1c"), names)
-    with pytest.raises(MappingError, match=r"the prefix resnetv1c_ is that of .*, not of gluon_resnet50_v1d"):
+    with pytest.raises(MappingError, match=r"the prefix resnetv1c_ belongs to .*, not to gluon_resnet50_v1d"):
         detection.require_not_another(catalog.find("gluon_resnet50_v1d"), names)
     without = naming_styles.read(prefixed_arrays(catalog.find("gluon_resnet50_v1c")), FILE)
     detection.require_not_another(catalog.find("gluon_resnet50_v1d"), without)
@@ -229,7 +230,7 @@ def test_graph_decides_between_models_with_equal_tensors(name: str) -> None:
     content = json.dumps(symbol(catalog.find(name), counted_names(catalog.find(name), ""))).encode()
     graph = reader.parse(content, file="net-symbol.json", name="net-symbol.json")
     assert detection.detect_model(params, names, graph, lambda _: False).name == name
-    with pytest.raises(MappingError, match=QUESTION):
+    with pytest.raises(MappingError, match=f"  {detection.HINT}$"):
         detection.detect_model(params, names, None, lambda _: False)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from converter.parity.diagnosis import Diagnosis
 
 SIZE = (33, 47)
-EQUAL = "its tensors are equal bit for bit and its settings the same; "
+EQUAL = "its tensors and settings are equal; check "
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_swapped_tensors_of_a_layer_are_named(prepared: LoadedModel) -> None:
     assert_diagnosis(
         result,
         "bn1",
-        "bn1.weight is not Gluon's features.1.gamma but its features.1.beta",
-        "bn1.bias is not Gluon's features.1.beta but its features.1.gamma",
+        "bn1.weight has the values of Gluon's features.1.beta, not of its features.1.gamma",
+        "bn1.bias has the values of Gluon's features.1.gamma, not of its features.1.beta",
     )
 
 
@@ -73,7 +73,9 @@ def test_swapped_layers_are_named_at_the_first_difference(prepared: LoadedModel)
     one, other = "layer1.0.bn1.running_var", "layer1.0.bn2.running_var"
     result = diagnose(prepared, {one: prepared.state[other], other: prepared.state[one]})
     name, other_name = "features.4.0.body.1.running_var", "features.4.0.body.4.running_var"
-    assert_diagnosis(result, "layer1.0.bn1", f"{one} is not Gluon's {name} but its {other_name}")
+    assert_diagnosis(
+        result, "layer1.0.bn1", f"{one} has the values of Gluon's {other_name}, not of its {name}"
+    )
 
 
 def test_permuted_groups_are_recognised(prepared: LoadedModel) -> None:
@@ -82,7 +84,7 @@ def test_permuted_groups_are_recognised(prepared: LoadedModel) -> None:
     assert result is not None
     (suspicion,) = result.suspicions
     assert suspicion.startswith(f"{name}: 288 of 288 elements differ, by up to ")
-    assert suspicion.endswith("; the same numbers in another order")
+    assert suspicion.endswith("; the same values in a different order")
 
 
 def test_changed_weight_is_counted(prepared: LoadedModel) -> None:
@@ -162,19 +164,19 @@ def with_another_sum(module: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("change", "layer", "suspicion"),
     [
-        (with_another_pool, "maxpool", "how it rounds, what it pads with, or the ReLU before it"),
-        (with_another_sum, "layer1.0", "the sum with the shortcut, or the ReLU after it"),
+        (with_another_pool, "maxpool", "check its rounding, its padding, and the ReLU before it"),
+        (with_another_sum, "layer1.0", "check the addition of the shortcut, and the ReLU after it"),
         (
             without_relu,
             "layer1.0.conv2",
-            EQUAL + "what comes in: the ReLU, pool or sum before it, or its line in the mapping",
+            EQUAL + "its input (the ReLU, pool or addition before it), and its line in the mapping",
         ),
         (
             with_batch_statistics,
             "bn1",
-            EQUAL + "which field is which in the mapping, or what kind of layer it is",
+            EQUAL + "the order of its parameters in the mapping, and its layer type",
         ),
-        (without_bias, "fc", EQUAL + "its bias, or what kind of layer it is"),
+        (without_bias, "fc", EQUAL + "its bias, and its layer type"),
     ],
 )
 def test_hint_depends_on_the_layer_kind(
@@ -191,7 +193,11 @@ def test_float64_checkpoint_is_not_suspected(prepared: LoadedModel) -> None:
 
 def test_swapped_tensors_are_recognised_in_float64(prepared: LoadedModel) -> None:
     result = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.running_mean"], np.float64)})
-    assert_diagnosis(result, "bn1", "bn1.bias is not Gluon's features.1.beta but its features.1.running_mean")
+    assert_diagnosis(
+        result,
+        "bn1",
+        "bn1.bias has the values of Gluon's features.1.running_mean, not of its features.1.beta",
+    )
 
 
 def test_strictest_check_determines_the_first_differing_layer(prepared: LoadedModel) -> None:
@@ -205,7 +211,8 @@ def test_strictest_check_determines_the_first_differing_layer(prepared: LoadedMo
 def test_diagnosis_is_formatted_as_a_few_lines(prepared: LoadedModel) -> None:
     result = diagnose(prepared, {"bn1.bias": np.asarray(prepared.state["bn1.bias"]) + np.float32(1)})
     expected = (
-        r"  first apart  features\.1 → bn1 \(batchnorm\), .* at 33x47: by up to 1, \S+ of the deviation\n"
+        r"  first mismatch  features\.1 → bn1 \(batchnorm\), .* at 33x47: "
+        r"largest difference 1, difference / deviation \S+\n"
         r"    reference  mean \S+, deviation \S+\n"
         r"    module     mean \S+, deviation \S+\n"
         r"    suspect    bn1\.bias: 64 of 64 elements differ, by up to 1\.0e\+00"
@@ -217,6 +224,6 @@ def test_nonfinite_outputs_are_reported(prepared: LoadedModel) -> None:
     result = diagnose(prepared, {"fc.bias": np.full(10, np.nan, np.float32)})
     assert "features" not in str(result)
     assert str(result).startswith(
-        "  first apart  output → fc (dense), float64 at 33x47: not finite in the module\n"
+        "  first mismatch  output → fc (dense), float64 at 33x47: not finite in the module\n"
     )
-    assert str(result).endswith("    suspect    fc.bias: 10 of 10 elements differ, not all finite")
+    assert str(result).endswith("    suspect    fc.bias: 10 of 10 elements differ, some not finite")

@@ -133,7 +133,7 @@ def test_failing_module_reports_the_error_after_earlier_layers(
     module.bn1 = nn.BatchNorm2d(7)
     seen = RecordingVisitor()
     failure = execution.hook_layers(module, tiny_mapping).run(PROBE, seen)
-    assert failure.startswith("the module stops: running_mean should contain 64 elements not 7")
+    assert failure.startswith("the module failed: running_mean should contain 64 elements not 7")
     assert list(seen.outputs) == ["conv1"]
     assert not any(part._forward_hooks for part in module.modules())
 
@@ -142,7 +142,7 @@ def test_missing_layers_are_named(tiny: Model, tiny_mapping: Mapping) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
     module.layer2 = nn.Sequential(module.get_submodule("layer2.0"), nn.Identity())
-    expected = r"the module has no layer of these names(\n  layer2\.1\.(bn|conv)[123]){6}$"
+    expected = r"the module has no layers with these names(\n  layer2\.1\.(bn|conv)[123]){6}$"
     with pytest.raises(ParityError, match=expected):
         execution.hook_layers(module, tiny_mapping)
 
@@ -176,7 +176,7 @@ def test_module_that_does_not_return_its_head_fails(
 ) -> None:
     watched = execution.hook_layers(kind(tiny.config), tiny_mapping)
     failure = watched.run(Probe("float32", (33, 33)), lambda *_: None)
-    assert failure == "the module returns something else than its last layer, fc, gives"
+    assert failure == "the module does not return the output of its last layer, fc"
 
 
 def test_output_changed_by_a_hook_fails(tiny: Model, tiny_mapping: Mapping) -> None:
@@ -184,12 +184,18 @@ def test_output_changed_by_a_hook_fails(tiny: Model, tiny_mapping: Mapping) -> N
     watched = execution.hook_layers(module, tiny_mapping)
     assert watched.run(Probe("float32", (33, 33)), lambda *_: None) == ""
     module.register_forward_hook(lambda _module, _inputs, output: output * 3)
-    assert "something else" in watched.run(Probe("float32", (33, 33)), lambda *_: None)
+    assert (
+        watched.run(Probe("float32", (33, 33)), lambda *_: None)
+        == "the module does not return the output of its last layer, fc"
+    )
 
 
 def test_module_on_the_meta_device_is_refused(tiny: Model) -> None:
     with torch.device("meta"):
         module = ResNeXt(tiny.config)
-    expected = r"^the module has no weights yet\n  conv1\.weight\n  bn1\.weight\n  bn1\.bias\n"
+    expected = (
+        r"^these tensors of the module are on the meta device, without values\n"
+        r"  conv1\.weight\n  bn1\.weight\n  bn1\.bias\n"
+    )
     with pytest.raises(ParityError, match=expected):
         execution.arrays(module)

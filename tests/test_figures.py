@@ -138,7 +138,7 @@ def test_json_list_separates_computed_and_published_figures() -> None:
         "multiply_adds": 4_230_479_872,
         "activations": 14_401_512,
         "file_bytes": 100_417_816,
-        "convention": "convolutions and the dense layer, one multiply-add each; nothing else is counted",
+        "convention": "convolutions and the dense layer only; a multiply-add counts as one",
     }
     assert one["input"] == {"size": [3, 224, 224], "crop_pct": 0.875, "interpolation": "bicubic"}
     assert result["gluon_resnet50_v1e"]["published_source"] is None

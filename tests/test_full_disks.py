@@ -151,7 +151,7 @@ def test_full_temporary_folder_is_reported_as_a_refusal(
     ("room", "message"),
     [
         (8 * KILOBYTE, r"cannot be written: \d+ requested and \d+ written"),
-        (256 * KILOBYTE, "GluonCV's outputs filled the disk"),
+        (256 * KILOBYTE, "no space for GluonCV's outputs"),
     ],
 )
 def test_reference_outputs_that_fill_the_disk_are_a_refusal(
@@ -203,6 +203,6 @@ def test_missing_labels_file_is_refused_before_any_work(tiny: Model, tmp_path: P
 def test_folder_at_the_manifest_path_is_refused(tiny: Model, params: Path, tmp_path: Path) -> None:
     name = conversion.run(tiny_request(tiny, params, tmp_path / "first")).manifest_file.name
     (tmp_path / "out" / name).mkdir(parents=True)
-    with pytest.raises(ArtifactError, match=r"\.json: is a folder, where a file is to be written"):
+    with pytest.raises(ArtifactError, match=r"\.json: cannot be written: a folder has this name"):
         conversion.run(tiny_request(tiny, params, tmp_path / "out"))
     assert faults.contents(tmp_path / "out") == [name]

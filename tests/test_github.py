@@ -29,8 +29,8 @@ AGREEING: Document = {
 }
 DIFFERING: Document = AGREEING | {
     "agrees": False,
-    "checks": [AGREEING["checks"][0] | {"agrees": False, "summary": "1 of 48 layers apart,\r\n100% of it"}],
-    "diagnosis": {"text": "  first apart  ```a``` <b>"},
+    "checks": [AGREEING["checks"][0] | {"agrees": False, "summary": "1 of 48 layers differ,\r\n100% of it"}],
+    "diagnosis": {"text": "  first mismatch  ```a``` <b>"},
 }
 SENTENCE = (
     "trained.pth and holiday.params: 102 of 102 tensors equal, 48 layers compared with GluonCV, "
@@ -113,10 +113,10 @@ def test_summary_of_an_agreement_has_a_verdict_and_a_table() -> None:
 def test_summary_of_a_difference_has_the_findings_verbatim() -> None:
     text = github.markdown(DIFFERING)
     assert text.startswith("### ❌ parity of tiny\n")
-    assert "| float64 at 65x95 | 48 | 1 of 48 layers apart, 100% of it |\n" in text
+    assert "| float64 at 65x95 | 48 | 1 of 48 layers differ, 100% of it |\n" in text
     _, fenced = text.split("\n```text\n")
     assert fenced == (
-        "float64 at 65x95: 1 of 48 layers apart,\r\n100% of it\n  first apart  '''a''' <b>\n```\n\n"
+        "float64 at 65x95: 1 of 48 layers differ,\r\n100% of it\n  first mismatch  '''a''' <b>\n```\n\n"
     )
 
 
@@ -142,8 +142,8 @@ def test_file_name_is_escaped_in_markdown(name: str, neutral: str) -> None:
 def test_annotation_is_one_escaped_line() -> None:
     assert github.annotation(DIFFERING) == (
         f"::error title=parity of tiny::{SENTENCE.format(0)}%0A"
-        "float64 at 65x95: 1 of 48 layers apart,%0D%0A100%25 of it%0A"
-        "  first apart  ```a``` <b>"
+        "float64 at 65x95: 1 of 48 layers differ,%0D%0A100%25 of it%0A"
+        "  first mismatch  ```a``` <b>"
     )
 
 

@@ -52,7 +52,7 @@ def test_every_registered_name_is_tested() -> None:
 
 def test_activation_needs_a_known_function() -> None:
     for unknown in ("identity", "softmax", "ReLU", "input"):
-        with pytest.raises(ValueError, match=f"act_type is '{unknown}'"):
+        with pytest.raises(ValueError, match=f"act_type has the unknown value '{unknown}'"):
             operators.parse("Activation", {"act_type": unknown})
 
 
@@ -80,7 +80,7 @@ def test_older_operators_lack_newer_attributes(name: str, attribute: str) -> Non
 @pytest.mark.parametrize("key", ["kernel", "stride", "pad", "dilate"])
 @pytest.mark.parametrize("text", ["3", "(3,)", "[3]", "(3, 3, 3)"])
 def test_convolution_parameters_need_two_numbers(key: str, text: str) -> None:
-    with pytest.raises(ValueError, match=f"^{key} is {re.escape(repr(text))}$"):
+    with pytest.raises(ValueError, match=f"^{key} has the invalid value {re.escape(repr(text))}$"):
         operators.parse("Convolution", CONVOLUTION | {key: text})
     assert operators.parse("Convolution", CONVOLUTION | {key: "(3, 3)"}).kind == "convolution"
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Symbol = dict[str, Any]
     Find = Callable[..., Graph | None]
 
-CHOOSE = "--symbol FILE names the right one"
-UNPACK = f"unpack the archive; {CHOOSE}"
+CHOOSE = "select the graph with --symbol FILE"
+UNPACK = f"unpack the archive and {CHOOSE}"
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_graph_missing_a_few_parameters_is_still_found(
     structural = {tensor.source: tensor.source for tensor in tiny.mapping.tensors}
     match = find("net.params", renamed=None if style == "its own" else structural)
     assert match is not None
-    with pytest.raises(SymbolError, match="the graph is not that of tiny"):
+    with pytest.raises(SymbolError, match="the graph does not match tiny"):
         wiring.match(match, tiny)
 
 
@@ -148,10 +148,10 @@ def test_partial_and_full_match_are_refused_as_ambiguous(content: Symbol, find: 
     save(tmp_path, "other.json", content)
     without_bias(content)
     save(tmp_path, "mine.json", content)
-    with pytest.raises(SymbolError, match="more than one graph fits it"):
+    with pytest.raises(SymbolError, match="more than one graph matches"):
         find("net.params")
     (tmp_path / "mine.json").rename(tmp_path / "net-symbol.json")
-    with pytest.raises(SymbolError, match="more than one graph fits it"):
+    with pytest.raises(SymbolError, match="more than one graph matches"):
         find("net.params")
 
 
@@ -251,7 +251,7 @@ def test_unrelated_files_in_the_folder_are_ignored(
 def test_graph_with_the_names_and_other_shapes_is_refused(
     content: Symbol, find: Find, tmp_path: Path
 ) -> None:
-    reason = r"net\.params: this graph names its layers and needs other shapes\n  .*/head\.json\n  --symbol"
+    reason = rf"net\.params: this graph has its layers, but needs other shapes\n  .*/head\.json\n  {CHOOSE}"
     save(tmp_path, "head.json", changed(content, "output", num_hidden="1000"))
     with pytest.raises(SymbolError, match=reason):
         find("net.params")
@@ -282,7 +282,7 @@ def test_two_different_matching_graphs_are_refused(content: Symbol, find: Find, 
     second = save(tmp_path, "b.json", content)
     assert find("net-best.params") is not None  # identical copies
     save(tmp_path, "b.json", changed(content, "features.1", eps="0.5"))
-    with pytest.raises(SymbolError, match="more than one graph fits it, and they differ") as error:
+    with pytest.raises(SymbolError, match="more than one graph matches, and they differ") as error:
         find("net-best.params")
     assert str(error.value).split("\n  ")[1:] == [str(first), str(second), CHOOSE]
 
@@ -384,7 +384,7 @@ def test_several_graphs_in_an_archive_without_a_match_are_refused(tiny: Model, f
         ).encode()
         for number in range(20)
     }
-    reason = r"net\.zip: 20 graphs are in the archive, and none has its parameters(\n.*){10}\n  and 10 more\n"
+    reason = r"net\.zip: none of the 20 graphs in the archive has these parameters(\n.*){10}\n  and 10 more\n"
     with pytest.raises(SymbolError, match=f"{reason}  {UNPACK}$"):
         find("net.zip", others)
 

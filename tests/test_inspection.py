@@ -226,7 +226,9 @@ def test_unknown_model_has_a_nearest(tmp_path: Path) -> None:
 
 def test_names_in_no_style_get_a_remark(write: Write) -> None:
     result = inspect(write({"w": np.ones(3, np.float32), "count": np.ones(2, np.int32)}), full=True)
-    assert (result.remark or "").startswith("holiday.params: names in none of Gluon's styles\n  w\n  count")
+    assert (result.remark or "").startswith(
+        "holiday.params: these names follow no supported naming style\n  w\n  count"
+    )
     assert (result.dialect, result.models, result.tensors, result.numbers) == (None, (), 2, 3)
     assert [(row.part, row.role) for row in result.statistics or ()] == [("all", "other")]
 
@@ -279,7 +281,7 @@ def test_checksum_is_verified_only_with_full(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     assert inspect(tmp_path / "a").numbers == 999
     with pytest.raises(
-        ParamsError, match=r"^a: byte \d+: a\.weight\.npy: its checksum is not what it should"
+        ParamsError, match=r"^a: byte \d+: a\.weight\.npy: wrong checksum: the file is damaged"
     ):
         inspect(tmp_path / "a", full=True)
 
@@ -287,11 +289,11 @@ def test_checksum_is_verified_only_with_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (b"", CheckpointError, r"neither \.safetensors nor \.pth nor \.params: begins with b''"),
+        (b"", CheckpointError, r"not a \.safetensors, \.pth or \.params file: it begins with b''"),
         (b"hello, world", CheckpointError, r"begins with b'hello, wo"),
         (b"\x1f\x8b" + bytes(16), SourceError, "cannot be unpacked: Unknown compression method"),
         (b"\x12\x01" + bytes(15), ParamsError, "is the file truncated"),
-        (b"\x80nothing", CheckpointError, r"cannot be read as a \.pth of weights alone"),
+        (b"\x80nothing", CheckpointError, r"cannot be read as a weights-only \.pth"),
         (struct.pack("<Q", 99) + b"{", CheckpointError, "cannot be read as safetensors"),
     ],
 )

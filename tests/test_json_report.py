@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STATISTICS = Statistics(0.5, 2.0)
 DOUBLE, SINGLE = Probe("float64", (65, 95)), Probe("float32", (224, 224), seed=3)
-BEYOND = "1 of 2 layers apart, at most inf of the deviation (limit 1e-12)"
+BEYOND = "1 of 2 layers differ, largest difference / deviation inf (limit 1e-12)"
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def differing(agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff])
     none = Statistics(np.nan, np.inf)
     broken = replace(rows[1], max_abs=np.inf, relative=np.inf, module=none, remark="not finite in the module")
     check = ProbeResult(
-        DOUBLE, (rows[0], broken), ("features.5.0", "features.5.1"), "the module stops: enough"
+        DOUBLE, (rows[0], broken), ("features.5.0", "features.5.1"), "the module failed: enough"
     )
     return replace(
         agreeing,
         proof=replace(agreeing.proof, checks=(check, agreeing.proof.checks[1])),
         tensors=(TensorDiff("bn1.bias", ((64,), (64,)), ("float32", "float32"), 3, 64, None),),
-        diagnosis=Diagnosis(DOUBLE, broken, ("bn1.bias: 3 of 64 elements differ, not all finite",)),
+        diagnosis=Diagnosis(DOUBLE, broken, ("bn1.bias: 3 of 64 elements differ, some not finite",)),
     )
 
 
@@ -69,7 +69,7 @@ def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny
         ("65x95", 2),
         ("224x224", 2),
     ]
-    summary = "2 layers agree, at most 1e-15 of the deviation (limit 1e-12)"
+    summary = "2 layers agree, largest difference / deviation 1e-15 (limit 1e-12)"
     assert document == {
         "model": "tiny",
         "agrees": True,
@@ -126,7 +126,7 @@ def test_document_lists_every_difference(differing: CheckpointComparison) -> Non
     document = json_report.build(differing)
     assert document["agrees"] is False
     assert [check["agrees"] for check in document["checks"]] == [False, True]
-    text = "3 of 64 elements differ, not all finite"
+    text = "3 of 64 elements differ, some not finite"
     assert document["tensors"]["apart"] == [{"name": "bn1.bias", "found": text}]
     assert document["blind"] == ["features.5.0", "features.5.1"]
     assert document["diagnosis"] == {
@@ -135,7 +135,7 @@ def test_document_lists_every_difference(differing: CheckpointComparison) -> Non
         "layer": document["checks"][0]["layers"][1],
         "suspicions": [f"bn1.bias: {text}"],
         "text": (
-            "  first apart  features.1 → bn1 (batchnorm), float64 at 65x95: not finite in the module\n"
+            "  first mismatch  features.1 → bn1 (batchnorm), float64 at 65x95: not finite in the module\n"
             "    reference  mean 0.5, deviation 2\n"
             "    module     mean nan, deviation inf\n"
             f"    suspect    bn1.bias: {text}"
@@ -144,7 +144,7 @@ def test_document_lists_every_difference(differing: CheckpointComparison) -> Non
 
 
 def test_conversion_itself_has_no_weights_file(agreeing: CheckpointComparison) -> None:
-    document = json_report.build(replace(agreeing, beside="the conversion", weights=None))
+    document = json_report.build(replace(agreeing, target_name="the conversion", weights=None))
     assert document["weights"] is None
     assert json_report.sentence(document).startswith("the conversion and holiday.params: ")
 
@@ -152,11 +152,11 @@ def test_conversion_itself_has_no_weights_file(agreeing: CheckpointComparison) -
 def test_verdict_is_a_sentence(agreeing: CheckpointComparison, differing: CheckpointComparison) -> None:
     assert json_report.sentence(json_report.build(agreeing)) == (
         "trained.pth and holiday.params: 102 of 102 tensors equal, "
-        "2 layers compared with our numpy forward of its parameters, 2 of 2 checks passed"
+        "2 layers compared with the built-in NumPy reference, 2 of 2 checks passed"
     )
     assert json_report.sentence(json_report.build(differing)) == (
         "trained.pth and holiday.params: 101 of 102 tensors equal, "
-        "2 layers compared with our numpy forward of its parameters, 1 of 2 checks passed"
+        "2 layers compared with the built-in NumPy reference, 1 of 2 checks passed"
     )
 
 
@@ -178,19 +178,19 @@ def test_every_problem_is_listed(differing: CheckpointComparison) -> None:
     lines = json_report.problems(json_report.build(differing))
     assert lines == [
         "1 tensor differs",
-        "  bn1.bias  3 of 64 elements differ, not all finite",
-        f"float64 at 65x95: {BEYOND}; the module stops: enough",
+        "  bn1.bias  3 of 64 elements differ, some not finite",
+        f"float64 at 65x95: {BEYOND}; the module failed: enough",
         *str(differing.diagnosis).split("\n"),
-        "these layers' outputs do not depend on their inputs, and prove nothing",
+        "these layers prove nothing: their outputs do not depend on their inputs",
         "  features.5.{0…1}",
     ]
 
 
 def test_check_without_layers_gives_its_reason(agreeing: CheckpointComparison) -> None:
-    proof = replace(agreeing.proof, checks=(ProbeResult(DOUBLE, (), failure="the module stops: at once"),))
+    proof = replace(agreeing.proof, checks=(ProbeResult(DOUBLE, (), failure="the module failed: at once"),))
     document = json_report.build(replace(agreeing, proof=proof))
     assert document["agrees"] is False
-    assert json_report.problems(document) == ["float64 at 65x95: the module stops: at once"]
+    assert json_report.problems(document) == ["float64 at 65x95: the module failed: at once"]
     assert "0 layers compared" in json_report.sentence(document)
 
 
@@ -210,6 +210,6 @@ def test_long_tensor_list_is_cut_only_in_text(
     assert len(document["tensors"]["apart"]) == count
     assert json_report.problems(document) == [
         f"{count} tensors differ",
-        *["  a  shape (1,) and (2,)"] * 20,
+        *["  a  shape (1,) vs (2,)"] * 20,
         *cut,
     ]

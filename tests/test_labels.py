@@ -67,7 +67,7 @@ def test_wrong_number_of_names_is_refused(classes: int, found: int, ending: str,
     path = tmp_path / f"classes.{ending}"
     path.write_text(json.dumps(NAMES) if ending == "json" else TEXT, encoding="utf-8")
     with pytest.raises(
-        LabelsError, match=rf"classes\.{ending}: {classes} class names expected.*; {found} found$"
+        LabelsError, match=rf"classes\.{ending}: expected {classes} class names, .*; found {found}$"
     ):
         labels.read(path, classes)
 
@@ -75,7 +75,7 @@ def test_wrong_number_of_names_is_refused(classes: int, found: int, ending: str,
 def test_empty_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.touch()
-    with pytest.raises(LabelsError, match=r"3 class names expected, .* 0 found"):
+    with pytest.raises(LabelsError, match=r"expected 3 class names, .*; found 0$"):
         labels.read(path, 3)
 
 
@@ -93,27 +93,27 @@ def test_empty_file_is_refused(tmp_path: Path) -> None:
 def test_class_without_a_name_is_refused(name: str, content: str, number: int, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(LabelsError, match=rf": class {number} has no name$"):
+    with pytest.raises(LabelsError, match=rf": the name of class {number} is empty$"):
         labels.read(path, 3)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('["tench", "shark"', "no JSON: Expecting ',' delimiter: line 1"),
-        ("", "no JSON: Expecting value"),
-        ("[" * 100_000, "no JSON: .* while decoding a JSON array"),
-        ('["tench", "shark", ' + "[" * 100_000, "no JSON: .* while decoding a JSON array"),
-        (f'["tench", "shark", {"[" * 10}{"]" * 10}]', "a list of class names expected"),
-        ('"tench"', "a list of class names expected"),
-        ("3", "a list of class names expected"),
-        ("null", "a list of class names expected"),
-        ('["tench", 1, "crêpe"]', "a list of class names expected"),
-        ('[["tench"], ["shark"], ["crêpe"]]', "a list of class names expected"),
-        ('{"0": "tench", "1": 1, "2": "crêpe"}', "a list of class names expected"),
-        ('{"1": "tench", "2": "shark", "3": "crêpe"}', 'the keys "0" to "2" expected'),
-        ('{"tench": 0, "shark": 1, "crêpe": 2}', 'the keys "0" to "2" expected'),
-        ('{"0": "tench", "01": "shark", "2": "crêpe"}', 'the keys "0" to "2" expected'),
+        ('["tench", "shark"', "invalid JSON: Expecting ',' delimiter: line 1"),
+        ("", "invalid JSON: Expecting value"),
+        ("[" * 100_000, "invalid JSON: .* while decoding a JSON array"),
+        ('["tench", "shark", ' + "[" * 100_000, "invalid JSON: .* while decoding a JSON array"),
+        (f'["tench", "shark", {"[" * 10}{"]" * 10}]', "expected a list of class names"),
+        ('"tench"', "expected a list of class names"),
+        ("3", "expected a list of class names"),
+        ("null", "expected a list of class names"),
+        ('["tench", 1, "crêpe"]', "expected a list of class names"),
+        ('[["tench"], ["shark"], ["crêpe"]]', "expected a list of class names"),
+        ('{"0": "tench", "1": 1, "2": "crêpe"}', "expected a list of class names"),
+        ('{"1": "tench", "2": "shark", "3": "crêpe"}', 'expected the keys "0" to "2"$'),
+        ('{"tench": 0, "shark": 1, "crêpe": 2}', 'expected the keys "0" to "2"$'),
+        ('{"0": "tench", "01": "shark", "2": "crêpe"}', 'expected the keys "0" to "2"$'),
     ],
     ids=lambda value: value[:40],  # the nested ones are long
 )
@@ -136,7 +136,7 @@ def test_too_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     with path.open("wb") as stream:
         stream.truncate(labels.MAX_BYTES)
-    with pytest.raises(LabelsError, match=r"no class is called .\\x00"):
+    with pytest.raises(LabelsError, match=r"the class name '\\x00"):
         labels.read(path, 3)
     with path.open("wb") as stream:
         stream.truncate(labels.MAX_BYTES + 1)
@@ -165,7 +165,7 @@ def test_labels_reach_the_manifest_if_their_number_matches(count: int, tiny: Mod
     if count == 10:
         assert json.loads(conversion.run(request).manifest_file.read_text("utf-8"))["labels"] == names
     else:
-        with pytest.raises(LabelsError, match=rf"10 class names expected, .*; {count} found"):
+        with pytest.raises(LabelsError, match=rf"expected 10 class names, .*; found {count}$"):
             conversion.run(request)
         assert not out.exists()
 
@@ -173,7 +173,9 @@ def test_labels_reach_the_manifest_if_their_number_matches(count: int, tiny: Mod
 def test_manifest_size_is_counted_in_utf8_bytes() -> None:
     letters = labels.MAX_BYTES // 4  # two bytes each in UTF-8, six as escapes
     labels.require_valid(("é" * letters,), "classes")
-    with pytest.raises(LabelsError, match=f"classes: more than {labels.MAX_BYTES} bytes in a manifest"):
+    with pytest.raises(
+        LabelsError, match=f"classes: the class names take more than {labels.MAX_BYTES} bytes in a manifest"
+    ):
         labels.require_valid(("é" * 2 * letters,), "classes")
 
 

@@ -400,7 +400,9 @@ def test_counter_of_another_shape_or_dtype_is_refused(
             record, dtypes=sorted({str(array.dtype) for array in arrays.values() if array.shape})
         )
     )
-    with pytest.raises(ConversionError, match=f"{counter}: a whole number expected, {other.dtype} of shape"):
+    with pytest.raises(
+        ConversionError, match=f"{counter}: expected an integer scalar, found {other.dtype} of shape"
+    ):
         artifact_checks.read(file)
 
 
@@ -493,7 +495,7 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m.update(labels=[*"abcdefghi", "\x1b[31m"]),
         r"no class is called '\\x1b\[31m'",
     ),
-    "empty class name": (lambda m: m.update(labels=[*"abcdefghi", ""]), "class 9 has no name"),
+    "empty class name": (lambda m: m.update(labels=[*"abcdefghi", ""]), "the name of class 9 is empty"),
     "class name with spaces": (lambda m: m.update(labels=[*"abcdefghi", " j"]), "the class ' j' has spaces"),
 }
 

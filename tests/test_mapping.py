@@ -152,35 +152,35 @@ def test_incomplete_table_is_blamed_instead_of_the_users_file(
 ) -> None:
     (tmp_path / "shorter.toml").write_text(RESNEXT.read_text().replace('"output" = ["fc", "dense"]\n', "", 1))
     shorter = replace(tiny, mapping_file=tmp_path / "shorter.toml")
-    with pytest.raises(MappingError, match=r"^mappings/shorter\.toml: does not fit .*\n  not mapped  fc"):
+    with pytest.raises(MappingError, match=r"^mappings/shorter\.toml: does not match .*\n  not mapped    fc"):
         reading.prepare(shorter, write(tiny_params))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('["num_batches_tracked"]', '["weight"]', "mapped twice on PyTorch's side: bn1.weight"),
-        ('"body.1" = ["bn1"', '"body.1" = ["bn2"', r"mapped twice on PyTorch's side: layer1.0.bn2"),
+        ('["num_batches_tracked"]', '["weight"]', "PyTorch names that are mapped twice: bn1.weight"),
+        ('"body.1" = ["bn1"', '"body.1" = ["bn2"', r"PyTorch names that are mapped twice: layer1.0.bn2"),
         (
             '["features.5", "layer2", ',
             '["features.4", "layer2", ',
-            "mapped twice on Gluon's side: features.4.0",
+            "Gluon names that are mapped twice: features.4.0",
         ),
         (
             '["conv1", "conv"]',
             '["conv1", "convolution"]',
-            "features.0: no kind 'convolution'; there are conv",
+            "features.0: unknown kind 'convolution'; expected one of conv",
         ),
         ('["conv1", "conv"]', '"conv1"', r"Expected `array`, got `str` - at `\$\.parts"),
         ("[layouts.plain]", '[layouts.plain]\nblocks = "body"', "Object contains unknown field `blocks`"),
         ("[kinds.", "[kind.", "Object contains unknown field `kind`$"),
         ("[parts.stem]", "[parts.stem", r"broken\.toml: "),
-        ('before = ["stem"]', 'before = ["stalk"]', "no part 'stalk'; there are stem, deep_stem"),
-        ("[layouts.plain]", "[layouts.simple]", "no layout 'plain'; there are simple, e"),
+        ('before = ["stem"]', 'before = ["stalk"]', "unknown part 'stalk'; expected one of stem, deep_stem"),
+        ("[layouts.plain]", "[layouts.simple]", "unknown layout 'plain'; expected one of simple, e"),
         (
             '    ["features.5", "layer2", "projection"],\n',
             "",
-            r"layouts\.plain\.stages: 4 expected, 3 found",
+            r"layouts\.plain\.stages: expected 4, found 3$",
         ),
     ],
 )

@@ -73,13 +73,13 @@ def test_parameters_agree_with_their_own_conversion(origin: ParamsSource) -> Non
     comparison = compare(origin)
     assert_passed(comparison)
     assert comparison.weights is None
-    assert comparison.prepared.reading.source.name == "holiday.params"
+    assert comparison.loaded.source.params_file.name == "holiday.params"
 
 
 def test_seeded_parameters_agree(tiny: Model) -> None:
     comparison = compare(ParamsSource(tiny, seed=1))
     assert_passed(comparison)
-    assert comparison.prepared.reading.source.name == "tiny.random-1.params"
+    assert comparison.loaded.source.params_file.name == "tiny.random-1.params"
 
 
 def test_checkpoint_agrees_and_is_identified_by_its_hash(
@@ -172,11 +172,11 @@ def test_module_with_another_setting_is_detected(
         (lambda state: state.update(x=np.zeros(1)), r"trained\.pth: the names .*\n  unexpected  x$"),
         (
             lambda state: state.update({"fc.bias": np.zeros(3)}),
-            r"trained\.pth: .*\n  fc\.bias: floats of shape \(10,\) expected, float64 of shape \(3,\) found$",
+            r"trained\.pth: .*\n  fc\.bias: expected floats of shape \(10,\), found float64 of shape \(3,\)$",
         ),
         (
             lambda state: state.update({"fc.bias": np.zeros(10, np.int64)}),
-            r"trained\.pth: .*\n  fc\.bias: floats of shape \(10,\) expected, int64 of shape \(10,\) found$",
+            r"trained\.pth: .*\n  fc\.bias: expected floats of shape \(10,\), found int64 of shape \(10,\)$",
         ),
     ],
     ids=["missing", "unexpected", "shape", "type"],
@@ -195,7 +195,7 @@ def test_checkpoint_of_another_model_is_refused(
 
 def test_module_of_another_model_is_refused(origin: ParamsSource) -> None:
     with pytest.raises(
-        MappingError, match=r"the module: the names do not fit the model\n(.*\n)*  unexpected  weight"
+        MappingError, match=r"the module: the names do not match the model\n(.*\n)*  unexpected  weight"
     ):
         compare(origin, module=nn.Linear(2, 2))
 

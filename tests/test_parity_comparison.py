@@ -139,7 +139,7 @@ def test_layer_dominated_by_its_bias_is_vacuous(
     tiny_params[name] *= np.float32(factor)
     proof = prove(tiny, tiny_mapping, tiny_params)
     assert proof.decisive is None
-    assert blind in proof.blind
+    assert blind in proof.vacuous_layers
     assert not proof.passed
 
 
@@ -191,7 +191,7 @@ def test_layer_computed_twice_is_refused(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     with pytest.raises(
-        ParityError, match=r"does not compute features\.4\.0\.body\.4, or the module does more"
+        ParityError, match=r"does not compute features\.4\.0\.body\.4, or the module computes it more"
     ):
         compare_partial(tiny, tiny_mapping, tiny_params, {"layer1.0.bn2": 2})
 
@@ -205,10 +205,10 @@ def test_failing_module_keeps_its_earlier_outputs(
     watched = execution.hook_layers(module, tiny_mapping)
     proof = comparison.compare(numpy.NumpyRun(tiny_params, (PROBE,)), watched, tiny_mapping, tiny_params)
     (check,) = proof.checks
-    assert check.failure.startswith("the module stops: ")
-    assert check.first_apart is not None
-    assert check.first_apart.layer.target == "layer2.0.conv2"
-    assert check.first_apart.settings == (("stride", 2, 1),)
+    assert check.failure.startswith("the module failed: ")
+    assert check.first_mismatch is not None
+    assert check.first_mismatch.layer.target == "layer2.0.conv2"
+    assert check.first_mismatch.settings == (("stride", 2, 1),)
 
 
 def test_outputs_are_released_when_taken() -> None:

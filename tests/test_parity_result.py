@@ -50,7 +50,7 @@ def test_limit_decides_agreement(dtype: str) -> None:
 def test_first_differing_layer_precedes_the_worst() -> None:
     check = ProbeResult(PROBE, (row(1e-15, "a"), row(1e-3, "b"), row(7.0, "c")))
     assert not check.agrees
-    assert check.first_apart == row(1e-3, "b")
+    assert check.first_mismatch == row(1e-3, "b")
     assert check.worst == row(7.0, "c")
 
 
@@ -61,7 +61,7 @@ def test_worst_layer_has_the_largest_difference_and_its_own_limit() -> None:
 
 def test_failed_module_does_not_agree() -> None:
     assert ProbeResult(PROBE, (row(0.0),)).agrees
-    assert not ProbeResult(PROBE, (row(0.0),), failure="the module stops").agrees
+    assert not ProbeResult(PROBE, (row(0.0),), failure="the module failed").agrees
 
 
 def test_strictest_failed_check_is_decisive() -> None:
@@ -78,8 +78,9 @@ def test_one_failed_check_raises_and_all_are_shown() -> None:
     )
     expected = (
         r"does not agree with the reference\n"
-        r"  float64 at 65x97  1 layers agree, at most 2e-15 of the deviation \(limit 1e-12\)\n"
-        r"  float32 at 224x224  1 of 1 layers apart, at most 0\.2 of .* \(limit 1e-05\)  FAILED\n"
+        r"  float64 at 65x97  1 layers agree, largest difference / deviation 2e-15 \(limit 1e-12\)\n"
+        r"  float32 at 224x224  1 of 1 layers differ, largest difference / deviation 0\.2 \(limit 1e-05\)"
+        r"  FAILED\n"
         r"it is the weather$"
     )
     with pytest.raises(ParityError, match=expected):
@@ -88,7 +89,9 @@ def test_one_failed_check_raises_and_all_are_shown() -> None:
 
 
 def test_vacuous_layer_raises() -> None:
-    blind = ParityResult("numpy", {}, (ProbeResult(PROBE, (row(0.0),), blind=("features.4.0.body.7",)),))
+    blind = ParityResult(
+        "numpy", {}, (ProbeResult(PROBE, (row(0.0),), vacuous_layers=("features.4.0.body.7",)),)
+    )
     assert not blind.passed
     with pytest.raises(ParityError, match=r"do not depend on their inputs(.*\n)*  features\.4\.0\.body\.7"):
         require_passed(blind, None)

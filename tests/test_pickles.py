@@ -64,7 +64,7 @@ def test_thousands_of_tied_weights_are_harmless(*, is_zip: bool) -> None:
     pickles.require_harmless(saved({f"layer{number}": weight for number in range(5000)}, is_zip=is_zip))
 
 
-STANDS_FOR_MORE = "its pickle stands for much more than it is"
+STANDS_FOR_MORE = "its pickle expands to too many or too deeply nested objects"
 HARMFUL = {
     "doubled": (hostile.doubled(20), STANDS_FOR_MORE),
     "doubled in a zip": (hostile.pth(hostile.doubled(20)), STANDS_FOR_MORE),
@@ -75,20 +75,20 @@ HARMFUL = {
     "deep": (hostile.nested(101), STANDS_FOR_MORE),
     "modified memoised object": (
         b"\x80\x02]q\x00h\x00h\x00a.",
-        "its pickle changes what it has used already",
+        "its pickle changes an object that it has already used",
     ),
     "compressed": (
         hostile.pth(b"\x80\x02}.", zipfile.ZIP_DEFLATED),
-        r"'a/data\.pkl' is compressed, and torch",
+        r"'a/data\.pkl' is compressed; torch",
     ),
-    "overlapping": (hostile.overlapping(), r"its members are said to have more than its \d+ bytes"),
+    "overlapping": (hostile.overlapping(), r"its members declare more than the \d+ bytes of the file"),
     "callable": (
         hostile.pth(b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\nJ\x00\x5e\xd0\xb2\x85Rs."),
-        r"it would call builtins\.bytearray",
+        r"it calls builtins\.bytearray",
     ),
     "device tensor": (
         hostile.pth(b"\x80\x02ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n."),
-        r"it would call torch\._utils\._rebuild_device_tensor_from_cpu_tensor",
+        r"it calls torch\._utils\._rebuild_device_tensor_from_cpu_tensor",
     ),
     "too many operations": (
         hostile.pth(b"\x80\x02](" + b"N" * 2_000_001 + b"e."),
@@ -96,13 +96,16 @@ HARMFUL = {
     ),
     "duplicate member": (
         hostile.zipped(("a/data.pkl", hostile.doubled(20)), ("a/Data.pkl", b"\x80\x02}.")),
-        "two of its members have one name",
+        "two of its members have the same name",
     ),
     "two directories": (
         hostile.two_directories(hostile.pth(hostile.doubled(20)), hostile.pth(b"\x80\x02}.")),
-        r"its directory is said to be at byte \d+, and is at \d+",
+        r"its directory is declared at byte \d+, but is at \d+",
     ),
-    "zip comment": (hostile.pth(b"\x80\x02}.")[:-2] + b"\x01\x00x", "it does not end as torch"),
+    "zip comment": (
+        hostile.pth(b"\x80\x02}.")[:-2] + b"\x01\x00x",
+        "it does not end with the record that torch",
+    ),
     "not a zip": (b"PK\x03\x04 and no more", "File is not a zip file"),
     "cut": (b"\x80\x02", "pickle exhausted before seeing STOP"),
     "missing memo entry": (b"\x80\x02h\x07.", "7"),
@@ -114,7 +117,7 @@ HARMFUL = {
 def test_pickle_bomb_or_unsafe_pickle_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"cannot be read as a \.pth of weights alone: .*{message}"):
+    with pytest.raises(CheckpointError, match=rf"cannot be read as a weights-only \.pth: .*{message}"):
         checkpoint.read(path)
 
 
@@ -130,13 +133,13 @@ def test_torch_alone_does_not_refuse_a_pickle_bomb(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(pickles, "require_harmless", harmless)
     with pytest.raises(CheckpointError) as refused:
         checkpoint.read(path)
-    assert "stands for much more" not in str(refused.value)
+    assert "expands to too many" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", [3, (1, 2), None])
 def test_name_that_is_not_text_is_refused(name: object, tmp_path: Path) -> None:
     torch.save({name: torch.ones(1)}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=f"names expected as text, {type(name).__name__} found"):
+    with pytest.raises(CheckpointError, match=f"expected names of type str, found {type(name).__name__}"):
         checkpoint.read(tmp_path / "a.pth")
 
 

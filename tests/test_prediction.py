@@ -222,7 +222,7 @@ def test_gluon_preprocessing_does_not_need_torchvision(
 
 def test_weights_of_an_unknown_network_are_refused(folder: Path, tmp_path: Path) -> None:
     save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
-    with pytest.raises(MappingError, match=r"a\.safetensors: the tensors fit no model; the nearest is"):
+    with pytest.raises(MappingError, match=r"a\.safetensors: the tensors match no model; the closest is"):
         predict(tmp_path / "a.safetensors", folder)
 
 

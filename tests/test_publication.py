@@ -230,7 +230,7 @@ def test_proven_file_is_published_with_its_labels(proven: Path, tmp_path: Path) 
     assert "architecture" not in config
     text = (result.folder / "README.md").read_text()
     assert "UNPROVEN" not in text
-    assert "our numpy forward of its parameters" in text
+    assert "the built-in NumPy reference" in text
     assert "**timm does not have this network**" in text
 
 

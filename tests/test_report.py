@@ -149,7 +149,7 @@ def test_page_names_everything_compared(agreeing: Document, text: str) -> None:
     assert "✓ agrees tiny" in output
     assert (
         "the conversion and tiny.random-0.params: 102 of 102 tensors equal, 48 layers compared with "
-        "our numpy forward of its parameters, 2 of 2 checks passed." in output
+        "the built-in NumPy reference, 2 of 2 checks passed." in output
     )
     assert f"tiny.random-0.params, SHA-1 {agreeing['source']['sha1']}, not the published file" in output
     assert "as converted from them" in output
@@ -157,7 +157,7 @@ def test_page_names_everything_compared(agreeing: Document, text: str) -> None:
     versions = agreeing["reference"]["versions"]
     assert "none; the network is GluonCV's definition of the model" in output
     assert (
-        f"our numpy forward of its parameters (numpy {versions['numpy']}, python {versions['python']}, "
+        f"the built-in NumPy reference (numpy {versions['numpy']}, python {versions['python']}, "
         f"torch {versions['torch']})" in output
     )
     assert "What speaks against it" not in output
@@ -184,7 +184,7 @@ def test_failure_is_shown_with_suspects(differing: Document, failed: Page) -> No
     assert "✗ differs" in failed.text
     assert "What speaks against it" in failed.text
     assert "\n".join(json_report.problems(differing)) in failed.text
-    assert "first apart  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
+    assert "first mismatch  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
 
 
 def test_differing_layers_are_marked(differing: Document, failed: Page) -> None:
@@ -267,9 +267,9 @@ def test_texts_from_files_and_errors_are_escaped(agreeing: Document) -> None:
 def test_report_of_a_network_without_outputs_is_rendered(agreeing: Document) -> None:
     document = copy.deepcopy(agreeing) | {"agrees": False}
     for check in document["checks"]:
-        check |= {"layers": [], "agrees": False, "summary": "the module stops: at once"}
+        check |= {"layers": [], "agrees": False, "summary": "the module failed: at once"}
     page = Page(report.render(document))
-    assert "float64 at 33x47: the module stops: at once" in page.text
+    assert "float64 at 33x47: the module failed: at once" in page.text
     assert [row[0] for row in page.rows] == ["Gluon", "Gluon"]
 
 

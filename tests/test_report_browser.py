@@ -227,7 +227,7 @@ def test_page_does_not_scroll_sideways_on_a_phone(seen: RenderedPage) -> None:
 @pytest.mark.parametrize("name", ["dark", "phone"])
 def test_failure_is_drawn_and_legible(name: str, browser: Browser, found: Document, tmp_path: Path) -> None:
     """One layer differs infinitely, one is equal bit for bit, and one check stops halfway."""
-    found = copy.deepcopy(found) | {"agrees": False, "diagnosis": {"text": f"  first apart  {'x' * 200}"}}
+    found = copy.deepcopy(found) | {"agrees": False, "diagnosis": {"text": f"  first mismatch  {'x' * 200}"}}
     rows = found["checks"][0]["layers"]
     rows[HOVERED_LAYER] |= {"relative": None, "agrees": False}
     rows[0]["relative"] = 0.0
@@ -246,7 +246,7 @@ def test_page_without_layers_has_no_chart_and_no_errors(
 ) -> None:
     found = copy.deepcopy(found) | {"agrees": False}
     for check in found["checks"]:
-        check |= {"layers": [], "agrees": False, "summary": "the module stops: at once"}
+        check |= {"layers": [], "agrees": False, "summary": "the module failed: at once"}
     report.write(found, tmp_path / "report.html")
     seen = open_page(browser, tmp_path / "report.html", "light", SHORT_TIMEOUT)
     assert (seen.messages, seen.marks) == ([], dict.fromkeys(MARKS, 0))

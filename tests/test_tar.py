@@ -135,7 +135,7 @@ def test_symbol_json_is_kept_regardless_of_its_content(
             "net-symbol.json": content
         }
     packed.write_bytes(pack(("net-symbol.json", LARGE["too large"]), PARAMS))
-    with pytest.raises(SourceError, match=r"'net-symbol\.json' has 4194305 bytes; 4194304 are allowed"):
+    with pytest.raises(SourceError, match=r"'net-symbol\.json' has 4194305 bytes; the limit is 4194304$"):
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
@@ -144,7 +144,7 @@ def test_duplicate_json_names_are_refused(pack: Callable[..., bytes], packed: Pa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # from zipfile, about the duplicate name
         packed.write_bytes(pack(("net.json", GRAPH), PARAMS, ("net.json", GRAPH)))
-    with pytest.raises(SourceError, match=r"holds 'net\.json' twice"):
+    with pytest.raises(SourceError, match=r"contains 'net\.json' twice"):
         archives.unpack(packed, tmp_path / "unpacked", silent)
 
 
@@ -201,8 +201,11 @@ def tar_with_header(size: int) -> bytes:
 
 WITHOUT_END = tar_archive(PARAMS)[: 512 + -(-len(CONTENT) // 512) * 512]
 INVALID = {
-    "none": (tar_archive(("readme", b"x")), r"a tar with one \.params expected, none found"),
-    "two": (tar_archive(PARAMS, ("b.params", CONTENT)), r"a tar with one \.params expected, more found"),
+    "none": (tar_archive(("readme", b"x")), r"expected a tar with exactly one \.params, found none"),
+    "two": (
+        tar_archive(PARAMS, ("b.params", CONTENT)),
+        r"expected a tar with exactly one \.params, found more",
+    ),
     "only a link": (
         tar_archive((link("a.params", "/etc/passwd"), b"")),
         r"a tar with one \.params expected, none",
@@ -298,5 +301,5 @@ def test_graph_in_an_archive_is_matched_with_the_model(
     assert source.symbol_sha256 == hashlib.sha256(json.dumps(content).encode()).hexdigest()
     changed(content, "features.1", eps="0.001")
     (tmp_path / name).write_bytes(WITH_GRAPH[name](stream.getvalue(), json.dumps(content).encode()))
-    with pytest.raises(SymbolError, match=rf"{name}: .*net-symbol\.json: the graph is not that of tiny"):
+    with pytest.raises(SymbolError, match=rf"{name}: .*net-symbol\.json: the graph does not match tiny"):
         conversion.run(request)

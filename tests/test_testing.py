@@ -89,8 +89,8 @@ def test_failure_names_the_layer_and_suspects(params: Path, module: nn.Module) -
     change_eps(module)
     expected = (
         r"^the module and holiday\.params: 102 of 102 tensors equal, .* 0 of 1 checks passed\n"
-        r"float32 at 33x47: \d+ of 48 layers apart, .*\n"
-        r"  first apart  features\.1 → bn1 \(batchnorm\), float32 at 33x47: .*\n(.*\n)*"
+        r"float32 at 33x47: \d+ of 48 layers differ, .*\n"
+        r"  first mismatch  features\.1 → bn1 \(batchnorm\), float32 at 33x47: .*\n(.*\n)*"
         r"    suspect    eps: 1e-05 in the reference, 0\.001 in the module$"
     )
     with pytest.raises(AssertionError, match=expected):
@@ -169,11 +169,11 @@ def test_invalid_arguments_are_refused(options: dict[str, Any], message: str, pa
 
 
 def test_incomparable_inputs_raise_errors_instead_of_failing(params: Path, tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="no model 'tinny'; did you mean tiny"):
+    with pytest.raises(CatalogError, match="unknown model 'tinny'; did you mean tiny"):
         testing.assert_parity("tinny", params)
     with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
         assert_parity(params, tmp_path / "none.pth")
-    with pytest.raises(MappingError, match="the module: the names do not fit the model"):
+    with pytest.raises(MappingError, match="the module: the names do not match the model"):
         assert_parity(params, module=nn.Identity())
     with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
         assert_parity(params, reference="gluon", gluon_python=tmp_path / "no-python")

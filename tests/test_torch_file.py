@@ -146,6 +146,6 @@ def test_failed_publication_leaves_no_pth(converted: conversion.ConversionResult
     out = tmp_path / "elsewhere"
     (out / converted.artifact.name).mkdir(parents=True)
     origin = ParamsSource(catalog.find(NAME), seed=0)
-    with pytest.raises(ArtifactError, match="is a folder, where a file is to be written"):
+    with pytest.raises(ArtifactError, match="cannot be written: a folder has this name"):
         conversion.run(conversion.ConversionRequest(source=origin, out=out, options=UNPROVEN, pth=True))
     assert [path.name for path in out.iterdir()] == [converted.artifact.name]

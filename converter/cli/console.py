@@ -123,7 +123,7 @@ def proven(proof: ParityRecord) -> str:
         for check in proof.checks
     )
     layers = proof.checks[0].layers
-    against = json_report.against(proof.reference, proof.definition)
+    against = json_report.describe_reference(proof.reference, proof.definition)
     return f"against {against}, {layers} layers; largest difference / deviation: {differences}"
 
 

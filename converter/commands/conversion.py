@@ -215,8 +215,8 @@ def _publish(
     destination = request.out / manifest.artifact.file
     manifest_file = destination.with_suffix(".json")
     pth = request.out / manifest.artifact.pth.file if manifest.artifact.pth else None
-    graph = loaded.reading.graph
-    inputs = (loaded.reading.source.origin, graph.path if graph else None, request.labels)
+    graph = loaded.source.graph
+    inputs = (loaded.source.params_file.origin, graph.path if graph else None, request.labels)
     for file in filter(None, (destination, manifest_file, pth)):
         disk.require_other(file, inputs)
     more = {written.pth.path: pth} if written.pth and pth else {}

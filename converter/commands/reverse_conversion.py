@@ -190,7 +190,7 @@ def _identify(arrays: Arrays, file: str) -> Model:
         raise CheckpointError(
             f"{file}: has Gluon's parameter names already; to convert it: convert auto OUT --params {file}"
         )
-    return detection.require_one(detection.match_torch(arrays), arrays.values(), file, question=QUESTION)
+    return detection.require_one(detection.match_torch(arrays), arrays.values(), file, hint=QUESTION)
 
 
 def _require_reads_back(part: Path, params: Arrays) -> None:

@@ -126,15 +126,16 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
     with zipfile.ZipFile(path) as archive:
         members = _params(archive)
         if len(members) != 1:
-            raise SourceError(f"{path}: a zip with one {SUFFIX} expected, {len(members)} found")
+            raise SourceError(f"{path}: expected a zip with exactly one {SUFFIX}, found {len(members)}")
         if members[0].compress_type not in METHODS:
             raise SourceError(
-                f"{path}: compressed by method {members[0].compress_type}; stored or deflated expected"
+                f"{path}: unsupported compression method {members[0].compress_type}; "
+                "expected stored or deflated"
             )
         if members[0].file_size > packed_limit(path.stat().st_size):
             raise SourceError(
                 f"{path}: its {SUFFIX} declares {members[0].file_size} bytes; "
-                f"{packed_limit(path.stat().st_size)} are allowed"
+                f"the limit is {packed_limit(path.stat().st_size)}"
             )
         documents = _Documents(path)
         for member in archive.infolist():
@@ -142,7 +143,9 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
                 with archive.open(member) as source:
                     documents.add(member.filename, member.file_size, source)
             elif member.filename.endswith(GRAPH_SUFFIX) and not member.filename.startswith(FORKS):
-                raise SourceError(f"{path}: {member.filename!r} is encrypted or neither stored nor deflated")
+                raise SourceError(
+                    f"{path}: {member.filename!r} is encrypted or has an unsupported compression"
+                )
         with archive.open(members[0]) as source:
             sha1 = _copy(path, source, destination, members[0].file_size, progress)
         return Unpacked(sha1=sha1, documents=documents.contents)
@@ -156,23 +159,25 @@ def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress
         while (member := archive.next()) is not None:
             count += 1
             if count > MAX_MEMBERS:  # tarfile keeps them all in memory
-                raise SourceError(f"{path}: more than {MAX_MEMBERS} members")
+                raise SourceError(f"{path}: contains more than {MAX_MEMBERS} members")
             source = archive.extractfile(member) if member.isfile() and not member.issparse() else None
             if source is None or PurePosixPath(member.name).name.startswith(RESOURCE_FORK):
                 continue
             if not member.name.endswith(SUFFIX):
                 documents.add(member.name, member.size, source)
             elif sha1:
-                raise SourceError(f"{path}: a tar with one {SUFFIX} expected, more found")
+                raise SourceError(f"{path}: expected a tar with exactly one {SUFFIX}, found more")
             else:
                 sha1 = _copy(path, source, destination, member.size, progress)
         rest = reader.last  # the block at which tarfile stopped: the end of the tar, or a damaged header
         while rest:  # to the end, because a gzip has its checksum there
             if rest.strip(b"\0"):
-                raise SourceError(f"{path}: cannot be unpacked: a damaged header, or something after the tar")
+                raise SourceError(
+                    f"{path}: cannot be unpacked: damaged header, or data after the end of the tar"
+                )
             rest = reader.read(CHUNK)
     if not sha1:
-        raise SourceError(f"{path}: a tar with one {SUFFIX} expected, none found")
+        raise SourceError(f"{path}: expected a tar with exactly one {SUFFIX}, found none")
     return Unpacked(sha1=sha1, documents=documents.contents)
 
 
@@ -194,16 +199,16 @@ class _Documents:
         if name.startswith(FORKS) or (not 0 < size <= MAX_DOCUMENT_BYTES and not is_graph):
             return
         if size > MAX_DOCUMENT_BYTES:
-            raise SourceError(f"{self.path}: {name!r} has {size} bytes; {MAX_DOCUMENT_BYTES} are allowed")
+            raise SourceError(f"{self.path}: {name!r} has {size} bytes; the limit is {MAX_DOCUMENT_BYTES}")
         begin = source.read(min(size, tarfile.BLOCKSIZE))
         if begin.lstrip()[:1] != b"{" and not is_graph:
             return
         if name in self.contents:
-            raise SourceError(f"{self.path}: holds {name!r} twice")
+            raise SourceError(f"{self.path}: contains {name!r} twice")
         rest = [source.read(min(CHUNK, size - place)) for place in range(len(begin), size, CHUNK)]
         self.contents[name] = begin + b"".join(rest)
         if sum(map(len, self.contents.values())) > MAX_DOCUMENTS_BYTES:
-            raise SourceError(f"{self.path}: more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
+            raise SourceError(f"{self.path}: contains more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
 
 
 class _LimitedStream:
@@ -217,7 +222,7 @@ class _LimitedStream:
 
     def read(self, size: int) -> bytes:
         if size > CHUNK:
-            raise SourceError(f"{self.path}: a header of {size} bytes")
+            raise SourceError(f"{self.path}: declares a header of {size} bytes; the limit is {CHUNK}")
         self.last = self.stream.read(size)
         self._require_within()
         return self.last
@@ -260,7 +265,7 @@ def _holds_params(path: Path) -> bool:
     except UNZIPPABLE:  # reported by the reader of another format
         return False
     if has_params and others:
-        raise SourceError(f"{path}: a zip of a {SUFFIX} and of {others[0]!r}, which can be read in two ways")
+        raise SourceError(f"{path}: ambiguous zip: contains both a {SUFFIX} and {others[0]!r}")
     return has_params
 
 

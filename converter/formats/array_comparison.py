@@ -41,12 +41,12 @@ class TensorDiff:
 
     def __str__(self) -> str:
         if self.count is None:
-            return f"shape {self.shapes[0]} and {self.shapes[1]}"
-        types = f"{self.dtypes[0]} and {self.dtypes[1]}, " if self.dtypes[0] != self.dtypes[1] else ""
+            return f"shape {self.shapes[0]} vs {self.shapes[1]}"
+        types = f"{self.dtypes[0]} vs {self.dtypes[1]}, " if self.dtypes[0] != self.dtypes[1] else ""
         if not self.count:
-            return f"{types}the same values"
-        largest = "not all finite" if self.max_abs is None else f"by up to {self.max_abs:.1e}"
-        in_bits = "in bits that a float64 does not show" if self.max_abs == 0 else largest
+            return f"{types}equal values"
+        largest = "some not finite" if self.max_abs is None else f"by up to {self.max_abs:.1e}"
+        in_bits = "but are equal in float64" if self.max_abs == 0 else largest
         return f"{types}{self.count} of {self.size} elements differ, {in_bits}"
 
 

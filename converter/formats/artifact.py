@@ -85,13 +85,13 @@ def verify(written: ArtifactDraft, state: Arrays) -> None:
     header, order = layout(state)
     with disk.wrap_os_error(written.path.parent), written.path.open("rb") as stream:
         if stream.read(len(header)) != header:
-            raise ArtifactError("read back: the header differs from what was written")
+            raise ArtifactError("read-back check failed: the header differs from what was written")
         reader, buffer = PieceReader(), np.empty(PIECE, np.uint8)
         for name in order:
             if not all(_next_bytes_equal(stream, piece, buffer) for piece in reader.pieces(state[name])):
-                raise ArtifactError(f"read back: {name} differs from what was written")
+                raise ArtifactError(f"read-back check failed: {name} differs from what was written")
         if stream.read(1):
-            raise ArtifactError("read back: the file is longer than what was written")
+            raise ArtifactError("read-back check failed: the file is longer than what was written")
 
 
 def file_name(stem: str, sha256: str, suffix: str = ".safetensors") -> str:
@@ -124,7 +124,7 @@ def publish(
     for final in (destination, manifest_path, *more.values()):
         with disk.wrap_os_error(final):
             if final.is_dir():
-                raise ArtifactError(f"{final}: is a folder, where a file is to be written")
+                raise ArtifactError(f"{final}: cannot be written: a folder has this name")
     with disk.temporary(destination.parent) as path, disk.wrap_os_error(destination.parent):
         path.write_bytes(manifest)
         for part in (path, *more):
@@ -190,9 +190,11 @@ def _verify_header(path: Path, state: Arrays) -> None:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             metadata = file.metadata()
     except SafetensorError as error:
-        raise ArtifactError(f"read back: safetensors refuses the file: {error}") from error
+        raise ArtifactError(f"read-back check failed: safetensors rejects the file: {error}") from error
     expected = {name: (TO_SAFETENSORS[array.dtype], list(array.shape)) for name, array in state.items()}
     if {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()} != expected:
-        raise ArtifactError("read back: safetensors finds other names, types or shapes than were written")
+        raise ArtifactError(
+            "read-back check failed: safetensors reads other names, types or shapes than were written"
+        )
     if metadata != METADATA:
-        raise ArtifactError(f"read back: the metadata {METADATA} expected, {metadata} found")
+        raise ArtifactError(f"read-back check failed: expected metadata {METADATA}, found {metadata}")

@@ -49,7 +49,9 @@ class BinaryReader:
             ConversionError: of the file's type, if fewer bytes are left.
         """
         if size > self.remaining:
-            raise self.error(f"{what} needs {size} bytes, {self.remaining} are left; is the file truncated?")
+            raise self.error(
+                f"{what} needs {size} bytes, but only {self.remaining} are left; is the file truncated?"
+            )
         begin = self.offset
         self.offset += size
         return begin

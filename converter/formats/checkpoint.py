@@ -73,7 +73,7 @@ def kind(path: Path) -> Kind:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     if begin.startswith(npz.SIGNATURE) and begin[LENGTH_BYTES:] == b"{":  # not a method of zip
-        raise CheckpointError(f"{path}: begins as a zip and as a safetensors, and can be read in two ways")
+        raise CheckpointError(f"{path}: ambiguous: begins like a zip and like a safetensors file")
     if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
         return Kind.params
     if archives.kind(path):
@@ -82,7 +82,7 @@ def kind(path: Path) -> Kind:
         return Kind.safetensors
     if begin.startswith(TORCH_SIGNATURES):
         return Kind.torch
-    raise CheckpointError(f"{path}: neither .safetensors nor .pth nor .params: begins with {begin!r}")
+    raise CheckpointError(f"{path}: not a .safetensors, .pth or .params file: it begins with {begin!r}")
 
 
 def read(path: Path) -> Arrays:
@@ -120,10 +120,10 @@ def _read_safetensors(path: Path) -> Arrays:
         part = slices[name]
         dtype = BY_SAFETENSORS.get(part.get_dtype())
         if dtype is None:
-            raise TypeError(f"type {part.get_dtype()}, which is not read")
+            raise TypeError(f"unsupported type {part.get_dtype()}")
         shape = tuple(part.get_shape())
         if len(shape) > MAX_DIMENSIONS or max(shape, default=0) > storage.size:
-            raise TypeError(f"{len(shape)} dimensions, the longest of {max(shape)}, which numpy has not")
+            raise TypeError(f"{len(shape)} dimensions of up to {max(shape)} elements are not supported")
         return FileArray(storage, begin + offsets[name], dtype, shape)
 
     return _remove_prefixes(_arrays(path, slices, file_array))
@@ -149,7 +149,7 @@ def _offsets(storage: SourceFile, expected: KeysView[str]) -> tuple[int, dict[st
         entries = {}
     offsets = {name: entry.data_offsets[0] for name, entry in entries.items() if entry and name in expected}
     if offsets.keys() != expected:
-        reason = "its header is of another form than safetensors writes"
+        reason = "its header has a form that safetensors does not write"
         raise CheckpointError(f"{storage.name}: {reason}, or {disk.CHANGED}")
     return LENGTH_BYTES + length, offsets
 
@@ -172,19 +172,19 @@ def _read_torch(path: Path) -> Arrays:
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         reason = _reason(error)
-        raise CheckpointError(f"{path}: cannot be read as a .pth of weights alone: {reason}") from error
+        raise CheckpointError(f"{path}: cannot be read as a weights-only .pth: {reason}") from error
     state = _unwrap(path, content)
     if not state:
-        raise CheckpointError(f"{path}: a state dict expected, no tensors")
+        raise CheckpointError(f"{path}: expected a state dict, found no tensors")
     return _remove_prefixes(_arrays(path, state, lambda name: _array(state[name])))
 
 
 def _reason(error: Exception) -> str:
     """Return torch's reason for a refusal in one line, without its advice to trust the file."""
     if called := GLOBAL.search(str(error)):
-        return f"it would call {called[1]}; torch.save(model.state_dict(), …) writes one that calls nothing"
+        return f"it calls {called[1]}; save it with torch.save(model.state_dict(), …) instead"
     if isinstance(error, pickle.UnpicklingError):
-        return "no pickle that torch.save wrote, or a damaged one"
+        return "not a pickle written by torch.save, or damaged"
     return names.clipped(str(error).partition("\n")[0]) or "the file is truncated"
 
 
@@ -192,14 +192,14 @@ def _array(value: Any) -> Array:  # noqa: ANN401 - any value in a state dict
     import torch  # noqa: PLC0415 - as above
 
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"a tensor expected, {type(value).__name__} found")
+        raise TypeError(f"expected a tensor, found {type(value).__name__}")
     value = value.detach()
     if (
         value.layout == torch.strided
         and value.nbytes > value.untyped_storage().nbytes()
         and not value.is_meta
     ):
-        raise TypeError("a view that repeats its numbers")
+        raise TypeError("an expanded view, which is larger than its storage")
     if value.dtype == torch.bfloat16:  # torch does not convert it to numpy
         bits: Array = value.view(torch.int16).numpy()
         return bits.view(BFLOAT16)
@@ -222,7 +222,7 @@ def _arrays(path: Path, keys: Iterable[str], load: Callable[[str], AnyArray]) ->
             failures.setdefault(str(error), []).append(name)
     lines = [f"{name}: {error}" for error, group in failures.items() for name in names.collapse(group)]
     if lines:
-        headline = f"{path}: not everything in it can be read as an array"
+        headline = f"{path}: some entries cannot be read as arrays"
         raise CheckpointError("\n  ".join([headline, *names.shorten(lines)]))
     return arrays
 
@@ -240,11 +240,11 @@ def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - any c
     }
     if len(state_dicts) > 1:
         raise CheckpointError(
-            f"{path}: more than one state dict, {' and '.join(state_dicts)}; which one is meant?"
+            f"{path}: contains more than one state dict: {' and '.join(state_dicts)}; save only one"
         )
     state = next(iter(state_dicts.values()), content)
     if key_types := [type(name).__name__ for name in state if not isinstance(name, str)]:
-        raise CheckpointError(f"{path}: names expected as text, {key_types[0]} found")
+        raise CheckpointError(f"{path}: expected names of type str, found {key_types[0]}")
     return state
 
 

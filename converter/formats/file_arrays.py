@@ -168,7 +168,7 @@ class FileArray(msgspec.Struct, frozen=True, gc=False):
             ValueError: if ``copy`` is False.
         """
         if copy is False:
-            raise ValueError("the numbers are in a file, and have to be read")
+            raise ValueError("copy=False is impossible: the values are read from a file")
         buffer = np.empty(self.nbytes, np.uint8)
         self.storage.fill(buffer.data, self.offset)
         array: Array = buffer.view(self.dtype).reshape(self.shape, order="F" if self.fortran else "C")

@@ -33,7 +33,7 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
     require_valid(labels, str(path))
     if len(labels) != classes:
         raise LabelsError(
-            f"{path}: {classes} class names expected, for so many classes has the head; {len(labels)} found"
+            f"{path}: expected {classes} class names, one per class of the head; found {len(labels)}"
         )
     return labels
 
@@ -45,28 +45,28 @@ def require_valid(labels: tuple[str, ...], place: str) -> None:
         LabelsError: if a name is empty, not printable or surrounded by spaces, or if all are too long.
     """
     if unprintable := [label for label in labels if not label.isprintable()]:
-        raise LabelsError(f"{place}: no class is called {unprintable[0]!a}")
+        raise LabelsError(f"{place}: the class name {unprintable[0]!a} has unprintable characters")
     if empty := [number for number, label in enumerate(labels) if not label]:
-        raise LabelsError(f"{place}: class {empty[0]} has no name")
+        raise LabelsError(f"{place}: the name of class {empty[0]} is empty")
     if spaced := [label for label in labels if label != label.strip()]:
-        raise LabelsError(f"{place}: the class {spaced[0]!a} has spaces around its name")
+        raise LabelsError(f"{place}: the class name {spaced[0]!a} begins or ends with a space")
     # In a manifest, each name has its own line: four spaces, quotes, a comma and a line break.
     if sum(len(json.dumps(label, ensure_ascii=False).encode()) + 6 for label in labels) + 2 > MAX_BYTES:
-        raise LabelsError(f"{place}: more than {MAX_BYTES} bytes in a manifest")
+        raise LabelsError(f"{place}: the class names take more than {MAX_BYTES} bytes in a manifest")
 
 
 def _from_json(path: Path, text: str) -> list[str]:
     try:
         content = json.loads(text, object_pairs_hook=_unique_object)
     except (ValueError, RecursionError) as error:
-        raise LabelsError(f"{path}: no JSON: {error}") from error
+        raise LabelsError(f"{path}: invalid JSON: {error}") from error
     if isinstance(content, dict):
         numbers = [str(number) for number in range(len(content))]
         if content.keys() != set(numbers):
-            raise LabelsError(f'{path}: the keys "0" to "{len(content) - 1}" expected')
+            raise LabelsError(f'{path}: expected the keys "0" to "{len(content) - 1}"')
         content = [content[number] for number in numbers]
     if not isinstance(content, list) or not all(isinstance(label, str) for label in content):
-        raise LabelsError(f"{path}: a list of class names expected")
+        raise LabelsError(f"{path}: expected a list of class names")
     return content
 
 
@@ -78,5 +78,5 @@ def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise ValueError("a key stands in it twice")
+        raise ValueError("a key occurs twice")
     return content

@@ -54,10 +54,10 @@ def read(cursor: BinaryReader) -> tuple[dict[str, FileArray], tuple[str, ...]]:
     cursor.take("<QQ", "the list header")
     (count,) = cursor.take("<Q", "the list header")
     if count == 0:
-        raise cursor.error("the file holds no arrays", at=16)
-    if count > min(MAX_ARRAYS, cursor.remaining // MIN_RECORD_BYTES):
+        raise cursor.error("the file contains no arrays", at=16)
+    if count > (limit := min(MAX_ARRAYS, cursor.remaining // MIN_RECORD_BYTES)):
         raise cursor.error(
-            f"{count} arrays promised, more than {MAX_ARRAYS} or {cursor.remaining} bytes can hold", at=16
+            f"the header declares {count} arrays; the limit for {cursor.remaining} bytes is {limit}", at=16
         )
     kinds: dict[str, None] = {}
     arrays = []
@@ -111,14 +111,14 @@ def _read_record(cursor: BinaryReader, what: str) -> tuple[str, FileArray]:
     (magic,) = cursor.take("<I", what)
     kind = RECORDS.get(magic, LEGACY)
     if kind == LEGACY and magic > MAX_DIMENSIONS:
-        raise cursor.error(f"{what} is no record: it begins with {magic:#010x}", at=cursor.offset - 4)
+        raise cursor.error(f"{what} is not a record: it begins with {magic:#010x}", at=cursor.offset - 4)
     if kind in DENSE_OR_SPARSE:
         _require_dense(cursor, what)
     shape = _read_shape(cursor, kind, magic, what)
     _, _, type_number = cursor.take("<iii", what)
     dtype = BY_MXNET.get(type_number)
     if dtype is None:
-        raise cursor.error(f"{what} has type number {type_number}, which MXNet has not", at=cursor.offset - 4)
+        raise cursor.error(f"{what} has the unknown dtype code {type_number}", at=cursor.offset - 4)
     return kind, cursor.array(dtype, shape, what)
 
 
@@ -126,7 +126,7 @@ def _require_dense(cursor: BinaryReader, what: str) -> None:
     (storage,) = cursor.take("<i", what)
     if storage != 0:
         kind = STORAGE_TYPES.get(storage, f"of storage type {storage}")
-        raise cursor.error(f"{what} is {kind}; a network's weights are dense", at=cursor.offset - 4)
+        raise cursor.error(f"{what} is {kind}; only dense arrays are supported", at=cursor.offset - 4)
 
 
 def _read_shape(cursor: BinaryReader, kind: str, magic: int, what: str) -> tuple[int, ...]:
@@ -136,12 +136,12 @@ def _read_shape(cursor: BinaryReader, kind: str, magic: int, what: str) -> tuple
     else:
         (ndim,) = cursor.take("<I" if kind == V1 else "<i", what)
     if ndim == 0 and kind != V3:
-        raise cursor.error(f"{what} is none: it has a name, no shape and no data", at=begin)
+        raise cursor.error(f"{what} is empty: it has a name, but no shape and no data", at=begin)
     if not 0 <= ndim <= MAX_DIMENSIONS:
-        raise cursor.error(f"{what} has {ndim} dimensions; up to {MAX_DIMENSIONS} are read", at=begin)
+        raise cursor.error(f"{what} has {ndim} dimensions; up to {MAX_DIMENSIONS} are supported", at=begin)
     shape = cursor.take(f"<{ndim}{'I' if kind == LEGACY else 'q'}", what)
     if min(shape, default=1) < 1:
-        raise cursor.error(f"{what} has the shape {shape}; every dimension must be 1 or more", at=begin)
+        raise cursor.error(f"{what} has the shape {shape}; every dimension must be at least 1", at=begin)
     return shape
 
 
@@ -160,14 +160,16 @@ def _read_names(cursor: BinaryReader, count: int) -> list[str]:
             duplicates.append(name)
         unique[name] = None
     if duplicates:
-        raise cursor.error(f"names that occur twice: {', '.join(names.collapse(duplicates))}", at=begin)
+        raise cursor.error(f"duplicate names: {', '.join(names.collapse(duplicates))}", at=begin)
     return list(unique)
 
 
 def _read_name(cursor: BinaryReader, number: int) -> str:
     (length,) = cursor.take("<Q", f"name {number}")
     if length > MAX_NAME_BYTES:
-        raise cursor.error(f"name {number} is said to be {length} bytes long", at=cursor.offset - 8)
+        raise cursor.error(
+            f"name {number} declares {length} bytes; the limit is {MAX_NAME_BYTES}", at=cursor.offset - 8
+        )
     begin = cursor.offset
     try:
         return cursor.bytes(length, f"name {number}").decode()

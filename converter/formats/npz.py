@@ -69,7 +69,7 @@ def read(cursor: BinaryReader, *, verify: bool) -> dict[str, AnyArray]:
         with zipfile.ZipFile(cursor.stream) as archive:
             return _read_members(cursor, archive, PieceReader() if verify else None)
     except UNZIPPABLE as error:
-        raise cursor.error(f"no zip that can be read: {error}", at=0) from error
+        raise cursor.error(f"cannot be read as a zip: {error}", at=0) from error
 
 
 def _read_members(
@@ -77,10 +77,10 @@ def _read_members(
 ) -> dict[str, AnyArray]:
     members = archive.infolist()
     if not members:
-        raise cursor.error("the file holds no arrays", at=0)
+        raise cursor.error("the file contains no arrays", at=0)
     limit = packed_limit(cursor.storage.size)
     if sum(member.file_size for member in members) > limit:
-        raise cursor.error(f"its arrays are said to have more than {limit} bytes", at=0)
+        raise cursor.error(f"its arrays declare more than {limit} bytes", at=0)
     arrays: dict[str, AnyArray] = {}
     for member in members:
         if reason := _refusal(member):
@@ -94,14 +94,14 @@ def _read_members(
 
 def _refusal(member: ZipInfo) -> str:
     if not member.filename.endswith(SUFFIX):
-        return f"is no {SUFFIX}"
+        return f"is not a {SUFFIX}"
     if member.flag_bits & (ENCRYPTED | STRONGLY):
         return "is encrypted"
     if member.flag_bits & PATCH:
-        return "is a patch for another"
+        return "is a patch of another file"
     if member.compress_type not in METHODS:
-        return f"is compressed by method {member.compress_type}, which numpy never uses"
-    return "" if member.header_offset >= 0 else "is said to lie before the file begins"
+        return f"has the unsupported compression method {member.compress_type}"
+    return "" if member.header_offset >= 0 else "has an offset before the beginning of the file"
 
 
 def _read_member(
@@ -115,18 +115,16 @@ def _read_member(
             content = _read_up_to(stream, member.file_size)
         return _read_array(local, bytes(content[:HEAD]), len(content), what, _in_memory(content))
     if local.bytes(len(SIGNATURE), what) != SIGNATURE:
-        raise local.error(f"{what}: no member begins here", at=member.header_offset)
+        raise local.error(f"{what}: no member header at its offset", at=member.header_offset)
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
     encoded = member.orig_filename.encode("utf-8" if member.flag_bits & TEXT else "cp437")
     if local.bytes(name_length, what) != encoded or member.compress_size != member.file_size:
-        raise local.error(
-            f"{what}: the directory says otherwise than its own header", at=member.header_offset
-        )
+        raise local.error(f"{what}: its header contradicts the directory of the zip", at=member.header_offset)
     local.skip(extra_length, what)
     place = cursor.at(local.skip(member.file_size, what))
     stored = FileArray(place.storage, place.offset, BYTES, (member.file_size,))
     if verifier and _checksum(verifier.pieces(stored)) != member.CRC:
-        raise place.error(f"{what}: its checksum is not what it should be: the file is damaged")
+        raise place.error(f"{what}: wrong checksum: the file is damaged")
     head = cursor.at(place.offset).bytes(min(member.file_size, HEAD), what)
     return _read_array(place, head, member.file_size, what, _in_file(place))
 
@@ -171,12 +169,12 @@ def _read_array(place: BinaryReader, head: bytes, size: int, what: str, make_arr
     except UNREADABLE as error:
         raise place.error(f"{what}: {error or type(error).__name__}") from error
     if dtype not in TO_MXNET:
-        raise place.error(f"{what} has type {dtype}, which MXNet has not")
+        raise place.error(f"{what} has type {dtype}, which MXNet does not support")
     if len(shape) > MAX_DIMENSIONS or min(shape, default=1) < 1:
-        raise place.error(f"{what} has the shape {shape}; every dimension must be 1 or more")
+        raise place.error(f"{what} has the shape {shape}; every dimension must be at least 1")
     data_size = size - stream.tell()
     if data_size != math.prod(shape) * dtype.itemsize:
-        raise place.error(f"{what}, {dtype} {shape}, does not fill its {data_size} bytes")
+        raise place.error(f"{what}, {dtype} {shape}, does not match its size of {data_size} bytes")
     return make_array(stream.tell(), dtype, shape, fortran)
 
 
@@ -189,10 +187,10 @@ def _read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[An
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(stream)
     if version not in readers:
-        raise ValueError(f"a .npy of version {version}")
+        raise ValueError(f"unsupported .npy version {version}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         shape, fortran, dtype = readers[version](stream)
     if any(isinstance(length, bool) for length in shape):  # accepted in a header, but not as a shape
-        raise ValueError(f"the shape {shape}")
+        raise ValueError(f"invalid shape {shape}")
     return shape, fortran, dtype

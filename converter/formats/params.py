@@ -62,7 +62,7 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
         if begin.startswith(npz.SIGNATURE):
             return Params(npz.read(cursor, verify=verify), NPZ, stamp=storage.stamp)
         if not ndarray_list.MAGIC.startswith(begin):
-            raise cursor.error(f"no .params file: begins with {begin!r}")
+            raise cursor.error(f"not a .params file: it begins with {begin!r}")
         arrays, records = ndarray_list.read(cursor)
         return Params({**arrays}, LIST, records, storage.stamp)
 

@@ -109,9 +109,9 @@ def require_harmless(stream: BinaryIO) -> None:
 
 def _require_stored(members: list[zipfile.ZipInfo], size: int) -> None:
     if packed := [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]:
-        raise ValueError(f"{packed[0]!a} is compressed, and torch.save stores")
+        raise ValueError(f"{packed[0]!a} is compressed; torch.save never compresses")
     if sum(member.file_size for member in members) > size:
-        raise ValueError(f"its members are said to have more than its {size} bytes")
+        raise ValueError(f"its members declare more than the {size} bytes of the file")
 
 
 def _require_unambiguous(stream: BinaryIO, size: int, archive: zipfile.ZipFile) -> None:
@@ -119,17 +119,17 @@ def _require_unambiguous(stream: BinaryIO, size: int, archive: zipfile.ZipFile) 
     place = size - END.size
     signature, *_, offset, comment = _read_struct(END, stream, place)
     if signature != END_SIGNATURE or comment:
-        raise ValueError("it does not end as torch.save ends a file")
+        raise ValueError("it does not end with the record that torch.save writes last")
     locator, _, zip64_end, _ = _read_struct(LOCATOR, stream, place - LOCATOR.size)
     if locator == LOCATOR_SIGNATURE:
         if zip64_end != place - LOCATOR.size - LARGE_END.size:
-            raise ValueError("the end of its directory is not where it is said to be")
+            raise ValueError("the end of its directory is not at the declared offset")
         offset = _read_struct(LARGE_END, stream, zip64_end)[-1]
     if offset != archive.start_dir:
-        raise ValueError(f"its directory is said to be at byte {offset}, and is at {archive.start_dir}")
+        raise ValueError(f"its directory is declared at byte {offset}, but is at {archive.start_dir}")
     names = [name.lower() for name in archive.namelist()]
     if len(set(names)) < len(names):
-        raise ValueError("two of its members have one name")
+        raise ValueError("two of its members have the same name")
 
 
 def _read_struct(form: struct.Struct, stream: BinaryIO, place: int) -> tuple[Any, ...]:
@@ -149,13 +149,13 @@ def _require_bounded(stream: BinaryIO) -> bool:
             _require_allowed(str(argument))
         top = machine.step(operation.name, argument)
         if top and (top.depth > MAX_DEPTH or top.size > MAX_GROWTH * (count + MAX_GROWTH)):
-            raise ValueError("its pickle stands for much more than it is")
+            raise ValueError("its pickle expands to too many or too deeply nested objects")
     return True
 
 
 def _require_allowed(function: str) -> None:
     if function not in CALLED and not DTYPE.fullmatch(function):
-        raise ValueError(f"GLOBAL {function.replace(' ', '.')} is nothing that a checkpoint needs")
+        raise ValueError(f"GLOBAL {function.replace(' ', '.')} is not allowed in a checkpoint")
 
 
 class _Machine:
@@ -191,5 +191,5 @@ class _Machine:
         if name in MAKES:
             self.stack.append(_Extent())
         elif self.stack[-1].is_shared:
-            raise ValueError("its pickle changes what it has used already")
+            raise ValueError("its pickle changes an object that it has already used")
         self.stack[-1].add(members)

@@ -40,16 +40,16 @@ def cast(state: Mapping[str, A], precision: Precision) -> Mapping[str, A | Array
         return state
     dtype = DTYPES[precision]
     with np.errstate(over="ignore"):  # overflow is refused below
-        narrow = {
+        rounded = {
             name: np.asarray(array).astype(dtype)
             for name, array in state.items()
             if array.dtype in FLOATS and array.dtype != dtype
         }
-    overflows = [name for name, array in narrow.items() if not np.isfinite(array).all()]
+    overflows = [name for name, array in rounded.items() if not np.isfinite(array).all()]
     if overflows:
-        headline = f"these have values that {precision} cannot hold"
+        headline = f"these tensors have values outside the range of {precision}"
         raise PrecisionError("\n  ".join([headline, *names.shorten(names.collapse(overflows))]))
-    return {**state, **narrow}
+    return {**state, **rounded}
 
 
 def lossless(state: Arrays, other: Arrays) -> bool:
@@ -60,6 +60,6 @@ def lossless(state: Arrays, other: Arrays) -> bool:
     )
 
 
-def widened(array: AnyArray) -> AnyArray:
+def widen(array: AnyArray) -> AnyArray:
     """Return an array in a type that MXNet supports on a CPU: float16 and bfloat16 become float32."""
     return np.asarray(array).astype(np.float32) if array.dtype in {np.dtype(np.float16), BFLOAT16} else array

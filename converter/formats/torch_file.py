@@ -50,7 +50,7 @@ def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
         if list(content) != list(state) or any(
             array_comparison.compare(name, content[name], state[name]) for name in state
         ):
-            raise ArtifactError("read back: the .pth differs from what was written")
+            raise ArtifactError("read-back check failed: the .pth differs from what was written")
         yield TorchDraft(path, disk.sha256(path, ArtifactError), path.stat().st_size)
 
 

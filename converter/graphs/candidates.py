@@ -56,7 +56,7 @@ class Candidate:
         """Return whether it is named like a graph, but not like that of another parameter file."""
         if self.path is None or not self.name.endswith(GRAPH_SUFFIX):
             return False
-        return not is_of_others(self.path, params)
+        return not belongs_to_other_params(self.path, params)
 
 
 def partner(params: Path) -> tuple[Path, bool]:
@@ -95,7 +95,7 @@ def in_folder(params: Path) -> Iterator[Candidate]:
             yield Candidate(file=str(path), name=name, path=path, expected=expected, content=content)
 
 
-def is_of_others(graph: Path, params: Path) -> bool:
+def belongs_to_other_params(graph: Path, params: Path) -> bool:
     """Return whether another parameter file exists to which MXNet's naming rule assigns a graph."""
     prefix = graph.name.removesuffix(GRAPH_SUFFIX)
     try:

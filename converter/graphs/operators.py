@@ -70,7 +70,7 @@ def parse(operator: str, attributes: Mapping[str, str]) -> Operation:
     arguments = {key: value for key, value in values.items() if value is not None}
     required = [key for key, (_, default) in fields.items() if default is inspect.Parameter.empty]
     if missing := [key for key in required if key not in arguments]:
-        raise ValueError(f"{operator} needs the attribute {missing[0]!r}")
+        raise ValueError(f"{operator} requires the attribute {missing[0]!r}")
     return schema(**arguments)
 
 
@@ -250,7 +250,7 @@ def _numpy_mean(*, axis: Axes = (), keepdims: bool = False, dtype: str = "", ini
 @_operator("Activation", "_npx_activation")
 def _activation(*, act_type: str) -> Operation:
     if act_type not in ACTIVATIONS:
-        raise ValueError(f"act_type is {act_type!r}")
+        raise ValueError(f"act_type has the unknown value {act_type!r}")
     return Operation(kind=ACTIVATIONS[act_type])
 
 
@@ -333,7 +333,7 @@ def _value(key: str, text: str, field: tuple[object, object]) -> Value | None:
             raise ValueError(text)  # noqa: TRY301 - reported like any malformed value
         return None if text == "None" else _PARSERS[kind](text)
     except ValueError as error:
-        raise ValueError(f"{key} is {text[:MAX_VALUE_CHARACTERS]!r}") from error
+        raise ValueError(f"{key} has the invalid value {text[:MAX_VALUE_CHARACTERS]!r}") from error
 
 
 def _integer(text: str) -> int:

@@ -72,7 +72,7 @@ def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> 
     try:
         symbol = msgspec.json.decode(content, type=_Symbol)
         if len(symbol.nodes) > MAX_NODES:
-            raise SymbolError(f"{file}: more than {MAX_NODES} nodes")
+            raise SymbolError(f"{file}: contains more than {MAX_NODES} nodes")
         inputs = [_entries(node.inputs, number) for number, node in enumerate(symbol.nodes)]
         heads = _entries(symbol.heads, len(symbol.nodes))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -135,7 +135,7 @@ def _node(file: str, number: int, json_node: _Node, inputs: tuple[Entry, ...]) -
         raise SymbolError(f"{place}: {error}") from error
     expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
     if expected is not None and len(inputs) != expected:
-        raise SymbolError(f"{place}: {json_node.op} takes {expected} inputs, {len(inputs)} found")
+        raise SymbolError(f"{place}: {json_node.op} takes {expected} inputs, found {len(inputs)}")
     return Node(name=json_node.name, operator=json_node.op, operation=operation, inputs=inputs)
 
 
@@ -153,7 +153,7 @@ def _attributes(json_node: _Node) -> dict[str, str]:
     own = present[0] if present else {}
     older = {key: value for key, value in (json_node.param or {}).items() if not _is_training(key)}
     if any(each != own for each in present) or any(own.get(key, older[key]) != older[key] for key in older):
-        raise ValueError("has two attribute dictionaries that differ")
+        raise ValueError("its attribute dictionaries contradict each other")
     return older | own
 
 

@@ -92,20 +92,20 @@ def build(
 
 
 def _source(loaded: LoadedModel) -> SourceRecord:
-    reading = loaded.reading
-    source, graph = reading.source, reading.graph
+    source = loaded.source
+    file, graph = source.params_file, source.graph
     return SourceRecord(
-        file=source.name,
-        sha1=source.sha1,
-        official=source.is_published(loaded.model.published),
-        archive=source.archive,
-        container=reading.file.container,
-        records=tuple(reading.file.records),
-        dialect=reading.naming.dialect,
+        file=file.name,
+        sha1=file.sha1,
+        official=file.is_published(loaded.model.published),
+        archive=file.archive,
+        container=source.content.container,
+        records=tuple(source.content.records),
+        dialect=source.naming.dialect,
         symbol=graph.name if graph else None,
         symbol_sha256=hashlib.sha256(graph.content).hexdigest() if graph else None,
-        final_softmax=reading.wiring.softmax if reading.wiring else None,
-        fixed_gammas=tuple(names.collapse(reading.fixed_gammas)),
+        final_softmax=source.wiring.softmax if source.wiring else None,
+        fixed_gammas=tuple(names.collapse(source.fixed_gammas)),
     )
 
 

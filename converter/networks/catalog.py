@@ -117,8 +117,8 @@ def find(name: str) -> Model:
     model = by_name.get(name) or by_gluon_name.get(name)
     if model is None:
         near = names.nearest(name, by_name)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(by_name)}"
-        raise CatalogError(f"no model {name!r}; {hint}")
+        hint = f"did you mean {near}?" if near else f"the models are {', '.join(by_name)}"
+        raise CatalogError(f"unknown model {name!r}; {hint}")
     return model
 
 
@@ -134,7 +134,7 @@ def _read(path: Path) -> tuple[Model, ...]:
     except (msgspec.ValidationError, KeyError) as error:
         raise CatalogError(f"{path.name}: models: {error}") from error
     if unknown := entries.keys() - CONFIGS.keys():
-        raise CatalogError(f"{path.name}: models: resnext_torch has no {', '.join(sorted(unknown))}")
+        raise CatalogError(f"{path.name}: models: not in resnext_torch: {', '.join(sorted(unknown))}")
     return tuple(Model(name, entry, path, CONFIGS[name]) for name, entry in entries.items())
 
 

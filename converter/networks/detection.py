@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 HEAD_DIMENSIONS = 2
 OUTER = re.compile(r"([a-z]+[0-9]+_)*")  # the prefixes of the networks that contain a network
-QUESTION = (
-    "the names tell no more; which one is it? Name it in place of auto, or give the network's "
-    "-symbol.json (--symbol)"
-)
+HINT = "give the model's name instead of auto, or the network's graph with --symbol FILE"
 
 
 def match_gluon(params: Arrays, naming: NamingStyle) -> list[Model]:
@@ -56,8 +53,8 @@ def detect_model(
     Raises:
         MappingError: if no model matches, or if several still do.
     """
-    found = match_gluon(params, naming)
-    if not found:
+    matches = match_gluon(params, naming)
+    if not matches:
         raise MappingError(_describe_mismatch(params, naming))
     tests: tuple[Callable[[Model], bool], ...] = (
         lambda model: has_model_prefix(model, naming),
@@ -65,9 +62,9 @@ def detect_model(
         is_published,
     )
     for test in tests:
-        if len(found) > 1:
-            found = list(filter(test, found)) or found
-    return require_one(found, params.values(), naming.file, question=QUESTION)
+        if len(matches) > 1:
+            matches = list(filter(test, matches)) or matches
+    return require_one(matches, params.values(), naming.file, hint=HINT)
 
 
 def require_not_another(model: Model, naming: NamingStyle) -> None:
@@ -79,21 +76,21 @@ def require_not_another(model: Model, naming: NamingStyle) -> None:
     owners = [other.name for other in catalog.models().values() if has_model_prefix(other, naming)]
     if owners and not has_model_prefix(model, naming):
         raise MappingError(
-            f"{naming.file}: the prefix {naming.prefix} is that of {' or '.join(owners)}, not of {model.name}"
+            f"{naming.file}: the prefix {naming.prefix} belongs to {' or '.join(owners)}, not to {model.name}"
         )
 
 
-def with_suggestions(error: MappingError, refused: Model, found: Collection[Model]) -> MappingError:
+def with_suggestions(error: MappingError, refused: Model, models: Collection[Model]) -> MappingError:
     """Return the error with a second line that names the models which the tensors do match.
 
     Args:
         error: the mismatch.
         refused: the model that the tensors do not match.
-        found: the models that they match.
+        models: the models that they match.
     """
     headline, *lines = str(error).split("\n")
-    alternatives = " or ".join(model.name for model in found if model.name != refused.name)
-    answer = [f"  These are the tensors of {alternatives}."] if alternatives else []
+    alternatives = " or ".join(model.name for model in models if model.name != refused.name)
+    answer = [f"  The tensors match {alternatives}."] if alternatives else []
     return MappingError("\n".join([headline, *answer, *lines]))
 
 
@@ -113,25 +110,25 @@ def match_torch(state: Arrays) -> list[Model]:
     return models
 
 
-def require_one(found: Collection[Model], arrays: Collection[AnyArray], file: str, *, question: str) -> Model:
+def require_one(models: Collection[Model], arrays: Collection[AnyArray], file: str, *, hint: str) -> Model:
     """Return the only matching model.
 
     Args:
-        found: the models that match.
+        models: the models that match.
         arrays: the arrays of the file.
         file: the file, for the message.
-        question: the end of the message if several models match.
+        hint: the last line of the message if several models match.
 
     Raises:
-        MappingError: if no model matches, with the closest one, or if several match, with the question.
+        MappingError: if no model matches, with the closest one, or if several match, with the hint.
     """
-    if len(found) == 1:
-        return next(iter(found))
-    if found:
-        candidates = " or ".join(model.name for model in found)
-        raise MappingError(f"{file}: these are the tensors of {candidates}: {question}")
+    if len(models) == 1:
+        return next(iter(models))
+    if models:
+        candidates = " or ".join(model.name for model in models)
+        raise MappingError(f"{file}: the tensors match more than one model: {candidates}\n  {hint}")
     raise MappingError(
-        f"{file}: the tensors fit no model; the nearest is {nearest([a.shape for a in arrays])}"
+        f"{file}: the tensors match no model; the closest is {nearest([a.shape for a in arrays])}"
     )
 
 
@@ -166,13 +163,13 @@ def match_either(gluon: Collection[str], torch: Collection[str]) -> Mapping | No
 def _describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
     """Return a message that names the closest model and how the tensors differ from it."""
     model = nearest([array.shape for array in params.values()])
-    headline = f"{naming.file}: the tensors fit no model; the nearest is {model}"
+    headline = f"{naming.file}: the tensors match no model; the closest is {model}"
     try:
         structural = {name: params[file_name] for name, file_name in naming.resolve(model.mapping).items()}
         model = with_classes_of(model, gluon_head(model, structural))
         matching.rename(model.mapping, structural, model.shapes, naming.file)
     except MappingError as error:
-        return f"{headline}, of which\n{error}"
+        return f"{headline}, but\n{error}"
     return headline
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SOURCE = "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop"
 SOURCE_URL = "https://cv.gluon.ai/model_zoo/classification.html"
-CONVENTION = "convolutions and the dense layer, one multiply-add each; nothing else is counted"
+CONVENTION = "convolutions and the dense layer only; a multiply-add counts as one"
 FLOPS_PER_MULTIPLY_ADD = 2
 
 

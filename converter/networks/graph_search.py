@@ -133,19 +133,19 @@ class _Search:
             if not any(_is_same(graph, fit, *other) for other in chosen[:number])
         }
         if len(different) > 1:
-            raise self._refusal("more than one graph fits it, and they differ", [*different.values()])
+            raise self._refusal("more than one graph matches, and they differ", [*different.values()])
         if different:
             return next(iter(different.values()))
         misfits = [
             graph
             for graph, _ in matches
-            if not (graph.path and candidates.is_of_others(graph.path, self.file))
+            if not (graph.path and candidates.belongs_to_other_params(graph.path, self.file))
         ]
         if misfits:
-            raise self._refusal("this graph names its layers and needs other shapes", misfits)
+            raise self._refusal("this graph has its layers, but needs other shapes", misfits)
         if required:
             raise self._refusal(
-                f"{len(graphs)} graphs are in the archive, and none has its parameters", graphs
+                f"none of the {len(graphs)} graphs in the archive has these parameters", graphs
             )
         return None
 
@@ -156,7 +156,7 @@ class _Search:
                 [
                     f"{self.file}: {reason}",
                     *names.shorten([graph.file for graph in graphs], MAX_LINES),
-                    f"{'unpack the archive; ' if is_packed else ''}--symbol FILE names the right one",
+                    f"{'unpack the archive and ' if is_packed else ''}select the graph with --symbol FILE",
                 ]
             )
         )

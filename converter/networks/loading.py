@@ -106,14 +106,14 @@ class LoadedParams:
     """Parameters as they were read.
 
     Attributes:
-        source: the file.
-        file: its content.
+        params_file: the file.
+        content: its content.
         naming: the style of the names in it.
         wiring: the graph that belongs to the parameters, matched with the model; None if there is none.
     """
 
-    source: ParamsFile
-    file: Params
+    params_file: ParamsFile
+    content: Params
     naming: NamingStyle
     wiring: Wiring | None = None
 
@@ -131,9 +131,9 @@ class LoadedParams:
     def is_read_by_mxnet(self) -> bool:
         """Whether MXNet 1.9 can load the file and compute with its dtypes."""
         return (
-            bool(self.file.records)
-            and READ_BY_MXNET.issuperset(self.file.records)
-            and all(precision.widened(array) is array for array in self.file.arrays.values())
+            bool(self.content.records)
+            and READ_BY_MXNET.issuperset(self.content.records)
+            and all(precision.widen(array) is array for array in self.content.arrays.values())
         )
 
 
@@ -159,14 +159,14 @@ class LoadedModel:
         mapping: the model's mapping.
         params: the parameters by Gluon's structural names.
         state: the same arrays by PyTorch's names, and a zero for each counter.
-        reading: where the parameters come from.
+        source: the parameters as they were read.
     """
 
     model: Model
     mapping: Mapping
     params: Arrays
     state: Arrays
-    reading: LoadedParams
+    source: LoadedParams
 
     @contextlib.contextmanager
     def for_mxnet(self) -> Iterator[MXNetParams]:
@@ -178,17 +178,17 @@ class LoadedModel:
         Raises:
             SourceError: if the copy cannot be written.
         """
-        naming = self.reading.naming
+        naming = self.source.naming
         resolved = naming.resolve(self.mapping)
-        if self.reading.is_read_by_mxnet and (
-            self.reading.wiring or naming.dialect == naming_styles.STRUCTURAL
+        if self.source.is_read_by_mxnet and (
+            self.source.wiring or naming.dialect == naming_styles.STRUCTURAL
         ):
-            yield MXNetParams(self.reading.source.path, resolved)
+            yield MXNetParams(self.source.params_file.path, resolved)
             return
         structural = {file_name: name for name, file_name in resolved.items()}
         index_based = (
             {}
-            if self.reading.wiring
+            if self.source.wiring
             else {name: structural[file_name] for name, file_name in naming.stripped().items()}
         )
         copy_names = index_based or {name: name for name in self.params}
@@ -198,19 +198,19 @@ class LoadedModel:
                 with path.open("wb") as stream:
                     write_params(
                         stream,
-                        {name: precision.widened(self.params[param]) for name, param in copy_names.items()},
+                        {name: precision.widen(self.params[param]) for name, param in copy_names.items()},
                     )
             except OSError as error:
                 raise SourceError(f"{path}: {error.strerror or error}") from error
             yield MXNetParams(path, {param: name for name, param in copy_names.items()})
 
 
-def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
+def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     """Read a ``.params`` file and match it with a model, with the number of classes of the file's head.
 
     Args:
-        origin: what the user selected.
-        found: the file.
+        source: what the user selected.
+        file: the selected file.
 
     Raises:
         ParamsError: if the file cannot be read.
@@ -220,26 +220,26 @@ def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
         MappingError: if the parameters do not match the model; the message names the model that they do
             match, or those between which the user has to choose.
     """
-    name = str(found.origin)
-    _require_no_checkpoint(found)
-    file = params.open_params(found.path, name=name)
-    if found.archive is None and file.stamp != found.stamp:
+    name = str(file.origin)
+    _require_no_checkpoint(file)
+    content = params.open_params(file.path, name=name)
+    if file.archive is None and content.stamp != file.stamp:
         raise SourceError(f"{name}: {disk.CHANGED}")
-    naming = naming_styles.read(file.arrays, name)
-    graph = _graph(origin, found, file.arrays, naming)
-    if origin.model is None:
+    naming = naming_styles.read(content.arrays, name)
+    graph = _graph(source, file, content.arrays, naming)
+    if source.model is None:
         model = detection.detect_model(
-            file.arrays, naming, graph, lambda candidate: found.is_published(candidate.published)
+            content.arrays, naming, graph, lambda candidate: file.is_published(candidate.published)
         )
     else:
-        model = origin.model
+        model = source.model
         detection.require_not_another(model, naming)
-    structural = _structural_arrays(model, file.arrays, naming)
+    structural = _structural_arrays(model, content.arrays, naming)
     model = detection.with_classes_of(model, detection.gluon_head(model, structural))
     graph_wiring = _match_graph(graph, model, naming) if graph else None
     gammas = graph_wiring.fixed_gammas if graph_wiring else ()
-    if graph and origin.symbol is None:
-        _require_own_gammas(graph, gammas, structural, file.arrays, name)
+    if graph and source.symbol is None:
+        _require_own_gammas(graph, gammas, structural, content.arrays, name)
     structural |= {
         gamma: np.ones(structural[gamma].shape, structural[gamma].dtype)
         for gamma in gammas
@@ -248,33 +248,35 @@ def load_model(origin: ParamsSource, found: ParamsFile) -> LoadedModel:
     try:
         state = matching.rename(model.mapping, structural, model.shapes, name)
     except MappingError as error:
-        raise detection.with_suggestions(error, model, detection.match_gluon(file.arrays, naming)) from error
-    reading = LoadedParams(found, file, naming, graph_wiring)
-    return LoadedModel(model, model.mapping, structural, state, reading)
+        raise detection.with_suggestions(
+            error, model, detection.match_gluon(content.arrays, naming)
+        ) from error
+    loaded_params = LoadedParams(file, content, naming, graph_wiring)
+    return LoadedModel(model, model.mapping, structural, state, loaded_params)
 
 
-def find_graph(origin: ParamsSource, found: ParamsFile) -> Graph | None:
+def find_graph(source: ParamsSource, file: ParamsFile) -> Graph | None:
     """Return the graph that ``load_model`` would match with the model, None if there is none.
 
     Raises:
         ConversionError: if the parameters or the graph cannot be read.
     """
-    name = str(found.origin)
-    arrays = params.open_params(found.path, name=name).arrays
-    return _graph(origin, found, arrays, naming_styles.read(arrays, name))
+    name = str(file.origin)
+    arrays = params.open_params(file.path, name=name).arrays
+    return _graph(source, file, arrays, naming_styles.read(arrays, name))
 
 
-def _graph(origin: ParamsSource, found: ParamsFile, arrays: Arrays, naming: NamingStyle) -> Graph | None:
+def _graph(source: ParamsSource, file: ParamsFile, arrays: Arrays, naming: NamingStyle) -> Graph | None:
     """Return the graph of a user's file: the selected one, or else one that belongs to the file."""
-    if origin.symbol is not None:
-        return reader.read(origin.symbol)
-    if origin.params is None or not origin.search_graph:
+    if source.symbol is not None:
+        return reader.read(source.symbol)
+    if source.params is None or not source.search_graph:
         return None
 
     def models() -> list[Model]:
-        return detection.match_gluon(arrays, naming) if origin.model is None else [origin.model]
+        return detection.match_gluon(arrays, naming) if source.model is None else [source.model]
 
-    return graph_search.find(found.origin, found.documents, arrays, naming, models)
+    return graph_search.find(file.origin, file.documents, arrays, naming, models)
 
 
 def _match_graph(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
@@ -293,7 +295,7 @@ def _match_graph(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
         if plain[file_name] in variables and graph_wiring.variables.get(tensor) != plain[file_name]
     ]
     if moved:
-        headline = f"{graph.file}: takes parameters in another order than {naming.file} has them"
+        headline = f"{graph.file}: the graph assigns parameters to other layers than {naming.file}"
         raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
     return graph_wiring
 
@@ -313,13 +315,15 @@ def _require_own_gammas(
     present = [gamma for gamma in gammas if gamma in structural]
     changed = [gamma for gamma in present if not (np.asarray(structural[gamma]) == 1).all()]
     if changed:
-        headline = f"{graph.file}: fixes gammas at 1 that are not 1 in {name}, and has other names"
-        hint = "--symbol FILE says that it is the graph of these parameters"
+        headline = (
+            f"{graph.file}: the graph has other names than {name}, and fixes gammas at 1 that are not 1 there"
+        )
+        hint = "if it is the graph of these parameters, select it with --symbol FILE"
         raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed), 10), hint]))
 
 
 @contextlib.contextmanager
-def open_source(origin: ParamsSource, progress: Progress) -> Iterator[ParamsFile]:
+def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile]:
     """Yield the selected ``.params`` file; generated and unpacked files are deleted on exit.
 
     Raises:
@@ -327,7 +331,7 @@ def open_source(origin: ParamsSource, progress: Progress) -> Iterator[ParamsFile
             ``ConversionError`` in the body if the file has changed meanwhile.
     """
     with disk.temp_dir() as folder:
-        file = _locate(origin, folder, progress)
+        file = _locate(source, folder, progress)
         try:
             yield file
         except ConversionError:
@@ -335,26 +339,27 @@ def open_source(origin: ParamsSource, progress: Progress) -> Iterator[ParamsFile
             raise
 
 
-def _locate(origin: ParamsSource, folder: Path, progress: Progress) -> ParamsFile:
-    model = origin.model
-    if origin.params is not None:
-        return params_file.from_file(origin.params, folder, progress)
+def _locate(source: ParamsSource, folder: Path, progress: Progress) -> ParamsFile:
+    model = source.model
+    if source.params is not None:
+        return params_file.from_file(source.params, folder, progress)
     if model is None:
         raise SourceError("auto-detection requires --params FILE")
-    if origin.seed is None:
+    if source.seed is None:
         return gluoncv_zoo.take(model.published, folder, progress)
-    path = folder / f"{model.name}.random-{origin.seed}.params"
+    path = folder / f"{model.name}.random-{source.seed}.params"
     return params_file.from_arrays(  # keeps no copy of the arrays
-        synthetic.random_params(model.mapping, model.shapes, origin.seed), path, progress
+        synthetic.random_params(model.mapping, model.shapes, source.seed), path, progress
     )
 
 
-def _require_no_checkpoint(found: ParamsFile) -> None:
+def _require_no_checkpoint(file: ParamsFile) -> None:
     """Refuse PyTorch files by their kind: a clearer message than one about the first byte."""
     with contextlib.suppress(CheckpointError):  # neither kind: the reader reports the offset
-        if (kind := checkpoint.kind(found.path)) in {Kind.torch, Kind.safetensors}:
+        if (kind := checkpoint.kind(file.path)) in {Kind.torch, Kind.safetensors}:
             raise ParamsError(
-                f"{found.origin}: a PyTorch checkpoint, {kind}; `gluon2torch to-gluon` goes the other way"
+                f"{file.origin}: is a PyTorch checkpoint ({kind}), not a .params file\n"
+                "  to convert it to Gluon: gluon2torch to-gluon"
             )
 
 

@@ -221,7 +221,7 @@ def _layers(table: FamilyTable, name: str, depths: tuple[int, ...], file: str) -
     layout = _lookup("layout", name, table.layouts, file)
     if len(layout.stages) != len(depths):
         raise MappingError(
-            f"{file}: layouts.{name}.stages: {len(depths)} expected, {len(layout.stages)} found"
+            f"{file}: layouts.{name}.stages: expected {len(depths)}, found {len(layout.stages)}"
         )
     stages = enumerate(zip(layout.stages, depths, strict=True), start=1)
     rows = itertools.chain(
@@ -258,7 +258,7 @@ def _parts(
 
 def _lookup(what: str, name: str, entries: dict[str, Item], place: str) -> Item:
     if name not in entries:
-        raise MappingError(f"{place}: no {what} {name!r}; there are {', '.join(entries)}")
+        raise MappingError(f"{place}: unknown {what} {name!r}; expected one of {', '.join(entries)}")
     return entries[name]
 
 
@@ -269,4 +269,6 @@ def _join(*parts: str) -> str:
 def _require_one_to_one(side: str, mapped: Iterable[str], file: str) -> None:
     duplicates = [name for name, count in Counter(mapped).items() if count > 1]
     if duplicates:
-        raise MappingError(f"{file}: mapped twice on {side}'s side: {', '.join(names.collapse(duplicates))}")
+        raise MappingError(
+            f"{file}: {side} names that are mapped twice: {', '.join(names.collapse(duplicates))}"
+        )

@@ -70,16 +70,16 @@ def complete(
     """
     expected, counters = mapping.to_source(), set(mapping.target_only)
     tensors = [name for name in state if name not in counters]
-    _require_names(expected, tensors, f"{file}: the names do not fit the model")
+    _require_names(expected, tensors, f"{file}: the names do not match the model")
     _refuse(
-        f"{file}: the arrays do not fit the model",
+        f"{file}: the arrays do not match the model",
         [
-            f"{name}: floats of shape {shapes[name]} expected, {array.dtype} of shape {array.shape} found"
+            f"{name}: expected floats of shape {shapes[name]}, found {array.dtype} of shape {array.shape}"
             for name, array in state.items()
             if name in expected and (array.shape != shapes[name] or array.dtype not in FLOATS)
         ]
         + [
-            f"{name}: a whole number expected, {state[name].dtype} of shape {state[name].shape} found"
+            f"{name}: expected an integer scalar, found {state[name].dtype} of shape {state[name].shape}"
             for name in mapping.target_only
             if name in state and (state[name].shape != () or state[name].dtype.kind not in "iu")
         ],
@@ -98,9 +98,9 @@ def _require_complete(mapping: Mapping, params: Arrays, file: str) -> None:
     _require_names(mapping.to_target(), params, f"{file}: the names do not match mappings/{mapping.file}")
 
 
-def _require_names(expected: Collection[str], found: Collection[str], headline: str) -> None:
-    missing = names.collapse(name for name in expected if name not in found)
-    unexpected = names.collapse(name for name in found if name not in expected)
+def _require_names(expected: Collection[str], actual: Collection[str], headline: str) -> None:
+    missing = names.collapse(name for name in expected if name not in actual)
+    unexpected = names.collapse(name for name in actual if name not in expected)
     _refuse(
         headline,
         [
@@ -115,13 +115,13 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
     """Check that the mapping file is complete: it names the same tensors as the model."""
     covered = {*mapping.to_source(), *mapping.target_only}
     _refuse(
-        f"mappings/{mapping.file}: does not fit the PyTorch model",
+        f"mappings/{mapping.file}: does not match the PyTorch model",
         [
             *(
-                f"not mapped  {pattern}"
+                f"not mapped    {pattern}"
                 for pattern in names.collapse(name for name in shapes if name not in covered)
             ),
-            *(f"not there   {pattern}" for pattern in names.collapse(sorted(covered - shapes.keys()))),
+            *(f"not in model  {pattern}" for pattern in names.collapse(sorted(covered - shapes.keys()))),
         ],
     )
 
@@ -132,7 +132,7 @@ def _require_arrays(mapping: Mapping, params: Arrays, shapes: dict[str, Shape], 
         for defect in _defects(params[tensor.source], shapes[tensor.target], tensor.source_role):
             tensors_by_defect.setdefault(defect, []).append(tensor.source)
     _refuse(
-        f"{file}: the arrays do not fit the model",
+        f"{file}: the arrays do not match the model",
         [
             f"{pattern}: {defect}"
             for defect, tensors in tensors_by_defect.items()
@@ -143,15 +143,15 @@ def _require_arrays(mapping: Mapping, params: Arrays, shapes: dict[str, Shape], 
 
 def _defects(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
     if array.shape != shape:
-        yield f"shape {shape} expected, {array.shape} found"
+        yield f"expected shape {shape}, found {array.shape}"
     if array.dtype not in FLOATS:
-        yield f"floats expected, {array.dtype} found"
+        yield f"expected floats, found {array.dtype}"
     elif array.shape != shape:
         return  # may be huge: the values are not read
     elif not _is_finite(numbers := np.asarray(array)):
-        yield "NaN or infinity found"
+        yield "contains NaN or infinity"
     elif role == VARIANCE and (numbers < 0).any():
-        yield "a negative variance found"
+        yield "contains a negative variance"
 
 
 def _is_finite(array: Array) -> bool:
@@ -162,7 +162,7 @@ def _is_finite(array: Array) -> bool:
 
 def _suggestion(pattern: str, missing: list[str]) -> str:
     near = names.nearest(pattern, missing)
-    return f"      nearest: {near}" if near else ""
+    return f"      closest match: {near}" if near else ""
 
 
 def _refuse(headline: str, lines: list[str]) -> None:

@@ -34,9 +34,9 @@ COUNTED = re.compile(
     r"(?:(?P<conv>conv)|(?P<batchnorm>(?:sync)?batchnorm[a-z]*)|(?P<dense>dense))(?P<number>[0-9]{1,9})_"
     r"(?P<role>weight|bias|gamma|beta|running_mean|running_var)"
 )
-READ = (
-    "Read are features.0.weight (net.save_parameters), resnext0_conv0_weight (net.collect_params().save) "
-    "and arg:resnext0_conv0_weight (net.export)."
+SUPPORTED = (
+    "supported: features.0.weight (net.save_parameters), resnext0_conv0_weight "
+    "(net.collect_params().save) and arg:resnext0_conv0_weight (net.export)"
 )
 MAX_LINES = 100  # of an error
 MAX_NAME_CHARACTERS = 200  # a network nested in many others may need half of them
@@ -142,16 +142,17 @@ class NamingStyle:
                 for scope, kind in ambiguous
             ]
             headline = (
-                f"{self.file}: numbers with gaps, as where a layer was replaced, and not in the network's "
-                "order: which is which cannot be told; names that net.save_parameters writes tell"
+                f"{self.file}: the layer numbers have gaps and the file is not in the network's order, "
+                "so the layers cannot be identified"
             )
-            raise MappingError("\n  ".join([headline, *names.shorten(lines)]))
+            hint = "save the network with net.save_parameters"
+            raise MappingError("\n  ".join([headline, *names.shorten(lines), hint]))
 
     def _require_counts(self, expected: dict[Counter, int], mapping: Mapping) -> None:
         counts = {counter: len(layers) for counter, layers in self.counted.items()}
         lines = [
-            f"{scope or 'outside the stages'}: {expected.get((scope, kind), 0)} {PLURALS[kind]} expected, "
-            f"{counts.get((scope, kind), 0)} found"
+            f"{scope or 'outside the stages'}: expected {expected.get((scope, kind), 0)} {PLURALS[kind]}, "
+            f"found {counts.get((scope, kind), 0)}"
             for scope, kind in {**expected, **counts}
             if expected.get((scope, kind)) != counts.get((scope, kind))
         ]
@@ -174,7 +175,7 @@ def read(tensor_names: Iterable[str], file: str) -> NamingStyle:
     file_names = list(tensor_names)
     names_by_plain = plain(file_names)
     if len(names_by_plain) != len(file_names):
-        raise DialectError(f"{file}: the same name stands under arg: and under aux:")
+        raise DialectError(f"{file}: the same name occurs with arg: and with aux:")
     exported = _is_exported(file_names)
     if any("." in name for name in names_by_plain):
         return NamingStyle(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
@@ -211,9 +212,9 @@ def _prefix_style(plain: dict[str, str], file: str, *, exported: bool) -> Naming
         raise DialectError(
             "\n  ".join(
                 [
-                    f"{file}: names in none of Gluon's styles",
+                    f"{file}: these names follow no supported naming style",
                     *names.shorten(unknown),
-                    READ,
+                    SUPPORTED,
                 ]
             )
         )
@@ -237,5 +238,5 @@ def _prefix_style(plain: dict[str, str], file: str, *, exported: bool) -> Naming
 
 def _two_networks(file: str, examples: Iterable[str]) -> DialectError:
     return DialectError(
-        "\n  ".join([f"{file}: more than one network in one file", *names.shorten(list(examples))])
+        "\n  ".join([f"{file}: contains more than one network", *names.shorten(list(examples))])
     )

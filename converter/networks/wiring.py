@@ -49,79 +49,79 @@ def match(graph: Graph, model: Model) -> Wiring:
     Raises:
         SymbolError: with the first operation that differs, and with every hyper-parameter that differs.
     """
-    headline = f"{graph.file}: the graph is not that of {model.name}"
+    headline = f"{graph.file}: the graph does not match {model.name}"
     try:
         variables = naming_styles.read(graph.parameters, graph.file).resolve(model.mapping)
     except ConversionError as error:
         raise SymbolError(f"{headline}\n  {error}") from error
     table = expressions.ExpressionTable()
     expected = expressions.of_model(model, table)
-    found = expressions.of_graph(graph, {name: tensor for tensor, name in variables.items()}, table)
+    actual = expressions.of_graph(graph, {name: tensor for tensor, name in variables.items()}, table)
     differences = [
-        *_different_wiring(graph, expected, found),
-        *_different_settings(graph, expected, found),
+        *_different_wiring(graph, expected, actual),
+        *_different_settings(graph, expected, actual),
     ]
     if differences:
         raise SymbolError("\n  ".join([headline, *names.shorten(differences, MAX_LINES)]))
-    nodes = {layer: found.nodes[number][0] for layer, number in expected.layers.items()}
+    nodes = {layer: actual.nodes[number][0] for layer, number in expected.layers.items()}
     return Wiring(
         graph=graph,
-        data=found.data,
+        data=actual.data,
         nodes=nodes,
         settings={layer: graph.nodes[index].operation.settings for layer, index in nodes.items()},
         variables=variables,
         fixed_gammas=tuple(
             f"{layer}.gamma" for layer, index in nodes.items() if graph.nodes[index].operation.fix_gamma
         ),
-        softmax=found.softmax,
+        softmax=actual.softmax,
     )
 
 
-def _different_wiring(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
+def _different_wiring(graph: Graph, expected: ModelExpressions, actual: GraphExpressions) -> Iterator[str]:
     """Yield the model's first operation that is missing in the graph, and its counterparts there."""
     table, layers = expected.table, {number: layer for layer, number in expected.layers.items()}
-    missing = next((number for number in expected.operations if number not in found.nodes), None)
+    missing = next((number for number in expected.operations if number not in actual.nodes), None)
     if missing is None:
-        if found.output != expected.output:
+        if actual.output != expected.output:
             yield f"expected  the graph to end in {layers[expected.output]}"
-            yield f"found     {table.describe(found.output, layers)}"
+            yield f"found     {table.describe(actual.output, layers)}"
         return
     label = f"{layers[missing]}: " if missing in layers and not table[missing].params else ""
     yield f"expected  {label}{table.describe(missing, layers)}"
-    others = [number for number in found.nodes if number not in expected.operations]
+    others = [number for number in actual.nodes if number not in expected.operations]
     alike = [number for number in others if {*table[number].params} & {*table[missing].params}]
     readers = [number for number in others if {*table[number].inputs} & {*table[missing].inputs}]
     for number in alike or readers or others[:1]:
-        for index in found.nodes[number]:
+        for index in actual.nodes[number]:
             yield f"found     {graph.nodes[index].name}: {table.describe(number, layers)}"
 
 
-def _different_settings(graph: Graph, expected: ModelExpressions, found: GraphExpressions) -> Iterator[str]:
+def _different_settings(graph: Graph, expected: ModelExpressions, actual: GraphExpressions) -> Iterator[str]:
     """Yield every hyper-parameter that differs, with the layers concerned."""
     layers = {number: layer for layer, number in expected.layers.items()}
     places: dict[str, list[str]] = {}
     for number, operation in expected.operations.items():
-        for index in found.nodes.get(number, ()):
+        for index in actual.nodes.get(number, ()):
             place = layers.get(number) or expected.table.describe(number, layers)
             for text in _differences(graph.nodes[index].operation, operation):
                 places.setdefault(text, []).append(place)
-        if len({graph.nodes[index].operation.fix_gamma for index in found.nodes.get(number, ())}) > 1:
+        if len({graph.nodes[index].operation.fix_gamma for index in actual.nodes.get(number, ())}) > 1:
             places.setdefault("computed twice, with and without fix_gamma", []).append(layers[number])
     for text, differing in places.items():
         for pattern in names.collapse(differing):
             yield f"{pattern}: {text}"
 
 
-def _differences(found: Operation, expected: Operation) -> Iterator[str]:
+def _differences(actual: Operation, expected: Operation) -> Iterator[str]:
     for name, value in expected.settings.items():
-        if name in found.settings and not _same(found.settings[name], value):
-            yield f"{name} {_text(found.settings[name])}, in the model {_text(value)}"
+        if name in actual.settings and not _same(actual.settings[name], value):
+            yield f"{name} {_text(actual.settings[name])} in the graph, {_text(value)} in the model"
 
 
-def _same(found: Value, expected: Value) -> bool:
-    if isinstance(expected, float) and isinstance(found, float):
-        return abs(found - expected) <= RELATIVE_TOLERANCE * abs(expected)
-    return found == expected
+def _same(actual: Value, expected: Value) -> bool:
+    if isinstance(expected, float) and isinstance(actual, float):
+        return abs(actual - expected) <= RELATIVE_TOLERANCE * abs(expected)
+    return actual == expected
 
 
 def _text(value: Value) -> str:

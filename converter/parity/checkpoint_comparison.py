@@ -25,16 +25,16 @@ class CheckpointComparison:
     """Result of comparing Gluon parameters with a checkpoint, a module or their own conversion.
 
     Attributes:
-        prepared: the Gluon parameters and their model.
-        beside: name of the compared side: the checkpoint's file, "the module" or "the conversion".
+        loaded: the Gluon parameters and their model.
+        target_name: name of the compared side: the checkpoint's file, "the module" or "the conversion".
         weights: the checkpoint, None if a module or the conversion was compared.
         proof: comparison of the layers' outputs.
         tensors: tensors whose values differ.
         diagnosis: likely causes of the first mismatch, None if no layer mismatches.
     """
 
-    prepared: LoadedModel
-    beside: str
+    loaded: LoadedModel
+    target_name: str
     weights: WeightsFile | None
     proof: ParityResult
     tensors: tuple[TensorDiff, ...]

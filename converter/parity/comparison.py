@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Least magnitude of a layer's output without its bias, in standard deviations of the output, that shows
 # that its weights matter.
-MIN_SIGHT = 1e-5
+MIN_WEIGHT_EFFECT = 1e-5
 # Least scale that differences are divided by: the smallest normal number over epsilon. Outputs of a
 # smaller standard deviation hold denormal numbers, which have fewer digits and which CPUs round differently.
 SMALLEST_SCALES = {dtype: float(np.finfo(dtype).smallest_normal / np.finfo(dtype).eps) for dtype in LIMITS}
@@ -134,7 +134,7 @@ class _Outputs:
             output = next(self.outputs, None)
             if output is None:
                 raise ParityError(
-                    f"the reference does not compute {layer}, or the module does more than once"
+                    f"the reference does not compute {layer}, or the module computes it more than once"
                 )
             self.waiting[output.layer] = output
         return self.waiting.pop(layer)
@@ -155,7 +155,7 @@ class _Comparison:
         self.limits = limits
         self.outputs = outputs
         self.rows: dict[str, LayerDiff] = {}
-        self.blind: list[str] = []
+        self.vacuous_layers: list[str] = []
 
     def visit(self, name: str, output: Array, settings: Settings) -> None:
         layer = self.layers[name]
@@ -167,14 +167,14 @@ class _Comparison:
         if layer.source in self.biases and not _depends_on_weights(
             expected.array, row, self.biases[layer.source]
         ):
-            self.blind.append(layer.source)
+            self.vacuous_layers.append(layer.source)
 
     def check(self, probe: Probe, failure: str) -> ProbeResult:
-        unseen = [layer.target for name, layer in self.layers.items() if name not in self.rows]
-        if unseen and not failure:
-            failure = f"the module never computed {', '.join(names.collapse(unseen))}"
+        missing = [layer.target for name, layer in self.layers.items() if name not in self.rows]
+        if missing and not failure:
+            failure = f"the module never computed {', '.join(names.collapse(missing))}"
         rows = tuple(self.rows[name] for name in self.layers if name in self.rows)
-        return ProbeResult(probe, rows, tuple(self.blind), failure)
+        return ProbeResult(probe, rows, tuple(self.vacuous_layers), failure)
 
 
 def _biases(mapping: Mapping, params: Arrays) -> dict[str, Array | None]:
@@ -188,7 +188,7 @@ def _depends_on_weights(output: Array, row: LayerDiff, bias: Array | None) -> bo
     """Return whether a layer's output exceeds its bias, and so depends on its weights and its input."""
     if bias is not None:
         output = output - bias.reshape(-1, *[1] * (output.ndim - 2))
-    return bool(np.abs(output).max() > MIN_SIGHT * _scale(row.reference, output))
+    return bool(np.abs(output).max() > MIN_WEIGHT_EFFECT * _scale(row.reference, output))
 
 
 def _different_settings(reference: Settings, module: Settings) -> tuple[tuple[str, object, object], ...]:

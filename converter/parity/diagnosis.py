@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from converter.parity.result import LayerDiff, ParityResult
     from converter.references.probes import Probe
 
-WHERE_ELSE = {
-    "pool": "how it rounds, what it pads with, or the ReLU before it",
-    "block": "the sum with the shortcut, or the ReLU after it",
-    "batchnorm": "which field is which in the mapping, or what kind of layer it is",
-    "dense": "its bias, or what kind of layer it is",
+# What to check if the tensors and settings of a layer are equal, by its kind.
+REMAINING = {
+    "pool": "its rounding, its padding, and the ReLU before it",
+    "block": "the addition of the shortcut, and the ReLU after it",
+    "batchnorm": "the order of its parameters in the mapping, and its layer type",
+    "dense": "its bias, and its layer type",
 }
-BEFORE = "what comes in: the ReLU, pool or sum before it, or its line in the mapping"
+INPUT = "its input (the ReLU, pool or addition before it), and its line in the mapping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,13 @@ class Diagnosis:
 
     def __str__(self) -> str:
         row, layer = self.row, self.row.layer
-        difference = row.remark or f"by up to {row.max_abs:.2g}, {row.relative:.2g} of the deviation"
+        names = f"{layer.source} → {layer.target} ({layer.kind})"
+        difference = (
+            row.remark or f"largest difference {row.max_abs:.2g}, difference / deviation {row.relative:.2g}"
+        )
         return "\n".join(
             [
-                f"  first apart  {layer.source} → {layer.target} ({layer.kind}), {self.probe}: {difference}",
+                f"  first mismatch  {names}, {self.probe}: {difference}",
                 f"    reference  mean {row.reference.mean:.6g}, deviation {row.reference.deviation:.6g}",
                 f"    module     mean {row.module.mean:.6g}, deviation {row.module.deviation:.6g}",
                 *(f"    suspect    {suspicion}" for suspicion in self.suspicions),
@@ -46,28 +50,28 @@ class Diagnosis:
         )
 
 
-def diagnose(proof: ParityResult, prepared: LoadedModel, state: Arrays) -> Diagnosis | None:
+def diagnose(proof: ParityResult, loaded: LoadedModel, state: Arrays) -> Diagnosis | None:
     """Diagnose the first mismatching layer; return None if no layer mismatches.
 
     Args:
         proof: the comparison.
-        prepared: the Gluon parameters and their model.
+        loaded: the Gluon parameters and their model.
         state: arrays that the module was loaded with, by PyTorch names.
     """
     check = proof.decisive
-    if check is None or check.first_apart is None:
+    if check is None or check.first_mismatch is None:
         return None
-    row = check.first_apart
-    own = [tensor for tensor in prepared.mapping.tensors if tensor.layer == row.layer]
-    wrong = [text for tensor in own for text in _wrong_tensor(tensor, prepared.params, state)]
+    row = check.first_mismatch
+    own = [tensor for tensor in loaded.mapping.tensors if tensor.layer == row.layer]
+    wrong = [text for tensor in own for text in _wrong_tensor(tensor, loaded.params, state)]
     settings = [
         f"{name}: {expected} in the reference, {actual} in the module"
         for name, expected, actual in row.settings
     ]
     suspicions = [*wrong, *settings]
     if not suspicions:
-        equal = "its tensors are equal bit for bit and its settings the same; " if own else ""
-        suspicions = [equal + WHERE_ELSE.get(row.layer.kind, BEFORE)]
+        equal = "its tensors and settings are equal; " if own else ""
+        suspicions = [f"{equal}check {REMAINING.get(row.layer.kind, INPUT)}"]
     return Diagnosis(check.probe, row, tuple(suspicions))
 
 
@@ -77,9 +81,9 @@ def _wrong_tensor(tensor: Tensor, params: Arrays, state: Arrays) -> list[str]:
         return []
     same = [name for name, array in params.items() if array_comparison.same_values(array, actual)]
     if same:
-        return [f"{tensor.target} is not Gluon's {tensor.source} but its {same[0]}"]
+        return [f"{tensor.target} has the values of Gluon's {same[0]}, not of its {tensor.source}"]
     shuffled = expected.shape == actual.shape and np.array_equal(
         np.sort(np.asarray(expected), axis=None), np.sort(np.asarray(actual), axis=None)
     )
-    order = "; the same numbers in another order" if shuffled else ""
+    order = "; the same values in a different order" if shuffled else ""
     return [f"{tensor.target}: {array_comparison.compare(tensor.target, expected, actual)}{order}"]

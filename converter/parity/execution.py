@@ -64,9 +64,9 @@ class HookedModule:
             # Values that are not finite are equated here: the layer's row reports them.
             same = last_outputs and isinstance(result, torch.Tensor)
             if not (same and torch.equal(result.nan_to_num(), last_outputs[-1].nan_to_num())):
-                return f"the module returns something else than its last layer, {last}, gives"
+                return f"the module does not return the output of its last layer, {last}"
         except FORWARD_ERRORS as error:
-            return f"the module stops: {error or type(error).__name__}"
+            return f"the module failed: {error or type(error).__name__}"
         finally:
             for handle in handles:
                 handle.remove()
@@ -109,7 +109,11 @@ def arrays(module: nn.Module) -> dict[str, Array]:
 
     state = module.state_dict()
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
-        raise ParityError("\n  ".join(["the module has no weights yet", *names.collapse(empty)]))
+        raise ParityError(
+            "\n  ".join(
+                ["these tensors of the module are on the meta device, without values", *names.collapse(empty)]
+            )
+        )
     tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
     return {
         name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
@@ -142,7 +146,7 @@ def hook_layers(module: nn.Module, mapping: Mapping) -> HookedModule:
     weighted = {tensor.layer.target for tensor in mapping.tensors}
     if missing := weighted - modules.keys():
         raise ParityError(
-            "\n  ".join(["the module has no layer of these names", *names.collapse(sorted(missing))])
+            "\n  ".join(["the module has no layers with these names", *names.collapse(sorted(missing))])
         )
     layers = {layer.target: modules[layer.target] for layer in mapping.layers if layer.target in modules}
     return HookedModule(module.eval(), layers)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARKUP = re.compile(r"[\\`*_\[\]<>|#&~$]")  # special characters in Markdown, HTML and formulas
 
 
-def write_summary(found: Document, echo: Callable[[str], None]) -> None:
+def write_summary(document: Document, echo: Callable[[str], None]) -> None:
     """Append the result to the step summary and, if the check failed, ``echo`` an error annotation.
 
     Outside GitHub Actions this does nothing.
@@ -34,37 +34,37 @@ def write_summary(found: Document, echo: Callable[[str], None]) -> None:
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(markdown(found))
+                stream.write(markdown(document))
         except OSError as error:
             raise ArtifactError(f"{summary}: cannot be written: {error.strerror or error}") from error
-    if not found["agrees"]:
-        echo(annotation(found))
+    if not document["agrees"]:
+        echo(annotation(document))
 
 
-def markdown(found: Document) -> str:
+def markdown(document: Document) -> str:
     """Return the verdict, a table of the checks and the problems, as Markdown."""
-    mark = "✅" if found["agrees"] else "❌"
+    mark = "✅" if document["agrees"] else "❌"
     lines = [
-        f"### {mark} parity of {found['model']}",
+        f"### {mark} parity of {document['model']}",
         "",
-        _plain(json_report.sentence(found)),
+        _plain(json_report.sentence(document)),
         "",
         "| check | layers | result |",
         "|---|---|---|",
         *(
             f"| {check['dtype']} at {check['size']} | {len(check['layers'])} | {_plain(check['summary'])} |"
-            for check in found["checks"]
+            for check in document["checks"]
         ),
     ]
-    if problems := json_report.problems(found):
+    if problems := json_report.problems(document):
         lines += ["", "```text", *(line.replace("```", "'''") for line in problems), "```"]
     return "\n".join(lines) + "\n\n"
 
 
-def annotation(found: Document) -> str:
+def annotation(document: Document) -> str:
     """Return the workflow command for an error annotation on the job."""
-    message = "\n".join([json_report.sentence(found), *json_report.problems(found)])
-    return f"::error title=parity of {found['model']}::{_escape(message)}"
+    message = "\n".join([json_report.sentence(document), *json_report.problems(document)])
+    return f"::error title=parity of {document['model']}::{_escape(message)}"
 
 
 def _escape(text: str) -> str:

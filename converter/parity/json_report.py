@@ -19,12 +19,12 @@ Document = dict[str, Any]
 REFERENCES = {
     ("gluon", "gluoncv"): "GluonCV",
     ("gluon", "graph"): "the graph, run by MXNet",
-    ("numpy", "gluoncv"): "our numpy forward of its parameters",
-    ("numpy", "graph"): "our numpy forward, wired as the graph is",
+    ("numpy", "gluoncv"): "the built-in NumPy reference",
+    ("numpy", "graph"): "the graph, run by the built-in NumPy reference",
 }
 
 
-def against(reference: str, definition: str | None) -> str:
+def describe_reference(reference: str, definition: str | None) -> str:
     """Describe what the outputs were compared with.
 
     Args:
@@ -36,54 +36,55 @@ def against(reference: str, definition: str | None) -> str:
 
 def build(comparison: CheckpointComparison) -> Document:
     """Return the document. Numbers that are not finite become None, as JSON cannot represent them."""
-    prepared, proof = comparison.prepared, comparison.proof
+    loaded, proof = comparison.loaded, comparison.proof
     weights = comparison.weights
     return {
-        "model": prepared.model.name,
+        "model": loaded.model.name,
         "agrees": comparison.passed,
         "source": {
-            "file": prepared.reading.source.name,
-            "sha1": prepared.reading.source.sha1,
-            "official": prepared.reading.source.is_published(prepared.model.published),
-            "symbol": prepared.reading.graph.name if prepared.reading.graph else None,
+            "file": loaded.source.params_file.name,
+            "sha1": loaded.source.params_file.sha1,
+            "official": loaded.source.params_file.is_published(loaded.model.published),
+            "symbol": loaded.source.graph.name if loaded.source.graph else None,
         },
-        "beside": comparison.beside,
+        "beside": comparison.target_name,
         "weights": {"file": weights.file, "sha256": weights.sha256} if weights else None,
-        "mapping": {"file": prepared.mapping.file, "sha256": prepared.mapping.sha256},
+        "mapping": {"file": loaded.mapping.file, "sha256": loaded.mapping.sha256},
         "reference": {
             "name": proof.reference,
             "definition": proof.definition,
             "versions": proof.versions,
         },
         "tensors": {
-            "compared": len(prepared.mapping.tensors),
+            "compared": len(loaded.mapping.tensors),
             "apart": [{"name": diff.name, "found": str(diff)} for diff in comparison.tensors],
         },
-        "blind": list(proof.blind),
+        "blind": list(proof.vacuous_layers),
         "checks": [_check(check) for check in proof.checks],
         "diagnosis": _diagnosis(comparison.diagnosis) if comparison.diagnosis else None,
         "version": __version__,
     }
 
 
-def sentence(found: Document) -> str:
+def sentence(document: Document) -> str:
     """Summarize the result and its evidence in one sentence."""
-    tensors, checks = found["tensors"], found["checks"]
+    tensors, checks = document["tensors"], document["checks"]
     equal = tensors["compared"] - len(tensors["apart"])
     layers = max((len(check["layers"]) for check in checks), default=0)
-    reference = against(found["reference"]["name"], found["reference"]["definition"])
+    reference = describe_reference(document["reference"]["name"], document["reference"]["definition"])
     agreeing = sum(check["agrees"] for check in checks)
     return (
-        f"{found['beside']} and {found['source']['file']}: {equal} of {tensors['compared']} tensors equal, "
+        f"{document['beside']} and {document['source']['file']}: "
+        f"{equal} of {tensors['compared']} tensors equal, "
         f"{layers} layers compared with {reference}, "
         f"{agreeing} of {len(checks)} checks passed"
     )
 
 
-def problems(found: Document) -> list[str]:
+def problems(document: Document) -> list[str]:
     """Return the mismatches as lines; details are indented."""
     lines = []
-    diffs = found["tensors"]["apart"]
+    diffs = document["tensors"]["apart"]
     if diffs:
         lines.append(f"{len(diffs)} tensor{'s differ' if len(diffs) > 1 else ' differs'}")
         lines += [
@@ -92,13 +93,13 @@ def problems(found: Document) -> list[str]:
         ]
     lines += [
         f"{check['dtype']} at {check['size']}: {check['summary']}"
-        for check in found["checks"]
+        for check in document["checks"]
         if not check["agrees"]
     ]
-    lines += found["diagnosis"]["text"].split("\n") if found["diagnosis"] else []
-    if found["blind"]:
-        lines.append("these layers' outputs do not depend on their inputs, and prove nothing")
-        lines += [f"  {pattern}" for pattern in names.collapse(found["blind"])]
+    lines += document["diagnosis"]["text"].split("\n") if document["diagnosis"] else []
+    if document["blind"]:
+        lines.append("these layers prove nothing: their outputs do not depend on their inputs")
+        lines += [f"  {pattern}" for pattern in names.collapse(document["blind"])]
     return lines
 
 

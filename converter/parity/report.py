@@ -42,7 +42,7 @@ def render(found: Document) -> str:
     return environment.get_template("report.html").render(
         found=found,
         sentence=json_report.sentence(found),
-        against=json_report.against(found["reference"]["name"], found["reference"]["definition"]),
+        against=json_report.describe_reference(found["reference"]["name"], found["reference"]["definition"]),
         complaints=json_report.problems(found),
         chart=chart(found),
         scripts=scripts(),

@@ -70,13 +70,13 @@ class ProbeResult:
     Attributes:
         probe: the input.
         rows: one per layer, in the network's order; the last is for the logits.
-        blind: layers, by Gluon names, whose outputs do not depend on their weights.
+        vacuous_layers: layers, by Gluon names, whose outputs do not depend on their weights.
         failure: why the module did not compute every layer or return its logits, or an empty string.
     """
 
     probe: Probe
     rows: tuple[LayerDiff, ...]
-    blind: tuple[str, ...] = ()
+    vacuous_layers: tuple[str, ...] = ()
     failure: str = ""
 
     @property
@@ -90,7 +90,7 @@ class ProbeResult:
         return not self.failure and all(row.agrees for row in self.rows)
 
     @property
-    def first_apart(self) -> LayerDiff | None:
+    def first_mismatch(self) -> LayerDiff | None:
         """The first layer that does not agree, None if all do."""
         return next((row for row in self.rows if not row.agrees), None)
 
@@ -118,14 +118,14 @@ class ParityResult:
     definition: Definition | None = None
 
     @property
-    def blind(self) -> tuple[str, ...]:
+    def vacuous_layers(self) -> tuple[str, ...]:
         """Layers whose outputs do not depend on their weights in some check."""
-        return tuple(dict.fromkeys(name for check in self.checks for name in check.blind))
+        return tuple(dict.fromkeys(name for check in self.checks for name in check.vacuous_layers))
 
     @property
     def passed(self) -> bool:
         """Whether every check agrees and none is vacuous."""
-        return bool(self.checks) and self.decisive is None and not self.blind
+        return bool(self.checks) and self.decisive is None and not self.vacuous_layers
 
     @property
     def decisive(self) -> ProbeResult | None:
@@ -153,13 +153,13 @@ def require_passed(proof: ParityResult, diagnosis: object) -> None:
         )
         headline = "the PyTorch module does not agree with the reference"
         raise ParityError("\n".join([headline, *lines, str(diagnosis or "")]).rstrip())
-    if proof.blind:
+    if proof.vacuous_layers:
         headline = (
-            "the outputs of these layers do not depend on their inputs, so they cannot prove their weights; "
+            "these layers prove nothing, because their outputs do not depend on their inputs; "
             "is the network untrained?"
         )
-        hint = "--reference none converts without a proof"
-        raise ParityError("\n  ".join([headline, *names.collapse(proof.blind), hint]))
+        hint = "to convert without a proof: --reference none"
+        raise ParityError("\n  ".join([headline, *names.collapse(proof.vacuous_layers), hint]))
 
 
 def describe(check: ProbeResult) -> str:
@@ -168,12 +168,14 @@ def describe(check: ProbeResult) -> str:
     if not check.rows:
         return check.failure
     verdict = (
-        f"{mismatches} of {len(check.rows)} layers apart" if mismatches else f"{len(check.rows)} layers agree"
+        f"{mismatches} of {len(check.rows)} layers differ"
+        if mismatches
+        else f"{len(check.rows)} layers agree"
     )
     worst = check.worst
-    text = f"{verdict}, at most {worst.relative:.2g} of the deviation (limit {worst.limit:.0e})"
+    text = f"{verdict}, largest difference / deviation {worst.relative:.2g} (limit {worst.limit:.0e})"
     return f"{text}; {check.failure}" if check.failure else text
 
 
 def _rank(check: ProbeResult) -> tuple[bool, float]:
-    return check.first_apart is None, check.limit
+    return check.first_mismatch is None, check.limit

@@ -33,10 +33,10 @@ class RoundingReport:
     relative: float
 
 
-def measure(model: Model, state: Arrays, narrow: Arrays, precision: Precision) -> RoundingReport:
+def measure(model: Model, state: Arrays, rounded: Arrays, precision: Precision) -> RoundingReport:
     """Run one probe with the original and with the rounded weights and compare the logits."""
     before, after = (
-        execution.logits(execution.build(arrays, model.config), PROBE) for arrays in (state, narrow)
+        execution.logits(execution.build(arrays, model.config), PROBE) for arrays in (state, rounded)
     )
     diff = comparison.layer_diff(model.mapping.layers[-1], 0.0, before, after)
     return RoundingReport(precision, PROBE, diff.max_abs, diff.relative)

@@ -76,7 +76,7 @@ def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterato
         yield (fallback,)
         return
     layers = tuple(layer.source for layer in loaded.mapping.layers)
-    wiring = loaded.reading.wiring
+    wiring = loaded.source.wiring
     with loaded.for_mxnet() as params:
         if wiring is None:
             request = gluon.network_request(loaded.model, params.path, layers)
@@ -92,7 +92,7 @@ def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
     Raises:
         ReferenceUnavailableError: if it has not, and numpy may not take its place.
     """
-    wiring = loaded.reading.wiring
+    wiring = loaded.source.wiring
     if wiring is None or all(probe.dtype != "float64" for probe in plan.probes):
         return True
     try:
@@ -128,5 +128,5 @@ def _prove(reference: Reference, network: Network, loaded: LoadedModel) -> Parit
     return replace(
         proof,
         versions={**proof.versions, "torch": version("torch")},
-        definition=GRAPH if loaded.reading.wiring else GLUONCV,
+        definition=GRAPH if loaded.source.wiring else GLUONCV,
     )

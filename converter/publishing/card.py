@@ -102,7 +102,7 @@ def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
         convention=figures.CONVENTION,
         architecture=timm_config.ARCHITECTURES.get(model.name),
         library=LIBRARIES[model.name in timm_config.ARCHITECTURES],
-        reference=json_report.against(
+        reference=json_report.describe_reference(
             converted.manifest.parity.reference, converted.manifest.parity.definition
         ),
         circumstances=circumstances,

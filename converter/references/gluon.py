@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 NAME: ReferenceName = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
-LOG = "said.txt"
+LOG = "log.txt"
 SYMBOL = "symbol.json"  # the graph, in the child's folder
 MIN_FREE_BYTES = 1 << 16  # with fewer, the disk counts as full
 PATIENCE_SECONDS = 1800  # without a new output; the slowest layer takes a minute, at 2048 px in float64
@@ -110,13 +110,17 @@ class GluonRun:
             if "unavailable" in reply:
                 raise unavailable(reply["unavailable"])
             if status != 0:
-                raise ReferenceFailedError(str(unavailable(f"it ended with status {status}")))
+                raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
             yield reply
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
-                raise ReferenceFailedError(f"{self.folder}: GluonCV's outputs filled the disk") from error
+                raise ReferenceFailedError(
+                    f"{self.folder}: the disk is full: no space for GluonCV's outputs"
+                ) from error
             log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
-            failure = unavailable(f"it ended with status {status} and said:\n{log or '(nothing)'}")
+            failure = unavailable(
+                f"its process ended with status {status} and printed:\n{log or '(nothing)'}"
+            )
             raise ReferenceFailedError(str(failure)) from error
 
     def _wait(self) -> int:
@@ -132,7 +136,7 @@ class GluonRun:
             except subprocess.TimeoutExpired:
                 before, outputs = outputs, len(list(self.folder.glob("*.npy")))
                 if outputs == before:
-                    reason = f"it gave no output for {PATIENCE_SECONDS} seconds"
+                    reason = f"it computed no output for {PATIENCE_SECONDS} seconds"
                     raise ReferenceFailedError(str(unavailable(reason))) from None
 
 
@@ -153,7 +157,7 @@ def find_python(chosen: Path | None) -> Path:
         return Path(program)
     absent = [name for name in ("mxnet", "gluoncv") if importlib.util.find_spec(name) is None]
     if absent:
-        raise unavailable(f"{' and '.join(absent)} not installed for {sys.executable}")
+        raise unavailable(f"{' and '.join(absent)} not installed in {sys.executable}")
     return Path(sys.executable)
 
 
@@ -166,9 +170,9 @@ def require_float64(graph: Graph) -> None:
     operators = sorted({node.operator for node in graph.nodes} & NO_FLOAT64)
     if operators:
         raise ReferenceUnavailableError(
-            f"{graph.file}: MXNet does not compute {' and '.join(operators)} in float64\n"
-            "  --reference numpy       our own forward, wired as the graph is\n"
-            "  --proof-dtype float32   MXNet, in float32 only"
+            f"{graph.file}: MXNet cannot compute {' and '.join(operators)} in float64\n"
+            "  --reference numpy       compare with the built-in NumPy reference\n"
+            "  --proof-dtype float32   compare with MXNet in float32 only"
         )
 
 
@@ -257,12 +261,12 @@ def _wrap_start_error(python: Path) -> Iterator[None]:
 def unavailable(reason: str) -> ReferenceUnavailableError:
     """Return the error that states why GluonCV cannot run, and the alternatives."""
     return ReferenceUnavailableError(
-        f"no proof: GluonCV cannot run here: {reason}\n"
-        "Three ways out:\n"
-        "  --reference numpy           our own forward of the same parameters, which needs no MXNet\n"
-        "  an interpreter with MXNet   our extra `gluon`: mxnet==1.9.1 and gluoncv==0.10.5.post0, on Linux\n"
-        "                              x86-64; another Python: --gluon-python PATH, GLUON_PYTHON=PATH\n"
-        "  convert --reference none    write the file without a proof; its manifest says so"
+        f"no proof: GluonCV cannot run: {reason}\n"
+        "You can:\n"
+        "  --reference numpy           compare with the built-in NumPy reference, which needs no MXNet\n"
+        "  the extra `gluon`           installs mxnet==1.9.1 and gluoncv==0.10.5.post0 on Linux, x86-64\n"
+        "  --gluon-python PATH         use a Python that has them; also GLUON_PYTHON=PATH\n"
+        "  convert --reference none    write the file without a proof, as its manifest then states"
     )
 
 

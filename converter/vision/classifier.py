@@ -118,7 +118,7 @@ def load(terms: ClassifierOptions) -> Classifier:
     if checkpoint.kind(path) in {Kind.params, Kind.packed}:
         raise CheckpointError(f"{path}: Gluon's parameters; first gluon2torch convert auto OUT --params FILE")
     state = checkpoint.read(path)
-    model = detection.require_one(detection.match_torch(state), state.values(), str(path), question=QUESTION)
+    model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=QUESTION)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     transform = create_transform(terms.preprocessing.value, **resolve_data_config(model.config))

@@ -155,7 +155,7 @@ def with_table(model: Model, folder: Path, *changes: tuple[str, str]) -> Model:
 
 def assert_refused(model: Model, out: Path, params: Path, first: str) -> None:
     """Check that the conversion is refused and that the error names the first layer that differs."""
-    with pytest.raises(ParityError, match=rf"does not agree (.*\n)*  first apart  {re.escape(first)} → "):
+    with pytest.raises(ParityError, match=rf"does not agree (.*\n)*  first mismatch  {re.escape(first)} → "):
         convert(model, out, params)
     assert list(out.iterdir()) == []
 
@@ -228,7 +228,7 @@ def test_one_ulp_in_one_weight_is_refused(
 
 def test_wrong_cardinality_is_refused(resnext50: Model, gluon_files: Path, out: Path) -> None:
     sixteen = replace(resnext50, config=replace(resnext50.config, cardinality=16, width=8))
-    with pytest.raises(MappingError, match=r"shape \(128, 8, 3, 3\) expected, \(128, 4, 3, 3\) found"):
+    with pytest.raises(MappingError, match=r"expected shape \(128, 8, 3, 3\), found \(128, 4, 3, 3\)"):
         convert(sixteen, out, gluon_files / f"{NAME}.params")
     assert list(out.iterdir()) == []
 

@@ -100,11 +100,11 @@ def prove_network(folder: Path, edited: bytes | None = None) -> ParityResult:
     origin = ParamsSource(None, folder / "base-0000.params")
     with loading.open_source(origin, silent) as source:
         prepared = loading.load_model(origin, source)
-        assert prepared.reading.wiring is not None
-        graph = prepared.reading.wiring.graph
+        assert prepared.source.wiring is not None
+        graph = prepared.source.wiring.graph
         if edited is not None:
-            changed = replace(prepared.reading.wiring, graph=replace(graph, content=edited))
-            prepared = replace(prepared, reading=replace(prepared.reading, wiring=changed))
+            changed = replace(prepared.source.wiring, graph=replace(graph, content=edited))
+            prepared = replace(prepared, source=replace(prepared.source, wiring=changed))
         module = execution.build(prepared.state, prepared.model.config)
         with runner.start_references(runner.resolve_reference(OPTIONS), prepared) as candidates:
             return runner.prove(candidates, execution.hook_layers(module, prepared.mapping), prepared)
@@ -135,8 +135,8 @@ def test_difference_not_seen_by_matching_fails_the_comparison(
     proof = prove_network(base, content.replace(old, new).encode())
     assert not proof.passed
     assert proof.decisive is not None
-    assert proof.decisive.first_apart is not None
-    assert proof.decisive.first_apart.layer.source == layer
+    assert proof.decisive.first_mismatch is not None
+    assert proof.decisive.first_mismatch.layer.source == layer
 
 
 def test_graph_with_final_softmax_is_proven_up_to_the_logits(base: Path, tmp_path: Path) -> None:
@@ -181,9 +181,7 @@ def test_graph_that_mxnet_cannot_run_leaves_no_output(base: Path, tmp_path: Path
     request = conversion.ConversionRequest(
         source=ParamsSource(None, tmp_path / "net-0000.params"), out=tmp_path / "out", options=OPTIONS
     )
-    message = (
-        r"MXNet does not compute BatchNorm_v1 in float64\n.*--reference numpy.*\n.*--proof-dtype float32"
-    )
+    message = r"MXNet cannot compute BatchNorm_v1 in float64\n.*--reference numpy.*\n.*--proof-dtype float32"
     with pytest.raises(ReferenceUnavailableError, match=message):
         conversion.run(replace(request, options=OPTIONS))
     assert not (tmp_path / "out").exists()

@@ -45,14 +45,14 @@ VARIANTS = {
 MODELS = ("resnext50_32x4d", "resnet50_v1c", "resnet50_v1d")
 # Each with another model and the error that distinguishes the two.
 GRAPHS = {
-    "resnext50_32x4d": ("resnext101_32x4d", "stage3: 70 convolutions expected, 19 found"),
+    "resnext50_32x4d": ("resnext101_32x4d", "stage3: expected 70 convolutions, found 19"),
     "resnet50_v1d": ("resnet50_v1c", "expected  convolution layer1.0.downsample.0 of maxpool"),
-    "se_resnext50_32x4d": ("resnext50_32x4d", "stage1: 10 convolutions expected, 16 found"),
+    "se_resnext50_32x4d": ("resnext50_32x4d", "stage1: expected 10 convolutions, found 16"),
     "senet_154": ("senet_154e", "expected  features.11.0.downsample.0: pooling of features.10.2"),
-    "resnext101e_64x4d": ("resnext101_64x4d", "outside the stages: 1 convolutions expected, 3 found"),
+    "resnext101e_64x4d": ("resnext101_64x4d", "outside the stages: expected 1 convolutions, found 3"),
     "cifar_resnext29_32x4d": (
         "cifar_resnext29_16x64d",
-        "features.{3…5}.{0…2}.body.3: groups 32, in the model 16",
+        "features.{3…5}.{0…2}.body.3: groups 32 in the graph, 16 in the model",
     ),
 }
 # Files whose model is detected by layers, prefix or adjacent graph, and their dialects.
@@ -132,7 +132,9 @@ def test_shuffled_names_with_indices_from_0_resolve(model: str, variant: str, gl
 
 @pytest.mark.parametrize("model", ["gluon_resnet50_v1d", "gluon_senet154"])
 def test_shuffled_names_with_an_offset_stem_are_refused(model: str, gluon_names: Names) -> None:
-    with pytest.raises(MappingError, match=r"numbers with gaps, .*\n  outside the stages: \w+ \["):
+    with pytest.raises(
+        MappingError, match=r"the layer numbers have gaps and .*\n  outside the stages: \w+ \["
+    ):
         resolved(shuffled(gluon_names[model][OFFSET_STEM]), model)
 
 
@@ -144,10 +146,10 @@ def test_every_variant_has_a_dialect(model: str, gluon_names: Names) -> None:
 @pytest.mark.parametrize(
     ("model", "other", "complaint"),
     [
-        ("gluon_resnext50_32x4d", "gluon_resnext101_32x4d", "stage3: 70 convolutions expected, 19 found"),
-        ("gluon_resnet50_v1b", "gluon_resnet50_v1c", "outside the stages: 3 convolutions expected, 1 found"),
-        ("gluon_seresnext50_32x4d", "gluon_resnext50_32x4d", "stage1: 10 convolutions expected, 16 found"),
-        ("gluon_resnet50_v1b", "gluon_resnext50_32x4d", "layers1: 0 convolutions expected, 9 found"),
+        ("gluon_resnext50_32x4d", "gluon_resnext101_32x4d", "stage3: expected 70 convolutions, found 19"),
+        ("gluon_resnet50_v1b", "gluon_resnet50_v1c", "outside the stages: expected 3 convolutions, found 1"),
+        ("gluon_seresnext50_32x4d", "gluon_resnext50_32x4d", "stage1: expected 10 convolutions, found 16"),
+        ("gluon_resnet50_v1b", "gluon_resnext50_32x4d", "layers1: expected 0 convolutions, found 9"),
     ],
 )
 def test_names_of_another_model_are_refused(
@@ -165,7 +167,7 @@ def test_model_is_detected_and_arrays_equal_those_saved(model: str, name: str, f
     saved = load_params(files / model / ("replaced-structural.params" if new_head else "structural.params"))
     assert prepared.model.name == f"gluon_{model}"
     assert prepared.model.config.num_classes == (7 if new_head else 10)
-    assert prepared.reading.naming.dialect == DIALECTS[name]
+    assert prepared.source.naming.dialect == DIALECTS[name]
     assert prepared.params.keys() == saved.keys()
     assert [
         key for key, array in prepared.params.items() if np.asarray(array).tobytes() != saved[key].tobytes()
@@ -184,7 +186,7 @@ def test_stripped_file_is_detected_by_its_layers(files: Path) -> None:
     prepared = prepare(folder / "stripped.params")
     saved = load_params(folder / "structural.params")
     assert prepared.model.name == "gluon_resnext50_32x4d"
-    assert prepared.reading.naming.dialect == "stripped prefix"
+    assert prepared.source.naming.dialect == "stripped prefix"
     assert [
         key for key, array in saved.items() if array.tobytes() != np.asarray(prepared.params[key]).tobytes()
     ] == []
@@ -197,7 +199,7 @@ def test_stripped_v1c_or_v1d_file_without_a_graph_is_ambiguous(
     alone = tmp_path / "stripped.params"
     alone.symlink_to(files / model / "stripped.params")
     with pytest.raises(
-        MappingError, match="gluon_resnet50_v1c or gluon_resnet50_v1d: the names tell no more"
+        MappingError, match=r"gluon_resnet50_v1c or gluon_resnet50_v1d\n  give the model's name"
     ):
         prepare(alone)
 
@@ -210,8 +212,8 @@ def test_stripped_v1c_or_v1d_file_is_detected_by_its_graph(model: str, files: Pa
     prepared = prepare(folder / "stripped.params", symbol_path=graph if given else None)
     saved = load_params(folder / "structural.params")
     assert prepared.model.name == f"gluon_{model}"
-    assert prepared.reading.graph is not None
-    assert prepared.reading.graph.path == folder / "export-symbol.json"
+    assert prepared.source.graph is not None
+    assert prepared.source.graph.path == folder / "export-symbol.json"
     assert [
         key for key, array in saved.items() if array.tobytes() != np.asarray(prepared.params[key]).tobytes()
     ] == []
@@ -226,7 +228,7 @@ def test_stripped_file_is_detected_by_the_adjacent_graph(model: str, files: Path
 
 def test_prefix_of_another_model_is_refused(files: Path) -> None:
     named = catalog.find("gluon_resnet50_v1c")
-    with pytest.raises(MappingError, match=r"the prefix resnetv1d_ is that of .*, not of gluon_resnet50_v1c"):
+    with pytest.raises(MappingError, match=r"the prefix resnetv1d_ belongs to .*, not to gluon_resnet50_v1c"):
         prepare(files / "resnet50_v1d" / "prefix.params", named)
     assert prepare(files / "resnet50_v1c" / "prefix.params", named).model.name == named.name
 
@@ -254,7 +256,7 @@ def test_graph_does_not_match_another_model(model: str, other: tuple[str, str], 
 
 def test_graph_with_another_eps_is_refused(files: Path, graphs: Path) -> None:
     path = files / "resnext50_32x4d" / "export-0000.params"
-    with pytest.raises(SymbolError, match=r"features\.1: eps 0\.001, in the model 1e-05"):
+    with pytest.raises(SymbolError, match=r"features\.1: eps 0\.001 in the graph, 1e-05 in the model"):
         prepare(path, symbol_path=graphs / "eps-symbol.json")
 
 
@@ -262,6 +264,6 @@ def test_gammas_fixed_by_mxnet_become_ones(graphs: Path) -> None:
     path = graphs / "fixed-0000.params"
     prepared, stored = prepare(path), load_params(path)
     gammas = [key for key in prepared.params if key.endswith(".gamma")]
-    assert list(prepared.reading.fixed_gammas) == gammas
+    assert list(prepared.source.fixed_gammas) == gammas
     assert all((np.asarray(prepared.params[key]) == 1).all() for key in gammas)
     assert not any((array == 1).any() for name, array in stored.items() if name.endswith("_gamma"))

@@ -111,6 +111,6 @@ def test_network_that_differs_from_gluoncv_is_refused(folder: Path, monkeypatch:
     request = reverse_conversion.ToGluonRequest(
         weights=folder / "trained.pth", out=folder / "back.params", options=PROVEN
     )
-    with pytest.raises(ParityError, match=r"first apart  features\.5\.0\.body\.0 → layer2\.0\.conv1 "):
+    with pytest.raises(ParityError, match=r"first mismatch  features\.5\.0\.body\.0 → layer2\.0\.conv1 "):
         reverse_conversion.run(request)
     assert [path.name for path in folder.iterdir()] == ["trained.pth"]
