@@ -1,4 +1,4 @@
-"""How long one waits for the other commands: whole processes, in turn. commands.py [--rounds N]."""
+"""Measure the run time of other commands, as whole processes: commands.py [--rounds N]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM = "from converter.cli.app import convert_app; convert_app(prog_name='con
 def main() -> None:
     """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds")
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
         columns = in_turn(commands(*prepared(Path(folder))), rounds)

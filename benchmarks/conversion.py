@@ -1,7 +1,8 @@
-"""Time and memory of converting the 334 MB model beside the floor: whole processes, in turn, in one run.
+"""Measure time and memory of converting a 334 MB model, compared with the floor: conversion.py [--rounds N].
 
-conversion.py [--rounds N]. Medians over the rounds; ratios are taken round by round, for machines drift.
-Memory is the peak of the largest process, as the system accounts for it (Linux, macOS).
+The floor is the minimum work: reading, hashing and copying. Whole processes take turns in each round. Figures
+are medians; ratios are computed per round, because machines drift. Memory is the peak of the largest process,
+as the system reports it (Linux, macOS).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ROUNDS = 5
 def main() -> None:
     """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds")
     parser.add_argument("--write", type=Path, metavar="FILE", help="only write the parameters to convert")
     chosen = parser.parse_args()
     if chosen.write:

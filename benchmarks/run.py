@@ -1,7 +1,7 @@
-"""All benchmarks as one page of tables: run.py [--write] [--quick].
+"""Run all benchmarks and format the results as one page: run.py [--write] [--quick].
 
-With --write the page goes to docs/benchmarks.md, without it to standard output. --quick only shows that it
-runs: one round of everything, on small networks where there is a choice.
+The page is printed, or written to docs/benchmarks.md with --write. --quick only checks that the benchmarks
+run: one round each, on small networks where possible.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ HEADING = """# Benchmarks
 Measured on {date} by `nox -s bench -- --write`, which replaces this page.
 {machine}; {versions}.
 
-Processes and networks take turns within each round, and ratios are taken round by round, for machines drift.
-Seconds are those of a whole process, its start included; ratios to the floor leave out the interpreter's.
-Peak memory is that of the largest process; in a proof that also holds torch and the network, in float64 too,
-and against GluonCV two are at work. The floor does not wait for the disk, a conversion does.
+Processes and networks take turns within each round. Ratios are computed per round, because machines drift.
+Seconds are for a whole process, including its start. Ratios to the floor exclude the interpreter's start.
+Peak memory is that of the largest process. A proof also loads torch and the network, and runs it in float64;
+against GluonCV, two processes run. The floor does not wait for the disk; a conversion does.
 
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Run each benchmark in a separate process and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)}")
-    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    parser.add_argument("--quick", action="store_true", help="only check that the benchmarks run")
     chosen = parser.parse_args()
     commands = [
         [sys.executable, str(HERE / name), *(quick if chosen.quick else ())] for name, quick in PARTS.items()

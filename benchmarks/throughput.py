@@ -1,9 +1,9 @@
-"""Images per second of our network, fused and not, beside the same one in timm, torchvision and GluonCV.
+"""Compare the throughput of a network, fused or not, with that of timm, torchvision and GluonCV.
 
-All have the same seeded weights, and must give the same logits before they are timed. They take turns within
-each round; figures are medians over the rounds, and ratios to ours are taken round by round, for machines
-drift. GluonCV, hybridized, runs in a process of its own, on the CPU, where MXNet is installed. Where there is
-a CUDA device the others run there, in channels_last too and in float16.
+All networks have the same seeded weights and must give the same logits before they are timed. They take turns
+within each round; figures are medians over the rounds, and ratios to ours are computed per round, because
+machines drift. GluonCV, hybridized, runs in a separate process on the CPU, if MXNet is installed. With a CUDA
+device the others run there, also in channels_last and in float16.
 """
 
 from __future__ import annotations
@@ -77,13 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and print a table for each setting."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("name", nargs="?", default="gluon_resnext50_32x4d", choices=NAMES, metavar="NAME")
-    parser.add_argument("--batch", type=int, default=128 if torch.cuda.is_available() else 8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="where the figures of every round are written to")
-    parser.add_argument("--quick", action="store_true", help="only show that it runs, on a small network")
+    parser.add_argument(
+        "name", nargs="?", default="gluon_resnext50_32x4d", choices=NAMES, metavar="NAME", help="network"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=128 if torch.cuda.is_available() else 8, help="batch size"
+    )
+    parser.add_argument("--size", type=int, default=224, help="image size in pixels")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="number of threads")
+    parser.add_argument("--json", type=Path, help="file for the figures of every round")
+    parser.add_argument("--quick", action="store_true", help="only check that it runs, on a small network")
     chosen = parser.parse_args([*QUICK, *given] if "--quick" in given else given)
     torch.set_num_threads(chosen.threads)
     results = {str(setting): measure(chosen, setting) for setting in settings()}
@@ -199,7 +203,7 @@ def require_same(logits: dict[str, Tensor], limit: float) -> None:
     ours = logits[OURS]
     differences = {label: float((theirs - ours).abs().max() / ours.std()) for label, theirs in logits.items()}
     if wrong := [f"{label} by {value:.1e}" for label, value in differences.items() if not value <= limit]:
-        raise SystemExit(f"not the same network, in deviations of the logits: {', '.join(wrong)}")
+        raise SystemExit(f"the logits differ, in standard deviations: {', '.join(wrong)}")
 
 
 def report(title: str, rounds: Rounds, batch: int) -> str:

@@ -40,18 +40,24 @@ def options(description: str | None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("data", metavar="DATA", type=Path, help="folder with train/CLASS/ and val/CLASS/")
-    add("--model", default="gluon_resnext50_32x4d", choices=resnext_torch.list_models(), metavar="NAME")
-    add("--out", type=Path, required=True, help="folder for what is learnt")
-    add("--resume", action="store_true", help="go on from the last checkpoint in OUT, if there is one")
-    add("--epochs", type=int, help="how often every image is seen")
-    add("--warm-up", type=int, help="epochs in which the learning rate rises")
-    add("--batch", type=int, help="images in a step, of all processes together")
-    add("--rate", type=float, help="highest learning rate")
-    add("--decay", type=float, default=1e-4, help="weight decay, not of biases and BatchNorms")
-    add("--size", type=int, default=224, help="pixels")
-    add("--mixed-precision", default="no", choices=["no", "fp16", "bf16"])
-    add("--workers", type=int, default=4, help="that load images, of each process")
-    add("--seed", type=int, default=0)
+    add(
+        "--model",
+        default="gluon_resnext50_32x4d",
+        choices=resnext_torch.list_models(),
+        metavar="NAME",
+        help="network",
+    )
+    add("--out", type=Path, required=True, help="output folder")
+    add("--resume", action="store_true", help="resume from the last checkpoint in OUT, if any")
+    add("--epochs", type=int, help="number of epochs")
+    add("--warm-up", type=int, help="epochs of linear learning-rate warm-up")
+    add("--batch", type=int, help="batch size, of all processes together")
+    add("--rate", type=float, help="maximum learning rate")
+    add("--decay", type=float, default=1e-4, help="weight decay; not for biases and BatchNorms")
+    add("--size", type=int, default=224, help="image size in pixels")
+    add("--mixed-precision", default="no", choices=["no", "fp16", "bf16"], help="precision")
+    add("--workers", type=int, default=4, help="data-loading workers per process")
+    add("--seed", type=int, default=0, help="random seed")
     return parser
 
 

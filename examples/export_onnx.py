@@ -1,8 +1,8 @@
 """Export a network to ONNX: export_onnx.py NAME --weights FILE --out NAME.onnx [--fuse].
 
-The file takes ``images`` (n, 3, size, size), float32 and normalised as for the network, any n, and gives
-``logits`` (n, classes). It is written only after onnxruntime has given the network's own logits for it.
-``--fuse`` folds the BatchNorms into the convolutions before.
+The input is ``images`` (n, 3, size, size) in float32, normalised as for the network, for any n. The output
+is ``logits`` (n, classes). The file is written only if onnxruntime computes the same logits as the network.
+``--fuse`` first folds the BatchNorms into the convolutions.
 
 Needs torch, onnx, onnxscript and onnxruntime.
 """
@@ -37,10 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> float:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", metavar="NAME", choices=resnext_torch.list_models())
-    parser.add_argument("--weights", type=Path, required=True, help="file, or folder with one of that model")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="converted file, or folder that contains one"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--fuse", action="store_true", help="fold the BatchNorms into the convolutions")
-    parser.add_argument("--size", type=int, default=224, help="pixels; default: 224")
+    parser.add_argument("--size", type=int, default=224, help="image size in pixels; default: 224")
     chosen = parser.parse_args(arguments)
     model = resnext_torch.create_model(chosen.name, chosen.weights).eval()
     part = chosen.out.with_name(chosen.out.name + ".part")
@@ -48,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> float:
     relative = difference(model, chosen.size, part)
     if not relative <= LIMIT:
         part.unlink()
-        raise SystemExit(f"the logits differ by {relative:.1e} of their deviation, limit {LIMIT:.0e}")
+        raise SystemExit(
+            f"the logits differ: max error {relative:.1e} (limit {LIMIT:.0e}); nothing was written"
+        )
     part.replace(chosen.out)
-    sys.stdout.write(
-        f"wrote {chosen.out}: largest difference / deviation {relative:.1e} (limit {LIMIT:.0e})\n"
-    )
+    sys.stdout.write(f"wrote {chosen.out}: max error {relative:.1e} (limit {LIMIT:.0e})\n")
     return relative
 
 

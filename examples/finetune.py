@@ -1,7 +1,7 @@
 """Fine-tune converted weights on your own classes: finetune.py DATA --weights FILE --out OUT.
 
-DATA has train/CLASS/*.jpg and val/CLASS/*.jpg. The head is replaced by one for these classes. Afterwards
-``resnext_torch.create_model(NAME, weights=OUT)`` gives the network, and OUT/labels.txt names its logits.
+DATA has train/CLASS/*.jpg and val/CLASS/*.jpg. The head is replaced by a new one for these classes.
+``resnext_torch.create_model(NAME, weights=OUT)`` loads the result. OUT/labels.txt lists its classes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
     """Run the program and return the metrics of all epochs."""
     parser = options(__doc__)
     parser.set_defaults(epochs=20, warm_up=1, batch=64, rate=0.01)
-    parser.add_argument("--weights", type=Path, required=True, help="file, or folder with one of that model")
-    parser.add_argument("--freeze", type=int, default=0, help="epochs in which only the head learns")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="converted file, or folder that contains one"
+    )
+    parser.add_argument("--freeze", type=int, default=0, help="epochs in which only the head is trained")
     chosen = parser.parse_args(arguments)
 
     def build(classes: int) -> ResNeXt:

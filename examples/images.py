@@ -53,9 +53,11 @@ def read(
     """
     train_set, val_set = ImageFolder(data / "train", transform), ImageFolder(data / "val", unchanged)
     if mismatches := set(train_set.classes) ^ set(val_set.classes):
-        raise SystemExit(f"{data}: not in both of train/ and val/: {', '.join(sorted(mismatches))}")
+        raise SystemExit(f"{data}: classes not in both train/ and val/: {', '.join(sorted(mismatches))}")
     if len(train_set) < batch:
-        raise SystemExit(f"{data}/train: {len(train_set)} images, fewer than a batch of {batch}")
+        raise SystemExit(
+            f"{data}/train: expected at least {batch} images for one batch, found {len(train_set)}"
+        )
     return train_set, val_set
 
 

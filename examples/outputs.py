@@ -63,12 +63,12 @@ def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bo
     """
     folders = checkpoints(out)
     if folders and not resume:
-        raise SystemExit(f"{out} holds a run: --resume goes on with it")
+        raise SystemExit(f"{out}: contains an earlier run; use --resume to continue it")
     if not folders and (out / "model.safetensors").exists():
-        raise SystemExit(f"{out} holds weights that no run here made: another --out is needed")
+        raise SystemExit(f"{out}: contains weights of another program; choose another --out")
     labels = "".join(f"{name}\n" for name in classes)
     if folders and (out / "labels.txt").read_text(encoding="utf-8") != labels:
-        raise SystemExit(f"{out} holds a run on other classes than DATA has")
+        raise SystemExit(f"{out}: contains a run on other classes than those of DATA")
     if folders:
         accelerator.load_state(str(folders[-1]))
     if accelerator.is_main_process:

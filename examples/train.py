@@ -1,10 +1,10 @@
-"""Train a network from scratch, as GluonCV did: train.py DATA --out OUT.
+"""Train a network from scratch with GluonCV's recipe: train.py DATA --out OUT.
 
-The recipe of "Bag of tricks for image classification with convolutional neural networks" (He et al. 2019):
-random crops, flips and colours, label smoothing, a warm-up and a cosine, no weight decay of biases and
-BatchNorms, and blocks that begin as their shortcuts. ``--rate`` is for a batch of 256, and grows with
-it. Source: scripts/classification/imagenet/train_imagenet.py, dmlc/gluon-cv 56777561. Not taken over: its
-PCA lighting, mixup and distillation.
+The recipe is that of "Bag of tricks for image classification with convolutional neural networks" (He et al.
+2019): random crops, flips and colour jitter, label smoothing, linear warm-up and cosine decay of the learning
+rate, no weight decay of biases and BatchNorms, and a zero-initialised last gamma in each block. The default
+``--rate`` is for a batch of 256; scale it with ``--batch``. PCA lighting, mixup and distillation are not
+included. Source: scripts/classification/imagenet/train_imagenet.py, dmlc/gluon-cv 56777561.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
     """Run the program and return the metrics of all epochs."""
     parser = options(__doc__)
     parser.set_defaults(epochs=120, warm_up=5, batch=256, rate=0.1)
-    parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels")
+    parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing, from 0 to 1")
     chosen = parser.parse_args(arguments)
 
     def build(classes: int) -> ResNeXt:

@@ -29,7 +29,7 @@ def fuse(model: ResNeXt) -> ResNeXt:
             layers were replaced or connected differently.
     """
     if model.training:
-        raise ValueError("a network in training mode cannot be fused: call eval() before")
+        raise ValueError("cannot fuse a network in training mode; call eval() first")
     fused = copy.deepcopy(model)
     conv: nn.Conv2d | None = None
     for name, module in list(fused.named_modules()):
@@ -37,7 +37,7 @@ def fuse(model: ResNeXt) -> ResNeXt:
             conv, conv_name = module, name
         elif isinstance(module, nn.BatchNorm2d):
             if conv is None:
-                raise ValueError(f"{name}: no convolution comes before it")
+                raise ValueError(f"{name}: cannot be fused, because no convolution precedes it")
             fused.set_submodule(conv_name, fuse_conv_bn_eval(conv, module).requires_grad_())
             fused.set_submodule(name, nn.Identity())
     _require_same(model, fused)
@@ -54,4 +54,4 @@ def _require_same(model: ResNeXt, fused: ResNeXt) -> None:
         expected, logits = model(image).double(), fused(image).double()
     scale = expected.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
     if not bool((logits - expected).abs().max() <= LIMITS.get(weight.dtype, LOOSEST) * scale):
-        raise ValueError("the fused network does not compute the same: were its layers changed?")
+        raise ValueError("the logits of the fused network differ; layers of the network were changed")

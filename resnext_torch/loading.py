@@ -90,12 +90,10 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     if name not in CONFIGS:
         matches = difflib.get_close_matches(name, CONFIGS, n=1)
         raise KeyError(
-            f"no network {name!r}; {f'did you mean {matches[0]}?' if matches else 'see list_models()'}"
+            f"unknown network {name!r}; {f'did you mean {matches[0]}?' if matches else 'see list_models()'}"
         )
     if in_chans < 1 or (num_classes or 0) < 0:
-        raise ValueError(
-            f"in_chans of 1 or more and num_classes of 0 or more expected, {in_chans} and {num_classes}"
-        )
+        raise ValueError(f"expected in_chans >= 1 and num_classes >= 0, found {in_chans} and {num_classes}")
     config = replace(CONFIGS[name], in_chans=in_chans)
     if weights is None:
         model = ResNeXt(config if num_classes is None else replace(config, num_classes=num_classes))
@@ -119,7 +117,7 @@ def find(path: Path, name: str) -> Path:
     files = [file for file in files if file.suffix == ".safetensors"] or files  # a .pth is a copy
     if len(files) != 1:
         listing = ", ".join(file.name for file in files) or "none"
-        raise WeightsError(f"{path}: one file of {name} or {PUBLISHED} expected, {listing} found")
+        raise WeightsError(f"{path}: expected one file of {name} or {PUBLISHED}, found {listing}")
     return files[0]
 
 
@@ -152,10 +150,10 @@ def _load_torch(path: Path) -> State:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path}: cannot be read as a .pth of weights alone: {reason}") from error
+        raise WeightsError(f"{path}: cannot be loaded with weights_only=True: {reason}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path}: a state dict expected")
+        raise WeightsError(f"{path}: expected a state dict of tensors")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
@@ -171,7 +169,7 @@ def _require_hash(path: Path) -> None:
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if not sha256.startswith(expected):
-        raise WeightsError(f"{path}: SHA-256 {expected}… expected, {sha256[:8]}… found: damaged or renamed")
+        raise WeightsError(f"{path}: damaged or renamed: expected SHA-256 {expected}…, found {sha256[:8]}…")
 
 
 def _expected_hash(path: Path) -> str:
@@ -196,9 +194,9 @@ def _model_with_weights(config: Config, state: State, num_classes: int | None) -
     try:
         model.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
-        raise WeightsError(f"the weights are not this network's: {error}") from error
+        raise WeightsError(f"the weights do not match the network: {error}") from error
     if num_classes is not None and num_classes != classes:
-        log.warning("the head for %d classes is replaced by a fresh one for %d", classes, num_classes)
+        log.warning("replaced the head for %d classes by a new one for %d", classes, num_classes)
         model.reset_classifier(num_classes)
     return model
 
@@ -219,8 +217,8 @@ def _adapt(name: str, tensor: Tensor, in_chans: int) -> Tensor:
         return tensor
     channels = tensor.shape[1]
     if channels != COLOURS:
-        raise WeightsError(f"{name}: made for {channels} channels, which cannot be fitted to {in_chans}")
-    log.warning("the first convolution is fitted to %d channels", in_chans)
+        raise WeightsError(f"{name}: cannot adapt {channels} input channels to {in_chans}")
+    log.warning("adapted the first convolution to %d channels", in_chans)
     if in_chans == 1:
         return tensor.sum(dim=1, keepdim=True)
     repeated = tensor.repeat(1, math.ceil(in_chans / COLOURS), 1, 1)[:, :in_chans]

@@ -103,14 +103,14 @@ def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
     """
     channels, height, width = input_size
     if channels != COLOURS or height != width:
-        raise ValueError(f"input_size: ({COLOURS}, n, n) expected, {input_size} found")
+        raise ValueError(f"input_size: expected ({COLOURS}, n, n), found {input_size}")
     if crop_mode != "center":
-        raise ValueError(f"crop_mode: 'center' expected, {crop_mode!r} found")
+        raise ValueError(f"crop_mode: expected 'center', found {crop_mode!r}")
     resized = math.floor(height / crop_pct)
     if recipe == "gluon":
         return GluonTransform(resized, height, mean, std)
     if recipe != "bicubic":
-        raise ValueError(f"recipe: 'bicubic' or 'gluon' expected, {recipe!r} found")
+        raise ValueError(f"recipe: expected 'bicubic' or 'gluon', found {recipe!r}")
     from torchvision import transforms  # noqa: PLC0415 - not needed for GluonCV's
 
     return transforms.Compose(  # type: ignore[no-any-return]  # torchvision has no types
@@ -168,7 +168,7 @@ class GluonTransform:
         pixels = np.asarray(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != COLOURS:  # noqa: PLR2004 - (h, w, c)
             raise ValueError(
-                f"an RGB image expected, (h, w, {COLOURS}) in uint8; {pixels.shape} in {pixels.dtype} found"
+                f"expected an RGB image, (h, w, {COLOURS}) in uint8; found {pixels.shape} in {pixels.dtype}"
             )
         height, width, _ = pixels.shape
         short = min(height, width)

@@ -155,7 +155,7 @@ def test_published_figures_are_labelled_as_published() -> None:
     assert result["source"]["name"] == (
         "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop (published, not measured here)"
     )
-    assert "they were not measured again" in render(converted())
+    assert "for these weights. They were not measured again" in render(converted())
 
 
 @pytest.mark.parametrize("other", [fine_tuned, random])
@@ -163,13 +163,13 @@ def test_other_weights_do_not_claim_the_published_figures(other: Any) -> None:  
     text = render(other(converted()))
     assert not {"model-index", "datasets"} & head(text).keys()
     assert "**not for this file**" in text
-    assert "they were not measured again" not in text
+    assert "They were not measured again" not in text
 
 
 def test_network_without_figures_shows_none() -> None:
     text = render(converted("gluon_resnet50_v1s"))
     assert "model-index" not in head(text)
-    assert "GluonCV's table has no figures for this network" in text
+    assert "GluonCV published no accuracy for this network" in text
 
 
 @pytest.mark.parametrize(
@@ -256,11 +256,11 @@ def test_families_match_the_mapping_files() -> None:
     ],
 )
 def test_parts_depend_on_the_network(name: str, part: str, *, is_in: bool) -> None:
-    assert (part in card.parts(catalog.find(name))) == is_in
+    assert (part in card.components(catalog.find(name))) == is_in
 
 
 def test_resnext_parts_are_complete(tiny: Model) -> None:
-    assert card.parts(tiny) == [
+    assert card.components(tiny) == [
         "1x1 Convolution",
         "Batch Normalization",
         "Convolution",
@@ -282,5 +282,5 @@ def test_file_name_cannot_inject_markup() -> None:
 
 
 def test_place_is_quoted_as_a_python_string() -> None:
-    text = render(converted(), place="hf-hub:org/name")
+    text = render(converted(), address="hf-hub:org/name")
     assert f"timm.create_model({json.dumps('hf-hub:org/name')}, pretrained=True)" in text

@@ -18,6 +18,7 @@ from converter.choices import Precision, ReferenceChoice
 from converter.cli import app, console, options
 from converter.commands import conversion
 from converter.errors import MappingError
+from converter.manifests import schema
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.parity.options import ParityOptions
@@ -40,15 +41,19 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
 
 
-def test_summary_has_four_lines(runner: CliRunner, tmp_path: Path) -> None:
+def test_summary_has_five_lines(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
     assert result.exit_code == 0
-    read, graph, proven, wrote = result.stdout.splitlines()
-    assert read.startswith(f"read    {NAME}.random-0.params: not the published parameters, SHA-1 ")
-    assert graph == f"graph   none found; the network is GluonCV's own definition of {NAME}"
-    assert proven == "unproven as --reference none asks"
+    read, graph, proven, wrote, following = result.stdout.splitlines()
+    assert re.fullmatch(
+        rf"read    {NAME}\.random-0\.params: structural names, SHA-1 [0-9a-f]{{8}} \(not a published file\)",
+        read,
+    )
+    assert graph == "graph   none found; assumed to be GluonCV's own definition"
+    assert proven == "unproven the outputs were not compared (--reference none)"
     assert wrote.startswith(f"wrote   {tmp_path}/{NAME}.random-")
-    assert wrote.endswith(".safetensors and .json: 100.4 MB, 320 tensors, 25,028,904 parameters")
+    assert wrote.endswith(".safetensors (100.4 MB, 320 tensors) and its manifest")
+    assert following == f"next    gluon2torch predict IMAGE --weights {tmp_path}/"
     assert result.stderr == ""
 
 
@@ -58,6 +63,7 @@ def test_json_prints_only_the_manifest(runner: CliRunner, tmp_path: Path) -> Non
     assert result.exit_code == 0
     (manifest,) = tmp_path.glob("*.json")
     assert result.stdout == manifest.read_text()
+    assert json.loads(result.stdout)["artifact"]["parameters"] == 25028904
     assert result.stderr.startswith("read    ")
 
 
@@ -90,25 +96,29 @@ def test_summary_shows_reference_layers_and_largest_difference(runner: CliRunner
     result = runner.invoke(app.convert_app, [NAME, str(tmp_path), *options])
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"^proven  against the built-in NumPy reference, 125 layers; "
-        r"largest difference / deviation: \d\.\de-1[45] in float64 at 33x47 \(limit 1e-12\)$",
+        r"^graph   none found; compared with GluonCV's own definition\n"
+        r"proven  125 layers against the built-in NumPy reference: "
+        r"max error \d\.\de-1[45] in float64 at 33x47$",
         result.stdout,
         re.MULTILINE,
     )
+    (manifest,) = tmp_path.glob("*.json")
+    (check,) = json.loads(manifest.read_text())["parity"]["checks"]
+    assert check["worst"]["limit"] == 1e-12
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--size", "12"], "32 to 2048 pixels"),
-        (["--size", "224x"], "write 224, or 97x131"),
+        (["--size", "224x"], "'224x' is not a valid size: expected H or HxW, such as 224 or 97x131"),
         (["--size", "9999"], "32 to 2048 pixels"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--random", "-1"], "greater than or equal to 0"),
         (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
-        (["--reference", "none", "--size", "224"], "--size and --proof-dtype are of the proof"),
+        (["--reference", "none", "--size", "224"], "--size and --proof-dtype need a reference"),
         (["--reference", "caffe"], "'caffe' is not one of"),
-        (["--symbol", "a.json"], "--symbol belongs to a file: --params FILE"),
+        (["--symbol", "a.json"], "--symbol requires --params"),
         (["--dtype", "int8"], "'int8' is not one of 'keep', 'float32', 'float16', 'bfloat16'"),
     ],
 )
@@ -216,6 +226,48 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "100 %" in screen.getvalue()
 
 
+def check(dtype: str, relative: float, size: str = "65x95") -> schema.CheckRecord:
+    worst = schema.WorstLayerRecord(layer="fc", relative=relative, limit=1e-4)
+    return schema.CheckRecord(
+        dtype=dtype,
+        size=size,
+        seed=0,
+        limit=1e-5,
+        layers=125,
+        max_abs=relative,
+        relative=relative,
+        worst=worst,
+    )
+
+
+def proof(*checks: schema.CheckRecord) -> schema.ParityRecord:
+    return schema.ParityRecord(
+        proven=True, reference="gluon", definition="gluoncv", versions={}, checks=checks
+    )
+
+
+def test_default_size_of_a_proof_is_not_printed() -> None:
+    float32, float64 = check("float32", 3.3e-6), check("float64", 6.5e-15)
+    assert console.proven(proof(float32, float64)) == (
+        "125 layers against GluonCV: max error 6.5e-15 in float64, 3.3e-06 in float32"
+    )
+    assert console.proven(proof(float32, float64, check("float32", 4e-6, size="224x224"))) == (
+        "125 layers against GluonCV: max error "
+        "6.5e-15 in float64 at 65x95, 3.3e-06 in float32 at 65x95, 4.0e-06 in float32 at 224x224"
+    )
+
+
+def test_next_command_names_the_file_if_the_folder_contains_several(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    out = tmp_path / "my weights"
+    out.mkdir()
+    (out / "other.safetensors").touch()
+    result = runner.invoke(app.convert_app, [NAME, str(out), "--random", "0", "--reference", "none"])
+    (artifact,) = out.glob(f"{NAME}*.safetensors")
+    assert result.stdout.splitlines()[-1] == f"next    gluon2torch predict IMAGE --weights '{artifact}'"
+
+
 def test_each_size_and_dtype_makes_a_probe() -> None:
     chosen = options.parity_options(
         ReferenceChoice.auto, [(224, 224), (97, 131)], [options.ProofDtypeOption.float64], None
@@ -262,7 +314,7 @@ def test_file_in_place_of_a_model_is_a_usage_error(runner: CliRunner, tmp_path: 
     result = runner.invoke(app.convert_app, [str(tmp_path / "my.params"), str(tmp_path)])
     assert result.exit_code == 2
     text = " ".join(result.stderr.replace("│", "").split())
-    assert "is a file, where a model is named; auto --params" in text
+    assert "is a file, not a model; use auto with --params" in text
 
 
 def test_report_never_overwrites_weights(runner: CliRunner, tmp_path: Path) -> None:

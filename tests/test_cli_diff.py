@@ -72,8 +72,8 @@ def test_different_checkpoints_exit_1_with_a_row_per_tensor(run: Callable[..., R
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "fc.bias 3 of 3 elements differ, by up to 1.0e+00" in lines
     assert "bn1.bias 1 of 1 elements differ, some not finite" in lines
-    assert "x only in the second" in lines
-    assert lines[-1] == "different 2 of 2 tensors differ, 1 only in the first, 1 only in the second"
+    assert "x only in SECOND" in lines
+    assert lines[-1] == "different 2 of 2 tensors differ, 1 only in FIRST, 1 only in SECOND"
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
@@ -134,7 +134,7 @@ def test_gluon_names_are_mapped_and_the_mapping_is_shown(
     result = CliRunner().invoke(app, ["diff", str(write(tiny_params)), str(tmp_path / "a.pth")])
     assert result.exit_code == 0
     assert result.stdout == (
-        "identical  102 tensors, bit for bit; names by resnext.toml, without 20 counters\n"
+        "identical  102 tensors, bit for bit; names mapped by resnext.toml, 20 BatchNorm counters ignored\n"
     )
 
 

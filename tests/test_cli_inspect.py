@@ -66,7 +66,7 @@ def test_headers_are_shown_line_by_line(tiny_params: dict[str, Array], write: Wr
         "container": "ndarray-list, V2 records",
         "names": "structural",
         "model": "tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes",
-        "tensors": f"102, 102 float32; {sum(array.size for array in tiny_params.values()):,} numbers",
+        "tensors": f"102 (102 float32), {sum(array.size for array in tiny_params.values()):,} values",
         "graph": "none found",
     }
 
@@ -78,13 +78,13 @@ def test_pytorch_dtypes_are_shown(tiny: Model, tiny_params: dict[str, Array], tm
     shown = lines(run(tmp_path / "a.safetensors").stdout)
     assert (shown["container"], shown["names"]) == ("safetensors", "PyTorch")
     counters = len(tiny.mapping.target_only)
-    assert shown["tensors"].startswith(f"{102 + counters}, 101 float32, {counters} int64, 1 float16; ")
+    assert shown["tensors"].startswith(f"{102 + counters} (101 float32, {counters} int64, 1 float16), ")
 
 
 def test_unknown_model_and_naming_style_are_shown(write: Write) -> None:
     shown = lines(run(write({"w": np.ones(3, np.float32)})).stdout)
-    assert shown["model"] == "none that is known; the nearest is tiny"
-    assert shown["remark"] == "holiday.params: these names follow no supported naming style"
+    assert shown["model"] == "unknown; closest match: tiny"
+    assert shown["note"] == "holiday.params: these names follow no supported naming style"
     assert "names" not in shown
 
 
@@ -97,7 +97,7 @@ def test_full_shows_the_sha1_and_a_table(tiny_params: dict[str, Array], write: W
     gamma = tiny_params["features.1.gamma"].astype(np.float64)
     figures = [f"{value:.2g}" for value in (gamma.mean(), gamma.std(), gamma.min(), gamma.max())]
     assert [*STEM_GAMMA, *figures] in rows
-    assert ["part", "role", "numbers", "mean", "deviation", "least", "largest"] in rows
+    assert ["part", "role", "values", "mean", "std", "min", "max"] in rows
     assert "not finite" not in result.stdout
 
 
@@ -105,7 +105,7 @@ def test_published_file_is_named(
     tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "_published_model", lambda _: "tiny")
-    assert lines(run(write(tiny_params), "--full").stdout)["SHA-1"].endswith(", as GluonCV published tiny")
+    assert lines(run(write(tiny_params), "--full").stdout)["SHA-1"].endswith(", published by GluonCV as tiny")
 
 
 def test_nonfinite_values_are_counted_and_json_stays_strict(
@@ -113,7 +113,7 @@ def test_nonfinite_values_are_counted_and_json_stays_strict(
 ) -> None:
     tiny_params["output.bias"][:3] = np.nan, np.inf, -np.inf
     path = write(tiny_params)
-    assert "not finite head bias: 3" in run(path, "--full").stdout.splitlines()
+    assert "not finite head bias: 3 values" in run(path, "--full").stdout.splitlines()
     rows = parse(run(path, "--full", "--json").stdout)["statistics"]
     assert {(row["part"], row["role"]): row["not_finite"] for row in rows if row["not_finite"]} == {
         ("head", "bias"): 3
@@ -154,10 +154,10 @@ def test_compressed_file_needs_full(tiny_params: dict[str, Array], write: Write,
     assert lines(run(packed).stdout) == {
         "file": f"packed.gz, {packed.stat().st_size:,} bytes",
         "container": "gzip",
-        "remark": "what is packed is read with --full",
+        "note": "what is packed is read with --full",
     }
     complete = lines(run(packed, "--full").stdout)
-    assert (complete["container"], "remark" in complete) == ("gzip, ndarray-list, V2 records", False)
+    assert (complete["container"], "note" in complete) == ("gzip, ndarray-list, V2 records", False)
 
 
 def test_unreadable_file_exits_1_with_the_reason(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_help_shows_every_option_and_the_exit_statuses() -> None:
     assert result.exit_code == 0
     text = " ".join(BOX.sub("", result.stdout).split())
     assert all(option in text for option in ("--full", "--json"))
-    assert "Exits 0 when the file can be read, 1 with the reason when it cannot" in text
+    assert "Exits with 0 if the file can be read, 1 with the reason if not" in text
 
 
 EVIL = "\x1b[31m[bold]evil\x9b"
@@ -200,7 +200,7 @@ def test_escape_sequences_in_names_are_escaped(full: bool, write: Write, tmp_pat
     assert result.exit_code == 0
     assert not {"\x1b", "\x9b"} & set(result.stdout)
     assert r"\x1b[31m[bold]evil\x9b.params, " in result.stdout
-    assert ("not finite all other: 1" in result.stdout) is full
+    assert ("not finite all other: 1 values" in result.stdout) is full
     actual = run(path, *options, "--json").stdout
     assert "\x1b" not in actual
     assert parse(actual)["file"] == f"{EVIL}.params"

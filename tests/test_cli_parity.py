@@ -99,7 +99,7 @@ def test_agreement_exits_0_with_a_table_and_a_verdict(run: Callable[..., Result]
     assert list(rows) == PARTS
     assert [layers for layers, _ in rows.values()] == LAYERS
     assert all(0 < float(number) <= 1e-4 for _, number in rows.values())
-    assert "largest difference / deviation of a layer's output" in result.stdout
+    assert "max error: largest difference / standard deviation" in result.stdout
     assert result.stdout.splitlines()[-1] == (
         "agrees   the conversion and holiday.params: 102 of 102 tensors equal, "
         "48 layers compared with the built-in NumPy reference, 1 of 1 checks passed"

@@ -89,7 +89,7 @@ def test_refusal_names_the_file_and_exits_1(weights: Path, folder: Path) -> None
     (folder / "c.png").write_text("no image")
     result = run(folder, "--weights", weights, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"refused  {folder / 'c.png'}: not an image, or of a kind that is not read\n"
+    assert result.stderr == f"refused  {folder / 'c.png'}: not an image, or an unsupported format\n"
     result = run(folder / "b.png", "--weights", folder / "missing.pth")
     assert result.exit_code == 1
     assert "missing.pth: No such file" in result.stderr

@@ -75,8 +75,8 @@ def test_file_is_published_as_a_folder(file: Path, tmp_path: Path) -> None:
     result = run(file, tmp_path / "out", *ALLOWED)
     assert result.exit_code == 0
     assert f"published  {tmp_path / 'out'}: {NAME}: blocks 3-3-3" in result.stdout
-    assert "warning    random weights, as --allow-random asks; the card says so" in result.stdout
-    assert "warning    unproven, as --allow-unproven asks; the card says so" in result.stdout
+    assert "warning    random weights, allowed by --allow-random; the model card says so" in result.stdout
+    assert "warning    unproven weights, allowed by --allow-unproven; the model card says so" in result.stdout
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == file.read_bytes()
 
 
@@ -129,21 +129,21 @@ def test_nothing_is_uploaded_without_push(file: Path, tmp_path: Path, uploads: U
 
 
 def test_hub_error_is_shown_and_the_folder_stays(file: Path, tmp_path: Path, uploads: Uploads) -> None:
-    uploads.failure = "org/tiny: not uploaded, the hub answers 403: no right"
+    uploads.failure = "org/tiny: the upload failed: the Hub answered 403: no write access"
     result = run(file, tmp_path / "out", *ALLOWED, "--push", "org/tiny")
     assert result.exit_code == 1
-    assert "refused  org/tiny: not uploaded, the hub answers 403: no right" in result.stderr
+    assert "refused  org/tiny: the upload failed: the Hub answered 403: no write access" in result.stderr
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["out"], "at least one FILE, and the DIR to make"),
-        (["a", "b", "out", "--report", "r.html"], "--report and --push go with one file"),
-        (["a", "b", "out", "--push", "org/name"], "--report and --push go with one file"),
-        (["a", "out", "--push", "name"], "--push 'name': ORG/NAME expected"),
-        (["a", "out", "--private"], "--private goes with --push"),
+        (["out"], "at least one converted file and the folder to create are required"),
+        (["a", "b", "out", "--report", "r.html"], "require a single converted file"),
+        (["a", "b", "out", "--push", "org/name"], "require a single converted file"),
+        (["a", "out", "--push", "name"], "--push: expected ORG/NAME, found 'name'"),
+        (["a", "out", "--private"], "--private requires --push"),
     ],
 )
 def test_usage_error_exits_2(arguments: list[str], message: str) -> None:

@@ -89,15 +89,15 @@ def test_summary_is_printed_line_by_line(weights: Path, back: Path) -> None:
     result = run(weights, back, *FAST)
     assert (result.exit_code, result.stderr) == (0, "")
     actual, proven, wrote, other = result.stdout.splitlines()
-    assert actual == "found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
+    assert actual == "model   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
     assert re.fullmatch(
-        r"proven  against the built-in NumPy reference, 48 layers; largest difference / deviation: "
-        r"\d\.\de-1\d in float64 at 33x47 \(limit 1e-12\)",
+        r"proven  48 layers against the built-in NumPy reference: "
+        r"max error \d\.\de-1\d in float64 at 33x47",
         proven,
     )
     size = back.stat().st_size / 1e6
-    assert wrote == f"wrote   {back}: {size:.1f} MB, 102 arrays, SHA-1 {sha1(back)}"
-    assert other.startswith("file    is not the one that GluonCV published, SHA-1 4ecf62e2")
+    assert wrote == f"wrote   {back} ({size:.1f} MB, 102 arrays), SHA-1 {sha1(back)}"
+    assert other.startswith("differs from the file that GluonCV published, SHA-1 4ecf62e2")
 
 
 def test_drive_without_hard_links_is_supported(
@@ -115,7 +115,7 @@ def test_drive_without_hard_links_is_supported(
 
 def test_unproven_file_is_reported_as_unproven(weights: Path, back: Path) -> None:
     lines = run(weights, back, *NONE).stdout.splitlines()
-    assert lines[1] == "unproven as --reference none asks"
+    assert lines[1] == "unproven the outputs were not compared (--reference none)"
     assert not any(line.startswith("proven") for line in lines)
 
 
@@ -130,7 +130,7 @@ def test_published_file_is_recognised(
     published = replace_sha1(tiny, sha1(write(tiny_params)))
     monkeypatch.setattr(catalog, "models", lambda: {"tiny": published})
     assert run(weights, back, *NONE).stdout.splitlines()[-1] == (
-        "file    is the one that GluonCV published, byte for byte"
+        "same    as the file that GluonCV published, byte for byte"
     )
     assert parse(run(weights, back, *NONE, "--force", "--json").stdout)["published"] == {
         "sha1": sha1(back),
@@ -162,13 +162,13 @@ def test_original_source_file_is_recognised(
     )
     result = conversion.run(request)
     assert run(result.artifact, back, *NONE).stdout.splitlines()[-1] == (
-        "file    is the one that these weights were converted from, byte for byte"
+        "same    as the file that these weights were converted from, byte for byte"
     )
     manifest = json.loads(result.manifest_file.read_text())
     manifest["source"]["sha1"] = "5ac1"
     result.manifest_file.write_text(json.dumps(manifest))
     assert run(result.artifact, back, *NONE, "--force").stdout.splitlines()[-1] == (
-        "file    is not the one that these weights came from, SHA-1 5ac1"
+        "differs from the file that these weights were converted from, SHA-1 5ac1"
     )
 
 
@@ -188,7 +188,7 @@ def test_json_is_strict_and_alone_on_stdout(weights: Path, back: Path) -> None:
     }
     assert (parity["proven"], parity["reference"]) == (True, "numpy")
     assert [(check["dtype"], check["size"]) for check in parity["checks"]] == [("float64", "33x47")]
-    assert result.stderr.startswith("found   tiny")  # the summary still goes to stderr
+    assert result.stderr.startswith("model   tiny")  # the summary still goes to stderr
 
 
 def test_existing_file_needs_force(weights: Path, back: Path) -> None:
@@ -245,7 +245,7 @@ def test_impossible_conversion_exits_1_with_the_reason_on_stderr(
     [
         (["--dtype", "float64"], "'float64' is not one of 'keep', 'float32', 'float16', 'bfloat16'"),
         (["--reference", "keras"], "'keras' is not one of 'auto', 'gluon', 'numpy', 'none'"),
-        ([*NONE, "--size", "64"], "--size and --proof-dtype are of the proof"),
+        ([*NONE, "--size", "64"], "--size and --proof-dtype need a reference"),
         (["--size", "12"], "32 to 2048 pixels"),
     ],
 )
@@ -266,7 +266,9 @@ def test_help_shows_every_option_and_the_exit_statuses() -> None:
     assert result.exit_code == 0
     for option in ("--model", "--dtype", "--force", "--reference", "--size", "--proof-dtype", "--json"):
         assert option in result.stdout
-    assert "Exits 0 when that is done, 1 with the reason" in " ".join(BOX.sub("", result.stdout).split())
+    assert "Exits with 0 if the file was written, 1 with the reason if not" in " ".join(
+        BOX.sub("", result.stdout).split()
+    )
 
 
 def test_escape_sequences_in_a_file_name_are_escaped(weights: Path, tmp_path: Path) -> None:

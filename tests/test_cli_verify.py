@@ -49,11 +49,11 @@ def run(*arguments: object) -> Result:
 def test_passing_checks_and_what_they_prove_are_shown(file: Path) -> None:
     result = run(file)
     assert result.exit_code == 0
-    assert f"holds    {file.name}  bytes: {file.stat().st_size}" in result.stdout
-    assert f"verified {file}: all 8 checks hold" in result.stdout
-    assert "proves   nothing changed since the hashes were written" in result.stdout
-    assert "not      who wrote them: whoever changes a file can change the hash" in result.stdout
-    assert "not      that the manifest's proof was ever run" in result.stdout
+    assert f"passed   {file.name}  bytes: {file.stat().st_size}" in result.stdout
+    assert f"verified {file}: all 8 checks passed" in result.stdout
+    assert "proves   the files are unchanged since the hashes were written" in result.stdout
+    assert "unproven who wrote the files: hashes can be changed with them" in result.stdout
+    assert "unproven that the proof in the manifest was run: convert again" in result.stdout
 
 
 def test_failing_check_shows_expected_and_found(file: Path) -> None:
@@ -62,8 +62,8 @@ def test_failing_check_shows_expected_and_found(file: Path) -> None:
         stream.write(b"x")
     result = run(file.parent)
     assert result.exit_code == 1
-    assert f"fails    {file.name}  bytes: {size} expected, {size + 1} found" in result.stdout
-    assert f"refused  {file.parent}: 4 of 6 checks fail" in result.stdout
+    assert f"failed   {file.name}  bytes: expected {size}, found {size + 1}" in result.stdout
+    assert f"refused  {file.parent}: 4 of 6 checks failed" in result.stdout
     assert "proves" not in result.stdout
 
 
@@ -79,8 +79,8 @@ def test_json_is_alone_on_stdout(file: Path) -> None:
         "holds": True,
     }
     assert [text.partition(":")[0] for text in document["does_not_prove"]] == [
-        "who wrote them",
-        "that the manifest's proof was ever run",
+        "who wrote the files",
+        "that the proof in the manifest was run",
     ]
     file.unlink()
     result = run(file.parent, "--json")
@@ -131,8 +131,8 @@ def test_folder_is_published_signed_and_verified(file: Path, tmp_path: Path) -> 
     result = run(folder, "--key", theirs)
     assert result.exit_code == 0
     assert "proves   the holder of the key signed exactly these files" in result.stdout
-    assert "who wrote them" not in result.stdout
+    assert "who wrote the files" not in result.stdout
     (folder / "model.sig").unlink()
     result = run(folder, "--key", theirs)
     assert result.exit_code == 1
-    assert "model.sig: no such file found" in result.stdout
+    assert f"found {folder / 'model.sig'}: no such file" in result.stdout

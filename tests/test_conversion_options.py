@@ -270,13 +270,13 @@ def test_summary_shows_the_detected_model(tiny_params: dict[str, Array], write: 
     result = run("auto", out, "--params", write(tiny_params), *FAST)
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line.partition(" ")[0] for line in result.stdout.splitlines()] == [
-        "found",
+        "model",
         "read",
         "graph",
         "proven",
         "wrote",
     ]
-    assert result.stdout.startswith("found   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes\n")
+    assert result.stdout.startswith("model   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes\n")
 
 
 def test_summary_shows_rounding_and_fixed_gammas(
@@ -286,13 +286,13 @@ def test_summary_shows_rounding_and_fixed_gammas(
     result = run("tiny", out, "--params", write(tiny_params), *FAST, "--dtype", "bfloat16")
     lines = result.stdout.splitlines()
     assert lines[1] == "graph   holiday-symbol.json: operators, wiring and settings match"
-    assert lines[2] == "fixed   features.1.gamma: written as 1, for holiday-symbol.json has fix_gamma"
+    assert lines[2] == "fixed   features.1.gamma: written as 1, because holiday-symbol.json sets fix_gamma"
     assert lines[3].startswith(
-        "proven  before rounding, against the graph, run by the built-in NumPy reference, 48 layers"
+        "proven  before rounding: 48 layers against the graph, run by the built-in NumPy reference: max error"
     )
     assert re.fullmatch(
-        r"rounded to bfloat16: the logits move by up to \d\.\de-0\d of their deviation, at 65x95; "
-        r"what is written is not proven",
+        r"rounded to bfloat16: the logits change by up to \d\.\de-0\d of their standard deviation at 65x95; "
+        r"the written weights are not proven",
         lines[4],
     )
 
@@ -309,8 +309,8 @@ def test_manifest_is_strict_json_alone_on_stdout(out: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["auto", "OUT"], 2, "auto tells the model by a file: --params FILE"),
-        (["tiny", "OUT", "--random", "0", "--symbol", "a.json"], 2, "--symbol belongs to a file"),
+        (["auto", "OUT"], 2, "auto-detection requires --params"),
+        (["tiny", "OUT", "--random", "0", "--symbol", "a.json"], 2, "--symbol requires --params"),
         (["tiny", "OUT", "--random", "0", "--dtype", "int8"], 2, "'int8' is not one of 'keep', 'float32'"),
         (["tiny", "OUT", "--random", "0", "--labels", "none.txt"], 1, "none.txt: No such file or directory"),
         (["auto", "OUT", "--params", "none.params"], 1, "none.params: No such file or directory"),

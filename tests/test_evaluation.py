@@ -79,7 +79,7 @@ def evaluate(weights: Path, folder: Path, workers: int = 0, **terms: Any) -> Eva
 
 
 def counts(result: Evaluation) -> tuple[int, int, int]:
-    return result.images, result.first, result.among_five
+    return result.images, result.top1_hits, result.top5_hits
 
 
 def labelled(weights: Path, folder: Path, labels: tuple[str, ...]) -> Path:
@@ -115,7 +115,7 @@ def test_counts_equal_those_of_a_plain_loop(
 
 
 def test_images_equal_those_of_torchvisions_image_folder(folder: Path) -> None:
-    classes, samples = evaluation.listed(folder)
+    classes, samples = evaluation.list_samples(folder)
     theirs = ImageFolder(str(folder))
     assert classes == theirs.classes
     assert sorted((str(path), number) for path, number in samples) == sorted(theirs.samples)
@@ -147,7 +147,7 @@ def test_failing_process_stops_all_and_shows_the_reason(weights: Path, folder: P
     (tmp_path / "data" / "class9" / "19.png").write_text("no image")
     result = torchrun(tmp_path, tmp_path / "data", f"--weights={weights}")
     assert result.returncode == 1
-    assert "19.png: not an image, or of a kind that is not read" in result.stderr
+    assert "19.png: not an image, or an unsupported format" in result.stderr
     assert (result.stdout, result.stderr.count("RuntimeError")) == ("", 0)
 
 
@@ -155,7 +155,7 @@ def test_lost_images_are_detected(weights: Path, folder: Path, monkeypatch: pyte
     all_batches = evaluation.images.batches  # type: ignore[attr-defined]  # a module's module
     drop_last_batch = lambda *arguments: list(all_batches(*arguments))[:-1]  # noqa: E731 - a line
     monkeypatch.setattr("converter.vision.images.batches", drop_last_batch)
-    with pytest.raises(EvaluationError, match="23 images expected, 20 counted"):
+    with pytest.raises(EvaluationError, match="expected 23 images, evaluated 20"):
         evaluate(weights, folder, batch_size=4)
 
 
@@ -170,7 +170,7 @@ def test_folders_are_matched_to_classes_by_label(weights: Path, folder: Path, tm
 def test_unmatched_folders_and_labels_are_all_named(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = labelled(weights, tmp_path, ("cat", "dog", *CLASSES[2:]))
     message = (
-        r"the folders are not named as the manifest's classes\n  missing     cat\n  missing     dog\n"
+        r"the subfolders do not match the class names of the weights\n  missing     cat\n  missing     dog\n"
         r"  unexpected  class0\n  unexpected  class1$"
     )
     with pytest.raises(EvaluationError, match=message):
@@ -180,7 +180,9 @@ def test_unmatched_folders_and_labels_are_all_named(weights: Path, folder: Path,
 def test_too_few_folders_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     for name in CLASSES[:9]:
         (tmp_path / name).symlink_to(folder / name)
-    with pytest.raises(EvaluationError, match="10 folders expected, for so many classes has the head; 9"):
+    with pytest.raises(
+        EvaluationError, match="expected 10 subfolders, one per class of the network, found 9"
+    ):
         evaluate(weights, tmp_path)
     (tmp_path / CLASSES[9]).symlink_to(folder / CLASSES[9])
     assert evaluate(weights, tmp_path).images == IMAGES
@@ -191,14 +193,16 @@ def test_missing_folder_or_one_without_subfolders_is_refused(
 ) -> None:
     with pytest.raises(EvaluationError, match="missing: no such folder"):
         evaluate(weights, tmp_path / "missing")
-    with pytest.raises(EvaluationError, match="class0: a folder for each class expected, none found"):
+    with pytest.raises(EvaluationError, match="class0: expected a subfolder for each class, found none"):
         evaluate(weights, folder / "class0")
 
 
 def test_classes_without_images_are_all_named(weights: Path, tmp_path: Path) -> None:
     for name in CLASSES[:2]:
         (tmp_path / name).mkdir()
-    with pytest.raises(ImageError, match=r"class0: no image in it; .*\n.*class1: no image in it; "):
+    with pytest.raises(
+        ImageError, match=r"class0: no images in this folder; .*\n.*class1: no images in this folder; "
+    ):
         evaluate(weights, tmp_path)
 
 
@@ -209,7 +213,7 @@ def test_unreadable_images_are_named(weights: Path, tmp_path: Path, workers: int
         (tmp_path / name / "a.png").write_text("no image")
     with pytest.raises(ImageError) as caught:
         evaluate(weights, tmp_path, workers, batch_size=2)
-    message = "not an image, or of a kind that is not read"
+    message = "not an image, or an unsupported format"
     assert str(caught.value) == "\n  ".join(f"{tmp_path / name / 'a.png'}: {message}" for name in CLASSES[:2])
 
 
@@ -227,7 +231,7 @@ def test_accuracy_is_shown_with_gluoncvs_published_figures(
     weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = evaluate(weights, folder)
-    here = ["here", f"{result.top1:.2f}", f"{result.top5:.2f}"]
+    here = ["measured", f"{result.top1:.2f}", f"{result.top5:.2f}"]
     plain = [line.split() for line in run(weights, folder).splitlines() if "." in line]
     assert plain == [here]
     model = catalog.find(NAME)
@@ -235,16 +239,16 @@ def test_accuracy_is_shown_with_gluoncvs_published_figures(
     monkeypatch.setattr(catalog, "models", lambda: {NAME: known})
     other = [line.split("  ") for line in run(weights, folder).splitlines() if "." in line]
     assert [cell.strip() for cell in other[1] if cell.strip()] == [
-        "GluonCV's, other weights",
+        "published, for other weights",
         "96.30",
         "99.90",
     ]
     official = run(labelled(weights, tmp_path, CLASSES), folder)
-    assert "GluonCV's  " in official
+    assert "published  " in official
     assert "other weights" not in official
     document = json.loads(run(weights, folder, "--json"))
     assert document["published"] == {"top1": 96.3, "top5": 99.9, "official": False}
-    assert document["correct"] == {"top1": result.first, "top5": result.among_five}
+    assert document["correct"] == {"top1": result.top1_hits, "top5": result.top5_hits}
 
 
 def test_network_with_one_logit_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -252,5 +256,5 @@ def test_network_with_one_logit_is_refused(folder: Path, tmp_path: Path) -> None
     save_file(create_model(NAME, num_classes=1).state_dict(), path)
     single = tmp_path / "single"
     shutil.copytree(folder / CLASSES[0], single / "cat")
-    with pytest.raises(EvaluationError, match="a network with one logit has no top-1 accuracy"):
+    with pytest.raises(EvaluationError, match="top-1 accuracy is not defined for a network with one logit"):
         evaluate(path, single)

@@ -178,16 +178,16 @@ def test_frozen_network_updates_only_its_head(finetune: Program, weights: Path, 
 
 def test_existing_run_is_not_overwritten(finetune: Program, tmp_path: Path) -> None:
     (tmp_path / "checkpoint-001").mkdir()
-    with pytest.raises(SystemExit, match="holds a run: --resume goes on with it"):
+    with pytest.raises(SystemExit, match="contains an earlier run; use --resume to continue it"):
         finetune(tmp_path)
 
 
 def test_unsuitable_folders_are_refused(finetune: Program, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="46 images, fewer than a batch of 64"):
+    with pytest.raises(SystemExit, match="expected at least 64 images for one batch, found 46"):
         finetune(tmp_path, "--batch", "64")
     extra = data / "train/yellow"
     shutil.copytree(data / "train/red", extra)
-    with pytest.raises(SystemExit, match=r"not in both of train/ and val/: yellow"):
+    with pytest.raises(SystemExit, match="classes not in both train/ and val/: yellow"):
         finetune(tmp_path)
     shutil.rmtree(extra)
 

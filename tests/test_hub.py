@@ -151,7 +151,9 @@ def test_private_repository_is_created_on_request(server: Hub, folder: Path) -> 
 
 def test_private_upload_to_a_public_repository_is_refused(server: Hub, folder: Path) -> None:
     server.private = False
-    with pytest.raises(HubError, match=f"{REPO}: is public already; nothing was uploaded"):
+    with pytest.raises(
+        HubError, match=f"{REPO}: --private was given, but the repository is public; nothing was uploaded"
+    ):
         hub.push(folder, REPO, private=True)
     assert (server.stored, server.committed) == ({}, {})
     hub.push(folder, REPO)
@@ -161,9 +163,9 @@ def test_private_upload_to_a_public_repository_is_refused(server: Hub, folder: P
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (401, "the token is not accepted; `hf auth login` stores another"),
-        (403, "the token has no right to write there"),
-        (500, "the hub failed; it may do later"),
+        (401, "the token was rejected; log in with `hf auth login` or set HF_TOKEN"),
+        (403, "the token has no write access to the repository"),
+        (500, "the Hub failed; try again later"),
         (422, "the reason for 422"),
     ],
 )
@@ -171,7 +173,7 @@ def test_hub_error_is_shown_with_its_reason(server: Hub, folder: Path, status: i
     # If a repository cannot be created, the client checks whether it exists.
     server.failures |= {"/repos/create": status, f"/models/{REPO}": status}
     with pytest.raises(
-        HubError, match=f"^{REPO}: not uploaded, the hub answers {status}: {reason}"
+        HubError, match=f"^{REPO}: the upload failed: the Hub answered {status}: {reason}"
     ) as caught:
         hub.push(folder, REPO)
     assert f"the reason for {status}" in str(caught.value)
@@ -182,14 +184,14 @@ def test_hub_error_is_shown_with_its_reason(server: Hub, folder: Path, status: i
 @pytest.mark.parametrize("part", ["/preupload/", "/objects/batch", "/store/", "/commit/"])
 def test_error_at_any_step_leaves_no_commit(server: Hub, folder: Path, part: str) -> None:
     server.failures[part] = 403
-    with pytest.raises(HubError, match=f"^{REPO}: not uploaded"):
+    with pytest.raises(HubError, match=f"^{REPO}: the upload failed"):
         hub.push(folder, REPO)
     assert not server.committed
 
 
 def test_unreachable_hub_is_named(folder: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(HubError, match=rf"^{REPO}: not uploaded: .*refused"):
+    with pytest.raises(HubError, match=rf"^{REPO}: the upload failed: .*refused"):
         hub.push(folder, REPO)
     assert not server.created
 
@@ -197,7 +199,7 @@ def test_unreachable_hub_is_named(folder: Path, server: Hub, monkeypatch: pytest
 def test_missing_token_is_refused_before_any_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(HubError, match=r"^--push needs a token: `hf auth login` stores one"):
+    with pytest.raises(HubError, match=r"^--push needs a token: log in with `hf auth login` or set HF_TOKEN"):
         hub.require_ready("org/name")
 
 

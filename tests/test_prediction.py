@@ -73,7 +73,7 @@ def predict(weights: Path, *places: Path, top: int = 5, **terms: Any) -> Predict
 
 
 def first_labels(predictions: Predictions) -> set[str]:
-    return {guess.label for image in predictions.images for guess in image.guesses}
+    return {guess.label for image in predictions.images for guess in image.classes}
 
 
 @pytest.mark.parametrize("preprocessing", Preprocessing)
@@ -93,19 +93,19 @@ def test_predictions_equal_those_of_a_plain_loop(
         with Image.open(image.file) as opened, torch.inference_mode():
             batch = ways[preprocessing](opened.convert("RGB")).unsqueeze(0)
             values, numbers = model(batch).softmax(dim=1)[0].topk(5)
-        assert [guess.number for guess in image.guesses] == numbers.tolist()
-        assert [guess.probability for guess in image.guesses] == pytest.approx(values.tolist(), abs=LIMIT)
+        assert [guess.index for guess in image.classes] == numbers.tolist()
+        assert [guess.probability for guess in image.classes] == pytest.approx(values.tolist(), abs=LIMIT)
 
 
 def test_preprocessing_changes_the_result(weights: Path, folder: Path) -> None:
     bicubic, gluon = (predict(weights, folder / "b.png", preprocessing=way) for way in Preprocessing)
-    difference = bicubic.images[0].guesses[0].probability - gluon.images[0].guesses[0].probability
+    difference = bicubic.images[0].classes[0].probability - gluon.images[0].classes[0].probability
     assert abs(difference) > LIMIT
 
 
 def test_top_above_the_number_of_classes_returns_all(weights: Path, folder: Path) -> None:
     predictions = predict(weights, folder / "b.png", top=99)
-    probabilities = [guess.probability for guess in predictions.images[0].guesses]
+    probabilities = [guess.probability for guess in predictions.images[0].classes]
     assert len(probabilities) == 10
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1)
@@ -115,8 +115,8 @@ def test_labels_are_read_from_the_manifest(weights: Path, folder: Path, tmp_path
     path = manifest(weights, tmp_path / "out")
     for place in (path, tmp_path / "out"):
         predictions = predict(place, folder, top=10)
-        assert [(g.label) for g in predictions.images[0].guesses] == [
-            LABELS[g.number] for g in predictions.images[0].guesses
+        assert [(g.label) for g in predictions.images[0].classes] == [
+            LABELS[g.index] for g in predictions.images[0].classes
         ]
 
 
@@ -134,7 +134,9 @@ def test_classes_without_labels_are_numbered(
 
 def test_manifest_with_too_few_labels_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = manifest(weights, tmp_path / "out", labels=LABELS[:9])
-    with pytest.raises(CheckpointError, match="10 classes; its manifest names 9"):
+    with pytest.raises(
+        CheckpointError, match="the network has 10 classes, but its manifest has 9 class names"
+    ):
         predict(path, folder)
 
 
@@ -145,7 +147,7 @@ def test_thousand_classes_have_imagenet_names(tmp_path: Path, folder: Path) -> N
         {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "a.pth"
     )
     (image,) = predict(tmp_path / "a.pth", folder / "b.png").images
-    assert (image.guesses[0].number, image.guesses[0].label) == (258, "Samoyed")
+    assert (image.classes[0].index, image.classes[0].label) == (258, "Samoyed")
 
 
 def test_rounded_weights_without_counters_are_accepted(weights: Path, folder: Path, tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_rounded_weights_without_counters_are_accepted(weights: Path, folder: Pa
     state = {name: tensor.half() for name, tensor in state.items() if tensor.is_floating_point()}
     save_file(state, tmp_path / "half.safetensors")
     result, exact = predict(tmp_path / "half.safetensors", folder), predict(weights, folder)
-    assert [i.guesses[0].number for i in result.images] == [i.guesses[0].number for i in exact.images]
+    assert [i.classes[0].index for i in result.images] == [i.classes[0].index for i in exact.images]
 
 
 def test_progress_is_reported(weights: Path, folder: Path) -> None:
@@ -175,7 +177,7 @@ def test_unreadable_images_are_all_named(weights: Path, folder: Path) -> None:
         str(folder / name) for name in ("cut.png", "text.jpg", "void.png")
     ]
     assert "cannot be read as an image: " in lines[0]
-    assert lines[1].endswith("not an image, or of a kind that is not read")
+    assert lines[1].endswith("not an image, or an unsupported format")
 
 
 @pytest.mark.parametrize("way", Preprocessing)
@@ -188,13 +190,15 @@ def test_truncated_jpeg_is_refused(weights: Path, folder: Path, way: Preprocessi
 
 def test_paths_without_images_are_all_named(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    message = r"empty: no image in it; looked for \.jpg, (.*\n)+.*missing\.png: no such file or folder"
+    message = (
+        r"empty: no images in this folder; supported: \.jpg, (.*\n)+.*missing\.png: no such file or folder"
+    )
     with pytest.raises(ImageError, match=message):
         predict(weights, tmp_path / "empty", tmp_path / "missing.png")
 
 
 def test_image_given_twice_is_listed_once(folder: Path) -> None:
-    assert images.find([folder / "more", folder]) == (
+    assert images.find_images([folder / "more", folder]) == (
         *(folder / "more" / name for name in ("c.webp", "grey.png")),
         *(folder / name for name in ("a.JPG", "b.png")),
     )
@@ -208,7 +212,7 @@ def test_missing_package_is_named_with_its_extra(
     weights: Path, folder: Path, way: Preprocessing, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)  # which is what an import fails at
-    message = rf"need {missing}, which cannot be imported: pip install 'gluon2torch\[vision\]'; .*halted"
+    message = rf"need {missing}, which cannot be imported: .*halted.*\n  pip install 'gluon2torch\[vision\]'"
     with pytest.raises(ImageError, match=message):
         predict(weights, folder, preprocessing=way)
 
@@ -229,31 +233,32 @@ def test_weights_of_an_unknown_network_are_refused(folder: Path, tmp_path: Path)
 def test_gluon_parameters_are_refused_with_a_hint(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.params"
     path.write_bytes((0x112).to_bytes(8, "little") + bytes(16))
-    with pytest.raises(CheckpointError, match="Gluon's parameters; first gluon2torch convert auto OUT"):
+    message = r"Gluon parameters; convert them first:\n  gluon2torch convert auto OUT --params .+a\.params"
+    with pytest.raises(CheckpointError, match=message):
         predict(path, folder)
 
 
 def test_folder_with_several_weights_is_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     path = manifest(weights, tmp_path / "out")
     path.with_name("other.safetensors").write_bytes(b"")
-    message = rf"one file of weights expected, .*; {NAME}\.safetensors, other\.safetensors found"
+    message = rf"expected one \.safetensors or \.pth file, found {NAME}\.safetensors, other\.safetensors"
     with pytest.raises(CheckpointError, match=message):
         predict(tmp_path / "out", folder)
     path.rename(path.with_name("model.safetensors"))
-    assert classifier.find(tmp_path / "out") == tmp_path / "out" / "model.safetensors"
+    assert classifier.find_weights(tmp_path / "out") == tmp_path / "out" / "model.safetensors"
 
 
 def test_nonfinite_logits_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:
     state = create_model(NAME, weights).state_dict()
     state["bn1.bias"][0] = float("nan")
     save_file(state, tmp_path / "nan.safetensors")
-    with pytest.raises(ClassifierError, match=r"nan\.safetensors: the network gives logits that are not"):
+    with pytest.raises(ClassifierError, match=r"nan\.safetensors: the logits of the network are not finite"):
         predict(tmp_path / "nan.safetensors", folder)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_missing_gpu_is_refused(weights: Path, folder: Path) -> None:
-    with pytest.raises(ClassifierError, match="--device cuda: torch sees no GPU here"):
+    with pytest.raises(ClassifierError, match="--device cuda: torch finds no GPU"):
         predict(weights, folder, device=Device.cuda)
     assert predict(weights, folder, device=Device.auto).classifier.device == "cpu"
 
@@ -262,14 +267,14 @@ def test_missing_gpu_is_refused(weights: Path, folder: Path) -> None:
 def test_image_with_more_than_8_bits_is_refused(weights: Path, tmp_path: Path, mode: str) -> None:
     path = tmp_path / "deep.tiff"
     Image.new(mode, (32, 32), 300).save(path)
-    with pytest.raises(ImageError, match=r"deep\.\w+: has more than 8 bits a pixel"):
+    with pytest.raises(ImageError, match=r"deep\.\w+: more than 8 bits per channel"):
         predict(weights, path)
 
 
 def test_cyclic_link_is_followed_once(folder: Path) -> None:
-    expected = len(images.find([folder]))
+    expected = len(images.find_images([folder]))
     (folder / "more" / "again").symlink_to(folder)
-    assert len(images.find([folder])) == expected
+    assert len(images.find_images([folder])) == expected
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -284,7 +289,7 @@ def test_single_logit_uses_a_sigmoid(classes: int, folder: Path, tmp_path: Path)
         with torch.inference_mode():
             logits = model(transform(Image.open(image.file).convert("RGB")).unsqueeze(0))[0]
         expected = logits.sigmoid() if classes == 1 else logits.softmax(0)
-        updates = {guess.number: guess.probability for guess in image.guesses}
+        updates = {guess.index: guess.probability for guess in image.classes}
         assert updates == pytest.approx(dict(enumerate(expected.tolist())), rel=1e-4)
         assert 0 < updates[0] < 1
 

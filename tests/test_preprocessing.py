@@ -76,7 +76,7 @@ def test_network_with_other_channels_has_no_image_transform() -> None:
     with torch.device("meta"):
         config = resolve_data_config(create_model("gluon_resnet18_v1b", in_chans=1))
     assert config["input_size"] == (1, 224, 224)
-    with pytest.raises(ValueError, match=r"\(3, n, n\) expected, \(1, 224, 224\) found"):
+    with pytest.raises(ValueError, match=r"expected \(3, n, n\), found \(1, 224, 224\)"):
         create_transform(**config)
 
 
@@ -143,17 +143,17 @@ def test_gluon_transform_accepts_arrays_and_images() -> None:
     ],
 )
 def test_non_rgb_image_is_refused(image: Any, found: str) -> None:  # noqa: ANN401 - all that is wrong
-    with pytest.raises(ValueError, match=rf"\(h, w, 3\) in uint8; {found} found"):
+    with pytest.raises(ValueError, match=rf"\(h, w, 3\) in uint8; found {found}"):
         gluon_transform()(image)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"recipe": "area"}, "'bicubic' or 'gluon' expected, 'area' found"),
-        ({"crop_mode": "border"}, "crop_mode: 'center' expected, 'border' found"),
-        ({"input_size": (1, 224, 224)}, r"\(3, n, n\) expected, \(1, 224, 224\) found"),
-        ({"input_size": (3, 224, 256)}, r"\(3, n, n\) expected, \(3, 224, 256\) found"),
+        ({"recipe": "area"}, "recipe: expected 'bicubic' or 'gluon', found 'area'"),
+        ({"crop_mode": "border"}, "crop_mode: expected 'center', found 'border'"),
+        ({"input_size": (1, 224, 224)}, r"expected \(3, n, n\), found \(1, 224, 224\)"),
+        ({"input_size": (3, 224, 256)}, r"expected \(3, n, n\), found \(3, 224, 256\)"),
         ({"interpolation": "sharp"}, "'sharp' is not a valid InterpolationMode"),
     ],
 )

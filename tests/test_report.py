@@ -155,12 +155,12 @@ def test_page_names_everything_compared(agreeing: Document, text: str) -> None:
     assert "as converted from them" in output
     assert f"resnext.toml, SHA-256 {agreeing['mapping']['sha256'][:8]}" in output
     versions = agreeing["reference"]["versions"]
-    assert "none; the network is GluonCV's definition of the model" in output
+    assert "none; GluonCV's own definition of the model" in output
     assert (
         f"the built-in NumPy reference (numpy {versions['numpy']}, python {versions['python']}, "
         f"torch {versions['torch']})" in output
     )
-    assert "What speaks against it" not in output
+    assert "Findings" not in output
 
 
 def test_checkpoint_is_shown_with_its_hash(agreeing: Document) -> None:
@@ -182,13 +182,13 @@ def test_every_layer_of_every_check_has_a_row(agreeing: Document, text: str) -> 
 
 def test_failure_is_shown_with_suspects(differing: Document, failed: Page) -> None:
     assert "✗ differs" in failed.text
-    assert "What speaks against it" in failed.text
+    assert "Findings" in failed.text
     assert "\n".join(json_report.problems(differing)) in failed.text
     assert "first mismatch  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
 
 
 def test_differing_layers_are_marked(differing: Document, failed: Page) -> None:
-    marked = [row[1] for row, name in zip(failed.rows, failed.classes, strict=True) if name == "apart"]
+    marked = [row[1] for row, name in zip(failed.rows, failed.classes, strict=True) if name == "mismatch"]
     expected = [
         row["target"] for check in differing["checks"] for row in check["layers"] if not row["agrees"]
     ]
@@ -209,13 +209,13 @@ def test_missing_relative_difference_is_shown_as_infinite(agreeing: Document) ->
     document["checks"][1]["layers"][0] |= {"relative": None, "agrees": False}
     assert Page(report.render(document)).rows[-48][4] == "∞"
     assert chart_data(document, "columns")[0]["float64 at 33x47"] == "∞ (limit 1e-12)"
-    assert chart_data(document, "drawn")[48]["drawn"] == report.HIGHEST
+    assert chart_data(document, "error")[48]["error"] == report.HIGHEST
 
 
 def test_equal_outputs_are_drawn_at_the_bottom(agreeing: Document) -> None:
     document = copy.deepcopy(agreeing)
     document["checks"][0]["layers"][0]["relative"] = 0.0
-    assert chart_data(document, "drawn")[0]["drawn"] == report.LOWEST
+    assert chart_data(document, "error")[0]["error"] == report.LOWEST
     assert chart_data(document, "columns")[0]["float32 at 33x47"] == "0.00e+00 (limit 1e-04)"
 
 
@@ -231,7 +231,7 @@ def chart_data(document: Document, name: str) -> list[dict[str, Any]]:
 
 
 def test_chart_has_a_point_per_layer_and_a_band_per_part(agreeing: Document) -> None:
-    points = chart_data(agreeing, "drawn")
+    points = chart_data(agreeing, "error")
     assert [point["depth"] for point in points] == [*range(1, 49)] * 2
     bands = chart_data(agreeing, "part")
     assert [band["part"] for band in bands] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]

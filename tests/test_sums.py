@@ -37,12 +37,15 @@ def test_sums_are_read_by_name(tmp_path: Path) -> None:
 )
 def test_invalid_line_is_named(tmp_path: Path, text: str, number: int) -> None:
     (tmp_path / "SHA256SUMS").write_text(text, newline="")
-    with pytest.raises(PublicationError, match=f"line {number}: a SHA-256 and the name of one more file"):
+    with pytest.raises(
+        PublicationError, match=f"line {number}: expected a SHA-256 and the name of another file, found "
+    ):
         sums.read(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"\xff", "no text: "), (bytes(sums.MAX_BYTES + 1), "more than 1048576 bytes")]
+    ("content", "message"),
+    [(b"\xff", "not UTF-8 text: "), (bytes(sums.MAX_BYTES + 1), "more than 1048576 bytes")],
 )
 def test_unreadable_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "SHA256SUMS").write_bytes(content)

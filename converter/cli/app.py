@@ -43,7 +43,7 @@ def gluon2torch(
     *,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Bring GluonCV (MXNet) weights to PyTorch, with a numerical proof."""
+    """Convert GluonCV (MXNet) weights to PyTorch, with a numerical proof."""
     if show_version:
         typer.echo(f"gluon2torch {__version__}")
         raise typer.Exit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import operator
 import re
 import signal
 import sys
@@ -115,16 +116,21 @@ def progress() -> Iterator[Report]:
 
 
 def proven(proof: ParityRecord) -> str:
-    """Summarize a manifest's proof in one line: its reference, and the largest difference per check."""
-    from converter.parity import json_report
+    """Summarize a manifest's proof in one line: layers, reference, and the largest error of each check.
 
-    differences = ", ".join(
-        f"{check.worst.relative:.1e} in {check.dtype} at {check.size} (limit {check.worst.limit:.0e})"
-        for check in proof.checks
+    Sizes are shown unless all are the default.
+    """
+    from converter.parity import json_report
+    from converter.parity.options import DEFAULT_SIZES
+
+    checks = sorted(proof.checks, key=operator.attrgetter("dtype"), reverse=True)
+    show_sizes = {check.size for check in checks} != {f"{height}x{width}" for height, width in DEFAULT_SIZES}
+    errors = ", ".join(
+        f"{check.worst.relative:.1e} in {check.dtype}" + (f" at {check.size}" if show_sizes else "")
+        for check in checks
     )
-    layers = proof.checks[0].layers
-    against = json_report.describe_reference(proof.reference, proof.definition)
-    return f"against {against}, {layers} layers; largest difference / deviation: {differences}"
+    reference = json_report.describe_reference(proof.reference, proof.definition)
+    return f"{checks[0].layers} layers against {reference}: max error {errors}"
 
 
 def run(app: Callable[..., object], name: str) -> NoReturn:

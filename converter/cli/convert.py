@@ -1,8 +1,9 @@
-"""`convert`: convert one model and prove the result."""
+"""`convert`: convert a model and prove the result."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,36 +31,38 @@ class OutputFormat(StrEnum):
 
 def convert(  # noqa: PLR0913 - the options of the command line
     name: options.Name,
-    out: Annotated[Path, typer.Argument(help="The folder to write to; made if need be.", file_okay=False)],
+    out: Annotated[Path, typer.Argument(help="Output folder; created if missing.", file_okay=False)],
     *,
     params: options.Params = None,
     symbol: options.Symbol = None,
     random: options.Random = None,
     dtype: Annotated[
-        Precision, typer.Option(help="The type of the written weights; `keep` leaves each as it is.")
+        Precision, typer.Option(help="Type of the written weights; `keep` keeps the type of each tensor.")
     ] = Precision.keep,
     file_format: Annotated[
         OutputFormat,
-        typer.Option("--format", help="`pth` writes a .pth too, as torch.hub loads by its hash."),
+        typer.Option("--format", help="Output format; `pth` also writes a .pth file for torch.hub."),
     ] = OutputFormat.safetensors,
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="The class names of a fine-tuned model: a line each, or a JSON list.", dir_okay=False
+            help="File with the class names of a fine-tuned model: one per line, or a JSON list.",
+            dir_okay=False,
         ),
     ] = None,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the manifest, and nothing else, on stdout.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the manifest on stdout.")] = False,
 ) -> None:
-    """Convert a GluonCV network to safetensors, and prove that its outputs are the same.
+    """Convert a GluonCV model to safetensors and prove that the outputs match.
 
-    Writes OUT/NAME-<sha256[:8]>.safetensors and its manifest, the same name with .json.
-    Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
+    Writes OUT/NAME-<sha256[:8]>.safetensors, and a manifest of the same name with
+    .json.
+
+    Exits with 0 if the files were written, 1 with the reason if not, 2 on a usage
+    error.
     """
     from converter.commands import conversion
     from converter.manifests import schema
@@ -83,52 +86,58 @@ def convert(  # noqa: PLR0913 - the options of the command line
         typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
     if name == AUTO:
-        screen.print(f"[green]found[/]   {result.model}")
+        screen.print(f"[green]model[/]   {result.model}")
     _summary(result, screen)
 
 
 def _summary(result: conversion.ConversionResult, screen: Console) -> None:
-    """Print the source, the graph, the proof and the written files."""
+    """Print the source, the graph, the proof, the written files and the next command."""
     manifest = result.manifest
     source, proof, artifact = manifest.source, manifest.parity, manifest.artifact
-    publication = "the published parameters" if source.official else "not the published parameters"
+    publication = "the published file" if source.official else "not a published file"
     screen.print(
-        f"[green]read[/]    {console.word(source.file)}: {publication}, SHA-1 {source.sha1[:8]}, "
-        f"{source.dialect} names"
+        f"[green]read[/]    {console.word(source.file)}: {source.dialect} names, "
+        f"SHA-1 {source.sha1[:8]} ({publication})"
     )
-    screen.print(f"[green]graph[/]   {console.word(_graph_text(source, result.model.name))}")
+    screen.print(f"[green]graph[/]   {console.word(_graph_text(source, proven=proof.proven))}")
     if source.fixed_gammas:
         fixed = ", ".join(source.fixed_gammas)
-        screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, for {source.symbol} has fix_gamma")
+        screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, because {source.symbol} sets fix_gamma")
     if manifest.narrowing:
         _print_rounding(manifest.narrowing, screen)
     elif proof.proven:
         screen.print(f"[green]proven[/]  {console.proven(proof)}")
     else:
-        screen.print("[yellow]unproven[/] as --reference none asks")
+        screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(
-        f"[green]wrote[/]   {console.word(result.artifact)} and .json: "
-        f"{artifact.bytes / console.MEGABYTE:.1f} MB, {artifact.tensors} tensors, "
-        f"{artifact.parameters:,} parameters"
+        f"[green]wrote[/]   {console.word(result.artifact)} "
+        f"({artifact.bytes / console.MEGABYTE:.1f} MB, {artifact.tensors} tensors) and its manifest"
     )
     if result.pth is not None:
         screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
+    screen.print(f"[blue]next[/]    gluon2torch predict IMAGE --weights {_weights_option(result.artifact)}")
 
 
-def _graph_text(source: SourceRecord, model: str) -> str:
-    """Describe the graph that the network was compared with, or its absence."""
+def _graph_text(source: SourceRecord, *, proven: bool) -> str:
+    """Describe the graph of the parameters, or its absence."""
     if source.symbol is None:
-        return f"none found; the network is GluonCV's own definition of {model}"
-    remark = "; its final softmax is not part of the converted network" if source.final_softmax else ""
+        return f"none found; {'compared with' if proven else 'assumed to be'} GluonCV's own definition"
+    remark = "; its final softmax is not converted" if source.final_softmax else ""
     return f"{source.symbol}: operators, wiring and settings match{remark}"
+
+
+def _weights_option(artifact: Path) -> str:
+    """Return the folder of an artifact, or the artifact if the folder contains others, quoted for a shell."""
+    is_only_one = len(list(artifact.parent.glob("*.safetensors"))) == 1
+    return console.word(shlex.quote(f"{artifact.parent}/" if is_only_one else str(artifact)))
 
 
 def _print_rounding(rounding: RoundingRecord, screen: Console) -> None:
     """Print the effect of rounding on the logits, and the proof of the weights before rounding."""
     before, logits = rounding.before, rounding.logits
     if before.proven:
-        screen.print(f"[green]proven[/]  before rounding, {console.proven(before)}")
+        screen.print(f"[green]proven[/]  before rounding: {console.proven(before)}")
     screen.print(
-        f"[yellow]rounded[/] to {rounding.dtype}: the logits move by up to {logits.relative:.1e} of "
-        f"their deviation, at {logits.size}; what is written is not proven"
+        f"[yellow]rounded[/] to {rounding.dtype}: the logits change by up to {logits.relative:.1e} of "
+        f"their standard deviation at {logits.size}; the written weights are not proven"
     )

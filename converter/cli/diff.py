@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from converter.commands.diff import CheckpointDiff
 
-File = Annotated[Path, typer.Argument(help="A .safetensors, .pth or .params file.", dir_okay=False)]
+File = Annotated[Path, typer.Argument(help="Checkpoint: .safetensors, .pth or .params.", dir_okay=False)]
 
 
 def diff(
@@ -25,13 +25,16 @@ def diff(
     second: File,
     *,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what differs as JSON, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Compare two checkpoints tensor by tensor; Gluon's names are mapped to PyTorch's where need be.
+    """Compare two checkpoints tensor by tensor.
 
-    Nothing but tensors is read from a .pth: no pickle is executed.
-    Exits 0 when they are identical, 1 when they are not or cannot be read, 2 when the call is wrong.
+    Gluon names are mapped to PyTorch names if the checkpoints need it. No pickle
+    of a .pth is executed.
+
+    Exits with 0 if the checkpoints are identical, 1 if they differ or cannot be
+    read, 2 on a usage error.
     """
     from converter.commands import diff as diffing
 
@@ -49,17 +52,21 @@ def _show(result: CheckpointDiff, screen: Console) -> None:
     if not result.identical:
         table = Table(Column("tensor", overflow="fold"), "difference", box=box.SIMPLE_HEAD)
         for name in result.only_first:
-            table.add_row(console.word(name), "only in the first")
+            table.add_row(console.word(name), "only in FIRST")
         for name in result.only_second:
-            table.add_row(console.word(name), "only in the second")
+            table.add_row(console.word(name), "only in SECOND")
         for tensor in result.different:
             table.add_row(console.word(tensor.name), str(tensor))
         screen.print(table)
-    names = f"; names by {result.mapping}, without {result.counters} counters" if result.mapping else ""
+    names = (
+        f"; names mapped by {result.mapping}, {result.counters} BatchNorm counters ignored"
+        if result.mapping
+        else ""
+    )
     if result.identical:
         screen.print(f"[green]identical[/]  {result.compared} tensors, bit for bit{names}")
         return
     screen.print(
         f"[red]different[/]  {len(result.different)} of {result.compared} tensors differ, "
-        f"{len(result.only_first)} only in the first, {len(result.only_second)} only in the second{names}"
+        f"{len(result.only_first)} only in FIRST, {len(result.only_second)} only in SECOND{names}"
     )

@@ -20,21 +20,26 @@ if TYPE_CHECKING:
 
 def evaluate(  # noqa: PLR0913 - the options of the command line
     folder: Annotated[
-        Path, typer.Argument(help="A folder with a folder of images for each class.", file_okay=False)
+        Path, typer.Argument(help="Folder with one subfolder of images per class.", file_okay=False)
     ],
     weights: vision.Weights,
     *,
     batch_size: vision.BatchSize = 32,
-    workers: Annotated[int, typer.Option(min=0, help="So many processes prepare images; 0: this one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of processes that load images; 0 for the main process.")
+    ] = 0,
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     device: vision.Where = Device.auto,
     as_json: vision.Json = False,
 ) -> None:
-    """Count how often a network is right: top-1 and top-5 on a folder of images, a folder for each class.
+    """Measure top-1 and top-5 accuracy on a folder of images.
 
-    Folders are the classes in their sorted order, as ImageNet's are, or by the names that the manifest
-    beside the weights has. Many processes share the work under `torchrun -m converter evaluate …`.
-    Exits 0, 1 with the reason when an image or the weights cannot be read, 2 when the call is wrong.
+    Subfolders are matched with the class names in the manifest of the weights;
+    without class names, they are the classes in sorted order, as in ImageNet.
+    `torchrun -m converter evaluate …` uses several processes.
+
+    Exits with 0 on success, 1 with the reason if images or weights cannot be
+    read, 2 on a usage error.
     """
     from converter.vision import evaluation
     from converter.vision.classifier import ClassifierOptions
@@ -44,7 +49,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     )
     with console.refusals(), console.progress() as progress:
         result = evaluation.evaluate(request, progress)
-    if result.place.number:
+    if result.process.rank:
         return  # only the first process prints the result
     console.warn(result.classifier.warning)
     if as_json:
@@ -57,14 +62,14 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
 def _show(result: Evaluation, screen: Console) -> None:
     from converter.vision import evaluation
 
-    processes = f", by {result.place.count} processes" if result.place.count > 1 else ""
+    processes = f", in {result.process.world_size} processes" if result.process.world_size > 1 else ""
     screen.print(f"[bold]model[/]   {console.word(str(result.classifier.model))}")
     screen.print(f"[bold]images[/]  {result.images:,}{processes}")
     table = Table("", box=box.SIMPLE_HEAD)
     for column in ("top-1", "top-5"):
         table.add_column(column, justify="right")
-    table.add_row("here", f"{result.top1:.2f}", f"{result.top5:.2f}")
+    table.add_row("measured", f"{result.top1:.2f}", f"{result.top5:.2f}")
     if published := evaluation.published(result.classifier):
-        row = "GluonCV's" if published["official"] else "GluonCV's, other weights"
+        row = "published" if published["official"] else "published, for other weights"
         table.add_row(row, f"{published['top1']:.2f}", f"{published['top5']:.2f}")
     screen.print(table)

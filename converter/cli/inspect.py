@@ -22,20 +22,26 @@ GLUON = {"ndarray-list", "npz"}  # the containers of Gluon parameters
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="A .params file, packed or not, a .safetensors or a .pth.", dir_okay=False)
+        Path,
+        typer.Argument(
+            help="Weight file: .params, also in an archive, .safetensors or .pth.", dir_okay=False
+        ),
     ],
     *,
     full: Annotated[
-        bool, typer.Option("--full", help="Unpack and read all of it: SHA-1, official or not, statistics.")
+        bool, typer.Option("--full", help="Read the whole file: SHA-1, publication, statistics.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print it as JSON, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Say what a weight file is: container, naming style, model, head, types, size.
+    """Describe a weight file: container, naming style, model, head, types and size.
 
-    Only headers are read, so that any size takes no time; a .pth is read whole. --full reads everything.
-    Exits 0 when the file can be read, 1 with the reason when it cannot, 2 when the call is wrong.
+    Only headers are read, which is fast for any size; a .pth is read completely.
+    --full reads everything.
+
+    Exits with 0 if the file can be read, 1 with the reason if not, 2 on a usage
+    error.
     """
     from converter.commands import inspection
 
@@ -50,20 +56,20 @@ def inspect(
 def _show(result: Inspection, screen: Console) -> None:
     container = ", ".join(filter(None, (result.archive, result.container)))
     records = f", {' and '.join(result.records)} records" if result.records else ""
-    models = " or ".join(map(str, result.models)) or f"none that is known; the nearest is {result.nearest}"
+    models = " or ".join(map(str, result.models)) or f"unknown; closest match: {result.nearest}"
     lines = {
         "file": f"{result.file}, {result.size:,} bytes",
         "container": container + records,
         "names": result.dialect and result.dialect + (f", {result.prefix}" if result.prefix else ""),
         "model": models if result.tensors is not None else None,
         "tensors": result.tensors
-        and f"{result.tensors}, {', '.join(f'{count} {dtype}' for dtype, count in result.dtypes)}; "
-        f"{result.numbers:,} numbers",
+        and f"{result.tensors} ({', '.join(f'{count} {dtype}' for dtype, count in result.dtypes)}), "
+        f"{result.numbers:,} values",
         "SHA-1": result.sha1
         and f"{result.sha1}, "
-        + (f"as GluonCV published {result.official}" if result.official else "not published by GluonCV"),
+        + (f"published by GluonCV as {result.official}" if result.official else "not published by GluonCV"),
         "graph": _graph(result),
-        "remark": result.remark,
+        "note": result.remark,
     }
     for name, text in lines.items():
         if text:
@@ -72,7 +78,9 @@ def _show(result: Inspection, screen: Console) -> None:
         screen.print(_statistics(result.statistics))
         for row in result.statistics:
             if row.not_finite:
-                screen.print(f"[red]not finite[/] {row.part} {console.word(row.role)}: {row.not_finite:,}")
+                screen.print(
+                    f"[red]not finite[/] {row.part} {console.word(row.role)}: {row.not_finite:,} values"
+                )
 
 
 def _graph(result: Inspection) -> str | None:
@@ -81,14 +89,14 @@ def _graph(result: Inspection) -> str | None:
         return "\n  ".join(result.graph_differences)
     if result.graph:
         return f"{result.graph}: " + (
-            "operators, wiring and settings match" if result.models else "of no known model"
+            "operators, wiring and settings match" if result.models else "not the graph of a known model"
         )
     return "none found" if result.container in GLUON else None
 
 
 def _statistics(rows: tuple[TensorSummary, ...]) -> Table:
     table = Table("part", Column("role", no_wrap=True), box=box.SIMPLE_HEAD)
-    for column in ("numbers", "mean", "deviation", "least", "largest"):
+    for column in ("values", "mean", "std", "min", "max"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         figures = (f"{value:.2g}" for value in (row.mean, row.deviation, row.least, row.largest))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def list_models(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False
 ) -> None:
-    """Show the models that can be converted, with their published figures."""
+    """List the supported models with their parameters and published accuracy."""
     from converter.networks import catalog
 
     with console.refusals():
@@ -27,7 +27,9 @@ def list_models(
         if as_json:
             typer.echo(json.dumps([_figures(model) for model in models], indent=2))
             return
-    table = Table(box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy, and the .params' SHA-1, as published")
+    table = Table(
+        box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy and SHA-1 of the .params file, as published"
+    )
     table.add_column(
         "model", overflow="fold", no_wrap=True, min_width=max(len(model.name) for model in models)
     )

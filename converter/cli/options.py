@@ -38,39 +38,39 @@ def read_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is not a valid size; write 224, or 97x131 for height x width")
+        raise typer.BadParameter(f"{text!r} is not a valid size: expected H or HxW, such as 224 or 97x131")
     return int(match[1]), int(match[2] or match[1])
 
 
 Name = Annotated[
     str,
-    typer.Argument(help="The model; `gluon2torch list` shows them all. `auto`: the file's tensors tell it."),
+    typer.Argument(
+        help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors."
+    ),
 ]
 Params = Annotated[
     Path | None,
     typer.Option(
-        help="A .params file, or a .gz, .zip, .mar, .tar or .tar.gz of one. Without it: GluonCV's cache, "
-        "then a download.",
+        help="Gluon parameters: a .params file, or a .gz, .zip, .mar, .tar or .tar.gz that contains one.",
+        show_default="GluonCV's cache, then download",
         dir_okay=False,
     ),
 ]
 Symbol = Annotated[
     Path | None,
     typer.Option(
-        help="The network's graph, a -symbol.json file. Without it: the graph in the same archive or folder "
-        "that has the same parameters, if there is one.",
+        help="Graph of the network, a -symbol.json file.",
+        show_default="graph with the same parameters in the same folder or archive, if any",
         dir_okay=False,
     ),
 ]
 Random = Annotated[
     int | None,
-    typer.Option(
-        metavar="SEED", min=0, help="Make random parameters from a seed and take those; no network."
-    ),
+    typer.Option(metavar="SEED", min=0, help="Seed for random parameters, used instead of real ones."),
 ]
 Reference = Annotated[
     ReferenceChoice,
-    typer.Option(help="What to prove the result against; `auto` is GluonCV where it runs, else numpy."),
+    typer.Option(help="Reference to compare with; `auto` is GluonCV if it can run, else numpy."),
 ]
 Size = Annotated[
     list[Any] | None,
@@ -78,7 +78,7 @@ Size = Annotated[
         parser=read_size,
         metavar="H[xW]",
         show_default="65x95",
-        help="Input size of the proof; may be repeated.",
+        help="Input size of the proof, height x width in pixels; repeatable.",
     ),
 ]
 Dtypes = Annotated[
@@ -87,12 +87,16 @@ Dtypes = Annotated[
         "--proof-dtype",
         metavar="TYPE",
         show_default="both",
-        help="Precision of the proof, float64 or float32; may be repeated.",
+        help="Precision of the proof, float64 or float32; repeatable.",
     ),
 ]
 GluonPython = Annotated[
     Path | None,
-    typer.Option(envvar="GLUON_PYTHON", help="An interpreter that has MXNet and GluonCV."),
+    typer.Option(
+        envvar="GLUON_PYTHON",
+        help="Python interpreter with MXNet and GluonCV.",
+        show_default="the current interpreter",
+    ),
 ]
 
 

@@ -28,36 +28,39 @@ def parity(  # noqa: PLR0913 - the options of the command line
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A checkpoint to compare, .safetensors or .pth, from here, timm or torchvision. "
-            "Without it: what `convert` would write.",
+            help="Checkpoint to compare: .safetensors or .pth, from gluon2torch, timm or torchvision.",
+            show_default="the output of `convert`",
             dir_okay=False,
         ),
     ] = None,
     reference: Annotated[
         options.ReferenceOption,
-        typer.Option(help="What to compare with; `auto` is GluonCV where it runs, else numpy."),
+        typer.Option(help="Reference to compare with; `auto` is GluonCV if it can run, else numpy."),
     ] = options.ReferenceOption.auto,
     size: options.Size = None,
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     report_file: Annotated[
-        Path | None, typer.Option("--report", help="Write an HTML report to this file.", dir_okay=False)
+        Path | None, typer.Option("--report", help="HTML report to write.", dir_okay=False)
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print all findings as JSON, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Compare a checkpoint with GluonCV's parameters: every tensor, and every layer's output.
+    """Compare a checkpoint with GluonCV parameters, by tensor and by layer.
 
-    Exits 0 when they agree, 1 when they do not or cannot be compared, 2 when the call is wrong.
-    Under GitHub Actions it also writes the job's summary, and an annotation where they do not agree.
+    In GitHub Actions, it also writes a job summary, and an annotation if they
+    differ.
+
+    Exits with 0 if they agree, 1 if they differ or cannot be compared, 2 on a
+    usage error.
     """
     from converter.commands import parity_check
     from converter.parity import github, json_report, report
 
     if report_file is not None and report_file.suffix not in {".html", ".htm"}:
         raise typer.BadParameter(
-            f"--report writes HTML, to a file that ends in .html, and not to {report_file}"
+            f"--report writes HTML: expected a file name that ends in .html, found {report_file}"
         )
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
@@ -93,7 +96,11 @@ def _show(document: Document, screen: Console) -> None:
     from converter.parity import json_report
 
     checks = document["checks"]
-    table = Table("part", box=box.SIMPLE_HEAD, caption="largest difference / deviation of a layer's output")
+    table = Table(
+        "part",
+        box=box.SIMPLE_HEAD,
+        caption="max error: largest difference / standard deviation",
+    )
     table.add_column("layers", justify="right")
     for check in checks:
         table.add_column(f"{check['dtype']} {check['size']}", justify="right")
@@ -105,7 +112,7 @@ def _show(document: Document, screen: Console) -> None:
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
     graph = (
         document["source"]["symbol"]
-        or f"none found; the network is GluonCV's own definition of {document['model']}"
+        or f"none found; compared with GluonCV's own definition of {document['model']}"
     )
     screen.print(f"[bold]graph[/]    {console.word(graph)}")
     verdict = "[green]agrees[/]  " if document["agrees"] else "[red]differs[/] "

@@ -1,4 +1,4 @@
-"""`gluon2torch publish`: make folders of converted files for timm and the Hugging Face hub."""
+"""`gluon2torch publish`: create folders of converted files for timm and the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -37,53 +37,60 @@ def publish(  # noqa: PLR0913 - the options of the command line
         list[Path],
         typer.Argument(
             metavar="FILE… DIR",
-            help="Converted files, their manifests beside them, and the folder to make; of several files it "
-            "gets a folder NAME for each.",
+            help="Converted files, each with its manifest, and the output folder. Several files get a "
+            "subfolder each, named by the model.",
             show_default=False,
         ),
     ],
     *,
     report: Annotated[
         Path | None,
-        typer.Option(help="A parity report of the file, to be published with it.", dir_okay=False),
+        typer.Option(help="Parity report of the file, to publish with it.", dir_okay=False),
     ] = None,
     license_id: Annotated[
-        str, typer.Option("--license", help="The weights' licence, by the hub's identifiers.", metavar="ID")
+        str,
+        typer.Option(
+            "--license",
+            help="License of the weights, as an identifier of the Hugging Face Hub.",
+            metavar="ID",
+        ),
     ] = LICENSE,
     push: Annotated[
         str | None,
-        typer.Option(
-            help="Upload the folder to this repository of the Hugging Face hub.", metavar="ORG/NAME"
-        ),
+        typer.Option(help="Repository on the Hugging Face Hub to upload the folder to.", metavar="ORG/NAME"),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Upload to a private repository.")] = False,
     sign_key: Annotated[
         Path | None,
         typer.Option(
-            help="Sign the folder with this private key, elliptic and not encrypted (pip install "
+            help="Private key to sign the folder with: elliptic curve, not encrypted (pip install "
             "'gluon2torch\\[sign]').",
             metavar="KEY.pem",
             dir_okay=False,
         ),
     ] = None,
     allow_random: Annotated[
-        bool, typer.Option("--allow-random", help="Publish random weights, and say so on the card.")
+        bool, typer.Option("--allow-random", help="Publish random weights; the model card says so.")
     ] = False,
     allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Publish unproven weights, and say so on the card.")
+        bool, typer.Option("--allow-unproven", help="Publish unproven weights; the model card says so.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace what was published in the folder before.")
+        bool, typer.Option("--force", help="Replace the folder if it was published before.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was published as JSON, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Make a folder of a converted file: weights, config.json for timm, model card, manifest, SHA256SUMS.
+    """Create a folder for timm and the Hugging Face Hub from a converted file.
 
-    A file that is not what its manifest says is refused; so are random and unproven weights, unless allowed.
-    The folder appears whole or not at all. --push uploads it with the token that huggingface_hub finds.
-    Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
+    It contains the weights, config.json for timm, a model card, the manifest and
+    SHA256SUMS. A file that does not match its manifest is refused. So are random
+    and unproven weights, unless allowed. The folder is created completely or not
+    at all. --push uploads it with the token of huggingface_hub.
+
+    Exits with 0 on success, 1 with the reason if publication was refused, 2 on a
+    usage error.
     """
     from converter.commands import publication
 
@@ -136,8 +143,11 @@ def _show(result: PublishedFolder, screen: Console) -> None:
     converted = result.converted
     screen.print(f"[green]published[/]  {console.plain(result.folder)}: {converted.model}")
     for applies, text in (
-        (converted.random, "random weights, as --allow-random asks; the card says so"),
-        (not converted.manifest.parity.proven, "unproven, as --allow-unproven asks; the card says so"),
+        (converted.random, "random weights, allowed by --allow-random; the model card says so"),
+        (
+            not converted.manifest.parity.proven,
+            "unproven weights, allowed by --allow-unproven; the model card says so",
+        ),
     ):
         if applies:
             screen.print(f"[yellow]warning[/]    {text}")

@@ -41,30 +41,36 @@ class WrittenParams(msgspec.Struct, frozen=True, kw_only=True):
 def to_gluon(  # noqa: PLR0913 - the options of the command line
     weights: Annotated[
         Path,
-        typer.Argument(help="A .safetensors or .pth file, from here, timm or torchvision.", dir_okay=False),
+        typer.Argument(
+            help="Checkpoint to convert: .safetensors or .pth, from gluon2torch, timm or torchvision.",
+            dir_okay=False,
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="The .params file to write.", dir_okay=False)],
+    out: Annotated[Path, typer.Argument(help=".params file to write.", dir_okay=False)],
     *,
     model: Annotated[
-        str | None, typer.Option(help="The model.", show_default="told by the tensors", metavar="NAME")
+        str | None, typer.Option(help="Model name.", show_default="detected from the tensors", metavar="NAME")
     ] = None,
     dtype: Annotated[
-        Precision, typer.Option(help="The type to write; one that cannot hold every number is refused.")
+        Precision, typer.Option(help="Type of the written arrays; it must represent every value exactly.")
     ] = Precision.keep,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was written as JSON, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Write a PyTorch checkpoint as a .params file that GluonCV loads, and prove that the outputs agree.
+    """Convert a checkpoint to GluonCV parameters and prove that the outputs match.
 
-    The bytes are those that GluonCV's save_parameters writes: a file that was converted from such a one
-    returns, and a lost official file can be regained from its converted weights; its SHA-1 tells.
-    Exits 0 when that is done, 1 with the reason when it was refused, 2 when the call is wrong.
+    The output has the bytes that GluonCV's save_parameters writes, so a lost
+    official file can be recovered from weights that were converted from it. The
+    published SHA-1 shows whether the result is that file.
+
+    Exits with 0 if the file was written, 1 with the reason if not, 2 on a usage
+    error.
     """
     from converter.commands import reverse_conversion
 
@@ -105,27 +111,29 @@ def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Consol
     from converter.manifests import builder
 
     published = result.model.entry.params_sha1
-    screen.print(f"[green]found[/]   {result.model}")
+    screen.print(f"[green]model[/]   {result.model}")
     if result.proof.passed:
         screen.print(f"[green]proven[/]  {console.proven(builder.parity(result.proof))}")
     else:
-        screen.print("[yellow]unproven[/] as --reference none asks")
+        screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(
-        f"[green]wrote[/]   {console.word(out)}: {result.size / console.MEGABYTE:.1f} MB, "
-        f"{result.tensors} arrays, SHA-1 {result.sha1}"
+        f"[green]wrote[/]   {console.word(out)} ({result.size / console.MEGABYTE:.1f} MB, "
+        f"{result.tensors} arrays), SHA-1 {result.sha1}"
     )
     if result.is_published:
-        screen.print("[green]file[/]    is the one that GluonCV published, byte for byte")
+        screen.print("[green]same[/]    as the file that GluonCV published, byte for byte")
     elif published:
-        screen.print(f"[blue]file[/]    is not the one that GluonCV published, SHA-1 {published}")
+        screen.print(f"[blue]differs[/] from the file that GluonCV published, SHA-1 {published}")
     if result.is_original:
-        screen.print("[green]file[/]    is the one that these weights were converted from, byte for byte")
+        screen.print("[green]same[/]    as the file that these weights were converted from, byte for byte")
     elif result.source_sha1:
         screen.print(
-            f"[blue]file[/]    is not the one that these weights came from, SHA-1 {result.source_sha1}"
+            "[blue]differs[/] from the file that these weights were converted from, "
+            f"SHA-1 {result.source_sha1}"
         )
     if result.dtypes != ("float32",):
         dtypes = " and ".join(result.dtypes)
         screen.print(
-            f"[blue]types[/]   {dtypes}: for net.load_parameters(…, cast_dtype=True, dtype_source='saved')"
+            f"[blue]types[/]   {dtypes}: load with "
+            "net.load_parameters(…, cast_dtype=True, dtype_source='saved')"
         )

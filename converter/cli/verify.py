@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from converter.commands.verification import Verification
     from converter.manifests.checks import CheckResult
 
-PROVES_HASHES = "nothing changed since the hashes were written"
+PROVES_HASHES = "the files are unchanged since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
-NOT_ORIGIN = "who wrote them: whoever changes a file can change the hash beside it; a signature, --key, tells"
-NOT_TRUTH = "that the manifest's proof was ever run: convert again, or gluon2torch parity, shows that"
+NOT_ORIGIN = "who wrote the files: hashes can be changed with them; --key checks a signature"
+NOT_TRUTH = "that the proof in the manifest was run: convert again or use gluon2torch parity"
 
 
 class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,25 +46,29 @@ class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
 def verify(
     path: Annotated[
         Path,
-        typer.Argument(metavar="DIR|FILE", help="A converted file, a folder of them, or a published one."),
+        typer.Argument(
+            metavar="DIR|FILE", help="Converted file, folder of converted files, or published folder."
+        ),
     ],
     *,
     key: Annotated[
         Path | None,
         typer.Option(
-            help="Require a signature by this public key, a PEM file that came another way than the folder.",
+            help="Public key to check the signature with, from a source that you trust.",
             metavar="PUB.pem",
             dir_okay=False,
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was found as JSON, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Check names, sizes, hashes, manifest, tensors and SHA256SUMS, and by --key the signature.
+    """Check that files are unchanged, and with --key who signed them.
 
-    Nothing is executed, and torch is not needed; only headers are parsed, and every file is hashed.
-    Exits 0 only when everything holds, 1 otherwise, 2 when the call is wrong.
+    Checks names, sizes, hashes, the manifest, the tensors and SHA256SUMS. Nothing
+    is executed: every file is hashed, and only headers are parsed.
+
+    Exits with 0 if every check passes, 1 otherwise, 2 on a usage error.
     """
     from converter.commands import verification
 
@@ -114,26 +118,26 @@ def _show(path: Path, result: Verification, screen: Console) -> None:
     failed = sum(check.holds is False for check in result.checks)
     held = sum(check.holds is True for check in result.checks)
     if failed:
-        screen.print(f"[red]refused[/]  {console.word(path)}: {failed} of {failed + held} checks fail")
+        screen.print(f"[red]refused[/]  {console.word(path)}: {failed} of {failed + held} checks failed")
     else:
         unchecked = sum(check.holds is None for check in result.checks)
-        remark = f"; not checked: {unchecked}" if unchecked else ""
-        screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks hold{remark}")
+        remark = f", {unchecked} skipped" if unchecked else ""
+        screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks passed{remark}")
     for text in _proves(result):
         screen.print(f"[green]proves[/]   {text}")
     for text in _does_not_prove(result):
-        screen.print(f"[yellow]not[/]      {text}")
+        screen.print(f"[yellow]unproven[/] {text}")
 
 
 def _verdict(check: CheckResult) -> str:
-    return {True: "[green]holds[/]   ", False: "[red]fails[/]   ", None: "[blue]seen[/]    "}[check.holds]
+    return {True: "[green]passed[/]  ", False: "[red]failed[/]  ", None: "[blue]skipped[/] "}[check.holds]
 
 
 def _description(check: CheckResult) -> str:
     if check.holds is False:
-        text = f"{check.what}: {check.expected} expected, {check.found} found"
+        text = f"{check.what}: expected {check.expected}, found {check.found}"
     elif check.holds:
         text = f"{check.what}: {check.found}"
     else:
-        text = f"{check.what}: {check.found}, not checked"
+        text = f"{check.what}: {check.found}"
     return console.word(text)

@@ -10,13 +10,13 @@ import typer
 from converter.choices import Device, Preprocessing
 
 Weights = Annotated[
-    Path, typer.Option(help="A converted .safetensors, a .pth, or a folder with one of them.")
+    Path, typer.Option(help="Converted .safetensors or .pth file, or a folder that contains one.")
 ]
 Recipe = Annotated[
     Preprocessing,
-    typer.Option(help="How images are prepared: `bicubic`, as timm does, or `gluon`, as GluonCV did."),
+    typer.Option(help="Image preprocessing: `bicubic` as in timm, `gluon` as in GluonCV."),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="So many images go through the network at once.")]
-Where = Annotated[Device, typer.Option(help="Where the network runs; `auto`: on a GPU where there is one.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Number of images per batch.")]
+Where = Annotated[Device, typer.Option(help="Device that runs the network; `auto` is a GPU if available.")]
 
-Json = Annotated[bool, typer.Option("--json", help="Print it as JSON, and nothing else, on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")]

@@ -35,18 +35,19 @@ COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
 
 
 def convert_zoo(  # noqa: PLR0913 - the options of the command line
-    out: Annotated[Path, typer.Argument(help="The folder to write to; made if need be.", file_okay=False)],
+    out: Annotated[Path, typer.Argument(help="Output folder; created if missing.", file_okay=False)],
     *,
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model or a pattern, as 'gluon_resnet50_*'; may be repeated.", show_default="all"
+            help="Model name or pattern, such as 'gluon_resnet50_*'; repeatable.", show_default="all"
         ),
     ] = None,
     params_dir: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of .params files, each named by its model. Without it: the cache, then downloads.",
+            help="Folder of .params files, each named by its model.",
+            show_default="GluonCV's cache, then download",
             exists=True,
             file_okay=False,
         ),
@@ -57,16 +58,18 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="How many at a time.", show_default="half the cores")
+        int, typer.Option(min=1, help="Number of models to convert at a time.", show_default="half the cores")
     ] = max(1, (os.cpu_count() or 1) // 2),
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary, and nothing else, on stdout.")
+        bool, typer.Option("--json", help="Print only the summary on stdout, as JSON.")
     ] = False,
 ) -> None:
-    """Convert many models, or all, into one folder; go on after a failure; skip what is there and whole.
+    """Convert many models, or all, into one folder.
 
-    Ends with a table, and writes the same for programs to OUT/summary.json.
-    Exits 0 when all are there, 1 when any failed, 2 when the call is wrong.
+    Continues after a failure and skips complete output. Ends with a table and
+    writes OUT/summary.json.
+
+    Exits with 0 if all models are converted, 1 if any failed, 2 on a usage error.
     """
     from converter.commands import batch
     from converter.storage import disk
@@ -116,15 +119,15 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Out
 
 def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> None:
     """Print a row for each model, and the reason for each failure."""
-    table = Table("model", "", box=box.SIMPLE_HEAD)
+    table = Table("model", "result", box=box.SIMPLE_HEAD)
     table.add_column("file", overflow="fold")
-    table.add_column("proven against")
+    table.add_column("reference")
     for outcome in outcomes:
         manifest = outcome.manifest
         cells = ("", "")
         if manifest is not None:
             parity = manifest.parity
-            graph = ", its graph" if parity.definition == "graph" else ""
+            graph = " (graph)" if parity.definition == "graph" else ""
             proof = f"{parity.reference}{graph}" if parity.proven else "unproven"
             cells = (manifest.artifact.file, proof)
         colour = COLOURS[outcome.status]

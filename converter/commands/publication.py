@@ -18,7 +18,7 @@ from converter.errors import ArtifactError, PublicationError, UsageError
 from converter.manifests import artifact_checks
 from converter.progress import silent
 from converter.publishing import card, signature, sums, timm_config
-from converter.publishing.card import HERE, CardOptions
+from converter.publishing.card import LOCAL_ADDRESS, CardOptions
 from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
 from converter.storage import disk, locks
@@ -247,7 +247,7 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
         (draft / REPORT).write_bytes(page)
     config = timm_config.document(converted.model, manifest.labels)
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    place = f"hf-hub:{request.repo}" if request.repo else HERE
+    place = f"hf-hub:{request.repo}" if request.repo else LOCAL_ADDRESS
     report = REPORT if page is not None else None
     _write(draft / CARD, card.render(converted, CardOptions(place, request.license, report)))
     lines = [f"{disk.sha256(path, PublicationError)}  {path.name}\n" for path in sorted(draft.iterdir())]

@@ -21,7 +21,7 @@ from converter.errors import ArtifactError, VerificationError
 from converter.manifests import artifact_checks, schema
 from converter.manifests.checks import CheckList
 from converter.publishing import signature, sums, timm_config
-from converter.publishing.signature import HUBS_OWN, SIGNATURE
+from converter.publishing.signature import HUB_FILES, SIGNATURE
 from converter.publishing.sums import SUMS
 from converter.storage import disk, folders, locks
 
@@ -150,7 +150,7 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
 
 def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | None) -> None:
     """Check that a published folder has exactly the listed files, and that they agree."""
-    tree = folders.read(folder, HUBS_OWN)
+    tree = folders.read(folder, HUB_FILES)
     _check_entries(checks, tree, prefix)
     _check_sums(checks, folder, tree, prefix)
     weights, manifest_path, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
@@ -180,7 +180,7 @@ def _check_entries(checks: CheckList, tree: Folder, prefix: str) -> None:
                 prefix + name, "file", NOTHING, "a temporary file of an interrupted or running process"
             )
     for name in tree.left_out:
-        if name in HUBS_OWN:
+        if name in HUB_FILES:
             checks.unchecked(prefix + name, "file", "written by the hub, not loaded")
 
 

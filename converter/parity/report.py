@@ -23,16 +23,16 @@ TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--li
 SERIES = [f"var(--series-{number})" for number in range(8)]
 
 
-def write(found: Document, path: Path) -> None:
+def write(document: Document, path: Path) -> None:
     """Write the report to a file atomically.
 
     Raises:
         ArtifactError: if the file cannot be written.
     """
-    disk.write_text(path, render(found))
+    disk.write_text(path, render(document))
 
 
-def render(found: Document) -> str:
+def render(document: Document) -> str:
     """Render the HTML page."""
     import jinja2  # noqa: PLC0415 - only reports need it
 
@@ -40,11 +40,13 @@ def render(found: Document) -> str:
         loader=jinja2.PackageLoader("converter.parity"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("report.html").render(
-        found=found,
-        sentence=json_report.sentence(found),
-        against=json_report.describe_reference(found["reference"]["name"], found["reference"]["definition"]),
-        complaints=json_report.problems(found),
-        chart=chart(found),
+        document=document,
+        sentence=json_report.sentence(document),
+        against=json_report.describe_reference(
+            document["reference"]["name"], document["reference"]["definition"]
+        ),
+        problems=json_report.problems(document),
+        chart=chart(document),
         scripts=scripts(),
     )
 
@@ -58,7 +60,7 @@ def scripts() -> str:
     return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # has a default
 
 
-def chart(found: Document) -> str:
+def chart(document: Document) -> str:
     """Return the chart of error against depth, one line per check, as Vega-Lite JSON.
 
     Hovering anywhere above a layer shows its names and its numbers in all checks. The JSON is safe
@@ -66,16 +68,14 @@ def chart(found: Document) -> str:
     """
     import altair as alt  # noqa: PLC0415 - as above
 
-    checks = [f"{check['dtype']} at {check['size']}" for check in found["checks"]]
+    checks = [f"{check['dtype']} at {check['size']}" for check in document["checks"]]
     points = [
-        {"depth": depth, "check": name, "drawn": _plotted_value(row["relative"]), "limit": row["limit"]}
-        for name, check in zip(checks, found["checks"], strict=True)
+        {"depth": depth, "check": name, "error": _plotted_value(row["relative"]), "limit": row["limit"]}
+        for name, check in zip(checks, document["checks"], strict=True)
         for depth, row in enumerate(check["layers"], start=1)
     ]
-    depth = alt.X(
-        "depth:Q", axis=alt.Axis(title="layer, in the order of the network", grid=False, tickMinStep=1)
-    )
-    scale, axis = alt.Scale(type="log"), alt.Axis(title="difference / deviation", format="~e")
+    depth = alt.X("depth:Q", axis=alt.Axis(title="layer, in network order", grid=False, tickMinStep=1))
+    scale, axis = alt.Scale(type="log"), alt.Axis(title="error", format="~e")
     palette = [SERIES[number % len(SERIES)] for number in range(len(checks))]
     colour = alt.Color(
         "check:N",
@@ -84,8 +84,8 @@ def chart(found: Document) -> str:
         legend=alt.Legend(orient="top", columns=LEGEND_COLUMNS),
     )
     lines = alt.Chart(_data(points)).encode(x=depth)
-    errors = lines.encode(y=alt.Y("drawn:Q", scale=scale, axis=axis), color=colour)
-    bands = alt.Chart(_data(_bands(found))).encode(x="begin:Q")
+    errors = lines.encode(y=alt.Y("error:Q", scale=scale, axis=axis), color=colour)
+    bands = alt.Chart(_data(_bands(document))).encode(x="begin:Q")
     hover = alt.selection_point("pointed", on="pointerover", clear="pointerout", empty=False, encodings=["x"])
     layers = [
         bands.mark_rect(fill=BAND).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None)),
@@ -97,7 +97,7 @@ def chart(found: Document) -> str:
         ),
         errors.mark_line(strokeWidth=1),
         errors.mark_point(filled=True, size=16),
-        alt.Chart(_data(_columns(found, checks)), name="columns")
+        alt.Chart(_data(_columns(document, checks)), name="columns")
         .mark_rect(fill=GRID)
         .encode(
             x="begin:Q",

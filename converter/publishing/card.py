@@ -1,4 +1,4 @@
-"""Render the model card of a published folder: Markdown with the Hugging Face hub's metadata on top."""
+"""Render the model card of a published folder: Markdown with the Hugging Face Hub's metadata on top."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from resnext_torch.config import Config
 
-HERE = "local-dir:."
+LOCAL_ADDRESS = "local-dir:."
 IMAGENET_CLASSES = 1000
 LIBRARIES = {True: "timm", False: "pytorch"}  # by whether timm has the network
 # Components by their names on paperswithcode, each with a test for whether a network contains it.
-PARTS: dict[str, Callable[[Config], bool]] = {
+COMPONENTS: dict[str, Callable[[Config], bool]] = {
     "1x1 Convolution": lambda _: True,
     "Average Pooling": lambda config: config.shortcut_pool != "never",
     "Batch Normalization": lambda _: True,
@@ -61,17 +61,17 @@ class CardOptions:
     """Facts for the card that are not in the converted file's manifest.
 
     Attributes:
-        place: the address that timm loads the folder from, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``.
-        license: one of the hub's licence identifiers.
+        address: the address that timm loads the folder from, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``.
+        license: one of the Hub's license identifiers.
         report: the file name of the parity report in the folder, if there is one.
     """
 
-    place: str = HERE
+    address: str = LOCAL_ADDRESS
     license: str = LICENSE
     report: str | None = None
 
 
-def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
+def render(converted: ConvertedFile, options: CardOptions) -> str:
     """Return the card, which labels measured and published figures, and random and unproven weights."""
     import jinja2  # noqa: PLC0415 - only cards and reports need it
 
@@ -93,9 +93,9 @@ def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
         classes=model.config.num_classes,
         imagenet=model.config.num_classes == IMAGENET_CLASSES and not converted.manifest.labels,
         family=family(model),
-        parts=parts(model),
+        components=components(model),
         cost=figures.cost(model),
-        seen=figures.preprocessing(model),
+        preprocessing=figures.preprocessing(model),
         file_bytes=converted.manifest.artifact.bytes,
         source=figures.SOURCE,
         source_url=figures.SOURCE_URL,
@@ -105,7 +105,7 @@ def render(converted: ConvertedFile, circumstances: CardOptions) -> str:
         reference=json_report.describe_reference(
             converted.manifest.parity.reference, converted.manifest.parity.definition
         ),
-        circumstances=circumstances,
+        options=options,
     )
 
 
@@ -120,9 +120,9 @@ def families() -> dict[str, FamilyDescription]:
     return msgspec.convert(tomllib.loads(table), dict[str, FamilyDescription])
 
 
-def parts(model: Model) -> list[str]:
+def components(model: Model) -> list[str]:
     """Return the names of a network's components, in alphabetical order."""
-    return sorted([family(model).block, *(part for part, is_in in PARTS.items() if is_in(model.config))])
+    return sorted([family(model).block, *(name for name, is_in in COMPONENTS.items() if is_in(model.config))])
 
 
 def plain(text: Any) -> str:  # noqa: ANN401 - any value in a template

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SIGNATURE = "model.sig"
 # Parts of model-signing's messages: the syntax of Python lists, and the text before raw digests.
 LIST, DIGESTS = re.compile(r"""\\|\[["']|["']\]"""), ": Expected "
-# Files that the Hugging Face hub adds to a folder that is uploaded and downloaded; nothing loads them.
-HUBS_OWN = (".gitattributes", ".cache/huggingface")
+# Files that the Hugging Face Hub adds to a folder that is uploaded and downloaded; nothing loads them.
+HUB_FILES = (".gitattributes", ".cache/huggingface")
 
 
 def require_key(key: Path) -> None:
@@ -30,7 +30,7 @@ def require_key(key: Path) -> None:
         SignatureError: if it cannot, or if model-signing is not installed.
     """
     signing = _package("signing")
-    with _signature_errors(f"{key}: cannot sign"):
+    with _signature_errors(f"{key}: cannot be used to sign"):
         signing.Config().use_elliptic_key_signer(private_key=key)
 
 
@@ -41,7 +41,7 @@ def require_public_key(key: Path) -> None:
         SignatureError: if it cannot, or if model-signing is not installed.
     """
     verifying = _package("verifying")
-    with _signature_errors(f"{key}: no public key that is known here"):
+    with _signature_errors(f"{key}: not a supported public key"):
         verifying.Config().use_elliptic_key_verifier(public_key=key)
 
 
@@ -56,7 +56,7 @@ def sign(folder: Path, key: Path) -> None:
         SignatureError: if the key or a file cannot be used, or if model-signing is not installed.
     """
     signing = _package("signing")
-    with _signature_errors(f"{key}: cannot sign"):
+    with _signature_errors(f"{key}: cannot be used to sign"):
         config = signing.Config().use_elliptic_key_signer(private_key=key)
         config.set_hashing_config(_hashing(SIGNATURE)).sign(folder, folder / SIGNATURE)
 
@@ -72,9 +72,9 @@ def check(folder: Path, key: Path) -> None:
     place = folder / SIGNATURE
     if not place.is_file():
         raise SignatureError(f"{place}: no such file")
-    with _signature_errors(f"{place}: not by the key {key} of these files"):
+    with _signature_errors(f"{place}: not a signature of these files by {key}"):
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
-        config.set_hashing_config(_hashing(SIGNATURE, *HUBS_OWN)).verify(folder, place)
+        config.set_hashing_config(_hashing(SIGNATURE, *HUB_FILES)).verify(folder, place)
 
 
 def _package(part: str) -> Any:  # noqa: ANN401 - a module of an extra

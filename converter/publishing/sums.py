@@ -30,13 +30,13 @@ def read(folder: Path) -> dict[str, str]:
     try:
         text = disk.read_small(path, MAX_BYTES, PublicationError).decode()
     except UnicodeDecodeError as error:
-        raise PublicationError(f"{path}: no text: {error}") from error
+        raise PublicationError(f"{path}: not UTF-8 text: {error}") from error
     hashes: dict[str, str] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         match = LINE.fullmatch(line)
         if match is None or match[2] in {*hashes, SUMS, SIGNATURE}:
             raise PublicationError(
-                f"{path}: line {number}: a SHA-256 and the name of one more file expected, {line!r} found"
+                f"{path}: line {number}: expected a SHA-256 and the name of another file, found {line!r}"
             )
         hashes[match[2]] = match[1]
     return hashes

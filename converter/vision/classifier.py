@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
 
-PUBLISHED = "model.safetensors"  # the file name in a published folder
-TUNED = "labels.txt"  # written by examples/finetune.py in the folder of the weights
-ENDINGS = (".safetensors", ".pth")
+PUBLISHED_FILE = "model.safetensors"  # the file name in a published folder
+LABELS_FILE = "labels.txt"  # written by examples/finetune.py in the folder of the weights
+EXTENSIONS = (".safetensors", ".pth")
 IMAGENET_CLASSES = 1000
-QUESTION = "which of them is meant cannot be told"
-
-
-NEEDED = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("PIL", "cv2")}
+AMBIGUOUS = "the model is ambiguous"
+REQUIRED_MODULES = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("PIL", "cv2")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,11 @@ class Classifier:
         with torch.inference_mode():
             logits: Tensor = self.module(batch.to(self.device)).cpu()
         if not bool(logits.isfinite().all()):
-            raise ClassifierError(f"{self.file}: the network gives logits that are not finite")
+            raise ClassifierError(f"{self.file}: the logits of the network are not finite")
         return logits
 
 
-def load(terms: ClassifierOptions) -> Classifier:
+def load(options: ClassifierOptions) -> Classifier:
     """Read weights and build their network, in float32.
 
     Raises:
@@ -112,16 +110,19 @@ def load(terms: ClassifierOptions) -> Classifier:
     """
     from resnext_torch import create_transform  # noqa: PLC0415 - imports torch
 
-    images.require(*NEEDED[terms.preprocessing])
-    device = _device(terms.device)
-    path = find(terms.weights)
+    images.require_modules(*REQUIRED_MODULES[options.preprocessing])
+    device = _device(options.device)
+    path = find_weights(options.weights)
     if checkpoint.kind(path) in {Kind.params, Kind.packed}:
-        raise CheckpointError(f"{path}: Gluon's parameters; first gluon2torch convert auto OUT --params FILE")
+        raise CheckpointError(
+            f"{path}: these are Gluon parameters; convert them first:\n"
+            f"  gluon2torch convert auto OUT --params {path}"
+        )
     state = checkpoint.read(path)
-    model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=QUESTION)
+    model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=AMBIGUOUS)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
-    transform = create_transform(terms.preprocessing.value, **resolve_data_config(model.config))
+    transform = create_transform(options.preprocessing.value, **resolve_data_config(model.config))
     manifest = converted_file.find_manifest(path)
     labels = _labels(path, manifest, model)
     return Classifier(
@@ -145,27 +146,25 @@ def _warning(path: Path, manifest: Manifest | None, model: Model) -> str:
     )
 
 
-def find(place: Path) -> Path:
+def find_weights(path: Path) -> Path:
     """Return the path of the weights: the path itself, or the only file of weights in a folder.
 
     Raises:
         CheckpointError: if a folder contains no such file, or more than one.
     """
-    if not place.is_dir():
-        return place
-    if (place / PUBLISHED).is_file():
-        return place / PUBLISHED
-    files = sorted(path for path in place.iterdir() if path.suffix in ENDINGS)
-    candidates = [path for path in files if path.suffix == ENDINGS[0]] or files  # a .pth is a copy
+    if not path.is_dir():
+        return path
+    if (path / PUBLISHED_FILE).is_file():
+        return path / PUBLISHED_FILE
+    files = sorted(file for file in path.iterdir() if file.suffix in EXTENSIONS)
+    candidates = [file for file in files if file.suffix == EXTENSIONS[0]] or files  # a .pth is a copy
     if len(candidates) != 1:
-        listing = ", ".join(path.name for path in candidates) or "none"
-        raise CheckpointError(
-            f"{place}: one file of weights expected, {' or '.join(ENDINGS)}; {listing} found"
-        )
+        listing = ", ".join(file.name for file in candidates) or "none"
+        raise CheckpointError(f"{path}: expected one {' or '.join(EXTENSIONS)} file, found {listing}")
     return candidates[0]
 
 
-def names(classifier: Classifier) -> tuple[str, ...]:
+def class_names(classifier: Classifier) -> tuple[str, ...]:
     """Return the class names: the labels, else ImageNet's names for 1000 classes, else numbers."""
     count = classifier.model.config.num_classes
     if classifier.labels:
@@ -189,15 +188,17 @@ def _labels(path: Path, manifest: Manifest | None, model: Model) -> tuple[str, .
     """
     classes = model.config.num_classes
     labels = tuple(manifest.labels or ()) if manifest else ()
-    label_file = path.with_name(TUNED)
+    label_file = path.with_name(LABELS_FILE)
     if not labels and label_file.is_file():
         labels = label_files.read(label_file, classes)
     if labels and len(labels) != classes:
-        raise CheckpointError(f"{path}: {classes} classes; its manifest names {len(labels)}")
+        raise CheckpointError(
+            f"{path}: the network has {classes} classes, but its manifest has {len(labels)} class names"
+        )
     return labels
 
 
-def _device(chosen: Device) -> str:
+def _device(device: Device) -> str:
     """Return torch's name of the device; under torchrun, each process gets a GPU of its own if possible.
 
     Raises:
@@ -206,8 +207,8 @@ def _device(chosen: Device) -> str:
     import torch  # noqa: PLC0415 - as in Classifier.logits
 
     available = torch.cuda.is_available()
-    if chosen is Device.cuda and not available:
-        raise ClassifierError("--device cuda: torch sees no GPU here")
-    if chosen is Device.cpu or not available:
+    if device is Device.cuda and not available:
+        raise ClassifierError("--device cuda: torch finds no GPU")
+    if device is Device.cpu or not available:
         return "cpu"
     return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"

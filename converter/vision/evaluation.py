@@ -33,12 +33,12 @@ class EvaluationRequest:
 
     Attributes:
         folder: has a subfolder of images for each class.
-        terms: the weights and how to run them.
+        options: the weights and how to run them.
         workers: number of processes that prepare images, 0 for the current one.
     """
 
     folder: Path
-    terms: ClassifierOptions
+    options: ClassifierOptions
     workers: int = 0
 
 
@@ -49,26 +49,26 @@ class Evaluation:
     Attributes:
         classifier: the network.
         images: number of images.
-        first: number of images whose class has the largest logit.
-        among_five: number of images whose class has one of the five largest logits.
-        place: the rank of this process.
+        top1_hits: number of images whose class has the largest logit.
+        top5_hits: number of images whose class has one of the five largest logits.
+        process: the rank of this process.
     """
 
     classifier: Classifier
     images: int
-    first: int
-    among_five: int
-    place: ProcessRank
+    top1_hits: int
+    top5_hits: int
+    process: ProcessRank
 
     @property
     def top1(self) -> float:
         """Top-1 accuracy, in percent."""
-        return 100 * self.first / self.images
+        return 100 * self.top1_hits / self.images
 
     @property
     def top5(self) -> float:
         """Top-5 accuracy, in percent."""
-        return 100 * self.among_five / self.images
+        return 100 * self.top5_hits / self.images
 
 
 def evaluate(request: EvaluationRequest, progress: Progress = silent) -> Evaluation:
@@ -80,20 +80,20 @@ def evaluate(request: EvaluationRequest, progress: Progress = silent) -> Evaluat
         ProcessesError: if another process has stopped.
         ConversionError: if the weights cannot be loaded, as in ``classifier.load``.
     """
-    classes, samples = listed(request.folder)
-    loaded = classifier.load(request.terms)
-    order = numbered(classes, loaded, request.folder)
-    targets = [(path, order[number]) for path, number in samples]
-    with processes.joined() as place:
-        own = targets[place.number :: place.count]
-        counts = _count(loaded, own, request, silent if place.number else progress)
-        seen, first, among_five = processes.total(counts, place)
+    classes, samples = list_samples(request.folder)
+    loaded = classifier.load(request.options)
+    indices = class_indices(classes, loaded, request.folder)
+    targets = [(path, indices[number]) for path, number in samples]
+    with processes.process_group() as process:
+        own = targets[process.rank :: process.world_size]
+        counts = _count(loaded, own, request, silent if process.rank else progress)
+        seen, top1_hits, top5_hits = processes.sum_counts(counts, process)
     if seen != len(targets):
-        raise EvaluationError(f"{request.folder}: {len(targets)} images expected, {seen} counted")
-    return Evaluation(loaded, seen, first, among_five, place)
+        raise EvaluationError(f"{request.folder}: expected {len(targets)} images, evaluated {seen}")
+    return Evaluation(loaded, seen, top1_hits, top5_hits, process)
 
 
-def listed(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
+def list_samples(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
     """List a folder as torchvision's ``ImageFolder`` does.
 
     Returns:
@@ -107,13 +107,13 @@ def listed(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
         raise EvaluationError(f"{folder}: no such folder")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not classes:
-        raise EvaluationError(f"{folder}: a folder for each class expected, none found")
+        raise EvaluationError(f"{folder}: expected a subfolder for each class, found none")
     indices = {name: index for index, name in enumerate(classes)}
-    paths = images.find([folder / name for name in classes])
+    paths = images.find_images([folder / name for name in classes])
     return classes, [(path, indices[path.relative_to(folder).parts[0]]) for path in paths]
 
 
-def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[int]:
+def class_indices(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[int]:
     """Return the index of the network's class for each folder.
 
     Folders are matched by the class names; without them, the sorted folders are the classes in order.
@@ -123,10 +123,10 @@ def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[i
     """
     expected = loaded.model.config.num_classes
     if expected == 1:
-        raise EvaluationError(f"{loaded.file}: a network with one logit has no top-1 accuracy")
+        raise EvaluationError(f"{loaded.file}: top-1 accuracy is not defined for a network with one logit")
     if len(classes) != expected:
         raise EvaluationError(
-            f"{folder}: {expected} folders expected, for so many classes has the head; {len(classes)} found"
+            f"{folder}: expected {expected} subfolders, one per class of the network, found {len(classes)}"
         )
     if not loaded.labels:
         return list(range(expected))
@@ -135,26 +135,26 @@ def numbered(classes: Sequence[str], loaded: Classifier, folder: Path) -> list[i
     if missing or unexpected:
         lines = [f"missing     {name}" for name in missing]
         lines += [f"unexpected  {name}" for name in unexpected]
-        headline = f"{folder}: the folders are not named as the manifest's classes"
+        headline = f"{folder}: the subfolders do not match the class names of the weights"
         raise EvaluationError("\n  ".join([headline, *names.shorten(lines)]))
     return [loaded.labels.index(name) for name in classes]
 
 
-def document(found: Evaluation, request: EvaluationRequest) -> dict[str, Any]:
+def document(evaluation: Evaluation, request: EvaluationRequest) -> dict[str, Any]:
     """Return an evaluation as a JSON document; accuracies are in percent."""
     return {
-        "model": found.classifier.model.name,
-        "weights": str(found.classifier.file),
+        "model": evaluation.classifier.model.name,
+        "weights": str(evaluation.classifier.file),
         "folder": str(request.folder),
-        "preprocessing": request.terms.preprocessing.value,
-        "device": found.classifier.device,
-        "warning": found.classifier.warning or None,
-        "processes": found.place.count,
-        "images": found.images,
-        "correct": {"top1": found.first, "top5": found.among_five},
-        "top1": found.top1,
-        "top5": found.top5,
-        "published": published(found.classifier),
+        "preprocessing": request.options.preprocessing.value,
+        "device": evaluation.classifier.device,
+        "warning": evaluation.classifier.warning or None,
+        "processes": evaluation.process.world_size,
+        "images": evaluation.images,
+        "correct": {"top1": evaluation.top1_hits, "top5": evaluation.top5_hits},
+        "top1": evaluation.top1,
+        "top5": evaluation.top5,
+        "published": published(evaluation.classifier),
     }
 
 
@@ -172,20 +172,20 @@ def published(loaded: Classifier) -> dict[str, Any] | None:
 
 
 def _count(
-    loaded: Classifier, own: Sequence[tuple[Path, int]], request: EvaluationRequest, progress: Progress
+    loaded: Classifier, samples: Sequence[tuple[Path, int]], request: EvaluationRequest, progress: Progress
 ) -> list[int]:
     """Return this process's number of images, of top-1 hits and of top-5 hits."""
     import torch  # noqa: PLC0415 - takes more than a second
 
-    inputs = Inputs(tuple(path for path, _ in own), loaded.transform)
-    targets = torch.tensor([number for _, number in own])
+    inputs = Inputs(tuple(path for path, _ in samples), loaded.transform)
+    targets = torch.tensor([number for _, number in samples])
     top = min(TOP, loaded.model.config.num_classes)
-    seen = first = among_five = 0
-    for batch in images.batches(inputs, request.terms.batch_size, request.workers):
+    seen = top1_hits = top5_hits = 0
+    for batch in images.batches(inputs, request.options.batch_size, request.workers):
         ranked = loaded.logits(batch).topk(top).indices
         hits = ranked == targets[seen : seen + len(batch), None]
         seen += len(batch)
-        first += int(hits[:, 0].sum())
-        among_five += int(hits.any(dim=1).sum())
-        progress("images", seen, len(own))
-    return [seen, first, among_five]
+        top1_hits += int(hits[:, 0].sum())
+        top5_hits += int(hits.any(dim=1).sum())
+        progress("images", seen, len(samples))
+    return [seen, top1_hits, top5_hits]

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 # The same as in torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}  # modes that Pillow clips instead of scaling them
+# Pillow clips the pixels of these modes to 8 bits instead of scaling them.
+HIGH_DEPTH_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 # Errors that Pillow raises for damaged files; OSError also for files that are not images.
 UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, struct.error)
 
 
-def require(*modules: str) -> None:
+def require_modules(*modules: str) -> None:
     """Import the modules that images need.
 
     Raises:
@@ -35,27 +36,28 @@ def require(*modules: str) -> None:
             importlib.import_module(module)
         except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
             raise ImageError(
-                f"images need {module}, which cannot be imported: pip install 'gluon2torch[vision]'; {error}"
+                f"images need {module}, which cannot be imported: {error}\n"
+                "  pip install 'gluon2torch[vision]'"
             ) from error
 
 
-def find(places: Sequence[Path]) -> tuple[Path, ...]:
+def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Return the given files, whatever their names, and all images in the given folders, recursively.
 
     Raises:
         ImageError: if a path does not exist or is a folder without images, with all such paths.
     """
-    paths: list[Path] = []
+    files: list[Path] = []
     problems = []
-    for place in places:
-        images = [place] if place.is_file() else _images_in(place)
+    for path in paths:
+        images = [path] if path.is_file() else _images_in(path)
         if not images:
-            empty = f"no image in it; looked for {', '.join(EXTENSIONS)}"
-            problems.append(f"{place}: {empty if place.is_dir() else 'no such file or folder'}")
-        paths += images
+            empty = f"no images in this folder; supported: {', '.join(EXTENSIONS)}"
+            problems.append(f"{path}: {empty if path.is_dir() else 'no such file or folder'}")
+        files += images
     if problems:
         raise ImageError("\n  ".join(names.shorten(problems)))
-    return tuple(dict.fromkeys(paths))
+    return tuple(dict.fromkeys(files))
 
 
 def open_rgb(path: Path) -> Any:  # noqa: ANN401 - an image of Pillow, which is optional
@@ -68,11 +70,13 @@ def open_rgb(path: Path) -> Any:  # noqa: ANN401 - an image of Pillow, which is 
 
     try:
         with Image.open(path) as image:
-            if image.mode in DEEP:
-                raise ImageError(f"{path}: has more than 8 bits a pixel ({image.mode}), which RGB would cut")
+            if image.mode in HIGH_DEPTH_MODES:
+                raise ImageError(
+                    f"{path}: more than 8 bits per channel (mode {image.mode}) are not supported"
+                )
             return image.convert("RGB")
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not an image, or of a kind that is not read") from error
+        raise ImageError(f"{path}: not an image, or an unsupported format") from error
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"{path}: cannot be read as an image: {reason}") from error
@@ -92,9 +96,9 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: int) -> Tensor | ImageError:
+    def __getitem__(self, index: int) -> Tensor | ImageError:
         try:
-            return self.transform(open_rgb(self.paths[number]))
+            return self.transform(open_rgb(self.paths[index]))
         except ImageError as error:  # raised in a worker, it would become a traceback
             return error
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ClassProbability:
     """A class, by index and name, and its probability, from 0 to 1."""
 
-    number: int
+    index: int
     label: str
     probability: float
 
@@ -31,7 +31,7 @@ class Prediction:
     """The most probable classes of an image, in descending order."""
 
     file: Path
-    guesses: tuple[ClassProbability, ...]
+    classes: tuple[ClassProbability, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class PredictionRequest:
     """The images to classify and the network.
 
     Attributes:
-        places: image files and folders of images.
-        terms: the weights and how to run them.
+        paths: image files and folders of images.
+        options: the weights and how to run them.
         top: number of classes per image.
     """
 
-    places: tuple[Path, ...]
-    terms: ClassifierOptions
+    paths: tuple[Path, ...]
+    options: ClassifierOptions
     top: int = TOP
 
 
@@ -64,37 +64,37 @@ def predict(request: PredictionRequest, progress: Progress = silent) -> Predicti
         ImageError: if an image cannot be read, or a package for images is not installed.
         ConversionError: if the weights cannot be loaded, as in ``classifier.load``.
     """
-    paths = images.find(request.places)
-    loaded = classifier.load(request.terms)
-    labels = classifier.names(loaded)
+    paths = images.find_images(request.paths)
+    loaded = classifier.load(request.options)
+    labels = classifier.class_names(loaded)
     predictions: list[Prediction] = []
-    for batch in images.batches(Inputs(paths, loaded.transform), request.terms.batch_size):
+    for batch in images.batches(Inputs(paths, loaded.transform), request.options.batch_size):
         probabilities, numbers = loaded.probabilities(batch).topk(min(request.top, len(labels)))
         for row in zip(numbers.tolist(), probabilities.tolist(), strict=True):
-            guesses = (
+            classes = (
                 ClassProbability(number, labels[number], value) for number, value in zip(*row, strict=True)
             )
-            predictions.append(Prediction(paths[len(predictions)], tuple(guesses)))
+            predictions.append(Prediction(paths[len(predictions)], tuple(classes)))
         progress("images", len(predictions), len(paths))
     return Predictions(loaded, tuple(predictions))
 
 
-def document(found: Predictions, terms: ClassifierOptions) -> dict[str, Any]:
+def document(predictions: Predictions, options: ClassifierOptions) -> dict[str, Any]:
     """Return predictions as a JSON document."""
     return {
-        "model": found.classifier.model.name,
-        "weights": str(found.classifier.file),
-        "preprocessing": terms.preprocessing.value,
-        "device": found.classifier.device,
-        "warning": found.classifier.warning or None,
+        "model": predictions.classifier.model.name,
+        "weights": str(predictions.classifier.file),
+        "preprocessing": options.preprocessing.value,
+        "device": predictions.classifier.device,
+        "warning": predictions.classifier.warning or None,
         "images": [
             {
                 "file": str(image.file),
                 "top": [
-                    {"class": guess.number, "label": guess.label, "probability": guess.probability}
-                    for guess in image.guesses
+                    {"class": entry.index, "label": entry.label, "probability": entry.probability}
+                    for entry in image.classes
                 ],
             }
-            for image in found.images
+            for image in predictions.images
         ],
     }

@@ -12,39 +12,39 @@ from converter.errors import ProcessesError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = timedelta(days=1)  # maximum wait for a slower process
+TIMEOUT = timedelta(days=1)  # maximum wait for a slower process
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRank:
     """The number of this process, from 0, and the number of processes."""
 
-    number: int
-    count: int
+    rank: int
+    world_size: int
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[ProcessRank]:
+def process_group() -> Iterator[ProcessRank]:
     """Join the process group, over gloo: the processes exchange only a few numbers."""
     from torch import distributed  # noqa: PLC0415 - takes more than a second
 
     if not (distributed.is_available() and distributed.is_torchelastic_launched()):
         yield ProcessRank(0, 1)
         return
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    distributed.init_process_group("gloo", timeout=TIMEOUT)
     try:
         yield ProcessRank(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
 
 
-def total(counts: list[int], place: ProcessRank) -> list[int]:
+def sum_counts(counts: list[int], process: ProcessRank) -> list[int]:
     """Return the sum of each count over all processes; wait until all have called this.
 
     Raises:
         ProcessesError: if another process has stopped.
     """
-    if place.count == 1:
+    if process.world_size == 1:
         return counts
     import torch  # noqa: PLC0415 - as above
     from torch import distributed  # noqa: PLC0415 - as above
@@ -53,6 +53,6 @@ def total(counts: list[int], place: ProcessRank) -> list[int]:
     try:
         distributed.all_reduce(sums)
     except RuntimeError as error:
-        raise ProcessesError("another process stopped before it had counted its images") from error
+        raise ProcessesError("another process stopped before it had evaluated its images") from error
     totals: list[int] = sums.tolist()
     return totals
