@@ -1,6 +1,6 @@
-"""The two programs, from their first moment: ``python -m converter`` is the `gluon2torch` command.
+"""The entry points of the `convert` and `gluon2torch` commands; ``python -m converter`` is the latter.
 
-What they need is imported here and not above, so that a signal meanwhile ends them without a traceback.
+Other modules are imported after signals are handled, so that Ctrl-C during the import shows no traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from converter.cli import signals
 def convert() -> NoReturn:
     """Run the `convert` command."""
     _begin()
-    from converter.cli import app, console  # noqa: PLC0415 - half a second, in which a signal may come
+    from converter.cli import app, console  # noqa: PLC0415 - after signals are handled
 
     console.run(app.convert_app, "convert")
 
@@ -28,13 +28,13 @@ def gluon2torch() -> NoReturn:
 
 
 def _begin() -> None:
-    """Occupy the streams that are closed, lest a file of ours become stdout, and be ready for signals."""
+    """Handle signals, and open closed standard streams, whose descriptors our files would get otherwise."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    signals.leave()
+    signals.exit_at_once()
 
 
 if __name__ == "__main__":

@@ -59,8 +59,12 @@ class ParityError(ConversionError):
     """The outputs differ by more than the tolerance, or the check is vacuous."""
 
 
+class StorageError(ConversionError):
+    """The operating system refused a file operation, or a file is unsuitable or changed while it was read."""
+
+
 class ArtifactError(ConversionError):
-    """The output cannot be written, or differs when read back."""
+    """The output would overwrite another file, or differs when read back."""
 
 
 class ClassifierError(ConversionError):

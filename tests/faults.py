@@ -1,10 +1,11 @@
-"""Conversions in separate processes, with faults injected; shared by the tests of faults.
+"""Run conversions in child processes that are killed, interrupted or limited.
 
-The processes are forked from one that has already imported everything, so that they start at once.
+The processes are forked from one that has imported everything, so that each starts at once.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import io
@@ -27,17 +28,15 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
-# Audit events of a conversion's system calls, except harmless ones such as reading the clock.
-CALLS = {
-    *("open", "mmap.__new__", "fcntl.flock", "os.chmod", "os.mkdir", "os.rmdir", "os.remove", "os.rename"),
-    *("os.link", "os.scandir", "os.listdir", "shutil.rmtree", "subprocess.Popen"),
-}
+# The audited system calls that change what is on disk or who holds a lock; and so does "open" to write.
+CHANGES = {"fcntl.flock", "os.chmod", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link"}
+TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 PRELOADED = ["faults", "converter.references.numpy", "resnext_torch.resnext", "safetensors.torch"]
 DEADLINE_SECONDS = 120
 
 
 def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
-    """Start a module's function in a process forked from a fresh one, and return the process."""
+    """Start a function of a module in a process forked from a fresh one, and return the process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=target, args=arguments)
@@ -46,7 +45,7 @@ def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
 
 
 def finish(process: BaseProcess) -> int:
-    """Wait for a process and return its exit status, or the negative number of the signal that ended it."""
+    """Wait for a process and return its exit status, or minus the number of the signal that ended it."""
     process.join(DEADLINE_SECONDS)
     if process.exitcode is None:
         process.kill()
@@ -56,76 +55,90 @@ def finish(process: BaseProcess) -> int:
     return status
 
 
-def convert(request: conversion.ConversionRequest, temporary: Path, kill_at: int = -1) -> None:
-    """Convert, with ``temporary`` for temporary files; die by SIGKILL at a step.
+def convert(
+    request: conversion.ConversionRequest, temporary: Path, die_at: int = -1, stride: int = 1
+) -> None:
+    """Convert, with ``temporary`` as the folder for temporary files; die by SIGKILL at a step.
 
-    A step is the moment before a system call, or a progress report of the conversion.
+    A step is a system call that changes files, just before it is made, or every ``stride``-th progress
+    report. Between two steps, files change only in their contents.
     """
     tempfile.tempdir = str(temporary)
-    steps = itertools.count()
+    steps, reports = itertools.count(), itertools.count()
 
-    def step(*_: object) -> None:
-        if next(steps) == kill_at:
+    def step() -> None:
+        if next(steps) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(lambda event, _: step() if event in CALLS else None)
-    conversion.run(request, step)
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if event in CHANGES or (event == "open" and int(str(arguments[2])) & TO_WRITE):
+            step()
+
+    def report(*_: object) -> None:
+        if next(reports) % stride == 0:
+            step()
+
+    sys.addaudithook(audit)
+    conversion.run(request, report)
 
 
-def command(arguments: Sequence[str], temporary: Path, output_file: Path, user: int = 0) -> None:
-    """Run the `gluon2torch` command as a program does, with its output written to a file."""
-    for number in signals.ENDING:  # the parent process may ignore them, as CI and nohup do
+def command(arguments: Sequence[str], temporary: Path, said: Path, user: int = 0) -> None:
+    """Run the `gluon2torch` command as a program does, with its output in a file."""
+    for number in signals.ENDING:  # the tests' own parent may ignore them, as CI and nohup do
         signal.signal(number, signal.SIG_DFL)
-    signals.leave()
+    signals.exit_at_once()
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-    with output_file.open("ab") as stream:
+    with said.open("ab") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
     if user:
-        for call in (["list"], ["convert"]):  # modules imported lazily may be readable only by root
+        for call in (["list"], ["convert"]):  # what is imported late may lie where only root can read
             with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
                 app.app(call)
-        os.truncate(output_file, 0)
+        os.truncate(said, 0)
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
     sys.argv = ["gluon2torch", *arguments]
-    console.run(app.app, "gluon2torch")
+    try:
+        console.run(app.app, "gluon2torch")
+    finally:
+        atexit._run_exitfuncs()  # a program's exit runs them, the exit of a multiprocessing.Process does not
 
 
 def convert_reporting(
-    request: conversion.ConversionRequest, temporary: Path, output_file: Path, limit: int = 0
+    request: conversion.ConversionRequest, temporary: Path, told: Path, limit: int = 0
 ) -> None:
-    """Convert and write the refusal to a file; files may not exceed ``limit`` bytes."""
+    """Convert, and write the error to a file; no file may grow beyond ``limit`` bytes."""
     tempfile.tempdir = str(temporary)
-    with output_file.open("w", encoding="utf-8") as stream:
-        message = "converted"
+    with told.open("w", encoding="utf-8") as stream:
+        found = "converted"
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
             conversion.run(request)
         except ConversionError as error:
-            message = str(error)
+            found = str(error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        stream.write(message)
+        stream.write(found)
 
 
 def defects(out: Path) -> list[str]:
-    """Return the defects of files under final names: each must be complete and match its name."""
-    problems = []
+    """Return the problems of files with final names: each must be complete and match its name or manifest."""
+    found = []
     for path in sorted(out.glob("[!.]*")):
         if path.suffix == ".json":
             document = json.loads(path.read_bytes())["artifact"]
-            entries = [document, *filter(None, [document.get("pth")])]
-            wrong = [each["file"] for each in entries if _sha256(out / each["file"]) != each["sha256"]]
-            problems += [f"{path.name}: claims {file}" for file in wrong]
+            named = [document, *filter(None, [document.get("pth")])]
+            wrong = [each["file"] for each in named if _sha256(out / each["file"]) != each["sha256"]]
+            found += [f"{path.name}: claims {file}" for file in wrong]
         elif path.stem.rpartition("-")[2] != _sha256(path)[:8]:
-            problems.append(f"{path.name}: not what its name says")
-    return problems
+            found.append(f"{path.name}: not what its name says")
+    return found
 
 
 def contents(folder: Path) -> list[str]:
-    """Return the paths of all files in a folder, including hidden and nested ones."""
+    """Return the names of all files in a folder, hidden ones and those in folders too."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 

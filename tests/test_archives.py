@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from converter.errors import SourceError
+from converter.errors import SourceError, StorageError
 from converter.formats import archives
 from converter.formats.params import load_params, write_params
 from converter.progress import silent
@@ -176,9 +176,9 @@ def test_torch_checkpoint_is_not_an_archive(packed: Path, unpacked: Path) -> Non
 
 
 def test_missing_file_and_folder_are_refused(packed: Path, unpacked: Path) -> None:
-    with pytest.raises(SourceError, match="downloads/holiday: No such file"):
+    with pytest.raises(StorageError, match="downloads/holiday: No such file"):
         archives.kind(packed)
-    with pytest.raises(SourceError, match="downloads: Is a directory"):
+    with pytest.raises(StorageError, match="downloads: Is a directory"):
         archives.kind(unpacked.parent)
 
 

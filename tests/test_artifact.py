@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converter.errors import ArtifactError
+from converter.errors import ArtifactError, StorageError
 from converter.formats import artifact
 from converter.formats.file_arrays import PIECE
 from converter.progress import silent
@@ -193,7 +193,7 @@ def test_background_flush_error_leaves_no_files(tmp_path: Path) -> None:
     failed: Future[None] = Future()
     failed.set_exception(OSError(errno.EIO, "Input/output error"))
     with (
-        pytest.raises(ArtifactError, match="cannot be written: Input/output error"),
+        pytest.raises(StorageError, match="cannot be written: Input/output error"),
         artifact.draft(tmp_path, STATE, silent) as written,
     ):
         artifact.publish(replace(written, flushed=failed), tmp_path / "a.safetensors", b"{}")
@@ -203,7 +203,7 @@ def test_background_flush_error_leaves_no_files(tmp_path: Path) -> None:
 def test_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with (
-        pytest.raises(ArtifactError, match="out: cannot be written: File exists"),
+        pytest.raises(StorageError, match="out: cannot be written: File exists"),
         artifact.draft(tmp_path / "out", STATE, silent),
     ):
         pass
@@ -214,6 +214,6 @@ def test_full_disk_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ArtifactError, match="cannot be written: No space left on device"):
+    with pytest.raises(StorageError, match="cannot be written: No space left on device"):
         write(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from converter.commands import conversion, diff, parity_check, reverse_conversion
-from converter.errors import CheckpointError, LabelsError, SourceError
+from converter.errors import LabelsError, StorageError
 from converter.formats import array_comparison
 from converter.formats.params import write_params
 from converter.networks import matching
@@ -71,7 +71,7 @@ def test_changed_source_is_refused_and_leaves_no_files(
             done.append(at)
             do(params)
 
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(StorageError, match=message):
         conversion.run(
             conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=AGAINST_NUMPY),
             progress,
@@ -87,7 +87,7 @@ def test_change_takes_precedence_over_another_error(
         raise LabelsError("something else")
 
     monkeypatch.setattr("converter.formats.artifact.verify", refuse)
-    with pytest.raises(SourceError, match=CHANGED):
+    with pytest.raises(StorageError, match=CHANGED):
         conversion.run(
             conversion.ConversionRequest(
                 source=ParamsSource(tiny, params), out=tmp_path / "out", options=ParityOptions("none")
@@ -128,7 +128,7 @@ def test_temporarily_swapped_file_is_refused(
         options=ParityOptions("none"),
     )
     # A race: the SHA-1 is computed in another thread, which may find no file between two renames.
-    with pytest.raises(SourceError, match=f"{CHANGED}|No such file or directory"):
+    with pytest.raises(StorageError, match=f"{CHANGED}|No such file or directory"):
         conversion.run(request)
     assert not (tmp_path / "out").exists()
 
@@ -183,7 +183,7 @@ def test_changed_checkpoint_is_refused(
         return compare(name, one, other)
 
     monkeypatch.setattr("converter.formats.array_comparison.compare", compare_after_change)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(StorageError, match=message):
         CONSUMERS[consumer](tiny, params, checkpoint, tmp_path / "out.params")
     assert done
     assert not (tmp_path / "out.params").exists()

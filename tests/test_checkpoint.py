@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from converter.dtypes import BFLOAT16
-from converter.errors import CheckpointError, ParamsError, SourceError
+from converter.errors import CheckpointError, ParamsError, SourceError, StorageError
 from converter.formats import archives, checkpoint
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_header_replaced_while_reading_is_refused(
             stream.write(f'{{"a":{entry}}}'.ljust(80).encode())
 
     monkeypatch.setattr("converter.formats.checkpoint.safe_open", open_then_replace)
-    with pytest.raises(CheckpointError, match="a: the file was changed while it was read"):
+    with pytest.raises(StorageError, match="a: the file was changed while it was read"):
         checkpoint.read(path)
 
 
@@ -263,9 +263,9 @@ def test_truncated_params_file_is_refused(write: Callable[[dict[str, Array]], Pa
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize(("name", "message"), [("", "a file was expected"), ("none.pth", "No such file")])
+@pytest.mark.parametrize(("name", "message"), [("", "not a regular file"), ("none.pth", "No such file")])
 def test_folder_or_missing_file_is_refused(name: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(StorageError, match=message):
         checkpoint.read(tmp_path / name)
 
 

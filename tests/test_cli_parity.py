@@ -277,5 +277,5 @@ def test_report_does_not_overwrite_an_input(tmp_path: Path, option: str) -> None
     given = [option, str(path), *(["--random", "0"] if option == "--weights" else [])]
     result = CliRunner().invoke(app, ["parity", NAME, *given, "--report", str(path)])
     assert result.exit_code == 1
-    assert "weights.html: is read here, and would be written over" in result.stderr
+    assert "weights.html: the output would overwrite an input" in result.stderr
     assert path.read_bytes() == b"weights"

@@ -195,7 +195,7 @@ def test_existing_file_needs_force(weights: Path, back: Path) -> None:
     back.write_bytes(EXISTING)
     result = run(weights, back, *NONE)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"refused  {back}: is there already; --force writes over it\n"
+    assert result.stderr == f"refused  {back}: exists; use --force to overwrite it\n"
     assert back.read_bytes() == EXISTING
     assert run(weights, back, *NONE, "--force").exit_code == 0
     assert back.read_bytes() != EXISTING

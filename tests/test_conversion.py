@@ -24,7 +24,7 @@ from converter.errors import (
     ParityError,
     ReferenceFailedError,
     ReferenceUnavailableError,
-    SourceError,
+    StorageError,
 )
 from converter.formats import artifact
 from converter.manifests import schema
@@ -274,7 +274,7 @@ def test_file_replaced_while_reading_is_refused(
             other.replace(params)
 
     request = conversion.ConversionRequest(source=ParamsSource(tiny, params), out=out, options=UNPROVEN)
-    with pytest.raises(SourceError, match="the file was changed while it was read"):
+    with pytest.raises(StorageError, match="the file was changed while it was read"):
         conversion.run(request, replace_file)
     assert contents(out) == []
 

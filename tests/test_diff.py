@@ -8,7 +8,7 @@ import safetensors.numpy
 import torch
 
 from converter.commands import diff
-from converter.errors import CheckpointError, ParamsError
+from converter.errors import CheckpointError, ParamsError, StorageError
 from converter.formats.array_comparison import TensorDiff
 from converter.formats.params import write_params
 from converter.networks import matching
@@ -176,7 +176,7 @@ def test_unreadable_file_is_refused(
     tiny_params: dict[str, Array], save: Callable[[str, dict[str, Array]], Path]
 ) -> None:
     path = save("a.params", tiny_params)
-    with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
+    with pytest.raises(StorageError, match=r"none\.pth: No such file"):
         diff.diff(path, path.with_name("none.pth"))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ParamsError, match=r"a\.params: byte 16: the header declares 102 arrays"):

@@ -1,4 +1,4 @@
-"""Downloads against a real server on loopback that serves every fault; limits are short, clocks are real."""
+"""Downloads from a real server on loopback, with every fault that is handled."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from serving import TAG, cut, drip, endless, serving, stalled, status, trickle, 
 
 from converter.errors import SourceError
 from converter.progress import silent
-from converter.sources import web
-from converter.sources.download import DownloadLimits, fetch
+from converter.sources.download import DownloadLimits, fetch, may_redirect
 from converter.sources.partial import PartialDownload, ResumeInfo
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from serving import Answer, Handler
 
 CONTENT = bytes(range(256)) * 1000
-LIMITS = DownloadLimits(attempts=3, stall=0.3, total=10, first_pause=0.01, longest_pause=2)
+LIMITS = DownloadLimits(attempts=3, stall=0.3, total=10, backoff=0.01, longest_pause=2)
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +42,9 @@ def get(url: str, partial: PartialDownload, limits: DownloadLimits = LIMITS) -> 
     return partial.path.read_bytes()
 
 
-def start_download(partial: PartialDownload, url: str, size: int, validator: str = TAG) -> None:
-    """Leave a partial download as an earlier run would."""
-    partial.restart(ResumeInfo(url, validator, len(CONTENT)))
+def start_download(partial: PartialDownload, size: int, validator: str = TAG) -> None:
+    """Write the partial download of an earlier run."""
+    partial.restart(ResumeInfo(validator, len(CONTENT)))
     partial.path.write_bytes(CONTENT[:size])
 
 
@@ -74,11 +73,11 @@ def test_transient_fault_is_retried(partial: PartialDownload, fault: Answer) -> 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (status(500), r"the server answers 500 Internal Server Error; 3 attempts in \d s$"),
+        (status(500), r"the server answers 500 Internal Server Error; 3 attempts$"),
         (status(429), "the server answers 429 Too Many Requests; 3 attempts"),
-        (cut(CONTENT, 0), "256,000 bytes expected, 0 came; 3 attempts"),
-        (cut(CONTENT, 9, tag=None), "256,000 bytes expected, 9 came; 3 attempts"),
-        (stalled(CONTENT, 0), r"no byte for 0\.3 s; 3 attempts"),
+        (cut(CONTENT, 0), "256,000 bytes expected, 0 received; 3 attempts"),
+        (cut(CONTENT, 9, tag=None), "256,000 bytes expected, 9 received; 3 attempts"),
+        (stalled(CONTENT, 0), r"no data for 0\.3 s; 3 attempts"),
         (lambda _: None, "the connection failed: Remote end closed connection without response; 3 attempts"),
     ],
 )
@@ -94,7 +93,7 @@ def test_persistent_fault_raises_after_all_attempts(
 @pytest.mark.parametrize("number", [400, 401, 403, 404, 410, 206, 304])
 def test_permanent_status_is_not_retried(partial: PartialDownload, number: int) -> None:
     with serving(status(number)) as server:
-        start_download(partial, server.url, 0)
+        start_download(partial, 0)
         expected = f"the server answers {number} {HTTPStatus(number).phrase}$"
         with pytest.raises(SourceError, match=expected):
             get(server.url, partial)
@@ -103,7 +102,7 @@ def test_permanent_status_is_not_retried(partial: PartialDownload, number: int) 
 
 
 def test_unknown_status_is_refused(partial: PartialDownload) -> None:
-    with serving(status(499)) as server, pytest.raises(SourceError, match="499 which is no status"):
+    with serving(status(499)) as server, pytest.raises(SourceError, match=r"the server answers 499$"):
         get(server.url, partial)
 
 
@@ -115,7 +114,7 @@ def test_retry_after_is_respected(partial: PartialDownload) -> None:
 
 
 def test_long_retry_after_is_refused(partial: PartialDownload) -> None:
-    expected = "503 Service Unavailable, and asks for 3,600 s of patience; 1 attempt in 0 s"
+    expected = "503 Service Unavailable, and asks to wait 3,600 s; 1 attempt$"
     with serving(status(503, Retry_After="3600")) as server, pytest.raises(SourceError, match=expected):
         get(server.url, partial)
     assert len(server.seen) == 1
@@ -139,7 +138,7 @@ def test_refused_connection_is_retried(partial: PartialDownload) -> None:
     ],
 )
 def test_non_http_url_is_refused(partial: PartialDownload, url: str, message: str) -> None:
-    with pytest.raises(SourceError, match=f"cannot be asked: .*{message}"):
+    with pytest.raises(SourceError, match=f"cannot be requested: .*{message}"):
         get(url, partial)
 
 
@@ -157,7 +156,7 @@ def test_interrupted_transfer_is_resumed(partial: PartialDownload) -> None:
 
 
 def test_next_run_resumes_the_transfer(partial: PartialDownload) -> None:
-    expected = "3 attempts in . s; 100,000 of 256,000 bytes are kept, and another run goes on from there"
+    expected = "3 attempts; 100,000 of 256,000 bytes are kept; the next run resumes the download"
     with serving(cut(CONTENT, 100_000), status(500)) as server:
         with pytest.raises(SourceError, match=expected):
             get(server.url, partial)
@@ -187,15 +186,15 @@ def test_last_modified_validates_without_an_etag(partial: PartialDownload) -> No
 )
 def test_changed_content_restarts_the_download(partial: PartialDownload, then: Answer) -> None:
     with serving(then) as server:
-        start_download(partial, server.url, 1000)
+        start_download(partial, 1000)
         partial.path.write_bytes(b"x" * 1000)
         assert get(server.url, partial) == CONTENT
     assert server.ranges == ["bytes=1000-"]
 
 
-def partial_content(content_range: str, tag: str = TAG) -> Answer:
+def partial_content(told: str, tag: str = TAG) -> Answer:
     def answer(handler: Handler) -> None:
-        handler.head(206, Content_Length=10, Content_Range=content_range, ETag=tag)
+        handler.head(206, Content_Length=10, Content_Range=told, ETag=tag)
         handler.wfile.write(b"x" * 10)
 
     return answer
@@ -214,57 +213,45 @@ def partial_content(content_range: str, tag: str = TAG) -> Answer:
 )
 def test_invalid_partial_response_restarts_the_download(partial: PartialDownload, wrong: Answer) -> None:
     with serving(wrong, whole(CONTENT)) as server:
-        start_download(partial, server.url, 1000)
+        start_download(partial, 1000)
         assert get(server.url, partial) == CONTENT
     assert server.ranges == ["bytes=1000-", None]
 
 
 def test_short_partial_response_is_resumed(partial: PartialDownload) -> None:
     with serving(partial_content("bytes 1000-255999/256000"), whole(CONTENT)) as server:
-        start_download(partial, server.url, 1000)
+        start_download(partial, 1000)
         assert get(server.url, partial)[1010:] == CONTENT[1010:]
     assert server.ranges == ["bytes=1000-", "bytes=1010-"]
 
 
 def test_complete_partial_file_is_not_requested(partial: PartialDownload) -> None:
     with serving(status(500)) as server:
-        start_download(partial, server.url, len(CONTENT))
+        start_download(partial, len(CONTENT))
         assert get(server.url, partial) == CONTENT
     assert server.seen == []
 
 
-@pytest.mark.parametrize("note", ["{", "{}", '{"url":"U","validator":"a\\r\\nb","total":256000}', None])
+@pytest.mark.parametrize("note", ["{", "{}", '{"validator":"a\\r\\nb","total":256000}', None])
 def test_damaged_resume_info_restarts_the_download(partial: PartialDownload, note: str | None) -> None:
     with serving(whole(CONTENT)) as server:
-        start_download(partial, server.url, 1000)
-        partial.note.unlink() if note is None else partial.note.write_text(note.replace("U", server.url))
+        start_download(partial, 1000)
+        partial.note.unlink() if note is None else partial.note.write_text(note)
         assert get(server.url, partial) == CONTENT
     assert server.ranges == [None]
 
 
-def test_deeply_nested_resume_info_restarts_the_download(partial: PartialDownload) -> None:
+def test_partial_file_longer_than_the_whole_begins_anew(partial: PartialDownload) -> None:
     with serving(whole(CONTENT)) as server:
-        for depth in (10, 100_000):
-            start_download(partial, server.url, 1000)
-            note = partial.note.read_text().removesuffix("}")
-            partial.note.write_text(f'{note}, "more": {"[" * depth}{"]" * depth}}}')
-            assert get(server.url, partial) == CONTENT
-    assert server.ranges == ["bytes=1000-", None]
-
-
-def test_resume_info_of_another_url_or_size_restarts_the_download(partial: PartialDownload) -> None:
-    with serving(whole(CONTENT)) as server:
-        start_download(partial, "http://elsewhere", 1000)
-        assert get(server.url, partial) == CONTENT
-        start_download(partial, server.url, 1000)
+        start_download(partial, 1000)
         partial.path.write_bytes(CONTENT + b"x")
         assert get(server.url, partial) == CONTENT
-    assert server.ranges == [None, None]
+    assert server.ranges == [None]
 
 
 def test_too_large_content_length_is_refused_unread(partial: PartialDownload) -> None:
     limits = replace(LIMITS, size=len(CONTENT) - 1)
-    expected = "256,000 bytes announced; more than 255,999 are not taken"
+    expected = "the file has 256,000 bytes; the limit is 255,999"
     with serving(whole(CONTENT)) as server, pytest.raises(SourceError, match=expected):
         get(server.url, partial, limits)
     assert list(partial.path.parent.iterdir()) == []
@@ -285,7 +272,10 @@ def test_bytes_after_content_length_are_not_read(partial: PartialDownload) -> No
 def test_slow_transfer_times_out_without_stalling(partial: PartialDownload) -> None:
     limits = replace(LIMITS, total=0.5)
     start = time.monotonic()
-    with serving(trickle(CONTENT, 0.05)) as server, pytest.raises(SourceError, match=r"all of it .* 0\.5 s"):
+    with (
+        serving(trickle(CONTENT, 0.05)) as server,
+        pytest.raises(SourceError, match=r"^not complete after 0\.5 s"),
+    ):
         get(server.url, partial, limits)
     assert time.monotonic() - start < 2
 
@@ -303,7 +293,7 @@ def test_slow_transfer_times_out_without_stalling(partial: PartialDownload) -> N
 def test_slow_headers_time_out(partial: PartialDownload, begin: bytes, again: bytes) -> None:
     with serving(drip(begin, again, 0.02)) as server:
         before = time.monotonic()
-        with pytest.raises(SourceError, match=r"^not all of it came in 1 s; 1 attempt in 1 s$"):
+        with pytest.raises(SourceError, match=r"^not complete after 1 s$"):
             get(server.url, partial, replace(LIMITS, total=1))
         assert time.monotonic() - before < 5
     assert not partial.path.exists()
@@ -311,7 +301,7 @@ def test_slow_headers_time_out(partial: PartialDownload, begin: bytes, again: by
 
 def test_nothing_is_written_after_the_timeout(partial: PartialDownload) -> None:
     with serving(trickle(CONTENT, 0.01)) as server:
-        with pytest.raises(SourceError, match=r"^not all of it came in 0\.5 s"):
+        with pytest.raises(SourceError, match=r"^not complete after 0\.5 s"):
             get(server.url, partial, replace(LIMITS, total=0.5))
         size = partial.size
         time.sleep(0.3)
@@ -338,16 +328,9 @@ def test_credentials_are_not_sent_to_another_host(
     assert not any("Authorization" in headers or "Cookie" in headers for headers in other.seen)
 
 
-def test_credentials_are_not_stored(partial: PartialDownload) -> None:
-    with serving(cut(CONTENT, 1000), status(500)) as server:
-        with pytest.raises(SourceError, match="are kept"):
-            get(server.url.replace("//", "//me:secret@"), partial)
-        assert "secret" not in partial.note.read_text()
-
-
 def test_too_many_redirects_are_refused(partial: PartialDownload) -> None:
     with serving(status(301, Location="/again")) as server:
-        with pytest.raises(SourceError, match=rf"more than 5 redirects, the last to {server.url}/again"):
+        with pytest.raises(SourceError, match=r"more than 5 redirects$"):
             get(server.url, partial)
         assert len(server.seen) == 6
 
@@ -374,12 +357,12 @@ def test_redirect_to_a_file_url_is_refused(partial: PartialDownload) -> None:
     ],
 )
 def test_redirect_from_https_to_http_is_not_allowed(begin: str, target: str, followed: bool) -> None:
-    assert web.may_lead(begin, target) == followed
+    assert may_redirect(begin, target) == followed
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file with a key and its self-signed certificate for localhost."""
+    """A key and the certificate that it gave itself, for localhost."""
     x509: Any = pytest.importorskip("cryptography.x509")
     hashes: Any = pytest.importorskip("cryptography.hazmat.primitives.hashes")
     serialization: Any = pytest.importorskip("cryptography.hazmat.primitives.serialization")
@@ -414,6 +397,7 @@ def test_https_redirects_only_to_https(
     with serving(whole(CONTENT)) as bare, serving(whole(CONTENT), tls=tls) as other:
         with serving(status(302, Location=f"{other.url}/x"), tls=tls) as server:
             assert get(server.url, partial) == CONTENT
+        partial.drop()
         with serving(status(302, Location=f"{bare.url}/x"), tls=tls) as server:
             expected = f"redirected from https to {bare.url}/x, which is not followed"
             with pytest.raises(SourceError, match=expected):
@@ -425,15 +409,15 @@ def test_self_signed_certificate_is_refused_without_a_retry(
     partial: PartialDownload, tls: ssl.SSLContext
 ) -> None:
     with serving(whole(CONTENT), tls=tls) as server:
-        with pytest.raises(SourceError, match=r"cannot be asked: \[SSL: CERTIFICATE_VERIFY_FAILED\]"):
+        with pytest.raises(SourceError, match=r"cannot be requested: \[SSL: CERTIFICATE_VERIFY_FAILED\]"):
             get(server.url, partial)
         assert server.seen == []
 
 
 def test_progress_reports_the_total(partial: PartialDownload) -> None:
-    updates: list[tuple[str, int, int]] = []
+    told: list[tuple[str, int, int]] = []
     with serving(whole(CONTENT)) as server:
-        start_download(partial, server.url, 1000)
-        fetch(server.url, partial, lambda *step: updates.append(step), LIMITS)
-    assert updates[-1] == ("downloading", len(CONTENT), len(CONTENT))
-    assert all(1000 < done <= total == len(CONTENT) for _, done, total in updates)
+        start_download(partial, 1000)
+        fetch(server.url, partial, lambda *step: told.append(step), LIMITS)
+    assert told[-1] == ("downloading", len(CONTENT), len(CONTENT))
+    assert all(1000 < done <= total == len(CONTENT) for _, done, total in told)

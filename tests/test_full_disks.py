@@ -12,7 +12,7 @@ import faults
 import pytest
 
 from converter.commands import conversion, reverse_conversion
-from converter.errors import ArtifactError, LabelsError, ReferenceFailedError
+from converter.errors import ArtifactError, ConversionError, ReferenceFailedError, StorageError
 from converter.formats import archives
 from converter.networks.loading import ParamsSource
 from converter.parity.options import ParityOptions
@@ -74,7 +74,7 @@ def test_full_disk_is_named_and_left_empty(
     small_disk: Callable[..., Path], tiny: Model, params: Path, size: int
 ) -> None:
     out = small_disk(size)
-    with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
+    with pytest.raises(StorageError, match=f"{out}: cannot be written: {NO_ROOM}"):
         conversion.run(tiny_request(tiny, params, out, as_pth=True))
     assert not faults.contents(out)
 
@@ -84,7 +84,7 @@ def test_no_room_for_the_manifest_leaves_no_weights(
 ) -> None:
     made = conversion.run(tiny_request(tiny, params, tmp_path / "out")).artifact.stat().st_size
     out = small_disk(-(-made // 4096) * 4096)  # just the pages that the weights fill
-    with pytest.raises(ArtifactError, match=f"{out}: cannot be written: {NO_ROOM}"):
+    with pytest.raises(StorageError, match=f"{out}: cannot be written: {NO_ROOM}"):
         conversion.run(tiny_request(tiny, params, out))
     assert not faults.contents(out)
 
@@ -106,7 +106,7 @@ def test_full_disk_is_reported_when_writing_params(
 ) -> None:
     weights = conversion.run(tiny_request(tiny, params, tmp_path / "out")).artifact
     folder = small_disk(MEGABYTE)
-    with pytest.raises(ArtifactError, match=f"back.params: cannot be written: {NO_ROOM}"):
+    with pytest.raises(StorageError, match=f"back.params: cannot be written: {NO_ROOM}"):
         reverse_conversion.run(
             reverse_conversion.ToGluonRequest(
                 weights=weights, out=folder / "back.params", model=tiny, options=UNPROVEN
@@ -117,7 +117,7 @@ def test_full_disk_is_reported_when_writing_params(
 
 def test_full_disk_is_reported_when_writing_text(small_disk: Callable[..., Path]) -> None:
     report = small_disk(16 * KILOBYTE) / "report.html"
-    with pytest.raises(ArtifactError, match=f"report.html: cannot be written: {NO_ROOM}"):
+    with pytest.raises(StorageError, match=f"report.html: cannot be written: {NO_ROOM}"):
         disk.write_text(report, "x" * MEGABYTE)
     assert not faults.contents(report.parent)
 
@@ -130,7 +130,7 @@ def test_full_disk_is_distinguished_from_a_damaged_archive(
     packed = tmp_path / "big.params.gz"
     packed.write_bytes(gzip.compress(os.urandom(MEGABYTE)))
     unpacked = small_disk(16 * KILOBYTE) / "unpacked.params"
-    with pytest.raises(ArtifactError, match=f"unpacked.params: cannot be written: {NO_ROOM}"):
+    with pytest.raises(StorageError, match=f"unpacked.params: cannot be written: {NO_ROOM}"):
         archives.unpack(packed, unpacked, silent)
 
 
@@ -142,16 +142,16 @@ def test_full_temporary_folder_is_reported_as_a_refusal(
     arguments = ["convert", MODEL, str(tmp_path / "out"), "--random", "0", "--reference", "none"]
     assert faults.finish(faults.start(faults.command, arguments, temporary, output)) == 1
     assert output.read_text().startswith(f"refused  {temporary}/.convert-")
-    assert output.read_text().endswith(f".params: {NO_ROOM}\n")
+    assert output.read_text().endswith(f".params: cannot be written: {NO_ROOM}\n")
     assert not faults.contents(temporary)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("room", "message"),
+    ("room", "error", "message"),
     [
-        (8 * KILOBYTE, r"cannot be written: \d+ requested and \d+ written"),
-        (256 * KILOBYTE, "no space for GluonCV's outputs"),
+        (8 * KILOBYTE, StorageError, r"cannot be written: \d+ requested and \d+ written"),
+        (256 * KILOBYTE, ReferenceFailedError, "no space for GluonCV's outputs"),
     ],
 )
 def test_reference_outputs_that_fill_the_disk_are_a_refusal(
@@ -159,6 +159,7 @@ def test_reference_outputs_that_fill_the_disk_are_a_refusal(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     room: int,
+    error: type[ConversionError],
     message: str,
 ) -> None:
     filler = tmp_path / "filler"
@@ -168,7 +169,7 @@ def test_reference_outputs_that_fill_the_disk_are_a_refusal(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     probes = (Probe("float32", (65, 95)),)
     with (
-        pytest.raises((ArtifactError, ReferenceFailedError), match=message),
+        pytest.raises(error, match=message),
         gluon.start(filler, gluon.GluonRequest(layers=("features.0",), document={}), probes) as run,
     ):
         run.outputs(0)
@@ -179,7 +180,7 @@ def test_read_only_disk_is_refused_before_any_work(
     small_disk: Callable[..., Path], tiny: Model, tmp_path: Path
 ) -> None:
     out = small_disk(MEGABYTE, ",ro")
-    with pytest.raises(ArtifactError, match=f"{out}: cannot be written: Read-only file system"):
+    with pytest.raises(StorageError, match=f"{out}: cannot be written: Read-only file system"):
         conversion.run(tiny_request(tiny, tmp_path / "not read yet", out))
 
 
@@ -187,7 +188,7 @@ def test_read_only_disk_is_refused_before_any_work(
 def test_output_folder_that_is_a_file_is_refused(
     tiny: Model, params: Path, inside: str, message: str
 ) -> None:
-    with pytest.raises(ArtifactError, match=f"holiday.params{inside}: cannot be written: {message}$"):
+    with pytest.raises(StorageError, match=f"holiday.params{inside}: cannot be written: {message}$"):
         conversion.run(tiny_request(tiny, params, Path(f"{params}{inside}")))
 
 
@@ -196,7 +197,7 @@ def test_missing_labels_file_is_refused_before_any_work(tiny: Model, tmp_path: P
     request = conversion.ConversionRequest(
         source=origin, out=tmp_path, options=UNPROVEN, labels=tmp_path / "classes.txt"
     )
-    with pytest.raises(LabelsError, match=r"classes\.txt: No such file or directory"):
+    with pytest.raises(StorageError, match=r"classes\.txt: No such file or directory"):
         conversion.run(request)
 
 

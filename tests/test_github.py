@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.errors import ArtifactError
+from converter.errors import StorageError
 from converter.parity import github
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_annotation_is_printed_without_a_summary_file(summary: Path, monkeypatch
 
 def test_unwritable_summary_is_refused(summary: Path) -> None:
     summary.mkdir()
-    with pytest.raises(ArtifactError, match=r"summary\.md: cannot be written: Is a directory"):
+    with pytest.raises(StorageError, match=r"summary\.md: cannot be written: Is a directory"):
         github.write_summary(AGREEING, print)
 
 

@@ -1,4 +1,4 @@
-"""Conversions killed at every step: named files are complete, and the next run cleans up."""
+"""SIGKILL at every step: files with final names are complete, and the next run removes temporary files."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and fork")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL nor fork")
 
-# Options of a conversion, and at every how many steps it is killed.
+# The options, whether a .pth is written too, the step between kills, and the step between progress reports.
 CONVERSIONS = {
-    "unproven": (ParityOptions("none"), False, 3),
-    "as .pth too": (ParityOptions("none"), True, 23),
-    "proven": (ParityOptions("numpy", sizes=[33], dtypes=["float32"]), False, 29),
+    "unproven": (ParityOptions("none"), False, 1, 8),
+    "as .pth too": (ParityOptions("none"), True, 3, 8),
+    "proven": (ParityOptions("numpy", sizes=[33], dtypes=["float32"]), False, 4, 8),
 }
-MIN_STEPS = 500
-CONSECUTIVE_KILLS = 4  # before a run that cleans up after all of them
+MIN_STEPS = 40
+CONSECUTIVE_KILLS = 4  # before a run that clears up after all of them
 
 
 @pytest.mark.parametrize("kind", CONVERSIONS)
 def test_killed_run_leaves_only_complete_files_and_the_next_cleans_up(
     kind: str, tiny: Model, tiny_params: dict[str, Array], in_memory: Path
 ) -> None:
-    options, pth, stride = CONVERSIONS[kind]
+    options, pth, stride, reports = CONVERSIONS[kind]
     params, temporary = in_memory / "holiday.params", in_memory / "temporary"
     temporary.mkdir()
     with params.open("wb") as stream:
@@ -50,7 +50,7 @@ def test_killed_run_leaves_only_complete_files_and_the_next_cleans_up(
         pth=pth,
     )
     for kill_at in itertools.count(step=stride):
-        status = faults.finish(faults.start(faults.convert, request, temporary, kill_at))
+        status = faults.finish(faults.start(faults.convert, request, temporary, kill_at, reports))
         assert status in {0, -signal.SIGKILL}
         assert not faults.defects(request.out), f"at step {kill_at}"
         if status and kill_at // stride % CONSECUTIVE_KILLS:

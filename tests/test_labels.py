@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from converter.commands import conversion
-from converter.errors import LabelsError
+from converter.errors import LabelsError, StorageError
 from converter.formats import labels
 from converter.networks.loading import ParamsSource
 from converter.parity.options import ParityOptions
@@ -140,17 +140,17 @@ def test_too_large_file_is_refused_unread(tmp_path: Path) -> None:
         labels.read(path, 3)
     with path.open("wb") as stream:
         stream.truncate(labels.MAX_BYTES + 1)
-    with pytest.raises(LabelsError, match=rf"more than {1 << 22} bytes"):
+    with pytest.raises(StorageError, match=rf"more than {1 << 22} bytes"):
         labels.read(path, 3)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match=r"none\.txt: No such file or directory"):
+    with pytest.raises(StorageError, match=r"none\.txt: No such file or directory"):
         labels.read(tmp_path / "none.txt", 3)
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="a file was expected"):
+    with pytest.raises(StorageError, match="not a regular file"):
         labels.read(tmp_path, 3)
 
 

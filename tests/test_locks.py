@@ -1,4 +1,4 @@
-"""Stale temporary files are deleted, and locked ones are kept."""
+"""Temporary files: locked while in use, removed at exit, and swept once they are stale."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.errors import ArtifactError
+from converter.errors import StorageError
 from converter.storage import disk, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 
-STALE = ".convert-0123456789abcdef.part"
-# Creates a temporary file or folder, as a run does, and waits to be killed.
+DEAD = ".convert-0123456789abcdef.part"
+# Makes something temporary, as a run does, and stays until it is killed.
 HOLDER = """\
 import sys, time
 from pathlib import Path
@@ -27,6 +27,18 @@ from converter.storage import disk
 with getattr(disk, sys.argv[1])(Path(sys.argv[2])):
     print(flush=True)
     time.sleep(60)
+"""
+
+
+# Creates a temporary file or folder, and ends without leaving its `with` statement.
+EXITS = """\
+import atexit, os, sys
+from pathlib import Path
+from converter.storage import disk
+atexit.register(lambda: print(os.listdir(sys.argv[2])))  # runs last
+manager = getattr(disk, sys.argv[1])(Path(sys.argv[2]))
+print(len(os.listdir(manager.__enter__().parent)))
+sys.exit(3)
 """
 
 
@@ -52,17 +64,40 @@ def test_locked_file_is_kept_until_its_process_is_killed(kind: str, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["temporary", "temporary_folder"])
+def test_exit_removes_temporary_files(kind: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EXITS, kind, tmp_path], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "1\n[]\n")
+
+
+def test_folder_is_swept_once(tmp_path: Path) -> None:
+    with disk.temporary(tmp_path):
+        pass
+    (tmp_path / DEAD).touch()
+    with disk.temporary(tmp_path):
+        assert (tmp_path / DEAD).exists()
+    locks.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_times_out(tmp_path: Path) -> None:
+    with locks.held(tmp_path), pytest.raises(TimeoutError), locks.held(tmp_path, timeout=0):
+        pass
+    with locks.held(tmp_path, timeout=0):
+        pass
+
+
 def test_stale_folder_is_deleted_with_its_contents(tmp_path: Path) -> None:
-    (tmp_path / STALE / "deeper").mkdir(parents=True)
-    (tmp_path / STALE / "deeper" / "file").touch()
+    (tmp_path / DEAD / "deeper").mkdir(parents=True)
+    (tmp_path / DEAD / "deeper" / "file").touch()
     with disk.temporary(tmp_path) as path:
         assert list(tmp_path.iterdir()) == [path]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["weights.part", ".convert-notes", f"{STALE}.old", f"a{STALE}", STALE.upper()]
-)
+@pytest.mark.parametrize("name", ["weights.part", ".convert-notes", f"{DEAD}.old", f"a{DEAD}", DEAD.upper()])
 def test_other_names_are_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     locks.sweep(tmp_path)
@@ -72,21 +107,21 @@ def test_other_names_are_kept(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [lambda path: path.symlink_to(path.parent), os.mkfifo],
-    ids=["link", "pipe"],
+    ids=["a link", "a pipe, which nobody waits for"],
 )
 def test_stale_link_or_pipe_is_harmless(make: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
-    make(tmp_path / STALE)
+    make(tmp_path / DEAD)
     locks.sweep(tmp_path)
     assert (tmp_path / "precious").exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root for chown")
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away")
 def test_files_of_another_user_are_kept(tmp_path: Path) -> None:
-    (tmp_path / STALE).touch()
-    os.chown(tmp_path / STALE, 65534, 65534)
+    (tmp_path / DEAD).touch()
+    os.chown(tmp_path / DEAD, 65534, 65534)
     locks.sweep(tmp_path)
-    assert (tmp_path / STALE).exists()
+    assert (tmp_path / DEAD).exists()
 
 
 def test_file_swept_before_it_is_locked_is_created_again(
@@ -108,9 +143,9 @@ def test_file_swept_before_it_is_locked_is_created_again(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_folder_that_cannot_hold_files_is_refused() -> None:
-    with pytest.raises(ArtifactError, match="/proc/none: cannot be written: No such file or directory"):
+    with pytest.raises(StorageError, match="/proc/none: cannot be written: No such file or directory"):
         disk.require_writable(Path("/proc/none"))
 
 

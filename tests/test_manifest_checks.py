@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from converter.commands import conversion, publication, verification
-from converter.errors import ArtifactError, CatalogError, ConversionError
+from converter.errors import ArtifactError, CatalogError, ConversionError, StorageError
 from converter.formats import artifact
 from converter.manifests import artifact_checks, converted_file, schema
 from converter.networks import catalog
@@ -103,8 +103,10 @@ def test_renamed_file_is_refused(file: Path) -> None:
 def test_missing_or_invalid_manifest_is_refused(file: Path, change: str) -> None:
     manifest = file.with_suffix(".json")
     manifest.unlink() if change == "missing" else manifest.write_text("{" if change == "no JSON" else "{}")
-    reason = r"\.json: No such file" if change == "missing" else "no manifest: "
-    with pytest.raises(ArtifactError, match=reason):
+    error, reason = (
+        (StorageError, r"\.json: No such file") if change == "missing" else (ArtifactError, "no manifest: ")
+    )
+    with pytest.raises(error, match=reason):
         artifact_checks.read(file)
 
 
@@ -124,7 +126,7 @@ def test_deeply_nested_manifest_is_refused(file: Path) -> None:
 
 def test_other_suffix_is_not_called_a_manifest(file: Path, tmp_path: Path) -> None:
     other = file.rename(tmp_path / "weights.bin")
-    with pytest.raises(ArtifactError, match=r"weights\.json: No such file"):
+    with pytest.raises(StorageError, match=r"weights\.json: No such file"):
         artifact_checks.read(other)
 
 
@@ -135,7 +137,7 @@ def test_manifest_in_place_of_the_artifact_is_refused(file: Path) -> None:
 
 def test_missing_file_is_named(file: Path) -> None:
     file.unlink()
-    with pytest.raises(ArtifactError, match=r"\.safetensors: No such file"):
+    with pytest.raises(StorageError, match=r"\.safetensors: No such file"):
         artifact_checks.read(file)
 
 

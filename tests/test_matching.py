@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from converter.errors import MappingError, ParamsError
+from converter.errors import MappingError
 from converter.formats.file_arrays import FileArray, SourceFile
 from converter.networks import matching
 
@@ -104,7 +104,7 @@ def test_array_of_another_shape_is_not_read(
 ) -> None:
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 1 << 40)  # a sparse file, larger than memory
-    storage = SourceFile(tmp_path / "huge", "huge", ParamsError)
+    storage = SourceFile(tmp_path / "huge", "huge")
     huge = FileArray(storage, 0, np.dtype(np.float32), (1 << 38,))
     params: dict[str, AnyArray] = {**tiny_params, "features.1.gamma": huge}
     expected = r"features\.1\.gamma: expected shape \(64,\), found \(274877906944,\)$"

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 from records import ENCODED, HEADER, KINDS, MAGICS, MIXED, VALUES, encode_names, ndarray_list, record
 
 from converter.dtypes import BFLOAT16, BY_MXNET
-from converter.errors import ParamsError
+from converter.errors import ParamsError, StorageError
 from converter.formats.file_arrays import FileArray
 from converter.formats.params import load_params, open_params, write_params
 
@@ -250,9 +250,9 @@ def test_damaged_bytes_are_read_or_refused(path: Path, damage: list[tuple[int, i
 
 
 def test_folder_or_missing_file_is_refused(tmp_path: Path, path: Path) -> None:
-    with pytest.raises(ParamsError, match="No such file"):
+    with pytest.raises(StorageError, match="No such file"):
         load_params(path)
-    with pytest.raises(ParamsError, match="Is a directory"):
+    with pytest.raises(StorageError, match="Is a directory"):
         load_params(tmp_path)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from converter.errors import SourceError
+from converter.errors import SourceError, StorageError
 from converter.progress import silent
 from converter.sources import params_file
 
@@ -51,7 +51,7 @@ def test_file_with_the_published_name_must_have_the_published_sha1(model: Model,
 def test_pipe_and_folder_are_refused_unread(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(SourceError, match="a file was expected"):
+        with pytest.raises(StorageError, match="not a regular file"):
             params_file.from_file(path, tmp_path, silent)
 
 
@@ -61,13 +61,13 @@ def test_changed_file_is_refused(model: Model, tmp_path: Path) -> None:
     source = params_file.from_file(path, tmp_path, silent)
     params_file.verify_published_sha1(source, model.published)
     path.write_bytes(CONTENT + b"more")
-    with pytest.raises(SourceError, match="changed while it was read"):
+    with pytest.raises(StorageError, match="changed while it was read"):
         params_file.verify_published_sha1(source, model.published)
     path.unlink()
-    with pytest.raises(SourceError, match="No such file"):
+    with pytest.raises(StorageError, match="No such file"):
         params_file.verify_published_sha1(source, model.published)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"none\.params: No such file"):
+    with pytest.raises(StorageError, match=r"none\.params: No such file"):
         params_file.from_file(tmp_path / "none.params", tmp_path, silent)

@@ -13,7 +13,11 @@ from torch import nn
 
 from converter.commands import parity_check
 from converter.commands.parity_check import ComparisonRequest
-from converter.errors import CheckpointError, MappingError, ReferenceUnavailableError, SourceError
+from converter.errors import (
+    MappingError,
+    ReferenceUnavailableError,
+    StorageError,
+)
 from converter.formats.params import write_params
 from converter.networks import matching
 from converter.networks.loading import ParamsSource
@@ -201,9 +205,9 @@ def test_module_of_another_model_is_refused(origin: ParamsSource) -> None:
 
 
 def test_missing_files_are_refused(origin: ParamsSource, tmp_path: Path, tiny: Model) -> None:
-    with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
+    with pytest.raises(StorageError, match=r"none\.pth: No such file"):
         compare(origin, tmp_path / "none.pth")
-    with pytest.raises(SourceError, match=r"none\.params: No such file"):
+    with pytest.raises(StorageError, match=r"none\.params: No such file"):
         compare(ParamsSource(tiny, tmp_path / "none.params"))
 
 
@@ -212,7 +216,7 @@ def test_parameters_changed_while_comparing_are_refused(origin: ParamsSource) ->
         if step == "comparing" and done == 1 and origin.params:
             origin.params.touch()
 
-    with pytest.raises(SourceError, match="the file was changed while it was read"):
+    with pytest.raises(StorageError, match="the file was changed while it was read"):
         parity_check.run(ComparisonRequest(source=origin, options=TERMS), touch)
 
 
@@ -226,7 +230,7 @@ def test_checkpoint_replaced_while_comparing_is_refused(
         if step == "comparing" and done == 1:
             other.replace(path)
 
-    with pytest.raises(CheckpointError, match=r"trained\.pth: the file was changed while it was read"):
+    with pytest.raises(StorageError, match=r"trained\.pth: the file was changed while it was read"):
         parity_check.run(ComparisonRequest(source=origin, weights=path, options=TERMS), replace)
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from converter.commands import conversion, parity_check, publication
 from converter.commands.publication import PublicationRequest
-from converter.errors import ArtifactError, PublicationError
+from converter.errors import ArtifactError, ConversionError, PublicationError, StorageError
 from converter.formats.params import write_params
 from converter.manifests import artifact_checks
 from converter.networks import catalog
@@ -313,7 +313,7 @@ def test_failure_leaves_no_files(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(card, "render", fail)
-    with pytest.raises(ArtifactError, match="out: cannot be written: No space left on device"):
+    with pytest.raises(StorageError, match="out: cannot be written: No space left on device"):
         publication.run(make_request(small))
     assert list(tmp_path.iterdir()) == []
 
@@ -333,7 +333,7 @@ def test_existing_folder_is_restored_if_the_rename_fails(
         return replace_path(path, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(ArtifactError, match="out: cannot be written: Permission denied"):
+    with pytest.raises(StorageError, match="out: cannot be written: Permission denied"):
         publication.run(make_request(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in before.folder.iterdir()} == ALL_FILES
@@ -503,13 +503,17 @@ def test_report_of_other_weights_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "error", "message"),
     [
-        (lambda _: None, "No such file"),
-        (os.mkfifo, "a file was expected"),
-        (lambda path: path.symlink_to("/dev/zero"), "a file was expected"),
-        (lambda path: path.write_bytes(b"\xff"), "no text: "),
-        (lambda path: path.write_bytes(bytes(publication.MAX_REPORT_BYTES + 1)), "more than 16777216 bytes"),
+        (lambda _: None, StorageError, "No such file"),
+        (os.mkfifo, StorageError, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), StorageError, "not a regular file"),
+        (lambda path: path.write_bytes(b"\xff"), PublicationError, "no text: "),
+        (
+            lambda path: path.write_bytes(bytes(publication.MAX_REPORT_BYTES + 1)),
+            StorageError,
+            "more than 16777216 bytes",
+        ),
     ],
 )
 def test_unreadable_report_is_refused(
@@ -517,11 +521,12 @@ def test_unreadable_report_is_refused(
     make_request: Callable[..., PublicationRequest],
     tmp_path: Path,
     make: Callable[[Path], object],
+    error: type[ConversionError],
     message: str,
 ) -> None:
     path = tmp_path / "report.html"
     make(path)
-    with pytest.raises(PublicationError, match=rf"report\.html: {message}"):
+    with pytest.raises(error, match=rf"report\.html: {message}"):
         publication.run(make_request(proven, report=path))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from converter.commands import parity_check
-from converter.errors import ArtifactError
+from converter.errors import StorageError
 from converter.networks import matching, synthetic
 from converter.networks.loading import ParamsSource
 from converter.parity import execution, json_report, report
@@ -291,9 +291,9 @@ def test_report_is_written_into_new_folders(agreeing: Document, text: str, tmp_p
 
 def test_unwritable_report_is_refused_and_leaves_no_files(agreeing: Document, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ArtifactError, match="folder: cannot be written: Is a directory"):
+    with pytest.raises(StorageError, match="folder: cannot be written: Is a directory"):
         report.write(agreeing, tmp_path / "folder")
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match=r"/file: cannot be written: File exists$"):
+    with pytest.raises(StorageError, match=r"/file: cannot be written: File exists$"):
         report.write(agreeing, tmp_path / "file" / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}

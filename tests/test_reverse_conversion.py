@@ -185,7 +185,7 @@ def test_folder_is_never_overwritten(
     request = reverse_conversion.ToGluonRequest(
         weights=save(state, tmp_path), out=back, options=UNPROVEN, overwrite=overwrite
     )
-    with pytest.raises(ArtifactError, match=r"back\.params: is there and no file"):
+    with pytest.raises(ArtifactError, match=r"back\.params: exists and is not a regular file"):
         reverse_conversion.run(request)
 
 

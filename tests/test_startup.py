@@ -14,7 +14,6 @@ HEAVY = {
     "PIL",
     "altair",
     "cv2",
-    "filelock",
     "huggingface_hub",
     "jinja2",
     "ml_dtypes",

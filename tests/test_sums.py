@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.errors import PublicationError
+from converter.errors import ConversionError, PublicationError, StorageError
 from converter.publishing import sums
 
 if TYPE_CHECKING:
@@ -44,15 +44,20 @@ def test_invalid_line_is_named(tmp_path: Path, text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"\xff", "not UTF-8 text: "), (bytes(sums.MAX_BYTES + 1), "more than 1048576 bytes")],
+    ("content", "error", "message"),
+    [
+        (b"\xff", PublicationError, "not UTF-8 text: "),
+        (bytes(sums.MAX_BYTES + 1), StorageError, "more than 1048576 bytes"),
+    ],
 )
-def test_unreadable_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_unreadable_list_is_refused(
+    tmp_path: Path, content: bytes, error: type[ConversionError], message: str
+) -> None:
     (tmp_path / "SHA256SUMS").write_bytes(content)
-    with pytest.raises(PublicationError, match=message):
+    with pytest.raises(error, match=message):
         sums.read(tmp_path)
 
 
 def test_missing_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PublicationError, match="SHA256SUMS: No such file"):
+    with pytest.raises(StorageError, match="SHA256SUMS: No such file"):
         sums.read(tmp_path)

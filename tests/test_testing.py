@@ -11,7 +11,12 @@ import torch
 from torch import nn
 
 from converter import testing
-from converter.errors import CatalogError, CheckpointError, MappingError, ReferenceUnavailableError
+from converter.errors import (
+    CatalogError,
+    MappingError,
+    ReferenceUnavailableError,
+    StorageError,
+)
 from converter.networks import catalog, matching
 from converter.parity import execution
 
@@ -171,7 +176,7 @@ def test_invalid_arguments_are_refused(options: dict[str, Any], message: str, pa
 def test_incomparable_inputs_raise_errors_instead_of_failing(params: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="unknown model 'tinny'; did you mean tiny"):
         testing.assert_parity("tinny", params)
-    with pytest.raises(CheckpointError, match=r"none\.pth: No such file"):
+    with pytest.raises(StorageError, match=r"none\.pth: No such file"):
         assert_parity(params, tmp_path / "none.pth")
     with pytest.raises(MappingError, match="the module: the names do not match the model"):
         assert_parity(params, module=nn.Identity())

@@ -16,7 +16,7 @@ import pytest
 from converter.commands import conversion, publication
 from converter.commands.publication import PublicationRequest
 from converter.commands.verification import verify
-from converter.errors import VerificationError
+from converter.errors import ConversionError, StorageError, VerificationError
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.parity.options import ParityOptions
@@ -336,19 +336,21 @@ def test_parent_of_published_folders_is_verified_folder_by_folder(published: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "error", "message"),
     [
-        ("nowhere", "nowhere: No such file"),
-        ("empty", "empty: neither a converted file nor a published folder is in it"),
-        ("notes.txt", r"notes\.txt: a converted \.safetensors expected, or a folder"),
-        ("pipe", "pipe: a file was expected"),
+        ("nowhere", StorageError, "nowhere: No such file"),
+        ("empty", VerificationError, "empty: neither a converted file nor a published folder is in it"),
+        ("notes.txt", VerificationError, r"notes\.txt: a converted \.safetensors expected, or a folder"),
+        ("pipe", StorageError, "pipe: not a regular file"),
     ],
 )
-def test_unknown_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_unknown_path_is_refused(
+    tmp_path: Path, name: str, error: type[ConversionError], message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(VerificationError, match=message):
+    with pytest.raises(error, match=message):
         verify(tmp_path / name)
 
 
@@ -367,9 +369,9 @@ def test_unreadable_files_are_reported(published: Path, out: Path) -> None:
     assert failing(published) == {("README.md", "sum")}
     out.chmod(0)
     try:
-        with pytest.raises(VerificationError, match="out: Permission denied"):
+        with pytest.raises(StorageError, match="out: Permission denied"):
             verify(out)
-        with pytest.raises(VerificationError, match=r"x\.safetensors: Permission denied"):
+        with pytest.raises(StorageError, match=r"x\.safetensors: Permission denied"):
             verify(out / "x.safetensors")
     finally:
         out.chmod(0o700)

@@ -46,7 +46,8 @@ def refusals() -> Iterator[None]:
     """Handle the errors and signals of a command.
 
     A ``UsageError`` is printed as typer prints its own, with exit status 2, any other ``ConversionError``
-    with exit status 1. After a signal, temporary files are removed, and the exit status is 128 + its number.
+    with exit status 1. After a signal, temporary files are removed, and the exit status is
+    128 + its number; temporary files are removed at the latest when the process exits.
     """
     console = lines(stderr=True)
     with signals.interrupting():
@@ -58,9 +59,6 @@ def refusals() -> Iterator[None]:
             console.print(f"[red]refused[/]  {plain(error)}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interruption:
-            from converter.storage import disk
-
-            disk.remove_temporary()
             console.print("[red]interrupted[/]")
             raise typer.Exit(signals.SIGNALLED + (*interruption.args, signal.SIGINT)[0]) from None
 

@@ -14,7 +14,7 @@ ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 SIGNALLED = 128  # plus the signal's number: the exit status that shells report
 
 
-def leave() -> None:
+def exit_at_once() -> None:
     """Make signals end the process at once and silently, except within ``interrupting``."""
     _handle(lambda number, _: os._exit(SIGNALLED + number))
 
@@ -23,7 +23,8 @@ def leave() -> None:
 def interrupting() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` with the first signal's number, and ignore further signals.
 
-    Signals that are ignored already, such as SIGHUP under nohup, stay ignored.
+    Signals that are ignored already, such as SIGHUP under nohup, stay ignored. After an interruption,
+    signals stay ignored, so that the process can clean up when it exits.
     """
     previous = {number: signal.getsignal(number) for number in ENDING}
     _handle(_interrupt)
@@ -31,7 +32,8 @@ def interrupting() -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, handler)
 
 
 def _interrupt(number: int, _: object) -> NoReturn:

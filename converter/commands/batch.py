@@ -21,7 +21,14 @@ from converter.choices import ReferenceChoice
 from converter.commands import worker
 from converter.commands.arguments import optional_path
 from converter.commands.conversion import ConversionRequest
-from converter.errors import ArtifactError, CatalogError, ConversionError, SourceError, UsageError
+from converter.errors import (
+    ArtifactError,
+    CatalogError,
+    ConversionError,
+    SourceError,
+    StorageError,
+    UsageError,
+)
 from converter.manifests import schema, strength
 from converter.manifests.strength import Claim
 from converter.networks import catalog, loading
@@ -264,10 +271,10 @@ def find_conversion(out: Path, model: Model, key: SourceKey, options: ParityOpti
                 and key.matches(manifest.source)
                 and manifest.mapping.sha256 == model.mapping.sha256
                 and _satisfies(manifest, options)
-                and disk.sha256(artifact, ArtifactError) == manifest.artifact.sha256
+                and disk.sha256(artifact) == manifest.artifact.sha256
             ):
                 return manifest
-        except ArtifactError:  # not a manifest, or its artifact is missing
+        except (ArtifactError, StorageError):  # not a manifest, or its artifact is missing
             continue
     return None
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from converter.choices import Precision
 from converter.commands.arguments import choice, optional_path
-from converter.errors import LabelsError
 from converter.formats import artifact, labels, precision, torch_file
 from converter.manifests import builder, schema
 from converter.manifests.builder import Output, WrittenFile
@@ -147,7 +146,7 @@ def _require_usable(request: ConversionRequest) -> None:
     """Refuse an output folder or a labels file that cannot be used, before any work is done."""
     disk.require_writable(request.out)
     if request.labels is not None:
-        disk.require_regular(request.labels, LabelsError)
+        disk.require_regular(request.labels)
 
 
 def _read_labels(request: ConversionRequest, loaded: LoadedModel) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def diff(first: str | PathLike[str], second: str | PathLike[str]) -> CheckpointD
         SourceError: if an archive cannot be read.
     """
     paths = Path(first), Path(second)
-    with disk.unchanged(paths[0], CheckpointError), disk.unchanged(paths[1], CheckpointError):
+    with disk.unchanged(paths[0]), disk.unchanged(paths[1]):
         return _diff(*paths)
 
 

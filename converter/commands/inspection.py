@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.dtypes import FLOATS
-from converter.errors import DialectError, SourceError, SymbolError
+from converter.errors import DialectError, StorageError, SymbolError
 from converter.formats import archives, checkpoint, params
 from converter.formats.checkpoint import Kind
 from converter.networks import catalog, detection, graph_search, naming_styles, wiring
@@ -124,12 +124,12 @@ def inspect(path: str | PathLike[str], *, full: bool = False, progress: Progress
         ConversionError: if the file is of another kind or changes meanwhile.
     """
     path = Path(path)
-    with disk.unchanged(path, SourceError):
+    with disk.unchanged(path):
         return _inspect(path, progress, full=full)
 
 
 def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
-    size = disk.require_regular(path, SourceError).st_size
+    size = disk.require_regular(path).st_size
     name = disk.file_name(path)
     kind = checkpoint.kind(path)
     if kind is not Kind.packed:
@@ -241,7 +241,7 @@ def _inspect_gluon(
     )
     try:
         graph = graph_search.find(origin, documents, arrays, naming, lambda: models)
-    except SymbolError as error:
+    except (StorageError, SymbolError) as error:
         return replace(inspection, graph_differences=tuple(str(error).split("\n")))
     return inspection if graph is None else _with_graph(graph, inspection)
 

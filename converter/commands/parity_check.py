@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.commands.arguments import optional_path
-from converter.errors import CheckpointError, UsageError
+from converter.errors import UsageError
 from converter.formats import array_comparison, checkpoint
 from converter.networks import loading, matching
 from converter.parity import diagnosis, execution, runner
@@ -105,7 +105,7 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
     with loading.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
         if request.weights is not None:
-            stack.enter_context(disk.unchanged(request.weights, CheckpointError))
+            stack.enter_context(disk.unchanged(request.weights))
         references = stack.enter_context(runner.start_references(plan, loaded))
         progress("comparing", 0, STEPS)
         module, state = _other_side(request, loaded)
@@ -146,4 +146,4 @@ def _tensor_diffs(loaded: LoadedModel, state: Arrays) -> Iterator[TensorDiff]:
 
 
 def _weights_file(path: Path) -> WeightsFile:
-    return WeightsFile(disk.file_name(path), disk.sha256(path, CheckpointError))
+    return WeightsFile(disk.file_name(path), disk.sha256(path))

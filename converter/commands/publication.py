@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from converter.choices import LICENSE
 from converter.commands.arguments import optional_path
-from converter.errors import ArtifactError, PublicationError, UsageError
+from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks
 from converter.progress import silent
 from converter.publishing import card, signature, sums, timm_config
@@ -128,7 +128,8 @@ def run(request: PublicationRequest, progress: Progress = silent) -> tuple[Publi
 
     Raises:
         PublicationError: if a file must not be published, or not in this folder.
-        ArtifactError: if a file does not match its manifest, or a folder cannot be written.
+        ArtifactError: if a file does not match its manifest.
+        StorageError: if a file cannot be read, or a folder cannot be written.
     """
     request = dataclasses.replace(request, folder=_resolve_name(request.folder))
     converted_files = [artifact_checks.read(path) for path in request.files]
@@ -141,7 +142,7 @@ def run(request: PublicationRequest, progress: Progress = silent) -> tuple[Publi
         drafts = []
         for done, each in enumerate(publications, start=1):
             draft = stack.enter_context(disk.temporary_folder(each.folder.parent))
-            with disk.wrap_os_error(each.folder):
+            with disk.writing(each.folder):
                 _fill(draft, request, each, page)
             drafts.append(draft)
             progress("publishing", done, len(publications))
@@ -169,7 +170,7 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
 
 def _report(path: Path, converted_files: list[ConvertedFile]) -> bytes:
     """Read a parity report of these weights; refuse any other file."""
-    content = disk.read_small(path, MAX_REPORT_BYTES, PublicationError)
+    content = disk.read_small(path, MAX_REPORT_BYTES)
     try:
         page = content.decode()
     except UnicodeDecodeError as error:
@@ -223,15 +224,13 @@ def _published_names(folder: Path) -> set[str]:
     """Return the names of the files that we published in a folder and that still match its sums."""
     try:
         digests = sums.read(folder)
-    except PublicationError:
+    except (PublicationError, StorageError):
         return set()
     ours = {*ALWAYS, REPORT}
     if not set(ALWAYS) <= digests.keys() <= ours:
         return set()
     unchanged = {
-        name
-        for name in digests
-        if (folder / name).is_file() and disk.sha256(folder / name, PublicationError) == digests[name]
+        name for name in digests if (folder / name).is_file() and disk.sha256(folder / name) == digests[name]
     }
     return {SUMS, SIGNATURE, *unchanged}
 
@@ -240,7 +239,7 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     """Write and flush all files of a folder; sums and signature come last, of the files on disk."""
     converted, manifest = each.converted, each.converted.manifest
     shutil.copyfile(converted.path, draft / WEIGHTS)
-    if disk.sha256(draft / WEIGHTS, PublicationError) != manifest.artifact.sha256:
+    if disk.sha256(draft / WEIGHTS) != manifest.artifact.sha256:
         raise ArtifactError(f"{converted.path}: changed during the copy")
     (draft / MANIFEST).write_bytes(converted.manifest_bytes)
     if page is not None:
@@ -250,7 +249,7 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     place = f"hf-hub:{request.repo}" if request.repo else LOCAL_ADDRESS
     report = REPORT if page is not None else None
     _write(draft / CARD, card.render(converted, CardOptions(place, request.license, report)))
-    lines = [f"{disk.sha256(path, PublicationError)}  {path.name}\n" for path in sorted(draft.iterdir())]
+    lines = [f"{disk.sha256(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
     _write(draft / SUMS, "".join(lines))
     if request.sign_key is not None:
         signature.sign(draft, request.sign_key)
@@ -285,7 +284,7 @@ def _discard(folder: Path) -> None:
 def _place(draft: Path, folder: Path, *, force: bool) -> None:
     """Move a draft to its folder's name; an existing folder is removed once the new one is in place."""
     backup = _backup_path(folder)
-    with disk.wrap_os_error(folder), disk.locked(folder.parent), contextlib.ExitStack() as undo:
+    with disk.writing(folder), disk.locked(folder.parent), contextlib.ExitStack() as undo:
         _restore(folder)
         _require_replaceable(folder, force=force)
         if folder.exists():

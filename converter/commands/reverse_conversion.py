@@ -137,7 +137,7 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     """
     _require_free(request)
     with disk.temporary(request.out.parent) as part:
-        with disk.unchanged(request.weights, CheckpointError):
+        with disk.unchanged(request.weights):
             manifest = converted_file.find_manifest(request.weights)
             model, params = _write(request, part)
             proof = _prove(request, model, part, progress)
@@ -171,7 +171,7 @@ def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
         )
     # Refuses values that no network has.
     matching.rename(model.mapping, params, model.shapes, str(request.weights))
-    with disk.wrap_os_error(request.out), part.open("wb") as stream:
+    with disk.writing(request.out), part.open("wb") as stream:
         write_params(stream, params)
     _require_reads_back(part, params)
     return model, params

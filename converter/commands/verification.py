@@ -17,7 +17,7 @@ from converter import __version__
 from converter.commands import publication
 from converter.commands.arguments import optional_path
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
-from converter.errors import ArtifactError, VerificationError
+from converter.errors import ArtifactError, StorageError, VerificationError
 from converter.manifests import artifact_checks, schema
 from converter.manifests.checks import CheckList
 from converter.publishing import signature, sums, timm_config
@@ -75,6 +75,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
 
     Raises:
         VerificationError: if there is nothing to verify.
+        StorageError: if the path cannot be read.
         SignatureError: if signatures cannot be checked with this key here.
     """
     path, key = Path(path), optional_path(key)
@@ -82,7 +83,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         signature.require_public_key(key)
     checks = CheckList()
     if not folders.is_folder(path):
-        disk.require_regular(path, VerificationError)
+        disk.require_regular(path)
         if path.suffix != ARTIFACT:
             raise VerificationError(f"{path}: a converted {ARTIFACT} file or a folder expected")
         _check_converted(checks, path, path.name, key)
@@ -127,7 +128,7 @@ def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
 
 def _check_unrelated(checks: CheckList, path: Path, name: str) -> None:
     """Record a file that belongs to no artifact; a manifest fails, as its artifact is missing."""
-    with contextlib.suppress(ArtifactError):  # not a manifest
+    with contextlib.suppress(ArtifactError, StorageError):  # not a manifest
         if path.suffix == artifact_checks.MANIFEST:
             artifact = schema.read(path)[0].artifact.file
             checks.wrong(name, "artifact", artifact, NOTHING)
@@ -140,7 +141,7 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
     manifest_path = path.with_suffix(artifact_checks.MANIFEST)
     names = {path.name, manifest_path.name}
     converted = artifact_checks.check(checks, path, name)
-    with contextlib.suppress(ArtifactError):  # already recorded
+    with contextlib.suppress(ArtifactError, StorageError):  # already recorded
         manifest = converted.manifest if converted else schema.read(manifest_path)[0]
         names |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
     if key is not None:
@@ -204,16 +205,16 @@ def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> N
 
 def _digest(path: Path) -> str:
     try:
-        return disk.sha256(path, ArtifactError)
-    except ArtifactError as error:
+        return disk.sha256(path)
+    except StorageError as error:
         return str(error)
 
 
 def _check_config(checks: CheckList, path: Path, name: str, model: Model, manifest: Manifest) -> None:
     try:
-        content = disk.read_small(path, schema.MAX_BYTES, ArtifactError)
+        content = disk.read_small(path, schema.MAX_BYTES)
         config = msgspec.json.decode(content, type=_Config)
-    except (ArtifactError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (StorageError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         checks.wrong(name, "form", "a configuration for timm", str(error))
         return
     checks.equal(name, "classes", str(model.config.num_classes), str(config.num_classes))

@@ -78,13 +78,11 @@ def kind(path: Path) -> str | None:
     """Return the kind of an archive of one ``.params``, or None for any other file.
 
     Raises:
-        SourceError: if the file cannot be read, or if it could also be read as an npz or a ``.pth``.
+        SourceError: if it could also be read as an npz or a ``.pth``.
+        StorageError: if the file cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            begin = stream.read(tarfile.BLOCKSIZE)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
+    with disk.reading(path), path.open("rb") as stream:
+        begin = stream.read(tarfile.BLOCKSIZE)
     if begin.startswith(GZIP_SIGNATURE):
         return TAR_GZ if _is_tar(_unzipped_begin(path)) else GZIP
     if _is_tar(begin):
@@ -99,7 +97,7 @@ def unpack(path: Path, destination: Path, progress: Progress) -> Unpacked:
     Raises:
         SourceError: if the archive is damaged or encrypted, exceeds a limit, or does not contain exactly
             one ``.params``.
-        ArtifactError: if ``destination`` cannot be written.
+        StorageError: if ``path`` cannot be read, or ``destination`` cannot be written.
     """
     try:
         archive, size = kind(path), path.stat().st_size
@@ -295,12 +293,13 @@ def _chunks(path: Path, source: _Readable) -> Iterator[bytes]:
 
 
 def _unpack_error(path: Path, error: Exception) -> SourceError:
-    return SourceError(f"{path}: cannot be unpacked: {getattr(error, 'strerror', None) or error}")
+    reason = disk.os_reason(error) if isinstance(error, OSError) else error
+    return SourceError(f"{path}: cannot be unpacked: {reason}")
 
 
 def _copy(path: Path, source: _Readable, destination: Path, limit: int, progress: Progress) -> str:
     digest, size = hashlib.sha1(usedforsecurity=False), 0
-    with disk.wrap_os_error(destination), destination.open("wb") as output:
+    with disk.writing(destination), destination.open("wb") as output:
         for chunk in _chunks(path, source):
             size += len(chunk)
             if size > limit:

@@ -65,11 +65,11 @@ def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[ArtifactD
     the flush.
 
     Raises:
-        ArtifactError: if the file cannot be written.
+        StorageError: if the file cannot be written.
     """
     with disk.temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
         # Not "wb": some file systems write a truncated file to disk before they close it.
-        with disk.wrap_os_error(folder), path.open("r+b") as stream:
+        with disk.writing(folder), path.open("r+b") as stream:
             sha256, size = _write(stream, state, progress)
         dtypes = dict.fromkeys(str(state[name].dtype) for name in layout(state)[1] if state[name].shape)
         yield ArtifactDraft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
@@ -80,10 +80,11 @@ def verify(written: ArtifactDraft, state: Arrays) -> None:
 
     Raises:
         ArtifactError: if the file differs, with the first tensor that does.
+        StorageError: if the file cannot be read.
     """
     _verify_header(written.path, state)
     header, order = layout(state)
-    with disk.wrap_os_error(written.path.parent), written.path.open("rb") as stream:
+    with disk.writing(written.path.parent), written.path.open("rb") as stream:
         if stream.read(len(header)) != header:
             raise ArtifactError("read-back check failed: the header differs from what was written")
         reader, buffer = PieceReader(), np.empty(PIECE, np.uint8)
@@ -117,15 +118,16 @@ def publish(
         The path of the manifest.
 
     Raises:
-        ArtifactError: if a file cannot be written or renamed.
+        StorageError: if a file cannot be written or renamed.
+        ArtifactError: if a folder has the name of a file.
     """
     manifest_path = destination.with_suffix(".json")
     more = more or {}
     for final in (destination, manifest_path, *more.values()):
-        with disk.wrap_os_error(final):
+        with disk.writing(final):
             if final.is_dir():
                 raise ArtifactError(f"{final}: cannot be written: a folder has this name")
-    with disk.temporary(destination.parent) as path, disk.wrap_os_error(destination.parent):
+    with disk.temporary(destination.parent) as path, disk.writing(destination.parent):
         path.write_bytes(manifest)
         for part in (path, *more):
             disk.flush(part)
@@ -186,7 +188,7 @@ def _next_bytes_equal(stream: BufferedReader, expected: memoryview, buffer: Arra
 
 def _verify_header(path: Path, state: Arrays) -> None:
     try:
-        with disk.wrap_os_error(path.parent), safe_open(path, framework="np") as file:
+        with disk.writing(path.parent), safe_open(path, framework="np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             metadata = file.metadata()
     except SafetensorError as error:

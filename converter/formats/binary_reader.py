@@ -6,13 +6,13 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from converter.errors import ParamsError, StorageError
 from converter.formats.file_arrays import FileArray
 from converter.storage import disk
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from converter.errors import ConversionError
     from converter.formats.file_arrays import SourceFile
 
 MAX_DIMENSIONS = 32  # of an array
@@ -20,7 +20,7 @@ WINDOW_BYTES = 1 << 12  # read at once: the headers of small arrays are close to
 
 
 class BinaryReader:
-    """Reads a file sequentially from an offset; its errors name the file and the byte offset."""
+    """Reads a ``.params`` file sequentially from an offset; its errors name the file and the byte offset."""
 
     def __init__(self, storage: SourceFile, stream: BinaryIO, offset: int = 0) -> None:
         self.storage = storage
@@ -37,16 +37,16 @@ class BinaryReader:
         """The number of bytes left."""
         return self.storage.size - self.offset
 
-    def error(self, message: str, at: int | None = None) -> ConversionError:
-        """Return an error of the file's type that names a byte offset, by default the current one."""
+    def error(self, message: str, at: int | None = None) -> ParamsError:
+        """Return an error that names a byte offset, by default the current one."""
         place = self.offset if at is None else at
-        return self.storage.error(f"{self.storage.name}: byte {place}: {message}")
+        return ParamsError(f"{self.storage.name}: byte {place}: {message}")
 
     def skip(self, size: int, what: str) -> int:
         """Skip ``size`` bytes and return the offset of the first.
 
         Raises:
-            ConversionError: of the file's type, if fewer bytes are left.
+            ParamsError: if fewer bytes are left.
         """
         if size > self.remaining:
             raise self.error(
@@ -60,7 +60,8 @@ class BinaryReader:
         """Read numbers; ``layout`` is a format of ``struct``.
 
         Raises:
-            ConversionError: of the file's type, if fewer bytes are left or the file has changed.
+            ParamsError: if fewer bytes are left.
+            StorageError: if the file cannot be read or has changed.
         """
         size, place = struct.calcsize(layout), self.offset - self._begin
         if not 0 <= place <= len(self._window) - size:
@@ -79,7 +80,8 @@ class BinaryReader:
         """Read ``size`` bytes.
 
         Raises:
-            ConversionError: of the file's type, if fewer bytes are left or the file has changed.
+            ParamsError: if fewer bytes are left.
+            StorageError: if the file cannot be read or has changed.
         """
         begin = self.skip(size, what)
         place = begin - self._begin
@@ -88,14 +90,14 @@ class BinaryReader:
             count = min(max(size, WINDOW_BYTES), self.storage.size - begin)
             self._window, self._begin, place = self.stream.read(count), begin, 0
             if len(self._window) < size:
-                raise self.storage.error(f"{self.storage.name}: {disk.CHANGED}")
+                raise StorageError(f"{self.storage.name}: {disk.CHANGED}")
         return self._window[place : place + size]
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> FileArray:
         """Return the array at this offset without reading its values, and skip them.
 
         Raises:
-            ConversionError: of the file's type, if fewer bytes are left.
+            ParamsError: if fewer bytes are left.
         """
         size = math.prod(shape) * dtype.itemsize
         if size > self.remaining:

@@ -63,15 +63,13 @@ def kind(path: Path) -> Kind:
     """Detect the format of a file.
 
     Raises:
-        CheckpointError: if the file cannot be read, or its format is unknown or ambiguous.
+        CheckpointError: if its format is unknown or ambiguous.
+        StorageError: if the file cannot be read.
         SourceError: if it is an archive of a ``.params`` that could also be read as something else.
     """
-    disk.require_regular(path, CheckpointError)
-    try:
-        with path.open("rb") as stream:
-            begin = stream.read(BEGIN_BYTES)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    disk.require_regular(path)
+    with disk.reading(path), path.open("rb") as stream:
+        begin = stream.read(BEGIN_BYTES)
     if begin.startswith(npz.SIGNATURE) and begin[LENGTH_BYTES:] == b"{":  # not a method of zip
         raise CheckpointError(f"{path}: ambiguous: begins like a zip and like a safetensors file")
     if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
@@ -92,10 +90,10 @@ def read(path: Path) -> Arrays:
     values raises the same errors.
 
     Raises:
-        CheckpointError: if a ``.safetensors`` or ``.pth`` file cannot be read, or the format is unknown.
-        ParamsError: if a ``.params`` file cannot be read.
-        SourceError: if an archive cannot be unpacked.
-        ArtifactError: if there is no room to unpack an archive.
+        CheckpointError: if a ``.safetensors`` or ``.pth`` file is malformed, or the format is unknown.
+        ParamsError: if a ``.params`` file is malformed.
+        SourceError: if an archive is malformed.
+        StorageError: if the file cannot be read, or there is no room to unpack an archive.
     """
     readers: dict[Kind, Callable[[Path], Arrays]] = {
         Kind.params: lambda path: open_params(path).arrays,
@@ -108,7 +106,7 @@ def read(path: Path) -> Arrays:
 
 def _read_safetensors(path: Path) -> Arrays:
     """Return the arrays of a file whose header safetensors' own reader accepts."""
-    storage = SourceFile(path, str(path), CheckpointError)
+    storage = SourceFile(path, str(path))
     try:
         with safe_open(path, framework="np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

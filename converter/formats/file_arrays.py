@@ -17,13 +17,12 @@ import msgspec
 import numpy as np
 
 from converter.dtypes import Array
+from converter.errors import StorageError
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from converter.errors import ConversionError
 
 PIECE = 1 << 20  # bytes; two such buffers fit into the cache of a core
 
@@ -38,17 +37,15 @@ class SourceFile:
     Args:
         path: the file.
         name: its name in error messages.
-        error: the type of the errors.
 
     Raises:
-        ConversionError: of type ``error``, if the file cannot be read.
+        StorageError: if the file cannot be read.
     """
 
-    def __init__(self, path: Path, name: str, error: type[ConversionError]) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
-        self.error = error
-        with self._wrap_os_error(), io.FileIO(path) as stream:
+        with disk.reading(name), io.FileIO(path) as stream:
             status = os.fstat(stream.fileno())
         self.size, self.stamp = status.st_size, disk.snapshot_of(status)
         self._open_stream: BinaryIO | None = None
@@ -58,9 +55,9 @@ class SourceFile:
         """Open the file to read many small parts.
 
         Raises:
-            ConversionError: of type ``error``, if the file cannot be read or has changed.
+            StorageError: if the file cannot be read or has changed.
         """
-        with self._wrap_os_error(), io.BufferedReader(io.FileIO(self.path)) as stream:
+        with disk.reading(self.name), io.BufferedReader(io.FileIO(self.path)) as stream:
             self._require_same(stream.fileno())
             yield stream
 
@@ -69,7 +66,7 @@ class SourceFile:
         """Keep the file open while one thread reads many small arrays; check it on entry and exit.
 
         Raises:
-            ConversionError: of type ``error``, if the file cannot be read or has changed.
+            StorageError: if the file cannot be read or has changed.
         """
         with self.opened() as stream:
             self._open_stream = stream
@@ -83,25 +80,23 @@ class SourceFile:
         """Fill ``memory`` with the bytes at the offset ``begin``.
 
         Raises:
-            ConversionError: of type ``error``, if the file cannot be read or has changed.
+            StorageError: if the file cannot be read or has changed.
         """
-        try:
+        with disk.reading(self.name):
             if self._open_stream is not None:
                 done = _read_into(self._open_stream, memory, begin)
             else:
                 with io.FileIO(self.path) as stream:
                     self._require_same(stream.fileno())
                     done = _read_into(stream, memory, begin)
-        except OSError as cause:
-            raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
         if done != len(memory):
-            raise self.error(f"{self.name}: {disk.CHANGED}")
+            raise StorageError(f"{self.name}: {disk.CHANGED}")
 
     def read(self, begin: int, size: int) -> bytearray:
         """Return ``size`` bytes at the offset ``begin``.
 
         Raises:
-            ConversionError: of type ``error``, if the file cannot be read or has changed.
+            StorageError: if the file cannot be read or has changed.
         """
         memory = bytearray(size)
         self.fill(memoryview(memory), begin)
@@ -109,14 +104,7 @@ class SourceFile:
 
     def _require_same(self, descriptor: int) -> None:
         if disk.snapshot_of(os.fstat(descriptor)) != self.stamp:
-            raise self.error(f"{self.name}: {disk.CHANGED}")
-
-    @contextlib.contextmanager
-    def _wrap_os_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as cause:
-            raise self.error(f"{self.name}: {cause.strerror or cause}") from cause
+            raise StorageError(f"{self.name}: {disk.CHANGED}")
 
 
 def _read_into(stream: Any, memory: memoryview, begin: int) -> int:  # noqa: ANN401 - raw or buffered
@@ -164,7 +152,7 @@ class FileArray(msgspec.Struct, frozen=True, gc=False):
         """Read the values into a new array in C order.
 
         Raises:
-            ConversionError: if the file cannot be read or has changed.
+            StorageError: if the file cannot be read or has changed.
             ValueError: if ``copy`` is False.
         """
         if copy is False:
@@ -189,7 +177,7 @@ class PieceReader:
         """Yield an array's bytes in C order, without copying an array that is in memory in that order.
 
         Raises:
-            ConversionError: if the array's file cannot be read or has changed.
+            StorageError: if the array's file cannot be read or has changed.
         """
         if isinstance(array, FileArray) and not array.fortran:
             for begin in range(0, array.nbytes, PIECE):

@@ -21,10 +21,11 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
     contains one name per line.
 
     Raises:
-        LabelsError: if the file cannot be read, a name is invalid, or their number is not ``classes``.
+        StorageError: if the file cannot be read.
+        LabelsError: if a name is invalid, or their number is not ``classes``.
     """
     try:
-        text = disk.read_small(path, MAX_BYTES, LabelsError).decode("utf-8-sig")
+        text = disk.read_small(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path}: not UTF-8: {error.reason}") from error
     lines = text.removesuffix("\n").split("\n") if text.strip() else []

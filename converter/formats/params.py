@@ -53,8 +53,9 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
 
     Raises:
         ParamsError: if the file is malformed, with the byte offset and the content there.
+        StorageError: if the file cannot be read or has changed.
     """
-    storage = SourceFile(path, name or str(path), ParamsError)
+    storage = SourceFile(path, name or str(path))
     with storage.opened() as stream:
         begin, cursor = stream.read(len(ndarray_list.MAGIC)), BinaryReader(storage, stream)
         if not begin:
@@ -71,7 +72,8 @@ def load_params(path: str | PathLike[str]) -> dict[str, Array]:
     """Read all arrays of a ``.params`` file into memory, by their names in the file.
 
     Raises:
-        ParamsError: if the file is malformed or has changed.
+        ParamsError: if the file is malformed.
+        StorageError: if the file cannot be read or has changed.
     """
     return {name: np.asarray(array) for name, array in open_params(Path(path)).arrays.items()}
 
@@ -90,7 +92,7 @@ def save_params(arrays: Mapping[str, AnyArray], path: str | PathLike[str]) -> No
         if array.dtype not in TO_MXNET:
             raise ParamsError(f"{name}: MXNet has no dtype {array.dtype}")
     with disk.temporary(path.parent) as part:
-        with disk.wrap_os_error(path), part.open("wb") as stream:
+        with disk.writing(path), part.open("wb") as stream:
             write_params(stream, arrays)
         disk.place(part, path, overwrite=True)
 

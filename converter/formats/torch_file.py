@@ -40,18 +40,19 @@ def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
     The file is read back as by ``torch.load(…, weights_only=True)``, and compared bit by bit.
 
     Raises:
-        ArtifactError: if the file cannot be written or differs.
+        StorageError: if the file cannot be written.
+        ArtifactError: if it differs when read back.
     """
     with disk.temporary(folder) as path:
         # To a stream: torch would store a path's name in the file.
-        with disk.wrap_os_error(folder), path.open("r+b") as stream:
+        with disk.writing(folder), path.open("r+b") as stream:
             _save(state, stream)
         content = checkpoint.read(path)
         if list(content) != list(state) or any(
             array_comparison.compare(name, content[name], state[name]) for name in state
         ):
             raise ArtifactError("read-back check failed: the .pth differs from what was written")
-        yield TorchDraft(path, disk.sha256(path, ArtifactError), path.stat().st_size)
+        yield TorchDraft(path, disk.sha256(path), path.stat().st_size)
 
 
 def _save(state: Arrays, stream: BinaryIO) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import SymbolError
+from converter.errors import StorageError
 from converter.formats.archives import GRAPH_SUFFIX
 from converter.graphs import reader
 from converter.storage import disk
@@ -40,13 +40,14 @@ class Candidate:
     path: Path | None
     expected: bool
     content: bytes = b""
-    error: SymbolError | None = None
+    error: StorageError | None = None
 
     def parse(self) -> Graph:
         """Return the graph.
 
         Raises:
-            SymbolError: if the file cannot be read or is not a graph.
+            StorageError: if the file cannot be read.
+            SymbolError: if it is not a graph.
         """
         if self.error is not None:
             raise self.error
@@ -87,8 +88,8 @@ def in_folder(params: Path) -> Iterator[Candidate]:
     for path in _readable(params.parent, own):
         name, expected = disk.file_name(path), path == own
         try:
-            content = disk.read_small(path, reader.MAX_BYTES, SymbolError)
-        except SymbolError as error:
+            content = disk.read_small(path, reader.MAX_BYTES)
+        except StorageError as error:
             yield Candidate(file=str(path), name=name, path=path, expected=expected, error=error)
             continue
         if expected or name.endswith(GRAPH_SUFFIX) or _is_graph(content):
@@ -108,10 +109,7 @@ def belongs_to_other_params(graph: Path, params: Path) -> bool:
 
 def exists(path: Path) -> bool:
     """Return whether a path exists, as a broken link too; a name that is too long does not exist."""
-    try:
-        return path.exists() or path.is_symlink()
-    except OSError:
-        return path.is_symlink()
+    return os.path.lexists(path)
 
 
 def _readable(folder: Path, own: Path) -> Iterator[Path]:
@@ -121,19 +119,23 @@ def _readable(folder: Path, own: Path) -> Iterator[Path]:
     except OSError:  # the folder can be entered but not listed
         paths = [own]
     for path in paths:
-        with contextlib.suppress(OSError):
-            if (path == own and exists(path)) or (
-                path.is_file() and (path.name.endswith(GRAPH_SUFFIX) or _is_object(path))
-            ):
-                yield path
+        if (path == own and exists(path)) or _looks_like_graph(path):
+            yield path
 
 
-def _is_object(path: Path) -> bool:
-    """Return whether a file is at most ``reader.MAX_BYTES`` long and begins with a JSON object."""
-    if path.stat().st_size > reader.MAX_BYTES:
+def _looks_like_graph(path: Path) -> bool:
+    """Return whether a file is named like a graph, or is not too large and begins with a JSON object."""
+    try:
+        if not path.is_file():
+            return False
+        if path.name.endswith(GRAPH_SUFFIX):
+            return True
+        if path.stat().st_size > reader.MAX_BYTES:
+            return False
+        with path.open("rb") as stream:
+            return stream.read(BEGIN_BYTES).lstrip()[:1] == b"{"
+    except OSError:
         return False
-    with path.open("rb") as stream:
-        return stream.read(BEGIN_BYTES).lstrip()[:1] == b"{"
 
 
 def _is_graph(content: bytes) -> bool:

@@ -51,9 +51,10 @@ def read(path: Path) -> Graph:
     """Read a symbol file.
 
     Raises:
-        SymbolError: if the file cannot be read, is not a graph, or has an attribute that MXNet refuses.
+        StorageError: if the file cannot be read.
+        SymbolError: if it is not a graph, or has an attribute that MXNet refuses.
     """
-    content = disk.read_small(path, MAX_BYTES, SymbolError)
+    content = disk.read_small(path, MAX_BYTES)
     return parse(content, file=str(path), name=disk.file_name(path), path=path)
 
 

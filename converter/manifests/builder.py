@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter import __version__, names
-from converter.errors import ArtifactError
+from converter.errors import ArtifactError, StorageError
 from converter.manifests import schema, strength
 from converter.manifests.schema import (
     ArtifactRecord,
@@ -156,7 +156,7 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
     """
     try:
         previous, _ = schema.read(path)
-    except ArtifactError:
+    except (ArtifactError, StorageError):
         return  # no manifest that could be lost
     loss = []
     if lost_claims := _claims(previous) - _claims(manifest):

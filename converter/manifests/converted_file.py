@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError, CheckpointError
+from converter.errors import ArtifactError, StorageError
 from converter.formats import artifact, checkpoint
 from converter.formats.checkpoint import Kind
 from converter.manifests import schema
@@ -54,9 +54,9 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
     """Return a file's size in bytes and its SHA-256.
 
     Raises:
-        ArtifactError: if the file cannot be read.
+        StorageError: if the file cannot be read.
     """
-    return disk.require_regular(path, ArtifactError).st_size, disk.sha256(path, ArtifactError)
+    return disk.require_regular(path).st_size, disk.sha256(path)
 
 
 def is_published(model: Model, sha1: str) -> bool:
@@ -78,15 +78,15 @@ def find_manifest(path: Path) -> Manifest | None:
     a published folder it records the weights.
 
     Raises:
-        CheckpointError: if the file cannot be read.
+        StorageError: if the file cannot be read.
     """
     sha256 = ""
     for candidate in sorted(path.parent.glob("*.json"), key=lambda candidate: candidate.stem != path.stem):
         try:
             manifest, _ = schema.read(candidate)
-        except ArtifactError:  # another kind of file
+        except (ArtifactError, StorageError):  # another kind of file
             continue
-        sha256 = sha256 or disk.sha256(path, CheckpointError)
+        sha256 = sha256 or disk.sha256(path)
         pth = manifest.artifact.pth
         if sha256 == manifest.artifact.sha256 or (pth and sha256 == pth.sha256):
             return manifest

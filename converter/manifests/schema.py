@@ -193,9 +193,10 @@ def read(path: Path) -> tuple[Manifest, bytes]:
     """Read a manifest; return its bytes too.
 
     Raises:
-        ArtifactError: if the file cannot be read, is not a manifest, or has a newer schema.
+        StorageError: if the file cannot be read.
+        ArtifactError: if it is not a manifest, or has a newer schema.
     """
-    content = disk.read_small(path, MAX_BYTES, ArtifactError)
+    content = disk.read_small(path, MAX_BYTES)
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # and ValidationError

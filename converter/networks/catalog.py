@@ -130,7 +130,7 @@ def _mapping(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
 @cache
 def _read(path: Path) -> tuple[Model, ...]:
     try:
-        entries = msgspec.convert(mapping.load(path, CatalogError)[0]["models"], dict[str, Entry])
+        entries = msgspec.convert(mapping.load(path)[0]["models"], dict[str, Entry])
     except (msgspec.ValidationError, KeyError) as error:
         raise CatalogError(f"{path.name}: models: {error}") from error
     if unknown := entries.keys() - CONFIGS.keys():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from converter import names
-from converter.errors import ConversionError, SymbolError
+from converter.errors import ConversionError, StorageError, SymbolError
 from converter.graphs import candidates, operators, reader
 from converter.graphs.graph import VARIABLE
 from converter.networks import naming_styles
@@ -51,7 +51,8 @@ def find(
 
     Raises:
         SymbolError: if two different graphs fit, if a graph has the parameters' names but other shapes,
-            or if a graph that may belong to the file cannot be read.
+            or if a file that may be the graph is malformed.
+        StorageError: if a file that may be the graph cannot be read.
     """
     search = _Search(file, arrays, naming, models)
     if graphs := list(search.read(candidates.in_archive(file, documents))):
@@ -95,18 +96,19 @@ class _Search:
         self.models = models
         self.shapes = {plain: arrays[name].shape for plain, name in naming_styles.plain(arrays).items()}
         self.partner, self.is_exported = candidates.partner(file)
-        self.damaged: list[SymbolError] = []
+        self.damaged: list[StorageError | SymbolError] = []
 
     def read(self, files: Iterable[Candidate]) -> Iterator[Graph]:
         """Yield the graphs among the candidates.
 
         Raises:
-            SymbolError: if a damaged one is the graph of the parameters by its name or content.
+            SymbolError: if a malformed one is the graph of the parameters by its name or content.
+            StorageError: if one that is the graph by its name cannot be read.
         """
         for candidate in files:
             try:
                 yield candidate.parse()
-            except SymbolError as error:
+            except (StorageError, SymbolError) as error:
                 if candidate.expected or self._is_mentioned(candidate.content):
                     raise
                 if candidate.may_belong_to(self.file):

@@ -16,6 +16,7 @@ from converter.errors import (
     MappingError,
     ParamsError,
     SourceError,
+    StorageError,
     SymbolError,
     UsageError,
 )
@@ -176,7 +177,7 @@ class LoadedModel:
         other copy has structural names.
 
         Raises:
-            SourceError: if the copy cannot be written.
+            StorageError: if the copy cannot be written.
         """
         naming = self.source.naming
         resolved = naming.resolve(self.mapping)
@@ -194,14 +195,11 @@ class LoadedModel:
         copy_names = index_based or {name: name for name in self.params}
         with disk.temp_dir() as folder:
             path = folder / "for-mxnet.params"
-            try:
-                with path.open("wb") as stream:
-                    write_params(
-                        stream,
-                        {name: precision.widen(self.params[param]) for name, param in copy_names.items()},
-                    )
-            except OSError as error:
-                raise SourceError(f"{path}: {error.strerror or error}") from error
+            with disk.writing(path), path.open("wb") as stream:
+                write_params(
+                    stream,
+                    {name: precision.widen(self.params[param]) for name, param in copy_names.items()},
+                )
             yield MXNetParams(path, {param: name for name, param in copy_names.items()})
 
 
@@ -213,8 +211,8 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
         file: the selected file.
 
     Raises:
-        ParamsError: if the file cannot be read.
-        SourceError: if the file has changed since it was opened.
+        ParamsError: if the file is malformed.
+        StorageError: if it cannot be read, or has changed since it was opened.
         DialectError: if the names are in none of Gluon's styles.
         SymbolError: if the graph cannot be read or does not match the model.
         MappingError: if the parameters do not match the model; the message names the model that they do
@@ -224,7 +222,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     _require_no_checkpoint(file)
     content = params.open_params(file.path, name=name)
     if file.archive is None and content.stamp != file.stamp:
-        raise SourceError(f"{name}: {disk.CHANGED}")
+        raise StorageError(f"{name}: {disk.CHANGED}")
     naming = naming_styles.read(content.arrays, name)
     graph = _graph(source, file, content.arrays, naming)
     if source.model is None:
@@ -327,8 +325,9 @@ def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile
     """Yield the selected ``.params`` file; generated and unpacked files are deleted on exit.
 
     Raises:
-        SourceError: if the file cannot be found, downloaded or unpacked; also in place of any other
-            ``ConversionError`` in the body if the file has changed meanwhile.
+        SourceError: if the file cannot be downloaded or unpacked.
+        StorageError: if the file cannot be read; also in place of any other ``ConversionError`` in the
+            body if the file has changed meanwhile.
     """
     with disk.temp_dir() as folder:
         file = _locate(source, folder, progress)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from converter import names
-from converter.errors import ConversionError, MappingError
+from converter.errors import MappingError
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
     Raises:
         MappingError: if the file is invalid, with the dotted place, or if names are mapped twice.
     """
-    document, content = load(path, MappingError)
+    document, content = load(path)
     try:
         table = msgspec.convert(document, FamilyTable)
     except msgspec.ValidationError as error:
@@ -187,17 +187,14 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
     return Mapping(layers, tensors, target_only, path.name, hashlib.sha256(content).hexdigest())
 
 
-def load(path: Path, error: type[ConversionError]) -> tuple[dict[str, Any], bytes]:
+def load(path: Path) -> tuple[dict[str, Any], bytes]:
     """Return the content of a TOML file of at most ``MAX_BYTES``, parsed and as bytes.
 
-    Args:
-        path: the file.
-        error: the type of the error to raise.
-
     Raises:
-        ConversionError: if the file cannot be read or is not valid TOML; an instance of ``error``.
+        StorageError: if the file cannot be read.
+        MappingError: if it is not valid TOML.
     """
-    content = disk.read_small(path, MAX_BYTES, error)
+    content = disk.read_small(path, MAX_BYTES)
     try:
         if max(line.count(b".") for line in content.split(b"\n")) > MAX_DOTS:
             raise ValueError(f"more than {MAX_DOTS} dots in a line")  # noqa: TRY301 - as invalid TOML
@@ -206,7 +203,7 @@ def load(path: Path, error: type[ConversionError]) -> tuple[dict[str, Any], byte
         ValueError,
         RecursionError,
     ) as cause:  # ValueError: invalid TOML or UTF-8, or a number with too many digits
-        raise error(f"{path.name}: {cause}") from cause
+        raise MappingError(f"{path.name}: {cause}") from cause
 
 
 def _bounded(expanded: Iterable[Item], file: str) -> tuple[Item, ...]:

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError
 from converter.parity import json_report
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,16 +27,14 @@ def write_summary(document: Document, echo: Callable[[str], None]) -> None:
     Outside GitHub Actions this does nothing.
 
     Raises:
-        ArtifactError: if the summary cannot be written.
+        StorageError: if the summary cannot be written.
     """
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(markdown(document))
-        except OSError as error:
-            raise ArtifactError(f"{summary}: cannot be written: {error.strerror or error}") from error
+        path = Path(summary)
+        with disk.writing(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(markdown(document))
     if not document["agrees"]:
         echo(annotation(document))
 

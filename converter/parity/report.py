@@ -27,7 +27,7 @@ def write(document: Document, path: Path) -> None:
     """Write the report to a file atomically.
 
     Raises:
-        ArtifactError: if the file cannot be written.
+        StorageError: if the file cannot be written.
     """
     disk.write_text(path, render(document))
 

@@ -23,12 +23,12 @@ def read(folder: Path) -> dict[str, str]:
     The list cannot include itself, nor the signature, which covers the list.
 
     Raises:
-        PublicationError: if the list cannot be read, or a line is malformed, repeats a file or names one
-            that must not be listed.
+        StorageError: if the list cannot be read.
+        PublicationError: if a line is malformed, repeats a file or names one that must not be listed.
     """
     path = folder / SUMS
     try:
-        text = disk.read_small(path, MAX_BYTES, PublicationError).decode()
+        text = disk.read_small(path, MAX_BYTES).decode()
     except UnicodeDecodeError as error:
         raise PublicationError(f"{path}: not UTF-8 text: {error}") from error
     hashes: dict[str, str] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
@@ -59,6 +61,14 @@ class GluonRequest:
     settings: tuple[Settings, ...] = ()
 
 
+class _Reply(msgspec.Struct, frozen=True):
+    """The child's reply."""
+
+    unavailable: str = ""
+    settings: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class GluonRun:
     """A running MXNet child process.
@@ -84,13 +94,17 @@ class GluonRun:
             ReferenceUnavailableError: if MXNet cannot be imported.
             ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
-        with self._reply() as reply:
-            layers = self.request.layers
-            settings = self.request.settings or [dict(values) for values in reply["settings"]]
-            files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
+        reply = self._reply()
+        layers = self.request.layers
+        settings = self.request.settings or reply.settings
+        files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
+        try:
             arrays = [np.load(file, mmap_mode="r") for file in files]
-            outputs = [LayerOutput(*triple) for triple in zip(layers, arrays, settings, strict=True)]
-        return iter(outputs)
+        except (OSError, ValueError, EOFError) as error:  # missing or incomplete
+            raise self._failure() from error
+        if len(settings) != len(layers):
+            raise self._failure()
+        return itertools.starmap(LayerOutput, zip(layers, arrays, settings, strict=True))
 
     def versions(self) -> dict[str, str]:
         """Wait for the child and return its versions of Python, NumPy, MXNet and GluonCV.
@@ -99,29 +113,38 @@ class GluonRun:
             ReferenceUnavailableError: if MXNet cannot be imported.
             ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
-        with self._reply() as reply:
-            return {name: str(reply["versions"][name]) for name in VERSIONED}
+        versions = self._reply().versions
+        if not versions.keys() >= set(VERSIONED):
+            raise self._failure()
+        return {name: versions[name] for name in VERSIONED}
 
-    @contextlib.contextmanager
-    def _reply(self) -> Iterator[dict[str, Any]]:
+    def _reply(self) -> _Reply:
+        """Wait for the child and return its reply.
+
+        Raises:
+            ReferenceUnavailableError: if MXNet cannot be imported.
+            ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
+        """
         status = self._wait()
         try:
-            reply = json.loads((self.folder / "reply.json").read_text(encoding="utf-8"))
-            if "unavailable" in reply:
-                raise unavailable(reply["unavailable"])
-            if status != 0:
-                raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
-            yield reply
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
-                raise ReferenceFailedError(
-                    f"{self.folder}: the disk is full: no space for GluonCV's outputs"
-                ) from error
-            log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
-            failure = unavailable(
-                f"its process ended with status {status} and printed:\n{log or '(nothing)'}"
-            )
-            raise ReferenceFailedError(str(failure)) from error
+            reply = msgspec.json.decode((self.folder / "reply.json").read_bytes(), type=_Reply)
+        except (OSError, msgspec.DecodeError) as error:
+            raise self._failure() from error
+        if reply.unavailable:
+            raise unavailable(reply.unavailable)
+        if status != 0:
+            raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
+        return reply
+
+    def _failure(self) -> ReferenceFailedError:
+        """Return the error of a child without a valid reply: a full disk, or the end of its log."""
+        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
+            return ReferenceFailedError(f"{self.folder}: the disk is full: no space for GluonCV's outputs")
+        log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
+        status = self.process.returncode
+        return ReferenceFailedError(
+            str(unavailable(f"its process ended with status {status} and printed:\n{log or '(nothing)'}"))
+        )
 
     def _wait(self) -> int:
         """Return the child's exit status; the run time is unlimited while new outputs appear.
@@ -229,7 +252,7 @@ def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Ite
         ReferenceUnavailableError: if the interpreter cannot be started.
     """
     with disk.temp_dir() as folder:
-        with disk.wrap_os_error(folder):
+        with disk.writing(folder):
             if request.symbol is not None:
                 (folder / SYMBOL).write_bytes(request.symbol)
             _write_request(folder, request.document, probes)
@@ -255,7 +278,7 @@ def _wrap_start_error(python: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unavailable(f"{python} cannot be started: {error.strerror or error}") from error
+        raise unavailable(f"{python} cannot be started: {disk.os_reason(error)}") from error
 
 
 def unavailable(reason: str) -> ReferenceUnavailableError:

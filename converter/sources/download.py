@@ -5,39 +5,41 @@ The result is complete according to the server, but not verified: the caller che
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import re
 import ssl
 import threading
-import time
 from concurrent.futures import wait
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
+from http import client
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
+from converter import __version__
 from converter.errors import SourceError
 from converter.formats.archives import MAX_PARAMS_BYTES
-from converter.sources import web
 from converter.sources.partial import ResumeInfo
 from converter.storage import background
 
 if TYPE_CHECKING:
-    from requests import Response
+    from collections.abc import Iterator
+
+    from requests import PreparedRequest, Response
 
     from converter.progress import Progress
     from converter.sources.partial import PartialDownload
 
 CHUNK = 1 << 20
-SERVER_ERRORS = 500  # and above; temporary
-# The temporary ones among the client errors, which begin with 4.
-PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"gluon2torch/{__version__}"}
+OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
+TEMPORARY = {408, 425, 429, *range(500, 600)}  # statuses that are worth another attempt
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadLimits:
     """Limits of a download; times are in seconds.
 
@@ -47,7 +49,7 @@ class DownloadLimits:
         redirects: the maximum number of redirects in an attempt.
         stall: the maximum time without any byte.
         total: the maximum time of all attempts together.
-        first_pause: the pause after the first attempt; each further pause is twice as long.
+        backoff: the pause before the third attempt is twice as long, and each further one doubles.
         longest_pause: the maximum pause. If the server asks for a longer one, the download fails.
     """
 
@@ -56,16 +58,33 @@ class DownloadLimits:
     redirects: int = 5
     stall: float = 30
     total: float = 3600
-    first_pause: float = 1
+    backoff: float = 1
     longest_pause: float = 60
 
 
 class _TemporaryError(Exception):
-    """A failure that may be temporary; ``pause`` is what the server asks for, in seconds."""
+    """A failure that may be temporary; ``response`` may ask for a pause."""
 
-    def __init__(self, reason: str, pause: float = 0) -> None:
+    def __init__(self, reason: str, response: Response | None = None) -> None:
         super().__init__(reason)
-        self.pause = pause
+        self.response = response
+
+
+class _Session(requests.Session):
+    """Follows redirects to other hosts, but never from https to another scheme."""
+
+    def get_redirect_target(self, response: Response) -> str | None:
+        target: str | None = super().get_redirect_target(response)
+        if target is not None:
+            response.close()  # requests would read the body of the redirect
+            target = urljoin(response.url, target)
+            if not may_redirect(response.url, target):
+                raise SourceError(f"redirected from https to {public(target)}, which is not followed")
+        return target
+
+    def rebuild_auth(self, request: PreparedRequest, _: Response) -> None:
+        """Send credentials, from the URL or ~/.netrc, with the first request only."""
+        request.headers.pop("Authorization", None)
 
 
 def fetch(url: str, partial: PartialDownload, progress: Progress, limits: DownloadLimits) -> None:
@@ -75,132 +94,175 @@ def fetch(url: str, partial: PartialDownload, progress: Progress, limits: Downlo
         SourceError: if the download fails, with the reason and the number of attempts. The partial
             download is kept if another run can resume it, else deleted.
     """
-    start = time.monotonic()
-    end = start + limits.total
-    for attempt in itertools.count(1):
-        try:
-            _Attempt(url, partial, progress, limits, end).within_time()
-        except SourceError:
-            partial.drop()
-            raise
-        except _TemporaryError as failure:
-            now = time.monotonic()
-            pause = max(failure.pause, min(limits.first_pause * 2 ** (attempt - 1), limits.longest_pause))
-            hopeless = failure.pause > limits.longest_pause or now + pause > end
-            if attempt == limits.attempts or hopeless:
-                attempts = f"{attempt} attempt{'s' * (attempt > 1)} in {now - start:.0f} s"
-                raise SourceError(f"{failure}; {attempts}{_keep_or_drop(url, partial)}") from failure
-            time.sleep(pause)
-        else:
-            return
-
-
-def _keep_or_drop(url: str, partial: PartialDownload) -> str:
-    """Delete a partial download that cannot be resumed; return a text about one that can."""
-    resume_info = partial.known(web.public(url)) if partial.lasting else None
-    if resume_info is None:
+    try:
+        _Transfer(url, partial, progress, limits).run_within_time()
+    except SourceError:
         partial.drop()
-        return ""
-    return f"; {partial.size:,} of {resume_info.total:,} bytes are kept, and another run goes on from there"
+        raise
+    except _TemporaryError as error:
+        resume = partial.resume_info() if partial.lasting else None
+        if resume is None:
+            partial.drop()
+            raise SourceError(str(error)) from error
+        kept = f"{partial.size:,} of {resume.total:,} bytes are kept; the next run resumes the download"
+        raise SourceError(f"{error}; {kept}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One request for the missing bytes.
+def may_redirect(url: str, target: str) -> bool:
+    """Return whether a redirect is allowed: https leads only to https."""
+    return urlsplit(url).scheme != "https" or urlsplit(target).scheme == "https"
 
-    Attributes:
-        url: the address of the file.
-        partial: the bytes received by earlier attempts.
-        progress: receives the number of bytes.
-        limits: the limits of the download.
-        end: the deadline of all attempts, on the monotonic clock.
-        given_up: set after the deadline; the thread then writes no more.
-    """
 
-    url: str
-    partial: PartialDownload
-    progress: Progress
-    limits: DownloadLimits
-    end: float
-    given_up: threading.Event = field(default_factory=threading.Event)
+def public(url: str) -> str:
+    """Return a URL without the credentials in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
-    def within_time(self) -> None:
-        """Run in a thread that is abandoned at the deadline, because endless headers can block it."""
+
+class _Transfer:
+    """A download; ``abandoned`` is set when nothing may be written any more."""
+
+    def __init__(
+        self, url: str, partial: PartialDownload, progress: Progress, limits: DownloadLimits
+    ) -> None:
+        self.url = url
+        self.partial = partial
+        self.progress = progress
+        self.limits = limits
+        self.abandoned = threading.Event()
+        self.session = _Session()
+        self.session.max_redirects = limits.redirects
+
+    def run_within_time(self) -> None:
+        """Download in a thread that is abandoned at the deadline: a server can send endless headers.
+
+        Raises:
+            SourceError: if another attempt would not help.
+            _TemporaryError: if the last attempt fails, or the time is over.
+        """
         done = background.start(self._run)
         try:
-            wait([done], timeout=max(0, self.end - time.monotonic()))
+            wait([done], timeout=self.limits.total)
             if not done.done():
-                raise _TemporaryError(f"not all of it came in {self.limits.total:g} s")
+                raise _TemporaryError(f"not complete after {self.limits.total:g} s")
         finally:
-            self.given_up.set()  # the thread stops writing
+            self.abandoned.set()  # the thread stops writing
         done.result()
 
     def _run(self) -> None:
-        resume = self.partial.known(web.public(self.url))
-        if resume is not None and self.partial.size == resume.total:
-            return
-        headers = (
-            {} if resume is None else {"Range": f"bytes={self.partial.size}-", "If-Range": resume.validator}
+        retry = urllib3.Retry(
+            self.limits.attempts - 1,
+            backoff_factor=self.limits.backoff,
+            backoff_max=self.limits.longest_pause,
         )
+        while not self.abandoned.is_set():
+            try:
+                self._attempt()
+            except _TemporaryError as error:
+                retry = self._pause(retry, error)
+            else:
+                return
+
+    def _pause(self, retry: urllib3.Retry, error: _TemporaryError) -> urllib3.Retry:
+        """Wait before the next attempt, as long as the server asks for or else twice as long as before.
+
+        Raises:
+            _TemporaryError: if there are no attempts left, or the server asks for too long a pause.
+        """
+        response = error.response.raw if error.response is not None else None
+        number = len(retry.history) + 1
+        attempts = f"{number} attempt{'s' if number > 1 else ''}"
         try:
-            with web.get(self.url, headers, self.limits.redirects, self.limits.stall) as response:
-                if not self.given_up.is_set():
-                    self._receive(response, self._begin(response, resume))
-        except ValueError as error:  # an invalid URL
-            raise SourceError(f"cannot be asked: {_root_cause(error)}") from error
-        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise _TemporaryError(f"no byte for {self.limits.stall:g} s") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            cause = _root_cause(error)
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise SourceError(f"cannot be asked: {cause}") from error
-            reason = getattr(cause, "strerror", None) or cause
-            raise _TemporaryError(f"the connection failed: {reason}") from error
+            retry = retry.increment("GET", self.url, error=error)
+            seconds = retry.get_retry_after(response) if response else None
+        except urllib3.exceptions.MaxRetryError:
+            raise _TemporaryError(f"{error}; {attempts}") from error
+        except urllib3.exceptions.InvalidHeader:
+            response = seconds = None
+        if seconds and seconds > self.limits.longest_pause:
+            raise _TemporaryError(f"{error}, and asks to wait {seconds:,.0f} s; {attempts}") from error
+        retry.sleep(response)
+        return retry
+
+    def _attempt(self) -> None:
+        """Request the missing bytes."""
+        resume = self.partial.resume_info()
+        size = self.partial.size
+        if resume is not None and size == resume.total:
+            return
+        headers = {} if resume is None else {"Range": f"bytes={size}-", "If-Range": resume.validator}
+        with (
+            _wrap_request_errors(self.limits),
+            self.session.get(
+                self.url, headers=HEADERS | headers, timeout=self.limits.stall, stream=True
+            ) as response,
+        ):
+            if not self.abandoned.is_set():
+                self._receive(response, self._begin(response, resume))
 
     def _begin(self, response: Response, resume: ResumeInfo | None) -> int | None:
         """Prepare the file for the response; return the total size, if the server sends it."""
-        if response.status_code == HTTPStatus.PARTIAL_CONTENT and resume is not None:
-            return self._resume(response, resume)
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and resume is not None:
-            self.partial.drop()
-            raise _TemporaryError("the server has no more of what was begun")
-        if response.status_code != HTTPStatus.OK:
-            raise _refusal(response)
+        status = response.status_code
+        if resume is not None and status in {PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE}:
+            if not self._continues(response, resume):
+                self.partial.drop()
+                raise _TemporaryError("the server sent another range than the missing one")
+            return resume.total
+        if status != OK:
+            reason = f"the server answers {status} {client.responses.get(status, '')}".strip()
+            raise _TemporaryError(reason, response) if status in TEMPORARY else SourceError(reason)
         length = response.headers.get("Content-Length", "")
         total = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
         if total is not None and total > self.limits.size:
-            raise SourceError(f"{total:,} bytes announced; more than {self.limits.size:,} are not taken")
+            raise SourceError(f"the file has {total:,} bytes; the limit is {self.limits.size:,}")
         validator = _validator(response)
-        resumable = ResumeInfo(web.public(self.url), validator, total) if validator and total else None
-        self.partial.restart(resumable)
+        self.partial.restart(ResumeInfo(validator, total) if validator and total else None)
         return total
 
-    def _resume(self, response: Response, resume: ResumeInfo) -> int:
-        content_range = response.headers.get("Content-Range", "")
-        match = CONTENT_RANGE.fullmatch(content_range)
-        fits = match is not None and (int(match[1]), int(match[2])) == (self.partial.size, resume.total)
-        if not fits or _validator(response) not in {None, resume.validator}:
-            request = f"bytes from {self.partial.size} of {resume.total} asked for"
-            self.partial.drop()
-            raise _TemporaryError(f"{request}, {content_range!r} sent, or of another content")
-        return resume.total
+    def _continues(self, response: Response, resume: ResumeInfo) -> bool:
+        match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return (
+            match is not None
+            and (int(match[1]), int(match[2])) == (self.partial.size, resume.total)
+            and _validator(response) in {None, resume.validator}
+        )
 
     def _receive(self, response: Response, total: int | None) -> None:
         response.raw.enforce_content_length = False  # a short body is reported below
         done = self.partial.size
         with self.partial.path.open("ab") as stream:
-            # read1 returns whatever has arrived, so that slow responses are limited too.
+            # read1 returns whatever has arrived, so that all of it is kept if the connection breaks.
             while chunk := response.raw.read1(CHUNK, decode_content=False):
-                if self.given_up.is_set():
+                if self.abandoned.is_set():
                     return
                 done += len(chunk)
                 if done > self.limits.size:
-                    raise SourceError(f"more than {self.limits.size:,} bytes are not taken")
+                    raise SourceError(f"the file has more than {self.limits.size:,} bytes, the limit")
                 stream.write(chunk)
                 stream.flush()  # so that the size is right if this thread is abandoned
                 self.progress("downloading", done, total or done)
         if total is not None and done != total:
-            raise _TemporaryError(f"{total:,} bytes expected, {done:,} came")
+            raise _TemporaryError(f"{total:,} bytes expected, {done:,} received")
+
+
+@contextlib.contextmanager
+def _wrap_request_errors(limits: DownloadLimits) -> Iterator[None]:
+    """Convert the errors of a request into those that may be temporary, and ``SourceError``."""
+    try:
+        yield
+    except requests.TooManyRedirects as error:
+        raise SourceError(f"more than {limits.redirects} redirects") from error
+    except ValueError as error:  # an invalid URL
+        raise SourceError(f"cannot be requested: {error}") from error
+    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+        raise _TemporaryError(f"no data for {limits.stall:g} s") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        cause = _root_cause(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise SourceError(f"cannot be requested: {cause}") from error
+        raise _TemporaryError(
+            f"the connection failed: {getattr(cause, 'strerror', None) or cause}"
+        ) from error
 
 
 def _validator(response: Response) -> str | None:
@@ -208,24 +270,6 @@ def _validator(response: Response) -> str | None:
     tag = response.headers.get("ETag", "")
     validator = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
     return validator if re.fullmatch("[ -~]+", validator) else None
-
-
-def _refusal(response: Response) -> SourceError | _TemporaryError:
-    status = response.status_code
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "which is no status that we know"
-    reason = f"the server answers {status} {phrase}"
-    if status < SERVER_ERRORS and status not in PASSING:
-        return SourceError(reason)
-    pause = _retry_after(response)
-    return _TemporaryError(f"{reason}, and asks for {pause:,.0f} s of patience" if pause else reason, pause)
-
-
-def _retry_after(response: Response) -> float:
-    """Return the server's Retry-After (a number or a date) in seconds; 0 if it is absent or invalid."""
-    try:
-        return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except (urllib3.exceptions.InvalidHeader, ValueError):  # ValueError: a number of 5000 digits
-        return 0
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
-
-from converter.errors import SourceError
+from converter.errors import ConversionError, SourceError
 from converter.formats import archives
 from converter.sources import params_file
 from converter.sources.partial import PartialDownload
+from converter.storage import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +27,8 @@ BUCKET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 DOWNLOAD = ".download-"  # file name prefix of partial downloads
 KEPT_SECONDS = 7 * 24 * 3600  # how long partial downloads are kept for another run
 
-WAY_OUT_FILE = "  --params FILE         a file you hold"
-WAY_OUT_RANDOM = "  --random SEED         seeded random parameters, to try everything out"
+USE_FILE = "  --params FILE         a file of your own"
+USE_RANDOM = "  --random SEED         seeded random parameters, to try the conversion"
 
 
 def take(
@@ -46,28 +45,28 @@ def take(
     """
     if not published.sha1:
         raise SourceError(
-            f"{published.model}: GluonCV never published its parameters\n"
-            f"Two ways out:\n{WAY_OUT_FILE}\n{WAY_OUT_RANDOM}"
+            f"{published.model}: GluonCV never published parameters of this model\n"
+            f"Use one of:\n{USE_FILE}\n{USE_RANDOM}"
         )
     cached = cache_folder() / published.name
     try:
         return _take_cached(published, cached, folder, progress)
-    except SourceError as error:
+    except ConversionError as error:
         cache_error = error
-    from converter.sources import download, web  # noqa: PLC0415 - take 0.1 s, and are rarely needed
+    from converter.sources import download  # noqa: PLC0415 - takes 0.1 s, and is rarely needed
 
     url = download_url(published)
     try:
         return _download(published, cached, folder, progress, limits or download.DownloadLimits())
-    except (OSError, SourceError) as error:
+    except (OSError, ConversionError) as error:
         raise SourceError(
-            f"{published.model}: the published parameters are not here and could not be fetched\n"
-            f"  in the cache  {cached}: {cache_error}\n"
-            f"  downloading   {web.public(url)}: {error}\n"
-            f"Three ways out:\n"
-            f"{WAY_OUT_FILE}\n"
+            f"{published.model}: the published parameters are not in the cache and cannot be downloaded\n"
+            f"  cache     {cached}: {cache_error}\n"
+            f"  download  {download.public(url)}: {error}\n"
+            f"Use one of:\n"
+            f"{USE_FILE}\n"
             f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
-            f"{WAY_OUT_RANDOM}"
+            f"{USE_RANDOM}"
         ) from error
 
 
@@ -87,12 +86,13 @@ def _take_cached(published: PublishedFile, cached: Path, folder: Path, progress:
 
     Raises:
         SourceError: if it is missing or not the published one; the message is a short reason.
+        StorageError: if it cannot be read.
     """
     if not cached.is_file():
-        raise SourceError("not there")
+        raise SourceError("no such file")
     source = params_file.from_file(cached, folder, progress)
     if not source.is_published(published):
-        raise SourceError(f"damaged: its SHA-1 is {source.sha1}, not {published.sha1}")
+        raise SourceError(f"damaged: SHA-1 {published.sha1} expected, {source.sha1} found")
     return source
 
 
@@ -106,7 +106,7 @@ def _download(
     name = f"{DOWNLOAD}{Path(published.name).stem}.zip"
     with _locked(cached.parent / f"{name}.lock", limits.total) as writable:
         if writable:
-            with contextlib.suppress(SourceError):
+            with contextlib.suppress(ConversionError):
                 return _take_cached(published, cached, folder, progress)
             _sweep(cached.parent)
         destination = cached if writable else folder / cached.name
@@ -136,7 +136,7 @@ def _fetch(
             unpacked.replace(destination)
         except SourceError as error:  # perhaps damaged in transit: a second download decides
             if last:
-                raise SourceError(f"{error}; fetched twice") from error
+                raise SourceError(f"{error}; downloaded twice") from error
         else:
             return
         finally:
@@ -151,21 +151,22 @@ def _require_sha1(expected: str, found: str) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path, seconds: float) -> Iterator[bool]:
-    """Lock out other runs of this program; yield whether the folder of the lock is writable."""
-    lock = filelock.FileLock(path, timeout=seconds)
+    """Lock out other runs of this program; yield whether the folder of the lock is writable.
+
+    The lock's file stays: if it were deleted while another process waits for it, two would hold the lock.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise SourceError(f"{path}: another process has held it for {seconds:g} s") from error
+        path.touch()
     except OSError:
-        writable = False
-    else:
-        writable = True
-    try:
-        yield writable
-    finally:
-        lock.release()
+        yield False
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.held(path, seconds))
+        except TimeoutError as error:
+            raise SourceError(f"{path}: another process has held this lock for {seconds:g} s") from error
+        yield True
 
 
 def _sweep(folder: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import SourceError
+from converter.errors import SourceError, StorageError
 from converter.formats import archives
 from converter.formats.params import write_params
 from converter.storage import background, disk
@@ -52,7 +52,7 @@ class ParamsFile:
         """The SHA-1 of the unpacked file; waits until it is computed.
 
         Raises:
-            SourceError: if the file cannot be read or has changed.
+            StorageError: if the file cannot be read or has changed.
         """
         return self.digest.result()
 
@@ -65,9 +65,10 @@ def from_file(path: Path, folder: Path, progress: Progress) -> ParamsFile:
     """Open a file; an archive is unpacked into ``folder``.
 
     Raises:
-        SourceError: if the file does not exist, or an archive cannot be unpacked.
+        StorageError: if the file does not exist or is not a regular file.
+        SourceError: if an archive cannot be unpacked.
     """
-    stamp = disk.snapshot(path, SourceError)
+    stamp = disk.snapshot(path)
     name = disk.file_name(path)
     archive = archives.kind(path)
     if archive is None:
@@ -84,13 +85,10 @@ def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> Par
     """Write arrays to ``path``, and open that file.
 
     Raises:
-        SourceError: if it cannot be written.
+        StorageError: if it cannot be written.
     """
-    try:
-        with path.open("wb") as stream:
-            write_params(stream, arrays)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
+    with disk.writing(path), path.open("wb") as stream:
+        write_params(stream, arrays)
     return from_file(path, path.parent, progress)
 
 
@@ -98,13 +96,15 @@ def verify_published_sha1(source: ParamsFile, published: PublishedFile) -> None:
     """Check that a file with a published file's name is that file, and that it has not changed.
 
     Raises:
-        SourceError: if its SHA-1 is not the published one, or it has changed since it was opened.
+        SourceError: if its SHA-1 is not the published one.
+        StorageError: if it has changed since it was opened.
     """
     has_published_name = source.origin.name.startswith(f"{Path(published.name).stem}.")
     if has_published_name and not source.is_published(published):
         raise SourceError(
-            f"{source.origin}: SHA-1 {published.sha1} expected, {source.sha1} found\n"
-            "  It bears the published file's name and is not that file: damaged, or to be renamed."
+            f"{source.origin}: named like GluonCV's published file, but has other contents\n"
+            f"  SHA-1 {published.sha1} expected, {source.sha1} found\n"
+            "  Download it again, or rename it if it is your own."
         )
     require_unchanged(source)
 
@@ -113,30 +113,26 @@ def require_unchanged(source: ParamsFile) -> None:
     """Check that a file has not changed since it was opened.
 
     Raises:
-        SourceError: if it has.
+        StorageError: if it has.
     """
-    if disk.snapshot(source.origin, SourceError) != source.stamp:
-        raise SourceError(f"{source.origin}: {disk.CHANGED}")
+    disk.require_same(source.stamp, source.origin)
 
 
 def sha1(path: Path, progress: Progress, stamp: disk.FileSnapshot | None = None) -> str:
     """Return a file's SHA-1.
 
     Raises:
-        SourceError: if the file cannot be read, or differs from the snapshot ``stamp``.
+        StorageError: if the file cannot be read, or differs from the snapshot ``stamp``.
     """
     digest, done = hashlib.sha1(usedforsecurity=False), 0
     memory = memoryview(bytearray(CHUNK))
-    try:
-        with path.open("rb", buffering=0) as stream:
-            status = os.fstat(stream.fileno())
-            if stamp is not None and disk.snapshot_of(status) != stamp:
-                raise SourceError(f"{path}: {disk.CHANGED}")
-            total = status.st_size
-            while count := stream.readinto(memory):
-                digest.update(memory[:count])
-                done += count
-                progress("reading", done, total)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
+    with disk.reading(path), path.open("rb", buffering=0) as stream:
+        status = os.fstat(stream.fileno())
+        if stamp is not None and disk.snapshot_of(status) != stamp:
+            raise StorageError(f"{path}: {disk.CHANGED}")
+        total = status.st_size
+        while count := stream.readinto(memory):
+            digest.update(memory[:count])
+            done += count
+            progress("reading", done, total)
     return digest.hexdigest()

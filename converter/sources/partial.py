@@ -12,15 +12,13 @@ if TYPE_CHECKING:
 
 
 class ResumeInfo(msgspec.Struct, frozen=True):
-    """The content of a partial download, which must not be resumed with another one.
+    """The note: identifies the content of which a partial download holds the beginning.
 
     Attributes:
-        url: the address, without credentials.
         validator: the strong ETag of the content, or else its date.
         total: the size of the content in bytes.
     """
 
-    url: str
     validator: Annotated[str, msgspec.Meta(pattern="^[ -~]+$")]
     total: Annotated[int, msgspec.Meta(gt=0)]
 
@@ -39,7 +37,7 @@ class PartialDownload:
 
     @property
     def note(self) -> Path:
-        """The path of the note, which holds the ``ResumeInfo``."""
+        """The path of the note."""
         return self.path.with_name(f"{self.path.name}.json")
 
     @property
@@ -47,21 +45,21 @@ class PartialDownload:
         """The number of bytes received."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def known(self, url: str) -> ResumeInfo | None:
-        """Return the note if a download from ``url`` can be resumed, else None."""
+    def resume_info(self) -> ResumeInfo | None:
+        """Return the note if the download can be resumed, else None."""
         try:
             note = msgspec.json.decode(self.note.read_bytes(), type=ResumeInfo)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return note if note.url == url and 0 < self.size <= note.total else None
+        return note if 0 < self.size <= note.total else None
 
-    def restart(self, known: ResumeInfo | None) -> None:
+    def restart(self, info: ResumeInfo | None) -> None:
         """Begin a new content; the old bytes are deleted before the new note is written."""
         self.path.write_bytes(b"")
-        if known is None:
+        if info is None:
             self.note.unlink(missing_ok=True)
         else:
-            self.note.write_bytes(msgspec.json.encode(known))
+            self.note.write_bytes(msgspec.json.encode(info))
 
     def drop(self) -> None:
         """Delete the bytes and the note."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -12,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError, ConversionError
+from converter.errors import ArtifactError, ConversionError, StorageError
 from converter.storage import locks
 
 if TYPE_CHECKING:
@@ -23,16 +24,47 @@ if TYPE_CHECKING:
 FileSnapshot = tuple[int, int, int, int, int]
 CHANGED = "the file was changed while it was read"
 ATTEMPTS = 10  # to create a file in a folder that another process may be removing
-_PENDING: dict[Callable[[], None], None] = {}  # pending cleanup callbacks, in order
+
+
+def os_reason(error: OSError) -> str:
+    """Return the operating system's message, such as ``No space left on device``."""
+    return error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def reading(file: Path | str) -> Iterator[None]:
+    """Raise an ``OSError`` as a ``StorageError`` that names the file.
+
+    Raises:
+        StorageError: in place of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{file}: {os_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Raise an ``OSError`` as a ``StorageError`` that names the file or folder that cannot be written.
+
+    Raises:
+        StorageError: in place of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be written: {os_reason(error)}") from error
 
 
 def temporary(folder: Path) -> AbstractContextManager[Path]:
     """Create an empty hidden file in ``folder``, and delete it on exit unless it was renamed.
 
-    A missing folder is created, and deleted on exit if it is empty. Stale temporary files are deleted.
+    A missing folder is created, and deleted on exit if it is empty. Stale temporary files in the folder
+    are deleted when the process uses it first.
 
     Raises:
-        ArtifactError: if the file cannot be created.
+        StorageError: if the file cannot be created.
     """
     return _temporary_path(folder, Path.touch, Path.unlink)
 
@@ -41,7 +73,7 @@ def temporary_folder(parent: Path) -> AbstractContextManager[Path]:
     """Create an empty hidden folder in ``parent``, as ``temporary`` creates a file.
 
     Raises:
-        ArtifactError: if the folder cannot be created.
+        StorageError: if the folder cannot be created.
     """
     return _temporary_path(parent, Path.mkdir, shutil.rmtree)
 
@@ -51,12 +83,14 @@ def temp_dir() -> Iterator[Path]:
     """Create a private folder in the system's folder for temporary files, which ``TMPDIR`` can select.
 
     Raises:
-        ArtifactError: if the folder cannot be created.
+        StorageError: if the folder cannot be created.
     """
     try:
         parent = Path(tempfile.gettempdir())
     except OSError as error:
-        raise ArtifactError(f"no room for temporary files: {error.strerror}; TMPDIR names another") from error
+        raise StorageError(
+            f"no folder for temporary files: {os_reason(error)}\nSet TMPDIR to a writable folder."
+        ) from error
     with temporary_folder(parent) as folder:
         folder.chmod(stat.S_IRWXU)
         yield folder
@@ -67,12 +101,17 @@ def _temporary_path(
     folder: Path, make: Callable[[Path], None], remove: Callable[[Path], object]
 ) -> Iterator[Path]:
     """Create and lock a path with a unique name in a folder; remove it and empty new folders on exit."""
+    paths: list[Path] = []
+    new_folders: list[Path] = []
+    cleanup = functools.partial(_remove, remove, paths, new_folders)
     with contextlib.ExitStack() as stack:
-        with wrap_os_error(folder):
-            paths: list[Path] = []
-            absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            stack.callback(_register_cleanup(functools.partial(_remove, remove, paths, absent)))
-            locks.sweep(folder)
+        # The exception of a signal can also prevent the exit of this block.
+        atexit.register(cleanup)
+        stack.callback(atexit.unregister, cleanup)
+        stack.callback(cleanup)
+        with writing(folder):
+            new_folders += [parent for parent in (folder, *folder.parents) if not parent.exists()]
+            _sweep_once(folder)
             for attempt in range(1, ATTEMPTS + 1):
                 path = folder / locks.temporary_name()
                 paths.append(path)  # first, because a signal may arrive after the creation
@@ -87,24 +126,7 @@ def _temporary_path(
         yield path
 
 
-def remove_temporary() -> None:
-    """Remove all remaining temporary files, at the end of a process that a signal ends.
-
-    The exception of a signal can prevent even the exit of a ``with`` statement.
-    """
-    for cleanup in reversed(list(_PENDING)):
-        _run_cleanup(cleanup)
-
-
-def _register_cleanup(cleanup: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that runs the cleanup; without a call of it, ``remove_temporary`` does."""
-    _PENDING[cleanup] = None
-    return functools.partial(_run_cleanup, cleanup)
-
-
-def _run_cleanup(cleanup: Callable[[], None]) -> None:
-    cleanup()
-    _PENDING.pop(cleanup, None)
+_sweep_once = functools.cache(locks.sweep)  # listing a folder for each of its files would be quadratic
 
 
 def _remove(remove: Callable[[Path], object], paths: list[Path], folders: list[Path]) -> None:
@@ -120,7 +142,7 @@ def require_writable(folder: Path) -> None:
     """Check, before any work, that files can be created in a folder.
 
     Raises:
-        ArtifactError: if they cannot.
+        StorageError: if they cannot.
     """
     with temporary(folder):
         pass
@@ -131,21 +153,12 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock a folder against other runs that publish files in it.
 
     Raises:
-        ArtifactError: if the folder does not exist.
+        StorageError: if the folder does not exist.
     """
     with contextlib.ExitStack() as stack:
-        with wrap_os_error(folder):
+        with writing(folder):
             stack.enter_context(locks.held(folder))
         yield
-
-
-@contextlib.contextmanager
-def wrap_os_error(place: Path) -> Iterator[None]:
-    """Raise an ``OSError`` from writing as an ``ArtifactError`` that names the place."""
-    try:
-        yield
-    except OSError as error:
-        raise ArtifactError(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
 def flush(path: Path) -> None:
@@ -170,9 +183,10 @@ def place(part: Path, destination: Path, *, overwrite: bool) -> None:
     """Flush a written file to disk and rename it to ``destination``.
 
     Raises:
-        ArtifactError: if ``destination`` must not be overwritten, or cannot be written.
+        ArtifactError: if ``destination`` must not be overwritten.
+        StorageError: if it cannot be written.
     """
-    with wrap_os_error(destination):
+    with writing(destination):
         flush(part)
         if overwrite:
             require_free(destination, overwrite=True)
@@ -181,35 +195,33 @@ def place(part: Path, destination: Path, *, overwrite: bool) -> None:
             try:
                 os.link(part, destination)  # never replaces a file
             except FileExistsError as error:
-                raise ArtifactError(f"{destination}: is there already; --force writes over it") from error
+                raise _exists_error(destination) from error
             except OSError:  # no hard links: a file created at this moment is overwritten
                 require_free(destination, overwrite=False)
                 part.replace(destination)
         flush_folder(destination.parent)
 
 
-def require_regular(path: Path, error: type[ConversionError]) -> os.stat_result:
+def require_regular(path: Path) -> os.stat_result:
     """Return the status of a regular file.
 
     Raises:
-        ConversionError: of type ``error``, if it is a folder, a pipe or a device, or does not exist.
+        StorageError: if it is a folder, a pipe or a device, or does not exist.
     """
-    try:
+    with reading(path):
         status = path.stat()
-    except OSError as cause:
-        raise error(f"{path}: {cause.strerror or cause}") from cause
     if not stat.S_ISREG(status.st_mode):
-        raise error(f"{path}: a file was expected")
+        raise StorageError(f"{path}: not a regular file")
     return status
 
 
-def snapshot(path: Path, error: type[ConversionError]) -> FileSnapshot:
+def snapshot(path: Path) -> FileSnapshot:
     """Return a snapshot of a file, by which changes are detected.
 
     Raises:
-        ConversionError: of type ``error``, if it is not a regular file.
+        StorageError: if it is not a regular file.
     """
-    return snapshot_of(require_regular(path, error))
+    return snapshot_of(require_regular(path))
 
 
 def snapshot_of(status: os.stat_result) -> FileSnapshot:
@@ -218,24 +230,29 @@ def snapshot_of(status: os.stat_result) -> FileSnapshot:
 
 
 @contextlib.contextmanager
-def unchanged(path: Path, error: type[ConversionError]) -> Iterator[None]:
+def unchanged(path: Path) -> Iterator[None]:
     """Check on exit that a file has not changed since entry.
 
     Raises:
-        ConversionError: of type ``error``, if it has; replaces any ``ConversionError`` from the block.
+        StorageError: if it has; replaces any ``ConversionError`` from the block.
     """
-    before = snapshot(path, error)
+    before = snapshot(path)
     try:
         yield
     except ConversionError:
-        _require_same(before, path, error)
+        require_same(before, path)
         raise
-    _require_same(before, path, error)
+    require_same(before, path)
 
 
-def _require_same(before: FileSnapshot, path: Path, error: type[ConversionError]) -> None:
-    if snapshot(path, error) != before:
-        raise error(f"{path}: {CHANGED}")
+def require_same(before: FileSnapshot, path: Path) -> None:
+    """Check that a file has not changed since a snapshot.
+
+    Raises:
+        StorageError: if it has, or no longer exists.
+    """
+    if snapshot(path) != before:
+        raise StorageError(f"{path}: {CHANGED}")
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
@@ -243,17 +260,21 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         ArtifactError: if it exists, or with ``overwrite`` if it is a folder, a link or a device.
+        StorageError: if that cannot be determined.
     """
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    with reading(path):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return
     if not stat.S_ISREG(mode):
-        raise ArtifactError(f"{path}: is there and no file")
+        raise ArtifactError(f"{path}: exists and is not a regular file")
     if not overwrite:
-        raise ArtifactError(f"{path}: is there already; --force writes over it")
+        raise _exists_error(path)
+
+
+def _exists_error(path: Path) -> ArtifactError:
+    return ArtifactError(f"{path}: exists; use --force to overwrite it")
 
 
 def require_other(path: Path, sources: Iterable[Path | None]) -> None:
@@ -265,37 +286,31 @@ def require_other(path: Path, sources: Iterable[Path | None]) -> None:
     for source in filter(None, sources):
         with contextlib.suppress(OSError):  # a missing file cannot be overwritten
             if os.path.samestat(path.lstat(), source.stat()):
-                raise ArtifactError(f"{path}: is read here, and would be written over")
+                raise ArtifactError(f"{path}: the output would overwrite an input")
 
 
-def read_small(path: Path, limit: int, error: type[ConversionError]) -> bytes:
+def read_small(path: Path, limit: int) -> bytes:
     """Read a file of at most ``limit`` bytes.
 
     Raises:
-        ConversionError: of type ``error``, if it is longer, not a regular file, or cannot be read.
+        StorageError: if it is longer, not a regular file, or cannot be read.
     """
-    require_regular(path, error)
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
-    except OSError as cause:
-        raise error(f"{path}: {cause.strerror or cause}") from cause
+    require_regular(path)
+    with reading(path), path.open("rb") as stream:
+        content = stream.read(limit + 1)
     if len(content) > limit:
-        raise error(f"{path}: more than {limit} bytes")
+        raise StorageError(f"{path}: more than {limit} bytes")
     return content
 
 
-def sha256(path: Path, error: type[ConversionError]) -> str:
+def sha256(path: Path) -> str:
     """Return a file's SHA-256.
 
     Raises:
-        ConversionError: of type ``error``, if the file cannot be read.
+        StorageError: if the file cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as cause:
-        raise error(f"{path}: {cause.strerror or cause}") from cause
+    with reading(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_name(path: Path) -> str:
@@ -307,8 +322,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically; a missing folder is created.
 
     Raises:
-        ArtifactError: if it cannot be written.
+        StorageError: if it cannot be written.
     """
-    with temporary(path.parent) as part, wrap_os_error(path):
+    with temporary(path.parent) as part, writing(path):
         part.write_text(text, encoding="utf-8")
         part.replace(path)

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from converter.errors import VerificationError
+from converter.storage import disk
 
 MAX_DEPTH = 64  # of nested folders; ours and those of the hub have five levels
 
@@ -17,7 +17,7 @@ class Folder:
 
     Attributes:
         files: the regular files, by name.
-        left_out: the names that were excluded from the listing.
+        left_out: the excluded names that exist.
         strange: by name, why an entry must not be read: links out of the folder, pipes, devices.
     """
 
@@ -30,7 +30,7 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
     """List a folder and its subfolders, except the names in ``leave_out``.
 
     Raises:
-        VerificationError: if a folder cannot be listed.
+        StorageError: if a folder cannot be listed.
     """
     files: dict[str, Path] = {}
     left_out: list[str] = []
@@ -58,24 +58,20 @@ def is_folder(path: Path) -> bool:
     """Return whether a path is a folder, or a link to one.
 
     Raises:
-        VerificationError: if that cannot be determined.
+        StorageError: if that cannot be determined.
     """
-    try:
+    with disk.reading(path):
         return path.is_dir()
-    except OSError as error:
-        raise VerificationError(f"{path}: {error.strerror or error}") from error
 
 
 def names(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of a folder's entries, without those of subfolders.
 
     Raises:
-        VerificationError: if the folder cannot be listed.
+        StorageError: if the folder cannot be listed.
     """
-    try:
+    with disk.reading(folder):
         return tuple(sorted(path.name for path in folder.iterdir()))
-    except OSError as error:
-        raise VerificationError(f"{folder}: {error.strerror or error}") from error
 
 
 def _refusal(path: Path, folder: Path) -> str | None:
@@ -83,7 +79,7 @@ def _refusal(path: Path, folder: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return error.strerror or str(error)
+        return disk.os_reason(error)
     target = path.resolve()
     if not target.is_relative_to(folder.resolve()):
         return f"a link to {target}"

@@ -2,17 +2,21 @@
 
 The system releases the locks of a process when it ends. Without ``flock`` (Windows, some network
 drives), nothing is locked and no file counts as stale.
+
+Why this is not filelock: docs/decisions/0014-one-lock.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
 import shutil
 import stat
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if sys.platform != "win32":
 
 PREFIX = ".convert-"  # of the names of all temporary files and folders
 TEMPORARY = re.compile(re.escape(PREFIX) + r"[0-9a-f]{16}\.part")
+POLL_SECONDS = 0.05  # between attempts to lock
 
 
 def temporary_name() -> str:
@@ -32,20 +37,34 @@ def temporary_name() -> str:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, timeout: float = math.inf) -> Iterator[None]:
     """Lock a file or folder, also against ``sweep``; wait until another process releases its lock.
 
     Raises:
         FileNotFoundError: if the path does not exist, or was removed during the wait.
+        TimeoutError: if another process still holds the lock after ``timeout`` seconds.
     """
     with contextlib.ExitStack() as stack:
         if sys.platform != "win32":
             with contextlib.suppress(PermissionError):  # a folder may be writable and not readable
-                descriptor = stack.enter_context(_descriptor(path))
-                with contextlib.suppress(OSError):  # a drive without locks
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _lock(stack.enter_context(_descriptor(path)), timeout)
             path.stat()  # it may have been removed during the wait
         yield
+
+
+def _lock(descriptor: int, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(POLL_SECONDS)
+        except OSError:  # a drive without locks
+            return
+        else:
+            return
 
 
 def sweep(folder: Path) -> None:

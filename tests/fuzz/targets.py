@@ -125,8 +125,8 @@ def _manifest(path: Path) -> None:
 def _note(path: Path) -> None:
     download = PartialDownload(path.with_suffix(""))
     download.path.write_bytes(b"PK")
-    if download.known(seeds.URL) is None:
-        raise SourceError(f"{path}: not to be gone on with")
+    if download.resume_info() is None:
+        raise SourceError(f"{path}: cannot be resumed")
 
 
 def _stages(path: Path) -> None:
