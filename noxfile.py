@@ -1,7 +1,6 @@
-"""The checks, each in an environment of its own.
+"""The checks, each in its own environment.
 
-`nox` runs them all. Not among them: `nox -s bench` measures, `nox -s fuzz` searches for files that a reader
-cannot bear, `nox -s mutants` counts the changes that the tests see.
+`nox` runs the default sessions. Run the others by name, for example `nox -s docs`; `nox --list` shows all.
 """
 
 from __future__ import annotations
@@ -14,28 +13,27 @@ from pathlib import Path
 import nox
 from packaging.requirements import Requirement
 
-nox.needs_version = ">=2024.4"
+nox.needs_version = ">=2025.5"
 nox.options.sessions = ["lint", "types", "reproducible", "package", "minimums", "tests", "parity"]
-nox.options.error_on_missing_interpreters = False  # a Python that is not here is skipped, and said to be
+nox.options.default_venv_backend = "uv|virtualenv"  # uv installs the environment of `tests` in half a minute
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False  # a session whose Python is not installed is skipped
+
+# uv does not read pip's settings; both must find the same local wheels.
+if "PIP_FIND_LINKS" in os.environ:
+    os.environ.setdefault("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"].replace(" ", ","))
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# A worker for each core, and so a thread for each worker: small networks gain nothing from more.
+# One worker for each core, with one thread each: more threads do not speed up small networks.
 PARALLEL = ("-n", "auto")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+NO_MXNET = ("--dist", "loadfile", "--ignore", "tests/parity", "--ignore", "tests/package")
+EXTRAS = ".[hub,onnx,report,sign,train,vision]"  # all that need no MXNet
 
+# MXNet's versions are pinned; onnxscript and onnx-ir work with few versions of torch, tested in `tests`.
+NOT_LOWEST = {"all", "gluon", "onnx"}
 
-def groups(*names: str) -> list[str]:
-    """Return the requirements of some of pyproject's dependency groups."""
-    return [requirement for name in names for requirement in PYPROJECT["dependency-groups"][name]]
-
-
-# What runs networks and draws reports: large, and not needed for a conversion without a proof.
-HEAVY = {"altair", "jinja2", "torch", "vl-convert-python"}
-
-# MXNet's versions are pinned; torch, onnxscript and onnx-ir fit each other in few, which `tests` has.
-NOT_LOWEST = {"gluon", "onnx"}
-
-# Each dependency is at work in some of these. All tests would take several minutes more.
+# Every dependency is used in one of these files.
 CORE = [
     *("artifact", "bytes", "checkpoint", "cli", "cli_parity", "cli_to_gluon", "figures", "fusing", "hub"),
     *("mapping", "execution", "npz", "params", "parity_comparison", "conversion", "precision", "prediction"),
@@ -43,14 +41,19 @@ CORE = [
 ]
 
 
+def groups(*names: str) -> list[str]:
+    """Return the requirements of dependency groups."""
+    return [requirement for name in names for requirement in PYPROJECT["dependency-groups"][name]]
+
+
 def light() -> list[str]:
-    """Return the requirements of a conversion without a proof."""
+    """Return the dependencies without torch, which a conversion without a proof does not import."""
     required = PYPROJECT["project"]["dependencies"]
-    return [requirement for requirement in required if Requirement(requirement).name not in HEAVY]
+    return [requirement for requirement in required if Requirement(requirement).name != "torch"]
 
 
-def leave(session: nox.Session) -> None:
-    """Remove a large environment in CI, where nothing runs in it again and the disk may be small."""
+def remove_environment(session: nox.Session) -> None:
+    """Remove a large environment in CI, where it is not used again and the disk may be small."""
     if "CI" in os.environ:
         shutil.rmtree(session.virtualenv.location)
 
@@ -65,17 +68,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    session.install(".", *groups("torch", "types", "tests"))
+    session.install(".[report]", *groups("torch", "types", "tests"))
     session.run("mypy")
-    leave(session)
+    remove_environment(session)
 
 
 @nox.session
-@nox.parametrize(
-    ["python", "numpy"], [("3.11", "1.26"), ("3.11", "2"), ("3.12", "1.26"), ("3.12", "2"), ("3.13", "2")]
-)
+@nox.parametrize(["python", "numpy"], [("3.11", "1.26"), ("3.12", "2"), ("3.13", "2")])
 def reproducible(session: nox.Session, numpy: str) -> None:
-    """Convert to the same bytes with every Python and numpy. The hundred runs are in `tests`."""
+    """Convert to the same bytes with every Python and numpy. `tests` runs a hundred conversions."""
     session.install("--no-deps", ".")
     session.install(*light(), f"numpy=={numpy}.*", "pytest>=8")
     session.run("pytest", "tests/test_bytes.py", "-k", "not hundred", *session.posargs)
@@ -83,7 +84,7 @@ def reproducible(session: nox.Session, numpy: str) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Look into wheel and sdist, and do the main job with each in an empty environment."""
+    """Check the contents of wheel and sdist, and convert with each in an empty environment."""
     session.install("--no-deps", ".")
     session.install(*light(), *PYPROJECT["build-system"]["requires"], "pytest>=8", "uv")
     session.run("pytest", "tests/package", *session.posargs)
@@ -92,54 +93,70 @@ def package(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
     """Test with the lowest versions that pyproject allows. Arguments after -- go to pytest."""
-    session.install("uv")  # pip has no such resolution
-    uv = ("uv", "pip", "install", "--cache-dir", str(Path(session.create_tmp(), "uv")))
+    session.install("uv")  # pip cannot resolve lowest versions
     extras = ",".join(PYPROJECT["project"]["optional-dependencies"].keys() - NOT_LOWEST)
-    session.run(*uv, "--resolution", "lowest-direct", f".[{extras}]")
-    session.run(*uv, *groups("tests"), *(each for each in groups("ecosystem") if each.startswith("timm")))
-    chosen = session.posargs or [f"tests/test_{name}.py" for name in CORE]
+    session.run("uv", "pip", "install", "--resolution", "lowest-direct", f".[{extras}]")
+    session.run(
+        *("uv", "pip", "install", *groups("tests")),
+        *(requirement for requirement in groups("ecosystem") if requirement.startswith("timm")),
+    )
+    chosen = session.posargs or ["-k", "not hundred", *(f"tests/test_{name}.py" for name in CORE)]
     session.run("pytest", *PARALLEL, *chosen, env=ONE_THREAD)
-    leave(session)
+    remove_environment(session)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything but MXNet, beside torchvision and timm. Arguments after -- go to pytest."""
-    session.install(".", *groups("ecosystem", "tests"))
-    options = [*PARALLEL, "--dist", "loadfile", "--ignore", "tests/parity", "--ignore", "tests/package"]
-    session.run("pytest", *options, *session.posargs, env=ONE_THREAD)
-    leave(session)
+    """Test everything that needs no MXNet, with torchvision and timm. Arguments after -- go to pytest."""
+    session.install(EXTRAS, *groups("ecosystem", "tests"))
+    session.run("pytest", *PARALLEL, *NO_MXNET, *session.posargs, env=ONE_THREAD)
+    remove_environment(session)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run `tests` and fail below the floor in pyproject. Arguments after -- go to pytest."""
+    session.install(EXTRAS, *groups("ecosystem", "tests", "coverage"))
+    measured = ("--cov", "--cov-report", "term-missing:skip-covered")
+    session.run("pytest", *PARALLEL, *NO_MXNET, *measured, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """All models against real GluonCV. Arguments after -- go to pytest."""
-    session.install(".[gluon]", *groups("torch", "tests"))
+    """Compare all models with real GluonCV. Arguments after -- go to pytest."""
+    session.install(".[gluon,report]", *groups("torch", "tests"))
     session.run("pytest", *PARALLEL, "--dist", "worksteal", "tests/parity", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site. After --: serve, for a local preview."""
+    session.install("--no-deps", ".")
+    session.install(*light(), *groups("docs"))
+    session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
-    """Give a million and more of spoilt files to the readers, and write docs/fuzzing.md anew."""
+    """Give more than a million corrupted files to the readers, and write docs/fuzzing.md."""
     session.install(".", *groups("fuzz", "torch"))
     session.run("python", "-m", "fuzz.campaign", "docs/fuzzing.md", env={"PYTHONPATH": "tests"})
 
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Change the core modules at random and count what the tests see. After --: --write, --count, modules."""
-    session.install(".", *groups("mutants", "tests", "torch"))
+    """Change the core modules at random and count detected changes. After --: --write, --count, modules."""
+    session.install(".[report]", *groups("mutants", "tests", "torch"))
     session.run("python", "tests/mutants.py", *(session.posargs or ["--write", "docs/mutants.md"]))
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look up every package of every extra among known vulnerabilities; what cannot be looked up fails."""
-    session.install("pip-audit>=2.7")
+    """Check every package of every extra for known vulnerabilities; a package that is not found fails."""
+    session.install("pip", "pip-audit>=2.7")
     report, pins = (Path(session.create_tmp(), name) for name in ("report.json", "pins.txt"))
-    extras = ",".join(PYPROJECT["project"]["optional-dependencies"])
     resolve = ["pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
-    session.run(*resolve, f".[{extras}]")
+    session.run(*resolve, ".[all]")
     found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     others = [each for each in found if each["name"] != PYPROJECT["project"]["name"]]
     pins.write_text("".join(f"{each['name']}=={each['version']}\n" for each in others))
@@ -148,6 +165,6 @@ def audit(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure conversions, commands and networks. After --: --write puts the page into docs."""
-    session.install(".[gluon]", *groups("ecosystem"))
+    """Measure conversions, commands and networks. After --: --write, for docs/benchmarks.md."""
+    session.install(".[all]", *groups("ecosystem"))
     session.run("python", "benchmarks/run.py", *session.posargs)

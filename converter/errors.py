@@ -63,6 +63,10 @@ class StorageError(ConversionError):
     """The operating system refused a file operation, or a file is unsuitable or changed while it was read."""
 
 
+class ReportError(ConversionError):
+    """The libraries that the HTML report needs are not installed."""
+
+
 class ArtifactError(ConversionError):
     """The output would overwrite another file, or differs when read back."""
 

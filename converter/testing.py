@@ -44,13 +44,16 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
         sizes: (height, width) of the inputs, in pixels.
         dtypes: precisions to compare in: "float32", "float64".
         gluon_python: interpreter that has GluonCV; by default ``GLUON_PYTHON`` of the environment.
-        report_file: file for an HTML report, written before any ``AssertionError`` is raised.
+        report_file: file for an HTML report, written before any ``AssertionError`` is raised. It needs
+            the extra ``report``.
 
     Raises:
         AssertionError: if a tensor or a layer differs; the message names the first mismatching layer.
         ConversionError: if nothing can be compared.
         UsageError: if both weights and a module are given, or if another argument is not valid.
     """
+    if report_file is not None:
+        report.require_libraries()
     comparison = parity_check.compare(
         name,
         params=params,

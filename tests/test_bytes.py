@@ -1,7 +1,7 @@
 """One source converts to the same bytes with any Python, numpy, locale, thread count or folder.
 
-`nox -s reproducible` runs these in separate environments, without torch and MXNet. If a recorded hash
-changes, every published file name changes with it: that requires a new major version.
+`nox -s reproducible` runs these with several Pythons, without torch and MXNet. If a recorded hash changes,
+every published file name changes with it: that requires a new major version.
 """
 
 from __future__ import annotations

@@ -41,7 +41,12 @@ def parity(  # noqa: PLR0913 - the options of the command line
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     report_file: Annotated[
-        Path | None, typer.Option("--report", help="HTML report to write.", dir_okay=False)
+        Path | None,
+        typer.Option(
+            "--report",
+            help="HTML report to write (pip install 'gluon2torch\\[report]').",
+            dir_okay=False,
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
@@ -65,6 +70,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     with console.refusals():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
         if report_file is not None:
+            report.require_libraries()
             disk.require_writable(report_file.parent)
             disk.require_other(report_file, (params, weights, symbol))
         with console.progress() as progress:

@@ -127,10 +127,11 @@ def run(request: PublicationRequest, progress: Progress = silent) -> tuple[Publi
     """Publish each file in a folder.
 
     Raises:
-        PublicationError: if a file must not be published, or not in this folder.
+        PublicationError: if a file must not be published, or not in this folder, or if jinja2 is missing.
         ArtifactError: if a file does not match its manifest.
         StorageError: if a file cannot be read, or a folder cannot be written.
     """
+    card.require_libraries()
     request = dataclasses.replace(request, folder=_resolve_name(request.folder))
     converted_files = [artifact_checks.read(path) for path in request.files]
     for file in converted_files:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from converter.errors import ReportError
 from converter.parity import json_report
 from converter.storage import disk
 
@@ -21,14 +23,31 @@ LEGEND_COLUMNS = 2
 # CSS variables of the page, so that the chart follows its dark theme.
 TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)"
 SERIES = [f"var(--series-{number})" for number in range(8)]
+LIBRARIES = ("altair", "jinja2", "vl_convert")  # the extra `report`
+
+
+def require_libraries() -> None:
+    """Check, before any work, that the libraries of the report are installed.
+
+    Raises:
+        ReportError: if one is missing, with the command that installs them.
+    """
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise ReportError(
+            f"an HTML report needs {', '.join(missing)}, which cannot be found\n"
+            '  try         pip install "gluon2torch[report]"'
+        )
 
 
 def write(document: Document, path: Path) -> None:
     """Write the report to a file atomically.
 
     Raises:
+        ReportError: if a library is missing.
         StorageError: if the file cannot be written.
     """
+    require_libraries()
     disk.write_text(path, render(document))
 
 

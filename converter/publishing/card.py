@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from converter.choices import LICENSE
+from converter.errors import PublicationError
 from converter.networks import figures
 from converter.parity import json_report
 from converter.publishing import timm_config
@@ -69,6 +71,18 @@ class CardOptions:
     address: str = LOCAL_ADDRESS
     license: str = LICENSE
     report: str | None = None
+
+
+def require_libraries() -> None:
+    """Check, before any work, that jinja2 is installed, which the card needs.
+
+    Raises:
+        PublicationError: if it is missing, with the command that installs it.
+    """
+    if find_spec("jinja2") is None:
+        raise PublicationError(
+            'a model card needs jinja2, which cannot be found\n  try         pip install "gluon2torch[hub]"'
+        )
 
 
 def render(converted: ConvertedFile, options: CardOptions) -> str:

@@ -127,20 +127,14 @@ def run_bare(folder: Path, *command: str | Path) -> str:
     return subprocess.check_output(command, cwd=folder, env=BARE_ENVIRONMENT, text=True)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the download cache, shared by both environments through hard links."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_installed_distribution_converts_and_proves(
-    kind: str, request: pytest.FixtureRequest, cache: Path, tmp_path: Path
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     distribution: Path = request.getfixturevalue(kind)
     environment, job = tmp_path / "env", tmp_path / "job"
     programs, torch = environment / PROGRAMS, PYPROJECT["dependency-groups"]["torch"]
-    uv = (sys.executable, "-m", "uv", "--quiet", "--cache-dir", cache)
+    uv = (sys.executable, "-m", "uv", "--quiet")
     run_bare(job, *uv, "venv", "--python", sys.executable, environment)
     run_bare(job, *uv, "pip", "install", "--python", programs / "python", distribution, *torch)
     printed = run_bare(job, programs / "convert", MODEL, "out/", "--random", "0")
@@ -149,6 +143,10 @@ def test_installed_distribution_converts_and_proves(
     assert artifact.name.startswith(f"{MODEL}.random-")
     assert json.loads(manifest.read_text())["artifact"]["file"] == artifact.name
     assert MODEL in run_bare(job, programs / "gluon2torch", "list")
+    report = (programs / "gluon2torch", "parity", MODEL, "--random", "0", "--report", "a.html")
+    done = subprocess.run(report, cwd=job, env=BARE_ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'pip install "gluon2torch[report]"' in done.stderr
     (version,) = re.findall(r"^gluon2torch-(.+?)(?:-py3|\.tar)", distribution.name)
     assert run_bare(job, programs / "gluon2torch", "--version") == f"gluon2torch {version}\n"
     shutil.rmtree(environment)  # gigabytes
