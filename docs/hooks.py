@@ -1,0 +1,78 @@
+"""Hooks of the documentation site: pages that are generated, and links to files outside of docs/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.structure.files import File
+from typer.cli import get_docs_for_click
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from converter.cli.app import app
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("converter", "resnext_torch")
+# Modules that a program can rely on come first; the other packages follow in alphabetical order.
+FIRST = ("converter.testing", "converter.commands", "converter.errors", "resnext_torch")
+TITLE = re.compile(r"^# (?:\d+\. )?(.+)$", re.MULTILINE)
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Add the decisions to the navigation."""
+    decisions = sorted(ROOT.glob("docs/decisions/*.md"))
+    pages = [{_title(path): f"decisions/{path.name}"} for path in decisions]
+    assert config.nav is not None  # noqa: S101 - mkdocs.yml has one
+    config.nav[-1]["Explanation"] = pages
+    api = [{name: f"reference/{name}.md"} for name in api_pages()]
+    reference = next(part["Reference"] for part in config.nav if "Reference" in part)
+    place = next(number for number, page in enumerate(reference) if "Python API" in page)
+    reference[place] = {"Python API": ["reference/index.md", *api]}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    """Generate the reference of the command line and of the Python API."""
+    pages = api_pages()
+    index = "# Python API\n\n" + "".join(f"* [`{name}`]({name}.md)\n" for name in pages)
+    contents = {"index": index, "cli": command_line()}
+    contents |= {name: f"# {name}\n\n" + _directives(modules) for name, modules in pages.items()}
+    for name, content in contents.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=content))
+
+
+def command_line() -> str:
+    """Return the reference of `gluon2torch`, from typer's own description of its commands."""
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)  # noqa: S101 - the application has commands
+    context = command.context_class(command, info_name="gluon2torch")
+    text = get_docs_for_click(obj=command, ctx=context, name="gluon2torch", title="Command line")
+    return text.replace("\\[", "[")
+
+
+def api_pages() -> dict[str, list[str]]:
+    """Return the modules of each page: one page for a package or a module at the top."""
+    pages: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sorted(ROOT.glob(f"{package}/**/*.py")):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            if not any(part.startswith("_") for part in module.split(".")) and module != "converter":
+                depth = 1 if package == "resnext_torch" else 2
+                pages.setdefault(".".join(module.split(".")[:depth]), []).append(module)
+    del pages["converter.cli"]  # the command line has a page of its own
+    return dict(sorted(pages.items(), key=lambda page: (page[0] not in FIRST, page[0])))
+
+
+def _directives(modules: list[str]) -> str:
+    return "\n".join(f"::: {module}\n" for module in modules)
+
+
+def _title(path: Path) -> str:
+    found = TITLE.search(path.read_text(encoding="utf-8"))
+    assert found is not None, path  # noqa: S101 - every decision has a title
+    return found[1]
