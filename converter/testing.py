@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from converter.commands import parity_check
 from converter.parity import json_report, report
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from torch import nn
-
-    from converter.parity.json_report import Document
 
 
 def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options of the comparison
@@ -30,7 +30,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     dtypes: Sequence[str] = DEFAULT_DTYPES,
     gluon_python: str | PathLike[str] | None = None,
     report_file: str | PathLike[str] | None = None,
-) -> Document:
+) -> dict[str, Any]:
     """Compare GluonCV parameters with a checkpoint or a module; return the result's JSON document.
 
     Args:
@@ -65,6 +65,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     document = json_report.build(comparison)
     if report_file is not None:
         report.write(document, Path(report_file))
-    if not document["agrees"]:
+    if not document.agrees:
         raise AssertionError("\n".join([json_report.sentence(document), *json_report.problems(document)]))
-    return document
+    result: dict[str, Any] = msgspec.to_builtins(document)
+    return result

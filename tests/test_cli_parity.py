@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
-    from converter.parity.json_report import Document
 
 NAME = "gluon_resnext50_32x4d"
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
@@ -77,13 +76,13 @@ def save(
     return save_file
 
 
-def parse(text: str) -> Document:
+def parse(text: str) -> dict[str, Any]:
     """Parse strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    document: Document = json.loads(text, parse_constant=refuse)
+    document: dict[str, Any] = json.loads(text, parse_constant=refuse)
     return document
 
 

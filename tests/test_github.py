@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
+from documents import as_document, diagnosis
 
 from converter.errors import StorageError
 from converter.parity import github
@@ -13,25 +14,53 @@ if TYPE_CHECKING:
 
     from converter.parity.json_report import Document
 
-AGREEING: Document = {
+NUMBERS = {"mean": 0.0, "deviation": 1.0}
+LAYER = {
+    "source": "features.0",
+    "target": "conv1",
+    "kind": "conv",
+    "part": "stem",
+    "agrees": True,
+    "max_abs": 0.0,
+    "relative": 0.0,
+    "limit": 1e-12,
+    "reference": NUMBERS,
+    "module": NUMBERS,
+    "settings": [],
+    "remark": "",
+}
+CHECK = {
+    "dtype": "float64",
+    "size": "65x95",
+    "seed": 0,
+    "agrees": True,
+    "summary": "all agree",
+    "failure": "",
+    "layers": [LAYER] * 48,
+}
+CONTENT = {
     "model": "tiny",
     "agrees": True,
-    "source": {"file": "holiday.params"},
+    "source": {"file": "holiday.params", "sha1": "5ac1", "official": False, "symbol": None},
     "beside": "trained.pth",
-    "weights": {"file": "trained.pth"},
-    "reference": {"name": "gluon", "definition": "gluoncv"},
+    "weights": {"file": "trained.pth", "sha256": "5ac1"},
+    "mapping": {"file": "resnext.toml", "sha256": "5ac1"},
+    "reference": {"name": "gluon", "definition": "gluoncv", "versions": {}},
     "tensors": {"compared": 102, "apart": []},
     "blind": [],
-    "checks": [
-        {"dtype": "float64", "size": "65x95", "agrees": True, "summary": "all agree", "layers": [{}] * 48}
-    ],
+    "checks": [CHECK],
     "diagnosis": None,
+    "version": "0",
 }
-DIFFERING: Document = AGREEING | {
-    "agrees": False,
-    "checks": [AGREEING["checks"][0] | {"agrees": False, "summary": "1 of 48 layers differ,\r\n100% of it"}],
-    "diagnosis": {"text": "  first mismatch  ```a``` <b>"},
-}
+AGREEING = as_document(CONTENT)
+DIFFERING = as_document(
+    CONTENT
+    | {
+        "agrees": False,
+        "checks": [CHECK | {"agrees": False, "summary": "1 of 48 layers differ,\r\n100% of it"}],
+        "diagnosis": diagnosis(CONTENT, "  first mismatch  ```a``` <b>"),
+    }
+)
 SENTENCE = (
     "trained.pth and holiday.params: 102 of 102 tensors equal, 48 layers compared with GluonCV, "
     "{} of 1 checks passed"
@@ -39,9 +68,7 @@ SENTENCE = (
 
 
 def with_weights_name(found: Document, name: str) -> Document:
-    found = copy.deepcopy(found)
-    found["beside"] = name
-    return found
+    return msgspec.structs.replace(found, target=name)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import reading
+from documents import as_dict, as_document
 
 from converter import __version__
 from converter.formats.array_comparison import TensorDiff
@@ -64,7 +65,7 @@ def differing(agreeing: CheckpointComparison, rows: tuple[LayerDiff, LayerDiff])
 
 
 def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny_mapping: Mapping) -> None:
-    document = json_report.build(agreeing)
+    document = as_dict(json_report.build(agreeing))
     assert [(check.pop("size"), len(check.pop("layers"))) for check in document["checks"]] == [
         ("65x95", 2),
         ("224x224", 2),
@@ -95,7 +96,7 @@ def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny
 
 
 def test_every_layer_of_a_check_is_a_row(agreeing: CheckpointComparison) -> None:
-    layers = json_report.build(agreeing)["checks"][0]["layers"]
+    layers = as_dict(json_report.build(agreeing))["checks"][0]["layers"]
     assert layers[0] == {
         "source": "features.0",
         "target": "conv1",
@@ -114,7 +115,7 @@ def test_every_layer_of_a_check_is_a_row(agreeing: CheckpointComparison) -> None
 
 
 def test_document_is_strict_json_despite_nonfinite_numbers(differing: CheckpointComparison) -> None:
-    document = json_report.build(differing)
+    document = as_dict(json_report.build(differing))
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     row = document["checks"][0]["layers"][1]
     assert (row["max_abs"], row["relative"]) == (None, None)
@@ -123,7 +124,7 @@ def test_document_is_strict_json_despite_nonfinite_numbers(differing: Checkpoint
 
 
 def test_document_lists_every_difference(differing: CheckpointComparison) -> None:
-    document = json_report.build(differing)
+    document = as_dict(json_report.build(differing))
     assert document["agrees"] is False
     assert [check["agrees"] for check in document["checks"]] == [False, True]
     text = "3 of 64 elements differ, some not finite"
@@ -144,9 +145,9 @@ def test_document_lists_every_difference(differing: CheckpointComparison) -> Non
 
 
 def test_conversion_itself_has_no_weights_file(agreeing: CheckpointComparison) -> None:
-    document = json_report.build(replace(agreeing, target_name="the conversion", weights=None))
+    document = as_dict(json_report.build(replace(agreeing, target_name="the conversion", weights=None)))
     assert document["weights"] is None
-    assert json_report.sentence(document).startswith("the conversion and holiday.params: ")
+    assert json_report.sentence(as_document(document)).startswith("the conversion and holiday.params: ")
 
 
 def test_verdict_is_a_sentence(agreeing: CheckpointComparison, differing: CheckpointComparison) -> None:
@@ -188,17 +189,17 @@ def test_every_problem_is_listed(differing: CheckpointComparison) -> None:
 
 def test_check_without_layers_gives_its_reason(agreeing: CheckpointComparison) -> None:
     proof = replace(agreeing.proof, checks=(ProbeResult(DOUBLE, (), failure="the module failed: at once"),))
-    document = json_report.build(replace(agreeing, proof=proof))
+    document = as_dict(json_report.build(replace(agreeing, proof=proof)))
     assert document["agrees"] is False
-    assert json_report.problems(document) == ["float64 at 65x95: the module failed: at once"]
-    assert "0 layers compared" in json_report.sentence(document)
+    assert json_report.problems(as_document(document)) == ["float64 at 65x95: the module failed: at once"]
+    assert "0 layers compared" in json_report.sentence(as_document(document))
 
 
 def test_no_checks_means_no_agreement(agreeing: CheckpointComparison) -> None:
-    document = json_report.build(replace(agreeing, proof=replace(agreeing.proof, checks=())))
+    document = as_dict(json_report.build(replace(agreeing, proof=replace(agreeing.proof, checks=()))))
     assert document["agrees"] is False
-    assert "0 layers compared" in json_report.sentence(document)
-    assert json_report.sentence(document).endswith(" 0 of 0 checks passed")
+    assert "0 layers compared" in json_report.sentence(as_document(document))
+    assert json_report.sentence(as_document(document)).endswith(" 0 of 0 checks passed")
 
 
 @pytest.mark.parametrize(("count", "cut"), [(20, []), (21, ["  and 1 more"]), (50, ["  and 30 more"])])
@@ -206,9 +207,9 @@ def test_long_tensor_list_is_cut_only_in_text(
     count: int, cut: list[str], agreeing: CheckpointComparison
 ) -> None:
     tensor_diff = TensorDiff("a", ((1,), (2,)), ("float32", "float32"), None, 1, None)
-    document = json_report.build(replace(agreeing, tensors=(tensor_diff,) * count))
+    document = as_dict(json_report.build(replace(agreeing, tensors=(tensor_diff,) * count)))
     assert len(document["tensors"]["apart"]) == count
-    assert json_report.problems(document) == [
+    assert json_report.problems(as_document(document)) == [
         f"{count} tensors differ",
         *["  a  shape (1,) vs (2,)"] * 20,
         *cut,

@@ -12,17 +12,18 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import timm
 import timm.data.config
 import torch
+from documents import as_dict, as_document
 from safetensors.torch import load_file
 
 from converter.commands import conversion, parity_check, publication
 from converter.commands.publication import PublicationRequest
-from converter.errors import ArtifactError, ConversionError, PublicationError, StorageError
+from converter.errors import ArtifactError, ConversionError, PublicationError, ReportError, StorageError
 from converter.formats.params import write_params
-from converter.manifests import artifact_checks
 from converter.networks import catalog
 from converter.networks.loading import ParamsSource
 from converter.networks.synthetic import random_params
@@ -486,20 +487,41 @@ def test_matching_report_is_published(
     assert hashlib.sha256(path.read_bytes()).hexdigest() in (result.folder / "SHA256SUMS").read_text()
 
 
-@pytest.mark.parametrize("missing", ["agreement", "source", "weights"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "tiny"}, f"model: {SMALL} expected, tiny found"),
+        ({"agrees": False}, "result: agrees expected, differs found"),
+        ({"source": {"sha1": "other"}}, "SHA-1 of the parameters: [0-9a-f]{40} expected, other found"),
+        ({"weights": {"sha256": "other"}}, "SHA-256 of the weights: [0-9a-f]{64} expected, other found"),
+    ],
+    ids=["model", "result", "parameters", "weights"],
+)
 def test_report_of_other_weights_is_refused(
-    proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path, missing: str
+    proven: Path,
+    page: str,
+    make_request: Callable[..., PublicationRequest],
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
 ) -> None:
-    manifest = artifact_checks.read(proven).manifest
-    parts = {
-        "agreement": f"<title>agrees: {SMALL}",
-        "source": manifest.source.sha1,
-        "weights": manifest.artifact.sha256,
-    }
     path = tmp_path / "report.html"
-    path.write_text(page.replace(parts[missing], "other"), encoding="utf-8")
-    with pytest.raises(PublicationError, match=f"no parity report of .*: {parts[missing]}.* not in it"):
+    content = as_dict(report.parse(page.encode(), path))
+    for key, value in changes.items():
+        content[key] = content[key] | value if isinstance(value, dict) else value
+    path.write_text(report.render(as_document(content)), encoding="utf-8")
+    with pytest.raises(PublicationError, match=rf"report\.html: not a report of {proven.name}: {message}"):
         publication.run(make_request(proven, report=path))
+
+
+def test_report_on_the_conversion_itself_is_published_with_unrounded_weights(
+    proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    document = msgspec.structs.replace(report.parse(page.encode(), path), weights=None)
+    path.write_text(report.render(document), encoding="utf-8")
+    (result,) = publication.run(make_request(proven, report=path))
+    assert (result.folder / "parity.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -508,9 +530,9 @@ def test_report_of_other_weights_is_refused(
         (lambda _: None, StorageError, "No such file"),
         (os.mkfifo, StorageError, "not a regular file"),
         (lambda path: path.symlink_to("/dev/zero"), StorageError, "not a regular file"),
-        (lambda path: path.write_bytes(b"\xff"), PublicationError, "no text: "),
+        (lambda path: path.write_bytes(b"\xff"), ReportError, "not a parity report of this version: "),
         (
-            lambda path: path.write_bytes(bytes(publication.MAX_REPORT_BYTES + 1)),
+            lambda path: path.write_bytes(bytes(report.MAX_BYTES + 1)),
             StorageError,
             "more than 16777216 bytes",
         ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from documents import as_dict, as_document, diagnosis
 
 from converter.commands import parity_check
 from converter.errors import StorageError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
-    from converter.parity.json_report import Document
 
 TERMS = ParityOptions("numpy", sizes=[(33, 47)])
 FETCHING_ATTRIBUTES = {
@@ -81,23 +81,20 @@ def network_fetches(text: str) -> list[str]:
     return [address for address in Page(text).fetched if not address.startswith("data:")]
 
 
-def compare(tiny: Model, module: nn.Module | None = None) -> Document:
-    return json_report.build(
-        parity_check.run(
-            parity_check.ComparisonRequest(
-                source=ParamsSource(tiny, seed=0), weights=None, module=module, options=TERMS
-            )
-        )
+def compare(tiny: Model, module: nn.Module | None = None) -> dict[str, Any]:
+    request = parity_check.ComparisonRequest(
+        source=ParamsSource(tiny, seed=0), weights=None, module=module, options=TERMS
     )
+    return as_dict(json_report.build(parity_check.run(request)))
 
 
 @pytest.fixture(scope="module")
-def agreeing(tiny: Model) -> Document:
+def agreeing(tiny: Model) -> dict[str, Any]:
     return compare(tiny)
 
 
 @pytest.fixture(scope="module")
-def differing(tiny: Model, tiny_mapping: Mapping) -> Document:
+def differing(tiny: Model, tiny_mapping: Mapping) -> dict[str, Any]:
     """Return a comparison with a bias that is off by one and a head with non-finite outputs."""
     params = synthetic.random_params(tiny_mapping, tiny.shapes, seed=0)
     state = matching.rename(tiny_mapping, params, tiny.shapes, "tiny")
@@ -109,13 +106,13 @@ def differing(tiny: Model, tiny_mapping: Mapping) -> Document:
 
 
 @pytest.fixture(scope="module")
-def text(agreeing: Document) -> str:
-    return report.render(agreeing)
+def text(agreeing: dict[str, Any]) -> str:
+    return report.render(as_document(agreeing))
 
 
 @pytest.fixture(scope="module")
-def failed(differing: Document) -> Page:
-    return Page(report.render(differing))
+def failed(differing: dict[str, Any]) -> Page:
+    return Page(report.render(as_document(differing)))
 
 
 def test_page_is_one_document_and_fetches_nothing(text: str) -> None:
@@ -140,11 +137,11 @@ def test_fetched_resource_is_detected(fetching: str, text: str) -> None:
     assert len(network_fetches(text.replace("</head>", f"{fetching}</head>"))) == 1
 
 
-def test_page_is_reproducible(agreeing: Document, text: str) -> None:
-    assert report.render(copy.deepcopy(agreeing)) == text
+def test_page_is_reproducible(agreeing: dict[str, Any], text: str) -> None:
+    assert report.render(as_document(copy.deepcopy(agreeing))) == text
 
 
-def test_page_names_everything_compared(agreeing: Document, text: str) -> None:
+def test_page_names_everything_compared(agreeing: dict[str, Any], text: str) -> None:
     output = " ".join(Page(text).text.split())
     assert "✓ agrees tiny" in output
     assert (
@@ -163,12 +160,12 @@ def test_page_names_everything_compared(agreeing: Document, text: str) -> None:
     assert "Findings" not in output
 
 
-def test_checkpoint_is_shown_with_its_hash(agreeing: Document) -> None:
+def test_checkpoint_is_shown_with_its_hash(agreeing: dict[str, Any]) -> None:
     weights = {"file": "trained.pth", "sha256": "5ac1"}
-    assert "trained.pth, SHA-256 5ac1" in report.render(agreeing | {"weights": weights})
+    assert "trained.pth, SHA-256 5ac1" in report.render(as_document(agreeing | {"weights": weights}))
 
 
-def test_every_layer_of_every_check_has_a_row(agreeing: Document, text: str) -> None:
+def test_every_layer_of_every_check_has_a_row(agreeing: dict[str, Any], text: str) -> None:
     page = Page(text)
     expected = [row for check in agreeing["checks"] for row in check["layers"]]
     assert len(expected) == 2 * 48
@@ -180,14 +177,14 @@ def test_every_layer_of_every_check_has_a_row(agreeing: Document, text: str) -> 
     assert set(page.classes) == {""}
 
 
-def test_failure_is_shown_with_suspects(differing: Document, failed: Page) -> None:
+def test_failure_is_shown_with_suspects(differing: dict[str, Any], failed: Page) -> None:
     assert "✗ differs" in failed.text
     assert "Findings" in failed.text
-    assert "\n".join(json_report.problems(differing)) in failed.text
+    assert "\n".join(json_report.problems(as_document(differing))) in failed.text
     assert "first mismatch  features.4.0.body.1 → layer1.0.bn1 (batchnorm), float64 at 33x47" in failed.text
 
 
-def test_differing_layers_are_marked(differing: Document, failed: Page) -> None:
+def test_differing_layers_are_marked(differing: dict[str, Any], failed: Page) -> None:
     marked = [row[1] for row, name in zip(failed.rows, failed.classes, strict=True) if name == "mismatch"]
     expected = [
         row["target"] for check in differing["checks"] for row in check["layers"] if not row["agrees"]
@@ -196,7 +193,7 @@ def test_differing_layers_are_marked(differing: Document, failed: Page) -> None:
     assert marked[0] == "layer1.0.bn1"
 
 
-def test_nonfinite_values_are_shown(differing: Document, failed: Page) -> None:
+def test_nonfinite_values_are_shown(differing: dict[str, Any], failed: Page) -> None:
     head = failed.rows[-1]
     assert head[1:6] == ["fc", "dense", "not finite in the module", "∞", "1.00e-12"]
     assert head[7] == head[9] == "—"
@@ -204,24 +201,24 @@ def test_nonfinite_values_are_shown(differing: Document, failed: Page) -> None:
     assert column["float64 at 33x47"] == "not finite in the module"
 
 
-def test_missing_relative_difference_is_shown_as_infinite(agreeing: Document) -> None:
+def test_missing_relative_difference_is_shown_as_infinite(agreeing: dict[str, Any]) -> None:
     document = copy.deepcopy(agreeing)
     document["checks"][1]["layers"][0] |= {"relative": None, "agrees": False}
-    assert Page(report.render(document)).rows[-48][4] == "∞"
+    assert Page(report.render(as_document(document))).rows[-48][4] == "∞"
     assert chart_data(document, "columns")[0]["float64 at 33x47"] == "∞ (limit 1e-12)"
     assert chart_data(document, "error")[48]["error"] == report.HIGHEST
 
 
-def test_equal_outputs_are_drawn_at_the_bottom(agreeing: Document) -> None:
+def test_equal_outputs_are_drawn_at_the_bottom(agreeing: dict[str, Any]) -> None:
     document = copy.deepcopy(agreeing)
     document["checks"][0]["layers"][0]["relative"] = 0.0
     assert chart_data(document, "error")[0]["error"] == report.LOWEST
     assert chart_data(document, "columns")[0]["float32 at 33x47"] == "0.00e+00 (limit 1e-04)"
 
 
-def chart_data(document: Document, name: str) -> list[dict[str, Any]]:
+def chart_data(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the data of the chart's layer with the given name or field."""
-    layers = json.loads(report.chart(document))["layer"]
+    layers = json.loads(report.chart(as_document(document)))["layer"]
     data: list[dict[str, Any]] = next(
         layer["data"]["values"]
         for layer in layers
@@ -230,7 +227,7 @@ def chart_data(document: Document, name: str) -> list[dict[str, Any]]:
     return data
 
 
-def test_chart_has_a_point_per_layer_and_a_band_per_part(agreeing: Document) -> None:
+def test_chart_has_a_point_per_layer_and_a_band_per_part(agreeing: dict[str, Any]) -> None:
     points = chart_data(agreeing, "error")
     assert [point["depth"] for point in points] == [*range(1, 49)] * 2
     bands = chart_data(agreeing, "part")
@@ -244,7 +241,7 @@ def test_chart_has_a_point_per_layer_and_a_band_per_part(agreeing: Document) -> 
 HOSTILE = '<img src=x onerror="alert(1)">&amp;</script><script>alert(2)</script>.params'
 
 
-def test_texts_from_files_and_errors_are_escaped(agreeing: Document) -> None:
+def test_texts_from_files_and_errors_are_escaped(agreeing: dict[str, Any]) -> None:
     plain, hostile = copy.deepcopy(agreeing), copy.deepcopy(agreeing)
     for result, text in ((plain, "plain"), (hostile, HOSTILE)):
         result["source"]["file"] = text
@@ -252,8 +249,8 @@ def test_texts_from_files_and_errors_are_escaped(agreeing: Document) -> None:
         result["weights"] = {"file": text, "sha256": "5ac1"}
         result["checks"][0] |= {"summary": text, "agrees": False}
         result["checks"][0]["layers"][0]["remark"] = text
-        result["diagnosis"] = {"text": text}
-    page, expected = Page(report.render(hostile)), Page(report.render(plain))
+        result["diagnosis"] = diagnosis(result, text)
+    page, expected = Page(report.render(as_document(hostile))), Page(report.render(as_document(plain)))
     assert page.elements == expected.elements
     assert page.text == expected.text.replace("plain", HOSTILE)
     assert chart_data(hostile, "columns")[0]["float32 at 33x47"] == HOSTILE
@@ -264,16 +261,16 @@ def test_texts_from_files_and_errors_are_escaped(agreeing: Document) -> None:
     ]  # negative control: unescaped markup is detected
 
 
-def test_report_of_a_network_without_outputs_is_rendered(agreeing: Document) -> None:
+def test_report_of_a_network_without_outputs_is_rendered(agreeing: dict[str, Any]) -> None:
     document = copy.deepcopy(agreeing) | {"agrees": False}
     for check in document["checks"]:
         check |= {"layers": [], "agrees": False, "summary": "the module failed: at once"}
-    page = Page(report.render(document))
+    page = Page(report.render(as_document(document)))
     assert "float64 at 33x47: the module failed: at once" in page.text
     assert [row[0] for row in page.rows] == ["Gluon", "Gluon"]
 
 
-def test_shorter_check_leaves_chart_columns_empty(agreeing: Document) -> None:
+def test_shorter_check_leaves_chart_columns_empty(agreeing: dict[str, Any]) -> None:
     document = copy.deepcopy(agreeing)
     document["checks"][0]["layers"] = document["checks"][0]["layers"][:3]
     columns = chart_data(document, "columns")
@@ -281,19 +278,19 @@ def test_shorter_check_leaves_chart_columns_empty(agreeing: Document) -> None:
     assert ["float32 at 33x47" in column for column in columns[2:4]] == [True, False]
 
 
-def test_report_is_written_into_new_folders(agreeing: Document, text: str, tmp_path: Path) -> None:
+def test_report_is_written_into_new_folders(agreeing: dict[str, Any], text: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.html"
-    report.write(agreeing, path)
-    report.write(agreeing, path)
+    report.write(as_document(agreeing), path)
+    report.write(as_document(agreeing), path)
     assert path.read_text(encoding="utf-8") == text
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_unwritable_report_is_refused_and_leaves_no_files(agreeing: Document, tmp_path: Path) -> None:
+def test_unwritable_report_is_refused_and_leaves_no_files(agreeing: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError, match="folder: cannot be written: Is a directory"):
-        report.write(agreeing, tmp_path / "folder")
+        report.write(as_document(agreeing), tmp_path / "folder")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"/file: cannot be written: File exists$"):
-        report.write(agreeing, tmp_path / "file" / "report.html")
+        report.write(as_document(agreeing), tmp_path / "file" / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import as_dict, as_document, diagnosis
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import sync_playwright
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from converter.networks.catalog import Model
-    from converter.parity.json_report import Document
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DESK = {"width": 1280, "height": 900}
@@ -112,19 +112,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def found(tiny: Model) -> Document:
+def found(tiny: Model) -> dict[str, Any]:
     """Return an agreement of files with long names."""
-    document = json_report.build(
-        parity_check.run(parity_check.ComparisonRequest(source=ParamsSource(tiny, seed=0), options=TERMS))
-    )
+    request = parity_check.ComparisonRequest(source=ParamsSource(tiny, seed=0), options=TERMS)
+    document = as_dict(json_report.build(parity_check.run(request)))
     document["weights"] = {"file": f"{'x' * 100}.pth", "sha256": "0" * 64}
     return document
 
 
 @pytest.fixture(scope="module")
-def page(found: Document, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(found: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(found, path)
+    report.write(as_document(found), path)
     return path
 
 
@@ -192,7 +191,7 @@ def test_console_is_empty_and_nothing_else_is_fetched(seen: RenderedPage, page: 
     assert seen.requests == [page.as_uri()]
 
 
-def test_tooltip_shows_the_layers_names_and_numbers(seen: RenderedPage, found: Document) -> None:
+def test_tooltip_shows_the_layers_names_and_numbers(seen: RenderedPage, found: dict[str, Any]) -> None:
     single, double = (check["layers"][HOVERED_LAYER] for check in found["checks"])
     assert seen.tooltip == {
         "Gluon": single["source"],
@@ -225,14 +224,17 @@ def test_page_does_not_scroll_sideways_on_a_phone(seen: RenderedPage) -> None:
 
 
 @pytest.mark.parametrize("name", ["dark", "phone"])
-def test_failure_is_drawn_and_legible(name: str, browser: Browser, found: Document, tmp_path: Path) -> None:
+def test_failure_is_drawn_and_legible(
+    name: str, browser: Browser, found: dict[str, Any], tmp_path: Path
+) -> None:
     """One layer differs infinitely, one is equal bit for bit, and one check stops halfway."""
-    found = copy.deepcopy(found) | {"agrees": False, "diagnosis": {"text": f"  first mismatch  {'x' * 200}"}}
+    found = copy.deepcopy(found)
+    found |= {"agrees": False, "diagnosis": diagnosis(found, f"  first mismatch  {'x' * 200}")}
     rows = found["checks"][0]["layers"]
     rows[HOVERED_LAYER] |= {"relative": None, "agrees": False}
     rows[0]["relative"] = 0.0
     found["checks"][1]["layers"] = found["checks"][1]["layers"][:20]
-    report.write(found, tmp_path / "report.html")
+    report.write(as_document(found), tmp_path / "report.html")
     seen = open_page(browser, tmp_path / "report.html", name)
     assert seen.messages == []
     assert seen.marks == {"points": LAYERS + 20, "bands": PARTS, "limits": 2, "columns": LAYERS, "pointed": 1}
@@ -242,12 +244,12 @@ def test_failure_is_drawn_and_legible(name: str, browser: Browser, found: Docume
 
 
 def test_page_without_layers_has_no_chart_and_no_errors(
-    browser: Browser, found: Document, tmp_path: Path
+    browser: Browser, found: dict[str, Any], tmp_path: Path
 ) -> None:
     found = copy.deepcopy(found) | {"agrees": False}
     for check in found["checks"]:
         check |= {"layers": [], "agrees": False, "summary": "the module failed: at once"}
-    report.write(found, tmp_path / "report.html")
+    report.write(as_document(found), tmp_path / "report.html")
     seen = open_page(browser, tmp_path / "report.html", "light", SHORT_TIMEOUT)
     assert (seen.messages, seen.marks) == ([], dict.fromkeys(MARKS, 0))
 

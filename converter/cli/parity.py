@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich import box
 from rich.table import Table
@@ -16,7 +17,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.parity.json_report import Document
+    from converter.parity.json_report import Document, LayerRow
 
 
 def parity(  # noqa: PLR0913 - the options of the command line
@@ -85,12 +86,12 @@ def parity(  # noqa: PLR0913 - the options of the command line
             )
         document = json_report.build(comparison)
         if as_json:
-            console.print_json(document)
+            console.print_json(msgspec.to_builtins(document))
         _show(document, console.lines(stderr=as_json))
         if report_file is not None:
             report.write(document, report_file)
         github.write_summary(document, typer.echo if not as_json else _echo_error)
-    raise typer.Exit(not document["agrees"])
+    raise typer.Exit(not document.agrees)
 
 
 def _echo_error(text: str) -> None:
@@ -101,7 +102,7 @@ def _show(document: Document, screen: Console) -> None:
     """Print a table of the network's parts, the problems and the verdict."""
     from converter.parity import json_report
 
-    checks = document["checks"]
+    checks = document.checks
     table = Table(
         "part",
         box=box.SIMPLE_HEAD,
@@ -109,26 +110,26 @@ def _show(document: Document, screen: Console) -> None:
     )
     table.add_column("layers", justify="right")
     for check in checks:
-        table.add_column(f"{check['dtype']} {check['size']}", justify="right")
-    for part in dict.fromkeys(row["part"] for check in checks for row in check["layers"]):
-        rows = [[row for row in check["layers"] if row["part"] == part] for check in checks]
+        table.add_column(f"{check.dtype} {check.size}", justify="right")
+    for part in dict.fromkeys(row.part for check in checks for row in check.layers):
+        rows = [[row for row in check.layers if row.part == part] for check in checks]
         table.add_row(part, str(max(map(len, rows))), *map(_cell, rows))
     screen.print(table)
     for line in json_report.problems(document):
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
     graph = (
-        document["source"]["symbol"]
-        or f"none found; compared with GluonCV's own definition of {document['model']}"
+        document.source.symbol or f"none found; compared with GluonCV's own definition of {document.model}"
     )
     screen.print(f"[bold]graph[/]    {console.word(graph)}")
-    verdict = "[green]agrees[/]  " if document["agrees"] else "[red]differs[/] "
+    verdict = "[green]agrees[/]  " if document.agrees else "[red]differs[/] "
     screen.print(f"{verdict} {console.plain(json_report.sentence(document))}")
 
 
-def _cell(rows: list[dict[str, Any]]) -> str:
+def _cell(rows: list[LayerRow]) -> str:
     """Format the largest difference of a part's layers, in red if any layer exceeds its limit."""
     if not rows:
         return "—"
-    numbers = [row["relative"] for row in rows]
-    largest = "∞" if None in numbers else f"{max(numbers):.1e}"
-    return largest if all(row["agrees"] for row in rows) else f"[red]{largest}[/]"
+    numbers = [row.relative for row in rows]
+    finite = [number for number in numbers if number is not None]
+    largest = f"{max(finite):.1e}" if len(finite) == len(numbers) else "∞"
+    return largest if all(row.agrees for row in rows) else f"[red]{largest}[/]"

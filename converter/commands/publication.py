@@ -16,6 +16,7 @@ from converter.choices import LICENSE
 from converter.commands.arguments import optional_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks
+from converter.parity import report
 from converter.progress import silent
 from converter.publishing import card, signature, sums, timm_config
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from converter.manifests.converted_file import ConvertedFile
+    from converter.parity.json_report import Document
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
-REPORT, MAX_REPORT_BYTES = "parity.html", 1 << 24  # our reports have less than 1 MB
+REPORT = "parity.html"
 ALWAYS = (WEIGHTS, CONFIG, CARD, MANIFEST)  # in every folder; sums, report and signature are extra
-CONVERTED = "as converted from them"  # phrase in reports on weights without a file of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,25 +171,34 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
 
 
 def _report(path: Path, converted_files: list[ConvertedFile]) -> bytes:
-    """Read a parity report of these weights; refuse any other file."""
-    content = disk.read_small(path, MAX_REPORT_BYTES)
-    try:
-        page = content.decode()
-    except UnicodeDecodeError as error:
-        raise PublicationError(f"{path}: not a text file: {error}") from error
+    """Read a parity report of these weights.
+
+    Raises:
+        ReportError: if the file is not a report.
+        PublicationError: if it is about other weights, or if they differ.
+    """
+    page = disk.read_small(path, report.MAX_BYTES)
+    document = report.parse(page, path)
     for each in converted_files:
-        _require_report(path, page, each)
-    return content
+        _require_report(path, document, each)
+    return page
 
 
-def _require_report(report: Path, page: str, converted: ConvertedFile) -> None:
-    agreement, sha256 = f"<title>agrees: {converted.model.name}</title>", converted.manifest.artifact.sha256
-    # A report on the conversion, which has no file of its own, is about weights that were not rounded.
-    subject = CONVERTED if CONVERTED in page and converted.manifest.narrowing is None else sha256
-    for expected in (agreement, converted.manifest.source.sha1, subject):
-        if expected not in page:
+def _require_report(path: Path, document: Document, converted: ConvertedFile) -> None:
+    manifest = converted.manifest
+    pairs = [
+        ("model", converted.model.name, document.model),
+        ("result", "agrees", "agrees" if document.agrees else "differs"),
+        ("SHA-1 of the parameters", manifest.source.sha1, document.source.sha1),
+    ]
+    # A report on the conversion itself, without a file, is about weights that were not rounded.
+    if document.weights is not None or manifest.narrowing is not None:
+        actual = document.weights.sha256 if document.weights else "weights that were not rounded"
+        pairs.append(("SHA-256 of the weights", manifest.artifact.sha256, actual))
+    for what, expected, actual in pairs:
+        if expected != actual:
             raise PublicationError(
-                f"{report}: no parity report of {converted.path.name}: {expected} not in it"
+                f"{path}: not a report of {converted.path.name}: {what}: {expected} expected, {actual} found"
             )
 
 
@@ -248,8 +258,8 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     config = timm_config.document(converted.model, manifest.labels)
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     place = f"hf-hub:{request.repo}" if request.repo else LOCAL_ADDRESS
-    report = REPORT if page is not None else None
-    _write(draft / CARD, card.render(converted, CardOptions(place, request.license, report)))
+    report_name = REPORT if page is not None else None
+    _write(draft / CARD, card.render(converted, CardOptions(place, request.license, report_name)))
     lines = [f"{disk.sha256(path)}  {path.name}\n" for path in sorted(draft.iterdir())]
     _write(draft / SUMS, "".join(lines))
     if request.sign_key is not None:

@@ -35,23 +35,23 @@ def write_summary(document: Document, echo: Callable[[str], None]) -> None:
         path = Path(summary)
         with disk.writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(markdown(document))
-    if not document["agrees"]:
+    if not document.agrees:
         echo(annotation(document))
 
 
 def markdown(document: Document) -> str:
     """Return the verdict, a table of the checks and the problems, as Markdown."""
-    mark = "✅" if document["agrees"] else "❌"
+    mark = "✅" if document.agrees else "❌"
     lines = [
-        f"### {mark} parity of {document['model']}",
+        f"### {mark} parity of {document.model}",
         "",
         _plain(json_report.sentence(document)),
         "",
         "| check | layers | result |",
         "|---|---|---|",
         *(
-            f"| {check['dtype']} at {check['size']} | {len(check['layers'])} | {_plain(check['summary'])} |"
-            for check in document["checks"]
+            f"| {check.dtype} at {check.size} | {len(check.layers)} | {_plain(check.summary)} |"
+            for check in document.checks
         ),
     ]
     if problems := json_report.problems(document):
@@ -62,7 +62,7 @@ def markdown(document: Document) -> str:
 def annotation(document: Document) -> str:
     """Return the workflow command for an error annotation on the job."""
     message = "\n".join([json_report.sentence(document), *json_report.problems(document)])
-    return f"::error title=parity of {document['model']}::{_escape(message)}"
+    return f"::error title=parity of {document.model}::{_escape(message)}"
 
 
 def _escape(text: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from converter.errors import ReportError
 from converter.parity import json_report
@@ -12,7 +15,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.parity.json_report import Document
+    from converter.parity.json_report import Document, LayerRow
 
 # A logarithmic axis has neither 0 nor infinity: identical outputs are drawn at the bottom, differences
 # that are not finite at the top.
@@ -23,6 +26,8 @@ LEGEND_COLUMNS = 2
 # CSS variables of the page, so that the chart follows its dark theme.
 TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)"
 SERIES = [f"var(--series-{number})" for number in range(8)]
+MAX_BYTES = 1 << 24  # our reports have less than 1 MB
+DATA = re.compile(rb'<script type="application/json" id="document">(.*?)</script>', re.DOTALL)
 LIBRARIES = ("altair", "jinja2", "vl_convert")  # the extra `report`
 
 
@@ -60,14 +65,26 @@ def render(document: Document) -> str:
     )
     return environment.get_template("report.html").render(
         document=document,
+        data=_script_safe(msgspec.json.encode(document).decode()),
         sentence=json_report.sentence(document),
-        against=json_report.describe_reference(
-            document["reference"]["name"], document["reference"]["definition"]
-        ),
+        against=json_report.describe_reference(document.reference.name, document.reference.definition),
         problems=json_report.problems(document),
         chart=chart(document),
         scripts=scripts(),
     )
+
+
+def parse(page: bytes, path: Path) -> Document:
+    """Return the document of a report, which its page contains as JSON.
+
+    Raises:
+        ReportError: if the page is not a report; the message names ``path``.
+    """
+    match = DATA.search(page)
+    try:
+        return msgspec.json.decode(match[1] if match else b"", type=json_report.Document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path}: not a parity report of this version: {error}") from error
 
 
 def scripts() -> str:
@@ -87,11 +104,11 @@ def chart(document: Document) -> str:
     """
     import altair as alt  # noqa: PLC0415 - as above
 
-    checks = [f"{check['dtype']} at {check['size']}" for check in document["checks"]]
+    checks = [f"{check.dtype} at {check.size}" for check in document.checks]
     points = [
-        {"depth": depth, "check": name, "error": _plotted_value(row["relative"]), "limit": row["limit"]}
-        for name, check in zip(checks, document["checks"], strict=True)
-        for depth, row in enumerate(check["layers"], start=1)
+        {"depth": depth, "check": name, "error": _plotted_value(row.relative), "limit": row.limit}
+        for name, check in zip(checks, document.checks, strict=True)
+        for depth, row in enumerate(check.layers, start=1)
     ]
     depth = alt.X("depth:Q", axis=alt.Axis(title="layer, in network order", grid=False, tickMinStep=1))
     scale, axis = alt.Scale(type="log"), alt.Axis(title="error", format="~e")
@@ -133,7 +150,12 @@ def chart(document: Document) -> str:
         .configure_axis(labelColor=TEXT, titleColor=TEXT, domainColor=GRID, tickColor=GRID, gridColor=GRID)
         .configure_legend(labelColor=TEXT)
     )
-    return str(figure.to_json(indent=None)).replace("<", "\\u003c")  # a </script> would end the element
+    return _script_safe(str(figure.to_json(indent=None)))
+
+
+def _script_safe(text: str) -> str:
+    """Escape JSON so that it cannot end a ``<script>`` element."""
+    return text.replace("<", "\\u003c")
 
 
 def _data(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's class is untyped
@@ -151,7 +173,7 @@ def _bands(document: Document) -> list[dict[str, Any]]:
     rows = _longest_rows(document)
     parts: dict[str, list[int]] = {}
     for depth, row in enumerate(rows, start=1):
-        parts.setdefault(row["part"], []).append(depth)
+        parts.setdefault(row.part, []).append(depth)
     return [
         {
             "part": part,
@@ -167,19 +189,19 @@ def _bands(document: Document) -> list[dict[str, Any]]:
 def _columns(document: Document, checks: list[str]) -> list[dict[str, Any]]:
     """Return the tooltip and the horizontal extent of each layer."""
     tooltips = {
-        row["target"]: {"Gluon": row["source"], "PyTorch": row["target"], "kind": row["kind"]}
+        row.target: {"Gluon": row.source, "PyTorch": row.target, "kind": row.kind}
         for row in _longest_rows(document)
     }
-    for name, check in zip(checks, document["checks"], strict=True):
-        for row in (row for row in check["layers"] if row["target"] in tooltips):
-            relative = "∞" if row["relative"] is None else f"{row['relative']:.2e}"
-            tooltips[row["target"]][name] = row["remark"] or f"{relative} (limit {row['limit']:.0e})"
+    for name, check in zip(checks, document.checks, strict=True):
+        for row in (row for row in check.layers if row.target in tooltips):
+            relative = "∞" if row.relative is None else f"{row.relative:.2e}"
+            tooltips[row.target][name] = row.remark or f"{relative} (limit {row.limit:.0e})"
     return [
         {"begin": depth - 0.5, "end": depth + 0.5, **column}
         for depth, column in enumerate(tooltips.values(), start=1)
     ]
 
 
-def _longest_rows(document: Document) -> list[dict[str, Any]]:
+def _longest_rows(document: Document) -> tuple[LayerRow, ...]:
     """Return the rows of the check with the most layers."""
-    return max((check["layers"] for check in document["checks"]), key=len, default=[])
+    return max((check.layers for check in document.checks), key=len, default=())
