@@ -149,7 +149,7 @@ def test_tensors_of_another_model_are_refused(file: Path, edit: Callable[..., No
 
 def test_unknown_model_is_refused(file: Path, edit: Callable[..., None]) -> None:
     edit(lambda content: content.update(model="vgg"))
-    with pytest.raises(CatalogError, match="no model 'vgg'"):
+    with pytest.raises(CatalogError, match="unknown model 'vgg'"):
         artifact_checks.read(file)
 
 
@@ -495,10 +495,13 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "escape sequence in a class name": (
         lambda m: m.update(labels=[*"abcdefghi", "\x1b[31m"]),
-        r"no class is called '\\x1b\[31m'",
+        r"the class name '\\x1b\[31m' has unprintable",
     ),
     "empty class name": (lambda m: m.update(labels=[*"abcdefghi", ""]), "the name of class 9 is empty"),
-    "class name with spaces": (lambda m: m.update(labels=[*"abcdefghi", " j"]), "the class ' j' has spaces"),
+    "class name with spaces": (
+        lambda m: m.update(labels=[*"abcdefghi", " j"]),
+        "the class name ' j' begins or ends with a space",
+    ),
 }
 
 
