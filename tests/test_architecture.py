@@ -49,7 +49,7 @@ def test_import_contracts_hold(copy: Path) -> None:
         ("converter/formats/params.py", "if False:\n    from converter.networks import catalog"),
         ("converter/errors.py", "from . import cli"),
         ("converter/graphs/reader.py", "import torch"),
-        ("converter/sources/web.py", "def late():\n    import mxnet"),
+        ("converter/sources/partial.py", "def late():\n    import mxnet"),
         ("resnext_torch/config.py", "from converter import errors"),
         ("converter/extra/__init__.py", ""),
     ],

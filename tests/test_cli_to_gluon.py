@@ -109,7 +109,7 @@ def test_drive_without_hard_links_is_supported(
     monkeypatch.setattr("os.link", refuse)
     assert run(weights, back, "--reference", "none").exit_code == 0
     again = run(weights, back, "--reference", "none")
-    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    assert (again.exit_code, "exists; use --force" in again.stderr) == (1, True)
     assert [path.name for path in back.parent.iterdir()] == [back.name]
 
 

@@ -30,7 +30,7 @@ from converter.networks.synthetic import random_params
 from converter.parity import json_report, report
 from converter.parity.options import ParityOptions
 from converter.publishing import card, timm_config
-from converter.storage import locks
+from converter.storage import disk, locks
 from resnext_torch import WeightsError, create_model
 
 if TYPE_CHECKING:
@@ -432,6 +432,7 @@ def test_leftovers_of_killed_runs_are_deleted(
     (before,) = publication.run(make_request(small))
     shutil.copytree(before.folder, tmp_path / ".convert-out.old")  # killed after the new folder was renamed
     (tmp_path / locks.temporary_name()).mkdir()  # killed while the new folder was written
+    disk._sweep_once.cache_clear()  # as in another process
     (after,) = publication.run(make_request(small, force=True))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in after.folder.iterdir()} == ALL_FILES
