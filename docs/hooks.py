@@ -11,6 +11,7 @@ from typer.cli import get_docs_for_click
 from typer.core import TyperGroup
 from typer.main import get_command
 
+import converter
 from converter.cli.app import app
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("converter", "resnext_torch")
 # Modules that a program can rely on come first; the other packages follow in alphabetical order.
-FIRST = ("converter.testing", "converter.commands", "converter.errors", "resnext_torch")
+FIRST = ("converter", "converter.testing", "converter.commands", "converter.errors", "resnext_torch")
+PUBLIC = f"    options:\n      members: {converter.__all__}\n"
 TITLE = re.compile(r"^# (?:\d+\. )?(.+)$", re.MULTILINE)
 
 
@@ -29,7 +31,8 @@ def on_config(config: MkDocsConfig) -> None:
     decisions = sorted(ROOT.glob("docs/decisions/*.md"))
     pages = [{_title(path): f"decisions/{path.name}"} for path in decisions]
     assert config.nav is not None  # noqa: S101 - mkdocs.yml has one
-    config.nav[-1]["Explanation"] = pages
+    explanation = config.nav[-1]["Explanation"]
+    config.nav[-1]["Explanation"] = [*explanation[:-1], *pages]
     api = [{name: f"reference/{name}.md"} for name in api_pages()]
     reference = next(part["Reference"] for part in config.nav if "Reference" in part)
     place = next(number for number, page in enumerate(reference) if "Python API" in page)
@@ -61,7 +64,7 @@ def api_pages() -> dict[str, list[str]]:
     for package in PACKAGES:
         for path in sorted(ROOT.glob(f"{package}/**/*.py")):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            if not any(part.startswith("_") for part in module.split(".")) and module != "converter":
+            if not any(part.startswith("_") for part in module.split(".")):
                 depth = 1 if package == "resnext_torch" else 2
                 pages.setdefault(".".join(module.split(".")[:depth]), []).append(module)
     del pages["converter.cli"]  # the command line has a page of its own
@@ -69,7 +72,7 @@ def api_pages() -> dict[str, list[str]]:
 
 
 def _directives(modules: list[str]) -> str:
-    return "\n".join(f"::: {module}\n" for module in modules)
+    return "\n".join(f"::: {module}\n{PUBLIC if module == 'converter' else ''}" for module in modules)
 
 
 def _title(path: Path) -> str:
