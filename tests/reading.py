@@ -11,8 +11,9 @@ import numpy as np
 
 from converter.formats.params import LIST, Params
 from converter.networks import loading, naming_styles
-from converter.networks.loading import LoadedParams, ParamsSource
+from converter.networks.loading import LoadedParams
 from converter.networks.naming_styles import NamingStyle
+from converter.networks.selection import ParamsSource
 from converter.progress import silent
 from converter.sources import params_file
 from converter.sources.params_file import ParamsFile

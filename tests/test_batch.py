@@ -20,7 +20,7 @@ from converter.commands import batch, conversion
 from converter.commands.batch import Status
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.networks.synthetic import random_params
 from converter.parity.options import ParityOptions
 

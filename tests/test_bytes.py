@@ -23,7 +23,7 @@ from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.manifests import schema
 from converter.networks import catalog, synthetic
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ from pathlib import Path
 from converter.commands import conversion
 from converter.choices import ReferenceChoice
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 _, name, file, *outs = sys.argv
 for out in outs:

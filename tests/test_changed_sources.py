@@ -18,7 +18,7 @@ from converter.errors import LabelsError, StorageError
 from converter.formats import array_comparison
 from converter.formats.params import write_params
 from converter.networks import matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from converter.commands import conversion, publication
 from converter.errors import LabelsError
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.vision import classifier
 

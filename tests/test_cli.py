@@ -20,7 +20,7 @@ from converter.commands import conversion
 from converter.errors import MappingError
 from converter.manifests import schema
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.references.probes import Probe
 

@@ -13,7 +13,7 @@ from converter.cli.app import app
 from converter.commands import parity_check
 from converter.errors import MappingError
 from converter.networks import catalog, matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

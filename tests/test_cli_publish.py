@@ -12,7 +12,7 @@ from converter.cli.publish import publish
 from converter.commands import conversion
 from converter.errors import HubError
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.publishing import hub
 

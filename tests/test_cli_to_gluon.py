@@ -19,7 +19,7 @@ from converter.commands import conversion, reverse_conversion
 from converter.errors import MappingError
 from converter.formats.params import write_params
 from converter.networks import catalog, matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from converter.cli.app import app
 from converter.commands import conversion
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from converter.errors import (
 from converter.formats import artifact
 from converter.manifests import schema
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.references import gluon
 
@@ -359,7 +359,7 @@ import sys
 from pathlib import Path
 from converter.networks import catalog
 from converter.commands import conversion
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.choices import ReferenceChoice, Precision
 from converter.parity.options import ParityOptions
 origin = ParamsSource(catalog.find("gluon_resnext50_32x4d"), seed=0)

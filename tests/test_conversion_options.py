@@ -22,7 +22,7 @@ from converter.commands import conversion
 from converter.dtypes import BFLOAT16
 from converter.errors import ConversionError, MappingError, SymbolError
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from converter.commands import conversion, reverse_conversion
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.networks.synthetic import random_params
 from converter.parity.options import ParityOptions
 from converter.testing import assert_parity

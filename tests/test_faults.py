@@ -17,7 +17,7 @@ import pytest
 from converter.commands import conversion
 from converter.errors import ReferenceFailedError
 from converter.formats.params import write_params
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.references import gluon
 from converter.storage import disk

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from converter.cli.app import app
 from converter.commands import conversion
 from converter.networks import catalog, figures
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.publishing import timm_config
 from resnext_torch import create_model

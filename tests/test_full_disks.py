@@ -14,7 +14,7 @@ import pytest
 from converter.commands import conversion, reverse_conversion
 from converter.errors import ArtifactError, ConversionError, ReferenceFailedError, StorageError
 from converter.formats import archives
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.progress import silent
 from converter.references import gluon

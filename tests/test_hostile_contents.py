@@ -20,8 +20,8 @@ from converter.cli.app import app
 from converter.commands import diff, inspection, reverse_conversion
 from converter.errors import ConversionError
 from converter.formats.params import write_params
-from converter.networks import catalog, loading
-from converter.networks.loading import ParamsSource
+from converter.networks import catalog, loading, selection
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.progress import silent
 
@@ -122,7 +122,7 @@ def every_stage(path: Path, out: Path) -> None:
 
 def _prepare(path: Path, name: str | None) -> None:
     origin = ParamsSource(catalog.find(name) if name else None, path)
-    with loading.open_source(origin, silent) as result:
+    with selection.open_source(origin, silent) as result:
         loading.load_model(origin, result)
 
 

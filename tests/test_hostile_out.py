@@ -15,7 +15,7 @@ from converter.commands import conversion, publication, reverse_conversion
 from converter.errors import ArtifactError, PublicationError
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.storage import disk
 

@@ -13,7 +13,7 @@ import pytest
 
 from converter.commands import conversion
 from converter.formats.params import write_params
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

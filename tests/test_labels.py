@@ -8,7 +8,7 @@ import pytest
 from converter.commands import conversion
 from converter.errors import LabelsError, StorageError
 from converter.formats import labels
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from converter.errors import ArtifactError, CatalogError, ConversionError, Stora
 from converter.formats import artifact
 from converter.manifests import artifact_checks, converted_file, schema
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

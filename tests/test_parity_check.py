@@ -20,7 +20,7 @@ from converter.errors import (
 )
 from converter.formats.params import write_params
 from converter.networks import matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity import checkpoint_comparison, execution
 from converter.parity.options import ParityOptions
 

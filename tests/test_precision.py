@@ -15,7 +15,7 @@ from converter.dtypes import BFLOAT16
 from converter.errors import ParityError, PrecisionError
 from converter.formats import artifact, precision
 from converter.networks import matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity import execution
 from converter.parity.options import ParityOptions
 from converter.progress import silent

@@ -25,7 +25,7 @@ from converter.commands.publication import PublicationRequest
 from converter.errors import ArtifactError, ConversionError, PublicationError, ReportError, StorageError
 from converter.formats.params import write_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.networks.synthetic import random_params
 from converter.parity import json_report, report
 from converter.parity.options import ParityOptions

@@ -66,6 +66,11 @@ def test_every_command_of_the_readme_runs_as_pasted(checkout: Path, environment:
     assert {path.name for path in checkout.iterdir()} >= {"out", "parity.html", "back.params"}
 
 
+def test_programs_of_the_api_page_run(checkout: Path) -> None:
+    program = "\n".join(text for language, text in blocks("docs/api.md") if language == "python")
+    subprocess.run([sys.executable, "-P", "-c", program], cwd=checkout, check=True)
+
+
 def test_example_parameters_are_those_that_their_program_writes(tmp_path: Path) -> None:
     written = tmp_path / "again.params.gz"
     subprocess.run([sys.executable, ROOT / "examples" / "small_params.py", written], check=True)

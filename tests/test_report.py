@@ -13,7 +13,7 @@ from documents import as_dict, as_document, diagnosis
 from converter.commands import parity_check
 from converter.errors import StorageError
 from converter.networks import matching, synthetic
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity import execution, json_report, report
 from converter.parity.options import ParityOptions
 

@@ -16,7 +16,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import sync_playwright
 
 from converter.commands import parity_check
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity import json_report, report
 from converter.parity.options import ParityOptions
 

@@ -22,7 +22,7 @@ from converter.errors import (
 )
 from converter.formats.params import load_params, write_params
 from converter.networks import catalog, matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

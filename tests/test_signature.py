@@ -15,7 +15,7 @@ from converter.commands.publication import PublicationRequest
 from converter.commands.verification import verify
 from converter.errors import SignatureError
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.publishing import signature
 

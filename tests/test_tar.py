@@ -19,7 +19,7 @@ from converter.commands import conversion
 from converter.errors import SourceError, SymbolError
 from converter.formats import archives
 from converter.formats.params import write_params
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.progress import silent
 

@@ -16,7 +16,7 @@ from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
 from converter.formats import torch_file
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from resnext_torch import create_model
 

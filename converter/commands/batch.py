@@ -31,8 +31,8 @@ from converter.errors import (
 )
 from converter.manifests import schema, strength
 from converter.manifests.strength import Claim
-from converter.networks import catalog, loading
-from converter.networks.loading import ParamsSource
+from converter.networks import catalog, loading, selection
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.parity.result import GLUONCV
 from converter.progress import silent
@@ -324,7 +324,7 @@ def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKe
     if not files:
         raise SourceError(f"{request.params_dir}: contains none of {', '.join(names)}")
     source = ParamsSource(model, params=files[0])
-    with loading.open_source(source, silent) as params:
+    with selection.open_source(source, silent) as params:
         graph = loading.find_graph(source, params)
         symbol = hashlib.sha256(graph.content).hexdigest() if graph else ""
         return source, SourceKey(file=files[0].name, sha1=params.sha1, symbol_sha256=symbol)

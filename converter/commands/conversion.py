@@ -12,7 +12,7 @@ from converter.commands.arguments import choice, optional_path
 from converter.formats import artifact, labels, precision, torch_file
 from converter.manifests import builder, schema
 from converter.manifests.builder import Output, WrittenFile
-from converter.networks import loading
+from converter.networks import loading, selection
 from converter.parity import diagnosis, execution, rounding, runner
 from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from converter.formats.torch_file import TorchDraft
     from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
-    from converter.networks.loading import LoadedModel, ParamsSource
+    from converter.networks.loading import LoadedModel
+    from converter.networks.selection import ParamsSource
     from converter.parity.comparison import Reference
     from converter.parity.result import ParityResult
     from converter.parity.rounding import RoundingReport
@@ -111,7 +112,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     request = ConversionRequest(
-        source=loading.select(model, params, random, symbol),
+        source=selection.select(model, params, random, symbol),
         out=Path(out),
         options=options,
         precision=choice(Precision, "dtype", dtype),
@@ -129,7 +130,7 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
     """
     plan = runner.resolve_reference(request.options)
     _require_usable(request)
-    with loading.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
+    with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
         class_names = _read_labels(request, loaded)
         references = stack.enter_context(runner.start_references(plan, loaded))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from converter.commands.arguments import optional_path
 from converter.errors import UsageError
 from converter.formats import array_comparison, checkpoint
-from converter.networks import loading, matching
+from converter.networks import loading, matching, selection
 from converter.parity import diagnosis, execution, runner
 from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
 from converter.parity.options import ParityOptions
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from converter.formats.array_comparison import TensorDiff
     from converter.formats.file_arrays import Arrays
-    from converter.networks.loading import LoadedModel, ParamsSource
+    from converter.networks.loading import LoadedModel
+    from converter.networks.selection import ParamsSource
     from converter.progress import Progress
 
 STEPS = 2
@@ -85,7 +86,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     if weights is not None and module is not None:
         raise UsageError("`weights` and `module` exclude each other")
     request = ComparisonRequest(
-        source=loading.select(model, params, random, symbol),
+        source=selection.select(model, params, random, symbol),
         weights=optional_path(weights),
         module=module,
         options=options,
@@ -102,7 +103,7 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
     plan = runner.resolve_reference(request.options)
     if plan is None:
         raise UsageError("a comparison requires a `reference`: auto, gluon or numpy")
-    with loading.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
+    with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
         if request.weights is not None:
             stack.enter_context(disk.unchanged(request.weights))

@@ -18,7 +18,7 @@ from converter.formats import array_comparison, checkpoint, precision
 from converter.formats.params import open_params, write_params
 from converter.manifests import converted_file
 from converter.networks import catalog, detection, matching
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
 from converter.progress import silent

@@ -13,7 +13,7 @@ from converter.choices import ReferenceChoice
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.parity import comparison
 from converter.parity.result import GLUONCV, GRAPH
-from converter.references import gluon, numpy
+from converter.references import gluon, gluon_params, numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterato
         return
     layers = tuple(layer.source for layer in loaded.mapping.layers)
     wiring = loaded.source.wiring
-    with loaded.for_mxnet() as params:
+    with gluon_params.provide(loaded) as params:
         if wiring is None:
             request = gluon.network_request(loaded.model, params.path, layers)
         else:

@@ -16,8 +16,8 @@ from converter.errors import ConversionError, SourceError
 from converter.formats import checkpoint, labels, params
 from converter.graphs import reader
 from converter.manifests import artifact_checks, converted_file
-from converter.networks import catalog, loading, mapping, naming_styles, wiring
-from converter.networks.loading import ParamsSource
+from converter.networks import catalog, loading, mapping, naming_styles, selection, wiring
+from converter.networks.selection import ParamsSource
 from converter.progress import silent
 from converter.sources import params_file
 from converter.sources.partial import PartialDownload
@@ -135,7 +135,7 @@ def _stages(path: Path) -> None:
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):
-        with loading.open_source(ParamsSource(model, path), silent) as result:
+        with selection.open_source(ParamsSource(model, path), silent) as result:
             loading.load_model(ParamsSource(model, path), result)
 
 

@@ -19,7 +19,7 @@ from converter.commands import conversion
 from converter.errors import MappingError, ParamsError, ParityError
 from converter.formats.params import load_params, write_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity import comparison, execution, runner
 from converter.parity.options import ParityOptions
 from converter.parity.result import LIMITS

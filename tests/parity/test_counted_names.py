@@ -12,7 +12,7 @@ from converter.commands import conversion
 from converter.errors import MappingError, ParityError, SymbolError
 from converter.formats.params import load_params, write_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from graph_edits import UNRUNNABLE, edits
 from converter.commands import conversion
 from converter.errors import ParityError, ReferenceUnavailableError, SymbolError
 from converter.graphs import operators, reader
-from converter.networks import catalog, loading, wiring
-from converter.networks.loading import ParamsSource
+from converter.networks import catalog, loading, selection, wiring
+from converter.networks.selection import ParamsSource
 from converter.parity import execution, runner
 from converter.parity.options import ParityOptions
 from converter.progress import silent
@@ -98,7 +98,7 @@ def test_random_graph_edit_is_equivalent_or_refused(
 def prove_network(folder: Path, edited: bytes | None = None) -> ParityResult:
     """Prove the exported network; if ``edited`` is given, MXNet runs that graph, unknown to the matching."""
     origin = ParamsSource(None, folder / "base-0000.params")
-    with loading.open_source(origin, silent) as source:
+    with selection.open_source(origin, silent) as source:
         prepared = loading.load_model(origin, source)
         assert prepared.source.wiring is not None
         graph = prepared.source.wiring.graph

@@ -17,8 +17,8 @@ import pytest
 from converter.errors import MappingError, SymbolError
 from converter.formats.params import load_params
 from converter.graphs import reader
-from converter.networks import catalog, loading, naming_styles, wiring
-from converter.networks.loading import ParamsSource
+from converter.networks import catalog, loading, naming_styles, selection, wiring
+from converter.networks.selection import ParamsSource
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(path: Path, model: Model | None = None, symbol_path: Path | None = None) -> LoadedModel:
     origin = ParamsSource(model, path, symbol=symbol_path)
-    with loading.open_source(origin, silent) as source:
+    with selection.open_source(origin, silent) as source:
         return loading.load_model(origin, source)
 
 

@@ -12,7 +12,7 @@ from converter.commands import conversion, reverse_conversion
 from converter.errors import ParityError
 from converter.formats.params import load_params
 from converter.networks import catalog
-from converter.networks.loading import ParamsSource
+from converter.networks.selection import ParamsSource
 from converter.parity import execution
 from converter.parity.options import ParityOptions
 from converter.parity.result import LIMITS

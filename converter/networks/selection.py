@@ -1,0 +1,110 @@
+"""Select parameters: a file, seeded random ones, or those that GluonCV published."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter.errors import ConversionError, SourceError, UsageError
+from converter.networks import catalog, synthetic
+from converter.sources import gluoncv_zoo, params_file
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from converter.networks.catalog import Model
+    from converter.progress import Progress
+    from converter.sources.params_file import ParamsFile
+
+AUTO = "auto"  # in place of a model's name: detect the model
+
+
+@dataclass(frozen=True, slots=True)
+class ParamsSource:
+    """Selects parameters: a file, seeded random ones, or, with neither, those that GluonCV published.
+
+    Attributes:
+        model: the model, None to detect it from the file's tensors.
+        params: the ``.params`` file, or an archive of one.
+        seed: the seed of random parameters.
+        symbol: the file's graph, None to search for it.
+        search_graph: whether to search for the graph in the archive and the folder of the file.
+    """
+
+    model: Model | None
+    params: Path | None = None
+    seed: int | None = None
+    symbol: Path | None = None
+    search_graph: bool = True
+
+
+def select(
+    model: str,
+    params: str | PathLike[str] | None,
+    random: int | None,
+    symbol: str | PathLike[str] | None,
+) -> ParamsSource:
+    """Return the source that plain arguments select.
+
+    Args:
+        model: the model's name, or "auto".
+        params: ``.params`` file or archive.
+        random: seed of random parameters.
+        symbol: graph of the parameters.
+
+    Raises:
+        UsageError: if the arguments contradict each other, or a file is required.
+        CatalogError: if the model is unknown.
+    """
+    if params is not None and random is not None:
+        raise UsageError("`params` and `random` exclude each other")
+    if params is None and model == AUTO:
+        raise UsageError("auto-detection requires `params`")
+    if params is None and symbol is not None:
+        raise UsageError("`symbol` requires `params`")
+    if random is not None and random < 0:
+        raise UsageError(f"`random`: a seed of at least 0 expected, {random} found")
+    if Path(model).is_file():
+        raise UsageError(f"{model} is a file, not a model; use auto with `params` {model}")
+    return ParamsSource(
+        model=None if model == AUTO else catalog.find(model),
+        params=None if params is None else Path(params),
+        seed=random,
+        symbol=None if symbol is None else Path(symbol),
+    )
+
+
+@contextlib.contextmanager
+def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile]:
+    """Yield the selected ``.params`` file; generated and unpacked files are deleted on exit.
+
+    Raises:
+        SourceError: if the file cannot be downloaded or unpacked.
+        StorageError: if the file cannot be read; also in place of any other ``ConversionError`` in the
+            body if the file has changed meanwhile.
+    """
+    with disk.temp_dir() as folder:
+        file = _locate(source, folder, progress)
+        try:
+            yield file
+        except ConversionError:
+            params_file.require_unchanged(file)
+            raise
+
+
+def _locate(source: ParamsSource, folder: Path, progress: Progress) -> ParamsFile:
+    model = source.model
+    if source.params is not None:
+        return params_file.from_file(source.params, folder, progress)
+    if model is None:
+        raise SourceError("auto-detection requires --params FILE")
+    if source.seed is None:
+        return gluoncv_zoo.take(model.published, folder, progress)
+    path = folder / f"{model.name}.random-{source.seed}.params"
+    return params_file.from_arrays(  # keeps no copy of the arrays
+        synthetic.random_params(model.mapping, model.shapes, source.seed), path, progress
+    )
