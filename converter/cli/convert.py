@@ -31,7 +31,9 @@ class OutputFormat(StrEnum):
 
 def convert(  # noqa: PLR0913 - the options of the command line
     name: options.Name,
-    out: Annotated[Path, typer.Argument(help="Output folder; created if missing.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Output folder; created if missing.", file_okay=False)
+    ],
     *,
     params: options.Params = None,
     symbol: options.Symbol = None,

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from converter.commands.diff import CheckpointDiff
 
-File = Annotated[Path, typer.Argument(help="Checkpoint: .safetensors, .pth or .params.", dir_okay=False)]
+HELP = "Checkpoint: .safetensors, .pth or .params."
 
 
 def diff(
-    first: File,
-    second: File,
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help=HELP, dir_okay=False)],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help=HELP, dir_okay=False)],
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")

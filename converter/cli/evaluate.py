@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def evaluate(  # noqa: PLR0913 - the options of the command line
     folder: Annotated[
-        Path, typer.Argument(help="Folder with one subfolder of images per class.", file_okay=False)
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Folder with one subfolder of images per class.", file_okay=False
+        ),
     ],
     weights: vision.Weights,
     *,

@@ -24,7 +24,9 @@ def inspect(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Weight file: .params, also in an archive, .safetensors or .pth.", dir_okay=False
+            metavar="FILE",
+            help="Weight file: .params, also in an archive, .safetensors or .pth.",
+            dir_okay=False,
         ),
     ],
     *,

@@ -45,7 +45,8 @@ def read_size(text: str) -> tuple[int, int]:
 Name = Annotated[
     str,
     typer.Argument(
-        help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors."
+        metavar="NAME",
+        help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors.",
     ),
 ]
 Params = Annotated[

@@ -42,11 +42,12 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     weights: Annotated[
         Path,
         typer.Argument(
+            metavar="WEIGHTS",
             help="Checkpoint to convert: .safetensors or .pth, from gluon2torch, timm or torchvision.",
             dir_okay=False,
         ),
     ],
-    out: Annotated[Path, typer.Argument(help=".params file to write.", dir_okay=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=".params file to write.", dir_okay=False)],
     *,
     model: Annotated[
         str | None, typer.Option(help="Model name.", show_default="detected from the tensors", metavar="NAME")

@@ -35,7 +35,9 @@ COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
 
 
 def convert_zoo(  # noqa: PLR0913 - the options of the command line
-    out: Annotated[Path, typer.Argument(help="Output folder; created if missing.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Output folder; created if missing.", file_okay=False)
+    ],
     *,
     models: Annotated[
         list[str] | None,
