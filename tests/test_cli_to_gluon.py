@@ -138,7 +138,7 @@ def test_published_file_is_recognised(
     }
 
 
-def test_unpublished_model_has_no_published_line(
+def test_model_without_a_sha1_has_no_file_line(
     tiny: Model, weights: Path, back: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "models", lambda: {"tiny": replace_sha1(tiny, "")})
