@@ -73,7 +73,7 @@ def test_refusal_exits_1_with_the_reason_on_stderr(runner: CliRunner, tmp_path: 
     result = runner.invoke(app.convert_app, arguments)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr.startswith(f"refused  {NAME}: the published parameters are not here")
+    assert result.stderr.startswith(f"refused  {NAME}: the published parameters are not in the cache")
     assert "--random SEED" in result.stderr
 
 
@@ -137,7 +137,7 @@ def test_unknown_model_exits_1_with_a_suggestion(runner: CliRunner, tmp_path: Pa
 def test_keyboard_interrupt_exits_130(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(conversion, "convert", interrupt)

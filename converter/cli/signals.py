@@ -16,7 +16,7 @@ SIGNALLED = 128  # plus the signal's number: the exit status that shells report
 
 def exit_at_once() -> None:
     """Make signals end the process at once and silently, except within ``interrupting``."""
-    _handle(lambda number, _: os._exit(SIGNALLED + number))
+    _handle(_exit)
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def interrupting() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` with the first signal's number, and ignore further signals.
 
     Signals that are ignored already, such as SIGHUP under nohup, stay ignored. After an interruption,
-    signals stay ignored, so that the process can clean up when it exits.
+    further signals do not end the process at once, so that it can clean up when it exits.
     """
     previous = {number: signal.getsignal(number) for number in ENDING}
     _handle(_interrupt)
@@ -32,8 +32,13 @@ def interrupting() -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            if signal.getsignal(number) is _interrupt:
+            interrupted = signal.getsignal(number) is _ignore
+            if not (interrupted and handler is _exit):
                 signal.signal(number, handler)
+
+
+def _exit(number: int, _: object) -> NoReturn:
+    os._exit(SIGNALLED + number)
 
 
 def _interrupt(number: int, _: object) -> NoReturn:
