@@ -12,11 +12,11 @@ class UsageError(ConversionError, ValueError):
 
 
 class CatalogError(ConversionError):
-    """The model is unknown, or a mapping file cannot be read."""
+    """The model is unknown, or a mapping file describes no model."""
 
 
 class SourceError(ConversionError):
-    """The parameters cannot be found, read or downloaded, or are not the published ones."""
+    """The parameters cannot be found, unpacked or downloaded, or are not the published ones."""
 
 
 class ParamsError(ConversionError):
@@ -28,11 +28,11 @@ class DialectError(ConversionError):
 
 
 class SymbolError(ConversionError):
-    """The graph of the parameters cannot be read, or does not match the model."""
+    """The graph of the parameters is malformed, or does not match the model."""
 
 
 class LabelsError(ConversionError):
-    """The class names cannot be read, or their number differs from the number of classes."""
+    """The class names are malformed, or their number differs from the number of classes."""
 
 
 class PrecisionError(ConversionError):

@@ -22,7 +22,7 @@ TAG = '"the first content"'
 
 @dataclass
 class Server:
-    """Answers with the next of ``answers``, the last repeatedly; ``seen`` are the received headers."""
+    """Answers with the next of ``answers`` in turn, the last repeatedly; ``seen`` are the received headers."""
 
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
@@ -79,7 +79,7 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
 
 
 def whole(content: bytes, tag: str | None = TAG) -> Answer:
-    """Send the content, from the requested offset if it is unchanged."""
+    """Send the content, content, the requested offset if it is unchanged."""
 
     def answer(handler: Handler) -> None:
         headers, begin = handler.headers, 0
@@ -105,7 +105,7 @@ def cut(content: bytes, size: int, tag: str | None = TAG) -> Answer:
 
 
 def stalled(content: bytes, size: int) -> Answer:
-    """Announce the whole content, send ``size`` bytes and then nothing, with the connection open."""
+    """Announce the whole content, send ``size`` bytes, and keep the connection open."""
 
     def answer(handler: Handler) -> None:
         cut(content, size)(handler)
@@ -120,7 +120,7 @@ def status(number: int, **headers: object) -> Answer:
 
 
 def endless(number: int = 200, **headers: object) -> Answer:
-    """Send zeros until the client disconnects, also in a redirect."""
+    """Send zeros until the client disconnects, also as the body of a redirect."""
 
     def answer(handler: Handler) -> None:
         handler.head(number, **headers)
@@ -144,7 +144,7 @@ def trickle(content: bytes, pause: float) -> Answer:
 
 
 def drip(begin: bytes, again: bytes, pause: float) -> Answer:
-    """Send ``begin`` and then ``again`` repeatedly, one byte at a time."""
+    """Send ``begin`` then ``again`` repeatedly, one byte at a time."""
 
     def answer(handler: Handler) -> None:
         handler.wfile.write(begin)

@@ -56,10 +56,10 @@ def diff(first: str | PathLike[str], second: str | PathLike[str]) -> CheckpointD
         second: likewise.
 
     Raises:
-        CheckpointError: if a file cannot be read or changes meanwhile, or if the two have no name in
-            common.
-        ParamsError: if a ``.params`` file cannot be read.
-        SourceError: if an archive cannot be read.
+        StorageError: if a file cannot be read, or changes meanwhile.
+        CheckpointError: if a file is malformed, or if the two have no name in common.
+        ParamsError: if a ``.params`` file is malformed.
+        SourceError: if an archive is malformed.
     """
     paths = Path(first), Path(second)
     with disk.unchanged(paths[0]), disk.unchanged(paths[1]):

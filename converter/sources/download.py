@@ -22,7 +22,7 @@ from converter import __version__
 from converter.errors import SourceError
 from converter.formats.archives import MAX_PARAMS_BYTES
 from converter.sources.partial import ResumeInfo
-from converter.storage import background
+from converter.storage import background, disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,9 +260,8 @@ def _wrap_request_errors(limits: DownloadLimits) -> Iterator[None]:
         cause = _root_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise SourceError(f"cannot be requested: {cause}") from error
-        raise _TemporaryError(
-            f"the connection failed: {getattr(cause, 'strerror', None) or cause}"
-        ) from error
+        reason = disk.os_reason(cause) if isinstance(cause, OSError) else cause
+        raise _TemporaryError(f"the connection failed: {reason}") from error
 
 
 def _validator(response: Response) -> str | None:
