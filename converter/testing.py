@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import msgspec
 
 from converter.commands import parity_check
 from converter.parity import json_report, report
-from converter.parity.options import DEFAULT_DTYPES, DEFAULT_SIZES, ParityOptions
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,8 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     module: nn.Module | None = None,
     symbol: str | PathLike[str] | None = None,
     reference: str = "auto",
-    sizes: Sequence[tuple[int, int]] = DEFAULT_SIZES,
-    dtypes: Sequence[str] = DEFAULT_DTYPES,
+    sizes: Sequence[int | tuple[int, int]] = (),
+    dtypes: Sequence[str] = (),
     gluon_python: str | PathLike[str] | None = None,
     report_file: str | PathLike[str] | None = None,
 ) -> dict[str, Any]:
@@ -41,8 +42,8 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
         module: any float32 module whose layers have the names of torchvision and timm.
         symbol: graph of the parameters; by default it is searched for in their folder.
         reference: "auto", "gluon" or "numpy".
-        sizes: (height, width) of the inputs, in pixels.
-        dtypes: precisions to compare in: "float32", "float64".
+        sizes: input sizes in pixels, each (height, width) or one number for both; by default (65, 95).
+        dtypes: precisions to compare in, "float32" and "float64"; by default both.
         gluon_python: interpreter that has GluonCV; by default ``GLUON_PYTHON`` of the environment.
         report_file: file for an HTML report, written before any ``AssertionError`` is raised. It needs
             the extra ``report``.
@@ -67,5 +68,5 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
         report.write(document, Path(report_file))
     if not document.agrees:
         raise AssertionError("\n".join([json_report.sentence(document), *json_report.problems(document)]))
-    result: dict[str, Any] = msgspec.to_builtins(document)
+    result: dict[str, Any] = json.loads(msgspec.json.encode(document))
     return result

@@ -363,7 +363,7 @@ from converter.networks.selection import ParamsSource
 from converter.choices import ReferenceChoice, Precision
 from converter.parity.options import ParityOptions
 origin = ParamsSource(catalog.find("gluon_resnext50_32x4d"), seed=0)
-request = conversion.ConversionRequest(origin, Path(sys.argv[1]), ParityOptions("none"))
+request = conversion.ConversionRequest(source=origin, out=Path(sys.argv[1]), options=ParityOptions("none"))
 conversion.run(request)
 print("torch" in sys.modules, "mxnet" in sys.modules)
 """
@@ -495,7 +495,7 @@ def test_unproven_run_does_not_replace_a_proof(
 @pytest.mark.parametrize(
     ("more", "lost"),
     [
-        ({"terms": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64 against numpy"),
+        ({"options": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64 against numpy"),
         ({"as_pth": True}, "a .pth"),
     ],
 )
@@ -503,7 +503,7 @@ def test_run_does_not_drop_a_proof_before_rounding_or_a_pth(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, more: dict[str, Any], lost: str
 ) -> None:
     request = conversion.ConversionRequest(
-        source=ParamsSource(tiny, write(tiny_params)), out=out, **{"terms": UNPROVEN, **more}
+        source=ParamsSource(tiny, write(tiny_params)), out=out, **{"options": UNPROVEN, **more}
     )
     before = conversion.run(request).manifest_file.read_bytes()
     with pytest.raises(ArtifactError, match=f"with {re.escape(lost)} that this run has not"):

@@ -275,6 +275,7 @@ def test_summary_shows_the_detected_model(tiny_params: dict[str, Array], write: 
         "graph",
         "proven",
         "wrote",
+        "next",
     ]
     assert result.stdout.startswith("model   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes\n")
 

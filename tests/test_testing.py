@@ -164,8 +164,8 @@ def test_result_is_json_serialisable(params: Path) -> None:
         ({"weights": "trained.pth", "module": nn.Identity()}, "weights or a module, not both"),
         ({"reference": "caffe"}, "'caffe' is not a valid ReferenceChoice"),
         ({"reference": "none"}, "a reference is needed: auto, gluon or numpy"),
-        ({"dtypes": ["float16"]}, r"dtypes: some of float64, float32 expected, \['float16'\] found"),
-        ({"dtypes": "float32"}, "dtypes: some of float64, float32 expected, 'float32' found"),
+        ({"dtypes": ["float16"]}, "`proof_dtype`: float64 or float32 expected, 'float16' found"),
+        ({"dtypes": "float32"}, "`proof_dtype`: float64 or float32 expected, 'f' found"),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], message: str, params: Path) -> None:
