@@ -41,7 +41,7 @@ Example:
     >>> converter.convert("auto", "out", params="missing.params")
     Traceback (most recent call last):
         ...
-    converter.errors.SourceError: missing.params: No such file or directory
+    converter.errors.StorageError: missing.params: No such file or directory
 """
 
 from __future__ import annotations

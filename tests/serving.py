@@ -22,7 +22,7 @@ TAG = '"the first content"'
 
 @dataclass
 class Server:
-    """Answers with the next of ``answers`` in turn, the last repeatedly; ``seen`` are the received headers."""
+    """Answers in turn, with the last answer repeatedly; ``seen`` are the received headers."""
 
     url: str = ""
     answers: list[Answer] = field(default_factory=list)

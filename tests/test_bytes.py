@@ -91,7 +91,7 @@ from converter.parity.options import ParityOptions
 _, name, file, *outs = sys.argv
 for out in outs:
     origin = ParamsSource(catalog.find(name), Path(file))
-    conversion.run(conversion.ConversionRequest(origin, Path(out), ParityOptions("none")))
+    conversion.run(conversion.ConversionRequest(source=origin, out=Path(out), options=ParityOptions("none")))
 """
 
 

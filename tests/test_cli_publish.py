@@ -100,7 +100,7 @@ def test_random_weights_are_refused(file: Path, tmp_path: Path) -> None:
     result = run(file, tmp_path / "out", "--allow-unproven")
     assert result.exit_code == 1
     assert "refused" in result.stderr
-    assert "random weights; --allow-random publishes them as such" in result.stderr
+    assert "random weights; --allow-random publishes them, marked as random" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

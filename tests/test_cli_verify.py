@@ -85,7 +85,7 @@ def test_json_is_alone_on_stdout(file: Path) -> None:
     file.unlink()
     result = run(file.parent, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "neither a converted file nor a published folder is in it" in result.stderr
+    assert "contains neither a converted file nor a published folder" in result.stderr
 
 
 def test_terminal_escape_sequences_are_escaped(file: Path) -> None:

@@ -165,7 +165,7 @@ def test_disjoint_names_are_refused(
 ) -> None:
     first, second = save("a.safetensors", state), save("b.safetensors", other)
     expected = (
-        r"a\.safetensors and .*b\.safetensors: no name in common, and no mapping makes them the same\n"
+        r"a\.safetensors and .*b\.safetensors: no tensor names in common, and no mapping relates them\n"
         rf"  a\.safetensors has .*\n  b\.safetensors has {next(iter(other), 'nothing')}$"
     )
     with pytest.raises(CheckpointError, match=expected):

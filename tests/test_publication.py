@@ -250,15 +250,15 @@ def test_several_files_get_a_folder_each(small: Path, proven: Path, tmp_path: Pa
         tmp_path / "out" / "gluon_resnet18_v1b",
     ]
     assert all({path.name for path in each.folder.iterdir()} == ALL_FILES for each in result)
-    with pytest.raises(PublicationError, match=f"more than one file would become .*{SMALL}"):
+    with pytest.raises(PublicationError, match=f"several files would be published as .*{SMALL}"):
         publication.run(PublicationRequest(files=(small, proven), folder=tmp_path / "new", **ALLOWED))
 
 
 @pytest.mark.parametrize(
     ("refused", "message"),
     [
-        ({"allow_random": False}, "random weights; --allow-random publishes them as such"),
-        ({"allow_unproven": False}, "unproven, its manifest says; --allow-unproven"),
+        ({"allow_random": False}, "random weights; --allow-random publishes them, marked as random"),
+        ({"allow_unproven": False}, "unproven according to its manifest; --allow-unproven"),
     ],
 )
 def test_random_and_unproven_weights_need_permission(
@@ -277,7 +277,7 @@ def test_nonempty_folder_is_not_replaced_without_force(
     small: Path, make_request: Callable[..., PublicationRequest]
 ) -> None:
     publication.run(make_request(small))
-    with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
+    with pytest.raises(PublicationError, match="not empty; --force replaces a folder that publish wrote"):
         publication.run(make_request(small))
 
 
@@ -290,7 +290,7 @@ def test_force_replaces_only_published_files(
     assert [path.name for path in before.folder.parent.iterdir()] == ["out"]
     (after.folder / "thesis.tex").touch()
     with pytest.raises(
-        PublicationError, match=r"is not replaced, it holds what we did not write: thesis\.tex"
+        PublicationError, match=r"not replaced, as publish did not write all of it: thesis\.tex"
     ):
         publication.run(make_request(small, force=True))
     assert (after.folder / "thesis.tex").exists()
@@ -300,7 +300,7 @@ def test_file_in_place_of_the_folder_is_not_replaced(
     small: Path, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("precious")
-    with pytest.raises(PublicationError, match="a folder expected, or nothing"):
+    with pytest.raises(PublicationError, match="exists and is not a folder"):
         publication.run(make_request(small, force=True))
 
 
@@ -362,7 +362,7 @@ def test_parent_folder_is_resolved_to_its_name(
     (tmp_path / "out" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "out" / "inner")
     with pytest.raises(
-        PublicationError, match="/out: is not replaced, it holds what we did not write: inner"
+        PublicationError, match="/out: not replaced, as publish did not write all of it: inner"
     ):
         publication.run(dataclasses.replace(make_request(small, force=True), folder=Path("..")))
 
@@ -373,7 +373,7 @@ def test_second_of_two_concurrent_runs_is_refused(
     def meanwhile(*_: object) -> None:
         publication.run(make_request(proven))
 
-    with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
+    with pytest.raises(PublicationError, match="not empty; --force replaces a folder that publish wrote"):
         publication.run(make_request(small), meanwhile)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == proven.read_bytes()
@@ -384,7 +384,7 @@ def test_force_keeps_a_file_added_while_publishing(
 ) -> None:
     publication.run(make_request(small))
     thesis = tmp_path / "out" / "thesis.tex"
-    with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
+    with pytest.raises(PublicationError, match=r"as publish did not write all of it: thesis\.tex"):
         publication.run(make_request(proven, force=True), lambda *_: thesis.touch())
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -406,7 +406,7 @@ def test_force_keeps_a_file_added_just_before_the_rename(
         return replace_path(path, target)
 
     monkeypatch.setattr(Path, "replace", late)
-    with pytest.raises(PublicationError, match=r"it holds what we did not write: thesis\.tex"):
+    with pytest.raises(PublicationError, match=r"as publish did not write all of it: thesis\.tex"):
         publication.run(make_request(small, force=True))
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -420,7 +420,7 @@ def test_folder_moved_by_a_killed_run_is_restored(
     before.folder.rename(tmp_path / ".convert-out.old")  # killed before the new folder was renamed
     if empty:
         before.folder.mkdir()
-    with pytest.raises(PublicationError, match="is not empty; --force replaces what was published there"):
+    with pytest.raises(PublicationError, match="not empty; --force replaces a folder that publish wrote"):
         publication.run(make_request(proven))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (before.folder / "model.safetensors").read_bytes() == small.read_bytes()
@@ -445,7 +445,8 @@ def test_foreign_files_are_not_deleted(
     (tmp_path / ".convert-out.old").mkdir()
     (tmp_path / ".convert-out.old" / "thesis.tex").touch()
     with pytest.raises(
-        PublicationError, match=r"\.convert-out\.old: is not replaced, it holds .*thesis\.tex"
+        PublicationError,
+        match=r"\.convert-out\.old: not replaced, as .* did not write all of it: thesis\.tex",
     ):
         publication.run(make_request(small, force=True))
     assert (tmp_path / ".convert-out.old" / "thesis.tex").exists()
@@ -462,7 +463,7 @@ def test_weights_changed_while_copying_are_refused(
         target.write_bytes(source.read_bytes()[:-1] + b"!")
 
     monkeypatch.setattr(shutil, "copyfile", corrupt)
-    with pytest.raises(ArtifactError, match="changed while it was copied"):
+    with pytest.raises(ArtifactError, match="changed during the copy"):
         publication.run(make_request(small))
     assert list(tmp_path.iterdir()) == []
 
@@ -588,7 +589,7 @@ def test_resnext_torch_refuses_a_changed_byte(
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"model\.safetensors: SHA-256 .* expected, .* found: damaged"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors: damaged or renamed: expected SHA-256 "):
         create_model(SMALL, result.folder)
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -602,7 +603,7 @@ def test_force_does_not_trust_foreign_checksums(
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     sha256 = hashlib.sha256(b"precious").hexdigest()
     (tmp_path / "out" / "SHA256SUMS").write_text(f"{sha256}  thesis.txt\n")
-    with pytest.raises(PublicationError, match=r"holds what we did not write: SHA256SUMS, thesis\.txt"):
+    with pytest.raises(PublicationError, match=r"publish did not write all of it: SHA256SUMS, thesis\.txt"):
         publication.run(make_request(small, force=True))
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
@@ -611,6 +612,6 @@ def test_force_keeps_an_edited_card(small: Path, make_request: Callable[..., Pub
     (result,) = publication.run(make_request(small))
     card = result.folder / "README.md"
     card.write_text(card.read_text() + "my own words\n")
-    with pytest.raises(PublicationError, match=r"holds what we did not write: README\.md"):
+    with pytest.raises(PublicationError, match=r"publish did not write all of it: README\.md"):
         publication.run(make_request(small, force=True))
     assert card.read_text().endswith("my own words\n")

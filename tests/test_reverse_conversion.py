@@ -190,7 +190,9 @@ def test_folder_is_never_overwritten(
 
 
 def test_gluon_file_is_refused(tiny_params: dict[str, Array], write: Write, back: Path) -> None:
-    message = r"holiday\.params: these are Gluon's names already; `convert auto` reads them"
+    message = (
+        r"holiday\.params: has Gluon's parameter names already; .*: convert auto OUT --params .*\.params"
+    )
     assert_refused(
         reverse_conversion.ToGluonRequest(weights=write(tiny_params), out=back, options=UNPROVEN),
         CheckpointError,
@@ -225,7 +227,7 @@ def test_ambiguous_tensors_are_refused_unless_a_model_is_named(
 ) -> None:
     monkeypatch.setattr(catalog, "models", lambda: {name: replace(tiny, name=name) for name in ("a", "b")})
     request = reverse_conversion.ToGluonRequest(weights=save(state, tmp_path), out=back, options=UNPROVEN)
-    assert_refused(request, MappingError, r"the tensors match more than one model: a or b\n  which one is it")
+    assert_refused(request, MappingError, r"match more than one model: a or b\n  select one with --model")
     assert reverse_conversion.run(replace(request, model=catalog.find("b"))).model.name == "b"
 
 
@@ -248,7 +250,7 @@ def test_dtype_that_cannot_hold_the_weights_is_refused(
     request = reverse_conversion.ToGluonRequest(
         weights=save(state, tmp_path), out=back, options=UNPROVEN, precision=Precision(dtype)
     )
-    assert_refused(request, PrecisionError, rf"trained\.pth: {dtype} cannot hold these weights as they are")
+    assert_refused(request, PrecisionError, rf"trained\.pth: these weights do not fit {dtype} ")
 
 
 def test_float16_weights_are_written_as_float32_on_request(
@@ -341,7 +343,7 @@ def test_checkpoint_is_never_overwritten_by_its_own_conversion(
 ) -> None:
     path = save(state, tmp_path)
     before = path.read_bytes()
-    with pytest.raises(ArtifactError, match=r"trained\.pth: is the checkpoint itself"):
+    with pytest.raises(ArtifactError, match=r"trained\.pth: would overwrite the checkpoint itself"):
         reverse_conversion.run(
             reverse_conversion.ToGluonRequest(weights=path, out=path, options=UNPROVEN, overwrite=True)
         )

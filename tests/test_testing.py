@@ -161,9 +161,9 @@ def test_result_is_json_serialisable(params: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": "trained.pth", "module": nn.Identity()}, "weights or a module, not both"),
-        ({"reference": "caffe"}, "'caffe' is not a valid ReferenceChoice"),
-        ({"reference": "none"}, "a reference is needed: auto, gluon or numpy"),
+        ({"weights": "trained.pth", "module": nn.Identity()}, "`weights` and `module` exclude each other"),
+        ({"reference": "caffe"}, "`reference`: auto, gluon, numpy, none expected, 'caffe' found"),
+        ({"reference": "none"}, "a comparison requires a `reference`"),
         ({"dtypes": ["float16"]}, "`proof_dtype`: float64 or float32 expected, 'float16' found"),
         ({"dtypes": "float32"}, "`proof_dtype`: float64 or float32 expected, 'f' found"),
     ],

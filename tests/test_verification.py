@@ -339,8 +339,8 @@ def test_parent_of_published_folders_is_verified_folder_by_folder(published: Pat
     ("name", "error", "message"),
     [
         ("nowhere", StorageError, "nowhere: No such file"),
-        ("empty", VerificationError, "empty: neither a converted file nor a published folder is in it"),
-        ("notes.txt", VerificationError, r"notes\.txt: a converted \.safetensors expected, or a folder"),
+        ("empty", VerificationError, "empty: contains neither a converted file nor a published folder"),
+        ("notes.txt", VerificationError, r"notes\.txt: a converted \.safetensors file or a folder expected"),
         ("pipe", StorageError, "pipe: not a regular file"),
     ],
 )

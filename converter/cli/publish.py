@@ -10,8 +10,7 @@ import typer
 
 from converter.choices import LICENSE
 from converter.cli import console
-from converter.errors import UsageError
-from converter.publishing import hub, signature
+from converter.publishing import signature
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,37 +94,28 @@ def publish(  # noqa: PLR0913 - the options of the command line
     from converter.commands import publication
 
     *files, folder = paths
-    with console.refusals():
-        if push is None and private:
-            raise UsageError("`private` requires `push`")
-        if push is not None:
-            hub.require_ready(push)
-        if sign_key is not None:
-            signature.require_key(sign_key)
-        screen = console.lines(stderr=as_json)
-        with console.progress() as progress:
-            results = publication.publish(
-                files,
-                folder,
-                report=report,
-                repo=push,
-                license=license_id,
-                allow_random=allow_random,
-                allow_unproven=allow_unproven,
-                force=force,
-                sign_key=sign_key,
-                progress=progress,
-            )
-        for result in results:
-            _show(result, screen)
-        url = hub.push(results[0].folder, push, private=private) if push is not None else None
-        if url is not None:
-            screen.print(f"[green]pushed[/]     {console.plain(url)}")
+    screen = console.lines(stderr=as_json)
+    with console.refusals(), console.progress() as progress:
+        results = publication.publish(
+            files,
+            folder,
+            report=report,
+            push=push,
+            private=private,
+            license=license_id,
+            allow_random=allow_random,
+            allow_unproven=allow_unproven,
+            force=force,
+            sign_key=sign_key,
+            progress=progress,
+        )
+    for result in results:
+        _show(result, screen)
     if as_json:
-        console.print_json([msgspec.to_builtins(_document(result, url)) for result in results])
+        console.print_json([msgspec.to_builtins(_document(result)) for result in results])
 
 
-def _document(result: PublishedFolder, url: str | None) -> PublishedRecord:
+def _document(result: PublishedFolder) -> PublishedRecord:
     converted = result.converted
     return PublishedRecord(
         model=converted.model.name,
@@ -135,7 +125,7 @@ def _document(result: PublishedFolder, url: str | None) -> PublishedRecord:
         official=converted.official,
         random=converted.random,
         signed=(result.folder / signature.SIGNATURE).exists(),
-        commit=url,
+        commit=result.commit,
     )
 
 
@@ -151,3 +141,5 @@ def _show(result: PublishedFolder, screen: Console) -> None:
     ):
         if applies:
             screen.print(f"[yellow]warning[/]    {text}")
+    if result.commit is not None:
+        screen.print(f"[green]pushed[/]     {console.plain(result.commit)}")

@@ -18,7 +18,7 @@ from converter.errors import ArtifactError, PublicationError, StorageError, Usag
 from converter.manifests import artifact_checks
 from converter.parity import report
 from converter.progress import silent
-from converter.publishing import card, signature, sums, timm_config
+from converter.publishing import card, hub, signature, sums, timm_config
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
 from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
@@ -65,10 +65,17 @@ class PublicationRequest:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFolder:
-    """A published folder and the converted file that it was made from."""
+    """A published folder.
+
+    Attributes:
+        folder: the folder.
+        converted: the converted file that it was made from.
+        commit: URL of the commit on the hub, None if it was not uploaded.
+    """
 
     folder: Path
     converted: ConvertedFile
+    commit: str | None = None
 
 
 def publish(  # noqa: PLR0913 - the options of the command
@@ -76,7 +83,8 @@ def publish(  # noqa: PLR0913 - the options of the command
     folder: str | PathLike[str],
     *,
     report: str | PathLike[str] | None = None,
-    repo: str | None = None,
+    push: str | None = None,
+    private: bool = False,
     license: str = LICENSE,  # noqa: A002 - the hub's name for it
     allow_random: bool = False,
     allow_unproven: bool = False,
@@ -92,7 +100,9 @@ def publish(  # noqa: PLR0913 - the options of the command
         files: the converted files, or one of them.
         folder: folder of a single file; of several, the folder that holds one folder per model.
         report: parity report of a single file, to be published with it.
-        repo: repository on the hub, as "org/name", that the card refers to.
+        push: repository on the hub, as "org/name", that the folder is uploaded to; huggingface_hub finds the
+            token.
+        private: whether a new repository is private.
         license: licence of the weights, one of the hub's identifiers.
         allow_random: whether random weights may be published.
         allow_unproven: whether unproven weights may be published.
@@ -103,25 +113,38 @@ def publish(  # noqa: PLR0913 - the options of the command
     Raises:
         UsageError: if the arguments contradict each other.
         PublicationError: if a file must not be published, or not in this folder.
-        ArtifactError: if a file does not match its manifest, or a folder cannot be written.
+        SignatureError: if the key cannot sign.
+        HubError: if the upload is not possible or fails; the folder is kept.
+        ArtifactError: if a file does not match its manifest.
+        StorageError: if a folder cannot be written.
     """
     paths = (files,) if isinstance(files, str | PathLike) else tuple(files)
     if not paths:
         raise UsageError("at least one converted file and the folder to create are required")
-    if len(paths) > 1 and (report is not None or repo is not None):
-        raise UsageError("`report` and a repository on the hub require a single converted file")
+    if len(paths) > 1 and (report is not None or push is not None):
+        raise UsageError("`report` and `push` require a single converted file")
+    if private and push is None:
+        raise UsageError("`private` requires `push`")
+    if push is not None:
+        hub.require_ready(push)
+    if sign_key is not None:
+        signature.require_key(Path(sign_key))
     request = PublicationRequest(
         files=tuple(map(Path, paths)),
         folder=Path(folder),
         report=optional_path(report),
-        repo=repo,
+        repo=push,
         license=license,
         allow_random=allow_random,
         allow_unproven=allow_unproven,
         force=force,
         sign_key=optional_path(sign_key),
     )
-    return run(request, progress)
+    folders = run(request, progress)
+    if push is None:
+        return folders
+    commit = hub.push(folders[0].folder, push, private=private)
+    return (dataclasses.replace(folders[0], commit=commit),)
 
 
 def run(request: PublicationRequest, progress: Progress = silent) -> tuple[PublishedFolder, ...]:

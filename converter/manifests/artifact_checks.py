@@ -35,8 +35,8 @@ def read(path: Path) -> ConvertedFile:
     failure = next((result for result in checks.results if result.holds is False), None)
     if failure is not None:
         raise failure.error or ArtifactError(
-            f"{failure.place}: {failure.what} {failure.expected} expected from its manifest, "
-            f"{failure.found} found"
+            f"{failure.place}: {failure.what} differs from the manifest: expected {failure.expected}, "
+            f"found {failure.found}"
         )
     if converted is None:
         raise ArtifactError(f"{path}: not a readable converted file")

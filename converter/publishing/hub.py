@@ -63,7 +63,9 @@ def push(folder: Path, repo: str, *, private: bool = False) -> str:
             raise HubError(f"{repo}: --private was given, but the repository is public; nothing was uploaded")
         return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=MESSAGE).commit_url)
     except failures as error:
-        raise HubError(f"{repo}: the upload failed{_reason(error)}") from error
+        raise HubError(
+            f"{repo}: the upload failed{_reason(error)}\n  the folder is complete: {folder}"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
