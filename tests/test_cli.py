@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from converter.choices import Precision, ReferenceChoice
-from converter.cli import app, console, options
+from converter.cli import app, console, options, signals
 from converter.commands import conversion
 from converter.errors import MappingError
 from converter.manifests import schema
@@ -110,9 +110,9 @@ def test_summary_shows_reference_layers_and_largest_difference(runner: CliRunner
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "12"], "32 to 2048 expected"),
+        (["--size", "12"], "--size: 12 pixels; 32 to 2048 expected"),
         (["--size", "224x"], "'224x' is not a valid size: expected H or HxW, such as 224 or 97x131"),
-        (["--size", "9999"], "32 to 2048 expected"),
+        (["--size", "9999"], "--size: 9999 pixels; 32 to 2048 expected"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--random", "-1"], "greater than or equal to 0"),
         (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
@@ -146,13 +146,19 @@ def test_keyboard_interrupt_exits_130(
     assert "interrupted" in result.stderr
 
 
-def test_sigterm_exits_143_and_restores_the_handler(
+def test_sigterm_exits_143_and_further_signals_are_ignored(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    handlers = {number: signal.getsignal(number) for number in signals.ENDING}
     monkeypatch.setattr(conversion, "convert", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
-    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    try:
+        result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+        for number in signals.ENDING:
+            os.kill(os.getpid(), number)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     assert result.exit_code == 143
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_terminated_conversion_leaves_no_files(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import manifests
 import numpy as np
 import pytest
 import torch
@@ -110,9 +110,8 @@ def test_images_and_weights_are_required(weights: Path, folder: Path) -> None:
 
 def test_random_weights_are_warned_about_on_stderr(weights: Path, folder: Path) -> None:
     assert "warning" not in run(folder / "b.png", "--weights", weights).stderr
-    source = {"file": f"{NAME}.random-0.params"}
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    document = {"model": NAME, "source": source, "artifact": {"sha256": digest}}
+    source = {**manifests.SOURCE, "file": f"{NAME}.random-0.params"}
+    document = manifests.manifest(weights, source=source)
     place = weights.with_suffix(".json")
     place.write_text(json.dumps(document))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import manifests
 import numpy as np
 import pytest
 import torch
@@ -86,8 +86,7 @@ def labelled(weights: Path, folder: Path, labels: tuple[str, ...]) -> Path:
     """Write the weights next to a manifest with the given labels."""
     path = folder / weights.name
     path.write_bytes(weights.read_bytes())
-    artifact = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    document = {"artifact": artifact, "labels": labels, "source": {"official": True}}
+    document = manifests.manifest(path, labels=labels, source={**manifests.SOURCE, "official": True})
     path.with_suffix(".json").write_text(json.dumps(document))
     return path
 

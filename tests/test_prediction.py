@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+import manifests
 import numpy as np
 import pytest
 import torch
@@ -60,8 +60,7 @@ def manifest(weights: Path, folder: Path, **changes: object) -> Path:
     folder.mkdir()
     path = folder / weights.name
     path.write_bytes(weights.read_bytes())
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    document = {"artifact": {"sha256": sha256, "file": path.name}, "labels": LABELS, **changes}
+    document = manifests.manifest(path, **{"labels": LABELS, **changes})
     path.with_suffix(".json").write_text(json.dumps(document))
     return path
 
@@ -296,15 +295,15 @@ def test_single_logit_uses_a_sigmoid(classes: int, folder: Path, tmp_path: Path)
 
 WARNINGS = {
     "random": (
-        {"model": NAME, "source": {"file": f"{NAME}.random-0.params"}},
+        {"source": {**manifests.SOURCE, "file": f"{NAME}.random-0.params"}},
         "the weights are random numbers",
     ),
-    "unproven": ({"parity": {"proven": False}}, "the weights are not proven to be those of the network"),
+    "unproven": ({"parity": manifests.UNPROVEN}, "the weights are not proven to be those of the network"),
     "rounded": (
-        {"narrowing": {"dtype": "float16", "before": {"proven": True}}},
+        {"narrowing": {"dtype": "float16", "before": manifests.PROVEN, "logits": manifests.LOGITS}},
         "the weights were proven before they were rounded to float16, not since",
     ),
-    "proven": ({"parity": {"proven": True}}, ""),
+    "proven": ({"parity": manifests.PROVEN}, ""),
 }
 
 
