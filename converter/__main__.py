@@ -5,7 +5,6 @@ Other modules are imported after signals are handled, so that Ctrl-C during the 
 
 from __future__ import annotations
 
-import os
 from typing import NoReturn
 
 from converter.cli import signals
@@ -13,7 +12,7 @@ from converter.cli import signals
 
 def convert() -> NoReturn:
     """Run the `convert` command."""
-    _begin()
+    signals.exit_at_once()
     from converter.cli import app, console  # noqa: PLC0415 - after signals are handled
 
     console.run(app.convert_app, "convert")
@@ -21,20 +20,10 @@ def convert() -> NoReturn:
 
 def gluon2torch() -> NoReturn:
     """Run the `gluon2torch` command."""
-    _begin()
+    signals.exit_at_once()
     from converter.cli import app, console  # noqa: PLC0415 - as above
 
     console.run(app.app, "gluon2torch")
-
-
-def _begin() -> None:
-    """Handle signals, and open closed standard streams, whose descriptors our files would get otherwise."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    signals.exit_at_once()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from http import client
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -27,7 +27,7 @@ from converter.storage import background, disk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from requests import PreparedRequest, Response
+    from requests import Response
 
     from converter.progress import Progress
     from converter.sources.partial import PartialDownload
@@ -71,20 +71,13 @@ class _TemporaryError(Exception):
 
 
 class _Session(requests.Session):
-    """Follows redirects to other hosts, but never from https to another scheme."""
+    """Does not read the bodies of redirects, which can be endless."""
 
     def get_redirect_target(self, response: Response) -> str | None:
         target: str | None = super().get_redirect_target(response)
         if target is not None:
-            response.close()  # requests would read the body of the redirect
-            target = urljoin(response.url, target)
-            if not may_redirect(response.url, target):
-                raise SourceError(f"redirected from https to {public(target)}, which is not followed")
+            response.close()
         return target
-
-    def rebuild_auth(self, request: PreparedRequest, _: Response) -> None:
-        """Send credentials, from the URL or ~/.netrc, with the first request only."""
-        request.headers.pop("Authorization", None)
 
 
 def fetch(url: str, partial: PartialDownload, progress: Progress, limits: DownloadLimits) -> None:
@@ -106,11 +99,6 @@ def fetch(url: str, partial: PartialDownload, progress: Progress, limits: Downlo
             raise SourceError(str(error)) from error
         kept = f"{partial.size:,} of {resume.total:,} bytes are kept; the next run resumes the download"
         raise SourceError(f"{error}; {kept}") from error
-
-
-def may_redirect(url: str, target: str) -> bool:
-    """Return whether a redirect is allowed: https leads only to https."""
-    return urlsplit(url).scheme != "https" or urlsplit(target).scheme == "https"
 
 
 def public(url: str) -> str:
