@@ -266,9 +266,7 @@ def test_help_describes_the_options(
 ) -> None:
     with pytest.raises(SystemExit, match="0"):
         programs[name].main(["--help"])
-    assert "images in a step, of all processes together (default:" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "batch size, of all processes together (default:" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.fixture(scope="session")
