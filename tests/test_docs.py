@@ -18,10 +18,19 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
     *sorted(ROOT.glob("docs/**/*.yml")),
 ]
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def code(page: Path) -> str:
+    """Return the code blocks of a page, or all of a workflow."""
+    text = page.read_text(encoding="utf-8")
+    return "".join(FENCED.findall(text)) if page.suffix == ".md" else text
+
+
 LINES = [
     (page.name, line.strip())
     for page in PAGES
-    for line in page.read_text(encoding="utf-8").splitlines()
+    for line in code(page).splitlines()
     if re.match(r"(- run:|\$)? ?(gluon2torch|convert) [a-z_]", line.strip())
 ]
 COMMANDS = get_command(app)
