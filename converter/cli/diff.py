@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich import box
 from rich.table import Column, Table
@@ -36,12 +35,12 @@ def diff(
     Exits with 0 if the checkpoints are identical, 1 if they differ or cannot be
     read, 2 on a usage error.
     """
-    from converter.commands import diff as diffing
+    from converter.commands import diff as command
 
     with console.refusals():
-        result = diffing.diff(first, second)
+        result = command.diff(first, second)
     if as_json:
-        console.print_json({"identical": result.identical, **msgspec.to_builtins(result)})
+        console.print_json(command.document(result))
     else:
         _show(result, console.lines())
     raise typer.Exit(not result.identical)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich import box
@@ -11,9 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from converter.cli import console
-
-if TYPE_CHECKING:
-    from converter.networks.catalog import Model
 
 
 def list_models(
@@ -25,7 +22,9 @@ def list_models(
     with console.refusals():
         models = list(catalog.models().values())
         if as_json:
-            typer.echo(json.dumps([_figures(model) for model in models], indent=2))
+            from converter.networks import figures
+
+            typer.echo(json.dumps([figures.document(model) for model in models], indent=2))
             return
     table = Table(
         box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy and SHA-1 of the .params file, as published"
@@ -40,18 +39,3 @@ def list_models(
         accuracy = ("—" if figure is None else f"{figure:.2f}" for figure in (entry.top1, entry.top5))
         table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8] or "—")
     Console().print(table)
-
-
-def _figures(model: Model) -> dict[str, Any]:
-    from converter.networks import figures
-
-    entry = model.entry
-    return {
-        "model": model.name,
-        "gluon": entry.gluon,
-        "parameters": model.parameters,
-        "params_sha1": entry.params_sha1 or None,
-        "published": {"top1": entry.top1, "top5": entry.top5},
-        "note": entry.note or None,
-        **figures.document(model),
-    }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from converter.errors import CheckpointError, DialectError
@@ -64,6 +65,11 @@ def diff(first: str | PathLike[str], second: str | PathLike[str]) -> CheckpointD
     paths = Path(first), Path(second)
     with disk.unchanged(paths[0]), disk.unchanged(paths[1]):
         return _diff(*paths)
+
+
+def document(result: CheckpointDiff) -> dict[str, Any]:
+    """Return the result as a JSON document."""
+    return {"identical": result.identical, **msgspec.to_builtins(result)}
 
 
 def _diff(first: Path, second: Path) -> CheckpointDiff:

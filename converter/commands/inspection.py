@@ -143,16 +143,16 @@ def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
         return _inspect_contents(path, documents, unpacked, inspection, progress, full=True)
 
 
-def document(found: Inspection) -> dict[str, Any]:
+def document(inspection: Inspection) -> dict[str, Any]:
     """Return the inspection as a JSON-compatible dictionary."""
     return {
-        "file": found.file,
-        "bytes": found.size,
-        "archive": found.archive,
-        "container": found.container,
-        "records": list(found.records),
-        "dialect": found.dialect,
-        "prefix": found.prefix,
+        "file": inspection.file,
+        "bytes": inspection.size,
+        "archive": inspection.archive,
+        "container": inspection.container,
+        "records": list(inspection.records),
+        "dialect": inspection.dialect,
+        "prefix": inspection.prefix,
         "models": [
             {
                 "model": model.name,
@@ -161,20 +161,20 @@ def document(found: Inspection) -> dict[str, Any]:
                 "width": model.config.width,
                 "classes": model.config.num_classes,
             }
-            for model in found.models
+            for model in inspection.models
         ],
-        "nearest": found.nearest,
-        "dtypes": dict(found.dtypes),
-        "tensors": found.tensors,
-        "numbers": found.numbers,
-        "sha1": found.sha1,
-        "official": found.official,
+        "nearest": inspection.nearest,
+        "dtypes": dict(inspection.dtypes),
+        "tensors": inspection.tensors,
+        "numbers": inspection.numbers,
+        "sha1": inspection.sha1,
+        "official": inspection.official,
         "statistics": None
-        if found.statistics is None
-        else [{name: _finite(value) for name, value in asdict(row).items()} for row in found.statistics],
-        "remark": found.remark,
-        "graph": found.graph,
-        "graph_differences": list(found.graph_differences),
+        if inspection.statistics is None
+        else [{name: _finite(value) for name, value in asdict(row).items()} for row in inspection.statistics],
+        "remark": inspection.remark,
+        "graph": inspection.graph,
+        "graph_differences": list(inspection.graph_differences),
     }
 
 

@@ -106,9 +106,15 @@ def file_bytes(model: Model) -> int:
 
 
 def document(model: Model) -> dict[str, Any]:
-    """Return the figures as a JSON-ready document, with the source of the published ones."""
-    total, data_config = cost(model), preprocessing(model)
+    """Return a model's names and figures as a JSON document, with the source of the published ones."""
+    total, data_config, entry = cost(model), preprocessing(model), model.entry
     return {
+        "model": model.name,
+        "gluon": entry.gluon,
+        "parameters": model.parameters,
+        "params_sha1": entry.params_sha1 or None,
+        "published": {"top1": entry.top1, "top5": entry.top5},
+        "note": entry.note or None,
         "computed": {
             "parameters": model.parameters,
             "multiply_adds": total.multiply_adds,
@@ -121,5 +127,5 @@ def document(model: Model) -> dict[str, Any]:
             "crop_pct": data_config["crop_pct"],
             "interpolation": data_config["interpolation"],
         },
-        "published_source": None if model.entry.top1 is None else SOURCE,
+        "published_source": None if entry.top1 is None else SOURCE,
     }
