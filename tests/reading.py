@@ -42,5 +42,5 @@ def without_file(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedPara
     digest: Future[str] = Future()
     digest.set_result(sha1)
     path = Path(name)
-    origin = ParamsFile(path, path, name, None, (0, 0, 0, 0, 0), digest)
-    return LoadedParams(origin, Params({}, LIST, ("V2",)), NamingStyle(name, naming_styles.STRUCTURAL))
+    source = ParamsFile(path, path, name, None, (0, 0, 0, 0, 0), digest)
+    return LoadedParams(source, Params({}, LIST, ("V2",)), NamingStyle(name, naming_styles.STRUCTURAL))

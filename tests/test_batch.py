@@ -201,7 +201,7 @@ def test_other_source_mapping_or_missing_proof_is_not_reused(
 
 
 @pytest.mark.parametrize(
-    ("terms", "found"),
+    ("options", "found"),
     [
         (ParityOptions("none"), True),
         (ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"]), True),
@@ -215,13 +215,13 @@ def test_other_source_mapping_or_missing_proof_is_not_reused(
     ],
 )
 def test_only_an_equally_strong_proof_is_reused(
-    small: Model, tmp_path: Path, terms: ParityOptions, found: bool
+    small: Model, tmp_path: Path, options: ParityOptions, found: bool
 ) -> None:
     proven = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float64"])
     conversion.run(
         conversion.ConversionRequest(source=ParamsSource(small, seed=0), out=tmp_path, options=proven)
     )
-    assert (batch.find_conversion(tmp_path, small, SEEDED, terms) is not None) is found
+    assert (batch.find_conversion(tmp_path, small, SEEDED, options) is not None) is found
 
 
 def test_unreadable_file_fails_only_its_model(tmp_path: Path, small: Model) -> None:

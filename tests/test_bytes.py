@@ -118,18 +118,18 @@ def hashes(result: conversion.ConversionResult) -> tuple[str, str]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_file_converts_to_the_recorded_bytes(tiny: Model, write: Write, tmp_path: Path, dtype: str) -> None:
-    origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[dtype])))
+    source = ParamsSource(tiny, write(pattern(tiny, DTYPES[dtype])))
     assert (
-        hashes(conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN)))
+        hashes(conversion.run(conversion.ConversionRequest(source=source, out=tmp_path, options=UNPROVEN)))
         == GOLDEN[dtype]
     )
 
 
 @pytest.mark.parametrize("name", SEEDED)
 def test_seed_converts_to_the_recorded_bytes(tmp_path: Path, name: str) -> None:
-    origin = ParamsSource(catalog.find(name), seed=0)
+    source = ParamsSource(catalog.find(name), seed=0)
     assert (
-        hashes(conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN)))
+        hashes(conversion.run(conversion.ConversionRequest(source=source, out=tmp_path, options=UNPROVEN)))
         == GOLDEN[name]
     )
 
@@ -140,9 +140,11 @@ def test_seed_converts_to_the_recorded_bytes(tmp_path: Path, name: str) -> None:
 def test_output_dtype_alone_determines_the_bytes(
     tiny: Model, write: Write, tmp_path: Path, source: str, written: str
 ) -> None:
-    origin = ParamsSource(tiny, write(pattern(tiny, DTYPES[source])))
     request = conversion.ConversionRequest(
-        source=origin, out=tmp_path, options=UNPROVEN, precision=Precision(written)
+        source=ParamsSource(tiny, write(pattern(tiny, DTYPES[source]))),
+        out=tmp_path,
+        options=UNPROVEN,
+        precision=Precision(written),
     )
     assert hashes(conversion.run(request))[0] == GOLDEN[written][0]
 
@@ -179,9 +181,9 @@ def swapped(arrays: dict[str, Array]) -> dict[str, Array]:
 def test_changed_values_change_the_hashes(
     tiny: Model, write: Write, tmp_path: Path, change: Callable[[dict[str, Array]], dict[str, Array]]
 ) -> None:
-    origin = ParamsSource(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
+    source = ParamsSource(tiny, write(change(pattern(tiny, DTYPES["float32"]))))
     digests = hashes(
-        conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
+        conversion.run(conversion.ConversionRequest(source=source, out=tmp_path, options=UNPROVEN))
     )
     assert digests[0] != GOLDEN["float32"][0]
     assert digests[1] != GOLDEN["float32"][1]

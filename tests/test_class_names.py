@@ -25,9 +25,9 @@ LABELS = tuple(f"kind {number}" for number in range(10))
 def converted(tmp_path_factory: pytest.TempPathFactory) -> conversion.ConversionResult:
     folder = tmp_path_factory.mktemp("converted")
     (folder / "classes.txt").write_text("\n".join(LABELS))
-    origin = ParamsSource(catalog.find(NAME), seed=0)
+    source = ParamsSource(catalog.find(NAME), seed=0)
     request = conversion.ConversionRequest(
-        source=origin,
+        source=source,
         out=folder / "out",
         options=ParityOptions("none"),
         labels=folder / "classes.txt",

@@ -295,13 +295,18 @@ def test_every_option_reaches_the_reverse_conversion(
     monkeypatch.setattr(reverse_conversion, "run", record)
     python = tmp_path / "python9"
     run(weights, back)
-    proof = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
+    proof_options = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
     options = ["--model", "tiny", "--dtype", "bfloat16", "--force", "--gluon-python", str(python)]
-    assert run(weights, back, *proof, *options).stderr == "refused  enough\n"
-    terms = ParityOptions("gluon", ((97, 131),), ("float64",), python)
+    assert run(weights, back, *proof_options, *options).stderr == "refused  enough\n"
+    proof = ParityOptions("gluon", ((97, 131),), ("float64",), python)
     assert requests == [
         reverse_conversion.ToGluonRequest(weights=weights, out=back),
         reverse_conversion.ToGluonRequest(
-            weights=weights, out=back, model=tiny, options=terms, precision=Precision.bfloat16, overwrite=True
+            weights=weights,
+            out=back,
+            model=tiny,
+            options=proof,
+            precision=Precision.bfloat16,
+            overwrite=True,
         ),
     ]

@@ -396,9 +396,9 @@ def test_auto_falls_back_to_numpy_if_mxnet_is_missing(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    terms = replace(AGAINST_NUMPY, reference="auto")
+    options = replace(AGAINST_NUMPY, reference="auto")
     result = conversion.run(
-        conversion.ConversionRequest(source=ParamsSource(tiny, write(tiny_params)), out=out, options=terms)
+        conversion.ConversionRequest(source=ParamsSource(tiny, write(tiny_params)), out=out, options=options)
     )
     assert result.manifest.parity.reference == "numpy"
 
@@ -415,9 +415,9 @@ def test_auto_falls_back_to_numpy_if_mxnet_cannot_start(
     crash = script(tmp_path / "crash", f"touch {tmp_path}/was-asked; {answer}")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(crash))
-    terms = replace(AGAINST_NUMPY, reference="auto")
+    options = replace(AGAINST_NUMPY, reference="auto")
     result = conversion.run(
-        conversion.ConversionRequest(source=ParamsSource(tiny, write(tiny_params)), out=out, options=terms)
+        conversion.ConversionRequest(source=ParamsSource(tiny, write(tiny_params)), out=out, options=options)
     )
     assert (tmp_path / "was-asked").exists()
     assert result.manifest.parity.reference == "numpy"
@@ -433,13 +433,13 @@ def test_auto_does_not_fall_back_if_gluoncv_fails(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "crash", "echo it objects; exit 3")))
-    terms = replace(AGAINST_NUMPY, reference="auto")
+    options = replace(AGAINST_NUMPY, reference="auto")
     with pytest.raises(
         ReferenceFailedError, match="its process ended with status 3 and printed:\nit objects"
     ):
         conversion.run(
             conversion.ConversionRequest(
-                source=ParamsSource(tiny, write(tiny_params)), out=out, options=terms
+                source=ParamsSource(tiny, write(tiny_params)), out=out, options=options
             )
         )
     assert contents(out) == []

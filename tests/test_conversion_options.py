@@ -125,10 +125,10 @@ def tensors(result: conversion.ConversionResult) -> dict[str, Array]:
 def test_widening_to_float32_is_exact_and_proven(
     tiny: Model, tiny_params: dict[str, Array], write: Write, out: Path
 ) -> None:
-    origin = ParamsSource(tiny, write(as_float16(tiny_params)))
+    source = ParamsSource(tiny, write(as_float16(tiny_params)))
     result = conversion.run(
         conversion.ConversionRequest(
-            source=origin, out=out, options=AGAINST_NUMPY, precision=Precision.float32
+            source=source, out=out, options=AGAINST_NUMPY, precision=Precision.float32
         )
     )
     assert (result.manifest.parity.proven, result.manifest.narrowing) == (True, None)

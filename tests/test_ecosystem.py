@@ -146,10 +146,10 @@ def test_third_party_checkpoints_round_trip_through_gluon(
         )
     )
     assert (written.model.name, written.proof.passed) == (name, True)
-    origin = ParamsSource(None, tmp_path / "back.params")
+    source = ParamsSource(None, tmp_path / "back.params")
     back = load_file(
         conversion.run(
-            conversion.ConversionRequest(source=origin, out=tmp_path, options=ParityOptions("none"))
+            conversion.ConversionRequest(source=source, out=tmp_path, options=ParityOptions("none"))
         ).artifact
     )
     assert all(torch.equal(back[key], tensor) for key, tensor in state.items() if tensor.is_floating_point())

@@ -72,9 +72,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
     return path
 
 
-def evaluate(weights: Path, folder: Path, workers: int = 0, **terms: Any) -> Evaluation:  # noqa: ANN401 - options of several types
+def evaluate(weights: Path, folder: Path, workers: int = 0, **options: Any) -> Evaluation:  # noqa: ANN401 - options of several types
     return evaluation.evaluate(
-        EvaluationRequest(folder, ClassifierOptions(weights, **{"device": Device.cpu, **terms}), workers)
+        EvaluationRequest(folder, ClassifierOptions(weights, **{"device": Device.cpu, **options}), workers)
     )
 
 

@@ -47,15 +47,19 @@ def script(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("terms", "sources"),
+    ("options", "sources"),
     [([UNPROVEN] * 2, 1), ([UNPROVEN] * 8, 1), ([UNPROVEN] * 8, 4), ([UNPROVEN, PROVEN] * 2, 1)],
     ids=["two runs", "eight runs", "eight runs, four sources", "proven and unproven"],
 )
 def test_concurrent_runs_into_one_folder_leave_it_intact(
-    tiny: Model, tiny_params: dict[str, Array], in_memory: Path, terms: list[ParityOptions], sources: int
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    in_memory: Path,
+    options: list[ParityOptions],
+    sources: int,
 ) -> None:
     out, running = in_memory / "out", []
-    for number, each in enumerate(terms):
+    for number, each in enumerate(options):
         params = in_memory / f"{number % sources}.params"
         if number < sources:
             tiny_params["output.bias"][0] = number
@@ -67,14 +71,14 @@ def test_concurrent_runs_into_one_folder_leave_it_intact(
         )
         running.append(faults.start(faults.convert_reporting, request, in_memory, output_file))
     assert {faults.finish(process) for process in running} == {0}
-    outputs = [(in_memory / f"told{number}").read_text() for number in range(len(terms))]
+    outputs = [(in_memory / f"told{number}").read_text() for number in range(len(options))]
     refused = [text for text in outputs if text != "converted"]
     assert all("that this run has not" in text for text in refused)
-    assert len(refused) <= terms.count(UNPROVEN) * (PROVEN in terms)
+    assert len(refused) <= options.count(UNPROVEN) * (PROVEN in options)
     assert len(faults.contents(out)) == 2 * sources
     assert not faults.defects(out)
     for manifest in out.glob("*.json"):
-        assert json.loads(manifest.read_text())["parity"]["proven"] == (PROVEN in terms)
+        assert json.loads(manifest.read_text())["parity"]["proven"] == (PROVEN in options)
     assert not list(in_memory.glob(".*"))
 
 

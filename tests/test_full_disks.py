@@ -193,9 +193,9 @@ def test_output_folder_that_is_a_file_is_refused(
 
 
 def test_missing_labels_file_is_refused_before_any_work(tiny: Model, tmp_path: Path) -> None:
-    origin = ParamsSource(tiny, tmp_path / "not read yet")
+    source = ParamsSource(tiny, tmp_path / "not read yet")
     request = conversion.ConversionRequest(
-        source=origin, out=tmp_path, options=UNPROVEN, labels=tmp_path / "classes.txt"
+        source=source, out=tmp_path, options=UNPROVEN, labels=tmp_path / "classes.txt"
     )
     with pytest.raises(StorageError, match=r"classes\.txt: No such file or directory"):
         conversion.run(request)

@@ -121,9 +121,9 @@ def every_stage(path: Path, out: Path) -> None:
 
 
 def _prepare(path: Path, name: str | None) -> None:
-    origin = ParamsSource(catalog.find(name) if name else None, path)
-    with selection.open_source(origin, silent) as result:
-        loading.load_model(origin, result)
+    source = ParamsSource(catalog.find(name) if name else None, path)
+    with selection.open_source(source, silent) as result:
+        loading.load_model(source, result)
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -33,8 +33,8 @@ ENDINGS = (".safetensors", ".json", ".pth")
 
 
 def convert(out: Path) -> conversion.ConversionResult:
-    origin = ParamsSource(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
-    return conversion.run(conversion.ConversionRequest(source=origin, out=out, options=UNPROVEN, pth=True))
+    source = ParamsSource(catalog.find("gluon_cifar_resnext29_32x4d"), seed=0)
+    return conversion.run(conversion.ConversionRequest(source=source, out=out, options=UNPROVEN, pth=True))
 
 
 @pytest.fixture(scope="module")

@@ -158,9 +158,9 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 def test_labels_reach_the_manifest_if_their_number_matches(count: int, tiny: Model, tmp_path: Path) -> None:
     names = [f"Klasse {number} ä" for number in range(count)]
     (tmp_path / "classes.txt").write_text("\n".join(names), encoding="utf-8")
-    terms, out = ParityOptions("none"), tmp_path / "out"
+    options, out = ParityOptions("none"), tmp_path / "out"
     request = conversion.ConversionRequest(
-        source=ParamsSource(tiny, seed=0), out=out, options=terms, labels=tmp_path / "classes.txt"
+        source=ParamsSource(tiny, seed=0), out=out, options=options, labels=tmp_path / "classes.txt"
     )
     if count == 10:
         assert json.loads(conversion.run(request).manifest_file.read_text("utf-8"))["labels"] == names

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Mapping
     from converter.parity.checkpoint_comparison import CheckpointComparison
 
-TERMS = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float32"])
+OPTIONS = ParityOptions("numpy", sizes=[(33, 47)], dtypes=["float32"])
 NAME = "layer1.0.conv2.weight"
 
 
 @pytest.fixture
-def origin(
+def source(
     tiny: Model, tiny_params: dict[str, Array], write: Callable[[dict[str, Array]], Path]
 ) -> ParamsSource:
     return ParamsSource(tiny, write(tiny_params))
@@ -61,20 +61,20 @@ def save(tmp_path: Path) -> Callable[[dict[str, Array]], Path]:
 
 
 def compare(
-    origin: ParamsSource, weights: Path | None = None, module: nn.Module | None = None
+    source: ParamsSource, weights: Path | None = None, module: nn.Module | None = None
 ) -> CheckpointComparison:
-    return parity_check.run(ComparisonRequest(source=origin, weights=weights, module=module, options=TERMS))
+    return parity_check.run(ComparisonRequest(source=source, weights=weights, module=module, options=OPTIONS))
 
 
 def assert_passed(comparison: CheckpointComparison, layers: int = 48) -> None:
     assert comparison.passed
     assert (comparison.tensors, comparison.diagnosis) == ((), None)
     (check,) = comparison.proof.checks
-    assert (check.agrees, len(check.rows), check.probe) == (True, layers, TERMS.probes[0])
+    assert (check.agrees, len(check.rows), check.probe) == (True, layers, OPTIONS.probes[0])
 
 
-def test_parameters_agree_with_their_own_conversion(origin: ParamsSource) -> None:
-    comparison = compare(origin)
+def test_parameters_agree_with_their_own_conversion(source: ParamsSource) -> None:
+    comparison = compare(source)
     assert_passed(comparison)
     assert comparison.weights is None
     assert comparison.loaded.source.params_file.name == "holiday.params"
@@ -87,10 +87,10 @@ def test_seeded_parameters_agree(tiny: Model) -> None:
 
 
 def test_checkpoint_agrees_and_is_identified_by_its_hash(
-    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    source: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     path = save(state)
-    comparison = compare(origin, path)
+    comparison = compare(source, path)
     assert_passed(comparison)
     assert comparison.weights == checkpoint_comparison.WeightsFile(
         "trained.pth", hashlib.sha256(path.read_bytes()).hexdigest()
@@ -98,58 +98,58 @@ def test_checkpoint_agrees_and_is_identified_by_its_hash(
 
 
 def test_checkpoint_may_have_gluon_names(
-    origin: ParamsSource, tmp_path: Path, tiny_params: dict[str, Array]
+    source: ParamsSource, tmp_path: Path, tiny_params: dict[str, Array]
 ) -> None:
     with (tmp_path / "other.params").open("wb") as stream:
         write_params(stream, tiny_params)
-    assert_passed(compare(origin, tmp_path / "other.params"))
+    assert_passed(compare(source, tmp_path / "other.params"))
 
 
 def test_checkpoint_may_lack_batch_counters(
-    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    source: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     without = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
-    assert_passed(compare(origin, save(without)))
+    assert_passed(compare(source, save(without)))
 
 
 def test_same_values_in_float64_agree(
-    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    source: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     wide = {name: array.astype(np.float64) if array.ndim else array for name, array in state.items()}
-    assert_passed(compare(origin, save(wide)))
+    assert_passed(compare(source, save(wide)))
 
 
-def test_parameters_agree_with_a_module(tiny: Model, origin: ParamsSource, state: dict[str, Array]) -> None:
-    comparison = compare(origin, module=execution.build(state, tiny.config))
+def test_parameters_agree_with_a_module(tiny: Model, source: ParamsSource, state: dict[str, Array]) -> None:
+    comparison = compare(source, module=execution.build(state, tiny.config))
     assert_passed(comparison)
     assert comparison.weights is None
 
 
 def test_module_may_lack_a_layer_without_weights(
-    tiny: Model, origin: ParamsSource, state: dict[str, Array]
+    tiny: Model, source: ParamsSource, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     pool = module.avgpool
     del module.avgpool
     object.__setattr__(module, "avgpool", pool)  # no longer a submodule, but still called
-    assert_passed(compare(origin, module=module), layers=47)
+    assert_passed(compare(source, module=module), layers=47)
 
 
 def test_bit_that_no_output_shows_is_detected(
-    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    source: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
     changed = state[NAME].copy()
     changed.flat[0] = np.nextafter(changed.flat[0], np.float32(9))
-    comparison = compare(origin, save(state | {NAME: changed}))
+    comparison = compare(source, save(state | {NAME: changed}))
     assert comparison.proof.passed
     assert not comparison.passed
     assert [(difference.name, difference.count) for difference in comparison.tensors] == [(NAME, 1)]
 
 
 def test_difference_is_returned_not_raised(
-    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
+    source: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path]
 ) -> None:
-    comparison = compare(origin, save(state | {NAME: -state[NAME]}))
+    comparison = compare(source, save(state | {NAME: -state[NAME]}))
     assert not comparison.passed
     assert [difference.name for difference in comparison.tensors] == [NAME]
     assert comparison.diagnosis is not None
@@ -157,12 +157,12 @@ def test_difference_is_returned_not_raised(
 
 
 def test_module_with_another_setting_is_detected(
-    tiny: Model, origin: ParamsSource, state: dict[str, Array]
+    tiny: Model, source: ParamsSource, state: dict[str, Array]
 ) -> None:
     module = execution.build(state, tiny.config)
     assert isinstance(module.bn1, nn.BatchNorm2d)
     module.bn1.eps = 1e-3
-    comparison = compare(origin, module=module)
+    comparison = compare(source, module=module)
     assert not comparison.passed
     assert comparison.tensors == ()
     assert comparison.diagnosis is not None
@@ -188,40 +188,43 @@ def test_module_with_another_setting_is_detected(
 def test_checkpoint_of_another_model_is_refused(
     change: Callable[[dict[str, Array]], object],
     message: str,
-    origin: ParamsSource,
+    source: ParamsSource,
     state: dict[str, Array],
     save: Callable[[dict[str, Array]], Path],
 ) -> None:
     change(state)
     with pytest.raises(MappingError, match=message):
-        compare(origin, save(state))
+        compare(source, save(state))
 
 
-def test_module_of_another_model_is_refused(origin: ParamsSource) -> None:
+def test_module_of_another_model_is_refused(source: ParamsSource) -> None:
     with pytest.raises(
         MappingError, match=r"the module: the names do not match the model\n(.*\n)*  unexpected  weight"
     ):
-        compare(origin, module=nn.Linear(2, 2))
+        compare(source, module=nn.Linear(2, 2))
 
 
-def test_missing_files_are_refused(origin: ParamsSource, tmp_path: Path, tiny: Model) -> None:
+def test_missing_files_are_refused(source: ParamsSource, tmp_path: Path, tiny: Model) -> None:
     with pytest.raises(StorageError, match=r"none\.pth: No such file"):
-        compare(origin, tmp_path / "none.pth")
+        compare(source, tmp_path / "none.pth")
     with pytest.raises(StorageError, match=r"none\.params: No such file"):
         compare(ParamsSource(tiny, tmp_path / "none.params"))
 
 
-def test_parameters_changed_while_comparing_are_refused(origin: ParamsSource) -> None:
+def test_parameters_changed_while_comparing_are_refused(source: ParamsSource) -> None:
     def touch(step: str, done: int, _total: int) -> None:
-        if step == "comparing" and done == 1 and origin.params:
-            origin.params.touch()
+        if step == "comparing" and done == 1 and source.params:
+            source.params.touch()
 
     with pytest.raises(StorageError, match="the file was changed while it was read"):
-        parity_check.run(ComparisonRequest(source=origin, options=TERMS), touch)
+        parity_check.run(ComparisonRequest(source=source, options=OPTIONS), touch)
 
 
 def test_checkpoint_replaced_while_comparing_is_refused(
-    origin: ParamsSource, state: dict[str, Array], save: Callable[[dict[str, Array]], Path], tmp_path: Path
+    source: ParamsSource,
+    state: dict[str, Array],
+    save: Callable[[dict[str, Array]], Path],
+    tmp_path: Path,
 ) -> None:
     path = save(state)
     other = Path(shutil.copy(path, tmp_path / "other.pth"))
@@ -231,18 +234,18 @@ def test_checkpoint_replaced_while_comparing_is_refused(
             other.replace(path)
 
     with pytest.raises(StorageError, match=r"trained\.pth: the file was changed while it was read"):
-        parity_check.run(ComparisonRequest(source=origin, weights=path, options=TERMS), replace)
+        parity_check.run(ComparisonRequest(source=source, weights=path, options=OPTIONS), replace)
 
 
 def test_missing_reference_is_refused_before_reading(tiny: Model, tmp_path: Path) -> None:
-    terms = replace(TERMS, reference="gluon", gluon_python=tmp_path / "no-python")
+    options = replace(OPTIONS, reference="gluon", gluon_python=tmp_path / "no-python")
     with pytest.raises(ReferenceUnavailableError, match="no-python is not an executable"):
         parity_check.run(
-            ComparisonRequest(source=ParamsSource(tiny, tmp_path / "none.params"), options=terms)
+            ComparisonRequest(source=ParamsSource(tiny, tmp_path / "none.params"), options=options)
         )
 
 
-def test_progress_is_reported(origin: ParamsSource) -> None:
+def test_progress_is_reported(source: ParamsSource) -> None:
     steps = []
-    parity_check.run(ComparisonRequest(source=origin, options=TERMS), lambda *step: steps.append(step))
+    parity_check.run(ComparisonRequest(source=source, options=OPTIONS), lambda *step: steps.append(step))
     assert [step for step in steps if step[0] == "comparing"] == [("comparing", done, 2) for done in range(3)]

@@ -220,10 +220,10 @@ def test_rounding_error_is_measured_and_unrounded_weights_proven(
     write: Callable[[dict[str, Array]], Path],
     tmp_path: Path,
 ) -> None:
-    origin = ParamsSource(tiny, write(tiny_params))
+    source = ParamsSource(tiny, write(tiny_params))
     result = conversion.run(
         conversion.ConversionRequest(
-            source=origin, out=tmp_path, options=AGAINST_NUMPY, precision=Precision(dtype)
+            source=source, out=tmp_path, options=AGAINST_NUMPY, precision=Precision(dtype)
         )
     )
     arrays = matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny")

@@ -65,9 +65,9 @@ def manifest(weights: Path, folder: Path, **changes: object) -> Path:
     return path
 
 
-def predict(weights: Path, *places: Path, top: int = 5, **terms: Any) -> Predictions:  # noqa: ANN401 - options of several types
+def predict(weights: Path, *places: Path, top: int = 5, **options: Any) -> Predictions:  # noqa: ANN401 - options of several types
     return prediction.predict(
-        PredictionRequest(places, ClassifierOptions(weights, **{"device": Device.cpu, **terms}), top)
+        PredictionRequest(places, ClassifierOptions(weights, **{"device": Device.cpu, **options}), top)
     )
 
 

@@ -74,9 +74,9 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels.write_text("".join(f"kind {number}\n" for number in range(10)))
     with (folder / "mine.params").open("wb") as stream:
         write_params(stream, random_params(model.mapping, model.shapes, seed=1))
-    terms = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
+    options = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
     request = conversion.ConversionRequest(
-        source=ParamsSource(model, folder / "mine.params"), out=folder, options=terms, labels=labels
+        source=ParamsSource(model, folder / "mine.params"), out=folder, options=options, labels=labels
     )
     return conversion.run(request).artifact
 
@@ -471,10 +471,10 @@ def test_weights_changed_while_copying_are_refused(
 @pytest.fixture(scope="session")
 def page(proven: Path) -> str:
     """Return the parity report of that file, as `gluon2torch parity` writes it."""
-    origin = ParamsSource(catalog.find(SMALL), proven.parent / "mine.params")
-    terms = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
+    source = ParamsSource(catalog.find(SMALL), proven.parent / "mine.params")
+    options = ParityOptions("numpy", sizes=[(33, 33)], dtypes=["float32"])
     comparison = parity_check.run(
-        parity_check.ComparisonRequest(source=origin, weights=proven, options=terms)
+        parity_check.ComparisonRequest(source=source, weights=proven, options=options)
     )
     return report.render(json_report.build(comparison))
 

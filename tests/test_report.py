@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
 
-TERMS = ParityOptions("numpy", sizes=[(33, 47)])
+OPTIONS = ParityOptions("numpy", sizes=[(33, 47)])
 FETCHING_ATTRIBUTES = {
     "src",
     "srcset",
@@ -83,7 +83,7 @@ def network_fetches(text: str) -> list[str]:
 
 def compare(tiny: Model, module: nn.Module | None = None) -> dict[str, Any]:
     request = parity_check.ComparisonRequest(
-        source=ParamsSource(tiny, seed=0), weights=None, module=module, options=TERMS
+        source=ParamsSource(tiny, seed=0), weights=None, module=module, options=OPTIONS
     )
     return as_dict(json_report.build(parity_check.run(request)))
 

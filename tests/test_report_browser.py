@@ -35,7 +35,7 @@ DEVICES: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": DESK},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "is_mobile": True},
 }
-TERMS = ParityOptions("numpy", sizes=[(33, 47)])
+OPTIONS = ParityOptions("numpy", sizes=[(33, 47)])
 LAYERS, PARTS = 48, 6
 HOVERED_LAYER = 24  # the layer under the mouse pointer
 TIMEOUT = 10_000  # milliseconds to wait for the chart, which takes 200
@@ -114,7 +114,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def found(tiny: Model) -> dict[str, Any]:
     """Return an agreement of files with long names."""
-    request = parity_check.ComparisonRequest(source=ParamsSource(tiny, seed=0), options=TERMS)
+    request = parity_check.ComparisonRequest(source=ParamsSource(tiny, seed=0), options=OPTIONS)
     document = as_dict(json_report.build(parity_check.run(request)))
     document["weights"] = {"file": f"{'x' * 100}.pth", "sha256": "0" * 64}
     return document

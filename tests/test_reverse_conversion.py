@@ -63,8 +63,10 @@ def save(state: object, folder: Path, name: str = "trained.pth") -> Path:
     return folder / name
 
 
-def reverse(weights: Path, back: Path, terms: ParityOptions = UNPROVEN) -> reverse_conversion.ToGluonResult:
-    return reverse_conversion.run(reverse_conversion.ToGluonRequest(weights=weights, out=back, options=terms))
+def reverse(weights: Path, back: Path, options: ParityOptions = UNPROVEN) -> reverse_conversion.ToGluonResult:
+    return reverse_conversion.run(
+        reverse_conversion.ToGluonRequest(weights=weights, out=back, options=options)
+    )
 
 
 def convert(params: Path, folder: Path) -> conversion.ConversionResult:
@@ -201,12 +203,12 @@ def test_gluon_file_is_refused(tiny_params: dict[str, Array], write: Write, back
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-@pytest.mark.parametrize("terms", [UNPROVEN, AGAINST_NUMPY], ids=["unproven", "numpy"])
+@pytest.mark.parametrize("options", [UNPROVEN, AGAINST_NUMPY], ids=["unproven", "numpy"])
 def test_nonfinite_values_are_refused(
-    number: float, terms: ParityOptions, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
+    number: float, options: ParityOptions, state: dict[str, torch.Tensor], back: Path, tmp_path: Path
 ) -> None:
     state["layer1.0.conv2.weight"][0, 0, 0, 0] = number
-    request = reverse_conversion.ToGluonRequest(weights=save(state, tmp_path), out=back, options=terms)
+    request = reverse_conversion.ToGluonRequest(weights=save(state, tmp_path), out=back, options=options)
     assert_refused(request, ConversionError, r"contains NaN or infinity")
 
 
@@ -295,8 +297,8 @@ def test_deeply_nested_manifest_is_ignored(
     result = convert(write(tiny_params), tmp_path / "out")
     content = result.manifest_file.read_text().rstrip().removesuffix("}")
     result.manifest_file.write_text(f'{content}, "more": {"[" * depth}{"]" * depth}}}')
-    origin = result.manifest.source.sha1 if is_used else None
-    assert reverse(result.artifact, back).source_sha1 == origin
+    source = result.manifest.source.sha1 if is_used else None
+    assert reverse(result.artifact, back).source_sha1 == source
 
 
 def write_with_flipped_bit(stream: BinaryIO, arrays: dict[str, Array]) -> None:

@@ -98,7 +98,7 @@ def test_signature_of_the_key_holder_is_verified(folder: Path, keys: Path) -> No
 def test_signature_is_not_checked_without_a_key(folder: Path) -> None:
     verification = verify(folder)
     assert (verification.holds, verification.signed) == (True, False)
-    seen = {finding.place: finding.found for finding in verification.checks if finding.holds is None}
+    seen = {finding.place: finding.actual for finding in verification.checks if finding.holds is None}
     assert seen["model.sig"] == "present; --key checks it"
 
 
@@ -192,7 +192,7 @@ def test_invalid_public_key_is_refused(folder: Path, keys: Path, name: str) -> N
 def test_converted_file_cannot_be_signed(artifact: Path, keys: Path) -> None:
     verification = verify(artifact, key=keys / "ours.pub")
     assert (verification.holds, verification.signed) == (False, False)
-    assert verification.checks[-1].found == "nothing; only published folders are signed"
+    assert verification.checks[-1].actual == "nothing; only published folders are signed"
 
 
 def test_signed_folder_is_replaced_with_force(artifact: Path, folder: Path, keys: Path) -> None:

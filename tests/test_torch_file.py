@@ -53,9 +53,9 @@ def server_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 @pytest.fixture
 def converted(tmp_path: Path) -> conversion.ConversionResult:
-    origin = ParamsSource(catalog.find(NAME), seed=0)
+    source = ParamsSource(catalog.find(NAME), seed=0)
     return conversion.run(
-        conversion.ConversionRequest(source=origin, out=tmp_path / "out", options=UNPROVEN, pth=True)
+        conversion.ConversionRequest(source=source, out=tmp_path / "out", options=UNPROVEN, pth=True)
     )
 
 
@@ -135,8 +135,8 @@ def test_torch_hub_refuses_another_file_of_its_name(
 
 
 def test_pth_is_written_only_on_request(tmp_path: Path) -> None:
-    origin = ParamsSource(catalog.find(NAME), seed=0)
-    result = conversion.run(conversion.ConversionRequest(source=origin, out=tmp_path, options=UNPROVEN))
+    source = ParamsSource(catalog.find(NAME), seed=0)
+    result = conversion.run(conversion.ConversionRequest(source=source, out=tmp_path, options=UNPROVEN))
     assert result.pth is None
     assert result.manifest.artifact.pth is None
     assert not list(tmp_path.glob("*.pth"))
@@ -145,7 +145,7 @@ def test_pth_is_written_only_on_request(tmp_path: Path) -> None:
 def test_failed_publication_leaves_no_pth(converted: conversion.ConversionResult, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere"
     (out / converted.artifact.name).mkdir(parents=True)
-    origin = ParamsSource(catalog.find(NAME), seed=0)
+    source = ParamsSource(catalog.find(NAME), seed=0)
     with pytest.raises(ArtifactError, match="cannot be written: a folder has this name"):
-        conversion.run(conversion.ConversionRequest(source=origin, out=out, options=UNPROVEN, pth=True))
+        conversion.run(conversion.ConversionRequest(source=source, out=out, options=UNPROVEN, pth=True))
     assert [path.name for path in out.iterdir()] == [converted.artifact.name]

@@ -87,9 +87,16 @@ def word(text: object) -> str:
 
 
 def print_json(document: object) -> None:
-    """Print a JSON document; bytes in names that are not text are escaped as in ``disk.file_name``."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    typer.echo(SURROGATE.sub(lambda match: rf"\\x{ord(match[0]) & 0xFF:02x}", text))
+    """Print a document as JSON."""
+    typer.echo(to_json(document))
+
+
+def to_json(document: object) -> str:
+    """Return JSON; undecodable bytes in names are escaped as in ``disk.file_name``."""
+    import msgspec
+
+    text = json.dumps(msgspec.to_builtins(document), indent=2, ensure_ascii=False, allow_nan=False)
+    return SURROGATE.sub(lambda match: rf"\\x{ord(match[0]) & 0xFF:02x}", text)
 
 
 @contextlib.contextmanager

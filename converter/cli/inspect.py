@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,7 +49,7 @@ def inspect(
     with console.refusals(), console.progress() as progress:
         result = inspection.inspect(file, full=full, progress=progress)
     if as_json:
-        typer.echo(json.dumps(inspection.document(result), indent=2, allow_nan=False))
+        console.print_json(inspection.document(result))
     else:
         _show(result, console.lines())
 

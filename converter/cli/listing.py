@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -24,7 +23,7 @@ def list_models(
         if as_json:
             from converter.networks import figures
 
-            typer.echo(json.dumps([figures.document(model) for model in models], indent=2))
+            console.print_json([figures.document(model) for model in models])
             return
     table = Table(
         box=box.SIMPLE_HEAD, caption="ImageNet-1k accuracy and SHA-1 of the .params file, as published"

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich import box
 from rich.table import Table
@@ -86,7 +85,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
             )
         document = json_report.build(comparison)
         if as_json:
-            console.print_json(msgspec.to_builtins(document))
+            console.print_json(document)
         _show(document, console.lines(stderr=as_json))
         if report_file is not None:
             report.write(document, report_file)

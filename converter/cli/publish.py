@@ -5,30 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from converter.choices import LICENSE
 from converter.cli import console
-from converter.publishing import signature
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands.publication import PublishedFolder
-
-
-class PublishedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON document of the command, one per folder."""
-
-    model: str
-    folder: str
-    sha256: str
-    proven: bool
-    official: bool
-    random: bool
-    signed: bool
-    commit: str | None
 
 
 def publish(  # noqa: PLR0913 - the options of the command line
@@ -112,21 +97,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
     for result in results:
         _show(result, screen)
     if as_json:
-        console.print_json([msgspec.to_builtins(_document(result)) for result in results])
-
-
-def _document(result: PublishedFolder) -> PublishedRecord:
-    converted = result.converted
-    return PublishedRecord(
-        model=converted.model.name,
-        folder=str(result.folder),
-        sha256=converted.manifest.artifact.sha256,
-        proven=converted.manifest.parity.proven,
-        official=converted.official,
-        random=converted.random,
-        signed=(result.folder / signature.SIGNATURE).exists(),
-        commit=result.commit,
-    )
+        console.print_json([publication.document(result) for result in results])
 
 
 def _show(result: PublishedFolder, screen: Console) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from converter.choices import Precision, ReferenceChoice
@@ -16,26 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands import reverse_conversion
-
-
-class Original(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that the written one may equal: its SHA-1, and whether the bytes are the same."""
-
-    sha1: str | None
-    same: bool
-
-
-class WrittenParams(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON document of the command."""
-
-    model: str
-    file: str
-    sha1: str
-    bytes: int
-    tensors: int
-    published: Original
-    origin: Original
-    parity: dict[str, Any]
 
 
 def to_gluon(  # noqa: PLR0913 - the options of the command line
@@ -87,24 +66,8 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
             progress=progress,
         )
     if as_json:
-        console.print_json(msgspec.to_builtins(_document(result, out)))
+        console.print_json(reverse_conversion.document(result, out))
     _summary(result, out, console.lines(stderr=as_json))
-
-
-def _document(result: reverse_conversion.ToGluonResult, out: Path) -> WrittenParams:
-    from converter.manifests import builder
-    from converter.storage import disk
-
-    return WrittenParams(
-        model=result.model.name,
-        file=disk.file_name(out),
-        sha1=result.sha1,
-        bytes=result.size,
-        tensors=result.tensors,
-        published=Original(sha1=result.model.entry.params_sha1 or None, same=result.is_published),
-        origin=Original(sha1=result.source_sha1, same=result.is_original),
-        parity=msgspec.to_builtins(builder.parity(result.proof)),
-    )
 
 
 def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Console) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from converter.cli import console
@@ -15,32 +14,6 @@ if TYPE_CHECKING:
 
     from converter.commands.verification import Verification
     from converter.manifests.checks import CheckResult
-
-PROVES_HASHES = "the files are unchanged since the hashes were written"
-PROVES_SIGNATURE = "the holder of the key signed exactly these files"
-NOT_ORIGIN = "who wrote the files: hashes can be changed with them; --key checks a signature"
-NOT_TRUTH = "that the proof in the manifest was run: convert again or use gluon2torch parity"
-
-
-class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One check in the JSON document; ``holds`` is None if the property was not checked."""
-
-    place: str
-    what: str
-    expected: str
-    found: str
-    holds: bool | None
-
-
-class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON document of the command."""
-
-    path: str
-    holds: bool
-    signed: bool
-    proves: list[str]
-    does_not_prove: list[str]
-    checks: list[CheckRow]
 
 
 def verify(
@@ -75,40 +48,10 @@ def verify(
     with console.refusals():
         result = verification.verify(path, key=key)
     if as_json:
-        console.print_json(msgspec.to_builtins(_document(path, result)))
+        console.print_json(verification.document(path, result))
     _show(path, result, console.lines(stderr=as_json))
     if not result.holds:
         raise typer.Exit(1)
-
-
-def _document(path: Path, result: Verification) -> VerificationRecord:
-    return VerificationRecord(
-        path=str(path),
-        holds=result.holds,
-        signed=result.signed,
-        proves=_proves(result),
-        does_not_prove=_does_not_prove(result),
-        checks=[
-            CheckRow(
-                place=check.place,
-                what=check.what,
-                expected=check.expected,
-                found=check.found,
-                holds=check.holds,
-            )
-            for check in result.checks
-        ],
-    )
-
-
-def _proves(result: Verification) -> list[str]:
-    if not result.holds:
-        return []
-    return [PROVES_HASHES, *([PROVES_SIGNATURE] if result.signed else [])]
-
-
-def _does_not_prove(result: Verification) -> list[str]:
-    return [NOT_TRUTH] if result.signed else [NOT_ORIGIN, NOT_TRUTH]
 
 
 def _show(path: Path, result: Verification, screen: Console) -> None:
@@ -123,9 +66,9 @@ def _show(path: Path, result: Verification, screen: Console) -> None:
         unchecked = sum(check.holds is None for check in result.checks)
         remark = f", {unchecked} skipped" if unchecked else ""
         screen.print(f"[green]verified[/] {console.word(path)}: all {held} checks passed{remark}")
-    for text in _proves(result):
+    for text in result.proves:
         screen.print(f"[green]proves[/]   {text}")
-    for text in _does_not_prove(result):
+    for text in result.does_not_prove:
         screen.print(f"[yellow]unproven[/] {text}")
 
 
@@ -135,9 +78,9 @@ def _verdict(check: CheckResult) -> str:
 
 def _description(check: CheckResult) -> str:
     if check.holds is False:
-        text = f"{check.what}: expected {check.expected}, found {check.found}"
+        text = f"{check.what}: expected {check.expected}, found {check.actual}"
     elif check.holds:
-        text = f"{check.what}: {check.found}"
+        text = f"{check.what}: {check.actual}"
     else:
-        text = f"{check.what}: {check.found}"
+        text = f"{check.what}: {check.actual}"
     return console.word(text)

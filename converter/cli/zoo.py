@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich import box
 from rich.console import Console
@@ -90,7 +88,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
                 on_end=on_end,
             )
         summary = batch.summary(outcomes)
-        text = json.dumps(msgspec.to_builtins(summary), indent=2)
+        text = console.to_json(summary)
         if as_json:
             typer.echo(text)
         _show(outcomes, summary.counts, Console(stderr=as_json))

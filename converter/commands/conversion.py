@@ -216,7 +216,7 @@ def _publish(
     manifest_file = destination.with_suffix(".json")
     pth = request.out / manifest.artifact.pth.file if manifest.artifact.pth else None
     graph = loaded.source.graph
-    inputs = (loaded.source.params_file.origin, graph.path if graph else None, request.labels)
+    inputs = (loaded.source.params_file.user_path, graph.path if graph else None, request.labels)
     for file in filter(None, (destination, manifest_file, pth)):
         disk.require_other(file, inputs)
     more = {written.pth.path: pth} if written.pth and pth else {}

@@ -184,7 +184,7 @@ def _finite(value: object) -> object:
 
 
 def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive, and the result so far
-    origin: Path,
+    user_path: Path,
     documents: dict[str, bytes],
     path: Path,
     inspection: Inspection,
@@ -197,7 +197,7 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
         file = params.open_params(path, name=inspection.file, verify=full)
         arrays: Arrays = file.arrays
         inspection = replace(inspection, container=file.container, records=file.records)
-        inspection = _inspect_gluon(origin, documents, arrays, inspection)
+        inspection = _inspect_gluon(user_path, documents, arrays, inspection)
     else:
         arrays = checkpoint.read(path)
         models = tuple(detection.match_torch(arrays))
@@ -225,7 +225,7 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
 
 
 def _inspect_gluon(
-    origin: Path, documents: dict[str, bytes], arrays: Arrays, inspection: Inspection
+    user_path: Path, documents: dict[str, bytes], arrays: Arrays, inspection: Inspection
 ) -> Inspection:
     try:
         naming = naming_styles.read(arrays, inspection.file)
@@ -240,7 +240,7 @@ def _inspect_gluon(
         models=tuple(prefix_matches or models),
     )
     try:
-        graph = graph_search.find(origin, documents, arrays, naming, lambda: models)
+        graph = graph_search.find(user_path, documents, arrays, naming, lambda: models)
     except (StorageError, SymbolError) as error:
         return replace(inspection, graph_differences=tuple(str(error).split("\n")))
     return inspection if graph is None else _with_graph(graph, inspection)

@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from converter.choices import LICENSE
 from converter.commands.arguments import optional_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
@@ -76,6 +78,19 @@ class PublishedFolder:
     folder: Path
     converted: ConvertedFile
     commit: str | None = None
+
+
+class PublishedRecord(Struct, frozen=True, kw_only=True):
+    """The JSON document of `gluon2torch publish`, one per folder."""
+
+    model: str
+    folder: str
+    sha256: str
+    proven: bool
+    official: bool
+    random: bool
+    signed: bool
+    commit: str | None
 
 
 def publish(  # noqa: PLR0913 - the options of the command
@@ -174,6 +189,21 @@ def run(request: PublicationRequest, progress: Progress = silent) -> tuple[Publi
         for draft, each in zip(drafts, publications, strict=True):
             _place(draft, each.folder, force=request.force)
     return publications
+
+
+def document(result: PublishedFolder) -> PublishedRecord:
+    """Return the JSON document of a folder."""
+    converted = result.converted
+    return PublishedRecord(
+        model=converted.model.name,
+        folder=str(result.folder),
+        sha256=converted.manifest.artifact.sha256,
+        proven=converted.manifest.parity.proven,
+        official=converted.official,
+        random=converted.random,
+        signed=(result.folder / SIGNATURE).exists(),
+        commit=result.commit,
+    )
 
 
 def _resolve_name(folder: Path) -> Path:

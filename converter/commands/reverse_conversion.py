@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from converter.choices import Precision, ReferenceChoice
 from converter.commands import parity_check
 from converter.commands.arguments import choice
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.formats import array_comparison, checkpoint, precision
 from converter.formats.params import open_params, write_params
-from converter.manifests import converted_file
+from converter.manifests import builder, converted_file
+from converter.manifests.schema import ParityRecord  # noqa: TC001 - msgspec reads the annotations
 from converter.networks import catalog, detection, matching
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
@@ -91,6 +94,26 @@ class ToGluonResult:
         return self.sha1 == self.source_sha1
 
 
+class Original(Struct, frozen=True, kw_only=True):
+    """A file that the written one may equal: its SHA-1, and whether the bytes are the same."""
+
+    sha1: str | None
+    same: bool
+
+
+class WrittenParams(Struct, frozen=True, kw_only=True):
+    """The JSON document of `gluon2torch to-gluon`."""
+
+    model: str
+    file: str
+    sha1: str
+    bytes: int
+    tensors: int
+    published: Original
+    origin: Original
+    parity: ParityRecord
+
+
 def to_gluon(  # noqa: PLR0913 - the options of the command
     weights: str | PathLike[str],
     out: str | PathLike[str],
@@ -151,6 +174,20 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
         dtypes=tuple(dict.fromkeys(str(array.dtype) for array in params.values())),
         proof=proof,
         source_sha1=manifest.source.sha1 if manifest else None,
+    )
+
+
+def document(result: ToGluonResult, out: Path) -> WrittenParams:
+    """Return the JSON document."""
+    return WrittenParams(
+        model=result.model.name,
+        file=disk.file_name(out),
+        sha1=result.sha1,
+        bytes=result.size,
+        tensors=result.tensors,
+        published=Original(sha1=result.model.entry.params_sha1 or None, same=result.is_published),
+        origin=Original(sha1=result.source_sha1, same=result.is_original),
+        parity=builder.parity(result.proof),
     )
 
 

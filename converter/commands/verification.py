@@ -39,6 +39,12 @@ OURS = "as written by publish"
 SIGNED = "signature"
 
 
+PROVES_HASHES = "the files are unchanged since the hashes were written"
+PROVES_SIGNATURE = "the holder of the key signed exactly these files"
+NOT_ORIGIN = "who wrote the files: hashes can be changed with them; --key checks a signature"
+NOT_TRUTH = "that the proof in the manifest was run: convert again or use gluon2torch parity"
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """Result of all checks.
@@ -55,6 +61,39 @@ class Verification:
     def holds(self) -> bool:
         """Whether no check failed."""
         return all(check.holds is not False for check in self.checks)
+
+    @property
+    def proves(self) -> list[str]:
+        """What the checks prove, as text."""
+        if not self.holds:
+            return []
+        return [PROVES_HASHES, *([PROVES_SIGNATURE] if self.signed else [])]
+
+    @property
+    def does_not_prove(self) -> list[str]:
+        """What the checks do not prove, as text."""
+        return [NOT_TRUTH] if self.signed else [NOT_ORIGIN, NOT_TRUTH]
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One check in the JSON document; ``holds`` is None if the property was not checked."""
+
+    place: str
+    what: str
+    expected: str
+    found: str
+    holds: bool | None
+
+
+class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON document of `gluon2torch verify`."""
+
+    path: str
+    holds: bool
+    signed: bool
+    proves: list[str]
+    does_not_prove: list[str]
+    checks: list[CheckRow]
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -93,6 +132,27 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         _check_folder(checks, path, key)
     signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
     return Verification(tuple(checks.results), signed=bool(signatures) and all(signatures))
+
+
+def document(path: Path, result: Verification) -> VerificationRecord:
+    """Return the JSON document."""
+    return VerificationRecord(
+        path=str(path),
+        holds=result.holds,
+        signed=result.signed,
+        proves=result.proves,
+        does_not_prove=result.does_not_prove,
+        checks=[
+            CheckRow(
+                place=check.place,
+                what=check.what,
+                expected=check.expected,
+                found=check.actual,
+                holds=check.holds,
+            )
+            for check in result.checks
+        ],
+    )
 
 
 def _is_published(folder: Path) -> bool:
@@ -173,14 +233,14 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
 
 
 def _check_entries(checks: CheckList, tree: Folder, prefix: str) -> None:
-    for name, reason in tree.strange.items():
+    for name, reason in tree.refused.items():
         checks.wrong(prefix + name, "kind", "a regular file or folder", reason)
     for name in tree.files:
         if _is_left_over(name):
             checks.wrong(
                 prefix + name, "file", NOTHING, "a temporary file of an interrupted or running process"
             )
-    for name in tree.left_out:
+    for name in tree.excluded:
         if name in HUB_FILES:
             checks.unchecked(prefix + name, "file", "written by the hub, not loaded")
 

@@ -36,7 +36,7 @@ def read(path: Path) -> ConvertedFile:
     if failure is not None:
         raise failure.error or ArtifactError(
             f"{failure.place}: {failure.what} differs from the manifest: expected {failure.expected}, "
-            f"found {failure.found}"
+            f"found {failure.actual}"
         )
     if converted is None:
         raise ArtifactError(f"{path}: not a readable converted file")

@@ -21,7 +21,7 @@ class CheckResult:
         place: file that was checked.
         what: property that was checked.
         expected: expected value.
-        found: actual value.
+        actual: actual value.
         holds: whether the check passed, None if the property was not checked.
         error: error that made the check fail, None if there was none.
     """
@@ -29,7 +29,7 @@ class CheckResult:
     place: str
     what: str
     expected: str
-    found: str
+    actual: str
     holds: bool | None
     error: ConversionError | None = field(default=None, compare=False)
 
@@ -40,17 +40,17 @@ class CheckList:
 
     results: list[CheckResult] = field(default_factory=list)
 
-    def equal(self, place: str, what: str, expected: str, found: str) -> None:
+    def equal(self, place: str, what: str, expected: str, actual: str) -> None:
         """Check that a value is the expected one."""
-        self.results.append(CheckResult(place, what, expected, found, holds=expected == found))
+        self.results.append(CheckResult(place, what, expected, actual, holds=expected == actual))
 
-    def wrong(self, place: str, what: str, expected: str, found: str) -> None:
+    def wrong(self, place: str, what: str, expected: str, actual: str) -> None:
         """Record a failed check."""
-        self.results.append(CheckResult(place, what, expected, found, holds=False))
+        self.results.append(CheckResult(place, what, expected, actual, holds=False))
 
-    def unchecked(self, place: str, what: str, found: str) -> None:
+    def unchecked(self, place: str, what: str, actual: str) -> None:
         """Record a property that exists but is not checked."""
-        self.results.append(CheckResult(place, what, "", found, holds=None))
+        self.results.append(CheckResult(place, what, "", actual, holds=None))
 
     def tried(
         self, place: str, what: str, expected: str, action: Callable[[], T], *, quiet: bool = False

@@ -90,7 +90,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
             match, or those between which the user has to choose.
     """
     content = _open(file)
-    naming = naming_styles.read(content.arrays, str(file.origin))
+    naming = naming_styles.read(content.arrays, str(file.user_path))
     graph = _graph(source, file, content.arrays, naming)
     model = _model(source, file, content.arrays, naming, graph)
     params = _structural_arrays(model, content.arrays, naming)
@@ -106,7 +106,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
 
 def _open(file: ParamsFile) -> Params:
     """Read the headers of a file that must not have changed since it was selected."""
-    name = str(file.origin)
+    name = str(file.user_path)
     _require_no_checkpoint(file)
     content = open_params(file.path, name=name)
     if file.archive is None and content.stamp != file.stamp:
@@ -132,7 +132,7 @@ def find_graph(source: ParamsSource, file: ParamsFile) -> Graph | None:
     Raises:
         ConversionError: if the parameters or the graph cannot be read.
     """
-    name = str(file.origin)
+    name = str(file.user_path)
     arrays = open_params(file.path, name=name).arrays
     return _graph(source, file, arrays, naming_styles.read(arrays, name))
 
@@ -147,7 +147,7 @@ def _graph(source: ParamsSource, file: ParamsFile, arrays: Arrays, naming: Namin
     def models() -> list[Model]:
         return detection.match_gluon(arrays, naming) if source.model is None else [source.model]
 
-    return graph_search.find(file.origin, file.documents, arrays, naming, models)
+    return graph_search.find(file.user_path, file.documents, arrays, naming, models)
 
 
 def _match_graph(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
@@ -218,7 +218,7 @@ def _require_no_checkpoint(file: ParamsFile) -> None:
     with contextlib.suppress(CheckpointError):  # neither kind: the reader reports the offset
         if (kind := checkpoint.kind(file.path)) in {Kind.torch, Kind.safetensors}:
             raise ParamsError(
-                f"{file.origin}: is a PyTorch checkpoint ({kind}), not a .params file\n"
+                f"{file.user_path}: is a PyTorch checkpoint ({kind}), not a .params file\n"
                 "  to convert it to Gluon: gluon2torch to-gluon"
             )
 

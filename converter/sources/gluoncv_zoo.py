@@ -144,9 +144,9 @@ def _fetch(
             partial.drop()
 
 
-def _require_sha1(expected: str, found: str) -> None:
-    if found != expected:
-        raise SourceError(f"SHA-1 {expected} expected, {found} found")
+def _require_sha1(expected: str, actual: str) -> None:
+    if actual != expected:
+        raise SourceError(f"SHA-1 {expected} expected, {actual} found")
 
 
 @contextlib.contextmanager

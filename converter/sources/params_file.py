@@ -31,16 +31,16 @@ class ParamsFile:
 
     Attributes:
         path: the unpacked file.
-        origin: the file that the user named, which may be an archive.
-        name: the name of ``origin`` in the manifest.
-        archive: the kind of the archive, None if ``origin`` is not one.
-        stamp: the snapshot of ``origin``.
+        user_path: the file that the user named, which may be an archive.
+        name: the name of ``user_path`` in the manifest.
+        archive: the kind of the archive, None if ``user_path`` is not one.
+        stamp: the snapshot of ``user_path``.
         digest: the SHA-1 of the unpacked file, computed in the background.
         documents: the JSON files in the archive, by name.
     """
 
     path: Path
-    origin: Path
+    user_path: Path
     name: str
     archive: str | None
     stamp: disk.FileSnapshot
@@ -99,10 +99,10 @@ def verify_published_sha1(source: ParamsFile, published: PublishedFile) -> None:
         SourceError: if its SHA-1 is not the published one.
         StorageError: if it has changed since it was opened.
     """
-    has_published_name = source.origin.name.startswith(f"{Path(published.name).stem}.")
+    has_published_name = source.user_path.name.startswith(f"{Path(published.name).stem}.")
     if has_published_name and not source.is_published(published):
         raise SourceError(
-            f"{source.origin}: named like GluonCV's published file, but has other contents\n"
+            f"{source.user_path}: named like GluonCV's published file, but has other contents\n"
             f"  SHA-1 {published.sha1} expected, {source.sha1} found\n"
             "  Download it again, or rename it if it is your own."
         )
@@ -115,7 +115,7 @@ def require_unchanged(source: ParamsFile) -> None:
     Raises:
         StorageError: if it has.
     """
-    disk.require_same(source.stamp, source.origin)
+    disk.require_same(source.stamp, source.user_path)
 
 
 def sha1(path: Path, progress: Progress, stamp: disk.FileSnapshot | None = None) -> str:

@@ -17,13 +17,13 @@ class Folder:
 
     Attributes:
         files: the regular files, by name.
-        left_out: the excluded names that exist.
-        strange: by name, why an entry must not be read: links out of the folder, pipes, devices.
+        excluded: the excluded names that exist.
+        refused: by name, why an entry must not be read: links out of the folder, pipes, devices.
     """
 
     files: dict[str, Path]
-    left_out: tuple[str, ...]
-    strange: dict[str, str]
+    excluded: tuple[str, ...]
+    refused: dict[str, str]
 
 
 def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
@@ -33,8 +33,8 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
         StorageError: if a folder cannot be listed.
     """
     files: dict[str, Path] = {}
-    left_out: list[str] = []
-    strange: dict[str, str] = {}
+    excluded: list[str] = []
+    refused: dict[str, str] = {}
     pending = [PurePosixPath()]  # folders to list
     while pending:
         place = pending.pop()
@@ -42,16 +42,16 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
             inner = place / entry
             path, name = folder / inner, inner.as_posix()
             if name in leave_out:
-                left_out.append(name)
+                excluded.append(name)
             elif reason := _refusal(path, folder):
-                strange[name] = reason
+                refused[name] = reason
             elif path.is_file():
                 files[name] = path
             elif len(inner.parts) > MAX_DEPTH:
-                strange[name] = f"a folder within more than {MAX_DEPTH} others"
+                refused[name] = f"a folder within more than {MAX_DEPTH} others"
             elif not path.is_symlink():
                 pending.append(inner)
-    return Folder(dict(sorted(files.items())), tuple(sorted(left_out)), dict(sorted(strange.items())))
+    return Folder(dict(sorted(files.items())), tuple(sorted(excluded)), dict(sorted(refused.items())))
 
 
 def is_folder(path: Path) -> bool:

@@ -97,9 +97,9 @@ def test_random_graph_edit_is_equivalent_or_refused(
 
 def prove_network(folder: Path, edited: bytes | None = None) -> ParityResult:
     """Prove the exported network; if ``edited`` is given, MXNet runs that graph, unknown to the matching."""
-    origin = ParamsSource(None, folder / "base-0000.params")
-    with selection.open_source(origin, silent) as source:
-        prepared = loading.load_model(origin, source)
+    source = ParamsSource(None, folder / "base-0000.params")
+    with selection.open_source(source, silent) as file:
+        prepared = loading.load_model(source, file)
         assert prepared.source.wiring is not None
         graph = prepared.source.wiring.graph
         if edited is not None:

@@ -92,9 +92,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepare(path: Path, model: Model | None = None, symbol_path: Path | None = None) -> LoadedModel:
-    origin = ParamsSource(model, path, symbol=symbol_path)
-    with selection.open_source(origin, silent) as source:
-        return loading.load_model(origin, source)
+    source = ParamsSource(model, path, symbol=symbol_path)
+    with selection.open_source(source, silent) as file:
+        return loading.load_model(source, file)
 
 
 def shuffled(names: dict[str, str]) -> list[str]:

@@ -55,9 +55,9 @@ def test_gluoncv_file_round_trips_byte_for_byte(
     artifact = conversion.run(
         conversion.ConversionRequest(source=ParamsSource(None, params), out=folder, options=UNPROVEN)
     ).artifact
-    terms = PROVEN if name in PROVEN_MODELS else UNPROVEN
+    options = PROVEN if name in PROVEN_MODELS else UNPROVEN
     result = reverse_conversion.run(
-        reverse_conversion.ToGluonRequest(weights=artifact, out=folder / "back.params", options=terms)
+        reverse_conversion.ToGluonRequest(weights=artifact, out=folder / "back.params", options=options)
     )
     assert result.model.name == name
     assert result.sha1 == sha1(params) == sha1(folder / "back.params")
