@@ -146,19 +146,30 @@ def test_keyboard_interrupt_exits_130(
     assert "interrupted" in result.stderr
 
 
-def test_sigterm_exits_143_and_further_signals_are_ignored(
+def test_sigterm_exits_143_and_restores_the_handler(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handlers = {number: signal.getsignal(number) for number in signals.ENDING}
     monkeypatch.setattr(conversion, "convert", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
+    assert result.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_signals_after_an_interruption_do_not_exit_at_once(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "convert", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    handlers = {number: signal.getsignal(number) for number in signals.ENDING}
     try:
+        signals.exit_at_once()
+        exiting = signal.getsignal(signal.SIGTERM)
         result = runner.invoke(app.convert_app, [NAME, str(tmp_path), "--random", "0", "--reference", "none"])
-        for number in signals.ENDING:
-            os.kill(os.getpid(), number)
+        assert result.exit_code == 143
+        assert signal.getsignal(signal.SIGTERM) not in {exiting, signal.SIG_DFL, signal.SIG_IGN}
+        os.kill(os.getpid(), signal.SIGTERM)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert result.exit_code == 143
 
 
 def test_terminated_conversion_leaves_no_files(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_incomparable_files_exit_1_with_the_reason_on_stderr(
     result = run({"x": np.zeros(1)}, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(
-        f"refused  {tmp_path}/first.pth and {tmp_path}/second.pth: no name in common"
+        f"refused  {tmp_path}/first.pth and {tmp_path}/second.pth: no tensor names in common"
     )
     (tmp_path / "second.pth").write_bytes(b"")
     result = CliRunner().invoke(app, ["diff", str(tmp_path / "first.pth"), str(tmp_path / "second.pth")])

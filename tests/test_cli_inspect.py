@@ -154,7 +154,7 @@ def test_compressed_file_needs_full(tiny_params: dict[str, Array], write: Write,
     assert lines(run(packed).stdout) == {
         "file": f"packed.gz, {packed.stat().st_size:,} bytes",
         "container": "gzip",
-        "note": "what is packed is read with --full",
+        "note": "packed; use --full to read the contents",
     }
     complete = lines(run(packed, "--full").stdout)
     assert (complete["container"], "note" in complete) == ("gzip, ndarray-list, V2 records", False)
@@ -215,7 +215,7 @@ def test_escape_sequences_in_unrecognised_names_are_escaped(write: Write) -> Non
 def test_full_reaches_the_inspection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = []
 
-    def record(path: Path, _: object, *, full: bool) -> None:
+    def record(path: Path, *, full: bool, **_: object) -> None:
         requests.append((path, full))
         raise MappingError("enough")
 

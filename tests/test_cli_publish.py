@@ -141,7 +141,7 @@ def test_hub_error_is_shown_and_the_folder_stays(file: Path, tmp_path: Path, upl
     [
         (["out"], "at least one converted file and the folder to create are required"),
         (["a", "b", "out", "--report", "r.html"], "require a single converted file"),
-        (["a", "b", "out", "--push", "org/name"], "--push requires a single converted file"),
+        (["a", "b", "out", "--push", "org/name"], "require a single converted file"),
         (["a", "out", "--push", "name"], "--push: expected ORG/NAME, found 'name'"),
         (["a", "out", "--private"], "--private requires --push"),
     ],

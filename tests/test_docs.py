@@ -31,7 +31,7 @@ LINES = [
     (page.name, line.strip())
     for page in PAGES
     for line in code(page).splitlines()
-    if re.match(r"(- run:|\$)? ?(gluon2torch|convert) [a-z_]", line.strip())
+    if re.match(r"(- run:|\$)? ?(gluon2torch|convert) [a-z_][^`]*$", line.strip())
 ]
 COMMANDS = get_command(app)
 
