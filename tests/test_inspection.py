@@ -42,12 +42,11 @@ PROGRAM = """\
 import sys
 from pathlib import Path
 from converter.commands import inspection
-from converter.progress import silent
 import safetensors, safetensors.numpy
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 before = peak()
-found = inspection.inspect(Path(sys.argv[1]), silent, full=sys.argv[2] == "full")
+found = inspection.inspect(Path(sys.argv[1]), full=sys.argv[2] == "full")
 print(found.numbers, peak() - before)
 """
 GIGABYTES = 3 << 30
@@ -175,7 +174,7 @@ def test_compressed_file_is_read_only_with_full(
             opened.write(path, "a.params")
     result, complete = inspect(packed), inspect(packed, full=True)
     assert (result.archive, result.container, result.tensors) == (archive, None, None)
-    assert result.remark == "what is packed is read with --full"
+    assert result.remark == "packed; use --full to read the contents"
     assert (complete.archive, complete.container, complete.models) == (archive, "ndarray-list", (tiny,))
     assert (complete.file, complete.size, complete.remark) == ("packed", packed.stat().st_size, None)
     assert complete.sha1 == sha1(path)  # of the unpacked file
