@@ -108,10 +108,13 @@ def test_params_are_written_complete_or_not_at_all(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"model": "auto"}, "auto-detection requires `params`"),
-        ({"params": "a", "random": 0}, "`params` and `random` exclude each other"),
+        ({"params": "a", "random": 0}, "`params` and `random` cannot be used together"),
         ({"symbol": "a"}, "`symbol` requires `params`"),
-        ({"random": -1}, "`random`: a seed of at least 0 expected, -1 found"),
-        ({"random": 0, "dtype": "int8"}, "`dtype`: keep or float32 or float16 or bfloat16 expected, 'int8'"),
+        ({"random": -1}, "`random`: expected a seed of at least 0, found -1"),
+        (
+            {"random": 0, "dtype": "int8"},
+            "`dtype`: expected keep or float32 or float16 or bfloat16, found 'int8'",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -128,11 +131,11 @@ def test_unknown_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"reference": "mxnet"}, "`reference`: auto, gluon, numpy, none expected, 'mxnet' found"),
+        ({"reference": "mxnet"}, "`reference`: expected auto, gluon, numpy, none, found 'mxnet'"),
         ({"reference": "none", "sizes": [64]}, "`size` and `proof_dtype` need a reference"),
         ({"sizes": [16]}, "`size`: 16 pixels; 32 to 2048 expected"),
         ({"sizes": [(64, 4096)]}, "`size`: 4096 pixels"),
-        ({"dtypes": ["float16"]}, "`proof_dtype`: float64 or float32 expected, 'float16' found"),
+        ({"dtypes": ["float16"]}, "`proof_dtype`: expected float64 or float32, found 'float16'"),
     ],
 )
 def test_wrong_parity_options_are_refused(arguments: dict[str, object], message: str) -> None:

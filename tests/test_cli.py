@@ -115,7 +115,7 @@ def test_summary_shows_reference_layers_and_largest_difference(runner: CliRunner
         (["--size", "9999"], "--size: 9999 pixels; 32 to 2048 expected"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--random", "-1"], "greater than or equal to 0"),
-        (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
+        (["--random", "0", "--params", "a.params"], "--params and --random cannot be used together"),
         (["--reference", "none", "--size", "224"], "--size and --proof-dtype need a reference"),
         (["--reference", "caffe"], "'caffe' is not one of"),
         (["--symbol", "a.json"], "--symbol requires --params"),

@@ -225,7 +225,7 @@ def test_weights_of_another_model_are_refused(run: Callable[..., Result], tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--random", "0", "--params", "a.params"], "--params and --random exclude each other"),
+        (["--random", "0", "--params", "a.params"], "--params and --random cannot be used together"),
         (["--reference", "none"], "'none' is not one of 'auto', 'gluon', 'numpy'"),
         (["--size", "12"], "32 to 2048 expected"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),

@@ -146,7 +146,7 @@ def test_damaged_cached_file_is_downloaded_again(
 WRONG = [
     (b"no zip", "File is not a zip file"),
     (zipped(("a.params", CONTENT))[:200], "File is not a zip file"),
-    (zipped(("a.params", CONTENT[:-1])), "SHA-1 [0-9a-f]{40} expected, [0-9a-f]{40} found"),
+    (zipped(("a.params", CONTENT[:-1])), "expected SHA-1 [0-9a-f]{40}, found [0-9a-f]{40}"),
     (with_flipped_bytes(zipped(("a.params", CONTENT)), 45), "cannot be unpacked: "),
     (marked_encrypted(zipped(("a.params", CONTENT))), "cannot be unpacked: .* is encrypted"),
     (zipped(("README", CONTENT)), r"expected a zip with exactly one \.params, found 0\b"),

@@ -252,7 +252,7 @@ OTHER_HEADER = "its header is not the canonical one for its tensors"
 OTHER_FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pickle": (
         lambda file: torch.save(state(file), file),
-        r"a converted \.safetensors expected, pth found",
+        r"expected a converted \.safetensors, found pth",
     ),
     "prefixed names": (
         lambda file: save_file(

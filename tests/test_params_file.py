@@ -44,7 +44,7 @@ def test_published_file_is_recognised_by_its_hash(model: Model, tmp_path: Path) 
 def test_file_with_the_published_name_must_have_the_published_sha1(model: Model, tmp_path: Path) -> None:
     path = tmp_path / model.official_file
     path.write_bytes(CONTENT[:-1])
-    with pytest.raises(SourceError, match=f"SHA-1 {model.entry.params_sha1} expected, [0-9a-f]{{40}} found"):
+    with pytest.raises(SourceError, match=f"expected SHA-1 {model.entry.params_sha1}, found [0-9a-f]{{40}}"):
         params_file.verify_published_sha1(params_file.from_file(path, tmp_path, silent), model.published)
 
 

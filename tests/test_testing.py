@@ -161,11 +161,14 @@ def test_result_is_json_serialisable(params: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": "trained.pth", "module": nn.Identity()}, "`weights` and `module` exclude each other"),
-        ({"reference": "caffe"}, "`reference`: auto, gluon, numpy, none expected, 'caffe' found"),
+        (
+            {"weights": "trained.pth", "module": nn.Identity()},
+            "`weights` and `module` cannot be used together",
+        ),
+        ({"reference": "caffe"}, "`reference`: expected auto, gluon, numpy, none, found 'caffe'"),
         ({"reference": "none"}, "a comparison requires a `reference`"),
-        ({"dtypes": ["float16"]}, "`proof_dtype`: float64 or float32 expected, 'float16' found"),
-        ({"dtypes": "float32"}, "`proof_dtype`: float64 or float32 expected, 'f' found"),
+        ({"dtypes": ["float16"]}, "`proof_dtype`: expected float64 or float32, found 'float16'"),
+        ({"dtypes": "float32"}, "`proof_dtype`: expected float64 or float32, found 'f'"),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], message: str, params: Path) -> None:

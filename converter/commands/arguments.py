@@ -28,4 +28,4 @@ def choice(kind: type[E], argument: str, value: str) -> E:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"`{argument}`: {' or '.join(kind)} expected, {value!r} found") from error
+        raise UsageError(f"`{argument}`: expected {' or '.join(kind)}, found {value!r}") from error

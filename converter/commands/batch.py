@@ -146,7 +146,7 @@ def convert_many(  # noqa: PLR0913 - the options of the command
         CatalogError: if a pattern matches no model.
     """
     if params_dir is not None and random is not None:
-        raise UsageError("`params_dir` and `random` exclude each other")
+        raise UsageError("`params_dir` and `random` cannot be used together")
     request = BatchRequest(
         models=select_models([models] if isinstance(models, str) else models),
         out=Path(out),

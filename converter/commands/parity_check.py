@@ -84,7 +84,7 @@ def compare(  # noqa: PLR0913 - the options of the command
             model, or no reference can run.
     """
     if weights is not None and module is not None:
-        raise UsageError("`weights` and `module` exclude each other")
+        raise UsageError("`weights` and `module` cannot be used together")
     request = ComparisonRequest(
         source=selection.select(model, params, random, symbol),
         weights=optional_path(weights),

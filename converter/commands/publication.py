@@ -251,7 +251,7 @@ def _require_report(path: Path, document: Document, converted: ConvertedFile) ->
     for what, expected, actual in pairs:
         if expected != actual:
             raise PublicationError(
-                f"{path}: not a report of {converted.path.name}: {what}: {expected} expected, {actual} found"
+                f"{path}: not a report of {converted.path.name}: {what}: expected {expected}, found {actual}"
             )
 
 

@@ -205,7 +205,7 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
         manifest = converted.manifest if converted else schema.read(manifest_path)[0]
         names |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
     if key is not None:
-        checks.wrong(name, SIGNED, f"one by {key}", f"{NOTHING}; only published folders are signed")
+        checks.wrong(name, SIGNED, f"a signature by {key}", f"{NOTHING}; only published folders are signed")
     return {(PurePosixPath(name).parent / each).as_posix() for each in names}
 
 
@@ -226,7 +226,10 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
             _check_config(checks, config, prefix + CONFIG, model, manifest)
     if key is not None:
         checks.tried(
-            prefix + SIGNATURE, SIGNED, f"one by {key}, of these files", lambda: signature.check(folder, key)
+            prefix + SIGNATURE,
+            SIGNED,
+            f"a signature of these files by {key}",
+            lambda: signature.check(folder, key),
         )
     elif SIGNATURE in tree.files:
         checks.unchecked(prefix + SIGNATURE, SIGNED, "present; --key checks it")

@@ -100,8 +100,8 @@ def warning(manifest: Manifest) -> str:
     if manifest.parity.proven:
         return ""
     if manifest.narrowing is not None and manifest.narrowing.before.proven:
-        return f"the weights were proven before they were rounded to {manifest.narrowing.dtype}, not since"
-    return "the weights are not proven to be those of the network that they were converted from"
+        return f"the weights were proven before rounding to {manifest.narrowing.dtype}; the rounded weights are not proven"
+    return "the weights are unproven"
 
 
 def model_of(path: Path, manifest: Manifest) -> Model:
@@ -143,7 +143,7 @@ def _header_arrays(path: Path) -> Arrays:
     """
     kind = checkpoint.kind(path)
     if kind is not Kind.safetensors:
-        raise ArtifactError(f"{path}: a converted .safetensors expected, {kind} found")
+        raise ArtifactError(f"{path}: expected a converted .safetensors, found {kind}")
     arrays = checkpoint.read(path)
     header, _ = artifact.layout(arrays)
     with path.open("rb") as stream:

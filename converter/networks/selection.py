@@ -61,13 +61,13 @@ def select(
         CatalogError: if the model is unknown.
     """
     if params is not None and random is not None:
-        raise UsageError("`params` and `random` exclude each other")
+        raise UsageError("`params` and `random` cannot be used together")
     if params is None and model == AUTO:
         raise UsageError("auto-detection requires `params`")
     if params is None and symbol is not None:
         raise UsageError("`symbol` requires `params`")
     if random is not None and random < 0:
-        raise UsageError(f"`random`: a seed of at least 0 expected, {random} found")
+        raise UsageError(f"`random`: expected a seed of at least 0, found {random}")
     if Path(model).is_file():
         raise UsageError(f"{model} is a file, not a model; use auto with `params` {model}")
     return ParamsSource(

@@ -44,14 +44,14 @@ class ParityOptions:
     def __post_init__(self) -> None:
         """Check the values."""
         if self.reference not in REFERENCES:
-            raise UsageError(f"`reference`: {', '.join(REFERENCES)} expected, {self.reference!r} found")
+            raise UsageError(f"`reference`: expected {', '.join(REFERENCES)}, found {self.reference!r}")
         if self.reference == ReferenceChoice.none and (self.sizes or self.dtypes):
             raise UsageError("`size` and `proof_dtype` need a reference; `reference` is none")
         for side in itertools.chain.from_iterable(probe.size for probe in self.probes):
             if not SMALLEST <= side <= LARGEST:
                 raise UsageError(f"`size`: {side} pixels; {SMALLEST} to {LARGEST} expected")
         if unknown := [dtype for dtype in self.dtypes if dtype not in LIMITS]:
-            raise UsageError(f"`proof_dtype`: {' or '.join(LIMITS)} expected, {unknown[0]!r} found")
+            raise UsageError(f"`proof_dtype`: expected {' or '.join(LIMITS)}, found {unknown[0]!r}")
 
     @property
     def probes(self) -> tuple[Probe, ...]:

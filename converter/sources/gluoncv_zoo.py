@@ -92,7 +92,7 @@ def _take_cached(published: PublishedFile, cached: Path, folder: Path, progress:
         raise SourceError("no such file")
     source = params_file.from_file(cached, folder, progress)
     if not source.is_published(published):
-        raise SourceError(f"damaged: SHA-1 {published.sha1} expected, {source.sha1} found")
+        raise SourceError(f"damaged: expected SHA-1 {published.sha1}, found {source.sha1}")
     return source
 
 
@@ -146,7 +146,7 @@ def _fetch(
 
 def _require_sha1(expected: str, actual: str) -> None:
     if actual != expected:
-        raise SourceError(f"SHA-1 {expected} expected, {actual} found")
+        raise SourceError(f"expected SHA-1 {expected}, found {actual}")
 
 
 @contextlib.contextmanager

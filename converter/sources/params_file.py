@@ -103,7 +103,7 @@ def verify_published_sha1(source: ParamsFile, published: PublishedFile) -> None:
     if has_published_name and not source.is_published(published):
         raise SourceError(
             f"{source.user_path}: named like GluonCV's published file, but has other contents\n"
-            f"  SHA-1 {published.sha1} expected, {source.sha1} found\n"
+            f"  expected SHA-1 {published.sha1}, found {source.sha1}\n"
             "  Download it again, or rename it if it is your own."
         )
     require_unchanged(source)
