@@ -298,10 +298,10 @@ WARNINGS = {
         {"source": {**manifests.SOURCE, "file": f"{NAME}.random-0.params"}},
         "the weights are random numbers",
     ),
-    "unproven": ({"parity": manifests.UNPROVEN}, "the weights are not proven to be those of the network"),
+    "unproven": ({"parity": manifests.UNPROVEN}, "the weights are unproven"),
     "rounded": (
         {"narrowing": {"dtype": "float16", "before": manifests.PROVEN, "logits": manifests.LOGITS}},
-        "the weights were proven before they were rounded to float16, not since",
+        "the weights were proven before rounding to float16; the rounded weights are not proven",
     ),
     "proven": ({"parity": manifests.PROVEN}, ""),
 }

@@ -163,7 +163,7 @@ def test_result_is_json_serialisable(params: Path) -> None:
     [
         (
             {"weights": "trained.pth", "module": nn.Identity()},
-            "`weights` and `module` cannot be used together",
+            "`weights` and `module` cannot be used",
         ),
         ({"reference": "caffe"}, "`reference`: expected auto, gluon, numpy, none, found 'caffe'"),
         ({"reference": "none"}, "a comparison requires a `reference`"),

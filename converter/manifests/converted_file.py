@@ -100,7 +100,8 @@ def warning(manifest: Manifest) -> str:
     if manifest.parity.proven:
         return ""
     if manifest.narrowing is not None and manifest.narrowing.before.proven:
-        return f"the weights were proven before rounding to {manifest.narrowing.dtype}; the rounded weights are not proven"
+        dtype = manifest.narrowing.dtype
+        return f"the weights were proven before rounding to {dtype}; the rounded weights are not proven"
     return "the weights are unproven"
 
 
