@@ -52,14 +52,16 @@ TESTS = {
     "parity/comparison.py": "parity_comparison parity_result diagnosis",
     "parity/result.py": "parity_result parity_comparison json_report",
     "parity/diagnosis.py": "diagnosis",
-    "parity/strength.py": "strength manifest_builder",
     "references/numpy.py": "parity_comparison",
     "references/kernels.py": "kernels parity_comparison",
     "formats/array_comparison.py": "array_comparison diff",
     "formats/precision.py": "precision",
     "names.py": "names",
     "manifests/builder.py": "manifest_builder conversion json_report precision",
-    "manifests/schema.py": "manifest_checks verification class_names",
+    "manifests/schema.py": "manifest_schema manifest_checks",
+    "manifests/consistency.py": "manifest_checks",
+    "manifests/converted_file.py": "manifest_checks verification class_names",
+    "manifests/strength.py": "strength manifest_builder",
     "manifests/artifact_checks.py": "manifest_checks verification",
 }
 # Changes without effect: a module, a part of the changed line, and the reason.
