@@ -8,7 +8,15 @@ class ConversionError(Exception):
 
 
 class UsageError(ConversionError, ValueError):
-    """The arguments are not valid. Messages name each in backticks, as its Python parameter."""
+    """The arguments are not valid.
+
+    Attributes:
+        parameters: the parameters that the message names, each in backticks.
+    """
+
+    def __init__(self, message: str, *parameters: str) -> None:
+        super().__init__(message)
+        self.parameters = parameters
 
 
 class CatalogError(ConversionError):

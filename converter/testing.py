@@ -61,7 +61,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
         symbol=symbol,
         weights=weights,
         module=module,
-        options=ParityOptions(reference, tuple(sizes), tuple(dtypes), gluon_python),
+        options=ParityOptions(reference, sizes=sizes, dtypes=dtypes, gluon_python=gluon_python),
     )
     document = json_report.build(comparison)
     if report_file is not None:

@@ -223,7 +223,9 @@ def test_every_option_reaches_the_conversion(
         conversion.ConversionRequest(
             source=ParamsSource(model, Path("a.params"), symbol=Path("a.json")),
             out=tmp_path,
-            options=ParityOptions("gluon", ((97, 131),), ("float64",), Path("python9")),
+            options=ParityOptions(
+                "gluon", sizes=[(97, 131)], dtypes=["float64"], gluon_python=Path("python9")
+            ),
             precision=Precision.float16,
             labels=Path("a.txt"),
         ),

@@ -262,7 +262,7 @@ def test_every_option_reaches_the_comparison(monkeypatch: pytest.MonkeyPatch, tm
     CliRunner().invoke(app, ["parity", NAME, "--params", str(params), "--reference", "gluon", *options])
     CliRunner().invoke(app, ["parity", NAME, "--random", "5"])
     model = catalog.find(NAME)
-    proof = ParityOptions("gluon", ((97, 131),), ("float64",), python)
+    proof = ParityOptions("gluon", sizes=[(97, 131)], dtypes=["float64"], gluon_python=python)
     assert requests == [
         parity_check.ComparisonRequest(source=ParamsSource(model, params), weights=weights, options=proof),
         parity_check.ComparisonRequest(source=ParamsSource(model, seed=5), options=ParityOptions("auto")),

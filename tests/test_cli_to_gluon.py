@@ -298,7 +298,7 @@ def test_every_option_reaches_the_reverse_conversion(
     proof_options = ["--reference", "gluon", "--size", "97x131", "--proof-dtype", "float64"]
     options = ["--model", "tiny", "--dtype", "bfloat16", "--force", "--gluon-python", str(python)]
     assert run(weights, back, *proof_options, *options).stderr == "refused  enough\n"
-    proof = ParityOptions("gluon", ((97, 131),), ("float64",), python)
+    proof = ParityOptions("gluon", sizes=[(97, 131)], dtypes=["float64"], gluon_python=python)
     assert requests == [
         reverse_conversion.ToGluonRequest(weights=weights, out=back),
         reverse_conversion.ToGluonRequest(

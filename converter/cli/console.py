@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress as Report
 
 MEGABYTE = 1_000_000
-PARAMETER = re.compile(r"`(\w+)`")  # as UsageError names it
+OPTIONS = {"sizes": "size", "dtypes": "proof_dtype"}  # where they differ from the parameters
 SURROGATE = re.compile("[\udc80-\udcff]")  # Python's decoding of bytes that are not text
 
 
@@ -54,7 +54,7 @@ def refusals() -> Iterator[None]:
         try:
             yield
         except UsageError as error:
-            raise typer.BadParameter(PARAMETER.sub(_option, str(error))) from error
+            raise typer.BadParameter(_usage_message(error)) from error
         except ConversionError as error:
             console.print(f"[red]refused[/]  {plain(error)}")
             raise typer.Exit(1) from error
@@ -63,9 +63,13 @@ def refusals() -> Iterator[None]:
             raise typer.Exit(signals.SIGNALLED + (*interruption.args, signal.SIGINT)[0]) from None
 
 
-def _option(parameter: re.Match[str]) -> str:
-    """Return the option of a Python parameter."""
-    return "--" + parameter[1].replace("_", "-")
+def _usage_message(error: UsageError) -> str:
+    """Return the message with options in place of parameters."""
+    message = str(error)
+    for parameter in error.parameters:
+        option = OPTIONS.get(parameter, parameter).replace("_", "-")
+        message = message.replace(f"`{parameter}`", f"--{option}")
+    return message
 
 
 def plain(text: object) -> str:

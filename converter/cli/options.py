@@ -110,4 +110,4 @@ def parity_options(
     """Return the options of a proof."""
     from converter.parity.options import ParityOptions
 
-    return ParityOptions(reference, tuple(sizes or ()), tuple(dtypes or ()), gluon_python)
+    return ParityOptions(reference, sizes=sizes or (), dtypes=dtypes or (), gluon_python=gluon_python)

@@ -79,8 +79,6 @@ def _verdict(check: CheckResult) -> str:
 def _description(check: CheckResult) -> str:
     if check.holds is False:
         text = f"{check.what}: expected {check.expected}, found {check.actual}"
-    elif check.holds:
-        text = f"{check.what}: {check.actual}"
     else:
         text = f"{check.what}: {check.actual}"
     return console.word(text)

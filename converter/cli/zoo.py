@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +57,9 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Number of models to convert at a time.", show_default="half the cores")
-    ] = max(1, (os.cpu_count() or 1) // 2),
+        int | None,
+        typer.Option(min=1, help="Number of models to convert at a time.", show_default="half the cores"),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the summary on stdout, as JSON.")
     ] = False,

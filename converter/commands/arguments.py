@@ -14,9 +14,25 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 
 
+def to_path(value: str | PathLike[str]) -> Path:
+    """Return a path.
+
+    Raises:
+        UsageError: if it contains a null character, which no operating system allows.
+    """
+    result = Path(value)
+    if "\0" in str(result):
+        raise UsageError(f"a path cannot contain a null character: {str(result)!r}")
+    return result
+
+
 def optional_path(value: str | PathLike[str] | None) -> Path | None:
-    """Return a path, None for None."""
-    return None if value is None else Path(value)
+    """Return a path, None for None.
+
+    Raises:
+        UsageError: as ``to_path``.
+    """
+    return None if value is None else to_path(value)
 
 
 def choice(kind: type[E], argument: str, value: str) -> E:
@@ -28,4 +44,5 @@ def choice(kind: type[E], argument: str, value: str) -> E:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"`{argument}`: expected {' or '.join(kind)}, found {value!r}") from error
+        message = f"`{argument}`: expected {', '.join(kind)}, found {value!r}"
+        raise UsageError(message, argument) from error

@@ -8,18 +8,19 @@ import hashlib
 import multiprocessing
 import os
 import queue
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import signal
+import sys
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
 from converter.choices import ReferenceChoice
 from converter.commands import worker
-from converter.commands.arguments import optional_path
+from converter.commands.arguments import optional_path, to_path
 from converter.commands.conversion import ConversionRequest
 from converter.errors import (
     ArtifactError,
@@ -32,7 +33,7 @@ from converter.errors import (
 from converter.manifests import schema, strength
 from converter.manifests.strength import Claim
 from converter.networks import catalog, loading, selection
-from converter.networks.selection import ParamsSource
+from converter.networks.selection import ParamsSource, require_seed
 from converter.parity.options import ParityOptions
 from converter.parity.result import GLUONCV
 from converter.progress import silent
@@ -41,6 +42,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from os import PathLike
+    from pathlib import Path
 
     from converter.manifests.schema import Manifest, SourceRecord
     from converter.networks.catalog import Model
@@ -106,9 +108,16 @@ class BatchRequest:
     options: ParityOptions = ParityOptions()
     jobs: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the seed and the number of jobs."""
+        if self.seed is not None:
+            require_seed(self.seed)
+        if self.jobs < 1:
+            raise UsageError(f"`jobs`: expected at least 1, found {self.jobs}", "jobs")
+
 
 def ignore(_: object) -> None:
-    """Ignore the start or the end of a conversion."""
+    """Ignore a notification."""
 
 
 def convert_many(  # noqa: PLR0913 - the options of the command
@@ -127,6 +136,9 @@ def convert_many(  # noqa: PLR0913 - the options of the command
     A model is skipped if the folder has a complete conversion of the same parameters with a proof that is at
     least as strong. An interruption ends the running conversions.
 
+    The conversions run in processes that are spawned: a script must call this function below
+    ``if __name__ == "__main__":``.
+
     Args:
         models: names or patterns such as "gluon_resnet50_*".
         out: output folder, created if it does not exist.
@@ -142,18 +154,19 @@ def convert_many(  # noqa: PLR0913 - the options of the command
         The outcomes, in the order of the models.
 
     Raises:
-        UsageError: if the arguments contradict each other.
+        UsageError: if an argument is not valid.
         CatalogError: if a pattern matches no model.
+        StorageError: if the output folder cannot be written to.
     """
     if params_dir is not None and random is not None:
-        raise UsageError("`params_dir` and `random` cannot be used together")
+        raise UsageError("`params_dir` and `random` cannot be used together", "params_dir", "random")
     request = BatchRequest(
         models=select_models([models] if isinstance(models, str) else models),
-        out=Path(out),
+        out=to_path(out),
         params_dir=optional_path(params_dir),
         seed=random,
         options=options,
-        jobs=max(1, (os.cpu_count() or 1) // 2) if jobs is None else jobs,
+        jobs=max(1, cores() // 2) if jobs is None else jobs,
     )
     return run(request, on_start, on_end)
 
@@ -184,7 +197,7 @@ def run(
     """Run a batch.
 
     Raises:
-        ArtifactError: if the output folder cannot be written to.
+        StorageError: if the output folder cannot be written to.
     """
     disk.require_writable(request.out)
     with ThreadPoolExecutor(request.jobs) as executor, _Workers(request.jobs) as workers:
@@ -195,8 +208,8 @@ def run(
             on_end(outcome)
             return outcome
 
-        futures = [executor.submit(work, model) for model in request.models]
         try:
+            futures = [executor.submit(work, model) for model in request.models]
             return [future.result() for future in futures]
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -270,6 +283,7 @@ def find_conversion(out: Path, model: Model, key: SourceKey, options: ParityOpti
                 and artifact.with_suffix(".json") == path
                 and key.matches(manifest.source)
                 and manifest.mapping.sha256 == model.mapping.sha256
+                and manifest.narrowing is None  # a batch does not round
                 and _satisfies(manifest, options)
                 and disk.sha256(artifact) == manifest.artifact.sha256
             ):
@@ -330,13 +344,21 @@ def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKe
         return source, SourceKey(file=files[0].name, sha1=params.sha1, symbol_sha256=symbol)
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A pool of one process, and the process's id once it has started."""
+
+    pool: ProcessPoolExecutor
+    pid: Future[int]
+
+
 class _Workers:
     """Processes that convert, one pool for each job: a crash fails one conversion, not all."""
 
     def __init__(self, jobs: int) -> None:
-        self._threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-        self._others = set(multiprocessing.active_children())
-        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        self._threads = max(1, cores() // jobs) if jobs > 1 else None
+        self._all: list[_Worker] = []
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._stack = contextlib.ExitStack()
         for _ in range(jobs):
             self._idle.put(self._start())
@@ -347,9 +369,8 @@ class _Workers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _start(self) -> ProcessPoolExecutor:
-        """Return a pool of one process, which starts with its first conversion."""
-        return self._stack.enter_context(
+    def _start(self) -> _Worker:
+        pool = self._stack.enter_context(
             ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads
@@ -357,6 +378,8 @@ class _Workers:
                 initargs=(self._threads,),
             )
         )
+        self._all.append(_Worker(pool, pool.submit(os.getpid)))
+        return self._all[-1]
 
     def convert(self, request: ConversionRequest) -> Manifest:
         """Run a conversion in a process.
@@ -365,16 +388,23 @@ class _Workers:
             BrokenProcessPool: if the process ends before the conversion.
             ConversionError: if the conversion fails.
         """
-        pool = self._idle.get()
+        chosen = self._idle.get()
         try:
-            return pool.submit(worker.convert, request).result()
+            return chosen.pool.submit(worker.convert, request).result()
         except BrokenProcessPool:
-            pool = self._start()
+            chosen = self._start()
             raise
         finally:
-            self._idle.put(pool)
+            self._idle.put(chosen)
 
     def terminate(self) -> None:
         """Interrupt the running conversions, which remove their temporary files."""
-        for process in set(multiprocessing.active_children()) - self._others:
-            process.terminate()
+        for each in self._all:
+            if each.pid.done() and each.pid.exception() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.pid.result(), signal.SIGTERM)
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

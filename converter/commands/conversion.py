@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.choices import Precision
-from converter.commands.arguments import choice, optional_path
+from converter.commands.arguments import choice, optional_path, to_path
 from converter.formats import artifact, labels, precision, torch_file
 from converter.manifests import builder, schema
 from converter.manifests.builder import Output, WrittenFile
@@ -23,6 +22,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
+    from pathlib import Path
 
     from converter.formats.artifact import ArtifactDraft
     from converter.formats.file_arrays import Arrays
@@ -113,7 +113,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     """
     request = ConversionRequest(
         source=selection.select(model, params, random, symbol),
-        out=Path(out),
+        out=to_path(out),
         options=options,
         precision=choice(Precision, "dtype", dtype),
         labels=optional_path(labels),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
+from converter.commands.arguments import to_path
 from converter.errors import CheckpointError, DialectError
 from converter.formats import array_comparison, checkpoint
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
@@ -18,6 +18,7 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from os import PathLike
+    from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
     from converter.networks.mapping import Mapping
@@ -62,7 +63,7 @@ def diff(first: str | PathLike[str], second: str | PathLike[str]) -> CheckpointD
         ParamsError: if a ``.params`` file is malformed.
         SourceError: if an archive is malformed.
     """
-    paths = Path(first), Path(second)
+    paths = to_path(first), to_path(second)
     with disk.unchanged(paths[0]), disk.unchanged(paths[1]):
         return _diff(*paths)
 

@@ -6,11 +6,11 @@ import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converter.commands import arguments
 from converter.dtypes import FLOATS
 from converter.errors import DialectError, StorageError, SymbolError
 from converter.formats import archives, checkpoint, params
@@ -23,6 +23,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
+    from pathlib import Path
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
@@ -123,7 +124,7 @@ def inspect(path: str | PathLike[str], *, full: bool = False, progress: Progress
     Raises:
         ConversionError: if the file is of another kind or changes meanwhile.
     """
-    path = Path(path)
+    path = arguments.to_path(path)
     with disk.unchanged(path):
         return _inspect(path, progress, full=full)
 

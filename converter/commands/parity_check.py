@@ -84,7 +84,7 @@ def compare(  # noqa: PLR0913 - the options of the command
             model, or no reference can run.
     """
     if weights is not None and module is not None:
-        raise UsageError("`weights` and `module` cannot be used together")
+        raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
     request = ComparisonRequest(
         source=selection.select(model, params, random, symbol),
         weights=optional_path(weights),
@@ -102,7 +102,7 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
     """
     plan = runner.resolve_reference(request.options)
     if plan is None:
-        raise UsageError("a comparison requires a `reference`: auto, gluon or numpy")
+        raise UsageError("a comparison requires a `reference`: auto, gluon or numpy", "reference")
     with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
         if request.weights is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from converter.choices import LICENSE
-from converter.commands.arguments import optional_path
+from converter.commands.arguments import optional_path, to_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks
 from converter.parity import report
@@ -137,16 +137,16 @@ def publish(  # noqa: PLR0913 - the options of the command
     if not paths:
         raise UsageError("at least one converted file and the folder to create are required")
     if len(paths) > 1 and (report is not None or push is not None):
-        raise UsageError("`report` and `push` require a single converted file")
+        raise UsageError("`report` and `push` require a single converted file", "report", "push")
     if private and push is None:
-        raise UsageError("`private` requires `push`")
+        raise UsageError("`private` requires `push`", "private", "push")
     if push is not None:
         hub.require_ready(push)
     if sign_key is not None:
         signature.require_key(Path(sign_key))
     request = PublicationRequest(
-        files=tuple(map(Path, paths)),
-        folder=Path(folder),
+        files=tuple(map(to_path, paths)),
+        folder=to_path(folder),
         report=optional_path(report),
         repo=push,
         license=license,

@@ -7,14 +7,13 @@ file to PyTorch and back restores it byte for byte.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from converter.choices import Precision, ReferenceChoice
 from converter.commands import parity_check
-from converter.commands.arguments import choice
+from converter.commands.arguments import choice, to_path
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.formats import array_comparison, checkpoint, precision
 from converter.formats.params import open_params, write_params
@@ -31,6 +30,7 @@ from resnext_torch import HEAD
 
 if TYPE_CHECKING:
     from os import PathLike
+    from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
@@ -142,8 +142,8 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     request = ToGluonRequest(
-        weights=Path(weights),
-        out=Path(out),
+        weights=to_path(weights),
+        out=to_path(out),
         model=None if model is None else catalog.find(model),
         options=options,
         precision=choice(Precision, "dtype", dtype),
@@ -216,9 +216,7 @@ def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
 
 def _require_free(request: ToGluonRequest) -> None:
     """Refuse to overwrite the checkpoint itself, and other files unless ``overwrite`` is set."""
-    disk.require_free(request.out, overwrite=True)
-    if request.out.exists() and request.weights.exists() and request.out.samefile(request.weights):
-        raise ArtifactError(f"{request.out}: would overwrite the checkpoint itself")
+    disk.require_other(request.out, (request.weights,))
     disk.require_free(request.out, overwrite=request.overwrite)
 
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from converter import __version__
-from converter.commands import publication
-from converter.commands.arguments import optional_path
+from converter.commands import arguments, publication
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, StorageError, VerificationError
 from converter.manifests import artifact_checks, schema
@@ -117,7 +116,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         StorageError: if the path cannot be read.
         SignatureError: if signatures cannot be checked with this key here.
     """
-    path, key = Path(path), optional_path(key)
+    path, key = arguments.to_path(path), arguments.optional_path(key)
     if key is not None:
         signature.require_public_key(key)
     checks = CheckList()

@@ -12,6 +12,8 @@ import threading
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from converter.errors import ProcessesError
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -42,13 +44,15 @@ def convert(request: ConversionRequest) -> Manifest:
 
     Raises:
         ConversionError: if a step fails.
-        KeyboardInterrupt: after SIGTERM.
+        ProcessesError: after SIGTERM.
     """
     from converter.commands import conversion  # noqa: PLC0415 - see above
 
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return conversion.run(request).manifest
+    except KeyboardInterrupt as error:
+        raise ProcessesError("its process was terminated") from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
+    from numpy.typing import ArrayLike
+
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray
     from converter.storage.disk import FileSnapshot
@@ -78,22 +80,24 @@ def load_params(path: str | PathLike[str]) -> dict[str, Array]:
     return {name: np.asarray(array) for name, array in open_params(Path(path)).arrays.items()}
 
 
-def save_params(arrays: Mapping[str, AnyArray], path: str | PathLike[str]) -> None:
+def save_params(arrays: Mapping[str, ArrayLike], path: str | PathLike[str]) -> None:
     """Write arrays to a ``.params`` file, with the bytes that ``net.save_parameters`` writes.
 
-    The file appears complete or not at all; an existing file is replaced.
+    The file appears complete or not at all; an existing regular file is replaced.
 
     Raises:
         ParamsError: if MXNet has no equivalent of an array's type.
-        ArtifactError: if the file cannot be written.
+        ArtifactError: if a folder or a link has the file's name.
+        StorageError: if the file cannot be written.
     """
     path = Path(path)
-    for name, array in arrays.items():
+    converted = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in converted.items():
         if array.dtype not in TO_MXNET:
             raise ParamsError(f"{name}: MXNet has no dtype {array.dtype}")
     with disk.temporary(path.parent) as part:
         with disk.writing(path), part.open("wb") as stream:
-            write_params(stream, arrays)
+            write_params(stream, converted)
         disk.place(part, path, overwrite=True)
 
 

@@ -74,7 +74,7 @@ class PthRecord(Struct, frozen=True, kw_only=True):
 class ArtifactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The ``.safetensors`` that was written; ``pth`` is absent without a ``.pth``."""
 
-    file: str
+    file: Annotated[str, Meta(pattern=r"^[^/\\\x00]+\.safetensors\Z")]
     sha256: Sha256
     bytes: int
     dtypes: tuple[str, ...]
@@ -211,7 +211,9 @@ def read(path: Path) -> tuple[Manifest, bytes]:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of manifests, which docs/manifest.schema.json publishes."""
-    text = json.dumps(msgspec.json.schema(Manifest)).replace(r"\\Z", "$")  # in ECMAScript, $ is the end alone
+    text = json.dumps(msgspec.json.schema(Manifest)).replace(
+        r"\\Z", "$"
+    )  # in ECMAScript, $ matches only the end
     document: dict[str, Any] = {"$schema": DIALECT, **json.loads(text)}
     for definition in document["$defs"].values():
         summary, _, attributes = inspect.cleandoc(definition["description"]).partition("\n\nAttributes:\n")

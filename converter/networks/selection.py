@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.errors import ConversionError, SourceError, UsageError
+from converter.errors import CatalogError, ConversionError, UsageError
 from converter.networks import catalog, synthetic
 from converter.sources import gluoncv_zoo, params_file
 from converter.storage import disk
@@ -41,6 +42,11 @@ class ParamsSource:
     symbol: Path | None = None
     search_graph: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the seed."""
+        if self.seed is not None:
+            require_seed(self.seed)
+
 
 def select(
     model: str,
@@ -48,7 +54,7 @@ def select(
     random: int | None,
     symbol: str | PathLike[str] | None,
 ) -> ParamsSource:
-    """Return the source that plain arguments select.
+    """Return the source described by a public function's arguments.
 
     Args:
         model: the model's name, or "auto".
@@ -61,21 +67,39 @@ def select(
         CatalogError: if the model is unknown.
     """
     if params is not None and random is not None:
-        raise UsageError("`params` and `random` cannot be used together")
+        raise UsageError("`params` and `random` cannot be used together", "params", "random")
     if params is None and model == AUTO:
-        raise UsageError("auto-detection requires `params`")
+        raise UsageError("auto-detection requires `params`", "params")
     if params is None and symbol is not None:
-        raise UsageError("`symbol` requires `params`")
-    if random is not None and random < 0:
-        raise UsageError(f"`random`: expected a seed of at least 0, found {random}")
-    if Path(model).is_file():
-        raise UsageError(f"{model} is a file, not a model; use auto with `params` {model}")
+        raise UsageError("`symbol` requires `params`", "symbol", "params")
     return ParamsSource(
-        model=None if model == AUTO else catalog.find(model),
+        model=None if model == AUTO else _find(model),
         params=None if params is None else Path(params),
         seed=random,
         symbol=None if symbol is None else Path(symbol),
     )
+
+
+def _find(model: str) -> Model:
+    """Return a model; a file in place of its name gets a hint."""
+    try:
+        return catalog.find(model)
+    except CatalogError:
+        if os.path.isfile(model):  # noqa: PTH113 - Path.is_file raises an error for a name that is too long
+            raise UsageError(
+                f"{model} is a file, not a model; use auto with `params` {model}", "params"
+            ) from None
+        raise
+
+
+def require_seed(seed: int) -> None:
+    """Check a seed of random parameters.
+
+    Raises:
+        UsageError: if it is not an integer of at least 0.
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"`random`: expected an integer of at least 0, found {seed!r}", "random")
 
 
 @contextlib.contextmanager
@@ -101,7 +125,7 @@ def _locate(source: ParamsSource, folder: Path, progress: Progress) -> ParamsFil
     if source.params is not None:
         return params_file.from_file(source.params, folder, progress)
     if model is None:
-        raise SourceError("auto-detection requires --params FILE")
+        raise UsageError("auto-detection requires `params`", "params")
     if source.seed is None:
         return gluoncv_zoo.take(model.published, folder, progress)
     path = folder / f"{model.name}.random-{source.seed}.params"

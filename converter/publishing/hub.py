@@ -30,7 +30,7 @@ def require_ready(repo: str) -> None:
         HubError: if the package or a token is missing.
     """
     if not REPO.fullmatch(repo):
-        raise UsageError(f"`push`: expected ORG/NAME, found {repo!r}")
+        raise UsageError(f"`push`: expected ORG/NAME, found {repo!r}", "push")
     try:
         from huggingface_hub import get_token  # noqa: PLC0415 - an extra
     except ImportError as error:

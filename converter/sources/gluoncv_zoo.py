@@ -88,7 +88,7 @@ def _take_cached(published: PublishedFile, cached: Path, folder: Path, progress:
         SourceError: if it is missing or not the published one; the message is a short reason.
         StorageError: if it cannot be read.
     """
-    if not cached.is_file():
+    if not os.path.isfile(cached):  # noqa: PTH113 - Path.is_file raises an error for a name that is too long
         raise SourceError("no such file")
     source = params_file.from_file(cached, folder, progress)
     if not source.is_published(published):

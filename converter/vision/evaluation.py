@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from converter import names
+from converter.choices import TOP
 from converter.errors import EvaluationError
 from converter.networks import catalog
 from converter.progress import silent
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from converter.progress import Progress
     from converter.vision.classifier import Classifier, ClassifierOptions
     from converter.vision.processes import ProcessRank
-
-TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
