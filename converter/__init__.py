@@ -49,6 +49,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from converter.errors import ConversionError
+
 if TYPE_CHECKING:
     from converter.commands.batch import convert_many
     from converter.commands.conversion import convert
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
     from converter.commands.publication import publish
     from converter.commands.reverse_conversion import to_gluon
     from converter.commands.verification import verify
-    from converter.errors import ConversionError
     from converter.formats.params import load_params, save_params
     from converter.networks.catalog import list_models
     from converter.parity.options import ParityOptions
@@ -81,7 +82,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ConversionError": "errors",
     "ParityOptions": "parity.options",
     "compare": "commands.parity_check",
     "convert": "commands.conversion",

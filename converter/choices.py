@@ -22,7 +22,7 @@ class ReferenceChoice(StrEnum):
 
 
 class Precision(StrEnum):
-    """Type of the written weights; ``keep`` leaves each tensor in its source's type."""
+    """Type of the written weights; ``keep`` keeps each tensor's dtype."""
 
     keep = "keep"
     float32 = "float32"

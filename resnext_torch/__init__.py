@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .resnext import Basic, Bottleneck, ResNeXt
 
 # The modules of the names that need torch.
-PLACES = {
+_MODULES = {
     "Basic": "resnext",
     "Bottleneck": "resnext",
     "DataConfig": "preprocessing",
@@ -64,10 +64,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # imports torch on first use
-    return getattr(importlib.import_module(f".{PLACES[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
 
 import converter
 import resnext_torch
@@ -22,7 +25,7 @@ UNPROVEN = ParityOptions("none")
 LAZY = """
 import sys, converter
 assert dir(converter) == sorted([*converter.__all__, "__version__"])
-heavy = {"numpy", "torch", "typer", "requests"} & sys.modules.keys()
+heavy = {"msgspec", "numpy", "requests", "rich", "safetensors", "torch", "typer"} & sys.modules.keys()
 assert not heavy, heavy
 converter.ParityOptions, converter.ConversionError, converter.convert, converter.list_models
 assert "torch" not in sys.modules
@@ -110,10 +113,10 @@ def test_params_are_written_complete_or_not_at_all(tmp_path: Path) -> None:
         ({"model": "auto"}, "auto-detection requires `params`"),
         ({"params": "a", "random": 0}, "`params` and `random` cannot be used together"),
         ({"symbol": "a"}, "`symbol` requires `params`"),
-        ({"random": -1}, "`random`: expected a seed of at least 0, found -1"),
+        ({"random": -1}, "`random`: expected an integer of at least 0, found -1"),
         (
             {"random": 0, "dtype": "int8"},
-            "`dtype`: expected keep or float32 .*, found 'int8'",
+            "`dtype`: expected keep, float32, float16, bfloat16, found 'int8'",
         ),
     ],
 )
@@ -132,15 +135,82 @@ def test_unknown_model_is_refused(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"reference": "mxnet"}, "`reference`: expected auto, gluon, numpy, none, found 'mxnet'"),
-        ({"reference": "none", "sizes": [64]}, "`size` and `proof_dtype` need a reference"),
-        ({"sizes": [16]}, "`size`: 16 pixels; 32 to 2048 expected"),
-        ({"sizes": [(64, 4096)]}, "`size`: 4096 pixels"),
-        ({"dtypes": ["float16"]}, "`proof_dtype`: expected float64 or float32, found 'float16'"),
+        (
+            {"reference": "none", "sizes": [64]},
+            "`sizes` and `dtypes` require a reference",
+        ),
+        ({"sizes": [16]}, "`sizes`: expected 32 to 2048 pixels, found 16"),
+        ({"sizes": [(64, 4096)]}, "`sizes`: expected 32 to 2048 pixels, found 4096"),
+        ({"sizes": 64}, "`sizes`: expected a list of sizes, found 64"),
+        ({"sizes": [(64,)]}, "`sizes`: expected (height, width) or a number of pixels"),
+        ({"sizes": ["64"]}, "`sizes`: expected (height, width) or a number of pixels"),
+        ({"sizes": [64.0]}, "`sizes`: expected (height, width) or a number of pixels"),
+        ({"dtypes": ["float16"]}, "`dtypes`: expected float64 or float32, found 'float16'"),
     ],
 )
 def test_wrong_parity_options_are_refused(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         ParityOptions(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [64, (64, 64), [64, 64], np.int64(64)], ids=repr)
+def test_equal_sizes_make_equal_options(size: int) -> None:
+    assert ParityOptions(sizes=[size], dtypes="float64") == ParityOptions(sizes=(64,), dtypes=("float64",))
+    assert hash(ParityOptions(sizes=[size])) == hash(ParityOptions(sizes=[64]))
+
+
+def test_usage_error_names_the_parameters_of_the_message() -> None:
+    with pytest.raises(UsageError) as caught:
+        ParityOptions("none", sizes=[64])
+    assert caught.value.parameters == ("sizes", "dtypes", "reference")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"random": -1}, "`random`: expected an integer of at least 0, found -1"),
+        ({"random": 0, "jobs": 0}, "`jobs`: expected at least 1, found 0"),
+        ({"random": 0, "params_dir": "."}, "`params_dir` and `random` cannot be used together"),
+    ],
+)
+def test_wrong_arguments_of_a_batch_are_refused(
+    arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        converter.convert_many(NAME, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_path_with_a_null_character_is_refused(tmp_path: Path) -> None:
+    for call in (converter.inspect, converter.verify, lambda path: converter.convert(NAME, path, random=0)):
+        with pytest.raises(UsageError, match="null character"):
+            call(f"{tmp_path}/a\0b")
+
+
+def test_file_with_the_name_of_a_model_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).touch()
+    assert converter.convert(NAME, "out", random=0, options=UNPROVEN).model.name == NAME
+    (tmp_path / "my.params").touch()
+    with pytest.raises(UsageError, match=r"my\.params is a file, not a model; use auto with `params`"):
+        converter.convert("my.params", "out")
+    with pytest.raises(CatalogError, match="unknown model"):
+        converter.convert("x" * 300, "out")
+
+
+def test_save_params_accepts_what_numpy_converts(tmp_path: Path) -> None:
+    converter.save_params({"a": [1.0, 2.0], "b": torch.ones(2)}, tmp_path / "a.params")
+    assert {name: array.tolist() for name, array in converter.load_params(tmp_path / "a.params").items()} == {
+        "a": [1.0, 2.0],
+        "b": [1.0, 1.0],
+    }
+
+
+def test_errors_are_an_attribute_of_the_package() -> None:
+    program = "import converter; print(converter.errors.UsageError.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "UsageError\n"
 
 
 def test_parity_options_make_a_probe_for_each_size_in_each_precision() -> None:

@@ -92,7 +92,7 @@ def test_unpublished_model_fails_without_a_download(tmp_path: Path) -> None:
         (["--models", "gluon_resnext50"], 1, "did you mean gluon_resnext50_32x4d?"),
         (["--jobs", "0"], 2, "greater than or equal to 1"),
         (["--random", "0", "--params-dir", "."], 2, "cannot be used together"),
-        ([*UNPROVEN, "--size", "64"], 2, "--size and --proof-dtype need a reference"),
+        ([*UNPROVEN, "--size", "64"], 2, "--size and --proof-dtype require a reference"),
     ],
 )
 def test_invalid_arguments_are_refused(

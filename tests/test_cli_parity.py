@@ -227,7 +227,7 @@ def test_weights_of_another_model_are_refused(run: Callable[..., Result], tmp_pa
     [
         (["--random", "0", "--params", "a.params"], "--params and --random cannot be used together"),
         (["--reference", "none"], "'none' is not one of 'auto', 'gluon', 'numpy'"),
-        (["--size", "12"], "32 to 2048 expected"),
+        (["--size", "12"], "expected 32 to 2048 pixels"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--weights", "."], "is a directory"),
         (["--report", "."], "is a directory"),

@@ -167,8 +167,8 @@ def test_result_is_json_serialisable(params: Path) -> None:
         ),
         ({"reference": "caffe"}, "`reference`: expected auto, gluon, numpy, none, found 'caffe'"),
         ({"reference": "none"}, "a comparison requires a `reference`"),
-        ({"dtypes": ["float16"]}, "`proof_dtype`: expected float64 or float32, found 'float16'"),
-        ({"dtypes": "float32"}, "`proof_dtype`: expected float64 or float32, found 'f'"),
+        ({"dtypes": ["float16"]}, "`dtypes`: expected float64 or float32, found 'float16'"),
+        ({"dtypes": "int8"}, "`dtypes`: expected float64 or float32, found 'int8'"),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], message: str, params: Path) -> None:

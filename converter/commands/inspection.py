@@ -67,7 +67,7 @@ class TensorSummary:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is known of a file.
+    """Description of a weight file.
 
     Attributes:
         file: name of the file.
@@ -86,7 +86,7 @@ class Inspection:
         official: model whose published file this is, False if there is none; None if only headers were
             read.
         statistics: summaries by part and role; None if only headers were read.
-        remark: what could not be determined, and why.
+        remark: what could not be determined, with the reason.
         graph: name of the graph that belongs to the parameters.
         graph_differences: differences between that graph and the model, as lines.
     """

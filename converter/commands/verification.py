@@ -40,8 +40,8 @@ SIGNED = "signature"
 
 PROVES_HASHES = "the files are unchanged since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
-NOT_ORIGIN = "who wrote the files: hashes can be changed with them; --key checks a signature"
-NOT_TRUTH = "that the proof in the manifest was run: convert again or use gluon2torch parity"
+NOT_ORIGIN = "who wrote the files: whoever changes a file can change its hash too; --key checks a signature"
+NOT_TRUTH = "that the proof in the manifest was really run; to check, convert again or run gluon2torch parity"
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,8 +166,9 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
     if previous.labels and manifest.labels != previous.labels:
         loss.append("class names")
     if loss:
+        lost = " and ".join(loss)
         raise ArtifactError(
-            f"{path}: exists for the same weights, with {' and '.join(loss)} that this run would lose\n"
+            f"{path}: already describes the same weights with {lost}, which this run would discard\n"
             "repeat the options of the earlier run, or choose another folder"
         )
 

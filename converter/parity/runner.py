@@ -90,7 +90,7 @@ def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
     """Return whether MXNet has every operator of the graph in the precision of every probe.
 
     Raises:
-        ReferenceUnavailableError: if it has not, and numpy may not take its place.
+        ReferenceUnavailableError: if MXNet lacks an operator and no fallback is allowed.
     """
     wiring = loaded.source.wiring
     if wiring is None or all(probe.dtype != "float64" for probe in plan.probes):

@@ -49,7 +49,7 @@ class DownloadLimits:
         redirects: the maximum number of redirects in an attempt.
         stall: the maximum time without any byte.
         total: the maximum time of all attempts together.
-        backoff: the pause before the third attempt is twice as long, and each further one doubles.
+        backoff: the pause after the second failed attempt is 2 × ``backoff``, and doubles from then on.
         longest_pause: the maximum pause. If the server asks for a longer one, the download fails.
     """
 

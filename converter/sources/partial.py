@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ResumeInfo(msgspec.Struct, frozen=True):
-    """The note: identifies the content of which a partial download holds the beginning.
+    """Identifies the remote file that a partial download belongs to.
 
     Attributes:
         validator: the strong ETag of the content, or else its date.
@@ -54,7 +54,7 @@ class PartialDownload:
         return note if 0 < self.size <= note.total else None
 
     def restart(self, info: ResumeInfo | None) -> None:
-        """Begin a new content; the old bytes are deleted before the new note is written."""
+        """Start over: delete the received bytes, then write the new note."""
         self.path.write_bytes(b"")
         if info is None:
             self.note.unlink(missing_ok=True)

@@ -18,7 +18,8 @@ class Folder:
     Attributes:
         files: the regular files, by name.
         excluded: the excluded names that exist.
-        refused: by name, why an entry must not be read: links out of the folder, pipes, devices.
+        refused: the entries that must not be read (links out of the folder, pipes, devices), with the
+            reason.
     """
 
     files: dict[str, Path]
