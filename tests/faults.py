@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 # The audited system calls that change what is on disk or who holds a lock; and so does "open" to write.
 CHANGES = {"fcntl.flock", "os.chmod", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link"}
 TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-PRELOADED = ["faults", "converter.references.numpy", "resnext_torch.resnext", "safetensors.torch"]
+PRELOADED = [
+    "faults",
+    "converter.commands.batch",
+    "converter.references.numpy",
+    "resnext_torch.resnext",
+    "safetensors.torch",
+]
 DEADLINE_SECONDS = 120
 
 

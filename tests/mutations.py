@@ -303,7 +303,8 @@ def dropped_tensors(network: NetworkParts) -> Faults:
             ("file", tensor.source, partial(_drop, tensor.source), "missing"),
             ("checkpoint", tensor.target, partial(_drop, tensor.target), "missing"),
         ):
-            caught = {"names": f"{complaint:12}{name}"}
+            width = 14 if place == "mapping" else 12  # of the column in the message
+            caught = {"names": f"{complaint:{width}}{name}"}
             yield tensor.layer, f"{tensor.source_role} of the {place}", place, change, caught, ""
 
 

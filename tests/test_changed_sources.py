@@ -97,7 +97,7 @@ def test_change_takes_precedence_over_another_error(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows locks folders with open files")
 @pytest.mark.parametrize(
-    "consumer", ["converter.formats.params.open_params", "converter.sources.params_file.sha1"]
+    "consumer", ["converter.networks.loading.open_params", "converter.sources.params_file.sha1"]
 )
 def test_temporarily_swapped_file_is_refused(
     tiny: Model, tiny_params: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumer: str

@@ -110,9 +110,9 @@ def test_summary_shows_reference_layers_and_largest_difference(runner: CliRunner
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "12"], "--size: 12 pixels; expected 32 to 2048 pixels"),
+        (["--size", "12"], "--size: expected 32 to 2048 pixels, found 12"),
         (["--size", "224x"], "'224x' is not a valid size: expected H or HxW, such as 224 or 97x131"),
-        (["--size", "9999"], "--size: 9999 pixels; expected 32 to 2048 pixels"),
+        (["--size", "9999"], "--size: expected 32 to 2048 pixels, found 9999"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
         (["--random", "-1"], "greater than or equal to 0"),
         (["--random", "0", "--params", "a.params"], "--params and --random cannot be used together"),

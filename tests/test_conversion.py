@@ -482,7 +482,7 @@ def test_unproven_run_does_not_replace_a_proof(
     before = proven.manifest_file.read_bytes()
     with pytest.raises(
         ArtifactError,
-        match="already describes the same weights with a proof in float64 against numpy that this run",
+        match="already describes the same weights with a proof in float64 against numpy, which this run",
     ):
         convert(tiny, out, params)
     assert proven.manifest_file.read_bytes() == before
@@ -496,7 +496,7 @@ def test_unproven_run_does_not_replace_a_proof(
     ("more", "lost"),
     [
         ({"options": AGAINST_NUMPY, "precision": Precision.float16}, "a proof in float64 against numpy"),
-        ({"as_pth": True}, "a .pth"),
+        ({"pth": True}, "a .pth"),
     ],
 )
 def test_run_does_not_drop_a_proof_before_rounding_or_a_pth(

@@ -71,7 +71,7 @@ def test_asarray_converts_dtypes_and_refuses_copy_false(path: Path) -> None:
     array = FileArray(write_file(path, NUMBERS.tobytes()), 0, NUMBERS.dtype, NUMBERS.shape)
     assert np.asarray(array, np.float64).dtype == np.float64
     assert np.array_equal(np.asarray(array, np.float64), NUMBERS)
-    with pytest.raises(ValueError, match="have to be read"):
+    with pytest.raises(ValueError, match="copy=False is impossible"):
         array.__array__(copy=False)
 
 

@@ -133,7 +133,7 @@ def test_publish_refuses_a_link_in_place_of_its_folder(
 ) -> None:
     link = out / "published"
     link.symlink_to(outside.parent)
-    with pytest.raises(PublicationError, match="published: a folder expected, or nothing"):
+    with pytest.raises(PublicationError, match="published: exists and is not a folder"):
         publish(link)
     assert_unchanged(outside)
 
@@ -161,7 +161,7 @@ def test_manifest_naming_a_file_elsewhere_is_refused(
     manifest = json.loads(converted.manifest_file.read_text())
     manifest["artifact"]["file"] = f"../outside/{outside.name}"
     (out / converted.manifest_file.name).write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=r"its manifest says name \.\./outside/file; "):
+    with pytest.raises(ArtifactError, match=r"not a manifest: .*artifact\.file"):
         publication.run(
             publication.PublicationRequest(files=(artifact,), folder=out / "published", allow_random=True)
         )

@@ -111,7 +111,9 @@ def test_lost_proofs_are_listed_in_order(tmp_path: Path) -> None:
     parity = msgspec.structs.replace(PROVEN.parity, checks=both)
     path = tmp_path / "tiny.json"
     path.write_bytes(schema.encode(manifest(parity)))
-    with pytest.raises(ArtifactError, match="in float32 against numpy and float64 against numpy that"):
+    with pytest.raises(
+        ArtifactError, match="in float32 against numpy and float64 against numpy, which this run"
+    ):
         builder.require_no_loss(path, UNPROVEN)
 
 

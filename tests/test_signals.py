@@ -104,7 +104,7 @@ def test_further_signals_do_not_disturb_the_cleanup(
 def test_signal_during_imports_exits_silently(seconds: float) -> None:
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "  # whoever runs us may ignore it
-        "import converter.__main__ as m; m._begin(); print(flush=True); m.gluon2torch()"
+        "import converter.__main__ as m; m.signals.exit_at_once(); print(flush=True); m.gluon2torch()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

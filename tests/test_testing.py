@@ -166,7 +166,7 @@ def test_result_is_json_serialisable(params: Path) -> None:
             "`weights` and `module` cannot be used",
         ),
         ({"reference": "caffe"}, "`reference`: expected auto, gluon, numpy, none, found 'caffe'"),
-        ({"reference": "none"}, "a comparison requires a `reference`"),
+        ({"reference": "none"}, "`sizes` and `dtypes` require a reference"),
         ({"dtypes": ["float16"]}, "`dtypes`: expected float64 or float32, found 'float16'"),
         ({"dtypes": "int8"}, "`dtypes`: expected float64 or float32, found 'int8'"),
     ],
