@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -14,11 +16,11 @@ import pytest
 from symbols import changed, symbol
 from typer.testing import CliRunner
 
-from converter.choices import ReferenceChoice
+from converter.choices import Precision, ReferenceChoice
 from converter.cli.app import app
 from converter.commands import batch, conversion
 from converter.commands.batch import Status
-from converter.formats.params import write_params
+from converter.formats.params import save_params, write_params
 from converter.networks import catalog
 from converter.networks.selection import ParamsSource
 from converter.networks.synthetic import random_params
@@ -224,37 +226,62 @@ def test_only_an_equally_strong_proof_is_reused(
     assert (batch.find_conversion(tmp_path, small, SEEDED, options) is not None) is found
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root ignores permissions")
 def test_unreadable_file_fails_only_its_model(tmp_path: Path, small: Model) -> None:
-    (tmp_path / f"{SMALL}.params").touch(mode=0o000)
+    other = catalog.find(OTHER)
+    for model in (small, other):
+        save_params(random_params(model.mapping, model.shapes, seed=0), tmp_path / f"{model.name}.params")
+    (tmp_path / f"{SMALL}.params").chmod(0o000)
     request = batch.BatchRequest(
-        models=(small,), out=tmp_path / "out", params_dir=tmp_path, options=ParityOptions("none")
+        models=(small, other), out=tmp_path / "out", params_dir=tmp_path, options=ParityOptions("none")
     )
-    (outcome,) = batch.run(request)
-    assert outcome.status is Status.failed
+    unreadable, converted = batch.run(request)
+    assert (unreadable.status, converted.status) == (Status.failed, Status.converted)
+    assert "Permission denied" in unreadable.reason
 
 
-def test_crashed_process_fails_only_its_model(tmp_path: Path, small: Model) -> None:
+def test_rounded_conversion_is_not_reused(tmp_path: Path, small: Model) -> None:
+    source = ParamsSource(small, seed=0)
+    rounded = conversion.ConversionRequest(
+        source=source, out=tmp_path, options=ParityOptions("none"), precision=Precision.float16
+    )
+    conversion.run(rounded)
+    assert batch.find_conversion(tmp_path, small, SEEDED, ParityOptions("none")) is None
+    conversion.run(replace(rounded, precision=Precision.keep))
+    assert batch.find_conversion(tmp_path, small, SEEDED, ParityOptions("none")) is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "its process ended unexpectedly"),
+        (signal.SIGTERM, "its process (ended unexpectedly|was terminated)"),
+    ],
+)
+def test_crashed_process_fails_only_its_model(
+    number: signal.Signals, reason: str, tmp_path: Path, small: Model
+) -> None:
     other = catalog.find(OTHER)
     request = batch.BatchRequest(models=(small, other), out=tmp_path, seed=0, options=ParityOptions("none"))
 
     def kill(model: str) -> None:
         if model == SMALL:
-            threading.Thread(target=end_first_worker).start()
+            threading.Thread(target=end_first_worker, args=(number,)).start()
 
     outcomes = batch.run(request, kill)
     assert {outcome.model: outcome.status for outcome in outcomes} == {
         SMALL: Status.failed,
         OTHER: Status.converted,
     }
-    assert outcomes[0].reason == "its process ended unexpectedly"
+    assert re.fullmatch(reason, outcomes[0].reason)
 
 
-def end_first_worker() -> None:
-    """Kill the first worker process as soon as it exists."""
+def end_first_worker(number: signal.Signals) -> None:
+    """Signal the first worker process as soon as it exists."""
     deadline = time.monotonic() + 60
     while not (workers := multiprocessing.active_children()) and time.monotonic() < deadline:
         time.sleep(0.001)
-    workers[0].kill()
+    os.kill(workers[0].pid or 0, number)
 
 
 def test_sigterm_ends_the_processes_and_leaves_no_files(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_every_problem_is_listed(differing: CheckpointComparison) -> None:
         "  bn1.bias  3 of 64 elements differ, some not finite",
         f"float64 at 65x95: {BEYOND}; the module failed: enough",
         *str(differing.diagnosis).split("\n"),
-        "these layers prove nothing: their outputs do not depend on their inputs",
+        "these layers prove nothing: their outputs do not depend on their weights",
         "  features.5.{0…1}",
     ]
 

@@ -290,7 +290,7 @@ def test_force_replaces_only_published_files(
     assert [path.name for path in before.folder.parent.iterdir()] == ["out"]
     (after.folder / "thesis.tex").touch()
     with pytest.raises(
-        PublicationError, match=r"not replaced, as publish did not write all of it: thesis\.tex"
+        PublicationError, match=r"not replaced: it contains files that publish did not write: thesis\.tex"
     ):
         publication.run(make_request(small, force=True))
     assert (after.folder / "thesis.tex").exists()
@@ -362,7 +362,7 @@ def test_parent_folder_is_resolved_to_its_name(
     (tmp_path / "out" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "out" / "inner")
     with pytest.raises(
-        PublicationError, match="/out: not replaced, as publish did not write all of it: inner"
+        PublicationError, match="/out: not replaced: it contains files that publish did not write: inner"
     ):
         publication.run(dataclasses.replace(make_request(small, force=True), folder=Path("..")))
 
@@ -384,7 +384,7 @@ def test_force_keeps_a_file_added_while_publishing(
 ) -> None:
     publication.run(make_request(small))
     thesis = tmp_path / "out" / "thesis.tex"
-    with pytest.raises(PublicationError, match=r"as publish did not write all of it: thesis\.tex"):
+    with pytest.raises(PublicationError, match=r"files that publish did not write: thesis\.tex"):
         publication.run(make_request(proven, force=True), lambda *_: thesis.touch())
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -406,7 +406,7 @@ def test_force_keeps_a_file_added_just_before_the_rename(
         return replace_path(path, target)
 
     monkeypatch.setattr(Path, "replace", late)
-    with pytest.raises(PublicationError, match=r"as publish did not write all of it: thesis\.tex"):
+    with pytest.raises(PublicationError, match=r"files that publish did not write: thesis\.tex"):
         publication.run(make_request(small, force=True))
     assert {path.name for path in thesis.parent.iterdir()} == {*ALL_FILES, "thesis.tex"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -446,7 +446,7 @@ def test_foreign_files_are_not_deleted(
     (tmp_path / ".convert-out.old" / "thesis.tex").touch()
     with pytest.raises(
         PublicationError,
-        match=r"\.convert-out\.old: not replaced, as .* did not write all of it: thesis\.tex",
+        match=r"\.convert-out\.old: not replaced: .* did not write: thesis\.tex",
     ):
         publication.run(make_request(small, force=True))
     assert (tmp_path / ".convert-out.old" / "thesis.tex").exists()
@@ -603,7 +603,7 @@ def test_force_does_not_trust_foreign_checksums(
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     sha256 = hashlib.sha256(b"precious").hexdigest()
     (tmp_path / "out" / "SHA256SUMS").write_text(f"{sha256}  thesis.txt\n")
-    with pytest.raises(PublicationError, match=r"publish did not write all of it: SHA256SUMS, thesis\.txt"):
+    with pytest.raises(PublicationError, match=r"publish did not write: SHA256SUMS, thesis\.txt"):
         publication.run(make_request(small, force=True))
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
@@ -612,6 +612,6 @@ def test_force_keeps_an_edited_card(small: Path, make_request: Callable[..., Pub
     (result,) = publication.run(make_request(small))
     card = result.folder / "README.md"
     card.write_text(card.read_text() + "my own words\n")
-    with pytest.raises(PublicationError, match=r"publish did not write all of it: README\.md"):
+    with pytest.raises(PublicationError, match=r"publish did not write: README\.md"):
         publication.run(make_request(small, force=True))
     assert card.read_text().endswith("my own words\n")

@@ -63,7 +63,7 @@ def test_every_command_of_the_readme_runs_as_pasted(checkout: Path, environment:
     said = "".join(printed)
     assert "gluon_cifar_resnext29_32x4d-9fbe8d13.safetensors" in said
     assert "same    as the file that these weights were converted from, byte for byte" in said
-    assert {path.name for path in checkout.iterdir()} >= {"out", "parity.html", "back.params"}
+    assert {path.name for path in checkout.iterdir()} >= {"cifar", "parity.html", "back.params"}
 
 
 def test_programs_of_the_api_page_run(checkout: Path) -> None:
@@ -119,7 +119,7 @@ def test_every_step_of_using_a_converted_file_runs(tmp_path: Path) -> None:
     assert "replaced the head for 1000 classes by a new one for 10" in done.stderr
 
 
-def test_readme_steps_match_the_card() -> None:
+def test_page_on_using_has_the_steps_of_the_card() -> None:
     text = "\n".join(block for _, block in blocks("docs/using.md"))
     for step in ("create_transform", "topk(5)", "features_only", "num_classes=10", "train.py", "local-dir:"):
         assert step in text

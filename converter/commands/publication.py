@@ -279,8 +279,9 @@ def _require_replaceable(folder: Path, *, force: bool) -> None:
     if names and not force:
         raise PublicationError(f"{folder}: not empty; --force replaces a folder that publish wrote")
     if names and (others := names - _published_names(folder)):
+        listing = ", ".join(sorted(others))
         raise PublicationError(
-            f"{folder}: not replaced, as publish did not write all of it: {', '.join(sorted(others))}"
+            f"{folder}: not replaced: it contains files that publish did not write: {listing}"
         )
 
 

@@ -169,7 +169,7 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
         lost = " and ".join(loss)
         raise ArtifactError(
             f"{path}: already describes the same weights with {lost}, which this run would discard\n"
-            "repeat the options of the earlier run, or choose another folder"
+            "repeat the earlier run's options (--reference, --format, --labels), or choose another folder"
         )
 
 

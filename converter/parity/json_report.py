@@ -207,7 +207,7 @@ def problems(document: Document) -> list[str]:
     ]
     lines += document.diagnosis.text.split("\n") if document.diagnosis else []
     if document.vacuous_layers:
-        lines.append("these layers prove nothing: their outputs do not depend on their inputs")
+        lines.append("these layers prove nothing: their outputs do not depend on their weights")
         lines += [f"  {pattern}" for pattern in names.collapse(document.vacuous_layers)]
     return lines
 

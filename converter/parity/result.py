@@ -155,7 +155,7 @@ def require_passed(proof: ParityResult, diagnosis: object) -> None:
         raise ParityError("\n".join([headline, *lines, str(diagnosis or "")]).rstrip())
     if proof.vacuous_layers:
         headline = (
-            "these layers prove nothing, because their outputs do not depend on their inputs; "
+            "these layers prove nothing, because their outputs do not depend on their weights; "
             "is the network untrained?"
         )
         hint = "to convert without a proof: --reference none"
