@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import list_models
     from converter.parity.options import ParityOptions
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "ConversionError",
     "ParityOptions",

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from converter import __version__
 from converter.choices import Precision, ReferenceChoice
 from converter.cli import app, console, options, signals
 from converter.commands import conversion
@@ -325,7 +326,7 @@ def test_list_as_json_separates_published_figures(runner: CliRunner) -> None:
 
 
 def test_version_is_printed(runner: CliRunner) -> None:
-    assert runner.invoke(app.app, ["--version"]).stdout == "gluon2torch 0.1.0\n"
+    assert runner.invoke(app.app, ["--version"]).stdout == f"gluon2torch {__version__}\n"
 
 
 def test_file_in_place_of_a_model_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:

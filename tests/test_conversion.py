@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from converter import __version__
 from converter.choices import Precision
 from converter.commands import conversion
 from converter.errors import (
@@ -119,7 +120,7 @@ def test_file_name_and_manifest_match_the_content(
         },
         "parity": {"proven": False, "reference": "none", "definition": None, "versions": {}, "checks": []},
         "labels": None,
-        "version": "0.1.0",
+        "version": __version__,
         "schema_version": 1,
     }
 

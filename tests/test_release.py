@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import yaml
+from packaging.version import Version
 
 import converter
 
@@ -18,11 +19,18 @@ def changelog() -> str:
     return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_changelog_begins_with_unreleased_then_the_current_version() -> None:
-    (first, undated), (version, date) = HEADING.findall(changelog())[:2]
-    assert (first, undated) == ("Unreleased", "")
-    assert version == converter.__version__
+def latest_release() -> tuple[str, str]:
+    """Return the version and date of the latest release in the changelog."""
+    _, latest = HEADING.findall(changelog())[:2]
+    return latest
+
+
+def test_changelog_begins_with_unreleased_then_the_latest_release() -> None:
+    assert HEADING.findall(changelog())[0] == ("Unreleased", "")
+    version, date = latest_release()
     assert date
+    current = Version(converter.__version__)
+    assert current == Version(version) or (current.is_devrelease and current > Version(version))
 
 
 def test_changelog_has_the_sections_of_keep_a_changelog() -> None:
@@ -30,8 +38,6 @@ def test_changelog_has_the_sections_of_keep_a_changelog() -> None:
     assert set(sections) <= KINDS
 
 
-def test_citation_names_the_current_release() -> None:
+def test_citation_names_the_latest_release() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    dates = dict(HEADING.findall(changelog()))
-    assert citation["version"] == converter.__version__
-    assert str(citation["date-released"]) == dates[converter.__version__]
+    assert (citation["version"], str(citation["date-released"])) == latest_release()
