@@ -146,7 +146,7 @@ def intact(converted: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-SEEDED = batch.SourceKey(file=f"{SMALL}.random-0.params")
+SEEDED = batch.SourceKey(file=f"{SMALL}.random-0.params", random=True)
 
 
 def test_unknown_manifest_field_is_ignored(intact: Path, small: Model) -> None:
@@ -192,7 +192,9 @@ def test_other_source_mapping_or_missing_proof_is_not_reused(
     other = tmp_path / "cifar_resnext.toml"
     other.write_text(small.mapping_file.read_text() + "\n# changed\n")
     assert (
-        batch.find_conversion(intact, small, batch.SourceKey(file="other.params"), ParityOptions("none"))
+        batch.find_conversion(
+            intact, small, batch.SourceKey(file="other.params", random=True), ParityOptions("none")
+        )
         is None
     )
     assert batch.find_conversion(intact, small, SEEDED, ParityOptions()) is None
@@ -307,6 +309,9 @@ def test_proof_against_gluoncv_satisfies_every_reference(
     )
     document = json.loads(made.manifest_file.read_text())
     document["parity"] |= {"reference": "gluon", "definition": definition}
+    document["parity"]["versions"] |= {"mxnet": "1.9.1", "gluoncv": "0.10.5"}
+    if definition == "graph":
+        document["source"] |= {"symbol": "net-symbol.json", "symbol_sha256": "0" * 64}
     made.manifest_file.write_text(json.dumps(document))
     assert batch.find_conversion(tmp_path, small, SEEDED, replace(options, reference=choice)) is not None
     document["parity"]["proven"] = False

@@ -41,7 +41,13 @@ CHECK = {
 CONTENT = {
     "model": "tiny",
     "agrees": True,
-    "source": {"file": "holiday.params", "sha1": "5ac1", "official": False, "symbol": None},
+    "source": {
+        "file": "holiday.params",
+        "sha1": "5ac1",
+        "official": False,
+        "symbol": None,
+        "symbol_sha256": None,
+    },
     "beside": "trained.pth",
     "weights": {"file": "trained.pth", "sha256": "5ac1"},
     "mapping": {"file": "resnext.toml", "sha256": "5ac1"},

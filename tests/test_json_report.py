@@ -79,6 +79,7 @@ def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny
             "sha1": "5ac1",
             "official": False,
             "symbol": None,
+            "symbol_sha256": None,
         },
         "beside": "trained.pth",
         "weights": {"file": "trained.pth", "sha256": "5ac1"},

@@ -11,9 +11,11 @@ from converter.errors import ArtifactError
 from converter.manifests import builder, schema
 from converter.manifests.schema import (
     ArtifactRecord,
+    LogitsRecord,
     Manifest,
     MappingRecord,
     ParityRecord,
+    RoundingRecord,
     SourceRecord,
 )
 from converter.networks.mapping import Layer
@@ -128,4 +130,25 @@ def test_deeply_nested_manifest_is_treated_as_unreadable(
         with pytest.raises(ArtifactError, match="a proof in float32 against numpy, which this run"):
             builder.require_no_loss(path, UNPROVEN)
     else:
+        builder.require_no_loss(path, UNPROVEN)
+
+
+def test_manifest_of_a_newer_schema_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.json"
+    path.write_bytes(schema.encode(msgspec.structs.replace(UNPROVEN, schema_version=schema.VERSION + 1)))
+    with pytest.raises(ArtifactError, match=r"tiny\.json: manifest schema 2; "):
+        builder.require_no_loss(path, PROVEN)
+
+
+def test_proof_of_the_weights_is_not_replaced_by_one_before_rounding(tmp_path: Path) -> None:
+    logits = LogitsRecord(dtype="float64", size="65x95", seed=0, max_abs=0.1, relative=0.1)
+    rounding = RoundingRecord(dtype="float16", before=PROVEN.parity, logits=logits)
+    rounded = msgspec.structs.replace(UNPROVEN, narrowing=rounding)
+    path = tmp_path / "tiny.json"
+    path.write_bytes(schema.encode(PROVEN))
+    with pytest.raises(ArtifactError, match="a proof in float32 against numpy, which this run would discard"):
+        builder.require_no_loss(path, rounded)
+    path.write_bytes(schema.encode(rounded))
+    builder.require_no_loss(path, PROVEN)
+    with pytest.raises(ArtifactError, match="a proof in float32 against numpy"):
         builder.require_no_loss(path, UNPROVEN)

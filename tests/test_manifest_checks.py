@@ -510,6 +510,15 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m.update(labels=[*"abcdefghi", "\x1b[31m"]),
         r"the class name '\\x1b\[31m' has unprintable",
     ),
+    "rounding to another type": (
+        lambda m: m.update(narrowing=msgspec.to_builtins(ROUNDED)),
+        "claims rounding to float16, but the weights are float32",
+    ),
+    "fixed gammas without a graph": (
+        lambda m: m["source"].update(fixed_gammas=["features.1.gamma"]),
+        "describes a graph but names none",
+    ),
+    "negative schema": (lambda m: m.update(schema_version=-1), "not a manifest: .*schema_version"),
     "empty class name": (lambda m: m.update(labels=[*"abcdefghi", ""]), "the name of class 9 is empty"),
     "class name with spaces": (
         lambda m: m.update(labels=[*"abcdefghi", " j"]),

@@ -78,7 +78,12 @@ def test_manifest_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
         read(tmp_path, OLDEST | {"schema_version": schema.VERSION + 1})
 
 
-@pytest.mark.parametrize("key", OLDEST)
+def test_manifest_without_labels_is_read(tmp_path: Path) -> None:
+    document = {name: value for name, value in OLDEST.items() if name != "labels"}
+    assert read(tmp_path, document).labels is None
+
+
+@pytest.mark.parametrize("key", sorted(OLDEST.keys() - {"labels"}))
 def test_missing_key_is_refused(key: str, tmp_path: Path) -> None:
     document = {name: value for name, value in OLDEST.items() if name != key}
     with pytest.raises(ArtifactError, match=f"not a manifest: .*`{key}`"):

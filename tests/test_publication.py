@@ -494,10 +494,15 @@ def test_matching_report_is_published(
     [
         ({"model": "tiny"}, f"model: expected {SMALL}, found tiny"),
         ({"agrees": False}, "result: expected agrees, found differs"),
+        ({"checks": []}, "result: expected agrees, found differs"),
+        ({"blind": ["features.0"]}, "result: expected agrees, found differs"),
+        ({"tensors": {"compared": 0}}, "result: expected agrees, found differs"),
+        ({"reference": {"name": "none"}}, "result: expected agrees, found differs"),
+        ({"source": {"symbol_sha256": "0" * 64}}, "SHA-256 of the graph: expected None, found 0{64}"),
         ({"source": {"sha1": "other"}}, "SHA-1 of the parameters: expected [0-9a-f]{40}, found other"),
         ({"weights": {"sha256": "other"}}, "SHA-256 of the weights: expected [0-9a-f]{64}, found other"),
     ],
-    ids=["model", "result", "parameters", "weights"],
+    ids=["model", "result", "checks", "vacuous", "tensors", "reference", "graph", "parameters", "weights"],
 )
 def test_report_of_other_weights_is_refused(
     proven: Path,
@@ -513,6 +518,34 @@ def test_report_of_other_weights_is_refused(
         content[key] = content[key] | value if isinstance(value, dict) else value
     path.write_text(report.render(as_document(content)), encoding="utf-8")
     with pytest.raises(PublicationError, match=rf"report\.html: not a report of {proven.name}: {message}"):
+        publication.run(make_request(proven, report=path))
+
+
+@pytest.mark.parametrize(
+    "change", [{"agrees": False}, {"relative": 9.0, "limit": 10.0}, {"relative": None}, {"source": "other"}]
+)
+def test_report_with_a_contradictory_layer_is_refused(
+    proven: Path,
+    page: str,
+    make_request: Callable[..., PublicationRequest],
+    tmp_path: Path,
+    change: dict[str, Any],
+) -> None:
+    path = tmp_path / "report.html"
+    content = as_dict(report.parse(page.encode(), path))
+    content["checks"][0]["layers"][3] |= change
+    path.write_text(report.render(as_document(content)), encoding="utf-8")
+    with pytest.raises(PublicationError, match="result: expected agrees, found differs"):
+        publication.run(make_request(proven, report=path))
+
+
+def test_report_with_two_documents_is_refused(
+    proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    (data,) = re.findall(r'<script type="application/json".*?</script>', page)
+    path.write_text(page.replace(data, data + data), encoding="utf-8")
+    with pytest.raises(ReportError, match="expected one document, found 2"):
         publication.run(make_request(proven, report=path))
 
 

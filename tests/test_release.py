@@ -21,8 +21,8 @@ def changelog() -> str:
 
 def latest_release() -> tuple[str, str]:
     """Return the version and date of the latest release in the changelog."""
-    _, latest = HEADING.findall(changelog())[:2]
-    return latest
+    _, (version, date) = HEADING.findall(changelog())[:2]
+    return version, date
 
 
 def test_changelog_begins_with_unreleased_then_the_latest_release() -> None:

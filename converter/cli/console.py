@@ -58,7 +58,7 @@ def refusals() -> Iterator[None]:
         except ConversionError as error:
             console.print(f"[red]refused[/]  {plain(error)}")
             raise typer.Exit(1) from error
-        except KeyboardInterrupt as interruption:
+        except (signals.Interruption, KeyboardInterrupt) as interruption:
             console.print("[red]interrupted[/]")
             raise typer.Exit(signals.SIGNALLED + (*interruption.args, signal.SIGINT)[0]) from None
 

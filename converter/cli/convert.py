@@ -103,8 +103,8 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
     )
     screen.print(f"[green]graph[/]   {console.word(_graph_text(source, proven=proof.proven))}")
     if source.fixed_gammas:
-        fixed = ", ".join(source.fixed_gammas)
-        screen.print(f"[yellow]fixed[/]   {fixed}: written as 1, because {source.symbol} sets fix_gamma")
+        text = f"{', '.join(source.fixed_gammas)}: written as 1, because {source.symbol} sets fix_gamma"
+        screen.print(f"[yellow]fixed[/]   {console.word(text)}")
     if manifest.narrowing:
         _print_rounding(manifest.narrowing, screen)
     elif proof.proven:

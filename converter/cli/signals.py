@@ -19,9 +19,17 @@ def exit_at_once() -> None:
     _handle(_exit)
 
 
+class Interruption(BaseException):
+    """A signal, whose number is the argument.
+
+    Not a ``KeyboardInterrupt``: if one is raised while an extension module is imported, CPython ends the
+    process by SIGINT when it exits, even if the exception was handled.
+    """
+
+
 @contextlib.contextmanager
 def interrupting() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` with the first signal's number, and ignore further signals.
+    """Raise ``Interruption`` with the first signal's number, and ignore further signals.
 
     Signals that are ignored already, such as SIGHUP under nohup, stay ignored. After an interruption,
     further signals do not end the process at once, so that it can clean up when it exits.
@@ -43,7 +51,7 @@ def _exit(number: int, _: object) -> NoReturn:
 
 def _interrupt(number: int, _: object) -> NoReturn:
     _handle(_ignore)
-    raise KeyboardInterrupt(number)
+    raise Interruption(number)
 
 
 def _ignore(*_: object) -> None:

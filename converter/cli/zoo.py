@@ -89,10 +89,10 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
             )
         summary = batch.summary(outcomes)
         text = console.to_json(summary)
+        disk.write_text(out / SUMMARY, text + "\n")
         if as_json:
             typer.echo(text)
         _show(outcomes, summary.counts, Console(stderr=as_json))
-        disk.write_text(out / SUMMARY, text + "\n")
     raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
 
 

@@ -23,14 +23,13 @@ from converter.commands import worker
 from converter.commands.arguments import optional_path, to_path
 from converter.commands.conversion import ConversionRequest
 from converter.errors import (
-    ArtifactError,
     CatalogError,
     ConversionError,
     SourceError,
-    StorageError,
     UsageError,
 )
-from converter.manifests import schema, strength
+from converter.manifests import artifact_checks, strength
+from converter.manifests.converted_file import RANDOM
 from converter.manifests.strength import Claim
 from converter.networks import catalog, loading, selection
 from converter.networks.selection import ParamsSource, require_seed
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from converter.manifests.schema import Manifest, SourceRecord
+    from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
 
 
@@ -249,15 +248,19 @@ class SourceKey:
         file: name of the file.
         sha1: SHA-1 of the parameters.
         symbol_sha256: SHA-256 of their graph, "" for none.
+        random: whether they are seeded random numbers.
     """
 
     file: str | None = None
     sha1: str | None = None
     symbol_sha256: str | None = None
+    random: bool = False
 
-    def matches(self, source: SourceRecord) -> bool:
+    def matches(self, manifest: Manifest) -> bool:
         """Return whether a manifest's source has these values."""
+        source = manifest.source
         pairs = (
+            (self.random, manifest.artifact.file.startswith(manifest.model + RANDOM)),
             (self.file, source.file),
             (self.sha1, source.sha1),
             (self.symbol_sha256, source.symbol_sha256 or ""),
@@ -274,22 +277,19 @@ def find_conversion(out: Path, model: Model, key: SourceKey, options: ParityOpti
         key: its parameters.
         options: how strong its proof must at least be.
     """
-    for path in sorted(out.glob(f"{model.name}*.json")):
+    for path in sorted(out.glob(f"{model.name}*.safetensors")):
         try:
-            manifest, _ = schema.read(path)
-            artifact = out / manifest.artifact.file
-            if (
-                manifest.model == model.name
-                and artifact.with_suffix(".json") == path
-                and key.matches(manifest.source)
-                and manifest.mapping.sha256 == model.mapping.sha256
-                and manifest.narrowing is None  # a batch does not round
-                and _satisfies(manifest, options)
-                and disk.sha256(artifact) == manifest.artifact.sha256
-            ):
-                return manifest
-        except (ArtifactError, StorageError):  # not a manifest, or its artifact is missing
+            manifest = artifact_checks.read(path).manifest
+        except ConversionError:  # incomplete, damaged or changed
             continue
+        if (
+            manifest.model == model.name
+            and key.matches(manifest)
+            and manifest.mapping.sha256 == model.mapping.sha256
+            and manifest.narrowing is None  # a batch does not round
+            and _satisfies(manifest, options)
+        ):
+            return manifest
     return None
 
 
@@ -327,7 +327,7 @@ def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKe
     """
     if request.seed is not None:
         file = f"{model.name}.random-{request.seed}.params"
-        return ParamsSource(model, seed=request.seed), SourceKey(file=file)
+        return ParamsSource(model, seed=request.seed), SourceKey(file=file, random=True)
     if request.params_dir is None:
         if not model.entry.params_sha1:
             raise SourceError("GluonCV never published its parameters")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from converter.choices import LICENSE
+from converter.choices import LICENSE, ReferenceChoice
 from converter.commands.arguments import optional_path, to_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks
 from converter.parity import report
+from converter.parity.result import LAYER_LIMITS
 from converter.progress import silent
 from converter.publishing import card, hub, signature, sums, timm_config
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from converter.manifests.converted_file import ConvertedFile
-    from converter.parity.json_report import Document
+    from converter.networks.catalog import Model
+    from converter.parity.json_report import CheckRow, Document
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
@@ -241,7 +243,8 @@ def _require_report(path: Path, document: Document, converted: ConvertedFile) ->
     manifest = converted.manifest
     pairs = [
         ("model", converted.model.name, document.model),
-        ("result", "agrees", "agrees" if document.agrees else "differs"),
+        ("result", "agrees", "agrees" if _agrees(document, converted.model) else "differs"),
+        ("SHA-256 of the graph", str(manifest.source.symbol_sha256), str(document.source.symbol_sha256)),
         ("SHA-1 of the parameters", manifest.source.sha1, document.source.sha1),
     ]
     # A report on the conversion itself, without a file, is about weights that were not rounded.
@@ -253,6 +256,28 @@ def _require_report(path: Path, document: Document, converted: ConvertedFile) ->
             raise PublicationError(
                 f"{path}: not a report of {converted.path.name}: {what}: expected {expected}, found {actual}"
             )
+
+
+def _agrees(document: Document, model: Model) -> bool:
+    """Return whether the numbers of a report confirm its verdict, within our own limits."""
+    layers = {layer.source for layer in model.mapping.layers}
+    return (
+        document.agrees
+        and document.reference.name != ReferenceChoice.none
+        and document.tensors.compared == len(model.mapping.tensors)
+        and not (document.tensors.different or document.vacuous_layers or document.diagnosis)
+        and bool(document.checks)
+        and all(_check_agrees(check, layers) for check in document.checks)
+    )
+
+
+def _check_agrees(check: CheckRow, layers: set[str]) -> bool:
+    limit = LAYER_LIMITS.get(check.dtype, 0)
+    return (
+        check.agrees
+        and {row.source for row in check.layers} == layers
+        and all(row.agrees and row.relative is not None and row.relative <= limit for row in check.layers)
+    )
 
 
 def _target(request: PublicationRequest, converted: ConvertedFile) -> Path:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from converter.commands.conversion import ConversionRequest
     from converter.manifests.schema import Manifest
+
+
+GRACE_SECONDS = 5  # for a conversion whose parent was killed
 
 
 def prepare(threads: int | None) -> None:
@@ -36,7 +40,9 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # interrupts a conversion, which removes its temporary files
+        time.sleep(GRACE_SECONDS)
+        os._exit(1)
 
 
 def convert(request: ConversionRequest) -> Manifest:

@@ -86,15 +86,19 @@ def save_params(arrays: Mapping[str, ArrayLike], path: str | PathLike[str]) -> N
     The file appears complete or not at all; an existing regular file is replaced.
 
     Raises:
-        ParamsError: if MXNet has no equivalent of an array's type.
+        ParamsError: if there are no arrays, or MXNet cannot represent one.
         ArtifactError: if a folder or a link has the file's name.
         StorageError: if the file cannot be written.
     """
     path = Path(path)
+    if not arrays:
+        raise ParamsError("no arrays to write")
     converted = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in converted.items():
         if array.dtype not in TO_MXNET:
             raise ParamsError(f"{name}: MXNet has no dtype {array.dtype}")
+        if not array.size:
+            raise ParamsError(f"{name}: has no elements, which MXNet cannot read")
     with disk.temporary(path.parent) as part:
         with disk.writing(path), part.open("wb") as stream:
             write_params(stream, converted)

@@ -30,6 +30,8 @@ def read(path: Path) -> ConvertedFile:
     """
     if path.suffix == MANIFEST:
         raise ArtifactError(f"{path}: is a manifest; name the .safetensors next to it")
+    if not path.name:
+        raise ArtifactError(f"{path}: is a folder; name the .safetensors")
     checks = CheckList()
     converted = check(checks, path, str(path))
     failure = next((result for result in checks.results if result.holds is False), None)

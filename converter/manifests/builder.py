@@ -15,6 +15,7 @@ from converter.manifests.schema import (
     LogitsRecord,
     Manifest,
     MappingRecord,
+    NewerManifestError,
     ParityRecord,
     PthRecord,
     RoundingRecord,
@@ -152,28 +153,35 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
     """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or labels.
 
     Raises:
-        ArtifactError: if any of these would be lost.
+        ArtifactError: if any of these would be lost, or if the manifest has a newer schema.
     """
     try:
         previous, _ = schema.read(path)
+    except NewerManifestError:
+        raise
     except (ArtifactError, StorageError):
         return  # no manifest that could be lost
     loss = []
-    if lost_claims := _claims(previous) - _claims(manifest):
-        loss.append(f"a proof in {' and '.join(map(str, sorted(strength.strongest(lost_claims))))}")
+    final, before = _claims(manifest.parity), _claims(_before(manifest))
+    lost = (_claims(previous.parity) - final) | (_claims(_before(previous)) - final - before)
+    if lost:
+        loss.append(f"a proof in {' and '.join(map(str, sorted(strength.strongest(lost))))}")
     if previous.artifact.pth and not manifest.artifact.pth:
         loss.append("a .pth")
     if previous.labels and manifest.labels != previous.labels:
         loss.append("class names")
     if loss:
-        lost = " and ".join(loss)
+        listing = " and ".join(loss)
         raise ArtifactError(
-            f"{path}: already describes the same weights with {lost}, which this run would discard\n"
+            f"{path}: already describes the same weights with {listing}, which this run would discard\n"
             "repeat the earlier run's options (--reference, --format, --labels), or choose another folder"
         )
 
 
-def _claims(manifest: Manifest) -> set[Claim]:
-    """Return the claims about the weights, and about the weights before rounding."""
-    proofs = [manifest.parity, *([manifest.narrowing.before] if manifest.narrowing else [])]
-    return {claim for proof in proofs for claim in strength.without_sizes(strength.claims(proof))}
+def _before(manifest: Manifest) -> ParityRecord:
+    """Return the proof of the weights before rounding; an empty one if they were not rounded."""
+    return manifest.narrowing.before if manifest.narrowing else parity(NOT_COMPARED)
+
+
+def _claims(proof: ParityRecord) -> set[Claim]:
+    return strength.without_sizes(strength.claims(proof))

@@ -11,7 +11,7 @@ from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.manifests.schema import CheckRecord, Manifest
+    from converter.manifests.schema import CheckRecord, Manifest, RoundingRecord
 
 
 def require_consistent(path: Path, manifest: Manifest) -> None:
@@ -26,9 +26,31 @@ def require_consistent(path: Path, manifest: Manifest) -> None:
         sizes = [int(side) for side in check.size.split("x")]
         if not all(SMALLEST <= side <= LARGEST for side in sizes):
             raise ArtifactError(f"{path}: a proof at {check.size}; {SMALLEST} to {LARGEST} pixels expected")
+    if manifest.source.symbol is None and (manifest.source.final_softmax or manifest.source.fixed_gammas):
+        raise ArtifactError(f"{path}: describes a graph but names none")
     if manifest.parity.proven:
         _require_proof(path, manifest)
         for check in manifest.parity.checks:
+            _require_passed(path, check)
+    if manifest.narrowing is not None:
+        _require_rounding(path, manifest, manifest.narrowing)
+
+
+def _require_rounding(path: Path, manifest: Manifest, rounding: RoundingRecord) -> None:
+    """Refuse a rounding to another type than the weights have, or a contradictory proof before it.
+
+    Raises:
+        ArtifactError: if the manifest contradicts itself.
+    """
+    if rounding.dtype not in manifest.artifact.dtypes:
+        dtypes = " and ".join(manifest.artifact.dtypes)
+        raise ArtifactError(f"{path}: claims rounding to {rounding.dtype}, but the weights are {dtypes}")
+    if not (rounding.logits.max_abs >= 0 and rounding.logits.relative >= 0):
+        raise ArtifactError(f"{path}: contradictory numbers of the rounding")
+    if rounding.before.proven:
+        if not rounding.before.checks:
+            raise ArtifactError(f"{path}: claims a proof before rounding but lists no checks")
+        for check in rounding.before.checks:
             _require_passed(path, check)
 
 
@@ -71,7 +93,7 @@ def _require_passed(path: Path, check: CheckRecord) -> None:
             f"{path}: claims a proof, but {check.worst.layer} differs by {check.worst.relative:.1e} {run}; "
             f"at most {layer_limit:.0e} expected"
         )
-    limit = LIMITS[check.dtype]
+    limit = LIMITS.get(check.dtype, 0)
     if not (0 <= check.relative <= limit and check.max_abs >= 0):
         raise ArtifactError(
             f"{path}: claims a proof, but the logits differ by {check.relative:.1e} {run}; "

@@ -9,6 +9,7 @@ from converter.errors import ArtifactError, StorageError
 from converter.formats import artifact, checkpoint
 from converter.formats.checkpoint import Kind
 from converter.manifests import schema
+from converter.manifests.schema import NewerManifestError
 from converter.networks import catalog, detection, matching
 from converter.storage import disk
 
@@ -79,11 +80,16 @@ def find_manifest(path: Path) -> Manifest | None:
 
     Raises:
         StorageError: if the file cannot be read.
+        NewerManifestError: if the file's own manifest has a newer schema.
     """
     sha256 = ""
     for candidate in sorted(path.parent.glob("*.json"), key=lambda candidate: candidate.stem != path.stem):
         try:
             manifest, _ = schema.read(candidate)
+        except NewerManifestError:
+            if candidate.stem in {path.stem, "manifest"}:
+                raise
+            continue
         except (ArtifactError, StorageError):  # another kind of file
             continue
         sha256 = sha256 or disk.sha256(path)

@@ -26,6 +26,10 @@ InputSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z", d
 Seed = Annotated[int, Meta(ge=0)]
 
 
+class NewerManifestError(ArtifactError):
+    """The manifest has a schema that this version does not know."""
+
+
 class SourceRecord(Struct, frozen=True, kw_only=True):
     """The ``.params`` file that the weights were converted from.
 
@@ -157,7 +161,7 @@ class RoundingRecord(Struct, frozen=True, kw_only=True):
     logits: LogitsRecord
 
 
-class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Manifest(Struct, frozen=True, kw_only=True):
     """What a conversion read, did, wrote and proved.
 
     Attributes:
@@ -178,14 +182,17 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     artifact: ArtifactRecord
     parity: ParityRecord
     version: str
-    labels: tuple[str, ...] | None
+    labels: tuple[str, ...] | None = None
     narrowing: RoundingRecord | None = None
-    schema_version: int = 0
+    schema_version: Annotated[int, Meta(ge=0)] = 0
 
 
 def encode(manifest: Manifest) -> bytes:
     """Encode a manifest as JSON, with sorted keys."""
     document = msgspec.to_builtins(manifest)
+    for key in ("narrowing", "schema_version"):  # absent rather than empty
+        if not document[key]:
+            del document[key]
     return (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -194,7 +201,8 @@ def read(path: Path) -> tuple[Manifest, bytes]:
 
     Raises:
         StorageError: if the file cannot be read.
-        ArtifactError: if it is not a manifest, or has a newer schema.
+        ArtifactError: if it is not a manifest.
+        NewerManifestError: if it has a newer schema.
     """
     content = disk.read_small(path, MAX_BYTES)
     try:
@@ -202,7 +210,7 @@ def read(path: Path) -> tuple[Manifest, bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # and ValidationError
         raise ArtifactError(f"{path}: not a manifest: {error}") from error
     if manifest.schema_version > VERSION:
-        raise ArtifactError(
+        raise NewerManifestError(
             f"{path}: manifest schema {manifest.schema_version}; this version of gluon2torch reads up to "
             f"{VERSION}\npip install --upgrade gluon2torch"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class SourceRow(Struct, frozen=True, kw_only=True):
     sha1: str
     official: bool
     symbol: str | None
+    symbol_sha256: str | None
 
 
 class FileRow(Struct, frozen=True, kw_only=True):
@@ -219,6 +221,7 @@ def _source(loaded: LoadedModel) -> SourceRow:
         sha1=file.sha1,
         official=file.is_published(loaded.model.published),
         symbol=graph.name if graph else None,
+        symbol_sha256=hashlib.sha256(graph.content).hexdigest() if graph else None,
     )
 
 

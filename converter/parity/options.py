@@ -48,8 +48,10 @@ class ParityOptions:
         if self.reference not in CHOICES:
             message = f"`reference`: expected {', '.join(CHOICES)}, found {self.reference!r}"
             raise UsageError(message, "reference")
-        if isinstance(self.sizes, str | int) or not isinstance(self.sizes, Sequence):
+        if isinstance(self.sizes, str | bytes) or not isinstance(self.sizes, Sequence):
             raise UsageError(f"`sizes`: expected a list of sizes, found {self.sizes!r}", "sizes")
+        if not isinstance(self.dtypes, Sequence):
+            raise UsageError(f"`dtypes`: expected a list of names, found {self.dtypes!r}", "dtypes")
         dtypes = (self.dtypes,) if isinstance(self.dtypes, str) else tuple(self.dtypes)
         if unknown := [dtype for dtype in dtypes if dtype not in LIMITS]:
             message = f"`dtypes`: expected {' or '.join(LIMITS)}, found {unknown[0]!r}"

@@ -80,10 +80,14 @@ def parse(page: bytes, path: Path) -> Document:
     Raises:
         ReportError: if the page is not a report; the message names ``path``.
     """
-    match = DATA.search(page)
+    documents = DATA.findall(page)
+    if len(documents) != 1:
+        raise ReportError(
+            f"{path}: not a parity report of this version: expected one document, found {len(documents)}"
+        )
     try:
-        return msgspec.json.decode(match[1] if match else b"", type=json_report.Document)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(documents[0], type=json_report.Document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReportError(f"{path}: not a parity report of this version: {error}") from error
 
 

@@ -165,7 +165,7 @@ class _Transfer:
             seconds = retry.get_retry_after(response) if response else None
         except urllib3.exceptions.MaxRetryError:
             raise _TemporaryError(f"{error}; {attempts}") from error
-        except urllib3.exceptions.InvalidHeader:
+        except (urllib3.exceptions.InvalidHeader, ValueError):  # ValueError: a date that does not exist
             response = seconds = None
         if seconds and seconds > self.limits.longest_pause:
             raise _TemporaryError(f"{error}, and asks to wait {seconds:,.0f} s; {attempts}") from error
