@@ -257,7 +257,7 @@ class SourceKey:
     random: bool = False
 
     def matches(self, manifest: Manifest) -> bool:
-        """Return whether a manifest's source has these values."""
+        """Return whether a manifest records this file, SHA-1 and graph."""
         source = manifest.source
         pairs = (
             (self.random, manifest.artifact.file.startswith(manifest.model + RANDOM)),

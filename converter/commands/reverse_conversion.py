@@ -95,7 +95,7 @@ class ToGluonResult:
 
 
 class Original(Struct, frozen=True, kw_only=True):
-    """A file that the written one may equal: its SHA-1, and whether the bytes are the same."""
+    """A file that the written ``.params`` is compared with: its SHA-1, and whether both are byte-identical."""
 
     sha1: str | None
     same: bool

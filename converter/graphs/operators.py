@@ -330,7 +330,7 @@ def _value(key: str, text: str, field: tuple[object, object]) -> Value | None:
     kind, _ = field
     try:
         if len(text) > MAX_VALUE_CHARACTERS:
-            raise ValueError(text)  # noqa: TRY301 - reported like any malformed value
+            raise ValueError(text)  # noqa: TRY301 - reported by the caller, with the operator and attribute
         return None if text == "None" else _PARSERS[kind](text)
     except ValueError as error:
         raise ValueError(f"{key} has the invalid value {text[:MAX_VALUE_CHARACTERS]!r}") from error

@@ -184,4 +184,5 @@ def _before(manifest: Manifest) -> ParityRecord:
 
 
 def _claims(proof: ParityRecord) -> set[Claim]:
+    """Return what a proof claims: agreement with which reference, in which precision, at any input size."""
     return strength.without_sizes(strength.claims(proof))

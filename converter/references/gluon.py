@@ -46,7 +46,7 @@ LOG_CHARACTERS = 2000  # of the end of the child's log, in an error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GluonRequest:
-    """A run that is requested from MXNet.
+    """What the child process, which has MXNet, is asked to run and to return.
 
     Attributes:
         layers: the structural names of the layers whose outputs are requested.
