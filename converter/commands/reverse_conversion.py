@@ -95,7 +95,7 @@ class ToGluonResult:
 
 
 class Original(Struct, frozen=True, kw_only=True):
-    """A file that the written ``.params`` is compared with: its SHA-1, and whether both are byte-identical."""
+    """A file that the written one is compared with: its SHA-1, and whether both are byte-identical."""
 
     sha1: str | None
     same: bool
