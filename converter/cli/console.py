@@ -161,7 +161,9 @@ def run(app: Callable[..., object], name: str) -> NoReturn:
 
 def _print_os_error(error: OSError) -> None:
     """Print what the system refused; an error without a file name is about stdout."""
-    _print_reason(f"{error.filename or 'stdout'}: {error.strerror or error}")
+    from converter.storage import disk
+
+    _print_reason(f"{error.filename or 'stdout'}: {disk.os_reason(error)}")
 
 
 def _print_reason(reason: str) -> None:

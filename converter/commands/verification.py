@@ -74,7 +74,7 @@ class Verification:
         return [NOT_TRUTH] if self.signed else [NOT_ORIGIN, NOT_TRUTH]
 
 
-class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+class VerificationCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One check in the JSON document; ``holds`` is None if the property was not checked."""
 
     place: str
@@ -92,7 +92,7 @@ class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool
     proves: list[str]
     does_not_prove: list[str]
-    checks: list[CheckRow]
+    checks: list[VerificationCheck]
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -142,7 +142,7 @@ def document(path: Path, result: Verification) -> VerificationRecord:
         proves=result.proves,
         does_not_prove=result.does_not_prove,
         checks=[
-            CheckRow(
+            VerificationCheck(
                 place=check.place,
                 what=check.what,
                 expected=check.expected,
