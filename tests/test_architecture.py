@@ -69,6 +69,16 @@ def test_few_modules_are_outside_the_packages() -> None:
     assert len(list((ROOT / "converter").glob("*.py"))) <= MAX_LOOSE_MODULES
 
 
+def test_no_two_types_have_one_name() -> None:
+    names = [
+        name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
 def test_only_listed_modules_import_resnext_torch() -> None:
     folder = ROOT / "converter"
     importing = {
