@@ -246,7 +246,7 @@ def test_impossible_conversion_exits_1_with_the_reason_on_stderr(
         (["--dtype", "float64"], "'float64' is not one of 'keep', 'float32', 'float16', 'bfloat16'"),
         (["--reference", "keras"], "'keras' is not one of 'auto', 'gluon', 'numpy', 'none'"),
         ([*NONE, "--size", "64"], "--size and --proof-dtype require a reference"),
-        (["--size", "12"], "--size: 12 pixels; expected 32 to 2048 pixels"),
+        (["--size", "12"], "--size: expected 32 to 2048 pixels, found 12"),
     ],
 )
 def test_usage_error_exits_2(options: list[str], message: str, weights: Path, back: Path) -> None:
