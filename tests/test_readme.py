@@ -88,19 +88,18 @@ def command(line: str, artifact: str) -> list[str] | None:
     return [sys.executable, "-P", "-m", "converter", *words[1:], *extra]
 
 
-def test_every_step_of_using_a_converted_file_runs(tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
+def test_every_step_of_using_a_converted_file_runs(checkout: Path) -> None:
+    pytest.importorskip("PIL.Image")
     pytest.importorskip("torchvision")
     run = ["convert", NAME, "out", "--random", "0", "--reference", "none"]
-    subprocess.check_call([sys.executable, "-P", "-m", "converter", *run], cwd=tmp_path)
-    (artifact,) = (tmp_path / "out").glob("*.safetensors")
-    image.effect_noise((320, 240), 64).convert("RGB").save(tmp_path / "dog.jpg")
+    subprocess.check_call([sys.executable, "-P", "-m", "converter", *run], cwd=checkout)
+    (artifact,) = (checkout / "out").glob("*.safetensors")
     if SIGNING:
         from test_signature import ec, write  # noqa: PLC0415 - skipped where the package is missing
 
-        private, public = write(tmp_path, "key", ec.generate_private_key(ec.SECP256R1()))
-        private.rename(tmp_path / "KEY.pem")
-        public.rename(tmp_path / "PUB.pem")
+        private, public = write(checkout, "key", ec.generate_private_key(ec.SECP256R1()))
+        private.rename(checkout / "KEY.pem")
+        public.rename(checkout / "PUB.pem")
     program = []
     for language, text in blocks("docs/using.md"):
         if language == "sh":
@@ -108,13 +107,13 @@ def test_every_step_of_using_a_converted_file_runs(tmp_path: Path) -> None:
             program += [f"subprocess.check_call({line!r})" for line in lines if line]
         elif "my.params" not in text:
             program.append(text)
-    (tmp_path / "program.py").write_text("import subprocess\n" + "\n".join(program), encoding="utf-8")
+    (checkout / "program.py").write_text("import subprocess\n" + "\n".join(program), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-P", "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "program.py"], cwd=checkout, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "published" / "model.safetensors").exists()
-    assert (tmp_path / "signed" / "model.sig").exists() is SIGNING
+    assert (checkout / "published" / "model.safetensors").exists()
+    assert (checkout / "signed" / "model.sig").exists() is SIGNING
     assert "'num_chs': 2048" in done.stdout
     assert "replaced the head for 1000 classes by a new one for 10" in done.stderr
 
