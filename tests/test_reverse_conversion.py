@@ -345,7 +345,7 @@ def test_checkpoint_is_never_overwritten_by_its_own_conversion(
 ) -> None:
     path = save(state, tmp_path)
     before = path.read_bytes()
-    with pytest.raises(ArtifactError, match=r"trained\.pth: would overwrite the checkpoint itself"):
+    with pytest.raises(ArtifactError, match=r"trained\.pth: the output would overwrite an input"):
         reverse_conversion.run(
             reverse_conversion.ToGluonRequest(weights=path, out=path, options=UNPROVEN, overwrite=True)
         )
