@@ -27,7 +27,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 # One worker for each core, with one thread each: more threads do not speed up small networks.
 PARALLEL = ("-n", "auto")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-NO_MXNET = ("--dist", "loadfile", "--ignore", "tests/parity", "--ignore", "tests/package")
+NO_MXNET = ("--dist", "worksteal", "--ignore", "tests/parity", "--ignore", "tests/package")
 EXTRAS = ".[hub,onnx,report,sign,train,vision]"  # all that need no MXNet
 
 # MXNet's versions are pinned; onnxscript and onnx-ir work with few versions of torch, tested in `tests`.
@@ -35,7 +35,7 @@ NOT_LOWEST = {"all", "gluon", "onnx"}
 
 # Every dependency is used in one of these files.
 CORE = [
-    *("cli", "cli_parity", "conversion", "execution", "figures", "fusing", "gluoncv_zoo", "hub", "mapping"),
+    *("cli", "cli_parity", "conversion", "execution", "figures", "gluoncv_zoo", "hub", "mapping"),
     *("npz", "precision", "prediction", "preprocessing", "report", "signature", "torch_file"),
 ]
 
