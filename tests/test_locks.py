@@ -42,6 +42,28 @@ sys.exit(3)
 """
 
 
+# Leaves the `with` statement, but a signal interrupts the removal of the folder.
+INTERRUPTED = """\
+import atexit, os, shutil, sys
+from pathlib import Path
+from converter.storage import disk
+atexit.register(lambda: print(os.listdir(sys.argv[1])))  # runs last
+rmtree = shutil.rmtree
+calls = []
+def interrupt(path):
+    calls.append(path)
+    if len(calls) == 1:
+        raise KeyboardInterrupt
+    rmtree(path)
+shutil.rmtree = interrupt
+try:
+    with disk.temporary_folder(Path(sys.argv[1])):
+        pass
+except KeyboardInterrupt:
+    print(len(os.listdir(sys.argv[1])))
+"""
+
+
 def start_holder(kind: str, folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, kind, folder], stdout=subprocess.PIPE, text=True
@@ -70,6 +92,13 @@ def test_exit_removes_temporary_files(kind: str, tmp_path: Path) -> None:
         [sys.executable, "-c", EXITS, kind, tmp_path], stdout=subprocess.PIPE, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (3, "1\n[]\n")
+
+
+def test_interrupted_removal_is_repeated_at_exit(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, tmp_path], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n[]\n")
 
 
 def test_folder_is_swept_once(tmp_path: Path) -> None:

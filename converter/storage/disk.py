@@ -107,8 +107,7 @@ def _temporary_path(
     with contextlib.ExitStack() as stack:
         # The exception of a signal can also prevent the exit of this block.
         atexit.register(cleanup)
-        stack.callback(atexit.unregister, cleanup)
-        stack.callback(cleanup)
+        stack.callback(_finish, cleanup)
         with writing(folder):
             new_folders += [parent for parent in (folder, *folder.parents) if not parent.exists()]
             _sweep_once(folder)
@@ -127,6 +126,12 @@ def _temporary_path(
 
 
 _sweep_once = functools.cache(locks.sweep)  # listing a folder for each of its files would be quadratic
+
+
+def _finish(cleanup: Callable[[], None]) -> None:
+    """Clean up now; if a signal interrupts that, again when the process exits."""
+    cleanup()
+    atexit.unregister(cleanup)
 
 
 def _remove(remove: Callable[[Path], object], paths: list[Path], folders: list[Path]) -> None:
