@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from mkdocs.structure.files import File
 from typer.cli import get_docs_for_click
-from typer.core import TyperGroup
 from typer.main import get_command
 
 import converter
@@ -17,24 +16,25 @@ from converter.cli.app import app
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from typer.core import TyperGroup
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("converter", "resnext_torch")
 # Modules that a program can rely on come first; the other packages follow in alphabetical order.
 FIRST = ("converter", "converter.testing", "converter.commands", "converter.errors", "resnext_torch")
 PUBLIC = f"    options:\n      members: {converter.__all__}\n"
-TITLE = re.compile(r"^# (?:\d+\. )?(.+)$", re.MULTILINE)
+HEADING = re.compile(r"# (?:\d+\. )?")  # of a decision, with its number
 
 
 def on_config(config: MkDocsConfig) -> None:
     """Add the decisions to the navigation."""
     decisions = sorted(ROOT.glob("docs/decisions/*.md"))
     pages = [{_title(path): f"decisions/{path.name}"} for path in decisions]
-    assert config.nav is not None  # noqa: S101 - mkdocs.yml has one
-    explanation = config.nav[-1]["Explanation"]
-    config.nav[-1]["Explanation"] = [*explanation[:-1], *pages]
+    nav = cast("list[dict[str, list[Any]]]", config.nav)
+    explanation = nav[-1]["Explanation"]
+    nav[-1]["Explanation"] = [*explanation[:-1], *pages]
     api = [{name: f"reference/{name}.md"} for name in api_pages()]
-    reference = next(part["Reference"] for part in config.nav if "Reference" in part)
+    reference = next(part["Reference"] for part in nav if "Reference" in part)
     place = next(number for number, page in enumerate(reference) if "Python API" in page)
     reference[place] = {"Python API": ["reference/index.md", *api]}
 
@@ -51,8 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 def command_line() -> str:
     """Return the reference of `gluon2torch`, from typer's own description of its commands."""
-    command = get_command(app)
-    assert isinstance(command, TyperGroup)  # noqa: S101 - the application has commands
+    command = cast("TyperGroup", get_command(app))
     context = command.context_class(command, info_name="gluon2torch")
     text = get_docs_for_click(obj=command, ctx=context, name="gluon2torch", title="Command line")
     return text.replace("\\[", "[")
@@ -76,6 +75,5 @@ def _directives(modules: list[str]) -> str:
 
 
 def _title(path: Path) -> str:
-    found = TITLE.search(path.read_text(encoding="utf-8"))
-    assert found is not None, path  # noqa: S101 - every decision has a title
-    return found[1]
+    first_line, _, _ = path.read_text(encoding="utf-8").partition("\n")
+    return HEADING.sub("", first_line)

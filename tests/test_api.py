@@ -18,6 +18,7 @@ from converter import ConversionError, ParityOptions
 from converter.errors import CatalogError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NAME = "gluon_cifar_resnext29_32x4d"
@@ -182,7 +183,13 @@ def test_wrong_arguments_of_a_batch_are_refused(
 
 
 def test_path_with_a_null_character_is_refused(tmp_path: Path) -> None:
-    for call in (converter.inspect, converter.verify, lambda path: converter.convert(NAME, path, random=0)):
+    calls: list[Callable[[str], object]] = [
+        converter.inspect,
+        converter.verify,
+        lambda path: converter.convert(NAME, path, random=0),
+        lambda path: converter.convert(NAME, tmp_path / "out", params=path),
+    ]
+    for call in calls:
         with pytest.raises(UsageError, match="null character"):
             call(f"{tmp_path}/a\0b")
 

@@ -218,7 +218,7 @@ def test_refusal_keeps_the_existing_file(
     monkeypatch.setattr(reverse_conversion, "write_params", write_with_flipped_bit)
     result = run(weights, back, *NONE, "--force")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "refused  read back: the file differs from what was written\n"
+    assert result.stderr == "refused  read-back check failed: the file differs from what was written\n"
     assert [path.read_bytes() for path in back.parent.iterdir()] == ([before] if before else [])
 
 

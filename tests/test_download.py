@@ -75,8 +75,8 @@ def test_transient_fault_is_retried(partial: PartialDownload, fault: Answer) -> 
     [
         (status(500), r"the server answers 500 Internal Server Error; 3 attempts$"),
         (status(429), "the server answers 429 Too Many Requests; 3 attempts"),
-        (cut(CONTENT, 0), "256,000 bytes expected, 0 received; 3 attempts"),
-        (cut(CONTENT, 9, tag=None), "256,000 bytes expected, 9 received; 3 attempts"),
+        (cut(CONTENT, 0), "expected 256,000 bytes, received 0; 3 attempts"),
+        (cut(CONTENT, 9, tag=None), "expected 256,000 bytes, received 9; 3 attempts"),
         (stalled(CONTENT, 0), r"no data for 0\.3 s; 3 attempts"),
         (lambda _: None, "the connection failed: Remote end closed connection without response; 3 attempts"),
     ],

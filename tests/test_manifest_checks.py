@@ -309,7 +309,7 @@ def test_proof_beyond_its_own_limit_is_refused(
         )
     )
     if refused:
-        expected = r"claims a proof, but features\.0 differs by 1\.0e-03 .*; at most 1e-04 expected"
+        expected = r"claims a proof, but features\.0 differs by 1\.0e-03 .*; expected at most 1e-04"
         with pytest.raises(ArtifactError, match=expected):
             artifact_checks.read(file)
     else:
@@ -319,7 +319,7 @@ def test_proof_beyond_its_own_limit_is_refused(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"relative": 0.1}, r"the logits differ by 1\.0e-01 in float32 at 65x95; at most 1e-05 expected"),
+        ({"relative": 0.1}, r"the logits differ by 1\.0e-01 in float32 at 65x95; expected at most 1e-05"),
         ({"relative": -1.0}, "the logits differ by"),
         ({"max_abs": -5.0}, "the logits differ by"),
     ],
@@ -449,11 +449,11 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "proof below the smallest size": (
         lambda m: m["parity"].update(checks=[CHECK | {"size": "31x95"}]),
-        "a proof at 31x95; 32 to 2048 pixels expected",
+        "size of a proof: expected 32 to 2048 pixels, found 31x95",
     ),
     "proof above the largest size": (
         lambda m: m["parity"].update(checks=[CHECK | {"size": "65x2049"}]),
-        "a proof at 65x2049; 32 to 2048 pixels expected",
+        "size of a proof: expected 32 to 2048 pixels, found 65x2049",
     ),
     "proof of a missing graph": (
         lambda m: m["parity"].update(definition="graph", reference="numpy", proven=True, checks=[CHECK]),
@@ -461,7 +461,7 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "GluonCV's name of the model": (
         lambda m: m.update(model="cifar_resnext29_32x4d"),
-        f"its manifest names the model cifar_resnext29_32x4d, an alias; {NAME} expected",
+        f"model in its manifest: expected {NAME}, found its alias cifar_resnext29_32x4d",
     ),
     "published SHA-1 with another number of classes": (
         lambda m: m["source"].update(

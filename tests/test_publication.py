@@ -522,18 +522,40 @@ def test_report_of_other_weights_is_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [{"agrees": False}, {"relative": 9.0, "limit": 10.0}, {"relative": None}, {"source": "other"}]
+    ("layer", "change"),
+    [
+        (3, {"agrees": False}),
+        (3, {"relative": 9.0, "limit": 10.0}),
+        (3, {"relative": None}),
+        (3, {"relative": -1.0}),
+        (3, {"source": "other"}),
+        (3, {"target": "other"}),
+        (-1, {"relative": 5e-5}),  # the logits have a lower limit than the layers before them
+    ],
 )
 def test_report_with_a_contradictory_layer_is_refused(
     proven: Path,
     page: str,
     make_request: Callable[..., PublicationRequest],
     tmp_path: Path,
+    layer: int,
     change: dict[str, Any],
 ) -> None:
     path = tmp_path / "report.html"
     content = as_dict(report.parse(page.encode(), path))
-    content["checks"][0]["layers"][3] |= change
+    (check,) = (check for check in content["checks"] if check["dtype"] == "float32")
+    check["layers"][layer] |= change
+    path.write_text(report.render(as_document(content)), encoding="utf-8")
+    with pytest.raises(PublicationError, match="result: expected agrees, found differs"):
+        publication.run(make_request(proven, report=path))
+
+
+def test_report_with_a_layer_twice_is_refused(
+    proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    content = as_dict(report.parse(page.encode(), path))
+    content["checks"][0]["layers"].append(content["checks"][0]["layers"][0])
     path.write_text(report.render(as_document(content)), encoding="utf-8")
     with pytest.raises(PublicationError, match="result: expected agrees, found differs"):
         publication.run(make_request(proven, report=path))

@@ -325,7 +325,7 @@ def test_file_that_reads_back_differently_leaves_no_output(
     assert_refused(
         reverse_conversion.ToGluonRequest(weights=weights, out=back, options=UNPROVEN),
         ArtifactError,
-        "read back: the file differs",
+        "read-back check failed: the file differs",
     )
 
 

@@ -340,7 +340,7 @@ def test_parent_of_published_folders_is_verified_folder_by_folder(published: Pat
     [
         ("nowhere", StorageError, "nowhere: No such file"),
         ("empty", VerificationError, "empty: contains neither a converted file nor a published folder"),
-        ("notes.txt", VerificationError, r"notes\.txt: a converted \.safetensors file or a folder expected"),
+        ("notes.txt", VerificationError, r"notes\.txt: expected a converted \.safetensors file or a folder"),
         ("pipe", StorageError, "pipe: not a regular file"),
     ],
 )

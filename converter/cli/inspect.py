@@ -14,7 +14,8 @@ from converter.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.commands.inspection import Inspection, TensorSummary
+    from converter.commands.inspection import Inspection
+    from converter.commands.tensor_statistics import TensorSummary
 
 GLUON = {"ndarray-list", "npz"}  # the containers of Gluon parameters
 

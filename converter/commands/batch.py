@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import hashlib
-import multiprocessing
-import os
-import queue
-import signal
-import sys
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from converter.choices import ReferenceChoice
-from converter.commands import worker
 from converter.commands.arguments import optional_path, to_path
 from converter.commands.conversion import ConversionRequest
-from converter.errors import (
-    CatalogError,
-    ConversionError,
-    SourceError,
-    UsageError,
-)
+from converter.commands.worker_pool import WorkerPool, cores
+from converter.errors import CatalogError, ConversionError, SourceError, UsageError
 from converter.manifests import artifact_checks, strength
 from converter.manifests.converted_file import RANDOM
 from converter.manifests.strength import Claim
@@ -116,7 +105,7 @@ class BatchRequest:
 
 
 def ignore(_: object) -> None:
-    """Ignore a notification."""
+    """Do nothing."""
 
 
 def convert_many(  # noqa: PLR0913 - the options of the command
@@ -199,7 +188,7 @@ def run(
         StorageError: if the output folder cannot be written to.
     """
     disk.require_writable(request.out)
-    with ThreadPoolExecutor(request.jobs) as executor, _Workers(request.jobs) as workers:
+    with ThreadPoolExecutor(request.jobs) as executor, WorkerPool(request.jobs) as workers:
 
         def work(model: Model) -> Outcome:
             on_start(model.name)
@@ -302,7 +291,7 @@ def _satisfies(manifest: Manifest, options: ParityOptions) -> bool:
     return required <= strength.claims(manifest.parity)
 
 
-def _convert(request: BatchRequest, model: Model, workers: _Workers) -> Outcome:
+def _convert(request: BatchRequest, model: Model, workers: WorkerPool) -> Outcome:
     """Convert a model in a worker, unless it is already converted."""
     try:
         source, key = _source(request, model)
@@ -342,69 +331,3 @@ def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKe
         graph = loading.find_graph(source, params)
         symbol = hashlib.sha256(graph.content).hexdigest() if graph else ""
         return source, SourceKey(file=files[0].name, sha1=params.sha1, symbol_sha256=symbol)
-
-
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """A pool of one process, and the process's id once it has started."""
-
-    pool: ProcessPoolExecutor
-    pid: Future[int]
-
-
-class _Workers:
-    """Processes that convert, one pool for each job: a crash fails one conversion, not all."""
-
-    def __init__(self, jobs: int) -> None:
-        self._threads = max(1, cores() // jobs) if jobs > 1 else None
-        self._all: list[_Worker] = []
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._stack = contextlib.ExitStack()
-        for _ in range(jobs):
-            self._idle.put(self._start())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _start(self) -> _Worker:
-        pool = self._stack.enter_context(
-            ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads
-                initializer=worker.prepare,
-                initargs=(self._threads,),
-            )
-        )
-        self._all.append(_Worker(pool, pool.submit(os.getpid)))
-        return self._all[-1]
-
-    def convert(self, request: ConversionRequest) -> Manifest:
-        """Run a conversion in a process.
-
-        Raises:
-            BrokenProcessPool: if the process ends before the conversion.
-            ConversionError: if the conversion fails.
-        """
-        chosen = self._idle.get()
-        try:
-            return chosen.pool.submit(worker.convert, request).result()
-        except BrokenProcessPool:
-            chosen = self._start()
-            raise
-        finally:
-            self._idle.put(chosen)
-
-    def terminate(self) -> None:
-        """Interrupt the running conversions, which remove their temporary files."""
-        for each in self._all:
-            if each.pid.done() and each.pid.exception() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each.pid.result(), signal.SIGTERM)
-
-
-def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

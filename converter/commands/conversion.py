@@ -112,7 +112,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     request = ConversionRequest(
-        source=selection.select(model, params, random, symbol),
+        source=selection.select(model, optional_path(params), random, optional_path(symbol)),
         out=to_path(out),
         options=options,
         precision=choice(Precision, "dtype", dtype),
@@ -136,8 +136,8 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
         references = stack.enter_context(runner.start_references(plan, loaded))
         written = stack.enter_context(_write(request, loaded, progress))
         proof, rounding_report = _prove(request, loaded, written, references, progress)
-        names = _final_names(request, loaded.model, written)
-        output = Output(artifact=names[0], dtypes=written.draft.dtypes, pth=names[1], labels=class_names)
+        weights, pth = _final_names(request, loaded.model, written)
+        output = Output(artifact=weights, dtypes=written.draft.dtypes, pth=pth, labels=class_names)
         manifest = builder.build(loaded, output, proof, rounding_report)
         params_file.verify_published_sha1(source, loaded.model.published)
         return _publish(request, loaded, written, manifest)

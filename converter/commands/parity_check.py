@@ -86,7 +86,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     if weights is not None and module is not None:
         raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
     request = ComparisonRequest(
-        source=selection.select(model, params, random, symbol),
+        source=selection.select(model, optional_path(params), random, optional_path(symbol)),
         weights=optional_path(weights),
         module=module,
         options=options,

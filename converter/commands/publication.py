@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from converter.choices import LICENSE, ReferenceChoice
+from converter.choices import LICENSE
 from converter.commands.arguments import optional_path, to_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks
-from converter.parity import report
-from converter.parity.result import LAYER_LIMITS
 from converter.progress import silent
-from converter.publishing import card, hub, signature, sums, timm_config
+from converter.publishing import card, hub, parity_report, signature, sums, timm_config
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
 from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from converter.manifests.converted_file import ConvertedFile
-    from converter.networks.catalog import Model
-    from converter.parity.json_report import CheckRow, Document
     from converter.progress import Progress
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
@@ -144,8 +140,9 @@ def publish(  # noqa: PLR0913 - the options of the command
         raise UsageError("`private` requires `push`", "private", "push")
     if push is not None:
         hub.require_ready(push)
-    if sign_key is not None:
-        signature.require_key(Path(sign_key))
+    key = optional_path(sign_key)
+    if key is not None:
+        signature.require_key(key)
     request = PublicationRequest(
         files=tuple(map(to_path, paths)),
         folder=to_path(folder),
@@ -155,7 +152,7 @@ def publish(  # noqa: PLR0913 - the options of the command
         allow_random=allow_random,
         allow_unproven=allow_unproven,
         force=force,
-        sign_key=optional_path(sign_key),
+        sign_key=key,
     )
     folders = run(request, progress)
     if push is None:
@@ -177,7 +174,7 @@ def run(request: PublicationRequest, progress: Progress = silent) -> tuple[Publi
     converted_files = [artifact_checks.read(path) for path in request.files]
     for file in converted_files:
         _require_fit(request, file)
-    page = _report(request.report, converted_files) if request.report is not None else None
+    page = None if request.report is None else parity_report.read(request.report, converted_files)
     publications = tuple(PublishedFolder(_target(request, file), file) for file in converted_files)
     _require_free(request, publications)
     with contextlib.ExitStack() as stack:
@@ -223,61 +220,6 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
             f"{converted.path}: unproven according to its manifest; --allow-unproven publishes it, marked as "
             "unproven"
         )
-
-
-def _report(path: Path, converted_files: list[ConvertedFile]) -> bytes:
-    """Read a parity report of these weights.
-
-    Raises:
-        ReportError: if the file is not a report.
-        PublicationError: if it is about other weights, or if they differ.
-    """
-    page = disk.read_small(path, report.MAX_BYTES)
-    document = report.parse(page, path)
-    for each in converted_files:
-        _require_report(path, document, each)
-    return page
-
-
-def _require_report(path: Path, document: Document, converted: ConvertedFile) -> None:
-    manifest = converted.manifest
-    pairs = [
-        ("model", converted.model.name, document.model),
-        ("result", "agrees", "agrees" if _agrees(document, converted.model) else "differs"),
-        ("SHA-256 of the graph", str(manifest.source.symbol_sha256), str(document.source.symbol_sha256)),
-        ("SHA-1 of the parameters", manifest.source.sha1, document.source.sha1),
-    ]
-    # A report on the conversion itself, without a file, is about weights that were not rounded.
-    if document.weights is not None or manifest.narrowing is not None:
-        actual = document.weights.sha256 if document.weights else "weights that were not rounded"
-        pairs.append(("SHA-256 of the weights", manifest.artifact.sha256, actual))
-    for what, expected, actual in pairs:
-        if expected != actual:
-            raise PublicationError(
-                f"{path}: not a report of {converted.path.name}: {what}: expected {expected}, found {actual}"
-            )
-
-
-def _agrees(document: Document, model: Model) -> bool:
-    """Return whether the numbers of a report confirm its verdict, within our own limits."""
-    layers = {layer.source for layer in model.mapping.layers}
-    return (
-        document.agrees
-        and document.reference.name != ReferenceChoice.none
-        and document.tensors.compared == len(model.mapping.tensors)
-        and not (document.tensors.different or document.vacuous_layers or document.diagnosis)
-        and bool(document.checks)
-        and all(_check_agrees(check, layers) for check in document.checks)
-    )
-
-
-def _check_agrees(check: CheckRow, layers: set[str]) -> bool:
-    limit = LAYER_LIMITS.get(check.dtype, 0)
-    return (
-        check.agrees
-        and {row.source for row in check.layers} == layers
-        and all(row.agrees and row.relative is not None and row.relative <= limit for row in check.layers)
-    )
 
 
 def _target(request: PublicationRequest, converted: ConvertedFile) -> Path:

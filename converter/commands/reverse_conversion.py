@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from converter.parity.result import ParityResult
     from converter.progress import Progress
 
-QUESTION = "select one with --model"
+HINT = "select one with --model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ def _identify(arrays: Arrays, file: str) -> Model:
         raise CheckpointError(
             f"{file}: has Gluon's parameter names already; to convert it: convert auto OUT --params {file}"
         )
-    return detection.require_one(detection.match_torch(arrays), arrays.values(), file, hint=QUESTION)
+    return detection.require_one(detection.match_torch(arrays), arrays.values(), file, hint=HINT)
 
 
 def _require_reads_back(part: Path, params: Arrays) -> None:
@@ -236,7 +236,7 @@ def _require_reads_back(part: Path, params: Arrays) -> None:
         if name in arrays
     )
     if list(arrays) != list(params) or any(differences):
-        raise ArtifactError("read back: the file differs from what was written")
+        raise ArtifactError("read-back check failed: the file differs from what was written")
 
 
 def _prove(request: ToGluonRequest, model: Model, part: Path, progress: Progress) -> ParityResult:

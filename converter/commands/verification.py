@@ -37,7 +37,6 @@ PRESENT, NOTHING = "present", "nothing"
 OURS = "as written by publish"
 SIGNED = "signature"
 
-
 PROVES_HASHES = "the files are unchanged since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
 NOT_ORIGIN = "who wrote the files: whoever changes a file can change its hash too; --key checks a signature"
@@ -123,7 +122,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
     if not folders.is_folder(path):
         disk.require_regular(path)
         if path.suffix != ARTIFACT:
-            raise VerificationError(f"{path}: a converted {ARTIFACT} file or a folder expected")
+            raise VerificationError(f"{path}: expected a converted {ARTIFACT} file or a folder")
         _check_converted(checks, path, path.name, key)
     elif _is_published(path):
         _check_published(checks, path, "", key)

@@ -25,7 +25,9 @@ def require_consistent(path: Path, manifest: Manifest) -> None:
     for check in manifest.parity.checks:
         sizes = [int(side) for side in check.size.split("x")]
         if not all(SMALLEST <= side <= LARGEST for side in sizes):
-            raise ArtifactError(f"{path}: a proof at {check.size}; {SMALLEST} to {LARGEST} pixels expected")
+            raise ArtifactError(
+                f"{path}: size of a proof: expected {SMALLEST} to {LARGEST} pixels, found {check.size}"
+            )
     if manifest.source.symbol is None and (manifest.source.final_softmax or manifest.source.fixed_gammas):
         raise ArtifactError(f"{path}: describes a graph but names none")
     if manifest.parity.proven:
@@ -91,13 +93,13 @@ def _require_passed(path: Path, check: CheckRecord) -> None:
     if not (check.layers > 0 and 0 <= check.worst.relative <= layer_limit):
         raise ArtifactError(
             f"{path}: claims a proof, but {check.worst.layer} differs by {check.worst.relative:.1e} {run}; "
-            f"at most {layer_limit:.0e} expected"
+            f"expected at most {layer_limit:.0e}"
         )
     limit = LIMITS.get(check.dtype, 0)
     if not (0 <= check.relative <= limit and check.max_abs >= 0):
         raise ArtifactError(
             f"{path}: claims a proof, but the logits differ by {check.relative:.1e} {run}; "
-            f"at most {limit:.0e} expected"
+            f"expected at most {limit:.0e}"
         )
     if check.limit != limit or (check.max_abs > 0) != (check.relative > 0):
         raise ArtifactError(f"{path}: contradictory numbers {run}")

@@ -125,7 +125,7 @@ def model_of(path: Path, manifest: Manifest) -> Model:
     named_model = catalog.find(manifest.model)
     if named_model.name != manifest.model:
         raise ArtifactError(
-            f"{path}: its manifest names the model {manifest.model}, an alias; {named_model.name} expected"
+            f"{path}: model in its manifest: expected {named_model.name}, found its alias {manifest.model}"
         )
     arrays = _header_arrays(path)
     dtypes = {str(array.dtype) for array in arrays.values() if array.shape}

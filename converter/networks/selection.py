@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.errors import CatalogError, ConversionError, UsageError
@@ -15,7 +14,7 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from os import PathLike
+    from pathlib import Path
 
     from converter.networks.catalog import Model
     from converter.progress import Progress
@@ -48,12 +47,7 @@ class ParamsSource:
             require_seed(self.seed)
 
 
-def select(
-    model: str,
-    params: str | PathLike[str] | None,
-    random: int | None,
-    symbol: str | PathLike[str] | None,
-) -> ParamsSource:
+def select(model: str, params: Path | None, random: int | None, symbol: Path | None) -> ParamsSource:
     """Return the source described by a public function's arguments.
 
     Args:
@@ -74,9 +68,9 @@ def select(
         raise UsageError("`symbol` requires `params`", "symbol", "params")
     return ParamsSource(
         model=None if model == AUTO else _find(model),
-        params=None if params is None else Path(params),
+        params=params,
         seed=random,
-        symbol=None if symbol is None else Path(symbol),
+        symbol=symbol,
     )
 
 

@@ -230,7 +230,7 @@ class _Transfer:
                 stream.flush()  # so that the size is right if this thread is abandoned
                 self.progress("downloading", done, total or done)
         if total is not None and done != total:
-            raise _TemporaryError(f"{total:,} bytes expected, {done:,} received")
+            raise _TemporaryError(f"expected {total:,} bytes, received {done:,}")
 
 
 @contextlib.contextmanager
