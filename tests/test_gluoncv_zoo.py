@@ -287,7 +287,7 @@ def test_uncreatable_cache_is_bypassed(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", model.official_file]
     source.path.unlink()
     mirror.answers = [cut(CONTENT, 50)]
-    with pytest.raises(SourceError, match=r"50 received; 2 attempts\nUse one of:"):
+    with pytest.raises(SourceError, match=r"received 50; 2 attempts\nUse one of:"):
         fetch()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
