@@ -14,7 +14,10 @@ Shape = tuple[int, ...]
 STAGE_CHANNELS = (64, 128, 256, 512)
 EXPANSIONS = {"basic": 1, "bottleneck": 4}  # output channels of a block per channel of its stage
 SQUEEZE = 16  # reduction ratio of squeeze-and-excitation
+COLOURS = 3  # the channels of an image
 HEAD = "fc.weight"  # (classes, features)
+OUTPUT_STRIDES = (8, 16, 32)
+CIFAR_STRIDE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,18 @@ class Config:
         dropout: dropout rate before the head.
         in_chans: channels of the images.
         num_classes: output channels of the head, 0 for a network without a head.
+        output_stride: the image's size divided by that of the last stage's output: 8, 16 or 32; a network
+            with a small stem has 4 only. Once it is reached, stages have dilated convolutions instead of a
+            stride.
         bn_eps: epsilon of the batch normalizations.
 
     Sources: Xie et al. 2017, table 1; He et al. 2016; Hu et al. 2018, SENet-154 in appendix; He et al.
-    2019, "Bag of tricks", figure 2 (deep stem: ResNet-C, average pool: ResNet-D).
+    2019, "Bag of tricks", figure 2 (deep stem: ResNet-C, average pool: ResNet-D); for the dilation,
+    gluoncv/model_zoo/resnetv1b.py (``dilated=True`` is the output stride 8) and timm/models/resnet.py. The
+    average pool of a dilated shortcut has size 1, as in GluonCV; timm's has size 2.
+
+    Raises:
+        ValueError: if a network with this stem cannot have the output stride.
     """
 
     depths: tuple[int, ...]
@@ -59,9 +70,21 @@ class Config:
     shortcut_kernel: int = 1
     shortcut_pool: Literal["never", "strided", "always"] = "never"
     dropout: float = 0.0
-    in_chans: int = 3
+    in_chans: int = COLOURS
     num_classes: int = 1000
+    output_stride: int = OUTPUT_STRIDES[-1]
     bn_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Check the output stride."""
+        if self.output_stride not in self.output_strides:
+            expected = ", ".join(map(str, self.output_strides))
+            raise ValueError(f"output_stride: expected {expected}, found {self.output_stride}")
+
+    @property
+    def output_strides(self) -> tuple[int, ...]:
+        """The output strides that a network with this stem can have."""
+        return (CIFAR_STRIDE,) if self.stem == "small" else OUTPUT_STRIDES
 
     @property
     def stem_channels(self) -> int:
@@ -71,18 +94,34 @@ class Config:
     @property
     def stages(self) -> tuple[tuple[Block, ...], ...]:
         """The blocks of each stage."""
-        stages, inputs = [], self.stem_channels
+        stages, inputs, reduction, previous = [], self.stem_channels, self.stem_reduction, 1
         for stage, (depth, channels) in enumerate(
             zip(self.depths, STAGE_CHANNELS[: len(self.depths)], strict=True)
         ):
-            outputs = channels * EXPANSIONS[self.block]
+            outputs, factor = channels * EXPANSIONS[self.block], 2 if stage > 0 else 1
+            stride = factor if reduction * factor <= self.output_stride else 1
+            reduction, dilation = reduction * stride, previous * factor // stride
             blocks = []
-            for index in range(depth):
-                stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(Block(inputs, channels, outputs, stride, self))
-                inputs = outputs
+            for _ in range(depth):
+                blocks.append(
+                    Block(
+                        inputs=inputs,
+                        channels=channels,
+                        outputs=outputs,
+                        stride=stride,
+                        first_dilation=previous,
+                        dilation=dilation,
+                        config=self,
+                    )
+                )
+                inputs, stride, previous = outputs, 1, dilation
             stages.append(tuple(blocks))
         return tuple(stages)
+
+    @property
+    def stem_reduction(self) -> int:
+        """The image's size divided by that of the first stage's input."""
+        return (1 if self.stem == "small" else 2) * (1 if self.pool == "none" else 2)
 
     @property
     def features(self) -> int:
@@ -92,9 +131,8 @@ class Config:
     @property
     def levels(self) -> tuple[Level, ...]:
         """The feature pyramid: the output of the stem before its pool, and of each stage."""
-        reduction = 1 if self.stem == "small" else 2
-        levels = [Level("relu", self.stem_channels, reduction)]
-        reduction *= 1 if self.pool == "none" else 2
+        levels = [Level("relu", self.stem_channels, 1 if self.stem == "small" else 2)]
+        reduction = self.stem_reduction
         for number, stage in enumerate(self.stages):
             reduction *= stage[0].stride
             levels.append(Level(f"layer{number + 1}", stage[-1].outputs, reduction))
@@ -116,7 +154,7 @@ class Level:
     reduction: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One residual block of a network.
 
@@ -125,6 +163,8 @@ class Block:
         channels: channels of the stage, before the block's expansion.
         outputs: output channels.
         stride: stride of the block, 1 or 2.
+        first_dilation: dilation of its first 3×3 convolution, and of a 3×3 convolution on the shortcut.
+        dilation: dilation of its further 3×3 convolutions.
         config: the network.
     """
 
@@ -132,7 +172,14 @@ class Block:
     channels: int
     outputs: int
     stride: int
+    first_dilation: int
+    dilation: int
     config: Config
+
+    @property
+    def undilated_stride(self) -> int:
+        """The stride of the block in the network without dilation."""
+        return self.stride * self.dilation // self.first_dilation
 
     @property
     def grouped(self) -> int:
@@ -152,18 +199,18 @@ class Block:
     @property
     def projects(self) -> bool:
         """Whether the shortcut changes the shape and needs a projection."""
-        return self.stride > 1 or self.inputs != self.outputs
+        return self.undilated_stride > 1 or self.inputs != self.outputs
 
     @property
     def pools(self) -> bool:
         """Whether the shortcut has an average pool before its convolution."""
         pool = self.config.shortcut_pool
-        return self.projects and (pool == "always" or (pool == "strided" and self.stride > 1))
+        return self.projects and (pool == "always" or (pool == "strided" and self.undilated_stride > 1))
 
     @property
     def shortcut_kernel(self) -> int:
         """The kernel size of the shortcut's convolution."""
-        return self.config.shortcut_kernel if self.stride > 1 and not self.pools else 1
+        return self.config.shortcut_kernel if self.undilated_stride > 1 and not self.pools else 1
 
 
 RESNEXT50 = Config(depths=(3, 4, 6, 3), cardinality=32, width=4)
@@ -180,7 +227,7 @@ SENET154 = Config(
     shortcut_kernel=3,
     dropout=0.2,
 )
-CIFAR29 = Config(depths=(3, 3, 3), stem="small", pool="none", num_classes=10)
+CIFAR29 = Config(depths=(3, 3, 3), stem="small", pool="none", num_classes=10, output_stride=CIFAR_STRIDE)
 RESNETS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 RESNET_VERSIONS = {
     "v1b": Config(depths=()),
@@ -244,8 +291,9 @@ def _network(config: Config) -> Iterator[TensorSpec]:
     for number, stage in enumerate(config.stages, start=1):
         for index, block in enumerate(stage):
             yield from _block(f"layer{number}.{index}", block)
-    yield TensorSpec("fc.weight", (config.num_classes, config.features), trainable=True)
-    yield TensorSpec("fc.bias", (config.num_classes,), trainable=True)
+    if config.num_classes:
+        yield TensorSpec("fc.weight", (config.num_classes, config.features), trainable=True)
+        yield TensorSpec("fc.bias", (config.num_classes,), trainable=True)
 
 
 def _stem(config: Config) -> Iterator[TensorSpec]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 
-from .config import CONFIGS, HEAD, Config
+from .config import COLOURS, CONFIGS, HEAD, Config
 from .features import Features
 from .resnext import ResNeXt
 
@@ -30,7 +30,6 @@ HASHED = re.compile(r".+-(?P<sha256>[0-9a-fA-F]{8,64})\.(safetensors|pth)")
 SUMS = "SHA256SUMS"
 PUBLISHED = "model.safetensors"  # the file name in a published folder
 FIRST = ("conv1.weight", "conv1.0.weight")
-COLOURS = 3  # the channels of an image
 log = logging.getLogger("resnext_torch")
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from .config import CONFIGS, Config
+from .config import COLOURS, CONFIGS, Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .resnext import ResNeXt
 
     Transform = Callable[[Any], Tensor]
-
-COLOURS = 3  # the channels of an image
 
 
 class DataConfig(TypedDict):

@@ -31,7 +31,14 @@ class Bottleneck(nn.Module):
         self.conv1 = nn.Conv2d(block.inputs, block.reduced, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(block.reduced, config.bn_eps)
         self.conv2 = nn.Conv2d(
-            block.reduced, block.grouped, 3, block.stride, 1, groups=config.cardinality, bias=False
+            block.reduced,
+            block.grouped,
+            3,
+            block.stride,
+            block.first_dilation,
+            block.first_dilation,
+            groups=config.cardinality,
+            bias=False,
         )
         self.bn2 = nn.BatchNorm2d(block.grouped, config.bn_eps)
         self.conv3 = nn.Conv2d(block.grouped, block.outputs, 1, bias=False)
@@ -62,9 +69,10 @@ class Basic(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         eps = block.config.bn_eps
-        self.conv1 = nn.Conv2d(block.inputs, block.outputs, 3, block.stride, 1, bias=False)
+        first, later = block.first_dilation, block.dilation
+        self.conv1 = nn.Conv2d(block.inputs, block.outputs, 3, block.stride, first, first, bias=False)
         self.bn1 = nn.BatchNorm2d(block.outputs, eps)
-        self.conv2 = nn.Conv2d(block.outputs, block.outputs, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(block.outputs, block.outputs, 3, 1, later, later, bias=False)
         self.bn2 = nn.BatchNorm2d(block.outputs, eps)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _projection(block) if block.projects else None
@@ -109,7 +117,7 @@ class ResNeXt(nn.Module):
     """A residual network of three or four stages, with initial weights and in training mode.
 
     Shape:
-        (n, in_chans, h, w) → (n, num_classes)
+        (n, in_chans, h, w) → (n, num_classes), or (n, features) without a head
     """
 
     def __init__(self, config: Config) -> None:
@@ -134,7 +142,7 @@ class ResNeXt(nn.Module):
         """Return the output of the last stage.
 
         Shape:
-            (n, in_chans, h, w) → (n, features, ⌈h / 32⌉, ⌈w / 32⌉), for CIFAR networks with 4 for 32
+            (n, in_chans, h, w) → (n, features, ⌈h / output_stride⌉, ⌈w / output_stride⌉)
         """
         for level in self.forward_levels(x):
             x = level
@@ -194,8 +202,10 @@ def _projection(block: Block) -> nn.Sequential:
             nn.Conv2d(block.inputs, block.outputs, 1, bias=False),
             nn.BatchNorm2d(block.outputs, eps),
         )
+    dilation = block.first_dilation if kernel > 1 else 1
+    padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(block.inputs, block.outputs, kernel, block.stride, kernel // 2, bias=False),
+        nn.Conv2d(block.inputs, block.outputs, kernel, block.stride, padding, dilation, bias=False),
         nn.BatchNorm2d(block.outputs, eps),
     )
 

@@ -16,7 +16,6 @@ PACKAGES = ("converter", "resnext_torch")
 LINTER = Path(sys.executable).with_name("lint-imports")
 MAX_LOOSE_MODULES = 8
 RESNEXT_TORCH_IMPORTERS = {
-    "commands/reverse_conversion.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
     *("networks/matching.py", "networks/synthetic.py"),
     "parity/execution.py",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from converter.errors import CatalogError
+from converter.errors import CatalogError, UsageError
 from converter.networks import catalog
 from resnext_torch import CONFIGS
 
@@ -55,6 +55,47 @@ def test_figures_equal_gluoncvs(gluon: str) -> None:
 
 def test_model_is_found_by_either_name() -> None:
     assert catalog.find("gluon_senet154") == catalog.find("senet_154")
+
+
+def test_network_without_a_head_has_no_tensor_and_no_layer_of_it() -> None:
+    model = catalog.find("gluon_resnext50_32x4d")
+    headless = model.with_config(num_classes=0)
+    assert [tensor.target for tensor in model.mapping.tensors[-2:]] == ["fc.weight", "fc.bias"]
+    assert headless.mapping.tensors == model.mapping.tensors[:-2]
+    assert headless.mapping.layers == model.mapping.layers[:-1]
+    assert headless.mapping.layers[-1].target == "avgpool"
+    assert model.shapes.keys() - headless.shapes.keys() == {"fc.weight", "fc.bias"}
+    assert headless.parameters == model.parameters - 2049 * 1000
+
+
+def test_input_channels_change_the_first_convolution_only() -> None:
+    model = catalog.find("gluon_resnet50_v1s")
+    changed = dict(model.with_config(in_chans=4).shapes.items() - model.shapes.items())
+    assert changed == {"conv1.0.weight": (64, 4, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "text"),
+    [
+        ({}, {}, "1000 classes"),
+        ({"num_classes": 7}, {}, "7 classes"),
+        ({"num_classes": 0}, {"num_classes": 0}, "no head"),
+        ({"in_chans": 1}, {"in_chans": 1}, "1000 classes, 1 input channels"),
+        ({"output_stride": 8}, {"output_stride": 8}, "1000 classes, output stride 8"),
+    ],
+)
+def test_arguments_differ_from_the_default_only(
+    changes: catalog.ConfigChanges, arguments: dict[str, int], text: str
+) -> None:
+    model = catalog.find("gluon_resnet18_v1b").with_config(**changes)
+    assert model.arguments == arguments
+    assert str(model) == f"gluon_resnet18_v1b: blocks 2-2-2-2, cardinality 1, width 64, {text}"
+
+
+@pytest.mark.parametrize(("name", "stride"), [("gluon_resnet18_v1b", 4), ("gluon_cifar_resnext29_32x4d", 8)])
+def test_output_stride_that_the_network_cannot_have_is_refused(name: str, stride: int) -> None:
+    with pytest.raises(UsageError, match=rf"{name}: output_stride: expected .*, found {stride}"):
+        catalog.find(name).with_config(output_stride=stride)
 
 
 def test_names_and_hashes_are_unique() -> None:

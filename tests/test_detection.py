@@ -76,9 +76,28 @@ def test_every_model_is_detected_from_pytorch_names_and_shapes(name: str) -> Non
 
 @pytest.mark.parametrize("name", MODELS)
 def test_model_is_detected_with_another_number_of_classes(name: str) -> None:
-    model = catalog.find(name).with_classes(7)
+    model = catalog.find(name).with_config(num_classes=7)
     assert match_gluon_arrays(gluon_arrays(model)) == [model]
     assert detection.match_torch(torch_arrays(model)) == [model]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_is_detected_with_other_input_channels(name: str) -> None:
+    model = catalog.find(name).with_config(in_chans=4)
+    assert match_gluon_arrays(gluon_arrays(model)) == [model]
+    assert detection.match_torch(torch_arrays(model)) == [model]
+
+
+def test_missing_head_is_accepted_only_if_the_caller_allows_it() -> None:
+    model = catalog.find("gluon_resnext50_32x4d")
+    headless = model.with_config(num_classes=0)
+    assert detection.with_config_of(model, gluon_arrays(headless)) == model
+    assert detection.with_config_of(model, gluon_arrays(headless), allow_headless=True) == headless
+    assert detection.with_config_of(model, torch_arrays(headless), allow_headless=True) == headless
+    assert detection.with_config_of(model, torch_arrays(model), allow_headless=True) == model
+    assert detection.match_torch(torch_arrays(headless)) == [headless]
+    with_bias = torch_arrays(headless) | {"fc.bias": array((1000,))}
+    assert detection.match_torch(with_bias) == []
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -128,7 +147,7 @@ def test_stripped_names_do_not_show_pooled_shortcuts(same: tuple[str, str]) -> N
 
 @pytest.mark.parametrize("name", ["gluon_resnext50_32x4d", "gluon_seresnext101_64x4d", "gluon_resnet18_v1b"])
 def test_prefix_names_identify_model_and_number_of_classes(name: str) -> None:
-    model = catalog.find(name).with_classes(7)
+    model = catalog.find(name).with_config(num_classes=7)
     assert match_gluon_arrays(prefixed_arrays(model, "net0_")) == [model]
 
 
@@ -188,7 +207,7 @@ def test_nearest_model_is_named_if_none_matches(name: str) -> None:
 def test_nearest_of_a_deeper_network_is_the_original(name: str) -> None:
     model = catalog.find(name)
     depths = (*model.config.depths[:-1], model.config.depths[-1] + 1)
-    deeper = replace(model, config=replace(model.config, depths=depths)).with_classes(10)
+    deeper = replace(model, config=replace(model.config, depths=depths)).with_config(num_classes=10)
     assert len(deeper.shapes) > len(model.shapes)
     assert detection.nearest(list(deeper.shapes.values())).name == name
 

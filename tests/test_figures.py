@@ -97,7 +97,7 @@ def test_multiply_add_is_two_operations() -> None:
 
 
 def test_fewer_classes_cost_less(tiny: Model) -> None:
-    fewer = figures.cost(tiny.with_classes(9))
+    fewer = figures.cost(tiny.with_config(num_classes=9))
     assert figures.cost(tiny).multiply_adds - fewer.multiply_adds == tiny.config.features
     assert figures.cost(tiny).activations - fewer.activations == 1
 

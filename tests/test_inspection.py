@@ -202,7 +202,7 @@ def test_only_headers_of_three_gigabytes_are_read(
 
 @pytest.mark.parametrize("name", catalog.models())
 def test_every_model_is_detected_from_its_headers(name: str, tmp_path: Path) -> None:
-    model = catalog.find(name).with_classes(7)
+    model = catalog.find(name).with_config(num_classes=7)
     result = inspect(write_sparse(tmp_path / "a", gluon_arrays(model)))
     assert (result.models, result.nearest) == ((model,), None)
 

@@ -95,7 +95,7 @@ def test_arrays_fit_only_their_model(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     assert matching.fits(tiny_mapping, tiny_params, tiny.shapes)
-    assert not matching.fits(tiny_mapping, tiny_params, tiny.with_classes(11).shapes)
+    assert not matching.fits(tiny_mapping, tiny_params, tiny.with_config(num_classes=11).shapes)
     assert not matching.fits(tiny_mapping, tiny_params | {"extra": np.zeros(1, np.float32)}, tiny.shapes)
 
 

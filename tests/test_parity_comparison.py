@@ -147,7 +147,7 @@ def test_head_with_one_class_can_be_proven(
     tiny: Model, tiny_mapping: Mapping, tiny_params: dict[str, Array]
 ) -> None:
     tiny_params |= {name: tiny_params[name][:1].copy() for name in ("output.weight", "output.bias")}
-    assert prove(tiny.with_classes(1), tiny_mapping, tiny_params).passed
+    assert prove(tiny.with_config(num_classes=1), tiny_mapping, tiny_params).passed
 
 
 @dataclass

@@ -236,7 +236,7 @@ def test_proven_file_is_published_with_its_labels(proven: Path, tmp_path: Path) 
 
 
 def test_labels_reach_timm(tmp_path: Path) -> None:
-    model = catalog.find("gluon_resnet18_v1b").with_classes(2)
+    model = catalog.find("gluon_resnet18_v1b").with_config(num_classes=2)
     (tmp_path / "config.json").write_text(json.dumps(timm_config.document(model, ("cat", "dog"))))
     result = timm_model(tmp_path)
     assert (result.num_classes, result.pretrained_cfg["label_names"]) == (2, ["cat", "dog"])

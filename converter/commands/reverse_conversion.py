@@ -26,7 +26,6 @@ from converter.parity.result import NOT_COMPARED, require_passed
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
-from resnext_torch import HEAD
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -195,7 +194,7 @@ def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
     """Write the checkpoint's arrays to a file; return their model and the arrays by Gluon names."""
     arrays = checkpoint.read(request.weights)
     model = request.model or _identify(arrays, str(request.weights))
-    model = detection.with_classes_of(model, arrays.get(HEAD))
+    model = detection.with_config_of(model, arrays, allow_headless=True)
     try:
         state = matching.complete(model.mapping, arrays, model.shapes, str(request.weights))
     except MappingError as error:

@@ -6,15 +6,16 @@ import fnmatch
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import msgspec
 
 from converter import names
-from converter.errors import CatalogError
+from converter.errors import CatalogError, UsageError
 from converter.networks import mapping
 from converter.sources.published_file import PublishedFile
-from resnext_torch import CONFIGS, Config, parameter_count, state_spec
+from resnext_torch import CONFIGS, HEAD, Config, parameter_count, state_spec
+from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
     from converter.networks.mapping import Mapping
@@ -43,6 +44,14 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""
 
 
+class ConfigChanges(TypedDict, total=False):
+    """The hyper-parameters that a model's file or user may change; as in ``resnext_torch.Config``."""
+
+    in_chans: int
+    num_classes: int
+    output_stride: int
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A network that exists in both GluonCV and PyTorch."""
@@ -54,8 +63,9 @@ class Model:
 
     @property
     def mapping(self) -> Mapping:
-        """The one-to-one mapping between Gluon's and PyTorch's names."""
-        return _mapping(self.mapping_file, self.entry.layout, self.config.depths)
+        """The one-to-one mapping between Gluon's and PyTorch's names, without the head if there is none."""
+        has_head = self.config.num_classes > 0
+        return _mapping(self.mapping_file, self.entry.layout, self.config.depths, has_head=has_head)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -74,6 +84,21 @@ class Model:
         return parameter_count(self.config)
 
     @property
+    def arguments(self) -> ConfigChanges:
+        """The arguments without which ``create_model`` builds another network of this name.
+
+        The number of classes is one of them only if it is 0: other numbers are those of the weights.
+        """
+        config, arguments = self.config, ConfigChanges()
+        if config.in_chans != COLOURS:
+            arguments["in_chans"] = config.in_chans
+        if not config.num_classes:
+            arguments["num_classes"] = 0
+        if config.output_stride != config.output_strides[-1]:
+            arguments["output_stride"] = config.output_stride
+        return arguments
+
+    @property
     def official_file(self) -> str:
         """The file name under which GluonCV publishes and caches the parameters."""
         return f"{self.entry.gluon}-{self.entry.params_sha1[:8] or 'unpublished'}.params"
@@ -85,15 +110,28 @@ class Model:
 
     def __str__(self) -> str:
         config = self.config
-        blocks = "-".join(map(str, config.depths))
-        return (
-            f"{self.name}: blocks {blocks}, cardinality {config.cardinality}, width {config.width}, "
-            f"{config.num_classes} classes"
-        )
+        parts = [
+            f"blocks {'-'.join(map(str, config.depths))}",
+            f"cardinality {config.cardinality}",
+            f"width {config.width}",
+            f"{config.num_classes} classes" if config.num_classes else "no head",
+        ]
+        if "in_chans" in self.arguments:
+            parts.append(f"{config.in_chans} input channels")
+        if "output_stride" in self.arguments:
+            parts.append(f"output stride {config.output_stride}")
+        return f"{self.name}: {', '.join(parts)}"
 
-    def with_classes(self, count: int) -> Model:
-        """Return the same network with another number of classes."""
-        return replace(self, config=replace(self.config, num_classes=count))
+    def with_config(self, **changes: Unpack[ConfigChanges]) -> Model:
+        """Return the same network with other hyper-parameters; with 0 classes it has no head.
+
+        Raises:
+            UsageError: if the network cannot have the output stride.
+        """
+        try:
+            return replace(self, config=replace(self.config, **changes))
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {error}", "output_stride") from error
 
 
 def models() -> dict[str, Model]:
@@ -123,8 +161,9 @@ def find(name: str) -> Model:
 
 
 @cache
-def _mapping(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
-    return mapping.read(path, layout, depths)
+def _mapping(path: Path, layout: str, depths: tuple[int, ...], *, has_head: bool) -> Mapping:
+    full = mapping.read(path, layout, depths)
+    return full if has_head else full.without(HEAD.rpartition(".")[0])
 
 
 @cache

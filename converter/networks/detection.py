@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resnext_torch.config import Shape
 
 HEAD_DIMENSIONS = 2
+CONV_DIMENSIONS = 4
 OUTER = re.compile(r"([a-z]+[0-9]+_)*")  # the prefixes of the networks that contain a network
 HINT = "give the model's name instead of auto, or the network's graph with --symbol FILE"
 MAX_LINES = 6  # of a mismatch, if another model matches
@@ -99,14 +100,14 @@ def with_suggestions(error: MappingError, refused: Model, models: Collection[Mod
 
 
 def match_torch(state: Arrays) -> list[Model]:
-    """Return every model that a PyTorch state dict matches, with its number of classes.
+    """Return every model that a PyTorch state dict matches, with the config that its tensors show.
 
     Args:
         state: the state dict; BatchNorm's counters may be missing.
     """
     models = []
     for candidate in catalog.models().values():
-        model = with_classes_of(candidate, state.get(HEAD))
+        model = with_config_of(candidate, state, allow_headless=True)
         counters = set(model.mapping.target_only)
         shapes = {name: shape for name, shape in model.shapes.items() if name not in counters}
         if shapes == {name: array.shape for name, array in state.items() if name not in counters}:
@@ -170,7 +171,7 @@ def _describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
     headline = f"{naming.file}: the tensors match no model; the closest is {model}"
     try:
         structural = {name: params[file_name] for name, file_name in naming.resolve(model.mapping).items()}
-        model = with_classes_of(model, gluon_head(model, structural))
+        model = with_config_of(model, structural)
         matching.rename(model.mapping, structural, model.shapes, naming.file)
     except MappingError as error:
         return f"{headline}, but\n{error}"
@@ -193,20 +194,30 @@ def _match(model: Model, params: Arrays, naming: NamingStyle) -> Model | None:
     if len(file_names) != len(model.mapping.tensors):  # a fast answer for most models and for huge files
         return None
     arrays = {name: params[file_name] for name, file_name in file_names.items()}
-    model = with_classes_of(model, gluon_head(model, arrays))
+    model = with_config_of(model, arrays)
     return model if matching.fits(model.mapping, arrays, model.shapes) else None
 
 
-def with_classes_of(model: Model, head: AnyArray | None) -> Model:
-    """Return a model with the number of classes of a head's weight.
+def with_config_of(model: Model, arrays: Arrays, *, allow_headless: bool = False) -> Model:
+    """Return a model with the hyper-parameters that its arrays show: the input channels and the classes.
+
+    An array that is missing or has another number of axes leaves the model as it is.
 
     Args:
         model: the model.
-        head: (classes, features); None or another number of axes leaves the model as it is.
+        arrays: the arrays by Gluon's structural or by PyTorch's names.
+        allow_headless: whether arrays without a head's weight are those of a network without a head.
     """
-    return model if head is None or head.ndim != HEAD_DIMENSIONS else model.with_classes(head.shape[0])
-
-
-def gluon_head(model: Model, params: Arrays) -> AnyArray | None:
-    """Return the head's weight from parameters by structural name, None if it is missing."""
-    return params.get(model.mapping.to_source().get(HEAD, ""))
+    first = model.mapping.tensors[0]
+    conv = arrays.get(first.source, arrays.get(first.target))
+    if conv is not None and conv.ndim == CONV_DIMENSIONS and conv.shape[1]:
+        model = model.with_config(in_chans=conv.shape[1])
+    last = next((tensor for tensor in model.mapping.tensors if tensor.target == HEAD), None)
+    if last is None:
+        return model
+    head = arrays.get(last.source, arrays.get(last.target))
+    if head is None:
+        return model.with_config(num_classes=0) if allow_headless else model
+    if head.ndim != HEAD_DIMENSIONS or not head.shape[0]:
+        return model
+    return model.with_config(num_classes=head.shape[0])

@@ -60,7 +60,7 @@ class LoadedModel:
     """Parameters that match their model; the arrays stay in the file.
 
     Attributes:
-        model: the model, with the number of classes of the file's head.
+        model: the model, with the config that its file shows.
         mapping: the model's mapping.
         params: the parameters by Gluon's structural names.
         state: the same arrays by PyTorch's names, and a zero for each counter.
@@ -94,7 +94,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     graph = _graph(source, file, content.arrays, naming)
     model = _model(source, file, content.arrays, naming, graph)
     params = _structural_arrays(model, content.arrays, naming)
-    model = detection.with_classes_of(model, detection.gluon_head(model, params))
+    model = detection.with_config_of(model, params)
     graph_wiring = _match_graph(graph, model, naming) if graph else None
     if graph_wiring is not None:
         if source.symbol is None:

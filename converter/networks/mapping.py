@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -149,6 +149,14 @@ class Mapping:
     def to_source(self) -> dict[str, str]:
         """Return {PyTorch's name: Gluon's}."""
         return {tensor.target: tensor.source for tensor in self.tensors}
+
+    def without(self, target: str) -> Mapping:
+        """Return the mapping without a layer, by PyTorch's name."""
+        return replace(
+            self,
+            layers=tuple(layer for layer in self.layers if layer.target != target),
+            tensors=tuple(tensor for tensor in self.tensors if tensor.layer.target != target),
+        )
 
 
 def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:

@@ -72,7 +72,7 @@ def test_random_graph_edit_is_equivalent_or_refused(
     name: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     base = json.loads((export_network(tmp_path, name) / "base-symbol.json").read_text())
-    model = catalog.find(name).with_classes(graph_edits.CLASSES)
+    model = catalog.find(name).with_config(num_classes=graph_edits.CLASSES)
     made = dict(enumerate(edits(base, COUNT, seed=1)))
     result = {number: try_match(content, model) for number, (_, content) in made.items()}
     accepted = {number for number, each in result.items() if each is not None}

@@ -241,7 +241,7 @@ def test_graph_of_another_model_is_refused_for_a_named_model(files: Path) -> Non
 
 @pytest.mark.parametrize("model", GRAPHS)
 def test_graph_matches_its_model(model: str, graphs: Path) -> None:
-    expected = catalog.find(model).with_classes(10)
+    expected = catalog.find(model).with_config(num_classes=10)
     matched = wiring.match(reader.read(graphs / f"{model}-symbol.json"), expected)
     assert matched.nodes.keys() == {layer.source for layer in expected.mapping.layers}
     assert matched.fixed_gammas == ()
@@ -251,7 +251,9 @@ def test_graph_matches_its_model(model: str, graphs: Path) -> None:
 def test_graph_does_not_match_another_model(model: str, other: tuple[str, str], graphs: Path) -> None:
     name, complaint = other
     with pytest.raises(SymbolError, match=re.escape(complaint)):
-        wiring.match(reader.read(graphs / f"{model}-symbol.json"), catalog.find(name).with_classes(10))
+        wiring.match(
+            reader.read(graphs / f"{model}-symbol.json"), catalog.find(name).with_config(num_classes=10)
+        )
 
 
 def test_graph_with_another_eps_is_refused(files: Path, graphs: Path) -> None:
