@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_DIGITS = 9
 MAX_PARTS = 32  # of a name; ours have seven
 MAX_CHARACTERS = 1000  # of a line; ours have a hundred
+MAX_LINES = 10_000  # of a message, so that a hostile file cannot fill the memory; the console prints ten
 
 
 def collapse(names: Iterable[str]) -> list[str]:
@@ -36,7 +37,7 @@ def collapse(names: Iterable[str]) -> list[str]:
     ]
 
 
-def shorten(lines: list[str], limit: int = 20) -> list[str]:
+def shorten(lines: list[str], limit: int = MAX_LINES) -> list[str]:
     """Return the first lines, clipped and printable, and the number of further lines."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return [*(printable(clipped(line)) for line in lines[:limit]), *more]

@@ -313,9 +313,9 @@ def test_bfloat16_is_read_bit_for_bit(form: str, tmp_path: Path) -> None:
     assert torch.equal(torch.tensor(values.view(np.int16)), weight.T.contiguous().view(torch.int16))
 
 
-def test_long_list_of_unreadable_entries_is_cut(tmp_path: Path) -> None:
+def test_every_unreadable_entry_is_named(tmp_path: Path) -> None:
     path = save({"epoch" * number: number for number in range(1, 31)}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"(\n  (epoch)+: .*){20}\n  and 10 more$"):
+    with pytest.raises(CheckpointError, match=r"(\n  (epoch)+: .*){30}$"):
         checkpoint.read(path)
 
 

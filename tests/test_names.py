@@ -8,7 +8,7 @@ from fuzz.targets import limited
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.names import MAX_CHARACTERS, collapse, nearest, printable, shorten
+from converter.names import MAX_CHARACTERS, MAX_LINES, collapse, nearest, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,17 @@ def test_long_line_is_cut() -> None:
     ]
 
 
-def test_twenty_lines_are_shown_and_the_others_counted() -> None:
+def test_lines_up_to_a_limit_are_kept_and_the_others_counted() -> None:
     lines = [str(number) for number in range(40)]
-    assert shorten(lines[:20]) == lines[:20]
-    assert shorten(lines[:21]) == [*lines[:20], "and 1 more"]
-    assert shorten(lines) == [*lines[:20], "and 20 more"]
+    assert shorten(lines[:20], 20) == lines[:20]
+    assert shorten(lines[:21], 20) == [*lines[:20], "and 1 more"]
+    assert shorten(lines, 20) == [*lines[:20], "and 20 more"]
+
+
+def test_ten_thousand_lines_are_kept_by_default() -> None:
+    lines = ["a"] * MAX_LINES
+    assert shorten(lines) == lines
+    assert shorten([*lines, "a"]) == [*lines, "and 1 more"]
 
 
 def test_unprintable_characters_are_escaped() -> None:

@@ -244,8 +244,8 @@ def test_unknown_name_is_refused(name: str, printed: str) -> None:
         naming_styles.read([*PREFIX.values(), name], "holiday.params")
 
 
-def test_many_unknown_names_are_not_all_listed() -> None:
-    with pytest.raises(DialectError, match=r"stranger19\n  and 80 more\n"):
+def test_many_unknown_names_are_all_listed() -> None:
+    with pytest.raises(DialectError, match=r"(\n  stranger\d+){100}\n  supported: "):
         naming_styles.read([f"stranger{number}" for number in range(100)], "holiday.params")
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress as Report
 
 MEGABYTE = 1_000_000
+BRIEF_LINES = 10  # of an error message without --verbose
 OPTIONS = {"sizes": "size", "dtypes": "proof_dtype"}  # where they differ from the parameters
 SURROGATE = re.compile("[\udc80-\udcff]")  # Python's decoding of bytes that are not text
 
@@ -42,12 +43,15 @@ def lines(*, stderr: bool = False) -> Console:
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
+def refusals(*, verbose: bool = False) -> Iterator[None]:
     """Handle the errors and signals of a command.
 
     A ``UsageError`` is printed as typer prints its own, with exit status 2, any other ``ConversionError``
     with exit status 1. After a signal, temporary files are removed, and the exit status is
     128 + its number; temporary files are removed at the latest when the process exits.
+
+    Args:
+        verbose: whether to print all lines of a message.
     """
     console = lines(stderr=True)
     with signals.interrupting():
@@ -56,7 +60,7 @@ def refusals() -> Iterator[None]:
         except UsageError as error:
             raise typer.BadParameter(_usage_message(error)) from error
         except ConversionError as error:
-            console.print(f"[red]refused[/]  {plain(error)}")
+            console.print(f"[red]refused[/]  {plain(brief(error, verbose=verbose))}")
             raise typer.Exit(1) from error
         except (signals.Interruption, KeyboardInterrupt) as interruption:
             console.print("[red]interrupted[/]")
@@ -70,6 +74,19 @@ def _usage_message(error: UsageError) -> str:
         option = OPTIONS.get(parameter, parameter).replace("_", "-")
         message = message.replace(f"`{parameter}`", f"--{option}")
     return message
+
+
+def brief(text: object, *, verbose: bool) -> str:
+    """Return a message, shortened to ``BRIEF_LINES`` lines unless ``verbose``.
+
+    The first line, which says what is wrong, and the last, which says what to do, are kept.
+    """
+    every_line = str(text).split("\n")
+    if verbose or len(every_line) <= BRIEF_LINES:
+        return str(text)
+    first = every_line[: BRIEF_LINES - 2]
+    omitted = len(every_line) - len(first) - 1
+    return "\n".join([*first, f"  … {omitted} more lines: --verbose", every_line[-1]])
 
 
 def plain(text: object) -> str:

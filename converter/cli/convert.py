@@ -57,6 +57,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     proof_dtype: options.Dtypes = None,
     gluon_python: options.GluonPython = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the manifest on stdout.")] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Convert a GluonCV model to safetensors and prove that the outputs match.
 
@@ -69,7 +70,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     from converter.commands import conversion
     from converter.manifests import schema
 
-    with console.refusals(), console.progress() as progress:
+    with console.refusals(verbose=verbose), console.progress() as progress:
         # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         result = conversion.convert(

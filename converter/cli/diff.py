@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Column, Table
 
-from converter.cli import console
+from converter.cli import console, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,7 @@ def diff(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Compare two checkpoints tensor by tensor.
 
@@ -37,7 +38,7 @@ def diff(
     """
     from converter.commands import diff as command
 
-    with console.refusals():
+    with console.refusals(verbose=verbose):
         result = command.diff(first, second)
     if as_json:
         console.print_json(command.document(result))

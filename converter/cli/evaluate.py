@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from converter.choices import Device, Preprocessing
-from converter.cli import console, vision
+from converter.cli import console, options, vision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     device: vision.Where = Device.auto,
     as_json: vision.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Measure top-1 and top-5 accuracy on a folder of images.
 
@@ -50,7 +51,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     request = evaluation.EvaluationRequest(
         folder, ClassifierOptions(weights, preprocessing, device, batch_size), workers
     )
-    with console.refusals(), console.progress() as progress:
+    with console.refusals(verbose=verbose), console.progress() as progress:
         result = evaluation.evaluate(request, progress)
     if result.process.rank:
         return  # only the first process prints the result

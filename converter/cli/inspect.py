@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Column, Table
 
-from converter.cli import console
+from converter.cli import console, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,7 @@ def inspect(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Describe a weight file: container, naming style, model, head, types and size.
 
@@ -47,15 +48,15 @@ def inspect(
     """
     from converter.commands import inspection
 
-    with console.refusals(), console.progress() as progress:
+    with console.refusals(verbose=verbose), console.progress() as progress:
         result = inspection.inspect(file, full=full, progress=progress)
     if as_json:
         console.print_json(inspection.document(result))
     else:
-        _show(result, console.lines())
+        _show(result, console.lines(), verbose=verbose)
 
 
-def _show(result: Inspection, screen: Console) -> None:
+def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
     container = ", ".join(filter(None, (result.archive, result.container)))
     records = f", {' and '.join(result.records)} records" if result.records else ""
     models = " or ".join(map(str, result.models)) or f"unknown; closest match: {result.nearest}"
@@ -75,7 +76,7 @@ def _show(result: Inspection, screen: Console) -> None:
     }
     for name, text in lines.items():
         if text:
-            screen.print(f"[bold]{name:10}[/] {console.plain(text)}")
+            screen.print(f"[bold]{name:10}[/] {console.plain(console.brief(text, verbose=verbose))}")
     if result.statistics is not None:
         screen.print(_statistics(result.statistics))
         for row in result.statistics:

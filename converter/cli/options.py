@@ -99,6 +99,9 @@ GluonPython = Annotated[
         show_default="the current interpreter",
     ),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Print error messages in full, not only their first lines.")
+]
 
 
 def parity_options(

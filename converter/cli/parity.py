@@ -51,6 +51,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Compare a checkpoint with GluonCV parameters, by tensor and by layer.
 
@@ -67,7 +68,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
         raise typer.BadParameter(
             f"--report writes HTML: expected a file name that ends in .html, found {report_file}"
         )
-    with console.refusals():
+    with console.refusals(verbose=verbose):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
         if report_file is not None:
             report.require_libraries()
@@ -86,7 +87,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
         document = json_report.build(comparison)
         if as_json:
             console.print_json(document)
-        _show(document, console.lines(stderr=as_json))
+        _show(document, console.lines(stderr=as_json), verbose=verbose)
         if report_file is not None:
             report.write(document, report_file)
         github.write_summary(document, typer.echo if not as_json else _echo_error)
@@ -97,7 +98,7 @@ def _echo_error(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _show(document: Document, screen: Console) -> None:
+def _show(document: Document, screen: Console, *, verbose: bool) -> None:
     """Print a table of the network's parts, the problems and the verdict."""
     from converter.parity import json_report
 
@@ -114,7 +115,8 @@ def _show(document: Document, screen: Console) -> None:
         rows = [[row for row in check.layers if row.part == part] for check in checks]
         table.add_row(part, str(max(map(len, rows))), *map(_cell, rows))
     screen.print(table)
-    for line in json_report.problems(document):
+    tensors = len(document.tensors.different) if verbose else json_report.TENSORS
+    for line in json_report.problems(document, tensors):
         screen.print(f"[red]{console.plain(line)}[/]" if line[0] != " " else console.plain(line))
     graph = (
         document.source.symbol or f"none found; compared with GluonCV's own definition of {document.model}"

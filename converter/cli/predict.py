@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
 from converter.choices import TOP, Device, Preprocessing
-from converter.cli import console, vision
+from converter.cli import console, options, vision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +30,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     batch_size: vision.BatchSize = 32,
     device: vision.Where = Device.auto,
     as_json: vision.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Classify images.
 
@@ -42,12 +43,14 @@ def predict(  # noqa: PLR0913 - the options of the command line
     from converter.vision import prediction
     from converter.vision.classifier import ClassifierOptions
 
-    options = ClassifierOptions(weights, preprocessing, device, batch_size)
-    with console.refusals(), console.progress() as progress:
-        predictions = prediction.predict(prediction.PredictionRequest(tuple(images), options, top), progress)
+    classifier_options = ClassifierOptions(weights, preprocessing, device, batch_size)
+    with console.refusals(verbose=verbose), console.progress() as progress:
+        predictions = prediction.predict(
+            prediction.PredictionRequest(tuple(images), classifier_options, top), progress
+        )
     console.warn(predictions.classifier.warning)
     if as_json:
-        document = prediction.document(predictions, options)
+        document = prediction.document(predictions, classifier_options)
         console.print_json(document)
     else:
         _show(predictions, console.lines())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from converter.choices import LICENSE
-from converter.cli import console
+from converter.cli import console, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,6 +65,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Create a folder for timm and the Hugging Face Hub from a converted file.
 
@@ -80,7 +81,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
 
     *files, folder = paths
     screen = console.lines(stderr=as_json)
-    with console.refusals(), console.progress() as progress:
+    with console.refusals(verbose=verbose), console.progress() as progress:
         results = publication.publish(
             files,
             folder,

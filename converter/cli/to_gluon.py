@@ -42,6 +42,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Convert a checkpoint to GluonCV parameters and prove that the outputs match.
 
@@ -54,7 +55,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     """
     from converter.commands import reverse_conversion
 
-    with console.refusals(), console.progress() as progress:
+    with console.refusals(verbose=verbose), console.progress() as progress:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `convert`
         result = reverse_conversion.to_gluon(
             weights,

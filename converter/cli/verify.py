@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from converter.cli import console
+from converter.cli import console, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,7 @@ def verify(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Check that files are unchanged, and with --key who signed them.
 
@@ -45,7 +46,7 @@ def verify(
     """
     from converter.commands import verification
 
-    with console.refusals():
+    with console.refusals(verbose=verbose):
         result = verification.verify(path, key=key)
     if as_json:
         console.print_json(verification.document(path, result))

@@ -63,6 +63,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the summary on stdout, as JSON.")
     ] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Convert many models, or all, into one folder.
 
@@ -74,7 +75,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     from converter.commands import batch
     from converter.storage import disk
 
-    with console.refusals():
+    with console.refusals(verbose=verbose):
         names = [model.name for model in batch.select_models(models or ["*"])]
         with _progress(len(names)) as (on_start, on_end):
             outcomes = batch.convert_many(
@@ -92,7 +93,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         disk.write_text(out / SUMMARY, text + "\n")
         if as_json:
             typer.echo(text)
-        _show(outcomes, summary.counts, Console(stderr=as_json))
+        _show(outcomes, summary.counts, Console(stderr=as_json), verbose=verbose)
     raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
 
 
@@ -117,7 +118,7 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Out
         yield on_start, on_end
 
 
-def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> None:
+def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console, *, verbose: bool) -> None:
     """Print a row for each model, and the reason for each failure."""
     table = Table("model", "result", box=box.SIMPLE_HEAD)
     table.add_column("file", overflow="fold")
@@ -136,5 +137,6 @@ def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console) -> N
     plain = console.lines(stderr=screen.stderr)
     for outcome in outcomes:
         if outcome.reason:
-            plain.print(f"[red]failed[/]  {outcome.model}: {console.plain(outcome.reason)}")
+            reason = console.brief(outcome.reason, verbose=verbose)
+            plain.print(f"[red]failed[/]  {outcome.model}: {console.plain(reason)}")
     plain.print(", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -24,7 +24,6 @@ HEAD_DIMENSIONS = 2
 CONV_DIMENSIONS = 4
 OUTER = re.compile(r"([a-z]+[0-9]+_)*")  # the prefixes of the networks that contain a network
 HINT = "give the model's name instead of auto, or the network's graph with --symbol FILE"
-MAX_LINES = 6  # of a mismatch, if another model matches
 
 
 def match_gluon(params: Arrays, naming: NamingStyle) -> list[Model]:
@@ -83,20 +82,17 @@ def require_not_another(model: Model, naming: NamingStyle) -> None:
 
 
 def with_suggestions(error: MappingError, refused: Model, models: Collection[Model]) -> MappingError:
-    """Return the error, shortened, with a last line that names the models which the tensors do match.
+    """Return the error with a last line that names the models which the tensors do match.
 
     Args:
         error: the mismatch.
         refused: the model that the tensors do not match.
         models: the models that they match.
     """
-    headline, *lines = str(error).split("\n")
     alternatives = " or ".join(model.name for model in models if model.name != refused.name)
     if not alternatives:
         return error
-    more = [f"  and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
-    answer = f"  the tensors match {alternatives}; use that name, or auto"
-    return MappingError("\n".join([headline, *lines[:MAX_LINES], *more, answer]))
+    return MappingError(f"{error}\n  the tensors match {alternatives}; use that name, or auto")
 
 
 def match_torch(state: Arrays) -> list[Model]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 OVERLAP = 0.9  # of the names; a network with half as many layers has an overlap of 0.5
 MENTIONS = 3  # parameter names that a damaged file must contain to count as the graph
-MAX_LINES = 10  # of an error
 
 
 def find(
@@ -157,7 +156,7 @@ class _Search:
             "\n  ".join(
                 [
                     f"{self.file}: {reason}",
-                    *names.shorten([graph.file for graph in graphs], MAX_LINES),
+                    *names.shorten([graph.file for graph in graphs]),
                     f"{'unpack the archive and ' if is_packed else ''}select the graph with --symbol FILE",
                 ]
             )

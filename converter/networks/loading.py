@@ -192,7 +192,7 @@ def _require_own_gammas(
             "1 there"
         )
         hint = "if it is the graph of these parameters, select it with --symbol FILE"
-        raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed), 10), hint]))
+        raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed)), hint]))
 
 
 def _fix_gammas(graph_wiring: Wiring, params: dict[str, AnyArray]) -> dict[str, AnyArray]:

@@ -27,7 +27,7 @@ A = TypeVar("A", bound="AnyArray")
 
 COUNTER_DTYPE = np.dtype(np.int64)
 VARIANCE = "running_var"
-MAX_LINES = 100  # of an error; a file that fits a model needs far fewer
+MAX_SUGGESTIONS = 100  # in an error; a file that fits a model needs far fewer
 
 
 def rename(
@@ -105,8 +105,11 @@ def _require_names(expected: Collection[str], actual: Collection[str], headline:
         headline,
         [
             *(f"missing     {pattern}" for pattern in missing),
-            *(f"unexpected  {pattern}{_suggestion(pattern, missing)}" for pattern in unexpected[:MAX_LINES]),
-            *(f"unexpected  {pattern}" for pattern in unexpected[MAX_LINES:]),
+            *(
+                f"unexpected  {pattern}{_suggestion(pattern, missing)}"
+                for pattern in unexpected[:MAX_SUGGESTIONS]
+            ),
+            *(f"unexpected  {pattern}" for pattern in unexpected[MAX_SUGGESTIONS:]),
         ],
     )
 
@@ -167,4 +170,4 @@ def _suggestion(pattern: str, missing: list[str]) -> str:
 
 def _refuse(headline: str, lines: list[str]) -> None:
     if lines:
-        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
+        raise MappingError("\n  ".join([headline, *names.shorten(lines)]))

@@ -38,7 +38,6 @@ SUPPORTED = (
     "supported: features.0.weight (net.save_parameters), resnext0_conv0_weight "
     "(net.collect_params().save) and arg:resnext0_conv0_weight (net.export)"
 )
-MAX_LINES = 100  # of an error
 MAX_NAME_CHARACTERS = 200  # a network nested in many others may need half of them
 HEAD = "dense"  # a replaced head may have another prefix than the other layers
 PLURALS = {"conv": "convolutions", "batchnorm": "BatchNorms", "dense": "dense layers"}
@@ -158,7 +157,7 @@ class NamingStyle:
         ]
         if lines:
             headline = f"{self.file}: the layers do not match mappings/{mapping.file}"
-            raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
+            raise MappingError("\n  ".join([headline, *names.shorten(lines)]))
 
 
 def _is_whole(layers: Collection[int]) -> bool:

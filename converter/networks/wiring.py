@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from converter.networks.expressions import GraphExpressions, ModelExpressions
 
-MAX_LINES = 10  # of an error
 RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints doubles with fewer digits than they have
 
 
@@ -62,7 +61,7 @@ def match(graph: Graph, model: Model) -> Wiring:
         *_different_settings(graph, expected, actual),
     ]
     if differences:
-        raise SymbolError("\n  ".join([headline, *names.shorten(differences, MAX_LINES)]))
+        raise SymbolError("\n  ".join([headline, *names.shorten(differences)]))
     nodes = {layer: actual.nodes[number][0] for layer, number in expected.layers.items()}
     return Wiring(
         graph=graph,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from converter.parity.diagnosis import Diagnosis
     from converter.parity.result import LayerDiff, ProbeResult, Statistics
 
+TENSORS = 20  # tensors that differ, in a text; the document has all
 REFERENCES = {
     ("gluon", "gluoncv"): "GluonCV",
     ("gluon", "graph"): "the graph, run by MXNet",
@@ -195,15 +196,14 @@ def sentence(document: Document) -> str:
     )
 
 
-def problems(document: Document) -> list[str]:
-    """Return the mismatches as lines; details are indented."""
+def problems(document: Document, tensors: int = TENSORS) -> list[str]:
+    """Return the mismatches as lines; details are indented, and at most ``tensors`` tensors are listed."""
     lines = []
     diffs = document.tensors.different
     if diffs:
         lines.append(f"{len(diffs)} tensor{'s differ' if len(diffs) > 1 else ' differs'}")
-        lines += [
-            f"  {line}" for line in names.shorten([f"{tensor.name}  {tensor.difference}" for tensor in diffs])
-        ]
+        texts = [f"{tensor.name}  {tensor.difference}" for tensor in diffs]
+        lines += [f"  {line}" for line in names.shorten(texts, tensors)]
     lines += [
         f"{check.dtype} at {check.size}: {check.summary}" for check in document.checks if not check.agrees
     ]
