@@ -43,4 +43,5 @@ def without_file(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedPara
     digest.set_result(sha1)
     path = Path(name)
     source = ParamsFile(path, path, name, None, (0, 0, 0, 0, 0), digest)
-    return LoadedParams(source, Params({}, LIST, ("V2",)), NamingStyle(name, naming_styles.STRUCTURAL))
+    naming = NamingStyle(name, naming_styles.STRUCTURAL)
+    return LoadedParams(params_file=source, content=Params({}, LIST, ("V2",)), naming=naming)

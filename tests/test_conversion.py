@@ -237,7 +237,8 @@ def test_matching_model_is_suggested(out: Path, write: Write) -> None:
     }
     with pytest.raises(
         MappingError,
-        match=r"^.*(\n.*)+\n  the tensors match gluon_resnext101_32x4d; use that name, or auto$",
+        match=r"^.*: these are the tensors of gluon_resnext101_32x4d(\n  unexpected  .*)+\n"
+        r"  try         gluon_resnext101_32x4d in place of gluon_resnext50_32x4d, or auto$",
     ):
         convert(catalog.find("gluon_resnext50_32x4d"), out, write(arrays))
 

@@ -248,9 +248,10 @@ def test_graph_decides_between_models_with_equal_tensors(name: str) -> None:
     names = naming_styles.read(params, FILE)
     content = json.dumps(symbol(catalog.find(name), counted_names(catalog.find(name), ""))).encode()
     graph = reader.parse(content, file="net-symbol.json", name="net-symbol.json")
-    assert detection.detect_model(params, names, graph, lambda _: False).name == name
+    matches = detection.match_gluon(params, names)
+    assert detection.choose_model(matches, params, names, graph, lambda _: False).name == name
     with pytest.raises(MappingError, match=f"  {detection.HINT}$"):
-        detection.detect_model(params, names, None, lambda _: False)
+        detection.choose_model(matches, params, names, None, lambda _: False)
 
 
 @pytest.mark.parametrize(

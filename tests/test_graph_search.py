@@ -385,7 +385,8 @@ def test_several_graphs_in_an_archive_without_a_match_are_refused(tiny: Model, f
         ).encode()
         for number in range(20)
     }
-    reason = r"net\.zip: none of the 20 graphs in the archive has these parameters(\n  \S+net\.zip: \d+\.json){20}\n"
+    listing = r"(\n  \S+net\.zip: \d+\.json){20}\n"
+    reason = rf"net\.zip: none of the 20 graphs in the archive has these parameters{listing}"
     with pytest.raises(SymbolError, match=f"{reason}  {UNPACK}$"):
         find("net.zip", others)
 

@@ -228,7 +228,7 @@ def test_missing_and_extra_roles_are_not_checked() -> None:
     [
         ("resnext0_conv_weight", "resnext0_conv_weight"),
         ("resnext0_conv0_", "resnext0_conv0_"),
-        ("resnext0_conv0_moving_mean", "resnext0_conv0_moving_mean"),
+        ("resnext0_conv0_moving_weight", "resnext0_conv0_moving_weight"),
         ("resnext0_conv0_weight_", "resnext0_conv0_weight_"),
         ("resnext0_conv0_weight\n", r"resnext0_conv0_weight\n"),
         ("resnext0_conv0weight", "resnext0_conv0weight"),

@@ -20,7 +20,7 @@ from converter.errors import CatalogError, ConversionError, SourceError, UsageEr
 from converter.manifests import artifact_checks, strength
 from converter.manifests.converted_file import RANDOM
 from converter.manifests.strength import Claim
-from converter.networks import catalog, loading, selection
+from converter.networks import catalog, graph_matching, selection
 from converter.networks.selection import ParamsSource, require_seed
 from converter.parity.options import ParityOptions
 from converter.parity.result import GLUONCV
@@ -328,6 +328,6 @@ def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKe
         raise SourceError(f"{request.params_dir}: contains none of {', '.join(names)}")
     source = ParamsSource(model, params=files[0])
     with selection.open_source(source, silent) as params:
-        graph = loading.find_graph(source, params)
+        graph = graph_matching.find_of_file(source, params)
         symbol = hashlib.sha256(graph.content).hexdigest() if graph else ""
         return source, SourceKey(file=files[0].name, sha1=params.sha1, symbol_sha256=symbol)

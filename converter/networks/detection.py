@@ -34,37 +34,57 @@ def match_gluon(params: Arrays, naming: NamingStyle) -> list[Model]:
         naming: the style of these names.
     """
     candidates = catalog.models().values()
-    return [model for candidate in candidates if (model := _match(candidate, params, naming))]
+    return [model for candidate in candidates if (model := match(candidate, params, naming))]
 
 
-def detect_model(
-    params: Arrays, naming: NamingStyle, graph: Graph | None, is_published: Callable[[Model], bool]
-) -> Model:
-    """Return the model that the parameters match, with the file's number of classes.
-
-    If several models match, the prefix decides, then the graph, then whether the file is the published
-    one.
+def match(model: Model, params: Arrays, naming: NamingStyle) -> Model | None:
+    """Return a model with the config that the parameters show, None if they are not its parameters.
 
     Args:
+        model: the model.
+        params: the parameters by their names in the file.
+        naming: the style of these names.
+    """
+    try:
+        file_names = naming.resolve(model.mapping)
+    except MappingError:
+        return None
+    if len(file_names) != len(model.mapping.tensors):  # a fast answer for most models and for huge files
+        return None
+    arrays = {name: params[file_name] for name, file_name in file_names.items()}
+    model = with_config_of(model, arrays)
+    return model if matching.fits(model.mapping, arrays, model.shapes) else None
+
+
+def choose_model(
+    matches: Collection[Model],
+    params: Arrays,
+    naming: NamingStyle,
+    graph: Graph | None,
+    is_published: Callable[[Model], bool],
+) -> Model:
+    """Return one of the models that the parameters match.
+
+    The prefix decides, then the graph, then whether the file is the published one.
+
+    Args:
+        matches: the models that match.
         params: the parameters by their names in the file.
         naming: the style of these names.
         graph: the graph of the parameters, None if there is none.
         is_published: returns whether the file is the one that GluonCV published for a model.
 
     Raises:
-        MappingError: if no model matches, or if several still do.
+        MappingError: if several models still match.
     """
-    matches = match_gluon(params, naming)
-    if not matches:
-        raise MappingError(_describe_mismatch(params, naming))
     tests: tuple[Callable[[Model], bool], ...] = (
         lambda model: has_model_prefix(model, naming),
-        lambda model: graph is not None and _matches_graph(graph, model),
+        lambda model: graph is not None and _matches_graph(graph, model, naming),
         is_published,
     )
     for test in tests:
         if len(matches) > 1:
-            matches = list(filter(test, matches)) or matches
+            matches = [*filter(test, matches)] or matches
     return require_one(matches, params.values(), naming.file, hint=HINT)
 
 
@@ -161,7 +181,7 @@ def match_either(gluon: Collection[str], torch: Collection[str]) -> Mapping | No
     return best if count else None
 
 
-def _describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
+def describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
     """Return a message that names the closest model and how the tensors differ from it."""
     model = nearest([array.shape for array in params.values()])
     headline = f"{naming.file}: the tensors match no model; the closest is {model}"
@@ -174,24 +194,12 @@ def _describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
     return headline
 
 
-def _matches_graph(graph: Graph, model: Model) -> bool:
+def _matches_graph(graph: Graph, model: Model, naming: NamingStyle) -> bool:
     try:
-        wiring.match(graph, model)
+        wiring.match(graph, model, naming)
     except SymbolError:
         return False
     return True
-
-
-def _match(model: Model, params: Arrays, naming: NamingStyle) -> Model | None:
-    try:
-        file_names = naming.resolve(model.mapping)
-    except MappingError:
-        return None
-    if len(file_names) != len(model.mapping.tensors):  # a fast answer for most models and for huge files
-        return None
-    arrays = {name: params[file_name] for name, file_name in file_names.items()}
-    model = with_config_of(model, arrays)
-    return model if matching.fits(model.mapping, arrays, model.shapes) else None
 
 
 def with_config_of(model: Model, arrays: Arrays, *, allow_headless: bool = False) -> Model:

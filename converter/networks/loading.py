@@ -8,40 +8,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import names
-from converter.errors import CheckpointError, MappingError, ParamsError, StorageError, SymbolError
+from converter.errors import CheckpointError, ParamsError, StorageError
 from converter.formats import checkpoint
 from converter.formats.checkpoint import Kind
 from converter.formats.params import Params, open_params
-from converter.graphs import reader
-from converter.networks import detection, graph_search, matching, naming_styles, wiring
+from converter.networks import graph_matching, matching, preparation, resolution
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.graph import Graph
     from converter.networks.catalog import Model
+    from converter.networks.location import Location
     from converter.networks.mapping import Mapping
     from converter.networks.naming_styles import NamingStyle
+    from converter.networks.preparation import Preprocessing
     from converter.networks.selection import ParamsSource
     from converter.networks.wiring import Wiring
+    from converter.networks.wrappings import Wrapping
     from converter.sources.params_file import ParamsFile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedParams:
     """Parameters as they were read.
 
     Attributes:
         params_file: the file.
         content: its content.
-        naming: the style of the names in it.
+        naming: the names of the network's parameters in it.
+        wrapping: how the file differs from GluonCV's own, None if it does not.
+        preprocessing: the normalization of images that was exported with the network.
         wiring: the graph that belongs to the parameters, matched with the model; None if there is none.
     """
 
     params_file: ParamsFile
     content: Params
     naming: NamingStyle
+    wrapping: Wrapping | None = None
+    preprocessing: Preprocessing | None = None
     wiring: Wiring | None = None
 
     @property
@@ -75,7 +80,7 @@ class LoadedModel:
 
 
 def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
-    """Read a ``.params`` file and match it with a model, with the number of classes of the file's head.
+    """Read a ``.params`` file and match it with a model, with the config that the parameters show.
 
     Args:
         source: what the user selected.
@@ -90,18 +95,27 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
             match, or those between which the user has to choose.
     """
     content = _open(file)
-    naming = naming_styles.read(content.arrays, str(file.user_path))
-    graph = _graph(source, file, content.arrays, naming)
-    model = _model(source, file, content.arrays, naming, graph)
-    params = _structural_arrays(model, content.arrays, naming)
-    model = detection.with_config_of(model, params)
-    graph_wiring = _match_graph(graph, model, naming) if graph else None
-    if graph_wiring is not None:
+    prepared = preparation.prepare(content.arrays, str(file.user_path))
+    locations = resolution.find_usable(source, prepared.arrays, file)
+    graph = graph_matching.find(source, file, content.arrays, locations)
+    located = resolution.choose(locations, prepared.arrays, graph, file)
+    model, naming = located.model, located.naming
+    params = _structural_arrays(located, prepared.arrays)
+    wiring = graph_matching.match(graph, located) if graph else None
+    if wiring is not None:
         if source.symbol is None:
-            _require_own_gammas(graph_wiring, params, content.arrays, naming)
-        params = _fix_gammas(graph_wiring, params)
-    state = _rename(model, params, content.arrays, naming)
-    return LoadedModel(model, model.mapping, params, state, LoadedParams(file, content, naming, graph_wiring))
+            graph_matching.require_own_gammas(wiring, params, prepared.arrays, naming)
+        params = graph_matching.fix_gammas(wiring, params)
+    state = matching.rename(model.mapping, params, model.shapes, naming.file)
+    loaded = LoadedParams(
+        params_file=file,
+        content=content,
+        naming=naming,
+        wrapping=located.wrapping,
+        preprocessing=prepared.preprocessing,
+        wiring=wiring,
+    )
+    return LoadedModel(model, model.mapping, params, state, loaded)
 
 
 def _open(file: ParamsFile) -> Params:
@@ -114,105 +128,6 @@ def _open(file: ParamsFile) -> Params:
     return content
 
 
-def _model(
-    source: ParamsSource, file: ParamsFile, arrays: Arrays, naming: NamingStyle, graph: Graph | None
-) -> Model:
-    """Return the selected model, or else the detected one."""
-    if source.model is None:
-        return detection.detect_model(
-            arrays, naming, graph, lambda candidate: file.is_published(candidate.published)
-        )
-    detection.require_not_another(source.model, naming)
-    return source.model
-
-
-def find_graph(source: ParamsSource, file: ParamsFile) -> Graph | None:
-    """Return the graph that ``load_model`` would match with the model, None if there is none.
-
-    Raises:
-        ConversionError: if the parameters or the graph cannot be read.
-    """
-    name = str(file.user_path)
-    arrays = open_params(file.path, name=name).arrays
-    return _graph(source, file, arrays, naming_styles.read(arrays, name))
-
-
-def _graph(source: ParamsSource, file: ParamsFile, arrays: Arrays, naming: NamingStyle) -> Graph | None:
-    """Return the graph of a user's file: the selected one, or else one that belongs to the file."""
-    if source.symbol is not None:
-        return reader.read(source.symbol)
-    if source.params is None or not source.search_graph:
-        return None
-
-    def models() -> list[Model]:
-        return detection.match_gluon(arrays, naming) if source.model is None else [source.model]
-
-    return graph_search.find(file.user_path, file.documents, arrays, naming, models)
-
-
-def _match_graph(graph: Graph, model: Model, naming: NamingStyle) -> Wiring:
-    """Match a graph with a model.
-
-    Raises:
-        SymbolError: if they differ, or if the file's names assign a parameter to another layer.
-    """
-    graph_wiring = wiring.match(graph, model)
-    variables = {*graph_wiring.variables.values()}
-    file_names = naming.resolve(model.mapping)
-    plain = {file_name: name for name, file_name in naming_styles.plain(file_names.values()).items()}
-    moved = [
-        f"{tensor}: {graph_wiring.variables[tensor]} in the graph, {plain[file_name]} in {naming.file}"
-        for tensor, file_name in file_names.items()
-        if plain[file_name] in variables and graph_wiring.variables.get(tensor) != plain[file_name]
-    ]
-    if moved:
-        headline = f"{graph.file}: the graph assigns parameters to other layers than {naming.file}"
-        raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
-    return graph_wiring
-
-
-def _require_own_gammas(
-    graph_wiring: Wiring, params: dict[str, AnyArray], arrays: Arrays, naming: NamingStyle
-) -> None:
-    """Check that a graph with other names than the file does not change weights.
-
-    Such a graph names the same layers, which does not prove that it belongs to the file.
-
-    Raises:
-        SymbolError: if the graph fixes gammas at 1 that are not 1 in the file.
-    """
-    graph = graph_wiring.graph
-    if {*graph.parameters} <= naming_styles.plain(arrays).keys():
-        return
-    present = [gamma for gamma in graph_wiring.fixed_gammas if gamma in params]
-    changed = [gamma for gamma in present if not (np.asarray(params[gamma]) == 1).all()]
-    if changed:
-        headline = (
-            f"{graph.file}: the graph has other names than {naming.file}, and fixes gammas at 1 that are not "
-            "1 there"
-        )
-        hint = "if it is the graph of these parameters, select it with --symbol FILE"
-        raise SymbolError("\n  ".join([headline, *names.shorten(names.collapse(changed)), hint]))
-
-
-def _fix_gammas(graph_wiring: Wiring, params: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """Return the parameters with ones in place of the gammas that the graph fixes at 1."""
-    fixed = {
-        gamma: np.ones(params[gamma].shape, params[gamma].dtype)
-        for gamma in graph_wiring.fixed_gammas
-        if gamma in params
-    }
-    return params | fixed
-
-
-def _rename(model: Model, params: Arrays, arrays: Arrays, naming: NamingStyle) -> Arrays:
-    """Return the parameters by PyTorch's names; an error names the model that the file does match."""
-    try:
-        return matching.rename(model.mapping, params, model.shapes, naming.file)
-    except MappingError as error:
-        raise detection.with_suggestions(error, model, detection.match_gluon(arrays, naming)) from error
-
-
 def _require_no_checkpoint(file: ParamsFile) -> None:
     """Refuse PyTorch files by their kind: a clearer message than one about the first byte."""
     with contextlib.suppress(CheckpointError):  # neither kind: the reader reports the offset
@@ -223,10 +138,12 @@ def _require_no_checkpoint(file: ParamsFile) -> None:
             )
 
 
-def _structural_arrays(model: Model, arrays: Arrays, naming: NamingStyle) -> dict[str, AnyArray]:
-    """Return the arrays by structural name."""
-    try:
-        file_names = naming.resolve(model.mapping)
-    except MappingError as error:
-        raise detection.with_suggestions(error, model, detection.match_gluon(arrays, naming)) from error
-    return {name: arrays[file_name] for name, file_name in file_names.items()}
+def _structural_arrays(located: Location, arrays: Arrays) -> dict[str, AnyArray]:
+    """Return the arrays by structural name, with zeros for the bias of a head that has none."""
+    file_names = located.naming.resolve(located.model.mapping)
+    params = {name: arrays[file_name] for name, file_name in file_names.items()}
+    if located.wrapping is not None:
+        shapes = located.model.source_shapes
+        dtype = next(reversed(params.values())).dtype
+        params |= {name: np.zeros(shapes[name], dtype) for name in located.wrapping.zeros}
+    return params

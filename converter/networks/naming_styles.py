@@ -32,8 +32,9 @@ MARKS = re.compile(r"(arg|aux):")
 COUNTED = re.compile(
     r"(?P<prefix>.*?)(?:(?P<scope>(?:stage|layers|down)[0-9]+)_)?"
     r"(?:(?P<conv>conv)|(?P<batchnorm>(?:sync)?batchnorm[a-z]*)|(?P<dense>dense))(?P<number>[0-9]{1,9})_"
-    r"(?P<role>weight|bias|gamma|beta|running_mean|running_var)"
+    r"(?P<role>weight|bias|gamma|beta|(?:running|moving)_(?:mean|var))"
 )
+MOVING = re.compile(r"(?<=[._])moving_(?=(mean|var)$)")  # the spelling of MXNet's symbol API
 SUPPORTED = (
     "supported: features.0.weight (net.save_parameters), resnext0_conv0_weight "
     "(net.collect_params().save) and arg:resnext0_conv0_weight (net.export)"
@@ -175,10 +176,33 @@ def read(tensor_names: Iterable[str], file: str) -> NamingStyle:
     names_by_plain = plain(file_names)
     if len(names_by_plain) != len(file_names):
         raise DialectError(f"{file}: the same name occurs with arg: and with aux:")
-    exported = _is_exported(file_names)
     if any("." in name for name in names_by_plain):
-        return NamingStyle(file, EXPORT_STRUCTURAL if exported else STRUCTURAL, structural=names_by_plain)
-    return _prefix_style(names_by_plain, file, exported=exported)
+        structural = {MOVING.sub("running_", name): file_name for name, file_name in names_by_plain.items()}
+        if len(structural) != len(names_by_plain):
+            raise DialectError(f"{file}: the same name occurs with running_ and with moving_")
+        return NamingStyle(file, dialect(file_names), structural=structural)
+    return read_index_based(names_by_plain, file)
+
+
+def index_based_groups(tensor_names: Iterable[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """Group the index-based names of a file by what precedes them: a child's name, and the prefix.
+
+    Returns:
+        {(child, prefix): {name after the child's: whole name}}; other names are in no group.
+    """
+    groups: dict[tuple[str, str], dict[str, str]] = {}
+    for name in tensor_names:
+        child, _, inner = name.rpartition(".")
+        if len(inner) <= MAX_NAME_CHARACTERS and (match := COUNTED.fullmatch(inner)):
+            groups.setdefault((child, match["prefix"]), {})[inner] = name
+    return groups
+
+
+def dense_layers(tensor_names: Iterable[str]) -> list[tuple[int, str]]:
+    """Return the number and name of each dense layer among index-based names, in their order."""
+    matches = filter(None, map(COUNTED.fullmatch, tensor_names))
+    layers = {match[0].removesuffix(f"_{match['role']}"): match for match in matches if match["dense"]}
+    return [(int(match["number"]), layer) for layer, match in layers.items()]
 
 
 def parameters(variables: Iterable[str]) -> list[str]:
@@ -196,11 +220,34 @@ def plain(tensor_names: Iterable[str]) -> dict[str, str]:
     return {MARKS.sub("", name, count=1) if exported else name: name for name in file_names}
 
 
+def dialect(tensor_names: Iterable[str], prefix: str = "") -> str:
+    """Return the style of names that may be those of several networks.
+
+    Args:
+        tensor_names: the names.
+        prefix: the prefix of index-based names.
+    """
+    file_names = list(tensor_names)
+    exported, structural = _is_exported(file_names), any("." in name for name in file_names)
+    if structural:
+        return EXPORT_STRUCTURAL if exported else STRUCTURAL
+    return EXPORT if exported else PREFIX if prefix else STRIPPED
+
+
 def _is_exported(tensor_names: list[str]) -> bool:
     return bool(tensor_names) and all(MARKS.match(name) for name in tensor_names)
 
 
-def _prefix_style(plain: dict[str, str], file: str, *, exported: bool) -> NamingStyle:
+def read_index_based(plain: dict[str, str], file: str) -> NamingStyle:
+    """Read index-based names.
+
+    Args:
+        plain: {index-based name: name in the file}.
+        file: the file, for messages.
+
+    Raises:
+        DialectError: if a name is not index-based, or if the names are those of two networks.
+    """
     matches = {
         name: match
         for name in plain
@@ -224,15 +271,16 @@ def _prefix_style(plain: dict[str, str], file: str, *, exported: bool) -> Naming
         kind = next(kind for kind in PLURALS if match[kind])
         (heads if kind == HEAD else prefixes).setdefault(match["prefix"], name)
         layer = counted.setdefault((match["scope"] or "", kind), {}).setdefault(int(match["number"]), {})
-        if match["role"] in layer:
-            raise _two_networks(file, (layer[match["role"]], plain[name]))
-        layer[match["role"]] = plain[name]
+        role = match["role"].replace("moving_", "running_")
+        if role in layer:
+            raise _two_networks(file, (layer[role], plain[name]))
+        layer[role] = plain[name]
     for examples in (prefixes, heads):
         if len(examples) > 1:
             raise _two_networks(file, examples.values())
     prefix = next(iter(prefixes), "")
-    dialect = EXPORT if exported else PREFIX if prefix else STRIPPED
-    return NamingStyle(file, dialect, prefix, tuple(plain.values()), counted=counted)
+    own_dialect = dialect(plain.values(), prefix)
+    return NamingStyle(file, own_dialect, prefix, tuple(plain.values()), counted=counted)
 
 
 def _two_networks(file: str, examples: Iterable[str]) -> DialectError:

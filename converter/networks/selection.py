@@ -33,6 +33,7 @@ class ParamsSource:
         seed: the seed of random parameters.
         symbol: the file's graph, None to search for it.
         search_graph: whether to search for the graph in the archive and the folder of the file.
+        backbone: whether to convert the network without its head.
     """
 
     model: Model | None
@@ -40,6 +41,7 @@ class ParamsSource:
     seed: int | None = None
     symbol: Path | None = None
     search_graph: bool = True
+    backbone: bool = False
 
     def __post_init__(self) -> None:
         """Check the seed."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph, Operation, Settings, Value
     from converter.networks.catalog import Model
     from converter.networks.expressions import GraphExpressions, ModelExpressions
+    from converter.networks.naming_styles import NamingStyle
 
 RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints doubles with fewer digits than they have
 
@@ -42,15 +43,20 @@ class Wiring:
     softmax: bool
 
 
-def match(graph: Graph, model: Model) -> Wiring:
-    """Match a graph with a model.
+def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiring:
+    """Match a graph with a model; with a model without a head, up to the last feature map.
+
+    Args:
+        graph: the graph.
+        model: the model.
+        naming: the names of the parameters' file; by default the graph's own names are resolved.
 
     Raises:
         SymbolError: with the first operation that differs, and with every hyper-parameter that differs.
     """
     headline = f"{graph.file}: the graph does not match {model.name}"
     try:
-        variables = naming_styles.read(graph.parameters, graph.file).resolve(model.mapping)
+        variables = _variables(graph, model, naming)
     except ConversionError as error:
         raise SymbolError(f"{headline}\n  {error}") from error
     table = expressions.ExpressionTable()
@@ -74,6 +80,20 @@ def match(graph: Graph, model: Model) -> Wiring:
         ),
         softmax=actual.softmax,
     )
+
+
+def _variables(graph: Graph, model: Model, naming: NamingStyle | None) -> dict[str, str]:
+    """Return the graph's variables by structural tensor name: the file's names if the graph has them.
+
+    Raises:
+        ConversionError: if the graph's names cannot be resolved.
+    """
+    if naming is not None and naming.structural:
+        plain = {name: each for each, name in naming_styles.plain(naming.structural.values()).items()}
+        variables = {tensor: plain[name] for tensor, name in naming.structural.items()}
+        if {*variables.values()} <= {*graph.variables}:
+            return variables
+    return naming_styles.read(graph.parameters, graph.file).resolve(model.mapping)
 
 
 def _different_wiring(graph: Graph, expected: ModelExpressions, actual: GraphExpressions) -> Iterator[str]:

@@ -1,0 +1,124 @@
+"""Says what a file's parameters are if they are not those of the requested network."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.errors import ConversionError, DialectError, MappingError
+from converter.networks import detection, location, matching, naming_styles
+
+if TYPE_CHECKING:
+    from converter.formats.file_arrays import Arrays
+    from converter.networks.catalog import Model
+    from converter.networks.location import Location
+
+CONV_AXES = 4
+GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
+STATISTICS = ("running_mean", "running_var")
+
+
+def no_match(arrays: Arrays, file: str, requested: Model | None) -> ConversionError:
+    """Return the error for parameters that do not match the requested network, or any.
+
+    Args:
+        arrays: the parameters by their names in the file.
+        file: the file, for messages.
+        requested: the network that the user selected, None for any.
+    """
+    if requested is not None and (others := location.locate(arrays, file)):
+        verdict = " or ".join(dict.fromkeys(each.describe() for each in others))
+        lines = str(difference(arrays, file, requested)).splitlines()[1:]
+        models = " or ".join(dict.fromkeys(each.model.name for each in others))
+        hint = f"  try         {models} in place of {requested.name}, or auto"
+        return MappingError("\n".join([f"{file}: these are the tensors of {verdict}", *lines, hint]))
+    for identify in (_quantized, _channels_last, _without_statistics):
+        if verdict := identify(arrays, file):
+            return MappingError(f"{file}: {verdict}")
+    if requested is not None:
+        return difference(arrays, file, requested)
+    try:
+        naming = naming_styles.read(arrays, file)
+    except DialectError as error:
+        return error
+    return MappingError(detection.describe_mismatch(arrays, naming))
+
+
+def difference(arrays: Arrays, file: str, model: Model) -> ConversionError:
+    """Return the error that lists how parameters differ from a network's."""
+    try:
+        naming = naming_styles.read(arrays, file)
+        params = {name: arrays[file_name] for name, file_name in naming.resolve(model.mapping).items()}
+        model = detection.with_config_of(model, params)
+        matching.rename(model.mapping, params, model.shapes, file)
+    except (DialectError, MappingError) as error:
+        return error
+    return MappingError(f"{file}: the tensors do not match {model.name}")
+
+
+def without_head(found: Location, file: str) -> MappingError:
+    """Return the error for parameters that contain a requested network's backbone and not its head."""
+    rest = found.wrapping.rest if found.wrapping else ()
+    lines = [f"{file}: contains {found.describe()}, without its head"]
+    lines += [f"  other       {name}" for name in rest]
+    return MappingError(
+        "\n".join([*lines, "  try         --backbone, which converts the network without a head"])
+    )
+
+
+def own_strides(found: Location, file: str) -> MappingError:
+    """Return the error for a backbone that its network runs with other strides than the model has."""
+    return MappingError(
+        f"{file}: contains {found.describe()}, which runs its third stage with stride 1 in place of 2\n"
+        f"  try         {found.model.name} in place of auto, for these weights with the model's own strides"
+    )
+
+
+def _quantized(arrays: Arrays, _: str) -> str:
+    count = sum(array.dtype == np.int8 for array in arrays.values())
+    return (
+        f"parameters of a network quantized to int8: {count} arrays of {len(arrays)} are int8\n"
+        "  try         the float parameters from which it was quantized"
+        if count
+        else ""
+    )
+
+
+def _channels_last(arrays: Arrays, file: str) -> str:
+    def shape(axes: tuple[int, ...]) -> tuple[int, ...]:
+        return (axes[0], axes[3], axes[1], axes[2]) if len(axes) == CONV_AXES else axes
+
+    return _identify_by_shapes(
+        {name: shape(array.shape) for name, array in arrays.items()},
+        arrays,
+        file,
+        "{}, in the layout NHWC: the weights of its convolutions are (out, height, width, in)\n"
+        "  try         transpose these weights with weight.transpose(0, 3, 1, 2), and save them again",
+    )
+
+
+def _without_statistics(arrays: Arrays, file: str) -> str:
+    shapes = {name: array.shape for name, array in arrays.items()}
+    gammas = [(match["layer"], name) for name in arrays if (match := GAMMA.fullmatch(name))]
+    added = {f"{layer}{role}": shapes[name] for layer, name in gammas for role in STATISTICS}
+    if not added or added.keys() & shapes.keys():
+        return ""
+    return _identify_by_shapes(
+        shapes | added,
+        arrays,
+        file,
+        f"{{}}, without the running statistics of its {len(gammas)} BatchNorms\n"
+        "  try         save all parameters with net.save_parameters; an export has the statistics as aux:",
+    )
+
+
+def _identify_by_shapes(shapes: dict[str, tuple[int, ...]], arrays: Arrays, file: str, text: str) -> str:
+    """Return a text about the network that has these shapes, "" if none has."""
+    dtype = np.zeros((), np.float32)
+    alike = {name: np.broadcast_to(dtype, shape) for name, shape in shapes.items()}
+    if all(shapes[name] == array.shape for name, array in arrays.items()) and len(shapes) == len(arrays):
+        return ""
+    found = location.locate(alike, file)
+    return text.format(" or ".join(each.describe() for each in found)) if found else ""

@@ -1,0 +1,338 @@
+"""Finds a known network in a file that names it otherwise, or that contains more than the network.
+
+The names differ if the network was saved within another one, if only its ``features`` were saved, or if its
+children were put in a list. Detectors and segmentation networks contain a backbone and no classifier.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from converter import names
+from converter.errors import MappingError
+from converter.networks import heads, naming_styles
+from resnext_torch import HEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from converter.formats.file_arrays import Arrays
+    from converter.networks.catalog import Model
+    from converter.networks.heads import Head
+    from converter.networks.naming_styles import NamingStyle
+
+MAX_PLACES = 300  # in a file, at which a network is looked for
+MAX_SHOWN = 3  # patterns of names in a description
+# GluonCV's segmentation networks dilate their backbone to an output stride of 8: their other parts, and the
+# prefix of index-based names.
+# Source: gluoncv/model_zoo/{segbase,fcn,pspnet,deeplabv3,icnet,danet}.py, dmlc/gluon-cv 56777561.
+SEGMENTATION_PARTS = {"head", "auxlayer", "psp_head", "conv_sub1", "conv_sub2", "conv_sub4"}
+SEGMENTATION_PREFIX = re.compile(r"(fcn|pspnet|deeplabv3|icnet|danet)[0-9]+_resnetv1[bs]_")
+SEGMENTATION_STRIDE = 8
+# An SSD runs the third stage of its ResNet v1b without stride.
+# Source: gluoncv/model_zoo/ssd/resnet_v1b_ssd.py, dmlc/gluon-cv 56777561.
+SSD_PREFIX = re.compile(r"ssd[0-9]+_resnetv1b_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrangement:
+    """Where a network's parts are in another network.
+
+    Attributes:
+        places: {part: place in the other network}; "" for the whole.
+        description: the arrangement in words, "" if the parts are in their own places.
+        has_own_strides: whether the other network runs the parts with their own strides.
+    """
+
+    places: dict[str, str]
+    description: str = ""
+    has_own_strides: bool = True
+
+    def rename(self, structural: str) -> str | None:
+        """Return a parameter's name in the other network, None if its part is not there."""
+        for part, place in self.places.items():
+            if not part or structural.startswith(f"{part}."):
+                rest = structural[len(part) + 1 :] if part else structural
+                return f"{place}.{rest}" if place else rest
+        return None
+
+
+ARRANGEMENTS = (
+    Arrangement(places={"": ""}),
+    Arrangement(places={"features": ""}, description="`features`"),
+    # Source: gluoncv/model_zoo/simple_pose/*.py, center_net/deconv_resnet.py, dmlc/gluon-cv 56777561.
+    Arrangement(
+        places={
+            "conv1": "0",
+            "bn1": "1",
+            "layer1": "4",
+            "layer2": "5",
+            "layer3": "6",
+            "layer4": "7",
+        },
+        description="its layers as a list",
+    ),
+    # Source: gluoncv/model_zoo/rcnn/faster_rcnn/predefined_models.py.
+    Arrangement(
+        places={
+            "conv1": "features.0",
+            "bn1": "features.1",
+            "layer1": "features.4",
+            "layer2": "features.5",
+            "layer3": "features.6",
+            "layer4": "top_features.0",
+        },
+        description="`features` and `top_features` of an R-CNN",
+    ),
+    # Source: gluoncv/model_zoo/ssd/resnet_v1b_ssd.py.
+    Arrangement(
+        places={
+            "conv1": "features.stage1.0",
+            "bn1": "features.stage1.1",
+            "layer1": "features.stage1.4",
+            "layer2": "features.stage1.5",
+            "layer3": "features.stage2.0",
+            "layer4": "features.stage2.1",
+        },
+        description="`features` of an SSD",
+        has_own_strides=False,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapping:
+    """A known network in a file.
+
+    Attributes:
+        model: the network, with the classes of its head; with 0 classes only the backbone.
+        names: {structural name: name in the file}; a missing bias of the head is zero.
+        prefix: the prefix of index-based names, "" for structural names.
+        place: what precedes the network's names, such as "model.".
+        arrangement: where the network's parts are.
+        head: the layer that was found as the head, None without a head.
+        own_head: the name of the head in the network's own place, "" if there is none.
+        rest: the other names in the file.
+    """
+
+    model: Model
+    names: dict[str, str]
+    prefix: str = ""
+    place: str = ""
+    arrangement: Arrangement = ARRANGEMENTS[0]
+    head: Head | None = None
+    own_head: str = ""
+    rest: tuple[str, ...] = ()
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether the network has no head."""
+        return self.head is None
+
+    @property
+    def has_unusable_head(self) -> bool:
+        """Whether the network's own head is in the file and does not fit the backbone."""
+        layers = {f"{self.own_head}.weight", f"{self.own_head}_weight"}
+        return self.is_backbone and not layers.isdisjoint(naming_styles.plain(self.rest))
+
+    @property
+    def zeros(self) -> tuple[str, ...]:
+        """The structural names of the parameters that the file lacks and that are zero."""
+        return tuple(
+            tensor.source for tensor in self.model.mapping.tensors if tensor.source not in self.names
+        )
+
+    @property
+    def is_dilated(self) -> bool:
+        """Whether this is the backbone of one of GluonCV's segmentation networks."""
+        parts = {name.removeprefix(self.place).partition(".")[0] for name in self.rest}
+        is_segmentation = bool(parts) and parts <= SEGMENTATION_PARTS
+        return self.is_backbone and (is_segmentation or bool(SEGMENTATION_PREFIX.fullmatch(self.prefix)))
+
+    @property
+    def has_own_strides(self) -> bool:
+        """Whether the network in the file runs with the strides of the model, as far as is known."""
+        return self.arrangement.has_own_strides and not SSD_PREFIX.fullmatch(self.prefix)
+
+    def describe(self) -> str:
+        """Return where the network is in the file, in one line."""
+        text = f"the backbone of {self.model.name}" if self.is_backbone else self.model.name
+        if self.arrangement.description:
+            text += f": {self.arrangement.description}"
+        if self.place:
+            text += f" behind `{names.printable(names.clipped(self.place))}`"
+        if self.head is not None and self.head.layer != self.own_head:
+            text += f", head `{names.printable(names.clipped(self.head.layer))}`"
+        if self.zeros:
+            text += ", whose head has no bias"
+        return text
+
+    def with_names(self, file_names: dict[str, str]) -> Wrapping:
+        """Return the same with the names in the file, which an export marks with ``arg:`` or ``aux:``."""
+        return replace(
+            self,
+            names={name: file_names[plain] for name, plain in self.names.items()},
+            rest=tuple(file_names[plain] for plain in self.rest),
+        )
+
+    def without_head(self) -> Wrapping:
+        """Return the backbone alone."""
+        backbone = self.model.with_config(num_classes=0)
+        kept = backbone.mapping.to_target().keys()
+        dropped = tuple(name for structural, name in self.names.items() if structural not in kept)
+        return replace(
+            self,
+            model=backbone,
+            names={structural: name for structural, name in self.names.items() if structural in kept},
+            head=None,
+            rest=(*self.rest, *dropped),
+        )
+
+
+def find(arrays: Arrays, models: Collection[Model], file: str) -> list[Wrapping]:
+    """Return every known network in a file, with its head where it is certain which one it is.
+
+    Args:
+        arrays: the parameters by their names in the file.
+        models: the networks to look for.
+        file: the file, for messages.
+    """
+    file_names = naming_styles.plain(arrays)
+    params = {plain: arrays[name] for plain, name in file_names.items()}
+    unique: dict[tuple[str, frozenset[str]], Wrapping] = {}
+    for wrapping in (*_structural(params, models), *_index_based(params, models, file)):
+        named = wrapping.with_names(file_names)
+        unique.setdefault((named.model.name, frozenset(named.names.values())), named)
+    return list(unique.values())
+
+
+def _structural(params: Arrays, models: Collection[Model]) -> Iterator[Wrapping]:
+    """Yield the networks with structural names."""
+    searches = [
+        (model, arrangement, renamed)
+        for model in models
+        for arrangement in ARRANGEMENTS
+        if (renamed := _rename_backbone(model, arrangement))
+    ]
+    places = _places(params, {next(iter(renamed.values())) for _, _, renamed in searches})
+    for model, arrangement, renamed in searches:
+        for place in places[next(iter(renamed.values()))]:
+            backbone = {structural: f"{place}{name}" for structural, name in renamed.items()}
+            if (found := _backbone(model, backbone, params)) and not _has_more_layers(
+                place, arrangement, renamed, params
+            ):
+                own = "" if arrangement.description else f"{place}{_head_layer(model)}"
+                yield _wrapping(found, backbone, params, own, place=place, arrangement=arrangement)
+
+
+def _rename_backbone(model: Model, arrangement: Arrangement) -> dict[str, str]:
+    """Return {structural name: name in the other network} of the backbone, empty if a part has no place."""
+    structural = model.with_config(num_classes=0).mapping.to_target()
+    renamed = {name: other for name in structural if (other := arrangement.rename(name)) is not None}
+    return renamed if len(renamed) == len(structural) else {}
+
+
+def _head_layer(model: Model) -> str:
+    """Return the structural name of a network's head."""
+    return model.mapping.to_source()[HEAD].rpartition(".")[0]
+
+
+def _places(params: Iterable[str], anchors: Collection[str]) -> dict[str, list[str]]:
+    """Return the prefixes of every name that ends with the name of a network's first parameter."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for name in params:
+        for anchor in anchors:
+            is_at_place = name == anchor or name.endswith(f".{anchor}")
+            if is_at_place and len(places[anchor]) < MAX_PLACES:
+                places[anchor].append(name[: -len(anchor)])
+    return places
+
+
+def _backbone(model: Model, backbone: dict[str, str], params: Arrays) -> Model | None:
+    """Return a model without head, with the channels of the first convolution; None if a shape differs."""
+    if not backbone or not all(name in params for name in backbone.values()):
+        return None
+    first = params[next(iter(backbone.values()))].shape
+    channels = first[1] if len(first) == 4 else 0  # noqa: PLR2004 - (out, in, height, width)
+    if not channels:
+        return None
+    headless = model.with_config(num_classes=0, in_chans=channels)
+    shapes = headless.source_shapes
+    return headless if all(params[name].shape == shapes[own] for own, name in backbone.items()) else None
+
+
+def _has_more_layers(
+    place: str, arrangement: Arrangement, renamed: dict[str, str], params: Iterable[str]
+) -> bool:
+    """Return whether the parts of a backbone have parameters that the backbone lacks."""
+    parts = {part for part in arrangement.places.values() if part} or {
+        name.partition(".")[0] for name in renamed.values()
+    }
+    prefixes = tuple(f"{place}{part}." for part in parts)
+    expected = {f"{place}{name}" for name in renamed.values()}
+    return any(name.startswith(prefixes) and name not in expected for name in params)
+
+
+def _index_based(params: Arrays, models: Collection[Model], file: str) -> Iterator[Wrapping]:
+    """Yield the networks with index-based names, which a child's name may precede: ``0.conv0_weight``."""
+    for (child, prefix), group in naming_styles.index_based_groups(params).items():
+        dense = naming_styles.dense_layers(group)
+        layers = tuple(f"{layer}_" for _, layer in dense)
+        body = {name: whole for name, whole in group.items() if not name.startswith(layers)}
+        style = naming_styles.read_index_based(body, file)
+        # The network's own head is the first dense layer, unless one was replaced.
+        is_whole = [number for number, _ in dense] == list(range(len(dense)))
+        place = f"{child}." if child else ""
+        own = f"{place}{dense[0][1]}" if dense and is_whole else ""
+        for model in models:
+            names_in_file = _resolve(style, model)
+            if found := _backbone(model, names_in_file, params):
+                yield _wrapping(found, names_in_file, params, own, place=place, prefix=prefix)
+
+
+def _resolve(style: NamingStyle, model: Model) -> dict[str, str]:
+    """Return {structural name: name in the file} of a backbone, empty if the layers are others."""
+    mapping = model.with_config(num_classes=0).mapping
+    try:
+        resolved = style.resolve(mapping)
+    except MappingError:
+        return {}
+    return resolved if resolved.keys() == mapping.to_target().keys() else {}
+
+
+def _wrapping(  # noqa: PLR0913 - what both kinds of names have in common
+    backbone: Model,
+    names_in_file: dict[str, str],
+    params: Arrays,
+    own_head: str,
+    *,
+    place: str,
+    prefix: str = "",
+    arrangement: Arrangement = ARRANGEMENTS[0],
+) -> Wrapping:
+    """Add the head to a backbone that was found."""
+    used = {*names_in_file.values()}
+    rest = {name: array for name, array in params.items() if name not in used}
+    head = heads.find(rest, own_head, backbone.config.features)
+    model = backbone
+    if head is not None:
+        model = backbone.with_config(num_classes=rest[head.names["weight"]].shape[0])
+        roles = {tensor.source: tensor.source_role for tensor in model.mapping.tensors}
+        names_in_file = names_in_file | {
+            source: head.names[role]
+            for source, role in roles.items()
+            if source not in names_in_file and role in head.names
+        }
+    return Wrapping(
+        model=model,
+        names=names_in_file,
+        prefix=prefix,
+        place=place,
+        arrangement=arrangement,
+        head=head,
+        own_head=own_head,
+        rest=tuple(rest) if head is None else head.unused,
+    )
