@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import logging
 import math
 import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HASHED = re.compile(r".+-(?P<sha256>[0-9a-fA-F]{8,64})\.(safetensors|pth)")
 SUMS = "SHA256SUMS"
 PUBLISHED = "model.safetensors"  # the file name in a published folder
+MANIFEST = "manifest.json"  # its manifest
 FIRST = ("conv1.weight", "conv1.0.weight")
 log = logging.getLogger("resnext_torch")
 
@@ -43,7 +45,8 @@ def create_model(
     weights: str | PathLike[str] | None = None,
     *,
     num_classes: int | None = None,
-    in_chans: int = COLOURS,
+    in_chans: int | None = None,
+    output_stride: int | None = None,
     features_only: Literal[False] = False,
 ) -> ResNeXt: ...
 
@@ -54,7 +57,8 @@ def create_model(
     weights: str | PathLike[str] | None = None,
     *,
     num_classes: int | None = None,
-    in_chans: int = COLOURS,
+    in_chans: int | None = None,
+    output_stride: int | None = None,
     features_only: Literal[True],
     out_indices: Sequence[int] | None = None,
 ) -> Features: ...
@@ -65,7 +69,8 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     weights: str | PathLike[str] | None = None,
     *,
     num_classes: int | None = None,
-    in_chans: int = COLOURS,
+    in_chans: int | None = None,
+    output_stride: int | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> ResNeXt | Features:
@@ -74,15 +79,19 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     Args:
         name: one of ``list_models()``.
         weights: a file, or a folder that contains one for this network.
-        num_classes: size of the head. If the file's head has another size, it is replaced by a new one.
-            By default the file's head is kept.
-        in_chans: channels of the input. The weights of the first convolution are adapted to it.
+        num_classes: size of the head; without a head (0) the network returns pooled features. If the
+            file's head has another size, it is replaced by a new one. By default the file's head is kept.
+        in_chans: channels of the input. The weights of the first convolution are adapted to it. By
+            default those of the file, or 3.
+        output_stride: 8, 16 or 32, as in ``Config``. By default that in the manifest which gluon2torch
+            wrote next to the file, or 32.
         features_only: return the feature pyramid instead of logits.
         out_indices: the levels of the pyramid, by default all.
 
     Raises:
         KeyError: if there is no network of that name.
-        ValueError: if ``in_chans`` is less than 1 or ``num_classes`` less than 0.
+        ValueError: if ``in_chans`` is less than 1, ``num_classes`` less than 0, or if the network cannot
+            have the output stride.
         IndexError: if a level in ``out_indices`` does not exist.
         WeightsError: if the weights are missing, damaged, or of another network.
     """
@@ -91,13 +100,17 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
         raise KeyError(
             f"unknown network {name!r}; {f'did you mean {matches[0]}?' if matches else 'see list_models()'}"
         )
-    if in_chans < 1 or (num_classes or 0) < 0:
+    if (in_chans is not None and in_chans < 1) or (num_classes or 0) < 0:
         raise ValueError(f"expected in_chans >= 1 and num_classes >= 0, found {in_chans} and {num_classes}")
-    config = replace(CONFIGS[name], in_chans=in_chans)
-    if weights is None:
-        model = ResNeXt(config if num_classes is None else replace(config, num_classes=num_classes))
+    path = None if weights is None else find(Path(weights), name)
+    if path is not None and output_stride is None:
+        output_stride = _recorded_output_stride(path, name)
+    config = CONFIGS[name] if output_stride is None else replace(CONFIGS[name], output_stride=output_stride)
+    if path is None:
+        classes = config.num_classes if num_classes is None else num_classes
+        model = ResNeXt(replace(config, in_chans=in_chans or COLOURS, num_classes=classes))
     else:
-        model = _model_with_weights(config, load(find(Path(weights), name)), num_classes)
+        model = _model_with_weights(config, load(path), num_classes, in_chans)
     return Features(model, out_indices) if features_only else model
 
 
@@ -179,23 +192,67 @@ def _expected_hash(path: Path) -> str:
     return next((line[:64] for line in lines if line[66:] == path.name), "")
 
 
-def _model_with_weights(config: Config, state: State, num_classes: int | None) -> ResNeXt:
+def _recorded_output_stride(path: Path, name: str) -> int | None:
+    """Return the output stride in the manifest of a file, which its tensors do not show.
+
+    Args:
+        path: the file.
+        name: the network.
+
+    Returns:
+        The output stride, or None if the file has no manifest under a name that gluon2torch gives it, or
+        if the network is not dilated.
+    """
+    is_published = path.name == PUBLISHED
+    for file in [path.with_name(MANIFEST)] if is_published else sorted(path.parent.glob(f"{name}*.json")):
+        manifest = _read_object(file)
+        artifact = _object(manifest, "artifact")
+        if is_published or path.name in {artifact.get("file"), _object(artifact, "pth").get("file")}:
+            return _object(manifest, "model_args").get("output_stride")
+    return None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file, empty if it is missing or not an object."""
+    try:
+        return _object({"": json.loads(path.read_bytes())}, "")
+    except (OSError, ValueError):
+        return {}
+
+
+def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return a JSON object in another one, empty if it is missing."""
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _model_with_weights(
+    config: Config, state: State, num_classes: int | None, in_chans: int | None
+) -> ResNeXt:
     """Build a network with the given tensors, and replace the head if it has another size.
 
     Raises:
         WeightsError: if the tensors are not the network's.
     """
     head = state.get(HEAD)
-    classes = config.num_classes if head is None or not head.ndim else len(head)
-    state = {name: _adapt(name, tensor, config.in_chans) for name, tensor in state.items()}
+    classes = 0 if head is None else len(head) if head.ndim else config.num_classes
+    if in_chans is None:
+        conv = next((state[name] for name in FIRST if name in state), None)
+        in_chans = COLOURS if conv is None or conv.ndim < 2 else conv.shape[1]  # noqa: PLR2004 - (out, in, …)
+    state = {name: _adapt(name, tensor, in_chans) for name, tensor in state.items()}
     with torch.device("meta"):
-        model = ResNeXt(replace(config, num_classes=classes))
+        model = ResNeXt(replace(config, num_classes=classes, in_chans=in_chans))
     try:
         model.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise WeightsError(f"the weights do not match the network: {error}") from error
     if num_classes is not None and num_classes != classes:
-        log.warning("replaced the head for %d classes by a new one for %d", classes, num_classes)
+        if not num_classes:
+            log.warning("removed the head for %d classes", classes)
+        elif not classes:
+            log.warning("added a new head for %d classes, because the weights have none", num_classes)
+        else:
+            log.warning("replaced the head for %d classes by a new one for %d", classes, num_classes)
         model.reset_classifier(num_classes)
     return model
 

@@ -40,6 +40,77 @@ def pair(name: str) -> tuple[ResNeXt, Any]:
     return ours, theirs.eval()
 
 
+DILATED = {
+    **PAIRS,
+    "gluon_resnet18_v1b": "resnet18",
+    "gluon_resnet50_v1s": "resnet50s",
+    "gluon_senet154": "senet154",
+}
+TIMMS_POOL = "gluon_resnet50_v1d"  # its dilated shortcuts pool over 2×2; those of GluonCV do not pool
+STRIDES = [8, 16]
+
+
+def dilated_pair(name: str, output_stride: int, **options: Any) -> tuple[Any, Any]:  # noqa: ANN401 - of both
+    """Return our dilated network and timm's with the same weights."""
+    torch.manual_seed(0)
+    ours = create_model(name, output_stride=output_stride, **options).eval()
+    theirs: Any = timm.create_model(DILATED[name], output_stride=output_stride, **options)
+    if name == "gluon_senet154":
+        theirs.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)  # see test_ecosystem.py
+    state = ours.model.state_dict() if isinstance(ours, Features) else ours.state_dict()
+    theirs.load_state_dict({key: state[key] for key in theirs.state_dict()})
+    return ours, theirs.eval()
+
+
+@pytest.mark.parametrize("output_stride", STRIDES)
+@pytest.mark.parametrize("name", DILATED.keys() - {TIMMS_POOL})
+def test_dilated_network_equals_timms(name: str, output_stride: int) -> None:
+    ours, theirs = dilated_pair(name, output_stride)
+    with torch.inference_mode():
+        features = ours.forward_features(images())
+        assert features.shape[2] == 64 // output_stride
+        assert torch.equal(features, theirs.forward_features(images()))
+        assert torch.equal(ours(images()), theirs(images()))
+        undilated = create_model(name).eval()
+        undilated.load_state_dict(ours.state_dict())
+        assert not torch.equal(ours(images()), undilated(images()))
+
+
+@pytest.mark.parametrize("output_stride", STRIDES)
+def test_dilated_pooled_shortcuts_differ_from_timms_in_the_pool(output_stride: int) -> None:
+    ours, theirs = dilated_pair(TIMMS_POOL, output_stride)
+    with torch.inference_mode():
+        assert not torch.equal(ours(images()), theirs(images()))
+        for stage in ("layer3", "layer4"):
+            if ours.get_submodule(stage)[1].conv2.dilation != (1, 1):
+                theirs.get_submodule(stage)[0].downsample[0] = torch.nn.Identity()
+        assert torch.equal(ours(images()), theirs(images()))
+
+
+def test_another_first_dilation_changes_the_output() -> None:
+    ours, theirs = dilated_pair("gluon_resnet18_v1b", 8)
+    theirs.layer4[0].conv1.dilation = theirs.layer4[0].conv1.padding = (4, 4)  # 2 in the network
+    with torch.inference_mode():
+        assert not torch.equal(ours(images()), theirs(images()))
+
+
+@pytest.mark.parametrize("output_stride", STRIDES)
+def test_dilated_levels_equal_timms(output_stride: int) -> None:
+    ours, theirs = dilated_pair("gluon_resnet50_v1s", output_stride, features_only=True)
+    with torch.inference_mode():
+        result, expected = ours(images()), theirs(images())
+    assert all(torch.equal(level, other) for level, other in zip(result, expected, strict=True))
+    reductions = [level["reduction"] for level in ours.feature_info]
+    assert reductions == theirs.feature_info.reduction()
+    assert [level.shape[2] for level in result] == [64 // reduction for reduction in reductions]
+
+
+def test_level_reductions_follow_the_output_stride() -> None:
+    strides = {stride: replace(CONFIGS["gluon_resnet18_v1b"], output_stride=stride) for stride in (8, 16, 32)}
+    reductions = {stride: [level.reduction for level in config.levels] for stride, config in strides.items()}
+    assert reductions == {8: [2, 4, 8, 8, 8], 16: [2, 4, 8, 16, 16], 32: [2, 4, 8, 16, 32]}
+
+
 def images(size: tuple[int, int] = (64, 97)) -> Tensor:
     return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
 

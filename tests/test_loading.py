@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from typing import TYPE_CHECKING
@@ -209,7 +210,82 @@ def test_convolution_for_other_channels_is_not_adapted(state: State, tmp_path: P
     path = save_weights(four, tmp_path)
     assert same(create_model(NAME, path, in_chans=4).state_dict(), four)
     with pytest.raises(WeightsError, match=r"conv1\.weight: cannot adapt 4 input channels to 3"):
-        create_model(NAME, path)
+        create_model(NAME, path, in_chans=3)
+
+
+def test_input_channels_are_those_of_the_file(state: State, tmp_path: Path) -> None:
+    four = {**state, "conv1.weight": torch.randn(64, 4, 3, 3)}
+    model = create_model(NAME, save_weights(four, tmp_path)).eval()
+    assert same(model.state_dict(), four)
+    assert model.config.in_chans == 4
+    assert model(torch.zeros(1, 4, 32, 32)).shape == (1, 10)
+
+
+@pytest.fixture
+def headless(state: State, tmp_path: Path) -> Path:
+    folder = tmp_path / "headless"
+    folder.mkdir()
+    return save_weights({name: tensor for name, tensor in state.items() if "fc." not in name}, folder)
+
+
+def test_file_without_a_head_gives_features(
+    state: State, file: Path, headless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = torch.randn(2, 3, 32, 32)
+    for model in (create_model(NAME, headless), create_model(NAME, headless, num_classes=0)):
+        assert not caplog.messages
+        with torch.no_grad():
+            expected = create_model(NAME, file, num_classes=0).eval()(images)
+            assert torch.equal(model.eval()(images), expected)
+        caplog.clear()
+    model = create_model(NAME, headless, num_classes=5)
+    assert caplog.messages == ["added a new head for 5 classes, because the weights have none"]
+    assert model.eval()(images).shape == (2, 5)
+    assert same({**model.state_dict(), **{name: state[name] for name in state if "fc." in name}}, state)
+
+
+def test_half_a_head_is_refused(state: State, tmp_path: Path) -> None:
+    half = {name: tensor for name, tensor in state.items() if name != "fc.weight"}
+    with pytest.raises(WeightsError, match=r"Unexpected key\(s\) in state_dict: \"fc\.bias\""):
+        create_model(NAME, save_weights(half, tmp_path))
+
+
+@pytest.fixture
+def dilated(tmp_path: Path) -> Path:
+    """Return a file with the manifest that gluon2torch writes for a dilated network, and a ``.pth``."""
+    name = "gluon_resnet18_v1b"
+    state = create_model(name).state_dict()
+    path = save_weights(state, tmp_path, stem=name)
+    torch.save(state, tmp_path / "18.pth")
+    artifact = {"file": path.name, "pth": {"file": "18.pth"}}
+    manifest = {"artifact": artifact, "model_args": {"output_stride": 8}}
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    return path
+
+
+def stride(path: Path, output_stride: int | None = None) -> int:
+    return create_model("gluon_resnet18_v1b", path, output_stride=output_stride).config.output_stride
+
+
+def test_output_stride_is_the_one_in_the_manifest_or_of_the_caller(dilated: Path) -> None:
+    assert stride(dilated) == stride(dilated.parent) == stride(dilated.with_name("18.pth")) == 8
+    assert stride(dilated, output_stride=16) == 16
+    dilated.rename(dilated.with_name("model.safetensors"))
+    dilated.with_suffix(".json").rename(dilated.with_name("manifest.json"))
+    assert stride(dilated.parent) == 8
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"artifact": 1}', '{"artifact": {"file": "other"}}'])
+def test_other_json_next_to_the_file_is_ignored(dilated: Path, content: str) -> None:
+    dilated.with_suffix(".json").write_text(content)
+    assert stride(dilated) == 32
+
+
+def test_invalid_output_stride_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^output_stride: expected 4, found 8$"):
+        create_model(NAME, output_stride=8)
+    with pytest.raises(ValueError, match=r"^output_stride: expected 8, 16, 32, found 4$"):
+        create_model(DEEP, output_stride=4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
