@@ -35,19 +35,18 @@ def close(ours: Array, theirs: torch.Tensor) -> bool:
     kernel=st.sampled_from([1, 3, 7]),
     stride=st.integers(1, 3),
     groups=st.sampled_from([1, 2, 4]),
+    dilation=st.integers(1, 4),
     rows=st.sampled_from([1, 100, kernels.UNFOLDED_ELEMENTS]),
 )
 def test_convolution_equals_pytorchs_for_any_number_of_rows_at_a_time(
-    size: tuple[int, int], kernel: int, stride: int, groups: int, rows: int
+    size: tuple[int, int], kernel: int, stride: int, groups: int, dilation: int, rows: int
 ) -> None:
     x, weight = random_array(2, 8, *size), random_array(12, 8 // groups, kernel, kernel, seed=1)
-    padding = kernel // 2
+    padding = dilation * (kernel // 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "UNFOLDED_ELEMENTS", rows)
-        ours = kernels.conv(x, weight, stride=stride, padding=padding, groups=groups)
-    theirs = functional.conv2d(
-        torch.tensor(x), torch.tensor(weight), stride=stride, padding=padding, groups=groups
-    )
+        ours = kernels.conv(x, weight, stride=stride, padding=padding, groups=groups, dilation=dilation)
+    theirs = functional.conv2d(torch.tensor(x), torch.tensor(weight), None, stride, padding, dilation, groups)
     assert close(ours, theirs)
 
 

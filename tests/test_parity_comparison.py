@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from torch import nn
 
 from converter.errors import ParityError
 from converter.networks import catalog, matching
@@ -17,6 +18,9 @@ from converter.references.probes import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from typing import Unpack
+
+    import torch
 
     from converter.dtypes import Array
     from converter.graphs.graph import Settings
@@ -141,6 +145,91 @@ def test_layer_dominated_by_its_bias_is_vacuous(
     assert proof.decisive is None
     assert blind in proof.vacuous_layers
     assert not proof.passed
+
+
+KINDS = ["gluon_resnext50_32x4d", "gluon_resnet18_v1b", "gluon_resnet50_v1d", "gluon_senet154"]
+
+
+def small(name: str, **changes: Unpack[catalog.ConfigChanges]) -> Model:
+    """Return a network of a kind with two blocks in each stage."""
+    model = catalog.find(name)
+    config = replace(model.config, depths=(2, 2, 2, 2), cardinality=min(model.config.cardinality, 2))
+    return replace(model, config=config).with_config(**changes)
+
+
+def compare_strides(reference: Model, module: Model) -> ParityResult:
+    """Compare a reference and a module with the same parameters and other output strides."""
+    params = random_params(module.mapping, module.shapes, seed=0)
+    state = matching.rename(module.mapping, params, module.shapes, "tiny")
+    watched = execution.hook_layers(execution.build(state, module.config), module.mapping)
+    probes = tuple(replace(probe, channels=module.config.in_chans) for probe in PROBES)
+    run = numpy.NumpyRun(params, probes, reference.config.output_stride)
+    return comparison.compare(run, watched, module.mapping, params)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", KINDS)
+def test_dilated_network_agrees_with_its_own_output_stride_only(name: str, output_stride: int) -> None:
+    dilated = small(name, output_stride=output_stride, num_classes=10)
+    assert compare_strides(dilated, dilated).passed
+    for stride in {8, 16, 32} - {output_stride}:
+        check = compare_strides(dilated.with_config(output_stride=stride), dilated).decisive
+        assert check is not None
+        assert check.first_mismatch is not None
+        assert check.first_mismatch.settings
+
+
+@pytest.mark.parametrize("name", ["gluon_resnet18_v1b", "gluon_resnet50_v1b"])
+def test_first_block_of_a_dilated_stage_with_the_stages_dilation_differs(name: str) -> None:
+    model = small(name, output_stride=8, num_classes=10)
+    params = random_params(model.mapping, model.shapes, seed=0)
+    state = matching.rename(model.mapping, params, model.shapes, "tiny")
+    module = execution.build(state, model.config)
+    conv = module.get_submodule("layer4.0.conv1" if "18" in name else "layer4.0.conv2")
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.dilation == (2, 2)
+    conv.dilation = conv.padding = (4, 4)
+    watched = execution.hook_layers(module, model.mapping)
+    check = comparison.compare(numpy.NumpyRun(params, PROBES, 8), watched, model.mapping, params).decisive
+    assert check is not None
+    assert check.first_mismatch is not None
+    assert check.first_mismatch.layer.target.startswith("layer4.0.conv")
+    assert check.first_mismatch.settings == (("padding", 2, 4), ("dilation", 2, 4))
+
+
+@pytest.mark.parametrize("in_chans", [1, 4])
+def test_other_input_channels_agree(in_chans: int) -> None:
+    model = small("gluon_resnet50_v1s", in_chans=in_chans)
+    assert compare_strides(model, model).passed
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_network_without_a_head_agrees_up_to_the_pooled_features(name: str) -> None:
+    model = small(name, num_classes=0)
+    proof = compare_strides(model, model)
+    assert proof.passed
+    for check in proof.checks:
+        assert check.rows[-1].layer.target == "avgpool"
+        assert check.rows[-1].limit == LIMITS[check.probe.dtype]
+
+
+def test_network_without_a_head_that_returns_something_else_fails() -> None:
+    model = small("gluon_resnet18_v1b", num_classes=0)
+    params = random_params(model.mapping, model.shapes, seed=0)
+    state = matching.rename(model.mapping, params, model.shapes, "tiny")
+    module = execution.build(state, model.config)
+    module.fc = Doubled()
+    proof = comparison.compare(
+        numpy.NumpyRun(params, PROBES), execution.hook_layers(module, model.mapping), model.mapping, params
+    )
+    assert {check.failure for check in proof.checks} == {
+        "the module does not return the output of its last layer, avgpool"
+    }
+
+
+class Doubled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
 
 
 def test_head_with_one_class_can_be_proven(

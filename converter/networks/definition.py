@@ -1,10 +1,12 @@
 """GluonCV's residual networks, defined by the names and shapes of their parameters.
 
-A network has a deep stem, a pooled shortcut or squeeze-excitation if the parameters of that part exist.
+A network has a deep stem, a pooled shortcut, squeeze-excitation or a head if the parameters of that part
+exist. Only its output stride is not shown by them.
 ``GluonNetwork.run`` is generic over its values: ``references.numpy`` computes with arrays,
 ``networks.expressions`` records expressions. This definition shares no code with ``resnext_torch``.
 
-Source: gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py, dmlc/gluon-cv 56777561.
+Source: gluoncv/model_zoo/{resnext,senet,resnetv1b,cifarresnext}.py, dmlc/gluon-cv 56777561. There only
+``resnetv1b`` can be dilated, to the output stride 8; others are dilated here by the same rule.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BN_EPS = 1e-5  # of all BatchNorms in GluonCV
+UNDILATED = 32  # output stride
 
 ADD = Operation(kind=operators.ADD, data_inputs=2)
 MULTIPLY = Operation(kind=operators.MULTIPLY, data_inputs=2)
@@ -86,18 +89,21 @@ class GluonNetwork(Generic[T]):
     Args:
         shapes: the shapes of its parameters by structural name.
         run: applies the operations.
+        output_stride: the image's size divided by that of the last stage's output; once it is reached,
+            stages are dilated.
     """
 
-    def __init__(self, shapes: Mapping[str, Shape], run: Operators[T]) -> None:
+    def __init__(self, shapes: Mapping[str, Shape], run: Operators[T], output_stride: int) -> None:
         self.shapes = shapes
         self.operators = run
+        self.output_stride = output_stride
         self.names = _sequential(shapes) if "features.0.weight" in shapes else _named(shapes)
 
     def run(self, x: T) -> Generator[DefinedLayer[T], None, T]:
-        """Compute the network layer by layer and return the logits.
+        """Compute the network layer by layer and return the logits, or without a head the pooled features.
 
         Shape:
-            (n, channels, h, w) → (n, classes)
+            (n, channels, h, w) → (n, classes), or (n, features, 1, 1) without a head
         """
         names = self.names
         for number, (conv, norm) in enumerate(names.stem):
@@ -106,17 +112,28 @@ class GluonNetwork(Generic[T]):
             x = self._apply(RELU, (yield from self._batch_norm(norm, x)))
         if names.pool:
             x = yield from self._max_pool(names.pool, x)
+        reduction, dilation = 4 if names.pool else 1, 1
         for number, stage in enumerate(names.stages):
+            stride, dilations = 2 if number > 0 else 1, (dilation, dilation)
+            if number > 0 and reduction >= self.output_stride:
+                stride, dilations = 1, (dilation, 2 * dilation)
+            reduction, dilation = reduction * stride, dilations[1]
             for index in range(self._depth(stage)):
-                stride = 2 if number > 0 and index == 0 else 1
-                x = yield from self._block(f"{stage}.{index}", x, stride)
+                x = yield from self._block(f"{stage}.{index}", x, stride, dilations)
+                stride, dilations = 1, (dilation, dilation)
         x = self._apply(operators.GLOBAL_AVERAGE, x)
         yield DefinedLayer(names.mean, x, operators.GLOBAL_AVERAGE.settings)
-        return (yield from self._dense(names.head, x))
+        return (yield from self._dense(names.head, x)) if f"{names.head}.weight" in self.shapes else x
 
-    def _block(self, block: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
-        """Compute a basic or bottleneck block; the first convolution wider than 1×1 has the stride."""
-        shortcut, remaining, channels = x, stride, 0
+    def _block(
+        self, block: str, x: T, stride: int, dilations: tuple[int, int]
+    ) -> Generator[DefinedLayer[T], None, T]:
+        """Compute a basic or bottleneck block.
+
+        The first convolution wider than 1×1 has the stride and the first dilation, others the second.
+        """
+        shortcut, channels = x, 0
+        remaining, dilation = stride, dilations[0]
         body = [pair for pair in self.names.body if f"{block}.{pair[0]}.weight" in self.shapes]
         for number, (conv, norm) in enumerate(body):
             outputs, group_inputs, kernel, _ = self.shapes[f"{block}.{conv}.weight"]
@@ -124,26 +141,29 @@ class GluonNetwork(Generic[T]):
                 f"{block}.{conv}",
                 x,
                 stride=remaining if kernel > 1 else 1,
+                dilation=dilation,
                 groups=channels // group_inputs if number else 1,
             )
             x = yield from self._batch_norm(f"{block}.{norm}", x)
-            channels, remaining = outputs, 1 if kernel > 1 else remaining
+            channels = outputs
+            if kernel > 1:
+                remaining, dilation = 1, dilations[1]
             x = x if number == len(body) - 1 else self._apply(RELU, x)
         if f"{block}.se.0.weight" in self.shapes:
             x = yield from self._squeeze_excite(f"{block}.se", x)
-        shortcut = yield from self._shortcut(f"{block}.downsample", shortcut, stride)
+        shortcut = yield from self._shortcut(f"{block}.downsample", shortcut, stride, dilations[0])
         x = self._apply(RELU, self._apply(ADD, x, shortcut))
         yield DefinedLayer(block, x, {})
         return x
 
-    def _shortcut(self, name: str, x: T, stride: int) -> Generator[DefinedLayer[T], None, T]:
+    def _shortcut(self, name: str, x: T, stride: int, dilation: int) -> Generator[DefinedLayer[T], None, T]:
         """Compute a projection, with an average pool first if the block has one, or return ``x``."""
         if f"{name}.1.weight" in self.shapes:
             x = yield from self._average_pool(f"{name}.0", x, stride)
             x = yield from self._convolution(f"{name}.1", x)
             return (yield from self._batch_norm(f"{name}.2", x))
         if f"{name}.0.weight" in self.shapes:
-            x = yield from self._convolution(f"{name}.0", x, stride=stride)
+            x = yield from self._convolution(f"{name}.0", x, stride=stride, dilation=dilation)
             return (yield from self._batch_norm(f"{name}.1", x))
         return x
 
@@ -155,16 +175,17 @@ class GluonNetwork(Generic[T]):
         return self._apply(MULTIPLY, x, weights)
 
     def _convolution(
-        self, name: str, x: T, *, stride: int = 1, groups: int = 1
+        self, name: str, x: T, *, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> Generator[DefinedLayer[T], None, T]:
-        """Compute a convolution with padding ``kernel // 2``, and with a bias if the layer has one."""
+        """Compute a convolution padded to keep the size, and with a bias if the layer has one."""
         filters, _, kernel, _ = self.shapes[f"{name}.weight"]
+        dilation = dilation if kernel > 1 else 1
         roles = ("weight", "bias") if f"{name}.bias" in self.shapes else ("weight",)
         settings: Settings = {
             "kernel": kernel,
             "stride": stride,
-            "padding": kernel // 2,
-            "dilation": 1,
+            "padding": dilation * (kernel // 2),
+            "dilation": dilation,
             "groups": groups,
             "filters": filters,
             "layout": "NCHW",

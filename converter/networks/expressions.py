@@ -123,7 +123,7 @@ class GraphExpressions:
 def of_model(model: Model, table: ExpressionTable) -> ModelExpressions:
     """Run a model's definition on expressions."""
     expressions = ModelExpressions(table)
-    for output in GluonNetwork(model.source_shapes, expressions).run(table.input):
+    for output in GluonNetwork(model.source_shapes, expressions, model.config.output_stride).run(table.input):
         expressions.layers[output.layer] = output.value
     return expressions
 
@@ -177,14 +177,17 @@ class _Walk:
         self.nodes.setdefault(number, []).append(index)
 
     def output(self) -> tuple[int, bool]:
-        """Return the number of the graph's output without a final softmax, and whether there is one."""
+        """Return the number of the graph's output without a final softmax, and whether there is one.
+
+        A final flattening is skipped: the output of a network without a head is that of its pool.
+        """
         values = tuple(map(self._value, self.graph.outputs))
         if len(values) != 1:
             return self.table.add("a group", inputs=values), False
         nodes = [self.graph.nodes[index] for index in self.nodes.get(values[0], ())]
         if nodes and all(_is_plain_softmax(node.operation) for node in nodes):
             return self.table[values[0]].inputs[0], True
-        return values[0], False
+        return self.flattened.get(values[0], values[0]), False
 
     def _value(self, entry: Entry) -> int:
         index, output = entry

@@ -60,7 +60,9 @@ def pool_size(model: Model) -> tuple[int, int]:
 def cost(model: Model) -> Cost:
     """Return the cost of one image of the model's input size, from the shapes in its definition."""
     counter = _Counter(model.source_shapes)
-    for _ in GluonNetwork(counter.shapes, counter).run(preprocessing(model)["input_size"]):
+    for _ in GluonNetwork(counter.shapes, counter, model.config.output_stride).run(
+        preprocessing(model)["input_size"]
+    ):
         pass
     return Cost(counter.multiply_adds, counter.activations)
 
@@ -89,7 +91,8 @@ class _Counter:
 def _size(side: int, operation: Operation) -> int:
     """Return the output height or width of a convolution or pool."""
     settings: dict[str, Any] = operation.settings
-    free, stride = side + 2 * settings["padding"] - settings["kernel"], settings["stride"]
+    span = settings.get("dilation", 1) * (settings["kernel"] - 1) + 1
+    free, stride = side + 2 * settings["padding"] - span, settings["stride"]
     steps: int = -(-free // stride) if settings.get("ceil_mode") else free // stride
     return steps + 1
 

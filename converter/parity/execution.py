@@ -62,8 +62,9 @@ class HookedModule:
             with torch.inference_mode():
                 result = self.module(torch.from_numpy(probe.input()))
             # Values that are not finite are equated here: the layer's row reports them.
+            # Without a head, the last layer is a pool, whose output the module flattens.
             same = last_outputs and isinstance(result, torch.Tensor)
-            if not (same and torch.equal(result.nan_to_num(), last_outputs[-1].nan_to_num())):
+            if not (same and torch.equal(result.nan_to_num(), last_outputs[-1].flatten(1).nan_to_num())):
                 return f"the module does not return the output of its last layer, {last}"
         except FORWARD_ERRORS as error:
             return f"the module failed: {error or type(error).__name__}"
@@ -81,10 +82,10 @@ def load(path: Path, config: Config) -> nn.Module:
 
 
 def logits(module: nn.Module, probe: Probe) -> Array:
-    """Return a module's logits for a probe, in the probe's precision.
+    """Return a module's logits for a probe, or its pooled features, in the probe's precision.
 
     Shape:
-        (1, classes)
+        (1, classes), or (1, features) without a head
     """
     import torch  # noqa: PLC0415 - as in HookedModule.run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.parity import comparison, execution
@@ -35,8 +35,9 @@ class RoundingReport:
 
 def measure(model: Model, state: Arrays, rounded: Arrays, precision: Precision) -> RoundingReport:
     """Run one probe with the original and with the rounded weights and compare the logits."""
+    probe = replace(PROBE, channels=model.config.in_chans)
     before, after = (
-        execution.logits(execution.build(arrays, model.config), PROBE) for arrays in (state, rounded)
+        execution.logits(execution.build(arrays, model.config), probe) for arrays in (state, rounded)
     )
     diff = comparison.layer_diff(model.mapping.layers[-1], 0.0, before, after)
-    return RoundingReport(precision, PROBE, diff.max_abs, diff.relative)
+    return RoundingReport(precision, probe, diff.max_abs, diff.relative)

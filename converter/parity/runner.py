@@ -66,12 +66,14 @@ def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterato
     """Start the selected reference in the background, and yield it with its fallback; nothing without a plan.
 
     Raises:
-        ReferenceUnavailableError: if MXNet is requested and cannot compute the graph in float64.
+        ReferenceUnavailableError: if MXNet is requested and cannot compute the network or graph.
     """
     if plan is None:
         yield ()
         return
-    fallback = numpy.NumpyRun(loaded.params, plan.probes)
+    config = loaded.model.config
+    probes = tuple(replace(probe, channels=config.in_chans) for probe in plan.probes)
+    fallback = numpy.NumpyRun(loaded.params, probes, config.output_stride)
     if plan.python is None or not _runs_in_mxnet(plan, loaded):
         yield (fallback,)
         return
@@ -82,21 +84,22 @@ def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterato
             request = gluon.network_request(loaded.model, params.path, layers)
         else:
             request = gluon.graph_request(wiring, params.path, params.names, layers)
-        with gluon.start(plan.python, request, plan.probes) as run:
+        with gluon.start(plan.python, request, probes) as run:
             yield (run, fallback) if plan.fallback else (run,)
 
 
 def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
-    """Return whether MXNet has every operator of the graph in the precision of every probe.
+    """Return whether GluonCV has the network, or MXNet the graph's operators in every probe's precision.
 
     Raises:
-        ReferenceUnavailableError: if MXNet lacks an operator and no fallback is allowed.
+        ReferenceUnavailableError: if it has not and no fallback is allowed.
     """
     wiring = loaded.source.wiring
-    if wiring is None or all(probe.dtype != "float64" for probe in plan.probes):
-        return True
     try:
-        gluon.require_float64(wiring.graph)
+        if wiring is None:
+            gluon.require_network(loaded.model)
+        elif any(probe.dtype == "float64" for probe in plan.probes):
+            gluon.require_float64(wiring.graph)
     except ReferenceUnavailableError:
         if not plan.fallback:
             raise

@@ -39,6 +39,9 @@ CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
 LOG = "log.txt"
 SYMBOL = "symbol.json"  # the graph, in the child's folder
+DILATED = (
+    8  # the output stride of GluonCV's ResNets with `dilated=True`; its other models have no such option
+)
 MIN_FREE_BYTES = 1 << 16  # with fewer, the disk counts as full
 PATIENCE_SECONDS = 1800  # without a new output; the slowest layer takes a minute, at 2048 px in float64
 LOG_CHARACTERS = 2000  # of the end of the child's log, in an error
@@ -199,6 +202,23 @@ def require_float64(graph: Graph) -> None:
         )
 
 
+def require_network(model: Model) -> None:
+    """Check that GluonCV's own model can have the model's output stride.
+
+    Raises:
+        ReferenceUnavailableError: if it cannot.
+    """
+    config = model.config
+    strides = {config.output_strides[-1], *([DILATED] if config.cardinality == 1 else [])}
+    if config.output_stride not in strides:
+        available = " or ".join(map(str, sorted(strides)))
+        raise ReferenceUnavailableError(
+            f"GluonCV has {model.entry.gluon} with output stride {available} only, "
+            f"not {config.output_stride}\n"
+            "  --reference numpy   compare with the built-in NumPy reference"
+        )
+
+
 def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> GluonRequest:
     """Return the request to run GluonCV's own network.
 
@@ -207,9 +227,15 @@ def network_request(model: Model, params: Path, layers: tuple[str, ...]) -> Gluo
         params: a file that MXNet can load.
         layers: the structural names of the requested layers.
     """
+    config = model.config
+    complete = model.with_config(num_classes=config.num_classes or 1)
     document = {
         "model": model.entry.gluon,
-        "classes": model.config.num_classes,
+        "options": {
+            "classes": complete.config.num_classes,
+            **({"dilated": True} if config.output_stride == DILATED else {}),
+        },
+        "absent": [layer.source for layer in complete.mapping.layers if layer not in model.mapping.layers],
         "params": str(params.resolve()),
         "layers": layers,
     }

@@ -5,8 +5,9 @@ Any Python 3.8 or later with MXNet and GluonCV can run this file; our packages n
 FOLDER/request.json contains ``params`` (a file), ``runs``, each with ``dtype`` and ``input`` (a .npy
 file in FOLDER), and the network:
 
-* GluonCV's own network: ``model`` (GluonCV's name), ``classes`` and ``layers`` (the structural names of
-  the blocks whose outputs are requested).
+* GluonCV's own network: ``model`` (GluonCV's name), ``options`` (arguments of ``get_model``), ``absent``
+  (the structural names of the blocks that ``params`` does not contain) and ``layers`` (those of the
+  blocks whose outputs are requested).
 * A graph: ``symbol`` (a file in FOLDER), ``data`` (the name of its input), ``variables`` (the names of
   its parameters in ``params``) and ``nodes`` (the index, in the order of MXNet's ``tojson()``, and the
   name of each node whose output is requested; the graph is run up to the last one).
@@ -99,9 +100,14 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
     """Run GluonCV's network on every input, in the dtype of its run, and save the layers' outputs."""
     numpy, mxnet, gluoncv = frameworks
     # Two of GluonCV's networks cannot be created without an explicit `pretrained`.
-    net = gluoncv.model_zoo.get_model(request["model"], classes=request["classes"], pretrained=False)
+    net = gluoncv.model_zoo.get_model(request["model"], **request["options"], pretrained=False)
     net.collect_params().setattr("grad_req", "null")  # avoids allocating a gradient for each parameter
-    net.load_parameters(request["params"], cast_dtype=True, dtype_source="saved")
+    absent = [functools.reduce(child, name.split("."), net) for name in request["absent"]]
+    for block in absent:
+        block.initialize()
+    # Any other missing parameter remains uninitialized, which is an error in the forward pass.
+    allowed = {"allow_missing": True} if absent else {}
+    net.load_parameters(request["params"], cast_dtype=True, dtype_source="saved", **allowed)
     blocks = [functools.reduce(child, name.split("."), net) for name in request["layers"]]
 
     def keep(layer: int, _block: object, _inputs: object, output: Any) -> None:  # noqa: ANN401 - MXNet's

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from converter.formats import precision
 from converter.formats.params import write_params
-from converter.networks import naming_styles
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -37,19 +36,20 @@ class MXNetParams:
 def provide(loaded: LoadedModel) -> Iterator[MXNetParams]:
     """Yield a file that MXNet can load: the source itself, or else a temporary copy.
 
-    A copy for GluonCV's own network keeps index-based names, which GluonCV resolves itself; any other copy
-    has structural names.
+    A copy for GluonCV's own network keeps index-based names, which GluonCV resolves itself if none is
+    missing; any other copy has structural names.
 
     Raises:
         StorageError: if the copy cannot be written.
     """
     source = loaded.source
     resolved = source.naming.resolve(loaded.mapping)
-    keeps_names = source.wiring is not None or source.naming.dialect == naming_styles.STRUCTURAL
+    keeps_names = source.wiring is not None or resolved == {name: name for name in source.content.arrays}
     if keeps_names and _is_read_by_mxnet(source):
         yield MXNetParams(source.params_file.path, resolved)
         return
-    copy_names = {} if source.wiring else _index_based_names(source, resolved)
+    has_head = loaded.model.config.num_classes > 0
+    copy_names = _index_based_names(source, resolved) if has_head and not source.wiring else {}
     copy_names = copy_names or {name: name for name in loaded.params}
     arrays = {name: precision.widen(loaded.params[param]) for name, param in copy_names.items()}
     with disk.temp_dir() as folder:

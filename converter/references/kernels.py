@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 UNFOLDED_ELEMENTS = 1 << 21  # in memory at once, of a convolution's input or a dense layer's weight
 
 
-def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> Array:
-    """Compute a grouped convolution (cross-correlation).
+def conv(  # noqa: PLR0913 - the hyper-parameters of a convolution
+    x: Array, weight: Array, *, stride: int, padding: int, groups: int, dilation: int = 1
+) -> Array:
+    """Compute a grouped, dilated convolution (cross-correlation).
 
     Shape:
         x: (n, groups · c, h, w)
@@ -31,7 +33,9 @@ def conv(x: Array, weight: Array, *, stride: int, padding: int, groups: int) -> 
         x.dtype
     )  # (groups, outputs / groups, c · k · k)
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    windows = sliding_window_view(x, (1, 1, kernel, kernel))[:, :, ::stride, ::stride, 0, 0]
+    span = dilation * (kernel - 1) + 1
+    windows = sliding_window_view(x, (1, 1, span, span))[:, :, ::stride, ::stride, 0, 0]
+    windows = windows[..., ::dilation, ::dilation]
     n, channels, h, w = windows.shape[:4]
     out = np.empty((n, groups, folded.shape[1], h, w), x.dtype)
     rows = max(1, UNFOLDED_ELEMENTS // (n * channels * kernel * kernel * w))

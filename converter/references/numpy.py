@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.graphs.operators import ADD, BATCH_NORM, CONVOLUTION, DENSE, MULTIPLY, POOLING, RELU, SIGMOID
-from converter.networks.definition import GluonNetwork
+from converter.networks.definition import UNDILATED, GluonNetwork
 from converter.references import LayerOutput, ReferenceName, kernels
 
 if TYPE_CHECKING:
@@ -34,17 +34,20 @@ class NumpyRun:
     Attributes:
         params: the parameters by Gluon's structural names.
         probes: the inputs.
+        output_stride: the network's output stride, which its parameters do not show.
         name: the name of the reference.
     """
 
     params: Arrays
     probes: tuple[Probe, ...]
+    output_stride: int = UNDILATED
     name: ReferenceName = NAME
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
         """Yield the layers' outputs for one probe, computed lazily."""
         shapes = {name: array.shape for name, array in self.params.items()}
-        for output in GluonNetwork(shapes, _Operators(self.params)).run(self.probes[number].input()):
+        network = GluonNetwork(shapes, _Operators(self.params), self.output_stride)
+        for output in network.run(self.probes[number].input()):
             yield LayerOutput(output.layer, output.value, output.settings)
 
     def versions(self) -> dict[str, str]:
@@ -64,8 +67,8 @@ class _Operators:
 
 
 def _convolution(settings: Settings, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    stride, padding, groups = (_integer(settings, key) for key in ("stride", "padding", "groups"))
-    x = kernels.conv(x, weight, stride=stride, padding=padding, groups=groups)
+    keys = ("stride", "padding", "groups", "dilation")
+    x = kernels.conv(x, weight, **{key: _integer(settings, key) for key in keys})
     if bias is not None:
         x += bias.astype(x.dtype).reshape(-1, 1, 1)
     return x

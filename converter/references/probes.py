@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A seeded random input of shape (1, 3, h, w), standard normal.
+    """A seeded random input of shape (1, channels, h, w), standard normal.
 
     Attributes:
         dtype: the name of the dtype.
         size: height and width in pixels.
         seed: the seed.
+        channels: the channels.
     """
 
     dtype: str
     size: tuple[int, int]
     seed: int = 0
+    channels: int = 3
 
     def __str__(self) -> str:
         return f"{self.dtype} at {self.label}"
@@ -36,4 +38,4 @@ class Probe:
     def input(self) -> Array:
         """Return the array; the values are the same in every dtype, but for rounding."""
         generator = np.random.Generator(np.random.PCG64(self.seed))
-        return generator.standard_normal((1, 3, *self.size)).astype(self.dtype)
+        return generator.standard_normal((1, self.channels, *self.size)).astype(self.dtype)
