@@ -31,6 +31,9 @@ ALIASES = [  # the names of one operator, its attributes, and the operation's ki
     (["SoftmaxOutput", "Softmax"], {"multi_output": "True"}, "softmax"),
     (["Flatten", "flatten"], {}, "flatten"),
     (["identity", "_copy", "_np_copy", "_npi_copy"], {}, "identity"),
+    (["Cast", "cast", "amp_cast"], {"dtype": "float16"}, "cast"),
+    (["Cast", "cast", "amp_cast"], {"dtype": "int32"}, "cast to int32"),
+    (["amp_multicast"], {"num_outputs": "2"}, "cast"),
     (["Dropout", "_npx_dropout"], {"p": "0.2"}, "identity"),
     (["Dropout", "_npx_dropout"], {"p": "0.2", "mode": "always"}, "dropout"),
 ]

@@ -13,6 +13,7 @@ Settings = dict[str, Value]  # hyper-parameters by our names: kernel, stride, pa
 Entry = tuple[int, int]  # (index of a node in ``Graph.nodes``, index of its output)
 
 VARIABLE = "variable"  # the kind of an input: data, a parameter or a label
+CAST = "cast"  # the kind of a cast between floating types; its output i casts its input i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,14 @@ class Node:
     """A variable or the application of an operator.
 
     Attributes:
+        number: its place in the file.
         name: its name in the file; MXNet allows several nodes with the same name.
         operator: MXNet's name of the operator, ``null`` for a variable.
         operation: the function that the operator computes.
         inputs: its input entries, in MXNet's order.
     """
 
+    number: int = field(compare=False)
     name: str
     operator: str
     operation: Operation

@@ -18,7 +18,7 @@ import re
 import typing
 from typing import TYPE_CHECKING
 
-from converter.graphs.graph import Operation, Value
+from converter.graphs.graph import CAST, Operation, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +29,8 @@ UNSUPPORTED = "MXNet's "
 CONVOLUTION, BATCH_NORM, POOLING, DENSE = "convolution", "BatchNorm", "pooling", "dense"
 ADD, MULTIPLY, RELU, SIGMOID = "sum", "product", "ReLU", "sigmoid"
 SOFTMAX, FLATTEN, IDENTITY, DROPOUT = "softmax", "flatten", "identity", "dropout"
+
+FLOATS = {"float16", "float32", "float64", "bfloat16"}
 
 Size = int | tuple[int, ...]  # one number for height and width, or one for each
 Pair = int | tuple[int, int]  # the same; MXNet infers from two numbers that the input is an image
@@ -315,6 +317,16 @@ def _flatten() -> Operation:
 @_operator("identity", "_copy", "_np_copy", "_npi_copy")
 def _identity() -> Operation:
     return Operation(kind=IDENTITY)
+
+
+@_operator("Cast", "cast", "amp_cast")
+def _cast(*, dtype: str) -> Operation:
+    return Operation(kind=CAST if dtype in FLOATS else f"cast to {dtype}")
+
+
+@_operator("amp_multicast")
+def _multicast(*, num_outputs: int, cast_narrow: bool = False) -> Operation:
+    return Operation(kind=CAST, data_inputs=num_outputs)
 
 
 @functools.cache

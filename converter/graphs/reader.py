@@ -137,7 +137,7 @@ def _node(file: str, number: int, json_node: _Node, inputs: tuple[Entry, ...]) -
     expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
     if expected is not None and len(inputs) != expected:
         raise SymbolError(f"{place}: {json_node.op} takes {expected} inputs, found {len(inputs)}")
-    return Node(name=json_node.name, operator=json_node.op, operation=operation, inputs=inputs)
+    return Node(number=number, name=json_node.name, operator=json_node.op, operation=operation, inputs=inputs)
 
 
 def _attributes(json_node: _Node) -> dict[str, str]:

@@ -85,11 +85,13 @@ class ModelExpressions:
         table: the expressions.
         operations: the operation of each expression, by its number, in the order of the network.
         layers: the number of each layer's output, by structural layer name.
+        is_part: whether the model is part of a larger network.
     """
 
     table: ExpressionTable
     operations: dict[int, Operation] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
+    is_part: bool = False
 
     def apply(self, operation: Operation, inputs: tuple[int, ...], layer: str) -> int:
         """Record an operation; implements ``definition.Operators``."""

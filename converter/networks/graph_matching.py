@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from converter.networks.location import Location
     from converter.networks.naming_styles import NamingStyle
+    from converter.networks.preparation import Preprocessing
     from converter.networks.selection import ParamsSource
     from converter.networks.wiring import Wiring
     from converter.sources.params_file import ParamsFile
@@ -63,8 +64,13 @@ def find(
     return graph_search.find(file.user_path, file.documents, arrays, naming, models)
 
 
-def match(graph: Graph, located: Location) -> Wiring:
+def match(graph: Graph, located: Location, preprocessing: Preprocessing | None) -> Wiring:
     """Match a graph with the network of its parameters.
+
+    Args:
+        graph: the graph.
+        located: the network.
+        preprocessing: the preprocessing whose constants the file contains.
 
     Raises:
         SymbolError: if they differ, or if the file's names assign a parameter to another layer.
@@ -82,6 +88,12 @@ def match(graph: Graph, located: Location) -> Wiring:
     if moved:
         headline = f"{graph.file}: the graph assigns parameters to other layers than {naming.file}"
         raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
+    constants = tuple(naming_styles.plain(preprocessing.names)) if preprocessing else ()
+    if graph_wiring.constants != constants:
+        raise SymbolError(
+            f"{graph.file}: expected a preprocessing with the constants {list(constants)} of {naming.file}, "
+            f"found {list(graph_wiring.constants)}"
+        )
     return graph_wiring
 
 

@@ -101,7 +101,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     located = resolution.choose(locations, prepared.arrays, graph, file)
     model, naming = located.model, located.naming
     params = _structural_arrays(located, prepared.arrays)
-    wiring = graph_matching.match(graph, located) if graph else None
+    wiring = graph_matching.match(graph, located, prepared.preprocessing) if graph else None
     if wiring is not None:
         if source.symbol is None:
             graph_matching.require_own_gammas(wiring, params, prepared.arrays, naming)

@@ -29,7 +29,7 @@ def find_usable(source: ParamsSource, arrays: Arrays, file: ParamsFile) -> list[
     if not locations:
         raise verdicts.no_match(arrays, name, source.model)
     if locations[0].has_unusable_head and not source.backbone:
-        raise verdicts.difference(arrays, name, catalog.find(locations[0].model.name))
+        raise verdicts.difference(arrays, name, source.model or catalog.find(locations[0].model.name))
     if source.model is None:
         if not all(each.has_own_strides for each in locations):
             raise verdicts.own_strides(locations[0], name)

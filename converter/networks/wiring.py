@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import ConversionError, SymbolError
-from converter.networks import expressions, naming_styles
+from converter.graphs import rewriting
+from converter.networks import exported_preprocessing, expressions, naming_styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,21 +27,27 @@ class Wiring:
 
     Attributes:
         graph: the graph.
+        body: the graph without casts between floating types and without an exported preprocessing.
         data: the name of its input variable.
-        nodes: the index of each layer's node, by structural layer name.
+        nodes: the index of each layer's node in ``body``, by structural layer name.
         settings: the hyper-parameters of each layer, by structural layer name.
         variables: the graph's variables by structural tensor name.
         fixed_gammas: the structural names of the gammas that MXNet replaces with 1.
         softmax: whether the graph ends in a softmax, which the converted network does not have.
+        casts: whether the graph has casts between floating types.
+        constants: the variables of an exported preprocessing, empty if there is none.
     """
 
     graph: Graph
+    body: Graph
     data: str
     nodes: dict[str, int]
     settings: dict[str, Settings]
     variables: dict[str, str]
     fixed_gammas: tuple[str, ...]
     softmax: bool
+    casts: bool = False
+    constants: tuple[str, ...] = ()
 
 
 def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiring:
@@ -55,30 +62,54 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
         SymbolError: with the first operation that differs, and with every hyper-parameter that differs.
     """
     headline = f"{graph.file}: the graph does not match {model.name}"
+    casts, preprocessing = rewriting.casts(graph), exported_preprocessing.find(graph)
+    bypasses = casts | ({preprocessing.output: preprocessing.images} if preprocessing else {})
+    body = rewriting.bypass(graph, bypasses) if bypasses else graph
     try:
-        variables = _variables(graph, model, naming)
+        variables = _variables(body, model, naming)
     except ConversionError as error:
         raise SymbolError(f"{headline}\n  {error}") from error
     table = expressions.ExpressionTable()
     expected = expressions.of_model(model, table)
-    actual = expressions.of_graph(graph, {name: tensor for tensor, name in variables.items()}, table)
+    actual = expressions.of_graph(body, {name: tensor for tensor, name in variables.items()}, table)
+    if not model.config.num_classes:
+        expected = _up_to_features(expected, actual)
     differences = [
-        *_different_wiring(graph, expected, actual),
-        *_different_settings(graph, expected, actual),
+        *_different_wiring(body, expected, actual),
+        *_different_settings(body, expected, actual),
     ]
     if differences:
         raise SymbolError("\n  ".join([headline, *names.shorten(differences)]))
     nodes = {layer: actual.nodes[number][0] for layer, number in expected.layers.items()}
     return Wiring(
         graph=graph,
+        body=body,
         data=actual.data,
         nodes=nodes,
-        settings={layer: graph.nodes[index].operation.settings for layer, index in nodes.items()},
+        settings={layer: body.nodes[index].operation.settings for layer, index in nodes.items()},
         variables=variables,
         fixed_gammas=tuple(
-            f"{layer}.gamma" for layer, index in nodes.items() if graph.nodes[index].operation.fix_gamma
+            f"{layer}.gamma" for layer, index in nodes.items() if body.nodes[index].operation.fix_gamma
         ),
         softmax=actual.softmax,
+        casts=bool(casts),
+        constants=preprocessing.constants if preprocessing else (),
+    )
+
+
+def _up_to_features(expected: ModelExpressions, actual: GraphExpressions) -> ModelExpressions:
+    """Return the expressions of a network without a head that is part of a graph.
+
+    The pool after the last feature map is left out if the graph has none there.
+    """
+    *layers, pool = expected.layers
+    kept = [*layers, pool] if expected.layers[pool] in actual.nodes else layers
+    numbers = {number for layer, number in expected.layers.items() if layer not in kept}
+    return replace(
+        expected,
+        operations={number: each for number, each in expected.operations.items() if number not in numbers},
+        layers={layer: expected.layers[layer] for layer in kept},
+        is_part=True,
     )
 
 
@@ -101,7 +132,7 @@ def _different_wiring(graph: Graph, expected: ModelExpressions, actual: GraphExp
     table, layers = expected.table, {number: layer for layer, number in expected.layers.items()}
     missing = next((number for number in expected.operations if number not in actual.nodes), None)
     if missing is None:
-        if actual.output != expected.output:
+        if actual.output != expected.output and not expected.is_part:
             yield f"expected  the graph to end in {layers[expected.output]}"
             yield f"found     {table.describe(actual.output, layers)}"
         return

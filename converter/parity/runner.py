@@ -99,7 +99,7 @@ def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
         if wiring is None:
             gluon.require_network(loaded.model)
         elif any(probe.dtype == "float64" for probe in plan.probes):
-            gluon.require_float64(wiring.graph)
+            gluon.require_float64(wiring.body)
     except ReferenceUnavailableError:
         if not plan.fallback:
             raise

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
-from converter.graphs.operators import NO_FLOAT64
+from converter.graphs.operators import GLOBAL_AVERAGE, NO_FLOAT64
 from converter.references import LayerOutput, ReferenceName
 from converter.storage import disk
 
@@ -56,12 +56,14 @@ class GluonRequest:
         document: the network or graph to run, in the child's format.
         symbol: the content of the graph's file, None for GluonCV's own network.
         settings: the hyper-parameters of a graph's layers; for GluonCV's network the child returns them.
+        pool: a global average pool after the last layer, which the graph does not have; "" for none.
     """
 
     layers: tuple[str, ...]
     document: dict[str, Any]
     symbol: bytes | None = None
     settings: tuple[Settings, ...] = ()
+    pool: str = ""
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -107,7 +109,11 @@ class GluonRun:
             raise self._failure() from error
         if len(settings) != len(layers):
             raise self._failure()
-        return itertools.starmap(LayerOutput, zip(layers, arrays, settings, strict=True))
+        outputs = itertools.starmap(LayerOutput, zip(layers, arrays, settings, strict=True))
+        if not self.request.pool:
+            return outputs
+        pooled = arrays[-1].mean(axis=(2, 3), keepdims=True)
+        return itertools.chain(outputs, [LayerOutput(self.request.pool, pooled, GLOBAL_AVERAGE.settings)])
 
     def versions(self) -> dict[str, str]:
         """Wait for the child and return its versions of Python, NumPy, MXNet and GluonCV.
@@ -251,18 +257,23 @@ def graph_request(
         wiring: the graph.
         params: a file that MXNet can load.
         names: the names in that file, by structural name.
-        layers: the structural names of the requested layers.
+        layers: the structural names of the requested layers; the pool after the last feature map may be
+            absent in the graph.
     """
-    nodes = wiring.graph.nodes
+    nodes = wiring.body.nodes
+    computed = tuple(layer for layer in layers if layer in wiring.nodes)
     document = {
         "symbol": SYMBOL,
         "data": wiring.data,
         "params": str(params.resolve()),
         "variables": {variable: names[tensor] for tensor, variable in wiring.variables.items()},
-        "nodes": [[wiring.nodes[layer], nodes[wiring.nodes[layer]].name] for layer in layers],
+        "nodes": [[wiring.nodes[layer], nodes[wiring.nodes[layer]].name] for layer in computed],
     }
-    settings = tuple(wiring.settings[layer] for layer in layers)
-    return GluonRequest(layers=layers, document=document, symbol=wiring.graph.content, settings=settings)
+    settings = tuple(wiring.settings[layer] for layer in computed)
+    pool = next((layer for layer in layers if layer not in wiring.nodes), "")
+    return GluonRequest(
+        layers=computed, document=document, symbol=wiring.body.content, settings=settings, pool=pool
+    )
 
 
 @contextlib.contextmanager

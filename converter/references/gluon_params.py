@@ -44,12 +44,16 @@ def provide(loaded: LoadedModel) -> Iterator[MXNetParams]:
     """
     source = loaded.source
     resolved = source.naming.resolve(loaded.mapping)
-    keeps_names = source.wiring is not None or resolved == {name: name for name in source.content.arrays}
+    is_complete = loaded.params.keys() == resolved.keys()
+    in_place = source.wiring is not None or resolved == {name: name for name in source.content.arrays}
+    keeps_names = is_complete and in_place
     if keeps_names and _is_read_by_mxnet(source):
         yield MXNetParams(source.params_file.path, resolved)
         return
     has_head = loaded.model.config.num_classes > 0
-    copy_names = _index_based_names(source, resolved) if has_head and not source.wiring else {}
+    copy_names = (
+        _index_based_names(source, resolved) if has_head and is_complete and not source.wiring else {}
+    )
     copy_names = copy_names or {name: name for name in loaded.params}
     arrays = {name: precision.widen(loaded.params[param]) for name, param in copy_names.items()}
     with disk.temp_dir() as folder:

@@ -1,0 +1,57 @@
+"""Rewrites a graph without some of its nodes: casts, or an exported preprocessing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from converter.graphs import reader
+from converter.graphs.graph import CAST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from converter.graphs.graph import Entry, Graph
+
+
+def casts(graph: Graph) -> dict[Entry, Entry]:
+    """Return the output of every cast between floating types, and the entry that it casts."""
+    return {
+        (index, output): entry
+        for index, node in enumerate(graph.nodes)
+        if node.operation.kind == CAST
+        for output, entry in enumerate(node.inputs)
+    }
+
+
+def follow(entry: Entry, bypasses: Mapping[Entry, Entry]) -> Entry:
+    """Return the entry that takes the place of an entry."""
+    while entry in bypasses:
+        entry = bypasses[entry]
+    return entry
+
+
+def bypass(graph: Graph, bypasses: Mapping[Entry, Entry]) -> Graph:
+    """Return a graph in which other entries take the place of some.
+
+    Args:
+        graph: the graph.
+        bypasses: {entry: the earlier entry that takes its place}.
+    """
+    numbers = [node.number for node in graph.nodes]
+    by_number = {
+        (numbers[index], output): (numbers[target], target_output)
+        for (index, output), (target, target_output) in bypasses.items()
+    }
+    document: dict[str, Any] = msgspec.json.decode(graph.content)
+    for node in document["nodes"]:
+        node["inputs"] = [_redirected(entry, by_number) for entry in node["inputs"]]
+    document["heads"] = [_redirected(entry, by_number) for entry in document["heads"]]
+    content = msgspec.json.encode(document)
+    return reader.parse(content, file=graph.file, name=graph.name, path=graph.path)
+
+
+def _redirected(entry: list[int], bypasses: Mapping[Entry, Entry]) -> list[int]:
+    number, output, *version = entry
+    return [*follow((number, output), bypasses), *version]
