@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands import conversion
-    from converter.manifests.schema import RoundingRecord, SourceRecord
+    from converter.manifests.schema import RoundingRecord, SourceRecord, WrappingRecord
 
 AUTO = "auto"
+UNUSED = 4  # patterns of unused parameters that are printed
 
 
 class OutputFormat(StrEnum):
@@ -38,6 +39,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     params: options.Params = None,
     symbol: options.Symbol = None,
     random: options.Random = None,
+    backbone: options.Backbone = False,
     dtype: Annotated[
         Precision, typer.Option(help="Type of the written weights; `keep` keeps the type of each tensor.")
     ] = Precision.keep,
@@ -79,6 +81,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             params=params,
             random=random,
             symbol=symbol,
+            backbone=backbone,
             labels=labels,
             dtype=dtype,
             pth=file_format is OutputFormat.pth,
@@ -102,7 +105,18 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
         f"[green]read[/]    {console.word(source.file)}: {source.dialect} names, "
         f"SHA-1 {source.sha1[:8]} ({publication})"
     )
+    if source.wrapping:
+        _print_wrapping(source.wrapping, screen)
     screen.print(f"[green]graph[/]   {console.word(_graph_text(source, proven=proof.proven))}")
+    if source.preprocessing:
+        mean, std = (
+            [f"{value:.4g}" for value in values]
+            for values in (source.preprocessing.mean, source.preprocessing.std)
+        )
+        text = (
+            f"mean {', '.join(mean)}, std {', '.join(std)}: recorded in the manifest, not part of the network"
+        )
+        screen.print(f"[yellow]images[/]  {console.word(text)}")
     if source.fixed_gammas:
         text = f"{', '.join(source.fixed_gammas)}: written as 1, because {source.symbol} sets fix_gamma"
         screen.print(f"[yellow]fixed[/]   {console.word(text)}")
@@ -118,7 +132,22 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
     )
     if result.pth is not None:
         screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
-    screen.print(f"[blue]next[/]    gluon2torch predict IMAGE --weights {_weights_option(result.artifact)}")
+    weights = _weights_option(result.artifact)
+    if result.model.config.num_classes:
+        screen.print(f"[blue]next[/]    gluon2torch predict IMAGE --weights {weights}")
+    else:
+        call = f'resnext_torch.create_model("{result.model.name}", "{result.artifact}", features_only=True)'
+        screen.print(f"[blue]next[/]    {console.word(call)}")
+
+
+def _print_wrapping(wrapping: WrappingRecord, screen: Console) -> None:
+    """Print where the network is in the file, and which parameters are unused or filled in."""
+    screen.print(f"[yellow]found[/]   {console.word(wrapping.description)}")
+    if wrapping.unused:
+        more = f" and {len(wrapping.unused) - UNUSED} more" if len(wrapping.unused) > UNUSED else ""
+        screen.print(f"[yellow]unused[/]  {console.word(', '.join(wrapping.unused[:UNUSED]) + more)}")
+    if wrapping.zeros:
+        screen.print(f"[yellow]filled[/]  {console.word(', '.join(wrapping.zeros))} with zeros")
 
 
 def _graph_text(source: SourceRecord, *, proven: bool) -> str:
@@ -126,6 +155,7 @@ def _graph_text(source: SourceRecord, *, proven: bool) -> str:
     if source.symbol is None:
         return f"none found; {'compared with' if proven else 'assumed to be'} GluonCV's own definition"
     remark = "; its final softmax is not converted" if source.final_softmax else ""
+    remark += "; its casts between floating types are not converted" if source.casts else ""
     return f"{source.symbol}: operators, wiring and settings match{remark}"
 
 

@@ -69,6 +69,13 @@ Random = Annotated[
     int | None,
     typer.Option(metavar="SEED", min=0, help="Seed for random parameters, used instead of real ones."),
 ]
+Backbone = Annotated[
+    bool,
+    typer.Option(
+        "--backbone",
+        help="Take the network without its head, also out of a detector or a segmentation network.",
+    ),
+]
 Reference = Annotated[
     ReferenceChoice,
     typer.Option(help="Reference to compare with; `auto` is GluonCV if it can run, else numpy."),

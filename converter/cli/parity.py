@@ -25,6 +25,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     params: options.Params = None,
     symbol: options.Symbol = None,
     random: options.Random = None,
+    backbone: options.Backbone = False,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +81,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
                 params=params,
                 random=random,
                 symbol=symbol,
+                backbone=backbone,
                 weights=weights,
                 options=options.parity_options(reference, size, dtype, gluon_python),
                 progress=progress,

@@ -87,6 +87,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     params: str | PathLike[str] | None = None,
     random: int | None = None,
     symbol: str | PathLike[str] | None = None,
+    backbone: bool = False,
     labels: str | PathLike[str] | None = None,
     dtype: str = "keep",
     pth: bool = False,
@@ -101,6 +102,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         params: ``.params`` file, or an archive of one; by default GluonCV's cache, then a download.
         random: seed of random parameters, instead of a file.
         symbol: graph of the parameters; by default it is searched for in their folder or archive.
+        backbone: whether to take the network without its head, also out of a larger network.
         labels: file of class names, one per line or a JSON list.
         dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
         pth: whether to write a ``.pth`` too.
@@ -112,7 +114,9 @@ def convert(  # noqa: PLR0913 - the options of the command
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     request = ConversionRequest(
-        source=selection.select(model, optional_path(params), random, optional_path(symbol)),
+        source=selection.select(
+            model, optional_path(params), random, optional_path(symbol), backbone=backbone
+        ),
         out=to_path(out),
         options=options,
         precision=choice(Precision, "dtype", dtype),

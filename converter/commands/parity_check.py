@@ -58,6 +58,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     params: str | PathLike[str] | None = None,
     random: int | None = None,
     symbol: str | PathLike[str] | None = None,
+    backbone: bool = False,
     weights: str | PathLike[str] | None = None,
     module: nn.Module | None = None,
     options: ParityOptions = ParityOptions(),
@@ -72,6 +73,7 @@ def compare(  # noqa: PLR0913 - the options of the command
         params: ``.params`` file, or an archive of one; by default GluonCV's cache, then a download.
         random: seed of random parameters, instead of a file.
         symbol: graph of the parameters; by default it is searched for in their folder or archive.
+        backbone: whether to take the network without its head, also out of a larger network.
         weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
             ``convert`` is compared.
         module: any float32 module whose layers have the names of torchvision and timm.
@@ -86,7 +88,9 @@ def compare(  # noqa: PLR0913 - the options of the command
     if weights is not None and module is not None:
         raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
     request = ComparisonRequest(
-        source=selection.select(model, optional_path(params), random, optional_path(symbol)),
+        source=selection.select(
+            model, optional_path(params), random, optional_path(symbol), backbone=backbone
+        ),
         weights=optional_path(weights),
         module=module,
         options=options,

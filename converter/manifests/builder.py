@@ -17,10 +17,12 @@ from converter.manifests.schema import (
     MappingRecord,
     NewerManifestError,
     ParityRecord,
+    PreprocessingRecord,
     PthRecord,
     RoundingRecord,
     SourceRecord,
     WorstLayerRecord,
+    WrappingRecord,
 )
 from converter.parity.result import NOT_COMPARED
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from converter.manifests.strength import Claim
     from converter.networks.loading import LoadedModel
+    from converter.networks.preparation import Preprocessing
+    from converter.networks.wrappings import Wrapping
     from converter.parity.result import ParityResult, ProbeResult
     from converter.parity.rounding import RoundingReport
 
@@ -107,7 +111,22 @@ def _source(loaded: LoadedModel) -> SourceRecord:
         symbol_sha256=hashlib.sha256(graph.content).hexdigest() if graph else None,
         final_softmax=source.wiring.softmax if source.wiring else None,
         fixed_gammas=tuple(names.collapse(source.fixed_gammas)),
+        casts=source.wiring is not None and source.wiring.casts,
+        wrapping=_wrapping(source.wrapping) if source.wrapping else None,
+        preprocessing=_preprocessing(source.preprocessing) if source.preprocessing else None,
     )
+
+
+def _wrapping(wrapping: Wrapping) -> WrappingRecord:
+    return WrappingRecord(
+        description=wrapping.describe(),
+        unused=tuple(names.collapse(wrapping.rest)),
+        zeros=wrapping.zeros,
+    )
+
+
+def _preprocessing(preprocessing: Preprocessing) -> PreprocessingRecord:
+    return PreprocessingRecord(mean=preprocessing.mean, std=preprocessing.std)
 
 
 def parity(proof: ParityResult) -> ParityRecord:

@@ -30,6 +30,32 @@ class NewerManifestError(ArtifactError):
     """The manifest has a schema that this version does not know."""
 
 
+class WrappingRecord(Struct, frozen=True, kw_only=True):
+    """How the file's parameters differ from those that GluonCV saves for the model.
+
+    Attributes:
+        description: where the network is in the file, in one line.
+        unused: patterns of the names that are not part of the converted network.
+        zeros: Gluon's names of the parameters that the file lacks and that are zero.
+    """
+
+    description: str
+    unused: tuple[str, ...] = ()
+    zeros: tuple[str, ...] = ()
+
+
+class PreprocessingRecord(Struct, frozen=True, kw_only=True):
+    """The normalization of images that was exported with the network, and is not part of the artifact.
+
+    Attributes:
+        mean: means of the channels, in the order RGB, on a scale from 0 to 1.
+        std: standard deviations of the channels, likewise.
+    """
+
+    mean: Annotated[tuple[float, ...], Meta(min_length=1)]
+    std: Annotated[tuple[float, ...], Meta(min_length=1)]
+
+
 class SourceRecord(Struct, frozen=True, kw_only=True):
     """The ``.params`` file that the weights were converted from.
 
@@ -45,6 +71,10 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
         symbol_sha256: SHA-256 of the graph.
         final_softmax: whether the graph ends in a softmax, which is not part of the converted network.
         fixed_gammas: patterns of the gammas that the graph fixes at 1.
+        casts: whether the graph has casts between floating types, which are not part of the converted
+            network; absent if not.
+        wrapping: how the parameters differ from those that GluonCV saves; absent if they do not.
+        preprocessing: the normalization of images that was exported with the network; absent without one.
     """
 
     file: str
@@ -58,6 +88,9 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
     symbol_sha256: Sha256 | None = None
     final_softmax: bool | None = None
     fixed_gammas: tuple[str, ...] = ()
+    casts: bool = False
+    wrapping: WrappingRecord | None = None
+    preprocessing: PreprocessingRecord | None = None
 
 
 class MappingRecord(Struct, frozen=True, kw_only=True):
@@ -193,6 +226,9 @@ def encode(manifest: Manifest) -> bytes:
     for key in ("narrowing", "schema_version"):  # absent rather than empty
         if not document[key]:
             del document[key]
+    for key in ("casts", "wrapping", "preprocessing"):
+        if not document["source"][key]:
+            del document["source"][key]
     return (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -117,7 +117,7 @@ class Model:
             f"{config.num_classes} classes" if config.num_classes else "no head",
         ]
         if "in_chans" in self.arguments:
-            parts.append(f"{config.in_chans} input channels")
+            parts.append(f"{config.in_chans} input channel{'s' if config.in_chans > 1 else ''}")
         if "output_stride" in self.arguments:
             parts.append(f"output stride {config.output_stride}")
         return f"{self.name}: {', '.join(parts)}"

@@ -83,4 +83,7 @@ def _direct(arrays: Arrays, file: str, models: Collection[Model]) -> list[Locati
 def _in_wrapping(wrapping: Wrapping, arrays: Arrays, file: str) -> Location:
     dialect = naming_styles.dialect(arrays, wrapping.prefix)
     naming = NamingStyle(file, dialect, wrapping.prefix, structural=wrapping.names)
-    return Location(model=wrapping.model, naming=naming, wrapping=wrapping)
+    model = wrapping.model
+    if wrapping.is_dilated:
+        model = model.with_config(output_stride=wrappings.SEGMENTATION_STRIDE)
+    return Location(model=model, naming=naming, wrapping=wrapping)

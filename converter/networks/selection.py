@@ -49,7 +49,9 @@ class ParamsSource:
             require_seed(self.seed)
 
 
-def select(model: str, params: Path | None, random: int | None, symbol: Path | None) -> ParamsSource:
+def select(
+    model: str, params: Path | None, random: int | None, symbol: Path | None, *, backbone: bool = False
+) -> ParamsSource:
     """Return the source described by a public function's arguments.
 
     Args:
@@ -57,6 +59,7 @@ def select(model: str, params: Path | None, random: int | None, symbol: Path | N
         params: ``.params`` file or archive.
         random: seed of random parameters.
         symbol: graph of the parameters.
+        backbone: whether to take the network without its head.
 
     Raises:
         UsageError: if the arguments contradict each other, or a file is required.
@@ -73,6 +76,7 @@ def select(model: str, params: Path | None, random: int | None, symbol: Path | N
         params=params,
         seed=random,
         symbol=symbol,
+        backbone=backbone,
     )
 
 

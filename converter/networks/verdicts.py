@@ -61,7 +61,7 @@ def difference(arrays: Arrays, file: str, model: Model) -> ConversionError:
 def without_head(found: Location, file: str) -> MappingError:
     """Return the error for parameters that contain a requested network's backbone and not its head."""
     rest = found.wrapping.rest if found.wrapping else ()
-    lines = [f"{file}: contains {found.describe()}, without its head"]
+    lines = [f"{file}: contains {found.describe()}"]
     lines += [f"  other       {name}" for name in rest]
     return MappingError(
         "\n".join([*lines, "  try         --backbone, which converts the network without a head"])

@@ -159,15 +159,19 @@ class Wrapping:
 
     def describe(self) -> str:
         """Return where the network is in the file, in one line."""
-        text = f"the backbone of {self.model.name}" if self.is_backbone else self.model.name
+        text = f"the backbone of {self.model.name} without a head" if self.is_backbone else self.model.name
         if self.arrangement.description:
             text += f": {self.arrangement.description}"
         if self.place:
             text += f" behind `{names.printable(names.clipped(self.place))}`"
         if self.head is not None and self.head.layer != self.own_head:
             text += f", head `{names.printable(names.clipped(self.head.layer))}`"
+        if self.head is not None and self.rest:
+            text += f", head `{names.printable(names.clipped(self.head.layer))}` of several"
         if self.zeros:
             text += ", whose head has no bias"
+        if self.is_dilated:
+            text += f", dilated to an output stride of {SEGMENTATION_STRIDE} as in GluonCV's segmentation networks"
         return text
 
     def with_names(self, file_names: dict[str, str]) -> Wrapping:
