@@ -80,7 +80,7 @@ def test_input_channels_change_the_first_convolution_only() -> None:
         ({}, {}, "1000 classes"),
         ({"num_classes": 7}, {}, "7 classes"),
         ({"num_classes": 0}, {"num_classes": 0}, "no head"),
-        ({"in_chans": 1}, {"in_chans": 1}, "1000 classes, 1 input channels"),
+        ({"in_chans": 1}, {"in_chans": 1}, "1000 classes, 1 input channel"),
         ({"output_stride": 8}, {"output_stride": 8}, "1000 classes, output stride 8"),
     ],
 )

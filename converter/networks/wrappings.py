@@ -171,7 +171,7 @@ class Wrapping:
         if self.zeros:
             text += ", whose head has no bias"
         if self.is_dilated:
-            text += f", dilated to an output stride of {SEGMENTATION_STRIDE} as in GluonCV's segmentation networks"
+            text += f", with the output stride {SEGMENTATION_STRIDE} of GluonCV's segmentation networks"
         return text
 
     def with_names(self, file_names: dict[str, str]) -> Wrapping:
