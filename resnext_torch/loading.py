@@ -32,6 +32,8 @@ SUMS = "SHA256SUMS"
 PUBLISHED = "model.safetensors"  # the file name in a published folder
 MANIFEST = "manifest.json"  # its manifest
 FIRST = ("conv1.weight", "conv1.0.weight")
+PREFIX = "gluon_"  # of every network's name
+NUMBER = re.compile(r"\d+")
 log = logging.getLogger("resnext_torch")
 
 
@@ -96,10 +98,7 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
         WeightsError: if the weights are missing, damaged, or of another network.
     """
     if name not in CONFIGS:
-        matches = difflib.get_close_matches(name, CONFIGS, n=1)
-        raise KeyError(
-            f"unknown network {name!r}; {f'did you mean {matches[0]}?' if matches else 'see list_models()'}"
-        )
+        raise KeyError(f"unknown network {name!r}; {_hint(name)}")
     if (in_chans is not None and in_chans < 1) or (num_classes or 0) < 0:
         raise ValueError(f"expected in_chans >= 1 and num_classes >= 0, found {in_chans} and {num_classes}")
     path = None if weights is None else find(Path(weights), name)
@@ -112,6 +111,22 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     else:
         model = _model_with_weights(config, load(path), num_classes, in_chans)
     return Features(model, out_indices) if features_only else model
+
+
+def _hint(name: str) -> str:
+    """Suggest every network that begins with the name, or the one that differs by a typing error.
+
+    Networks with other numbers are not suggested: resnet50_v2 is no misspelling of resnet50_v1b.
+    """
+    plain = name.lower().removeprefix(PREFIX)
+    candidates = [candidate.removeprefix(PREFIX) for candidate in CONFIGS]
+    if longer := [candidate for candidate in candidates if plain and candidate.startswith(plain)]:
+        return f"the networks with such a name are {', '.join(PREFIX + candidate for candidate in longer)}"
+    same_numbers = [
+        candidate for candidate in candidates if NUMBER.findall(candidate) == NUMBER.findall(plain)
+    ]
+    matches = difflib.get_close_matches(plain, same_numbers, n=1, cutoff=0.85)
+    return f"did you mean {PREFIX}{matches[0]}?" if matches else "see list_models()"
 
 
 def find(path: Path, name: str) -> Path:

@@ -59,7 +59,7 @@ def inspect(
 def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
     container = ", ".join(filter(None, (result.archive, result.container)))
     records = f", {' and '.join(result.records)} records" if result.records else ""
-    models = " or ".join(map(str, result.models)) or f"unknown; closest match: {result.nearest}"
+    models = " or ".join(map(str, result.models)) or _unknown(result)
     lines = {
         "file": f"{result.file}, {result.size:,} bytes",
         "container": container + records,
@@ -84,6 +84,15 @@ def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
                 screen.print(
                     f"[red]not finite[/] {row.part} {console.word(row.role)}: {row.not_finite:,} values"
                 )
+
+
+def _unknown(result: Inspection) -> str:
+    """Describe a model that is not covered, or else the closest one that is."""
+    if result.official:
+        from converter.networks import gluoncv_models
+
+        return gluoncv_models.not_covered(str(result.official))
+    return f"unknown; closest match: {result.nearest}"
 
 
 def _graph(result: Inspection) -> str | None:

@@ -48,8 +48,8 @@ class Inspection:
         tensors: number of arrays.
         numbers: number of floating-point elements.
         sha1: SHA-1 of the unpacked file; None if only headers were read.
-        official: model whose published file this is, False if there is none; None if only headers were
-            read.
+        official: model whose published file this is, by GluonCV's name if it is not covered, False if
+            there is none; None if only headers were read.
         statistics: summaries by part and role; None if only headers were read.
         remark: what could not be determined, with the reason.
         graph: name of the graph that belongs to the parameters.
@@ -231,5 +231,6 @@ def _with_graph(graph: Graph, inspection: Inspection) -> Inspection:
 
 
 def _published_model(sha1: str) -> str | bool:
-    """Return the name of the model whose published file has this SHA-1, or False."""
-    return next((model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1), False)
+    """Return the name of the model, covered or not, whose published file has this SHA-1, or False."""
+    covered = (model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1)
+    return next(covered, None) or catalog.uncovered_model(sha1) or False

@@ -5,19 +5,19 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import msgspec
 
-from converter import names
 from converter.errors import CatalogError, UsageError
-from converter.networks import mapping
+from converter.networks import gluoncv_models, mapping
 from converter.sources.published_file import PublishedFile
 from resnext_torch import CONFIGS, HEAD, Config, parameter_count, state_spec
 from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from converter.networks.mapping import Mapping
     from resnext_torch.config import Shape
 
@@ -136,7 +136,7 @@ class Model:
 
 def models() -> dict[str, Model]:
     """Return every model by name, in the order of the mapping files."""
-    return {model.name: model for path in sorted(_folder().glob("*.toml")) for model in _read(path)}
+    return {model.name: model for path in sorted(mapping.folder().glob("*.toml")) for model in _read(path)}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -148,16 +148,22 @@ def find(name: str) -> Model:
     """Return a model by its own or its GluonCV name.
 
     Raises:
-        CatalogError: if no model has that name; the message suggests the closest name, or lists all.
+        CatalogError: if no model has that name; the message says that it exists in GluonCV only, or
+            suggests the correct spelling, or lists all.
     """
     by_name = models()
     by_gluon_name = {model.entry.gluon: model for model in by_name.values()}
     model = by_name.get(name) or by_gluon_name.get(name)
     if model is None:
-        near = names.nearest(name, by_name)
-        hint = f"did you mean {near}?" if near else f"the models are {', '.join(by_name)}"
-        raise CatalogError(f"unknown model {name!r}; {hint}")
+        covered = {entry: model.name for entry, model in by_gluon_name.items()}
+        raise CatalogError(gluoncv_models.describe_unknown(name, covered))
     return model
+
+
+def uncovered_model(sha1: str) -> str | None:
+    """Return the GluonCV model with this SHA-1 of its published file, None if it is covered or unknown."""
+    name = gluoncv_models.published_name(sha1)
+    return None if name in {model.entry.gluon for model in models().values()} else name
 
 
 @cache
@@ -175,10 +181,3 @@ def _read(path: Path) -> tuple[Model, ...]:
     if unknown := entries.keys() - CONFIGS.keys():
         raise CatalogError(f"{path.name}: models: not in resnext_torch: {', '.join(sorted(unknown))}")
     return tuple(Model(name, entry, path, CONFIGS[name]) for name, entry in entries.items())
-
-
-def _folder() -> Path:
-    """Return the folder of the mapping files: in an installed package, or next to it in a checkout."""
-    package = Path(__file__).parents[1]
-    packaged = package / "mappings"
-    return packaged if packaged.is_dir() else package.parent / "mappings"

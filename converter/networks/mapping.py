@@ -10,6 +10,7 @@ import itertools
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
+
 Item = TypeVar("Item")
 
 STEM, HEAD = "stem", "head"
@@ -157,6 +158,13 @@ class Mapping:
             layers=tuple(layer for layer in self.layers if layer.target != target),
             tensors=tuple(tensor for tensor in self.tensors if tensor.layer.target != target),
         )
+
+
+def folder() -> Path:
+    """Return the folder of the mapping files: in an installed package, or next to it in a checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "mappings"
+    return packaged if packaged.is_dir() else package.parent / "mappings"
 
 
 def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:

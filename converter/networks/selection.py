@@ -7,8 +7,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.errors import CatalogError, ConversionError, UsageError
-from converter.networks import catalog, synthetic
+from converter.errors import (
+    CatalogError,
+    ConversionError,
+    DialectError,
+    MappingError,
+    SourceError,
+    SymbolError,
+    UsageError,
+)
+from converter.networks import catalog, gluoncv_models, synthetic
 from converter.sources import gluoncv_zoo, params_file
 from converter.storage import disk
 
@@ -107,7 +115,8 @@ def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile
     """Yield the selected ``.params`` file; generated and unpacked files are deleted on exit.
 
     Raises:
-        SourceError: if the file cannot be downloaded or unpacked.
+        SourceError: if the file cannot be downloaded or unpacked; also in place of a mismatch in the body if
+            it is the published file of a model that is not covered.
         StorageError: if the file cannot be read; also in place of any other ``ConversionError`` in the
             body if the file has changed meanwhile.
     """
@@ -115,6 +124,11 @@ def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile
         file = _locate(source, folder, progress)
         try:
             yield file
+        except (DialectError, MappingError, SymbolError) as error:
+            params_file.require_unchanged(file)
+            if name := catalog.uncovered_model(file.sha1):
+                raise SourceError(f"{file.user_path}: {gluoncv_models.not_covered(name)}") from error
+            raise
         except ConversionError:
             params_file.require_unchanged(file)
             raise

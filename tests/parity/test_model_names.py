@@ -1,0 +1,38 @@
+"""The recorded names and hashes of GluonCV's models are those of the installed package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from converter.networks import catalog, gluoncv_models
+
+WRITER = Path(__file__).with_name("gluon_models.py")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    file = tmp_path_factory.mktemp("models") / "models.json"
+    subprocess.check_call([sys.executable, WRITER, file])
+    models: dict[str, str] = json.loads(file.read_text())
+    return models
+
+
+def test_names_and_hashes_equal_gluoncvs(installed: dict[str, str]) -> None:
+    assert gluoncv_models.published_sha1s() == installed
+    assert gluoncv_models.published_sha1s() != installed | {"resnet50_v1": "0" * 40}
+
+
+def test_names_are_sorted(installed: dict[str, str]) -> None:
+    assert list(gluoncv_models.published_sha1s()) == sorted(installed)
+
+
+def test_hashes_of_covered_models_equal_gluoncvs(installed: dict[str, str]) -> None:
+    models = catalog.models().values()
+    assert {model.entry.gluon: model.entry.params_sha1 for model in models} == {
+        model.entry.gluon: installed[model.entry.gluon] for model in models
+    }

@@ -1,0 +1,130 @@
+"""Names of models that are unknown, not covered or misspelt, and published files of such models."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from converter.cli.app import app
+from converter.commands import conversion, inspection
+from converter.errors import CatalogError, DialectError, SourceError
+from converter.networks import catalog, gluoncv_models
+from resnext_torch import create_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from converter.dtypes import Array
+
+    Write = Callable[[dict[str, Array]], Path]
+
+NOT_COVERED = "is a GluonCV model that gluon2torch does not cover; to list the models: gluon2torch list"
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50_v1", "mobilenet1.0", "resnet18_v1b_0.89", "resnet50_v2", "ssd_512_resnet50_v1_voc"]
+)
+@pytest.mark.parametrize("prefix", ["", "gluon_"])
+def test_name_in_gluoncv_only_is_said_to_be_not_covered(prefix: str, name: str) -> None:
+    with pytest.raises(CatalogError, match=f"^{re.escape(name)} {NOT_COVERED}$"):
+        catalog.find(prefix + name)
+
+
+@pytest.mark.parametrize("name", [*gluoncv_models.published_sha1s()])
+def test_no_correct_name_is_answered_with_another_network(name: str) -> None:
+    try:
+        assert catalog.find(name).entry.gluon == name
+    except CatalogError as error:
+        assert str(error) == f"{name} {NOT_COVERED}"  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("resnet18", "gluon_resnet18_v1b"),
+        ("resnet50", "gluon_resnet50_v1b"),
+        ("gluon_resnet152", "gluon_resnet152_v1b"),
+        ("resnext50", "gluon_resnext50_32x4d"),
+        ("seresnext50_32x4d", "gluon_seresnext50_32x4d"),
+        ("gluon_se_resnext50_32x4d", "gluon_seresnext50_32x4d"),
+        ("senet154", "gluon_senet154"),
+        ("resnet50v1b", "gluon_resnet50_v1b"),
+        ("ResNet50_V1b", "gluon_resnet50_v1b"),
+        ("resnet50_v1bb", "gluon_resnet50_v1b"),
+    ],
+)
+def test_incomplete_or_misspelt_name_is_corrected(name: str, suggestion: str) -> None:
+    with pytest.raises(CatalogError, match=rf"^unknown model '{name}'; did you mean {suggestion}\?$"):
+        catalog.find(name)
+
+
+def test_misspelt_name_in_gluoncv_only_is_corrected_and_said_to_be_not_covered() -> None:
+    expected = (
+        r"unknown model 'mobilnet1\.0'; did you mean mobilenet1\.0\? It is in GluonCV, but .* not cover it"
+    )
+    with pytest.raises(CatalogError, match=expected):
+        catalog.find("mobilnet1.0")
+
+
+@pytest.mark.parametrize("name", ["resnet201", "resnet50_v3", "resnext50_32x8d", "efficientnet_b0", ""])
+def test_name_with_other_numbers_is_no_misspelling(name: str) -> None:
+    with pytest.raises(CatalogError, match=f"^unknown model '{name}'; the models are gluon_"):
+        catalog.find(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gluon_resnext101_64x4", r"the networks with such a name are gluon_resnext101_64x4d"),
+        ("resnxt101_64x4d", r"did you mean gluon_resnext101_64x4d\?"),
+        ("resnet50_v1", "the networks with such a name are gluon_resnet50_v1b, gluon_resnet50_v1c, "),
+        ("resnet50_v2", r"see list_models\(\)"),
+    ],
+)
+def test_create_model_suggests_only_names_with_the_same_numbers(name: str, hint: str) -> None:
+    with pytest.raises(KeyError, match=f"unknown network '{name}'; {hint}"):
+        create_model(name)
+
+
+@pytest.fixture
+def other_network(write: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file of another network, whose SHA-1 is registered as that of mobilenet1.0."""
+    path = write({"mobilenet0_relu6_weight": np.ones(3, np.float32)})
+    sha1 = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+    published = gluoncv_models.published_sha1s() | {"mobilenet1.0": sha1}
+    monkeypatch.setattr(gluoncv_models, "published_sha1s", lambda: published)
+    return path
+
+
+@pytest.mark.parametrize("name", ["auto", "gluon_resnet50_v1b"])
+def test_published_file_of_a_model_that_is_not_covered_is_named(
+    name: str, other_network: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match=rf"holiday\.params: mobilenet1\.0 {NOT_COVERED}$"):
+        conversion.convert(name, tmp_path / "out", params=other_network)
+    with other_network.open("r+b") as stream:  # negative control: another file is only unknown
+        stream.seek(-1, 2)
+        stream.write(b"\x01")
+    with pytest.raises(DialectError, match="these names follow no supported naming style"):
+        conversion.convert(name, tmp_path / "out", params=other_network)
+
+
+def test_inspection_names_a_published_model_that_is_not_covered(other_network: Path) -> None:
+    assert inspection.inspect(other_network, full=True).official == "mobilenet1.0"
+    text = CliRunner().invoke(app, ["inspect", str(other_network), "--full"]).stdout
+    assert f"model      mobilenet1.0 {NOT_COVERED}" in text
+    assert "published by GluonCV as mobilenet1.0\n" in text
+    assert "closest match: gluon_" in CliRunner().invoke(app, ["inspect", str(other_network)]).stdout
+
+
+def test_covered_published_file_is_not_reported() -> None:
+    model = catalog.find("gluon_resnet50_v1b")
+    assert gluoncv_models.published_name(model.entry.params_sha1) == "resnet50_v1b"
+    assert catalog.uncovered_model(model.entry.params_sha1) is None
+    assert catalog.uncovered_model("") is None
