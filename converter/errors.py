@@ -55,6 +55,10 @@ class CheckpointError(ConversionError):
     """The file is not a readable checkpoint, or two checkpoints cannot be compared."""
 
 
+class NoStateDictError(CheckpointError):
+    """The checkpoint has no state dict under the selected key."""
+
+
 class ReferenceUnavailableError(ConversionError):
     """The reference framework cannot run here."""
 

@@ -145,6 +145,7 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
         "remark": None,
         "graph": None,
         "graph_differences": [],
+        "state_dict": {"key": None, "prefix": None, "ignored": []},
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -77,12 +77,24 @@ def test_json_is_complete_and_alone_on_stdout(weights: Path, folder: Path) -> No
         "model": NAME,
         "weights": str(weights),
         "preprocessing": "gluon",
+        "state_dict": {"key": None, "prefix": None, "ignored": []},
         "device": "cpu",
         "warning": None,
     }
     assert image["file"] == str(folder / "b.png")
     assert [guess.keys() for guess in image["top"]] == [{"class", "label", "probability"}] * 5
     assert image["top"][0] == {"class": 7, "label": "7", "probability": 1.0}
+
+
+def test_weights_are_located_in_a_training_checkpoint(weights: Path, folder: Path, tmp_path: Path) -> None:
+    state = {f"model.{name}": tensor for name, tensor in load_file(weights).items()}
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": zeros}, tmp_path / "last.ckpt")
+    refused = run(folder / "b.png", "--weights", tmp_path / "last.ckpt")
+    assert (refused.exit_code, "--key state_dict.model\n" in refused.stderr) == (1, True)
+    result = run(folder / "b.png", "--weights", tmp_path / "last.ckpt", "--key", "state_dict")
+    assert "read   state dict state_dict; prefix model. removed from the names\n" in result.stdout
+    assert result.stdout.split().count("100.00%") == 1
 
 
 def test_refusal_names_the_file_and_exits_1(weights: Path, folder: Path) -> None:

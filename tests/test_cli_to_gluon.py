@@ -185,6 +185,7 @@ def test_json_is_strict_and_alone_on_stdout(weights: Path, back: Path) -> None:
         "tensors": 102,
         "published": {"sha1": "4ecf62e29336e0cbc5a2f844652635a330928b5a", "same": False},
         "origin": {"sha1": None, "same": False},
+        "state_dict": {"key": None, "prefix": None, "ignored": []},
     }
     assert (parity["proven"], parity["reference"]) == (True, "numpy")
     assert [(check["dtype"], check["size"]) for check in parity["checks"]] == [("float64", "33x47")]

@@ -93,6 +93,7 @@ def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny
         ],
         "diagnosis": None,
         "version": __version__,
+        "state_dict": {"key": None, "prefix": None, "ignored": []},
     }
 
 

@@ -23,6 +23,7 @@ def diff(
     first: Annotated[Path, typer.Argument(metavar="FIRST", help=HELP, dir_okay=False)],
     second: Annotated[Path, typer.Argument(metavar="SECOND", help=HELP, dir_okay=False)],
     *,
+    key: options.Key = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
@@ -39,7 +40,7 @@ def diff(
     from converter.commands import diff as command
 
     with console.refusals(verbose=verbose):
-        result = command.diff(first, second)
+        result = command.diff(first, second, key=key)
     if as_json:
         console.print_json(command.document(result))
     else:
@@ -58,6 +59,9 @@ def _show(result: CheckpointDiff, screen: Console) -> None:
         for tensor in result.different:
             table.add_row(console.word(tensor.name), str(tensor))
         screen.print(table)
+    for side, location in zip(("FIRST", "SECOND"), map(str, result.state_dicts), strict=True):
+        if location:
+            screen.print(f"[bold]read[/]       {side}: {console.word(location)}")
     names = (
         f"; names mapped by {result.mapping}, {result.counters} BatchNorm counters ignored"
         if result.mapping

@@ -31,6 +31,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     workers: Annotated[
         int, typer.Option(min=0, help="Number of processes that load images; 0 for the main process.")
     ] = 0,
+    key: options.Key = None,
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     device: vision.Where = Device.auto,
     as_json: vision.Json = False,
@@ -49,7 +50,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     from converter.vision.classifier import ClassifierOptions
 
     request = evaluation.EvaluationRequest(
-        folder, ClassifierOptions(weights, preprocessing, device, batch_size), workers
+        folder, ClassifierOptions(weights, preprocessing, device, batch_size, key), workers
     )
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = evaluation.evaluate(request, progress)
@@ -68,6 +69,8 @@ def _show(result: Evaluation, screen: Console) -> None:
 
     processes = f", in {result.process.world_size} processes" if result.process.world_size > 1 else ""
     screen.print(f"[bold]model[/]   {console.word(str(result.classifier.model))}")
+    if location := str(result.classifier.location):
+        screen.print(f"[bold]read[/]    {console.word(location)}")
     screen.print(f"[bold]images[/]  {result.images:,}{processes}")
     table = Table("", box=box.SIMPLE_HEAD)
     for column in ("top-1", "top-5"):

@@ -30,6 +30,7 @@ def inspect(
         ),
     ],
     *,
+    key: options.Key = None,
     full: Annotated[
         bool, typer.Option("--full", help="Read the whole file: SHA-1, publication, statistics.")
     ] = False,
@@ -49,7 +50,7 @@ def inspect(
     from converter.commands import inspection
 
     with console.refusals(verbose=verbose), console.progress() as progress:
-        result = inspection.inspect(file, full=full, progress=progress)
+        result = inspection.inspect(file, key=key, full=full, progress=progress)
     if as_json:
         console.print_json(inspection.document(result))
     else:
@@ -64,6 +65,7 @@ def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
         "file": f"{result.file}, {result.size:,} bytes",
         "container": container + records,
         "names": result.dialect and result.dialect + (f", {result.prefix}" if result.prefix else ""),
+        "read": str(result.location),
         "model": models if result.tensors is not None else None,
         "tensors": result.tensors
         and f"{result.tensors} ({', '.join(f'{count} {dtype}' for dtype, count in result.dtypes)}), "

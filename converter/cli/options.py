@@ -106,6 +106,14 @@ GluonPython = Annotated[
         show_default="the current interpreter",
     ),
 ]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Key of the state dict in a checkpoint that contains several; dots separate nested keys.",
+        show_default="detected from the names of the tensors",
+    ),
+]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="Print error messages in full, not only their first lines.")
 ]

@@ -34,6 +34,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
             dir_okay=False,
         ),
     ] = None,
+    key: options.Key = None,
     reference: Annotated[
         options.ReferenceOption,
         typer.Option(help="Reference to compare with; `auto` is GluonCV if it can run, else numpy."),
@@ -83,6 +84,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
                 symbol=symbol,
                 backbone=backbone,
                 weights=weights,
+                key=key,
                 options=options.parity_options(reference, size, dtype, gluon_python),
                 progress=progress,
             )
@@ -124,6 +126,8 @@ def _show(document: Document, screen: Console, *, verbose: bool) -> None:
         document.source.symbol or f"none found; compared with GluonCV's own definition of {document.model}"
     )
     screen.print(f"[bold]graph[/]    {console.word(graph)}")
+    if location := str(document.state_dict or ""):
+        screen.print(f"[bold]read[/]     {console.word(location)}")
     verdict = "[green]agrees[/]  " if document.agrees else "[red]differs[/] "
     screen.print(f"{verdict} {console.plain(json_report.sentence(document))}")
 

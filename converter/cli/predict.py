@@ -26,6 +26,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     weights: vision.Weights,
     *,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show per image.")] = TOP,
+    key: options.Key = None,
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     batch_size: vision.BatchSize = 32,
     device: vision.Where = Device.auto,
@@ -43,7 +44,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     from converter.vision import prediction
     from converter.vision.classifier import ClassifierOptions
 
-    classifier_options = ClassifierOptions(weights, preprocessing, device, batch_size)
+    classifier_options = ClassifierOptions(weights, preprocessing, device, batch_size, key)
     with console.refusals(verbose=verbose), console.progress() as progress:
         predictions = prediction.predict(
             prediction.PredictionRequest(tuple(images), classifier_options, top), progress
@@ -58,6 +59,8 @@ def predict(  # noqa: PLR0913 - the options of the command line
 
 def _show(predictions: Predictions, screen: Console) -> None:
     screen.print(f"[bold]model[/]  {console.word(str(predictions.classifier.model))}")
+    if location := str(predictions.classifier.location):
+        screen.print(f"[bold]read[/]   {console.word(location)}")
     for image in predictions.images:
         screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
         number, share = (Column(justify="right", no_wrap=True) for _ in range(2))

@@ -31,6 +31,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     model: Annotated[
         str | None, typer.Option(help="Model name.", show_default="detected from the tensors", metavar="NAME")
     ] = None,
+    key: options.Key = None,
     dtype: Annotated[
         Precision, typer.Option(help="Type of the written arrays; it must represent every value exactly.")
     ] = Precision.keep,
@@ -61,6 +62,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
             weights,
             out,
             model=model,
+            key=key,
             dtype=dtype,
             overwrite=force,
             options=options.parity_options(reference, size, proof_dtype, gluon_python),
@@ -77,6 +79,8 @@ def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Consol
 
     published = result.model.entry.params_sha1
     screen.print(f"[green]model[/]   {result.model}")
+    if location := str(result.location):
+        screen.print(f"[green]read[/]    {console.word(location)}")
     if result.proof.passed:
         screen.print(f"[green]proven[/]  {console.proven(builder.parity(result.proof))}")
     else:

@@ -9,17 +9,19 @@ import msgspec
 from msgspec import Struct
 
 from converter.commands.arguments import to_path
-from converter.errors import CheckpointError, DialectError
-from converter.formats import array_comparison, checkpoint
+from converter.errors import CheckpointError, DialectError, NoStateDictError
+from converter.formats import array_comparison
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
 from converter.formats.file_arrays import FileArray
-from converter.networks import detection, naming_styles
+from converter.formats.state_dicts import TOP_LEVEL, Location
+from converter.networks import detection, naming_styles, state_dicts
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
+    from converter.formats.checkpoint import Checkpoint
     from converter.formats.file_arrays import Arrays
     from converter.networks.mapping import Mapping
 
@@ -35,6 +37,7 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
         mapping: mapping file that renamed Gluon's tensors, None if none was needed.
         counters: number of BatchNorm counters that were ignored because Gluon stores none; 0 without a
             mapping.
+        state_dicts: where the arrays of both are in their files.
     """
 
     compared: int
@@ -43,6 +46,7 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
     different: tuple[TensorDiff, ...]
     mapping: str | None = None
     counters: int = 0
+    state_dicts: tuple[Location, Location] = (TOP_LEVEL, TOP_LEVEL)
 
     @property
     def identical(self) -> bool:
@@ -50,22 +54,27 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
         return not (self.only_first or self.only_second or self.different)
 
 
-def diff(first: str | PathLike[str], second: str | PathLike[str]) -> CheckpointDiff:
+def diff(
+    first: str | PathLike[str], second: str | PathLike[str], *, key: str | None = None
+) -> CheckpointDiff:
     """Compare two checkpoints tensor by tensor, bit for bit.
 
     Args:
         first: ``.safetensors``, ``.pth``, or ``.params`` file in any naming style and container.
         second: likewise.
+        key: key of the state dict in a ``.pth``, with dots between nested keys, for each file that has it; by
+            default it is detected.
 
     Raises:
         StorageError: if a file cannot be read, or changes meanwhile.
-        CheckpointError: if a file is malformed, or if the two have no name in common.
+        CheckpointError: if a file is malformed, if neither file has the key, or if they have no name
+            in common.
         ParamsError: if a ``.params`` file is malformed.
         SourceError: if an archive is malformed.
     """
     paths = to_path(first), to_path(second)
     with disk.unchanged(paths[0]), disk.unchanged(paths[1]):
-        return _diff(*paths)
+        return _diff(*paths, *_read_both(*paths, key))
 
 
 def document(result: CheckpointDiff) -> dict[str, Any]:
@@ -73,8 +82,29 @@ def document(result: CheckpointDiff) -> dict[str, Any]:
     return {"identical": result.identical, **msgspec.to_builtins(result)}
 
 
-def _diff(first: Path, second: Path) -> CheckpointDiff:
-    one, other = checkpoint.read(first), checkpoint.read(second)
+def _read_both(first: Path, second: Path, key: str | None) -> list[Checkpoint]:
+    """Return both checkpoints; the key selects a state dict in each that has it.
+
+    Raises:
+        NoStateDictError: if neither has it.
+    """
+    checkpoints, errors = [], []
+    for path in (first, second):
+        try:
+            checkpoints.append(state_dicts.read(path, key))
+        except NoStateDictError as error:
+            errors.append(error)
+            checkpoints.append(state_dicts.read(path))
+    if len(errors) == len(checkpoints):
+        raise errors[0]
+    return checkpoints
+
+
+def _diff(
+    first: Path, second: Path, first_checkpoint: Checkpoint, second_checkpoint: Checkpoint
+) -> CheckpointDiff:
+    locations = first_checkpoint.location, second_checkpoint.location
+    one, other = first_checkpoint.arrays, second_checkpoint.arrays
     one, other = _to_structural(one, other), _to_structural(other, one)
     mapping = None
     counters = 0
@@ -99,11 +129,12 @@ def _diff(first: Path, second: Path) -> CheckpointDiff:
         differences = [array_comparison.compare(name, one[name], other[name]) for name in both]
     return CheckpointDiff(
         compared=len(one.keys() & other.keys()),
-        only_first=tuple(name for name in one if name not in other),
-        only_second=tuple(name for name in other if name not in one),
+        only_first=(*(name for name in one if name not in other), *locations[0].ignored),
+        only_second=(*(name for name in other if name not in one), *locations[1].ignored),
         different=tuple(difference for difference in differences if difference is not None),
         mapping=mapping.file if mapping else None,
         counters=counters,
+        state_dicts=locations,
     )
 
 

@@ -7,12 +7,15 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from converter.commands import arguments, tensor_statistics
 from converter.dtypes import FLOATS
 from converter.errors import DialectError, StorageError, SymbolError
 from converter.formats import archives, checkpoint, params
 from converter.formats.checkpoint import Kind
-from converter.networks import catalog, detection, graph_search, naming_styles, wiring
+from converter.formats.state_dicts import TOP_LEVEL
+from converter.networks import catalog, detection, graph_search, naming_styles, state_dicts, wiring
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from converter.commands.tensor_statistics import TensorSummary
     from converter.formats.file_arrays import Arrays
+    from converter.formats.state_dicts import Location
     from converter.graphs.graph import Graph
     from converter.networks.catalog import Model
     from converter.progress import Progress
@@ -54,6 +58,7 @@ class Inspection:
         remark: what could not be determined, with the reason.
         graph: name of the graph that belongs to the parameters.
         graph_differences: differences between that graph and the model, as lines.
+        location: where the weights are in a PyTorch checkpoint.
     """
 
     file: str
@@ -74,15 +79,19 @@ class Inspection:
     remark: str | None = None
     graph: str | None = None
     graph_differences: tuple[str, ...] = ()
+    location: Location = TOP_LEVEL
 
 
-def inspect(path: str | PathLike[str], *, full: bool = False, progress: Progress = silent) -> Inspection:
+def inspect(
+    path: str | PathLike[str], *, key: str | None = None, full: bool = False, progress: Progress = silent
+) -> Inspection:
     """Identify a file: ``.params``, packed or not, ``.safetensors`` or ``.pth``.
 
     Only headers are read, which is fast; of a ``.pth``, the whole file.
 
     Args:
         path: the file.
+        key: key of the state dict in a ``.pth``, with dots between nested keys; by default it is detected.
         full: whether to unpack the file, hash it and read all values.
         progress: called as bytes are read.
 
@@ -91,15 +100,17 @@ def inspect(path: str | PathLike[str], *, full: bool = False, progress: Progress
     """
     path = arguments.to_path(path)
     with disk.unchanged(path):
-        return _inspect(path, progress, full=full)
+        return _inspect(path, key, progress, full=full)
 
 
-def _inspect(path: Path, progress: Progress, *, full: bool) -> Inspection:
+def _inspect(path: Path, key: str | None, progress: Progress, *, full: bool) -> Inspection:
     size = disk.require_regular(path).st_size
     name = disk.file_name(path)
     kind = checkpoint.kind(path)
+    if key is not None and kind in {Kind.params, Kind.packed}:
+        state_dicts.read(path, key)  # raises the error
     if kind is not Kind.packed:
-        return _inspect_contents(path, {}, path, Inspection(name, size), progress, full=full)
+        return _inspect_contents(path, {}, path, Inspection(name, size), progress, key=key, full=full)
     inspection = Inspection(name, size, archive=archives.kind(path))
     if not full:
         return replace(inspection, remark="packed; use --full to read the contents")
@@ -141,6 +152,7 @@ def document(inspection: Inspection) -> dict[str, Any]:
         "remark": inspection.remark,
         "graph": inspection.graph,
         "graph_differences": list(inspection.graph_differences),
+        "state_dict": msgspec.to_builtins(inspection.location),
     }
 
 
@@ -156,6 +168,7 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
     inspection: Inspection,
     progress: Progress,
     *,
+    key: str | None = None,
     full: bool,
 ) -> Inspection:
     kind = checkpoint.kind(path)
@@ -165,9 +178,12 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
         inspection = replace(inspection, container=file.container, records=file.records)
         inspection = _inspect_gluon(user_path, documents, arrays, inspection)
     else:
-        arrays = checkpoint.read(path)
+        weights = state_dicts.read(path, key)
+        arrays = weights.arrays
         models = tuple(detection.match_torch(arrays))
-        inspection = replace(inspection, container=kind.value, dialect=PYTORCH, models=models)
+        inspection = replace(
+            inspection, container=kind.value, dialect=PYTORCH, models=models, location=weights.location
+        )
     nearest = (
         None if inspection.models else detection.nearest([array.shape for array in arrays.values()]).name
     )

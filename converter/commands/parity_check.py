@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from converter.commands.arguments import optional_path
 from converter.errors import UsageError
-from converter.formats import array_comparison, checkpoint
-from converter.networks import loading, matching, selection
+from converter.formats import array_comparison
+from converter.formats.state_dicts import TOP_LEVEL
+from converter.networks import loading, matching, selection, state_dicts
 from converter.parity import diagnosis, execution, runner
 from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
 from converter.parity.options import ParityOptions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from converter.formats.array_comparison import TensorDiff
     from converter.formats.file_arrays import Arrays
+    from converter.formats.state_dicts import Location
     from converter.networks.loading import LoadedModel
     from converter.networks.selection import ParamsSource
     from converter.progress import Progress
@@ -41,6 +43,7 @@ class ComparisonRequest:
     Attributes:
         source: the parameters.
         weights: checkpoint to compare with.
+        key: key of the state dict in the checkpoint, None to detect it.
         module: module to compare with; without it and ``weights``, the parameters' own conversion is
             compared.
         options: how to compare.
@@ -48,6 +51,7 @@ class ComparisonRequest:
 
     source: ParamsSource
     weights: Path | None = None
+    key: str | None = None
     module: nn.Module | None = None
     options: ParityOptions = ParityOptions()
 
@@ -60,6 +64,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     symbol: str | PathLike[str] | None = None,
     backbone: bool = False,
     weights: str | PathLike[str] | None = None,
+    key: str | None = None,
     module: nn.Module | None = None,
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
@@ -76,6 +81,8 @@ def compare(  # noqa: PLR0913 - the options of the command
         backbone: whether to take the network without its head, also out of a larger network.
         weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
             ``convert`` is compared.
+        key: key of the state dict in a ``.pth`` as ``weights``, with dots between nested keys; by default it
+            is detected.
         module: any float32 module whose layers have the names of torchvision and timm.
         options: how to compare.
         progress: called with a step, the amount done and the total.
@@ -87,11 +94,14 @@ def compare(  # noqa: PLR0913 - the options of the command
     """
     if weights is not None and module is not None:
         raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
+    if key is not None and weights is None:
+        raise UsageError("`key` requires `weights`", "key", "weights")
     request = ComparisonRequest(
         source=selection.select(
             model, optional_path(params), random, optional_path(symbol), backbone=backbone
         ),
         weights=optional_path(weights),
+        key=key,
         module=module,
         options=options,
     )
@@ -113,27 +123,31 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
             stack.enter_context(disk.unchanged(request.weights))
         references = stack.enter_context(runner.start_references(plan, loaded))
         progress("comparing", 0, STEPS)
-        module, state = _other_side(request, loaded)
+        module, state, location = _other_side(request, loaded)
         tensor_diffs = tuple(_tensor_diffs(loaded, state))
         progress("comparing", 1, STEPS)
         proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded)
         progress("comparing", STEPS, STEPS)
         suspicion = diagnosis.diagnose(proof, loaded, state)
-        weights = _weights_file(request.weights) if request.weights else None
+        weights = _weights_file(request.weights, location) if request.weights else None
         params_file.verify_published_sha1(source, loaded.model.published)
     other_name = weights.file if weights else "the module" if request.module is not None else "the conversion"
     return CheckpointComparison(loaded, other_name, weights, proof, tensor_diffs, suspicion)
 
 
-def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Module, Arrays]:
-    """Return the module to compare with, and its arrays."""
+def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Module, Arrays, Location]:
+    """Return the module to compare with, its arrays, and their location in the checkpoint."""
     if request.module is not None:
         module = copy.deepcopy(request.module)  # the comparison changes its precision
-        return module, _complete_state(loaded, execution.arrays(request.module), "the module")
-    state = loaded.state
+        return module, _complete_state(loaded, execution.arrays(request.module), "the module"), TOP_LEVEL
+    state, location = loaded.state, TOP_LEVEL
     if request.weights is not None:
-        state = _complete_state(loaded, checkpoint.read(request.weights), str(request.weights))
-    return execution.build(state, loaded.model.config), state
+        checkpoint = state_dicts.read(request.weights, request.key)
+        state, location = (
+            _complete_state(loaded, checkpoint.arrays, str(request.weights)),
+            checkpoint.location,
+        )
+    return execution.build(state, loaded.model.config), state, location
 
 
 def _complete_state(loaded: LoadedModel, arrays: Arrays, name: str) -> Arrays:
@@ -150,5 +164,5 @@ def _tensor_diffs(loaded: LoadedModel, state: Arrays) -> Iterator[TensorDiff]:
             yield diff
 
 
-def _weights_file(path: Path) -> WeightsFile:
-    return WeightsFile(disk.file_name(path), disk.sha256(path))
+def _weights_file(path: Path, location: Location) -> WeightsFile:
+    return WeightsFile(disk.file_name(path), disk.sha256(path), location)

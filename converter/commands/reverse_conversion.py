@@ -15,11 +15,12 @@ from converter.choices import Precision, ReferenceChoice
 from converter.commands import parity_check
 from converter.commands.arguments import choice, to_path
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
-from converter.formats import array_comparison, checkpoint, precision
+from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
+from converter.formats.state_dicts import TOP_LEVEL, Location
 from converter.manifests import builder, converted_file
 from converter.manifests.schema import ParityRecord  # noqa: TC001 - msgspec reads the annotations
-from converter.networks import catalog, detection, matching
+from converter.networks import catalog, detection, matching, state_dicts
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
@@ -47,6 +48,7 @@ class ToGluonRequest:
         weights: the checkpoint.
         out: the ``.params`` file to write.
         model: the model, None to detect it from the tensors.
+        key: the key of the state dict in the checkpoint, None to detect it.
         options: how to prove the conversion.
         precision: type of the written weights.
         overwrite: whether ``out`` may be replaced.
@@ -55,6 +57,7 @@ class ToGluonRequest:
     weights: Path
     out: Path
     model: Model | None = None
+    key: str | None = None
     options: ParityOptions = ParityOptions()
     precision: Precision = Precision.keep
     overwrite: bool = False
@@ -72,6 +75,7 @@ class ToGluonResult:
         dtypes: types of the tensors.
         proof: comparison of the file with the checkpoint.
         source_sha1: SHA-1 of the file that the weights were converted from, None if no manifest records it.
+        location: where the weights are in the checkpoint.
     """
 
     model: Model
@@ -81,6 +85,7 @@ class ToGluonResult:
     dtypes: tuple[str, ...]
     proof: ParityResult
     source_sha1: str | None
+    location: Location = TOP_LEVEL
 
     @property
     def is_published(self) -> bool:
@@ -110,6 +115,7 @@ class WrittenParams(Struct, frozen=True, kw_only=True):
     tensors: int
     published: Original
     origin: Original
+    state_dict: Location
     parity: ParityRecord
 
 
@@ -118,6 +124,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
     out: str | PathLike[str],
     *,
     model: str | None = None,
+    key: str | None = None,
     dtype: str = "keep",
     overwrite: bool = False,
     options: ParityOptions = ParityOptions(),
@@ -131,6 +138,8 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
         weights: ``.safetensors`` or ``.pth`` file.
         out: the ``.params`` file to write.
         model: the model's name; by default it is detected from the tensors.
+        key: the key of the state dict in a ``.pth``, with dots between nested keys; by default it is
+            detected.
         dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
         overwrite: whether ``out`` may be replaced.
         options: how to prove the conversion.
@@ -144,6 +153,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
         weights=to_path(weights),
         out=to_path(out),
         model=None if model is None else catalog.find(model),
+        key=key,
         options=options,
         precision=choice(Precision, "dtype", dtype),
         overwrite=overwrite,
@@ -161,7 +171,7 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
             manifest = converted_file.find_manifest(request.weights)
-            model, params = _write(request, part)
+            model, params, location = _write(request, part)
             proof = _prove(request, model, part, progress)
         sha1, size = params_file.sha1(part, progress), part.stat().st_size
         disk.place(part, request.out, overwrite=request.overwrite)
@@ -173,6 +183,7 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
         dtypes=tuple(dict.fromkeys(str(array.dtype) for array in params.values())),
         proof=proof,
         source_sha1=manifest.source.sha1 if manifest else None,
+        location=location,
     )
 
 
@@ -186,13 +197,15 @@ def document(result: ToGluonResult, out: Path) -> WrittenParams:
         tensors=result.tensors,
         published=Original(sha1=result.model.entry.params_sha1 or None, same=result.is_published),
         origin=Original(sha1=result.source_sha1, same=result.is_original),
+        state_dict=result.location,
         parity=builder.parity(result.proof),
     )
 
 
-def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
-    """Write the checkpoint's arrays to a file; return their model and the arrays by Gluon names."""
-    arrays = checkpoint.read(request.weights)
+def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays, Location]:
+    """Write the arrays to a file; return their model, the arrays by Gluon names, and their location."""
+    checkpoint = state_dicts.read(request.weights, request.key)
+    arrays = checkpoint.arrays
     model = request.model or _identify(arrays, str(request.weights))
     model = detection.with_config_of(model, arrays, allow_headless=True)
     try:
@@ -210,7 +223,7 @@ def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays]:
     with disk.writing(request.out), part.open("wb") as stream:
         write_params(stream, params)
     _require_reads_back(part, params)
-    return model, params
+    return model, params, checkpoint.location
 
 
 def _require_free(request: ToGluonRequest) -> None:
@@ -244,7 +257,9 @@ def _prove(request: ToGluonRequest, model: Model, part: Path, progress: Progress
         return NOT_COMPARED
     source = ParamsSource(model, part, search_graph=False)  # graphs in the folder are unrelated
     comparison = parity_check.run(
-        parity_check.ComparisonRequest(source=source, weights=request.weights, options=request.options),
+        parity_check.ComparisonRequest(
+            source=source, weights=request.weights, key=request.key, options=request.options
+        ),
         progress,
     )
     if comparison.tensors:

@@ -5,10 +5,12 @@ The format is detected from the first bytes, not from the file name.
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 import struct
 import warnings
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +19,23 @@ from safetensors import SafetensorError, safe_open
 
 from converter import names
 from converter.dtypes import BFLOAT16, BY_SAFETENSORS
-from converter.errors import CheckpointError
-from converter.formats import archives, ndarray_list, npz, pickles
+from converter.errors import CheckpointError, NoStateDictError
+from converter.formats import archives, ndarray_list, npz, pickles, state_dicts
 from converter.formats.binary_reader import MAX_DIMENSIONS
 from converter.formats.file_arrays import FileArray, SourceFile
 from converter.formats.params import load_params, open_params
+from converter.formats.state_dicts import TOP_LEVEL
 from converter.progress import silent
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, KeysView
+    from collections.abc import Callable, Collection, Iterable, KeysView
     from pathlib import Path
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
+    from converter.formats.state_dicts import Location, NetworkNames
 
-WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")  # keys of the weights in checkpoints
-PREFIXES = ("module.", "_orig_mod.")  # of every name, by DataParallel and by torch.compile
 TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip since torch 1.6, a pickle before
 LENGTH_BYTES = 8  # of the header length in a safetensors file; JSON follows
 BEGIN_BYTES = LENGTH_BYTES + 1
@@ -57,6 +59,14 @@ class Kind(StrEnum):
     torch = "pth"
     params = "params"
     packed = "packed"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The arrays of a checkpoint by name, and where they are in the file."""
+
+    arrays: Arrays
+    location: Location = TOP_LEVEL
 
 
 def kind(path: Path) -> Kind:
@@ -95,13 +105,33 @@ def read(path: Path) -> Arrays:
         SourceError: if an archive is malformed.
         StorageError: if the file cannot be read, or there is no room to unpack an archive.
     """
-    readers: dict[Kind, Callable[[Path], Arrays]] = {
-        Kind.params: lambda path: open_params(path).arrays,
-        Kind.packed: _read_packed,
-        Kind.torch: _read_torch,
-        Kind.safetensors: _read_safetensors,
-    }
-    return readers[kind(path)](path)
+    return load(path).arrays
+
+
+def load(path: Path, key: str | None = None, networks: Collection[NetworkNames] = ()) -> Checkpoint:
+    """Return a checkpoint's arrays by name, as ``read``, and where they are in the file.
+
+    Args:
+        path: the file.
+        key: the key of the state dict, None to search for it.
+        networks: the networks that are searched for, by their names.
+
+    Raises:
+        ConversionError: as ``read``; a CheckpointError also if there are several state dicts, or none under
+            the key.
+    """
+    form = kind(path)
+    if form in {Kind.params, Kind.packed}:
+        if key is not None:
+            raise NoStateDictError(f"{path}: has no state dict {key}: it is a .params file; leave out --key")
+        return Checkpoint(open_params(path).arrays if form is Kind.params else _read_packed(path))
+    content = _read_torch(path) if form is Kind.torch else {**_read_safetensors(path)}
+    state, location = state_dicts.locate(content, str(path), key, networks)
+    if form is Kind.safetensors:
+        return Checkpoint(state, location)
+    if not state:
+        raise CheckpointError(f"{path}: expected a state dict, found no tensors")
+    return Checkpoint(_arrays(path, state, lambda name: _array(state[name])), location)
 
 
 def _read_safetensors(path: Path) -> Arrays:
@@ -124,7 +154,7 @@ def _read_safetensors(path: Path) -> Arrays:
             raise TypeError(f"{len(shape)} dimensions of up to {max(shape)} elements are not supported")
         return FileArray(storage, begin + offsets[name], dtype, shape)
 
-    return _remove_prefixes(_arrays(path, slices, file_array))
+    return _arrays(path, slices, file_array)
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -159,22 +189,26 @@ def _read_packed(path: Path) -> Arrays:
         return load_params(unpacked)
 
 
-def _read_torch(path: Path) -> Arrays:
-    """Read a ``.pth`` with torch's restricted unpickler, which builds only tensors and containers."""
+def _read_torch(path: Path) -> dict[str, Any]:
+    """Read a ``.pth`` with torch's restricted unpickler, which builds only tensors and containers.
+
+    ``argparse.Namespace``, which keeps a training program's options, is built too.
+    """
     import torch  # noqa: PLC0415 - the import takes more than a second
 
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():  # torch interprets a path's suffix
+        with (
+            path.open("rb") as stream,  # torch interprets a path's suffix
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals([argparse.Namespace]),
+        ):
             warnings.simplefilter("ignore")  # about content that is refused below
             pickles.require_harmless(stream)
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         reason = _reason(error)
         raise CheckpointError(f"{path}: cannot be read as a weights-only .pth: {reason}") from error
-    state = _unwrap(path, content)
-    if not state:
-        raise CheckpointError(f"{path}: expected a state dict, found no tensors")
-    return _remove_prefixes(_arrays(path, state, lambda name: _array(state[name])))
+    return content if isinstance(content, dict) else {}
 
 
 def _reason(error: Exception) -> str:
@@ -222,33 +256,4 @@ def _arrays(path: Path, keys: Iterable[str], load: Callable[[str], AnyArray]) ->
     if lines:
         headline = f"{path}: some entries cannot be read as arrays"
         raise CheckpointError("\n  ".join([headline, *names.shorten(lines)]))
-    return arrays
-
-
-def _unwrap(path: Path, content: Any) -> dict[str, Any]:  # noqa: ANN401 - any content of a file
-    """Return the state dict of a training checkpoint, or an empty one if there is none.
-
-    Raises:
-        CheckpointError: if there are several, or a key is not text.
-    """
-    if not isinstance(content, dict):
-        return {}
-    state_dicts = {
-        wrapper: content[wrapper] for wrapper in WRAPPERS if isinstance(content.get(wrapper), dict)
-    }
-    if len(state_dicts) > 1:
-        raise CheckpointError(
-            f"{path}: contains more than one state dict: {' and '.join(state_dicts)}; save only one"
-        )
-    state = next(iter(state_dicts.values()), content)
-    if key_types := [type(name).__name__ for name in state if not isinstance(name, str)]:
-        raise CheckpointError(f"{path}: expected names of type str, found {key_types[0]}")
-    return state
-
-
-def _remove_prefixes(arrays: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """Remove the prefixes that all names share."""
-    for prefix in PREFIXES * 2:  # in either order
-        if all(name.startswith(prefix) for name in arrays):
-            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
     return arrays

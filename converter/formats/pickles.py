@@ -40,6 +40,7 @@ CALLED = {
     *("torch.storage UntypedStorage", "torch.nn.parameter Parameter"),
     *(f"torch._utils _rebuild_{what}" for what in ("tensor", "tensor_v2", "tensor_v3", "parameter")),
     "torch._utils _rebuild_parameter_with_state",
+    "argparse Namespace",  # the options of a training program
     # Sparse tensors, and tensors without values: the checkpoint reader refuses them by name.
     *("torch._utils _rebuild_sparse_tensor", "torch.serialization _get_layout"),
     "torch._utils _rebuild_meta_tensor_no_storage",

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from converter.formats.state_dicts import TOP_LEVEL
+
 if TYPE_CHECKING:
     from converter.formats.array_comparison import TensorDiff
+    from converter.formats.state_dicts import Location
     from converter.networks.loading import LoadedModel
     from converter.parity.diagnosis import Diagnosis
     from converter.parity.result import ParityResult
@@ -14,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """Name and SHA-256 of the compared checkpoint."""
+    """Name and SHA-256 of the compared checkpoint, and where the weights are in it."""
 
     file: str
     sha256: str
+    location: Location = TOP_LEVEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from converter import __version__, names
+from converter.formats.state_dicts import Location  # noqa: TC001 - msgspec reads the annotations
 from converter.parity import result
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Document(Struct, frozen=True, kw_only=True, rename={"target": "beside", "v
         source: the Gluon parameters.
         target: name of the compared checkpoint or module; "beside" in JSON.
         weights: the compared checkpoint, None if there was none.
+        state_dict: where the weights are in it, None if there was none.
         mapping: the mapping file.
         reference: what computed the expected outputs.
         tensors: the comparison of the tensors.
@@ -149,6 +151,7 @@ class Document(Struct, frozen=True, kw_only=True, rename={"target": "beside", "v
     checks: tuple[CheckRow, ...]
     diagnosis: DiagnosisRow | None
     version: str
+    state_dict: Location | None = None
 
 
 def describe_reference(reference: str, definition: str | None) -> str:
@@ -178,6 +181,7 @@ def build(comparison: CheckpointComparison) -> Document:
         checks=tuple(map(_check, proof.checks)),
         diagnosis=_diagnosis(comparison.diagnosis) if comparison.diagnosis else None,
         version=__version__,
+        state_dict=weights.location if weights else None,
     )
 
 

@@ -13,8 +13,9 @@ from converter.errors import CheckpointError, ClassifierError
 from converter.formats import checkpoint
 from converter.formats import labels as label_files
 from converter.formats.checkpoint import Kind
+from converter.formats.state_dicts import TOP_LEVEL
 from converter.manifests import converted_file
-from converter.networks import detection
+from converter.networks import detection, state_dicts
 from converter.parity import execution
 from converter.vision import images
 from resnext_torch import resolve_data_config
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from converter.formats.state_dicts import Location
     from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
 
@@ -38,12 +40,17 @@ REQUIRED_MODULES = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing
 
 @dataclass(frozen=True, slots=True)
 class ClassifierOptions:
-    """The weights, the preprocessing, and the device and batch size of the network."""
+    """The weights, the preprocessing, and the device and batch size of the network.
+
+    Attributes:
+        key: key of the state dict in a ``.pth``, None to detect it.
+    """
 
     weights: Path
     preprocessing: Preprocessing = Preprocessing.bicubic
     device: Device = Device.auto
     batch_size: int = 32
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Classifier:
         labels: the class names in the manifest or in labels.txt, empty if neither has them.
         official: whether the manifest says that GluonCV published the weights.
         warning: the reason not to rely on the weights, "" if none is known.
+        location: where the weights are in the file.
     """
 
     file: Path
@@ -66,6 +74,7 @@ class Classifier:
     labels: tuple[str, ...] = ()
     official: bool = False
     warning: str = ""
+    location: Location = TOP_LEVEL
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Return the class probabilities: the softmax, or for a single logit the sigmoid.
@@ -118,7 +127,8 @@ def load(options: ClassifierOptions) -> Classifier:
             f"{path}: these are Gluon parameters; convert them first:\n"
             f"  gluon2torch convert auto OUT --params {path}"
         )
-    state = checkpoint.read(path)
+    weights = state_dicts.read(path, options.key)
+    state = weights.arrays
     model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=AMBIGUOUS)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
@@ -134,6 +144,7 @@ def load(options: ClassifierOptions) -> Classifier:
         labels,
         official=bool(manifest and manifest.source.official),
         warning=_warning(path, manifest, model),
+        location=weights.location,
     )
 
 

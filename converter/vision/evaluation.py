@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from converter import names
 from converter.choices import TOP
 from converter.errors import EvaluationError
@@ -146,6 +148,7 @@ def document(evaluation: Evaluation, request: EvaluationRequest) -> dict[str, An
         "weights": str(evaluation.classifier.file),
         "folder": str(request.folder),
         "preprocessing": request.options.preprocessing.value,
+        "state_dict": msgspec.to_builtins(evaluation.classifier.location),
         "device": evaluation.classifier.device,
         "warning": evaluation.classifier.warning or None,
         "processes": evaluation.process.world_size,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from converter.choices import TOP
 from converter.progress import silent
 from converter.vision import classifier, images
@@ -85,6 +87,7 @@ def document(predictions: Predictions, options: ClassifierOptions) -> dict[str, 
         "model": predictions.classifier.model.name,
         "weights": str(predictions.classifier.file),
         "preprocessing": options.preprocessing.value,
+        "state_dict": msgspec.to_builtins(predictions.classifier.location),
         "device": predictions.classifier.device,
         "warning": predictions.classifier.warning or None,
         "images": [

@@ -16,7 +16,7 @@ from converter.errors import ConversionError, SourceError
 from converter.formats import checkpoint, labels, params
 from converter.graphs import reader
 from converter.manifests import artifact_checks, converted_file
-from converter.networks import catalog, loading, mapping, naming_styles, selection, wiring
+from converter.networks import catalog, loading, mapping, naming_styles, selection, state_dicts, wiring
 from converter.networks.selection import ParamsSource
 from converter.progress import silent
 from converter.sources import params_file
@@ -106,7 +106,7 @@ def _packed(path: Path) -> None:
 
 
 def _checkpoint(path: Path) -> None:
-    for array in checkpoint.read(path).values():
+    for array in state_dicts.read(path).arrays.values():
         np.asarray(array)
 
 
