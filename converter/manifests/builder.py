@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from converter.manifests.strength import Claim
     from converter.networks.loading import LoadedModel
     from converter.networks.preparation import Preprocessing
-    from converter.networks.wrappings import Wrapping
     from converter.parity.result import ParityResult, ProbeResult
     from converter.parity.rounding import RoundingReport
 
@@ -112,16 +111,23 @@ def _source(loaded: LoadedModel) -> SourceRecord:
         final_softmax=source.wiring.softmax if source.wiring else None,
         fixed_gammas=tuple(names.collapse(source.fixed_gammas)),
         casts=source.wiring is not None and source.wiring.casts,
-        wrapping=_wrapping(source.wrapping) if source.wrapping else None,
+        wrapping=_wrapping(loaded),
         preprocessing=_preprocessing(source.preprocessing) if source.preprocessing else None,
     )
 
 
-def _wrapping(wrapping: Wrapping) -> WrappingRecord:
+def _wrapping(loaded: LoadedModel) -> WrappingRecord | None:
+    """Return how the file differs from GluonCV's own, None if it does not."""
+    wrapping, twins = loaded.source.wrapping, loaded.source.twins
+    if wrapping is None and not twins:
+        return None
+    description = wrapping.describe() if wrapping else loaded.model.name
+    if twins:
+        description += ", with equal arrays under arg: and aux:"
     return WrappingRecord(
-        description=wrapping.describe(),
-        unused=tuple(names.collapse(wrapping.rest)),
-        zeros=wrapping.zeros,
+        description=description,
+        unused=tuple(names.collapse([*(wrapping.rest if wrapping else ()), *twins])),
+        zeros=wrapping.zeros if wrapping else (),
     )
 
 

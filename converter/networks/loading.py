@@ -39,6 +39,7 @@ class LoadedParams:
         naming: the names of the network's parameters in it.
         wrapping: how the file differs from GluonCV's own, None if it does not.
         preprocessing: the normalization of images that was exported with the network.
+        twins: the names of arrays that occur twice, with ``arg:`` and with ``aux:``, and are equal.
         wiring: the graph that belongs to the parameters, matched with the model; None if there is none.
     """
 
@@ -47,6 +48,7 @@ class LoadedParams:
     naming: NamingStyle
     wrapping: Wrapping | None = None
     preprocessing: Preprocessing | None = None
+    twins: tuple[str, ...] = ()
     wiring: Wiring | None = None
 
     @property
@@ -113,6 +115,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
         naming=naming,
         wrapping=located.wrapping,
         preprocessing=prepared.preprocessing,
+        twins=prepared.twins,
         wiring=wiring,
     )
     return LoadedModel(model, model.mapping, params, state, loaded)

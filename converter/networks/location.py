@@ -41,11 +41,6 @@ class Location:
         """Whether the file's network runs with the strides of the model, as far as is known."""
         return self.wrapping is None or self.wrapping.has_own_strides
 
-    @property
-    def has_unusable_head(self) -> bool:
-        """Whether the network's own head is in the file and does not fit the backbone."""
-        return self.wrapping is not None and self.wrapping.has_unusable_head
-
     def describe(self) -> str:
         """Return what the network is and where it is in the file."""
         return self.wrapping.describe() if self.wrapping else self.model.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from converter.errors import MappingError
 from converter.networks import catalog, detection, location, verdicts
 
 if TYPE_CHECKING:
@@ -28,16 +29,32 @@ def find_usable(source: ParamsSource, arrays: Arrays, file: ParamsFile) -> list[
     locations = location.locate(arrays, name, models, backbone=source.backbone)
     if not locations:
         raise verdicts.no_match(arrays, name, source.model)
-    if locations[0].has_unusable_head and not source.backbone:
-        raise verdicts.difference(arrays, name, source.model or catalog.find(locations[0].model.name))
+    if len({each.model.name for each in locations}) < len(locations):
+        raise verdicts.several(locations, name)
+    if not source.backbone and locations[0].is_backbone:
+        _require_backbone_suffices(source, arrays, locations[0], name)
     if source.model is None:
         if not all(each.has_own_strides for each in locations):
             raise verdicts.own_strides(locations[0], name)
-        return locations
-    detection.require_not_another(source.model, locations[0].naming)
-    if locations[0].is_backbone and not source.backbone:
-        raise verdicts.without_head(locations[0], name)
+    else:
+        detection.require_not_another(source.model, locations[0].naming)
     return locations
+
+
+def _require_backbone_suffices(source: ParamsSource, arrays: Arrays, found: Location, file: str) -> None:
+    """Check that a file contains a backbone alone, and that the user did not select a whole network.
+
+    Raises:
+        MappingError: if the network's own head does not fit, or if the user selected a whole network.
+    """
+    if reason := verdicts.quantized(arrays):
+        raise MappingError(f"{file}: {reason}")
+    if found.wrapping is not None and found.wrapping.has_own_head:
+        if found.wrapping.own_head_fits:
+            raise verdicts.more_parameters(found, file)
+        raise verdicts.difference(arrays, file, source.model or catalog.find(found.model.name))
+    if source.model is not None:
+        raise verdicts.without_head(found, file)
 
 
 def choose(
@@ -46,9 +63,8 @@ def choose(
     """Return the network that the parameters belong to.
 
     Raises:
-        MappingError: if several networks match, or if the prefix belongs to another network.
+        MappingError: if several networks match.
     """
-    by_model = {each.model.name: each for each in locations}
     first = next(iter(locations))
     chosen = detection.choose_model(
         [each.model for each in locations],
@@ -57,4 +73,4 @@ def choose(
         graph,
         lambda model: file.is_published(model.published),
     )
-    return by_model[chosen.name]
+    return next(each for each in locations if each.model.name == chosen.name)

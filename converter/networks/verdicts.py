@@ -11,6 +11,8 @@ from converter.errors import ConversionError, DialectError, MappingError
 from converter.networks import detection, location, matching, naming_styles
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
     from converter.networks.location import Location
@@ -34,9 +36,8 @@ def no_match(arrays: Arrays, file: str, requested: Model | None) -> ConversionEr
         models = " or ".join(dict.fromkeys(each.model.name for each in others))
         hint = f"  try         {models} in place of {requested.name}, or auto"
         return MappingError("\n".join([f"{file}: these are the tensors of {verdict}", *lines, hint]))
-    for identify in (_quantized, _channels_last, _without_statistics):
-        if verdict := identify(arrays, file):
-            return MappingError(f"{file}: {verdict}")
+    if verdict := quantized(arrays) or _channels_last(arrays, file) or _without_statistics(arrays, file):
+        return MappingError(f"{file}: {verdict}")
     if requested is not None:
         return difference(arrays, file, requested)
     try:
@@ -68,6 +69,29 @@ def without_head(found: Location, file: str) -> MappingError:
     )
 
 
+def more_parameters(found: Location, file: str) -> MappingError:
+    """Return the error for a whole network with other parameters, which may change what it computes."""
+    rest = found.wrapping.rest if found.wrapping else ()
+    own = {found.wrapping.own_head} if found.wrapping else set()
+    others = [name for name in rest if not name.startswith(tuple(own))]
+    lines = [
+        f"{file}: contains {found.model.name} and {len(others)} other parameters, which may be part of it"
+    ]
+    lines += [f"  other       {name}" for name in others]
+    return MappingError(
+        "\n".join([*lines, "  try         --backbone, which converts the network without a head"])
+    )
+
+
+def several(found: Collection[Location], file: str) -> MappingError:
+    """Return the error for parameters that contain a network several times."""
+    lines = [
+        f"{file}: contains {len(found)} networks",
+        *(f"  network     {each.describe()}" for each in found),
+    ]
+    return MappingError("\n".join([*lines, "  try         a file that contains one of them"]))
+
+
 def own_strides(found: Location, file: str) -> MappingError:
     """Return the error for a backbone that its network runs with other strides than the model has."""
     return MappingError(
@@ -76,7 +100,8 @@ def own_strides(found: Location, file: str) -> MappingError:
     )
 
 
-def _quantized(arrays: Arrays, _: str) -> str:
+def quantized(arrays: Arrays) -> str:
+    """Return that the parameters are those of a quantized network, "" if they are not."""
     count = sum(array.dtype == np.int8 for array in arrays.values())
     return (
         f"parameters of a network quantized to int8: {count} arrays of {len(arrays)} are int8\n"

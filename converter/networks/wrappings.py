@@ -115,6 +115,7 @@ class Wrapping:
         arrangement: where the network's parts are.
         head: the layer that was found as the head, None without a head.
         own_head: the name of the head in the network's own place, "" if there is none.
+        own_head_fits: whether that layer, if it is in the file, fits the backbone.
         rest: the other names in the file.
     """
 
@@ -125,6 +126,7 @@ class Wrapping:
     arrangement: Arrangement = ARRANGEMENTS[0]
     head: Head | None = None
     own_head: str = ""
+    own_head_fits: bool = False
     rest: tuple[str, ...] = ()
 
     @property
@@ -133,10 +135,11 @@ class Wrapping:
         return self.head is None
 
     @property
-    def has_unusable_head(self) -> bool:
-        """Whether the network's own head is in the file and does not fit the backbone."""
-        layers = {f"{self.own_head}.weight", f"{self.own_head}_weight"}
-        return self.is_backbone and not layers.isdisjoint(naming_styles.plain(self.rest))
+    def has_own_head(self) -> bool:
+        """Whether the network's own head is in the file, even if it does not fit the backbone."""
+        return not _names_of(self.own_head).isdisjoint(
+            naming_styles.plain([*self.names.values(), *self.rest])
+        )
 
     @property
     def zeros(self) -> tuple[str, ...]:
@@ -149,7 +152,7 @@ class Wrapping:
     def is_dilated(self) -> bool:
         """Whether this is the backbone of one of GluonCV's segmentation networks."""
         parts = {name.removeprefix(self.place).partition(".")[0] for name in self.rest}
-        is_segmentation = bool(parts) and parts <= SEGMENTATION_PARTS
+        is_segmentation = self.arrangement == ARRANGEMENTS[0] and bool(parts) and parts <= SEGMENTATION_PARTS
         return self.is_backbone and (is_segmentation or bool(SEGMENTATION_PREFIX.fullmatch(self.prefix)))
 
     @property
@@ -237,6 +240,17 @@ def _rename_backbone(model: Model, arrangement: Arrangement) -> dict[str, str]:
     structural = model.with_config(num_classes=0).mapping.to_target()
     renamed = {name: other for name in structural if (other := arrangement.rename(name)) is not None}
     return renamed if len(renamed) == len(structural) else {}
+
+
+def _fits(layer: str, rest: Arrays, backbone: Model) -> bool:
+    """Return whether a layer, if it is there, is a dense layer on a backbone's features."""
+    own = {name: array for name, array in rest.items() if name.startswith((f"{layer}.", f"{layer}_"))}
+    return heads.find(own, layer, backbone.config.features) is not None
+
+
+def _names_of(layer: str) -> set[str]:
+    """Return the possible names of a layer's weight."""
+    return {f"{layer}.weight", f"{layer}_weight"} if layer else set()
 
 
 def _head_layer(model: Model) -> str:
@@ -338,5 +352,6 @@ def _wrapping(  # noqa: PLR0913 - what both kinds of names have in common
         arrangement=arrangement,
         head=head,
         own_head=own_head,
+        own_head_fits=_fits(own_head, rest, backbone),
         rest=tuple(rest) if head is None else head.unused,
     )
