@@ -136,7 +136,17 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
         "records": ["V2"],
         "dialect": "structural",
         "prefix": None,
-        "models": [{"model": "tiny", "depths": [1, 2, 1, 1], "cardinality": 2, "width": 4, "classes": 10}],
+        "models": [
+            {
+                "model": "tiny",
+                "depths": [1, 2, 1, 1],
+                "cardinality": 2,
+                "width": 4,
+                "classes": 10,
+                "channels": 3,
+                "output_stride": 32,
+            }
+        ],
         "nearest": None,
         "dtypes": {"float32": 102},
         "tensors": 102,

@@ -38,6 +38,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     *,
     params: options.Params = None,
     symbol: options.Symbol = None,
+    output_stride: options.OutputStride = None,
     random: options.Random = None,
     backbone: options.Backbone = False,
     dtype: Annotated[
@@ -82,6 +83,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             random=random,
             symbol=symbol,
             backbone=backbone,
+            output_stride=options.stride(output_stride),
             labels=labels,
             dtype=dtype,
             pth=file_format is OutputFormat.pth,
@@ -91,7 +93,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     if as_json:
         typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
-    if name == AUTO:
+    if name == AUTO or result.model.arguments:
         screen.print(f"[green]model[/]   {result.model}")
     _summary(result, screen)
 

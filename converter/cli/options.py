@@ -30,6 +30,14 @@ class ProofDtypeOption(StrEnum):
     float32 = "float32"
 
 
+class OutputStrideOption(StrEnum):
+    """The output strides of the networks, except CIFAR's."""
+
+    eight = "8"
+    sixteen = "16"
+    thirty_two = "32"
+
+
 def read_size(text: str) -> tuple[int, int]:
     """Parse an input size, ``224`` or ``97x131`` with the height first, in pixels.
 
@@ -63,6 +71,13 @@ Symbol = Annotated[
         help="Graph of the network, a -symbol.json file.",
         show_default="graph with the same parameters in the same folder or archive, if any",
         dir_okay=False,
+    ),
+]
+OutputStride = Annotated[
+    OutputStrideOption | None,
+    typer.Option(
+        help="Output stride of the network; 8 or 16 if it is dilated.",
+        show_default="that of the graph, else 32",
     ),
 ]
 Random = Annotated[
@@ -117,6 +132,11 @@ Key = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="Print error messages in full, not only their first lines.")
 ]
+
+
+def stride(option: OutputStrideOption | None) -> int | None:
+    """Return an output stride as a number."""
+    return None if option is None else int(option)
 
 
 def parity_options(

@@ -88,6 +88,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     random: int | None = None,
     symbol: str | PathLike[str] | None = None,
     backbone: bool = False,
+    output_stride: int | None = None,
     labels: str | PathLike[str] | None = None,
     dtype: str = "keep",
     pth: bool = False,
@@ -103,6 +104,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         random: seed of random parameters, instead of a file.
         symbol: graph of the parameters; by default it is searched for in their folder or archive.
         backbone: whether to take the network without its head, also out of a larger network.
+        output_stride: 8 or 16 for a dilated network; by default that of the graph, else 32.
         labels: file of class names, one per line or a JSON list.
         dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
         pth: whether to write a ``.pth`` too.
@@ -115,7 +117,12 @@ def convert(  # noqa: PLR0913 - the options of the command
     """
     request = ConversionRequest(
         source=selection.select(
-            model, optional_path(params), random, optional_path(symbol), backbone=backbone
+            model,
+            optional_path(params),
+            random,
+            optional_path(symbol),
+            backbone=backbone,
+            output_stride=output_stride,
         ),
         out=to_path(out),
         options=options,

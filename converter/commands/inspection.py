@@ -137,6 +137,8 @@ def document(inspection: Inspection) -> dict[str, Any]:
                 "cardinality": model.config.cardinality,
                 "width": model.config.width,
                 "classes": model.config.num_classes,
+                "channels": model.config.in_chans,
+                "output_stride": model.config.output_stride,
             }
             for model in inspection.models
         ],
@@ -235,8 +237,7 @@ def _with_graph(graph: Graph, inspection: Inspection) -> Inspection:
     matches = []
     for model in inspection.models:
         try:
-            wiring.match(graph, model)
-            matches.append(model)
+            matches.append(wiring.match_any_stride(graph, model)[0])
         except SymbolError as error:
             differences = differences or str(error).split("\n")
     return (

@@ -196,7 +196,7 @@ def describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
 
 def _matches_graph(graph: Graph, model: Model, naming: NamingStyle) -> bool:
     try:
-        wiring.match(graph, model, naming)
+        wiring.match_any_stride(graph, model, naming)
     except SymbolError:
         return False
     return True

@@ -64,19 +64,29 @@ def find(
     return graph_search.find(file.user_path, file.documents, arrays, naming, models)
 
 
-def match(graph: Graph, located: Location, preprocessing: Preprocessing | None) -> Wiring:
+def match(
+    graph: Graph, located: Location, preprocessing: Preprocessing | None, *, any_stride: bool
+) -> tuple[Location, Wiring]:
     """Match a graph with the network of its parameters.
 
     Args:
         graph: the graph.
         located: the network.
         preprocessing: the preprocessing whose constants the file contains.
+        any_stride: whether the network may have another output stride, which only the graph shows.
+
+    Returns:
+        The network with the output stride of the graph, and the wiring.
 
     Raises:
         SymbolError: if they differ, or if the file's names assign a parameter to another layer.
     """
     model, naming = located.model, located.naming
-    graph_wiring = wiring.match(graph, model, naming)
+    if any_stride:
+        model, graph_wiring = wiring.match_any_stride(graph, model, naming)
+        located = located.with_output_stride(model.config.output_stride)
+    else:
+        graph_wiring = wiring.match(graph, model, naming)
     variables = {*graph_wiring.variables.values()}
     file_names = naming.resolve(model.mapping)
     plain = {file_name: name for name, file_name in naming_styles.plain(file_names.values()).items()}
@@ -94,7 +104,7 @@ def match(graph: Graph, located: Location, preprocessing: Preprocessing | None) 
             f"{graph.file}: expected a preprocessing with the constants {list(constants)} of {naming.file}, "
             f"found {list(graph_wiring.constants)}"
         )
-    return graph_wiring
+    return located, graph_wiring
 
 
 def require_own_gammas(

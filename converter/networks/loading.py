@@ -93,6 +93,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
         StorageError: if it cannot be read, or has changed since it was opened.
         DialectError: if the names are in none of Gluon's styles.
         SymbolError: if the graph cannot be read or does not match the model.
+        UsageError: if the model cannot have the selected output stride.
         MappingError: if the parameters do not match the model; the message names the model that they do
             match, or those between which the user has to choose.
     """
@@ -101,9 +102,14 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     locations = resolution.find_usable(source, prepared.arrays, file)
     graph = graph_matching.find(source, file, content.arrays, locations)
     located = resolution.choose(locations, prepared.arrays, graph, file)
+    if source.output_stride is not None:
+        located = located.with_output_stride(source.output_stride)
+    wiring = None
+    if graph is not None:
+        any_stride = source.output_stride is None
+        located, wiring = graph_matching.match(graph, located, prepared.preprocessing, any_stride=any_stride)
     model, naming = located.model, located.naming
     params = _structural_arrays(located, prepared.arrays)
-    wiring = graph_matching.match(graph, located, prepared.preprocessing) if graph else None
     if wiring is not None:
         if source.symbol is None:
             graph_matching.require_own_gammas(wiring, params, prepared.arrays, naming)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.errors import DialectError
@@ -40,6 +40,10 @@ class Location:
     def has_own_strides(self) -> bool:
         """Whether the file's network runs with the strides of the model, as far as is known."""
         return self.wrapping is None or self.wrapping.has_own_strides
+
+    def with_output_stride(self, output_stride: int) -> Location:
+        """Return the location of the same network with another output stride."""
+        return replace(self, model=self.model.with_config(output_stride=output_stride))
 
     def describe(self) -> str:
         """Return what the network is and where it is in the file."""

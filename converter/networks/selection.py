@@ -19,6 +19,7 @@ from converter.errors import (
 from converter.networks import catalog, gluoncv_models, synthetic
 from converter.sources import gluoncv_zoo, params_file
 from converter.storage import disk
+from resnext_torch.config import OUTPUT_STRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,8 @@ class ParamsSource:
         symbol: the file's graph, None to search for it.
         search_graph: whether to search for the graph in the archive and the folder of the file.
         backbone: whether to convert the network without its head.
+        output_stride: the output stride of the network, None for that of the graph, or else an undilated
+            network.
     """
 
     model: Model | None
@@ -50,6 +53,7 @@ class ParamsSource:
     symbol: Path | None = None
     search_graph: bool = True
     backbone: bool = False
+    output_stride: int | None = None
 
     def __post_init__(self) -> None:
         """Check the seed."""
@@ -57,8 +61,14 @@ class ParamsSource:
             require_seed(self.seed)
 
 
-def select(
-    model: str, params: Path | None, random: int | None, symbol: Path | None, *, backbone: bool = False
+def select(  # noqa: PLR0913 - the arguments of the public functions
+    model: str,
+    params: Path | None,
+    random: int | None,
+    symbol: Path | None,
+    *,
+    backbone: bool = False,
+    output_stride: int | None = None,
 ) -> ParamsSource:
     """Return the source described by a public function's arguments.
 
@@ -68,9 +78,11 @@ def select(
         random: seed of random parameters.
         symbol: graph of the parameters.
         backbone: whether to take the network without its head.
+        output_stride: output stride of the network.
 
     Raises:
-        UsageError: if the arguments contradict each other, or a file is required.
+        UsageError: if the arguments contradict each other, a file is required, or the network cannot have
+            the output stride.
         CatalogError: if the model is unknown.
     """
     if params is not None and random is not None:
@@ -79,13 +91,27 @@ def select(
         raise UsageError("auto-detection requires `params`", "params")
     if params is None and symbol is not None:
         raise UsageError("`symbol` requires `params`", "symbol", "params")
+    selected = None if model == AUTO else _find(model)
+    if output_stride is not None:
+        _require_output_stride(selected, output_stride)
     return ParamsSource(
-        model=None if model == AUTO else _find(model),
+        model=selected,
         params=params,
         seed=random,
         symbol=symbol,
         backbone=backbone,
+        output_stride=output_stride,
     )
+
+
+def _require_output_stride(model: Model | None, output_stride: int) -> None:
+    expected = OUTPUT_STRIDES if model is None else model.config.output_strides
+    if output_stride not in expected:
+        listing = " or ".join(map(str, expected))
+        name = "" if model is None else f" of {model.name}"
+        raise UsageError(
+            f"`output_stride`{name}: expected {listing}, found {output_stride!r}", "output_stride"
+        )
 
 
 def _find(model: str) -> Model:

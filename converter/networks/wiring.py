@@ -113,6 +113,28 @@ def _up_to_features(expected: ModelExpressions, actual: GraphExpressions) -> Mod
     )
 
 
+def match_any_stride(graph: Graph, model: Model, naming: NamingStyle | None = None) -> tuple[Model, Wiring]:
+    """Match a graph with a model of any output stride; return the model with that of the graph.
+
+    Args:
+        graph: the graph.
+        model: the model; its own output stride takes precedence.
+        naming: as in ``match``.
+
+    Raises:
+        SymbolError: if none matches, from the output stride with the fewest differences.
+    """
+    errors = []
+    own = model.config.output_stride
+    for stride in sorted(model.config.output_strides, key=lambda stride: (stride != own, -stride)):
+        candidate = model.with_config(output_stride=stride)
+        try:
+            return candidate, match(graph, candidate, naming)
+        except SymbolError as error:
+            errors.append(error)
+    raise min(errors, key=lambda error: str(error).count("\n"))
+
+
 def _variables(graph: Graph, model: Model, naming: NamingStyle | None) -> dict[str, str]:
     """Return the graph's variables by structural tensor name: the file's names if the graph has them.
 
