@@ -24,6 +24,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     *,
     params: options.Params = None,
     symbol: options.Symbol = None,
+    output_stride: options.OutputStride = None,
     random: options.Random = None,
     backbone: options.Backbone = False,
     weights: Annotated[
@@ -83,6 +84,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
                 random=random,
                 symbol=symbol,
                 backbone=backbone,
+                output_stride=options.stride(output_stride),
                 weights=weights,
                 key=key,
                 options=options.parity_options(reference, size, dtype, gluon_python),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.commands.arguments import optional_path
 from converter.errors import UsageError
 from converter.formats import array_comparison
 from converter.formats.state_dicts import TOP_LEVEL
-from converter.networks import loading, matching, selection, state_dicts
+from converter.manifests import converted_file
+from converter.networks import catalog, loading, matching, selection, state_dicts
 from converter.parity import diagnosis, execution, runner
 from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
 from converter.parity.options import ParityOptions
@@ -63,6 +64,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     random: int | None = None,
     symbol: str | PathLike[str] | None = None,
     backbone: bool = False,
+    output_stride: int | None = None,
     weights: str | PathLike[str] | None = None,
     key: str | None = None,
     module: nn.Module | None = None,
@@ -79,6 +81,7 @@ def compare(  # noqa: PLR0913 - the options of the command
         random: seed of random parameters, instead of a file.
         symbol: graph of the parameters; by default it is searched for in their folder or archive.
         backbone: whether to take the network without its head, also out of a larger network.
+        output_stride: 8 or 16 for a dilated network; by default that of the graph, else 32.
         weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
             ``convert`` is compared.
         key: key of the state dict in a ``.pth`` as ``weights``, with dots between nested keys; by default it
@@ -98,7 +101,12 @@ def compare(  # noqa: PLR0913 - the options of the command
         raise UsageError("`key` requires `weights`", "key", "weights")
     request = ComparisonRequest(
         source=selection.select(
-            model, optional_path(params), random, optional_path(symbol), backbone=backbone
+            model,
+            optional_path(params),
+            random,
+            optional_path(symbol),
+            backbone=backbone,
+            output_stride=output_stride,
         ),
         weights=optional_path(weights),
         key=key,
@@ -117,8 +125,9 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
     plan = runner.resolve_reference(request.options)
     if plan is None:
         raise UsageError("a comparison requires a `reference`: auto, gluon or numpy", "reference")
-    with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
-        loaded = loading.load_model(request.source, source)
+    selected = _with_recorded_stride(request)
+    with selection.open_source(selected, progress) as source, contextlib.ExitStack() as stack:
+        loaded = loading.load_model(selected, source)
         if request.weights is not None:
             stack.enter_context(disk.unchanged(request.weights))
         references = stack.enter_context(runner.start_references(plan, loaded))
@@ -133,6 +142,27 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
         params_file.verify_published_sha1(source, loaded.model.published)
     other_name = weights.file if weights else "the module" if request.module is not None else "the conversion"
     return CheckpointComparison(loaded, other_name, weights, proof, tensor_diffs, suspicion)
+
+
+def _with_recorded_stride(request: ComparisonRequest) -> ParamsSource:
+    """Return the parameters with the output stride in the manifest of the weights, if they have one.
+
+    Raises:
+        UsageError: if another output stride was requested.
+    """
+    source = request.source
+    manifest = converted_file.find_manifest(request.weights) if request.weights else None
+    if manifest is None:
+        return source
+    model = source.model or catalog.find(manifest.model)
+    recorded = converted_file.with_recorded_stride(model, manifest).config.output_stride
+    if source.output_stride not in {None, recorded}:
+        raise UsageError(
+            f"`output_stride`: expected {recorded}, as in the manifest of {request.weights}, "
+            f"found {source.output_stride}",
+            "output_stride",
+        )
+    return replace(source, output_stride=recorded)
 
 
 def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Module, Arrays, Location]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
+    from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
     from converter.parity.result import ParityResult
     from converter.progress import Progress
@@ -171,7 +172,7 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
             manifest = converted_file.find_manifest(request.weights)
-            model, params, location = _write(request, part)
+            model, params, location = _write(request, part, manifest)
             proof = _prove(request, model, part, progress)
         sha1, size = params_file.sha1(part, progress), part.stat().st_size
         disk.place(part, request.out, overwrite=request.overwrite)
@@ -202,12 +203,13 @@ def document(result: ToGluonResult, out: Path) -> WrittenParams:
     )
 
 
-def _write(request: ToGluonRequest, part: Path) -> tuple[Model, Arrays, Location]:
+def _write(request: ToGluonRequest, part: Path, manifest: Manifest | None) -> tuple[Model, Arrays, Location]:
     """Write the arrays to a file; return their model, the arrays by Gluon names, and their location."""
     checkpoint = state_dicts.read(request.weights, request.key)
     arrays = checkpoint.arrays
     model = request.model or _identify(arrays, str(request.weights))
     model = detection.with_config_of(model, arrays, allow_headless=True)
+    model = converted_file.with_recorded_stride(model, manifest)
     try:
         state = matching.complete(model.mapping, arrays, model.shapes, str(request.weights))
     except MappingError as error:
@@ -255,7 +257,13 @@ def _prove(request: ToGluonRequest, model: Model, part: Path, progress: Progress
     """Compare the written file, read by the reference, with the checkpoint in our module."""
     if request.options.reference == ReferenceChoice.none:
         return NOT_COMPARED
-    source = ParamsSource(model, part, search_graph=False)  # graphs in the folder are unrelated
+    source = ParamsSource(
+        model,
+        part,
+        search_graph=False,  # graphs in the folder are unrelated
+        backbone=not model.config.num_classes,
+        output_stride=model.config.output_stride,
+    )
     comparison = parity_check.run(
         parity_check.ComparisonRequest(
             source=source, weights=request.weights, key=request.key, options=request.options

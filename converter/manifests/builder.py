@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from converter import __version__, names
 from converter.errors import ArtifactError, StorageError
 from converter.manifests import schema, strength
@@ -15,6 +17,7 @@ from converter.manifests.schema import (
     LogitsRecord,
     Manifest,
     MappingRecord,
+    ModelArguments,
     NewerManifestError,
     ParityRecord,
     PreprocessingRecord,
@@ -89,6 +92,7 @@ def build(
         ),
         parity=parity(proof if rounding is None else NOT_COMPARED),
         labels=output.labels or None,
+        model_args=msgspec.convert(model.arguments, ModelArguments) if model.arguments else None,
         version=__version__,
         narrowing=_rounding(rounding, proof) if rounding else None,
         schema_version=schema.VERSION,
@@ -178,7 +182,8 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
     """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or labels.
 
     Raises:
-        ArtifactError: if any of these would be lost, or if the manifest has a newer schema.
+        ArtifactError: if any of these would be lost, or if the manifest is of another network with these
+            weights or has a newer schema.
     """
     try:
         previous, _ = schema.read(path)
@@ -187,6 +192,10 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
     except (ArtifactError, StorageError):
         return  # no manifest that could be lost
     loss = []
+    if previous.model_args != manifest.model_args:
+        arguments = msgspec.to_builtins(previous.model_args) or {}
+        listing = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        loss.append(f"the model arguments {listing}" if listing else "no model arguments")
     final, before = _claims(manifest.parity), _claims(_before(manifest))
     lost = (_claims(previous.parity) - final) | (_claims(_before(previous)) - final - before)
     if lost:
@@ -199,7 +208,8 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
         listing = " and ".join(loss)
         raise ArtifactError(
             f"{path}: already describes the same weights with {listing}, which this run would discard\n"
-            "repeat the earlier run's options (--reference, --format, --labels), or choose another folder"
+            "repeat the earlier run's options (--reference, --format, --labels, --output-stride), or choose "
+            "another folder"
         )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError, StorageError
+import msgspec
+
+from converter.errors import ArtifactError, StorageError, UsageError
 from converter.formats import artifact, checkpoint
 from converter.formats.checkpoint import Kind
 from converter.manifests import schema
@@ -61,9 +63,10 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
 
 
 def is_published(model: Model, sha1: str) -> bool:
-    """Return whether a SHA-1 is of GluonCV's published file and the model has its original classes."""
+    """Return whether a SHA-1 is of GluonCV's published file and the model is its network or backbone."""
     original = catalog.find(model.name)
-    return sha1 == original.entry.params_sha1 and model.config.num_classes == original.config.num_classes
+    alike = model.with_config(output_stride=original.config.output_stride)
+    return sha1 == original.entry.params_sha1 and alike in {original, original.with_config(num_classes=0)}
 
 
 def is_random(manifest: Manifest) -> bool:
@@ -99,6 +102,21 @@ def find_manifest(path: Path) -> Manifest | None:
     return None
 
 
+def with_recorded_stride(model: Model, manifest: Manifest | None) -> Model:
+    """Return a model with the output stride in a manifest, which its tensors do not show.
+
+    Raises:
+        ArtifactError: if the model cannot have the output stride.
+    """
+    arguments = manifest.model_args if manifest else None
+    if arguments is None or arguments.output_stride is None:
+        return model
+    try:
+        return model.with_config(output_stride=arguments.output_stride)
+    except UsageError as error:
+        raise ArtifactError(f"model arguments in the manifest: {error}") from error
+
+
 def warning(manifest: Manifest) -> str:
     """Return a warning for users of random or unproven weights, "" if they are neither."""
     if is_random(manifest):
@@ -112,7 +130,7 @@ def warning(manifest: Manifest) -> str:
 
 
 def model_of(path: Path, manifest: Manifest) -> Model:
-    """Return the model that the manifest and the tensors agree on, with the file's number of classes.
+    """Return the model that the manifest and the tensors agree on, with the config of the file.
 
     The file must begin with the header that we write; other kinds of files and other names than
     PyTorch's are refused.
@@ -136,7 +154,7 @@ def model_of(path: Path, manifest: Manifest) -> Model:
         if model.name == named_model.name:
             matching.complete(model.mapping, arrays, model.shapes, str(path))
             _require_layers(path, manifest, model)
-            return _require_counts(path, manifest, model)
+            return _require_arguments(path, manifest, _require_counts(path, manifest, model))
     others = " or ".join(model.name for model in matches) or "no model"
     raise ArtifactError(f"{path}: its manifest names {named_model.name}, but its tensors match {others}")
 
@@ -183,5 +201,20 @@ def _require_counts(path: Path, manifest: Manifest, model: Model) -> Model:
     if manifest.labels is not None and len(manifest.labels) != classes:
         raise ArtifactError(
             f"{path}: its manifest lists {len(manifest.labels)} class names, its head has {classes} classes"
+        )
+    return model
+
+
+def _require_arguments(path: Path, manifest: Manifest, model: Model) -> Model:
+    """Return the model with the output stride in the manifest, if its other arguments are those in there.
+
+    Raises:
+        ArtifactError: if an argument differs, or if the model cannot have the output stride.
+    """
+    model = with_recorded_stride(model, manifest)
+    recorded = msgspec.to_builtins(manifest.model_args) or {}
+    if recorded != model.arguments:
+        raise ArtifactError(
+            f"{path}: model arguments in its manifest: expected {model.arguments}, found {recorded}"
         )
     return model

@@ -120,6 +120,20 @@ class ArtifactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pth: PthRecord | None = None
 
 
+class ModelArguments(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The arguments of ``resnext_torch.create_model`` that differ from their defaults.
+
+    Attributes:
+        in_chans: channels of the input, if not 3.
+        num_classes: 0 if the network has no head; another number is that of the head in the artifact.
+        output_stride: output stride of a dilated network.
+    """
+
+    in_chans: Annotated[int, Meta(ge=1)] | None = None
+    num_classes: Literal[0] | None = None
+    output_stride: Literal[8, 16] | None = None
+
+
 class WorstLayerRecord(Struct, frozen=True, kw_only=True):
     """The layer with the largest relative difference."""
 
@@ -205,6 +219,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         parity: the proof of the written weights.
         labels: class names.
         version: version of gluon2torch.
+        model_args: the arguments that rebuild the network; absent if it is the network of that name.
         narrowing: the effect of rounding; absent if the weights were not rounded.
         schema_version: version of this schema; 0, and absent, in manifests written before it had one.
     """
@@ -216,6 +231,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parity: ParityRecord
     version: str
     labels: tuple[str, ...] | None = None
+    model_args: ModelArguments | None = None
     narrowing: RoundingRecord | None = None
     schema_version: Annotated[int, Meta(ge=0)] = 0
 
@@ -223,7 +239,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 def encode(manifest: Manifest) -> bytes:
     """Encode a manifest as JSON, with sorted keys."""
     document = msgspec.to_builtins(manifest)
-    for key in ("narrowing", "schema_version"):  # absent rather than empty
+    for key in ("model_args", "narrowing", "schema_version"):  # absent rather than empty
         if not document[key]:
             del document[key]
     for key in ("casts", "wrapping", "preprocessing"):

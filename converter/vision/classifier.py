@@ -34,6 +34,7 @@ PUBLISHED_FILE = "model.safetensors"  # the file name in a published folder
 LABELS_FILE = "labels.txt"  # written by examples/finetune.py in the folder of the weights
 EXTENSIONS = (".safetensors", ".pth")
 IMAGENET_CLASSES = 1000
+COLOURS = 3
 AMBIGUOUS = "the model is ambiguous"
 REQUIRED_MODULES = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("PIL", "cv2")}
 
@@ -111,7 +112,8 @@ def load(options: ClassifierOptions) -> Classifier:
 
     Raises:
         CheckpointError: if the weights cannot be read or are Gluon parameters.
-        ClassifierError: if there is no GPU to run on as requested.
+        ClassifierError: if there is no GPU to run on as requested, or if the network does not classify
+            images.
         ImageError: if the packages for the preprocessing are not installed.
         LabelsError: if labels.txt is not a list of the classes.
         MappingError: if the tensors match no model, or more than one.
@@ -130,10 +132,12 @@ def load(options: ClassifierOptions) -> Classifier:
     weights = state_dicts.read(path, options.key)
     state = weights.arrays
     model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=AMBIGUOUS)
+    manifest = converted_file.find_manifest(path)
+    model = converted_file.with_recorded_stride(model, manifest)
+    _require_classifier(path, model)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     transform = create_transform(options.preprocessing.value, **resolve_data_config(model.config))
-    manifest = converted_file.find_manifest(path)
     labels = _labels(path, manifest, model)
     return Classifier(
         path,
@@ -146,6 +150,25 @@ def load(options: ClassifierOptions) -> Classifier:
         warning=_warning(path, manifest, model),
         location=weights.location,
     )
+
+
+def _require_classifier(path: Path, model: Model) -> None:
+    """Refuse a network without a head, and one for other inputs than images.
+
+    Raises:
+        ClassifierError: if the network is one of these.
+    """
+    config = model.config
+    call = f'  try         resnext_torch.create_model("{model.name}", "{path}"'
+    if not config.num_classes:
+        raise ClassifierError(
+            f"{path}: has no head, so it predicts no classes\n{call}, features_only=True), for features"
+        )
+    if config.in_chans != COLOURS:
+        raise ClassifierError(
+            f"{path}: expects inputs of {config.in_chans} channels, and images have {COLOURS}\n"
+            f"{call}), with your own inputs"
+        )
 
 
 def _warning(path: Path, manifest: Manifest | None, model: Model) -> str:

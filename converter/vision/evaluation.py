@@ -161,14 +161,13 @@ def document(evaluation: Evaluation, request: EvaluationRequest) -> dict[str, An
 
 
 def published(loaded: Classifier) -> dict[str, Any] | None:
-    """Return the accuracy that GluonCV published for the network and its number of classes, if any.
+    """Return the accuracy that GluonCV published for exactly this network, if any.
 
     ``top1`` and ``top5`` are in percent; ``official`` is whether the manifest says that GluonCV
     published the weights.
     """
     entry = loaded.model.entry
-    published_classes = catalog.find(loaded.model.name).config.num_classes
-    if entry.top1 is None or loaded.model.config.num_classes != published_classes:
+    if entry.top1 is None or loaded.model != catalog.find(loaded.model.name):
         return None
     return {"top1": entry.top1, "top5": entry.top5, "official": loaded.official}
 
