@@ -17,7 +17,7 @@ from msgspec import Struct
 from converter.choices import LICENSE
 from converter.commands.arguments import optional_path, to_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
-from converter.manifests import artifact_checks
+from converter.manifests import artifact_checks, converted_file
 from converter.progress import silent
 from converter.publishing import card, hub, parity_report, signature, sums, timm_config
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
@@ -276,7 +276,7 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     (draft / MANIFEST).write_bytes(converted.manifest_bytes)
     if page is not None:
         (draft / REPORT).write_bytes(page)
-    config = timm_config.document(converted.model, manifest.labels)
+    config = timm_config.document(converted.model, manifest.labels, converted_file.normalization(manifest))
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     place = f"hf-hub:{request.repo}" if request.repo else LOCAL_ADDRESS
     report_name = REPORT if page is not None else None

@@ -17,7 +17,7 @@ from converter import __version__
 from converter.commands import arguments, publication
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, StorageError, VerificationError
-from converter.manifests import artifact_checks, schema
+from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.checks import CheckList
 from converter.publishing import signature, sums, timm_config
 from converter.publishing.signature import HUB_FILES, SIGNATURE
@@ -280,7 +280,9 @@ def _check_config(checks: CheckList, path: Path, name: str, model: Model, manife
         return
     checks.equal(name, "classes", str(model.config.num_classes), str(config.num_classes))
     checks.equal(name, "class names", _names(manifest.labels), _names(config.label_names))
-    same = msgspec.json.decode(content) == timm_config.document(model, manifest.labels)
+    same = msgspec.json.decode(content) == timm_config.document(
+        model, manifest.labels, converted_file.normalization(manifest)
+    )
     if same or manifest.version == __version__:
         checks.equal(name, "configuration", OURS, OURS if same else "different")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
 RANDOM = ".random-"  # marks seeded random weights in file names, the only sign of them in a manifest
+
+
+class Normalization(TypedDict, total=False):
+    """The normalization of images in place of a network's default, on a scale from 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,12 @@ def with_recorded_stride(model: Model, manifest: Manifest | None) -> Model:
         return model.with_config(output_stride=arguments.output_stride)
     except UsageError as error:
         raise ArtifactError(f"model arguments in the manifest: {error}") from error
+
+
+def normalization(manifest: Manifest | None) -> Normalization:
+    """Return the normalization of images that was exported with a network, empty if none was."""
+    recorded = manifest.source.preprocessing if manifest else None
+    return {"mean": recorded.mean, "std": recorded.std} if recorded else {}
 
 
 def warning(manifest: Manifest) -> str:

@@ -13,7 +13,7 @@ from converter.graphs.graph import VARIABLE
 from converter.networks.definition import GluonNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from converter.graphs.graph import Entry, Graph, Operation, Value
     from converter.networks.catalog import Model
@@ -130,15 +130,18 @@ def of_model(model: Model, table: ExpressionTable) -> ModelExpressions:
     return expressions
 
 
-def of_graph(graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -> GraphExpressions:
+def of_graph(
+    graph: Graph, tensors: Mapping[str, str], table: ExpressionTable, zeros: Collection[str] = ()
+) -> GraphExpressions:
     """Return a graph's nodes as expressions.
 
     Args:
         graph: the graph.
         tensors: the structural name of each of its parameters, by variable name.
         table: the table to which the expressions are added.
+        zeros: the structural names of the biases that the graph lacks because they are zero.
     """
-    walk = _Walk(graph, tensors, table)
+    walk = _Walk(graph, tensors, table, zeros)
     for index in range(len(graph.nodes)):
         walk.visit(index)
     output, softmax = walk.output()
@@ -148,10 +151,13 @@ def of_graph(graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -
 class _Walk:
     """Converts a graph to expressions node by node."""
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, str], table: ExpressionTable) -> None:
+    def __init__(
+        self, graph: Graph, tensors: Mapping[str, str], table: ExpressionTable, zeros: Collection[str]
+    ) -> None:
         self.graph = graph
         self.tensors = tensors
         self.table = table
+        self.zeros = zeros
         self.data = _data_variable(graph, tensors)
         self.values: list[int] = []
         self.nodes: dict[int, list[int]] = {}
@@ -171,6 +177,7 @@ class _Walk:
             self.values.append(inputs[0])
             return
         if kind == operators.DENSE:
+            params = self._with_zero_bias(params)
             kind, inputs = self._dense(node.operation, inputs)
         number = self.table.add(kind, params, inputs)
         if kind == operators.FLATTEN:
@@ -202,6 +209,11 @@ class _Walk:
         if node.operation.kind != VARIABLE or output:
             return f"{node.operation.kind} {node.name}"
         return self.tensors.get(node.name, node.name)
+
+    def _with_zero_bias(self, params: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the parameters of a dense layer, with the bias that it lacks if that is zero."""
+        bias = f"{params[0].removesuffix('.weight')}.bias"
+        return (*params, bias) if len(params) == 1 and bias in self.zeros else params
 
     def _dense(self, operation: Operation, inputs: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         """Skip a flattening before a dense layer: by default the dense layer flattens its input."""

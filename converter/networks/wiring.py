@@ -71,7 +71,11 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
         raise SymbolError(f"{headline}\n  {error}") from error
     table = expressions.ExpressionTable()
     expected = expressions.of_model(model, table)
-    actual = expressions.of_graph(body, {name: tensor for tensor, name in variables.items()}, table)
+    zeros = (
+        model.mapping.to_target().keys() - naming.structural.keys() if naming and naming.structural else ()
+    )
+    tensors = {name: tensor for tensor, name in variables.items()}
+    actual = expressions.of_graph(body, tensors, table, zeros)
     if not model.config.num_classes:
         expected = _up_to_features(expected, actual)
     differences = [

@@ -12,6 +12,7 @@ import msgspec
 
 from converter.choices import LICENSE
 from converter.errors import PublicationError
+from converter.manifests import converted_file
 from converter.networks import figures
 from converter.parity import json_report
 from converter.publishing import timm_config
@@ -109,7 +110,7 @@ def render(converted: ConvertedFile, options: CardOptions) -> str:
         family=family(model),
         components=components(model),
         cost=figures.cost(model),
-        preprocessing=figures.preprocessing(model),
+        preprocessing=figures.preprocessing(model) | converted_file.normalization(converted.manifest),
         file_bytes=converted.manifest.artifact.bytes,
         source=figures.SOURCE,
         source_url=figures.SOURCE_URL,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from converter.networks import figures
+from resnext_torch.preprocessing import DataConfig
 
 if TYPE_CHECKING:
+    from converter.manifests.converted_file import Normalization
     from converter.networks.catalog import Model
 
 # The same networks in timm: the tensor names are equal and, as a test checks, the logits too.
@@ -37,12 +39,20 @@ FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by stem
 CLASSIFIER = "fc"
 
 
-def document(model: Model, labels: tuple[str, ...] | None) -> dict[str, Any]:
+def document(
+    model: Model, labels: tuple[str, ...] | None, normalization: Normalization | None = None
+) -> dict[str, Any]:
     """Return the configuration, without ``architecture`` if timm lacks the network.
 
     timm ignores unknown keys, except in ``pretrained_cfg``, where they are errors.
+
+    Args:
+        model: the model.
+        labels: the class names.
+        normalization: the normalization of images in place of the model's default.
     """
-    preprocessing, classes = figures.preprocessing(model), model.config.num_classes
+    preprocessing = DataConfig(**{**figures.preprocessing(model), **(normalization or {})})
+    classes = model.config.num_classes
     architecture = ARCHITECTURES.get(model.name)
     return {
         **({"architecture": architecture} if architecture else {}),

@@ -137,7 +137,8 @@ def load(options: ClassifierOptions) -> Classifier:
     _require_classifier(path, model)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
-    transform = create_transform(options.preprocessing.value, **resolve_data_config(model.config))
+    config = resolve_data_config(model.config) | converted_file.normalization(manifest)
+    transform = create_transform(options.preprocessing.value, **config)
     labels = _labels(path, manifest, model)
     return Classifier(
         path,
