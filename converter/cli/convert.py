@@ -135,10 +135,11 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
     if result.pth is not None:
         screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
     weights = _weights_option(result.artifact)
-    if result.model.config.num_classes:
+    if result.model.classifies_images:
         screen.print(f"[blue]next[/]    gluon2torch predict IMAGE --weights {weights}")
     else:
-        call = f'resnext_torch.create_model("{result.model.name}", "{result.artifact}", features_only=True)'
+        features = "" if result.model.config.num_classes else ", features_only=True"
+        call = f'resnext_torch.create_model("{result.model.name}", "{result.artifact}"{features})'
         screen.print(f"[blue]next[/]    {console.word(call)}")
 
 

@@ -215,6 +215,12 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
         raise PublicationError(
             f"{converted.path}: random weights; --allow-random publishes them, marked as random"
         )
+    if not converted.model.classifies_images:
+        raise PublicationError(
+            f"{converted.path}: a model card describes a classifier of RGB images\n"
+            f"  expected    a network with a head and 3 input channels\n"
+            f"  found       {converted.model}"
+        )
     if not converted.manifest.parity.proven and not request.allow_unproven:
         raise PublicationError(
             f"{converted.path}: unproven according to its manifest; --allow-unproven publishes it, marked as "

@@ -257,11 +257,12 @@ def _prove(request: ToGluonRequest, model: Model, part: Path, progress: Progress
     """Compare the written file, read by the reference, with the checkpoint in our module."""
     if request.options.reference == ReferenceChoice.none:
         return NOT_COMPARED
+    has_head = model.config.num_classes > 0
     source = ParamsSource(
-        model,
+        model if has_head else model.with_config(num_classes=1),
         part,
         search_graph=False,  # graphs in the folder are unrelated
-        backbone=not model.config.num_classes,
+        backbone=not has_head,
         output_stride=model.config.output_stride,
     )
     comparison = parity_check.run(

@@ -99,6 +99,11 @@ class Model:
         return arguments
 
     @property
+    def classifies_images(self) -> bool:
+        """Whether the network has a head and takes RGB images."""
+        return not {"num_classes", "in_chans"} & self.arguments.keys()
+
+    @property
     def official_file(self) -> str:
         """The file name under which GluonCV publishes and caches the parameters."""
         return f"{self.entry.gluon}-{self.entry.params_sha1[:8] or 'unpublished'}.params"

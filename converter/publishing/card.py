@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.manifests.converted_file import ConvertedFile
-    from converter.networks.catalog import Model
+    from converter.networks.catalog import Entry, Model
     from resnext_torch.config import Config
 
 LOCAL_ADDRESS = "local-dir:."
@@ -104,7 +104,7 @@ def render(converted: ConvertedFile, options: CardOptions) -> str:
         converted=converted,
         manifest=converted.manifest,
         model=model,
-        entry=model.entry,
+        entry=_entry(model),
         classes=model.config.num_classes,
         imagenet=model.config.num_classes == IMAGENET_CLASSES and not converted.manifest.labels,
         family=family(model),
@@ -115,13 +115,22 @@ def render(converted: ConvertedFile, options: CardOptions) -> str:
         source=figures.SOURCE,
         source_url=figures.SOURCE_URL,
         convention=figures.CONVENTION,
-        architecture=timm_config.ARCHITECTURES.get(model.name),
-        library=LIBRARIES[model.name in timm_config.ARCHITECTURES],
+        architecture=timm_config.architecture(model),
+        library=LIBRARIES[timm_config.architecture(model) is not None],
         reference=json_report.describe_reference(
             converted.manifest.parity.reference, converted.manifest.parity.definition
         ),
         options=options,
     )
+
+
+def _entry(model: Model) -> Entry:
+    """Return a model's entry, for a dilated network without the accuracy, which was published undilated."""
+    entry, stride = model.entry, model.arguments.get("output_stride")
+    if stride is None:
+        return entry
+    note = f"The network is dilated: its output stride is {stride}. {entry.note}".strip()
+    return msgspec.structs.replace(entry, top1=None, top5=None, note=note)
 
 
 def family(model: Model) -> FamilyDescription:

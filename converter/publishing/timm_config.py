@@ -39,6 +39,15 @@ FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by stem
 CLASSIFIER = "fc"
 
 
+def architecture(model: Model) -> str | None:
+    """Return timm's name of a network, None if timm lacks it.
+
+    timm's dilated networks pool over 2×2 in a pooled shortcut, where GluonCV's do not pool.
+    """
+    is_dilated = "output_stride" in model.arguments
+    return None if is_dilated and model.config.shortcut_pool != "never" else ARCHITECTURES.get(model.name)
+
+
 def document(
     model: Model, labels: tuple[str, ...] | None, normalization: Normalization | None = None
 ) -> dict[str, Any]:
@@ -52,10 +61,10 @@ def document(
         normalization: the normalization of images in place of the model's default.
     """
     preprocessing = DataConfig(**{**figures.preprocessing(model), **(normalization or {})})
-    classes = model.config.num_classes
-    architecture = ARCHITECTURES.get(model.name)
+    classes, name = model.config.num_classes, architecture(model)
     return {
-        **({"architecture": architecture} if architecture else {}),
+        **({"architecture": name} if name else {}),
+        **({"model_args": model.arguments} if model.arguments else {}),
         "num_classes": classes,
         "num_features": model.config.features,
         **({"label_names": list(labels)} if labels else {}),
