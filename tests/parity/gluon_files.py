@@ -1,9 +1,9 @@
 """Write ``.params`` files with GluonCV itself; run by the parity tests in a separate process.
 
 python gluon_files.py FOLDER NAME: NAME.params, of a model of the catalog. Without a name: ten-classes.params,
-fresh.params, prefix.params and export-0000.params; for the reader kinds.params (every dense dtype, unusual
-shapes), legacy, v1, bfloat16, np-shape and np-array, each with an npz of the arrays that MXNet reads, and
-row_sparse, csr, unnamed, none and empty.
+fresh.params, prefix.params and export-0000.params; in dilated/ and four-channels/ net.params and its export;
+for the reader kinds.params (every dense dtype, unusual shapes), legacy, v1, bfloat16, np-shape and np-array, each
+with an npz of the arrays that MXNet reads, and row_sparse, csr, unnamed, none and empty.
 """
 
 from __future__ import annotations
@@ -76,6 +76,19 @@ def main(folder: Path, *names: str) -> None:
     replaced.hybridize()
     replaced(mxnet.nd.zeros((1, 3, 32, 32)))
     replaced.export(str(folder / "replaced"))
+
+    for kind, options in (("dilated", {"dilated": True}), ("four-channels", {})):
+        (folder / kind).mkdir()
+        net = gluoncv.model_zoo.get_model("resnet18_v1b", classes=CLASSES, **options)
+        net.initialize(mxnet.init.MSRAPrelu())
+        net.hybridize()
+        net(mxnet.nd.zeros((1, 3 if options else 4, 64, 64)))  # the channels are those of the first input
+        for name, parameter in net._collect_params_with_prefix().items():
+            limits = BATCHNORM.get(name.rpartition(".")[2])
+            if limits is not None:
+                parameter.set_data(mxnet.nd.array(generator.uniform(*limits, parameter.shape)))
+        net.save_parameters(str(folder / kind / "net.params"))
+        net.export(str(folder / kind / "net"))
 
     write_kinds(folder, numpy, mxnet)
 
