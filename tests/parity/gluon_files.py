@@ -2,8 +2,8 @@
 
 python gluon_files.py FOLDER NAME: NAME.params, of a model of the catalog. Without a name: ten-classes.params,
 fresh.params, prefix.params and export-0000.params; in dilated/ and four-channels/ net.params and its export;
-for the reader kinds.params (every dense dtype, unusual shapes), legacy, v1, bfloat16, np-shape and np-array, each
-with an npz of the arrays that MXNet reads, and row_sparse, csr, unnamed, none and empty.
+for the reader kinds.params (every dense dtype, unusual shapes), legacy, v1, bfloat16, np-shape and np-array,
+each with an npz of the arrays that MXNet reads, and row_sparse, csr, unnamed, none and empty.
 """
 
 from __future__ import annotations
