@@ -19,7 +19,6 @@ from converter.errors import (
 from converter.networks import catalog, gluoncv_models, synthetic
 from converter.sources import gluoncv_zoo, params_file
 from converter.storage import disk
-from resnext_torch.config import OUTPUT_STRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +104,8 @@ def select(  # noqa: PLR0913 - the arguments of the public functions
 
 
 def _require_output_stride(model: Model | None, output_stride: int) -> None:
-    expected = OUTPUT_STRIDES if model is None else model.config.output_strides
+    models = catalog.models().values() if model is None else [model]
+    expected = sorted({stride for each in models for stride in each.config.output_strides})
     if output_stride not in expected:
         listing = " or ".join(map(str, expected))
         name = "" if model is None else f" of {model.name}"
