@@ -82,19 +82,38 @@ def test_concurrent_runs_into_one_folder_leave_it_intact(
     assert not list(in_memory.glob(".*"))
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--version"], ["--help"]])
-@pytest.mark.parametrize("kind", ["full", "closed pipe"])
-def test_unwritable_stdout_is_reported_in_one_line(arguments: list[str], kind: str) -> None:
+STDOUT = [["list"], ["list", "--json"], ["--version"], ["--help"]]
+
+
+def run_with_stdout(arguments: list[str], stdout: int) -> tuple[int, str]:
+    done = subprocess.run(
+        [*PROGRAM, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", STDOUT)
+def test_full_device_on_stdout_is_reported_in_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        outcome = run_with_stdout(arguments, full.fileno())
+    assert outcome == (1, "refused  stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", STDOUT)
+def test_closed_pipe_on_stdout_ends_the_program_silently(arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with Path("/dev/full").open("wb") as full:
-        stdout = full.fileno() if kind == "full" else writing
-        done = subprocess.run(
-            [*PROGRAM, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
-        )
+    outcome = run_with_stdout(arguments, writing)
     os.close(writing)
-    reason = "No space left on device" if kind == "full" else "Broken pipe"
-    assert (done.returncode, done.stderr) == (1, f"refused  stdout: {reason}\n")
+    assert outcome == (141, "")
+
+
+def test_refusal_is_not_hidden_by_a_closed_pipe(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    status, stderr = run_with_stdout(["inspect", str(tmp_path / "none.params")], writing)
+    os.close(writing)
+    assert (status, "No such file" in stderr) == (1, True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's RLIMIT_AS")

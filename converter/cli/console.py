@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from converter.manifests.schema import ParityRecord
     from converter.progress import Progress as Report
 
+BROKEN_PIPE_STATUS = 128 + 13  # of a process that SIGPIPE ends; Windows has no such signal
 MEGABYTE = 1_000_000
 BRIEF_LINES = 10  # of an error message without --verbose
 OPTIONS = {"sizes": "size", "dtypes": "proof_dtype"}  # where they differ from the parameters
@@ -160,13 +161,18 @@ def proven(proof: ParityRecord) -> str:
 
 
 def run(app: Callable[..., object], name: str) -> NoReturn:
-    """Run a program and exit; failed output or a lack of memory is reported with exit status 1."""
+    """Run a program and exit; failed output or a lack of memory is reported with exit status 1.
+
+    If the reader of the output closes it, as ``head`` does, the program ends silently, as by SIGPIPE.
+    """
     try:
         app(prog_name=name)
     except SystemExit as system_exit:
-        if isinstance(system_exit.__context__, BrokenPipeError):  # on which typer and rich exit silently
-            _print_os_error(system_exit.__context__)
+        if isinstance(system_exit.__context__, BrokenPipeError):  # for which typer and rich exit with 1
+            sys.exit(BROKEN_PIPE_STATUS)
         raise
+    except BrokenPipeError:
+        sys.exit(BROKEN_PIPE_STATUS)
     except OSError as error:
         _print_os_error(error)
         sys.exit(1)
