@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.formats.params import LIST, Params
+from converter.formats.kinds import Kind
+from converter.formats.params import Params
 from converter.networks import loading, naming_styles
 from converter.networks.loading import LoadedParams
 from converter.networks.naming_styles import NamingStyle
@@ -44,4 +45,5 @@ def without_file(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedPara
     path = Path(name)
     source = ParamsFile(path, path, name, None, (0, 0, 0, 0, 0), digest)
     naming = NamingStyle(name, naming_styles.STRUCTURAL)
-    return LoadedParams(params_file=source, content=Params({}, LIST, ("V2",)), naming=naming)
+    content = Params({}, Kind.ndarray_list, ("V2",))
+    return LoadedParams(params_file=source, content=content, naming=naming)

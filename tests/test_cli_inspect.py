@@ -53,14 +53,19 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def lines(text: str) -> dict[str, str]:
-    """Return the printed lines by their labels."""
-    return {line[:10].strip(): line[11:] for line in text.splitlines() if line[:10].strip()}
+    """Return the printed lines after the verdict by their labels."""
+    return {line[:10].strip(): line[11:] for line in text.splitlines()[1:] if line[:10].strip()}
+
+
+def verdict(path: Path) -> str:
+    return f"parameters of tiny, 10 classes: gluon2torch convert auto OUT --params {path}"
 
 
 def test_headers_are_shown_line_by_line(tiny_params: dict[str, Array], write: Write) -> None:
     path = write(tiny_params)
     result = run(path)
     assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[0] == verdict(path)
     assert lines(result.stdout) == {
         "file": f"holiday.params, {path.stat().st_size:,} bytes",
         "container": "ndarray-list, V2 records",
@@ -156,13 +161,25 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
         "graph": None,
         "graph_differences": [],
         "state_dict": {"key": None, "prefix": None, "ignored": []},
+        "kind": "ndarray-list",
+        "verdict": verdict(path),
+        "values": sum(array.size for array in tiny_params.values()),
+        "summary": None,
+        "entries": None,
     }
 
 
-def test_compressed_file_needs_full(tiny_params: dict[str, Array], write: Write, tmp_path: Path) -> None:
+def test_large_compressed_file_needs_full(
+    tiny_params: dict[str, Array], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packed = tmp_path / "packed.gz"
     packed.write_bytes(gzip.compress(write(tiny_params).read_bytes(), 1))
-    assert lines(run(packed).stdout) == {
+    small = lines(run(packed).stdout)
+    assert (small["container"], "note" in small) == ("gzip, ndarray-list, V2 records", False)
+    monkeypatch.setattr(inspection, "MAX_UNPACKED", write(tiny_params).stat().st_size - 1)
+    large = run(packed).stdout
+    assert large.startswith(f"large gzip file, not unpacked: gluon2torch inspect --full {packed}\n")
+    assert lines(large) == {
         "file": f"packed.gz, {packed.stat().st_size:,} bytes",
         "container": "gzip",
         "note": "packed; use --full to read the contents",
@@ -178,12 +195,6 @@ def test_unreadable_file_exits_1_with_the_reason(tmp_path: Path) -> None:
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith(f"refused  {path}: ")
         assert message in result.stderr
-
-
-def test_folder_is_a_usage_error(tmp_path: Path) -> None:
-    result = run(tmp_path)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "is a directory" in " ".join(BOX.sub("", result.stderr).split())
 
 
 def test_unknown_option_is_a_usage_error(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import safetensors.numpy
 import torch
 from test_detection import gluon_arrays, prefixed_arrays
 
-from converter.commands import inspection
+from converter.commands import inspection, inspection_result
 from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ConversionError, ParamsError, SourceError
 from converter.formats.params import write_params
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from converter.commands.inspection import Inspection
+    from converter.commands.inspection_result import Inspection
     from converter.dtypes import Array
     from converter.networks.catalog import Model
 
@@ -41,7 +41,7 @@ PARTS = {
 PROGRAM = """\
 import sys
 from pathlib import Path
-from converter.commands import inspection
+from converter.commands import inspection, inspection_result
 import safetensors, safetensors.numpy
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
@@ -163,9 +163,15 @@ def test_every_pytorch_container_is_recognised(
 
 @pytest.mark.usefixtures("tiny_catalog")
 @pytest.mark.parametrize("archive", ["gzip", "zip"])
-def test_compressed_file_is_read_only_with_full(
-    archive: str, tiny: Model, tiny_params: dict[str, Array], write: Write, tmp_path: Path
+def test_large_compressed_file_is_read_only_with_full(
+    archive: str,
+    tiny: Model,
+    tiny_params: dict[str, Array],
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(inspection, "MAX_UNPACKED", write(tiny_params).stat().st_size - 1)
     path, packed = write(tiny_params), tmp_path / "packed"
     if archive == "gzip":
         packed.write_bytes(gzip.compress(path.read_bytes(), 1))
@@ -268,7 +274,7 @@ def test_statistics_equal_numpys(tiny_params: dict[str, Array], write: Write) ->
 def test_document_is_strict_json_for_any_values(numbers: list[float], dtype: type, tmp_path: Path) -> None:
     with np.errstate(over="ignore"):
         safetensors.numpy.save_file({"w": np.array(numbers).astype(dtype)}, tmp_path / "a")
-    document = inspection.document(inspect(tmp_path / "a", full=True))
+    document = inspection_result.document(inspect(tmp_path / "a", full=True))
     (row,) = json.loads(json.dumps(document, allow_nan=False))["statistics"]
     assert row["numbers"] == len(numbers)
 
@@ -288,7 +294,7 @@ def test_checksum_is_verified_only_with_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (b"", CheckpointError, r"not a \.safetensors, \.pth or \.params file: it begins with b''"),
+        (b"", CheckpointError, r"a: the file is empty"),
         (b"hello, world", CheckpointError, r"begins with b'hello, wo"),
         (b"\x1f\x8b" + bytes(16), SourceError, "cannot be unpacked: Unknown compression method"),
         (b"\x12\x01" + bytes(15), ParamsError, "is the file truncated"),

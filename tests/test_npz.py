@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter.errors import ParamsError
+from converter.formats import detect
 from converter.formats.file_arrays import FileArray
-from converter.formats.npz import is_npz
+from converter.formats.kinds import Kind
 from converter.formats.params import Params, load_params, open_params
 
 if TYPE_CHECKING:
@@ -285,9 +286,9 @@ def test_member_larger_than_declared_is_not_unpacked(path: Path, method: int) ->
 @pytest.mark.parametrize("length", range(8, len(WHOLE)))
 def test_truncated_file_is_refused(path: Path, length: int) -> None:
     path.write_bytes(WHOLE)
-    assert is_npz(path)
+    assert detect.kind(path) is Kind.npz
     path.write_bytes(WHOLE[:length])
-    assert not is_npz(path)
+    assert detect.kind(path) is not Kind.npz
     with pytest.raises(ParamsError, match="byte 0: cannot be read as a zip: File is not a zip file"):
         open_params(path)
 

@@ -66,15 +66,15 @@ def test_thousands_of_tied_weights_are_harmless(*, is_zip: bool) -> None:
 
 STANDS_FOR_MORE = "its pickle expands to too many or too deeply nested objects"
 HARMFUL = {
-    "doubled": (hostile.doubled(20), STANDS_FOR_MORE),
+    "doubled": (hostile.legacy(hostile.doubled(20)), STANDS_FOR_MORE),
     "doubled in a zip": (hostile.pth(hostile.doubled(20)), STANDS_FOR_MORE),
     "upper-case member name": (
         hostile.pth(hostile.doubled(20)).replace(b"data.pkl", b"DATA.PKL"),
         STANDS_FOR_MORE,
     ),
-    "deep": (hostile.nested(101), STANDS_FOR_MORE),
+    "deep": (hostile.legacy(hostile.nested(101)), STANDS_FOR_MORE),
     "modified memoised object": (
-        b"\x80\x02]q\x00h\x00h\x00a.",
+        hostile.legacy(b"\x80\x02]q\x00h\x00h\x00a."),
         "its pickle changes an object that it has already used",
     ),
     "compressed": (
@@ -108,8 +108,8 @@ HARMFUL = {
     ),
     "not a zip": (b"PK\x03\x04 and no more", "File is not a zip file"),
     "cut": (b"\x80\x02", "pickle exhausted before seeing STOP"),
-    "missing memo entry": (b"\x80\x02h\x07.", "7"),
-    "no mark": (b"\x80\x02u.", "pop from empty list"),
+    "missing memo entry": (hostile.pth(b"\x80\x02h\x07."), "7"),
+    "no mark": (hostile.pth(b"\x80\x02u."), "pop from empty list"),
 }
 
 

@@ -119,6 +119,8 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
             f"mean {', '.join(mean)}, std {', '.join(std)}: recorded in the manifest, not part of the network"
         )
         screen.print(f"[yellow]images[/]  {console.word(text)}")
+    if result.class_list:
+        screen.print(f"[green]labels[/]  {console.word(result.class_list)}")
     if source.fixed_gammas:
         text = f"{', '.join(source.fixed_gammas)}: written as 1, because {source.symbol} sets fix_gamma"
         screen.print(f"[yellow]fixed[/]   {console.word(text)}")

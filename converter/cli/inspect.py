@@ -14,9 +14,11 @@ from converter.cli import console, options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter.commands.inspection import Inspection
+    from converter.commands.inspection_result import GraphSummary, Inspection
     from converter.commands.tensor_statistics import TensorSummary
 
+MAX_ENTRIES = 50  # lines about the files of a folder
+MAX_NAMES = 20  # in a line about a graph
 GLUON = {"ndarray-list", "npz"}  # the containers of Gluon parameters
 
 
@@ -25,8 +27,7 @@ def inspect(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Weight file: .params, also in an archive, .safetensors or .pth.",
-            dir_okay=False,
+            help="Weight file (.params, also in an archive, .safetensors or .pth), graph or folder.",
         ),
     ],
     *,
@@ -39,46 +40,32 @@ def inspect(
     ] = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Describe a weight file: container, naming style, model, head, types and size.
+    """Describe a file or folder: what it is, and what to do with it.
 
-    Only headers are read, which is fast for any size; a .pth is read completely.
-    --full reads everything.
+    Of weights it shows the container, naming style, model, head, types and size,
+    of a graph the inputs, outputs and operators, of a folder the files in it.
+    Only headers are read, which is fast for any size; a .pth and a small archive
+    are read completely. --full reads everything.
 
     Exits with 0 if the file can be read, 1 with the reason if not, 2 on a usage
     error.
     """
-    from converter.commands import inspection
+    from converter.commands import inspection, inspection_result
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = inspection.inspect(file, key=key, full=full, progress=progress)
     if as_json:
-        console.print_json(inspection.document(result))
+        console.print_json(inspection_result.document(result))
     else:
         _show(result, console.lines(), verbose=verbose)
 
 
 def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
-    container = ", ".join(filter(None, (result.archive, result.container)))
-    records = f", {' and '.join(result.records)} records" if result.records else ""
-    models = " or ".join(map(str, result.models)) or _unknown(result)
-    lines = {
-        "file": f"{result.file}, {result.size:,} bytes",
-        "container": container + records,
-        "names": result.dialect and result.dialect + (f", {result.prefix}" if result.prefix else ""),
-        "read": str(result.location),
-        "model": models if result.tensors is not None else None,
-        "tensors": result.tensors
-        and f"{result.tensors} ({', '.join(f'{count} {dtype}' for dtype, count in result.dtypes)}), "
-        f"{result.numbers:,} values",
-        "SHA-1": result.sha1
-        and f"{result.sha1}, "
-        + (f"published by GluonCV as {result.official}" if result.official else "not published by GluonCV"),
-        "graph": _graph(result),
-        "note": result.remark,
-    }
-    for name, text in lines.items():
+    screen.print(console.word(result.verdict))
+    for name, text in (_lines(result) | _graph_lines(result.summary)).items():
         if text:
             screen.print(f"[bold]{name:10}[/] {console.plain(console.brief(text, verbose=verbose))}")
+    _show_entries(result, screen)
     if result.statistics is not None:
         screen.print(_statistics(result.statistics))
         for row in result.statistics:
@@ -88,13 +75,61 @@ def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
                 )
 
 
+def _lines(result: Inspection) -> dict[str, str | None]:
+    """Return the description of a weight file, by the labels of its lines."""
+    container = ", ".join(filter(None, (result.archive, result.container)))
+    records = f", {' and '.join(result.records)} records" if result.records else ""
+    models = " or ".join(map(str, result.models)) or _unknown(result)
+    return {
+        "file" if result.entries is None else "folder": f"{result.file}, {result.size:,} bytes",
+        "container": container + records,
+        "names": result.dialect and result.dialect + (f", {result.prefix}" if result.prefix else ""),
+        "read": str(result.location),
+        "model": models if result.tensors is not None or result.summary else None,
+        "tensors": _tensors(result),
+        "SHA-1": result.sha1
+        and f"{result.sha1}, "
+        + (f"published by GluonCV as {result.official}" if result.official else "not published by GluonCV"),
+        "graph": _graph(result),
+        "note": result.remark,
+    }
+
+
 def _unknown(result: Inspection) -> str:
     """Describe a model that is not covered, or else the closest one that is."""
     if result.official:
         from converter.networks import gluoncv_models
 
         return gluoncv_models.not_covered(str(result.official))
-    return f"unknown; closest match: {result.nearest}"
+    return f"unknown; closest match: {result.nearest}" if result.nearest else "unknown"
+
+
+def _tensors(result: Inspection) -> str | None:
+    if not result.tensors or result.values is None or result.numbers is None:
+        return None
+    dtypes = ", ".join(f"{count} {dtype}" for dtype, count in result.dtypes)
+    integers = result.values - result.numbers
+    remark = f", {integers:,} of them not floating-point" if integers else ""
+    return f"{result.tensors} ({dtypes}), {result.values:,} values{remark}"
+
+
+def _graph_lines(summary: GraphSummary | None) -> dict[str, str]:
+    if summary is None:
+        return {}
+    return {
+        "inputs": ", ".join(summary.inputs[:MAX_NAMES]),
+        "outputs": ", ".join(summary.outputs[:MAX_NAMES]),
+        "nodes": f"{summary.nodes}, of which {summary.parameters} are parameters",
+        "operators": ", ".join(f"{count} {name}" for name, count in summary.operators[:MAX_NAMES]),
+    }
+
+
+def _show_entries(result: Inspection, screen: Console) -> None:
+    for entry in (result.entries or ())[:MAX_ENTRIES]:
+        screen.print(f"  {console.word(entry.name)}: {console.word(entry.what)}")
+    more = max(0, len(result.entries or ()) - MAX_ENTRIES)
+    if rest := more + result.others:
+        screen.print(f"  and {rest} other {'entry' if rest == 1 else 'entries'}")
 
 
 def _graph(result: Inspection) -> str | None:

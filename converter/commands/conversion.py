@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.choices import Precision
 from converter.commands.arguments import choice, optional_path, to_path
-from converter.formats import artifact, labels, precision, torch_file
+from converter.errors import LabelsError
+from converter.formats import archives, artifact, labels, precision, torch_file
 from converter.manifests import builder, schema
 from converter.manifests.builder import Output, WrittenFile
 from converter.networks import loading, selection
@@ -62,13 +63,24 @@ class ConversionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionResult:
-    """The model, the written files and the manifest."""
+    """The model, the written files and the manifest.
+
+    Attributes:
+        model: the model.
+        artifact: the weights.
+        manifest_file: the manifest's file.
+        manifest: the manifest.
+        pth: the ``.pth``, None if none was requested.
+        class_list: the list of class names in the archive that was used, or why it was not; empty if
+            there is none.
+    """
 
     model: Model
     artifact: Path
     manifest_file: Path
     manifest: Manifest
     pth: Path | None = None
+    class_list: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +155,7 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
     _require_usable(request)
     with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
-        class_names = _read_labels(request, loaded)
+        class_names, class_list = _class_names(request, loaded)
         references = stack.enter_context(runner.start_references(plan, loaded))
         written = stack.enter_context(_write(request, loaded, progress))
         proof, rounding_report = _prove(request, loaded, written, references, progress)
@@ -151,7 +163,7 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
         output = Output(artifact=weights, dtypes=written.draft.dtypes, pth=pth, labels=class_names)
         manifest = builder.build(loaded, output, proof, rounding_report)
         params_file.verify_published_sha1(source, loaded.model.published)
-        return _publish(request, loaded, written, manifest)
+        return replace(_publish(request, loaded, written, manifest), class_list=class_list)
 
 
 def _require_usable(request: ConversionRequest) -> None:
@@ -161,10 +173,21 @@ def _require_usable(request: ConversionRequest) -> None:
         disk.require_regular(request.labels)
 
 
-def _read_labels(request: ConversionRequest, loaded: LoadedModel) -> tuple[str, ...]:
-    if request.labels is None:
-        return ()
-    return labels.read(request.labels, loaded.model.config.num_classes)
+def _class_names(request: ConversionRequest, loaded: LoadedModel) -> tuple[tuple[str, ...], str]:
+    """Return the class names, and which list in the archive they come from or why it is not used."""
+    classes = loaded.model.config.num_classes
+    if request.labels is not None:
+        return labels.read(request.labels, classes), ""
+    file = loaded.source.params_file
+    reasons = []
+    for name in sorted(file.class_lists, key=archives.class_list_rank):
+        try:
+            found = labels.parse_list(file.class_lists[name], classes, f"{name} in {file.name}")
+        except LabelsError as error:
+            reasons.append(f"not used: {error}")
+        else:
+            return found, f"{len(found)} class names from {name} in {file.name}"
+    return (), "; ".join(reasons[:1])
 
 
 @contextlib.contextmanager

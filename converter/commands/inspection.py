@@ -1,20 +1,23 @@
-"""Identify a weight file from its headers and, on request, summarize its contents."""
+"""Identify a weight file, a graph or a folder and, on request, summarize the contents of a weight file."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from converter.commands import arguments, tensor_statistics
+from converter.commands import (
+    arguments,
+    folder_inspection,
+    graph_inspection,
+    tensor_statistics,
+    verdicts,
+)
+from converter.commands.inspection_result import Inspection
 from converter.dtypes import FLOATS
-from converter.errors import DialectError, StorageError, SymbolError
-from converter.formats import archives, checkpoint, params
-from converter.formats.checkpoint import Kind
-from converter.formats.state_dicts import TOP_LEVEL
+from converter.errors import CheckpointError, DialectError, StorageError, SymbolError
+from converter.formats import archives, detect, params
+from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.networks import catalog, detection, graph_search, naming_styles, state_dicts, wiring
 from converter.progress import silent
 from converter.sources import params_file
@@ -24,73 +27,23 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from converter.commands.tensor_statistics import TensorSummary
     from converter.formats.file_arrays import Arrays
-    from converter.formats.state_dicts import Location
     from converter.graphs.graph import Graph
-    from converter.networks.catalog import Model
     from converter.progress import Progress
 
-PYTORCH = "PyTorch"  # the dialect of files that are not Gluon's
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """Description of a weight file.
-
-    Attributes:
-        file: name of the file.
-        size: size in bytes.
-        archive: kind of archive, None if the file is not packed.
-        container: container format of the arrays.
-        records: formats of the ``.params`` records.
-        dialect: naming style.
-        prefix: prefix of the names.
-        models: models that the tensors match.
-        nearest: nearest model, None if ``models`` is not empty.
-        dtypes: number of arrays of each type, most frequent first.
-        tensors: number of arrays.
-        numbers: number of floating-point elements.
-        sha1: SHA-1 of the unpacked file; None if only headers were read.
-        official: model whose published file this is, by GluonCV's name if it is not covered, False if
-            there is none; None if only headers were read.
-        statistics: summaries by part and role; None if only headers were read.
-        remark: what could not be determined, with the reason.
-        graph: name of the graph that belongs to the parameters.
-        graph_differences: differences between that graph and the model, as lines.
-        location: where the weights are in a PyTorch checkpoint.
-    """
-
-    file: str
-    size: int
-    archive: str | None = None
-    container: str | None = None
-    records: tuple[str, ...] = ()
-    dialect: str | None = None
-    prefix: str | None = None
-    models: tuple[Model, ...] = ()
-    nearest: str | None = None
-    dtypes: tuple[tuple[str, int], ...] = ()
-    tensors: int | None = None
-    numbers: int | None = None
-    sha1: str | None = None
-    official: str | bool | None = None
-    statistics: tuple[TensorSummary, ...] | None = None
-    remark: str | None = None
-    graph: str | None = None
-    graph_differences: tuple[str, ...] = ()
-    location: Location = TOP_LEVEL
+PYTORCH_NAMES = "PyTorch"  # the dialect of files that are not Gluon's
+MAX_UNPACKED = 1 << 26  # bytes; a larger archive is read on request
 
 
 def inspect(
     path: str | PathLike[str], *, key: str | None = None, full: bool = False, progress: Progress = silent
 ) -> Inspection:
-    """Identify a file: ``.params``, packed or not, ``.safetensors`` or ``.pth``.
+    """Identify a file, ``.params``, packed or not, ``.safetensors``, ``.pth`` or a graph, or list a folder.
 
-    Only headers are read, which is fast; of a ``.pth``, the whole file.
+    Only headers are read, which is fast; of a ``.pth`` and of a small archive, the whole file.
 
     Args:
-        path: the file.
+        path: the file or folder.
         key: key of the state dict in a ``.pth``, with dots between nested keys; by default it is detected.
         full: whether to unpack the file, hash it and read all values.
         progress: called as bytes are read.
@@ -99,68 +52,30 @@ def inspect(
         ConversionError: if the file is of another kind or changes meanwhile.
     """
     path = arguments.to_path(path)
+    if path.is_dir():
+        return folder_inspection.inspect(path)
+    detect.require_file(path)
     with disk.unchanged(path):
-        return _inspect(path, key, progress, full=full)
+        inspection = _inspect(path, key, progress, full=full)
+        return replace(inspection, verdict=inspection.verdict or verdicts.of_weights(inspection, path))
 
 
 def _inspect(path: Path, key: str | None, progress: Progress, *, full: bool) -> Inspection:
-    size = disk.require_regular(path).st_size
-    name = disk.file_name(path)
-    kind = checkpoint.kind(path)
-    if key is not None and kind in {Kind.params, Kind.packed}:
+    kind = detect.kind(path)
+    inspection = Inspection(disk.file_name(path), path.stat().st_size, kind=kind)
+    if kind is Kind.graph:
+        return graph_inspection.inspect(path, inspection)
+    if key is not None and kind in GLUON | PACKED:
         state_dicts.read(path, key)  # raises the error
-    if kind is not Kind.packed:
-        return _inspect_contents(path, {}, path, Inspection(name, size), progress, key=key, full=full)
-    inspection = Inspection(name, size, archive=archives.kind(path))
-    if not full:
+    if kind not in PACKED:
+        return _inspect_contents(path, {}, path, inspection, progress, key=key, full=full)
+    inspection = replace(inspection, archive=kind)
+    if not full and archives.unpacked_size(path) > MAX_UNPACKED:
         return replace(inspection, remark="packed; use --full to read the contents")
     with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         documents = archives.unpack(path, unpacked, progress).documents
-        return _inspect_contents(path, documents, unpacked, inspection, progress, full=True)
-
-
-def document(inspection: Inspection) -> dict[str, Any]:
-    """Return the inspection as a JSON-compatible dictionary."""
-    return {
-        "file": inspection.file,
-        "bytes": inspection.size,
-        "archive": inspection.archive,
-        "container": inspection.container,
-        "records": list(inspection.records),
-        "dialect": inspection.dialect,
-        "prefix": inspection.prefix,
-        "models": [
-            {
-                "model": model.name,
-                "depths": list(model.config.depths),
-                "cardinality": model.config.cardinality,
-                "width": model.config.width,
-                "classes": model.config.num_classes,
-                "channels": model.config.in_chans,
-                "output_stride": model.config.output_stride,
-            }
-            for model in inspection.models
-        ],
-        "nearest": inspection.nearest,
-        "dtypes": dict(inspection.dtypes),
-        "tensors": inspection.tensors,
-        "numbers": inspection.numbers,
-        "sha1": inspection.sha1,
-        "official": inspection.official,
-        "statistics": None
-        if inspection.statistics is None
-        else [{name: _finite(value) for name, value in asdict(row).items()} for row in inspection.statistics],
-        "remark": inspection.remark,
-        "graph": inspection.graph,
-        "graph_differences": list(inspection.graph_differences),
-        "state_dict": msgspec.to_builtins(inspection.location),
-    }
-
-
-def _finite(value: object) -> object:
-    """Return the value, or None for a number that is not finite, which JSON cannot represent."""
-    return value if not isinstance(value, float) or math.isfinite(value) else None
+        return _inspect_contents(path, documents, unpacked, inspection, progress, full=full)
 
 
 def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive, and the result so far
@@ -173,8 +88,10 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
     key: str | None = None,
     full: bool,
 ) -> Inspection:
-    kind = checkpoint.kind(path)
-    if kind is Kind.params:
+    kind = detect.kind(path)
+    if kind not in GLUON | PYTORCH:
+        raise CheckpointError(detect.refusal(path, kind, str(user_path)))
+    if kind in GLUON:
         file = params.open_params(path, name=inspection.file, verify=full)
         arrays: Arrays = file.arrays
         inspection = replace(inspection, container=file.container, records=file.records)
@@ -184,7 +101,7 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
         arrays = weights.arrays
         models = tuple(detection.match_torch(arrays))
         inspection = replace(
-            inspection, container=kind.value, dialect=PYTORCH, models=models, location=weights.location
+            inspection, container=kind.value, dialect=PYTORCH_NAMES, models=models, location=weights.location
         )
     nearest = (
         None if inspection.models else detection.nearest([array.shape for array in arrays.values()]).name
@@ -195,6 +112,7 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
         nearest=nearest,
         dtypes=tuple(Counter(str(array.dtype) for array in arrays.values()).most_common()),
         tensors=len(arrays),
+        values=sum(array.size for array in arrays.values()),
         numbers=sum(array.size for array in floats),
     )
     if not full:

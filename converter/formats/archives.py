@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import lzma
-import struct
 import tarfile
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from converter import names
 from converter.errors import SourceError
+from converter.formats import detect
+from converter.formats.detect import FORKS, GRAPH_SUFFIX, PARAMS_SUFFIX, UNZIPPABLE
+from converter.formats.kinds import Kind
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -27,38 +28,19 @@ if TYPE_CHECKING:
 
     from converter.progress import Progress
 
-GZIP, ZIP, TAR, TAR_GZ = "gzip", "zip", "tar", "tar.gz"
-GZIP_SIGNATURE, ZIP_SIGNATURE = b"\x1f\x8b", b"PK\x03\x04"
-SUFFIX = ".params"
-GRAPH_SUFFIX = "-symbol.json"  # the end of the file name that MXNet gives a graph
-OTHERS = (".npy", "data.pkl")  # members that identify npz and .pth
-METHOD = 8  # offset of the first member's compression method
-FORKS = "__MACOSX/"  # folder of the resource forks that macOS adds to a zip
 RESOURCE_FORK = "._"  # file name prefix of those that macOS adds to a tar
 ENCRYPTED = 0x1
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # others may return more than the requested size
+GZIP_SIZE_BYTES = 4  # at the end of a gzip: the size of its contents, modulo 4 GB
 CHUNK = 1 << 20
 MAX_PARAMS_BYTES = 1 << 31  # the largest published file has 0.5 GB; a larger one is not a model
 MAX_RATIO = 100  # trained weights hardly compress, initial ones to a hundredth
 SMALL = 1 << 26
 MAX_MEMBERS = 10_000  # of a tar
 MAX_DOCUMENT_BYTES = 1 << 22  # of one JSON file in an archive; a graph has less than 1 MB
-MAX_DOCUMENTS_BYTES = 1 << 24  # of all JSON files in an archive
-# Exceptions of zipfile, tarfile and gzip if a file is damaged, encrypted or not an archive.
-UNZIPPABLE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    OSError,
-    ValueError,
-    LookupError,
-    OverflowError,
-    struct.error,
-)
+MAX_DOCUMENTS_BYTES = 1 << 24  # of all JSON files and lists of class names in an archive
+# The names that MXNet's model server, SageMaker and their users give lists of class names, best first.
+CLASS_LISTS = ("synset.txt", "classes.txt", "labels.txt", "class_names.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,27 +50,12 @@ class Unpacked:
     Attributes:
         sha1: the SHA-1 of its ``.params``.
         documents: its JSON objects of at most ``MAX_DOCUMENT_BYTES``, by their names in the archive.
+        class_lists: its lists of class names, likewise.
     """
 
     sha1: str
     documents: dict[str, bytes] = field(default_factory=dict)
-
-
-def kind(path: Path) -> str | None:
-    """Return the kind of an archive of one ``.params``, or None for any other file.
-
-    Raises:
-        SourceError: if it could also be read as an npz or a ``.pth``.
-        StorageError: if the file cannot be read.
-    """
-    with disk.reading(path), path.open("rb") as stream:
-        begin = stream.read(tarfile.BLOCKSIZE)
-    if begin.startswith(GZIP_SIGNATURE):
-        return TAR_GZ if _is_tar(_unzipped_begin(path)) else GZIP
-    if _is_tar(begin):
-        return TAR
-    is_zip = begin.startswith(ZIP_SIGNATURE) and begin[METHOD : METHOD + 1] != b"{"  # else a safetensors
-    return ZIP if is_zip and _holds_params(path) else None
+    class_lists: dict[str, bytes] = field(default_factory=dict)
 
 
 def unpack(path: Path, destination: Path, progress: Progress) -> Unpacked:
@@ -100,17 +67,37 @@ def unpack(path: Path, destination: Path, progress: Progress) -> Unpacked:
         StorageError: if ``path`` cannot be read, or ``destination`` cannot be written.
     """
     try:
-        archive, size = kind(path), path.stat().st_size
-        if archive == GZIP:
+        archive, size = detect.kind(path), path.stat().st_size
+        if archive is Kind.gzip:
             with gzip.open(path) as stream:
                 return Unpacked(sha1=_copy(path, stream, destination, packed_limit(size), progress))
-        if archive == TAR:
+        if archive is Kind.tar:
             with path.open("rb") as stream:
                 return _untar(path, stream, size, destination, progress)
-        if archive == TAR_GZ:
+        if archive is Kind.tar_gz:
             with gzip.open(path) as stream:
                 return _untar(path, cast("BinaryIO", stream), packed_limit(size), destination, progress)
         return _unzip(path, destination, progress)
+    except UNZIPPABLE as error:
+        raise _unpack_error(path, error) from error
+
+
+def unpacked_size(path: Path) -> int:
+    """Return the size that an archive declares for its contents; the real one may differ.
+
+    Raises:
+        SourceError: if the archive is damaged, or a zip does not contain exactly one ``.params``.
+    """
+    try:
+        kind, size = detect.kind(path), path.stat().st_size
+        if kind is Kind.zip:
+            with zipfile.ZipFile(path) as archive:
+                return _params(path, archive).file_size
+        if kind is Kind.tar:
+            return size
+        with path.open("rb") as stream:
+            stream.seek(max(0, size - GZIP_SIZE_BYTES))
+            return max(size, int.from_bytes(stream.read(), "little"))
     except UNZIPPABLE as error:
         raise _unpack_error(path, error) from error
 
@@ -122,17 +109,14 @@ def packed_limit(size: int) -> int:
 
 def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
     with zipfile.ZipFile(path) as archive:
-        members = _params(archive)
-        if len(members) != 1:
-            raise SourceError(f"{path}: expected a zip with exactly one {SUFFIX}, found {len(members)}")
-        if members[0].compress_type not in METHODS:
+        params = _params(path, archive)
+        if params.compress_type not in METHODS:
             raise SourceError(
-                f"{path}: unsupported compression method {members[0].compress_type}; "
-                "expected stored or deflated"
+                f"{path}: unsupported compression method {params.compress_type}; expected stored or deflated"
             )
-        if members[0].file_size > packed_limit(path.stat().st_size):
+        if params.file_size > packed_limit(path.stat().st_size):
             raise SourceError(
-                f"{path}: its {SUFFIX} declares {members[0].file_size} bytes; "
+                f"{path}: its {PARAMS_SUFFIX} declares {params.file_size} bytes; "
                 f"the limit is {packed_limit(path.stat().st_size)}"
             )
         documents = _Documents(path)
@@ -144,14 +128,26 @@ def _unzip(path: Path, destination: Path, progress: Progress) -> Unpacked:
                 raise SourceError(
                     f"{path}: {member.filename!r} is encrypted or has an unsupported compression"
                 )
-        with archive.open(members[0]) as source:
-            sha1 = _copy(path, source, destination, members[0].file_size, progress)
-        return Unpacked(sha1=sha1, documents=documents.contents)
+        with archive.open(params) as source:
+            sha1 = _copy(path, source, destination, params.file_size, progress)
+        return documents.unpacked(sha1)
+
+
+def _params(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the one ``.params`` of a zip.
+
+    Raises:
+        SourceError: if there is none, or more than one.
+    """
+    members = [member for member in archive.infolist() if detect.is_params(member.filename)]
+    if len(members) != 1:
+        raise _count_error(path, "zip", [member.filename for member in members])
+    return members[0]
 
 
 def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress: Progress) -> Unpacked:
     """Read a tar in one pass, without its links and sparse files."""
-    sha1, documents, count = "", _Documents(path), 0
+    sha1, params, documents, count = "", [], _Documents(path), 0
     reader = _LimitedStream(path, stream, limit)
     with contextlib.closing(tarfile.open(fileobj=cast("BinaryIO", reader), mode="r:")) as archive:
         while (member := archive.next()) is not None:
@@ -161,11 +157,11 @@ def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress
             source = archive.extractfile(member) if member.isfile() and not member.issparse() else None
             if source is None or PurePosixPath(member.name).name.startswith(RESOURCE_FORK):
                 continue
-            if not member.name.endswith(SUFFIX):
+            if not member.name.endswith(PARAMS_SUFFIX):
                 documents.add(member.name, member.size, source)
-            elif sha1:
-                raise SourceError(f"{path}: expected a tar with exactly one {SUFFIX}, found more")
-            else:
+                continue
+            params.append(member.name)
+            if len(params) == 1:
                 sha1 = _copy(path, source, destination, member.size, progress)
         rest = reader.last  # the block at which tarfile stopped: the end of the tar, or a damaged header
         while rest:  # to the end, because a gzip has its checksum there
@@ -174,20 +170,35 @@ def _untar(path: Path, stream: BinaryIO, limit: int, destination: Path, progress
                     f"{path}: cannot be unpacked: damaged header, or data after the end of the tar"
                 )
             rest = reader.read(CHUNK)
-    if not sha1:
-        raise SourceError(f"{path}: expected a tar with exactly one {SUFFIX}, found none")
-    return Unpacked(sha1=sha1, documents=documents.contents)
+    if len(params) != 1:
+        raise _count_error(path, "tar", params)
+    return documents.unpacked(sha1)
+
+
+def _count_error(path: Path, kind: str, params: list[str]) -> SourceError:
+    """Return the error for an archive with no or several ``.params``, which lists them."""
+    headline = f"{path}: expected a {kind} with exactly one {PARAMS_SUFFIX}, found {len(params)}"
+    step = "unpack the archive, and pass the one that you mean" if params else ""
+    printable = [name.encode(errors="surrogateescape").decode(errors="replace") for name in params]
+    lines = [headline, *names.shorten(printable, detect.MAX_LISTED), step]
+    return SourceError("\n  ".join(filter(None, lines)))
 
 
 class _Documents:
-    """Collects the JSON objects of an archive."""
+    """Collects the JSON objects and the lists of class names of an archive."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.contents: dict[str, bytes] = {}
 
+    def unpacked(self, sha1: str) -> Unpacked:
+        """Return the contents of the archive with the SHA-1 of its ``.params``."""
+        lists = {name: content for name, content in self.contents.items() if _is_class_list(name)}
+        documents = {name: content for name, content in self.contents.items() if name not in lists}
+        return Unpacked(sha1=sha1, documents=documents, class_lists=lists)
+
     def add(self, name: str, size: int, source: _Readable) -> None:
-        """Read a member if it is a JSON object or a graph; ignore all others.
+        """Read a member if it is a JSON object, a graph or a list of class names; ignore all others.
 
         Raises:
             SourceError: if a graph is too large, or two members have one name.
@@ -199,7 +210,7 @@ class _Documents:
         if size > MAX_DOCUMENT_BYTES:
             raise SourceError(f"{self.path}: {name!r} has {size} bytes; the limit is {MAX_DOCUMENT_BYTES}")
         begin = source.read(min(size, tarfile.BLOCKSIZE))
-        if begin.lstrip()[:1] != b"{" and not is_graph:
+        if begin.lstrip()[:1] != b"{" and not is_graph and not _is_class_list(name):
             return
         if name in self.contents:
             raise SourceError(f"{self.path}: contains {name!r} twice")
@@ -207,6 +218,16 @@ class _Documents:
         self.contents[name] = begin + b"".join(rest)
         if sum(map(len, self.contents.values())) > MAX_DOCUMENTS_BYTES:
             raise SourceError(f"{self.path}: contains more than {MAX_DOCUMENTS_BYTES} bytes of JSON")
+
+
+def class_list_rank(member: str) -> tuple[int, int, str]:
+    """Return a sorting key of lists of class names: the best name first, then the fewest folders."""
+    path = PurePosixPath(member)
+    return CLASS_LISTS.index(path.name), len(path.parts), member
+
+
+def _is_class_list(name: str) -> bool:
+    return PurePosixPath(name).name in CLASS_LISTS
 
 
 class _LimitedStream:
@@ -236,43 +257,6 @@ class _LimitedStream:
     def _require_within(self) -> None:
         if self.stream.tell() > self.limit:
             raise SourceError(f"{self.path}: unpacks to more than {self.limit} bytes")
-
-
-def _is_tar(begin: bytes) -> bool:
-    """Return whether the first bytes of a file are a tar header, by its checksum."""
-    try:
-        tarfile.TarInfo.frombuf(begin, tarfile.ENCODING, "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
-
-
-def _unzipped_begin(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as stream:
-            return stream.read(tarfile.BLOCKSIZE)
-    except UNZIPPABLE:  # reported when the file is unpacked
-        return b""
-
-
-def _holds_params(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            has_params = bool(_params(archive))
-            others = [name for name in archive.namelist() if name.endswith(OTHERS)]
-    except UNZIPPABLE:  # reported by the reader of another format
-        return False
-    if has_params and others:
-        raise SourceError(f"{path}: ambiguous zip: contains both a {SUFFIX} and {others[0]!r}")
-    return has_params
-
-
-def _params(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [
-        member
-        for member in archive.infolist()
-        if member.filename.endswith(SUFFIX) and not member.filename.startswith(FORKS)
-    ]
 
 
 class _Readable(Protocol):

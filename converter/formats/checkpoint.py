@@ -11,19 +11,21 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from converter import names
 from converter.dtypes import BFLOAT16, BY_SAFETENSORS
 from converter.errors import CheckpointError, NoStateDictError
-from converter.formats import archives, ndarray_list, npz, pickles, state_dicts
+from converter.formats import archives, detect, pickles, state_dicts
 from converter.formats.binary_reader import MAX_DIMENSIONS
+from converter.formats.detect import LENGTH_BYTES
 from converter.formats.file_arrays import FileArray, SourceFile
-from converter.formats.params import load_params, open_params
+from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
+from converter.formats.params import open_params
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.progress import silent
 from converter.storage import disk
@@ -36,13 +38,10 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.formats.state_dicts import Location, NetworkNames
 
-TORCH_SIGNATURES = (npz.SIGNATURE, b"\x80")  # a zip since torch 1.6, a pickle before
-LENGTH_BYTES = 8  # of the header length in a safetensors file; JSON follows
-BEGIN_BYTES = LENGTH_BYTES + 1
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's refusal of a pickle: the function that it calls
 # Exceptions if a file is damaged, contains anything but tensors, or declares excessive sizes.
 UNREADABLE = (
-    *archives.UNZIPPABLE,
+    *detect.UNZIPPABLE,
     pickle.UnpicklingError,
     TypeError,
     AttributeError,
@@ -52,45 +51,12 @@ UNREADABLE = (
 )
 
 
-class Kind(StrEnum):
-    """The format of a checkpoint; ``packed`` is an archive of a ``.params``."""
-
-    safetensors = "safetensors"
-    torch = "pth"
-    params = "params"
-    packed = "packed"
-
-
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The arrays of a checkpoint by name, and where they are in the file."""
 
     arrays: Arrays
     location: Location = TOP_LEVEL
-
-
-def kind(path: Path) -> Kind:
-    """Detect the format of a file.
-
-    Raises:
-        CheckpointError: if its format is unknown or ambiguous.
-        StorageError: if the file cannot be read.
-        SourceError: if it is an archive of a ``.params`` that could also be read as something else.
-    """
-    disk.require_regular(path)
-    with disk.reading(path), path.open("rb") as stream:
-        begin = stream.read(BEGIN_BYTES)
-    if begin.startswith(npz.SIGNATURE) and begin[LENGTH_BYTES:] == b"{":  # not a method of zip
-        raise CheckpointError(f"{path}: ambiguous: begins like a zip and like a safetensors file")
-    if begin.startswith(ndarray_list.MAGIC) or (begin.startswith(npz.SIGNATURE) and npz.is_npz(path)):
-        return Kind.params
-    if archives.kind(path):
-        return Kind.packed
-    if begin[LENGTH_BYTES:] == b"{":  # before the pickle, because the length may begin with 0x80
-        return Kind.safetensors
-    if begin.startswith(TORCH_SIGNATURES):
-        return Kind.torch
-    raise CheckpointError(f"{path}: not a .safetensors, .pth or .params file: it begins with {begin!r}")
 
 
 def read(path: Path) -> Arrays:
@@ -120,14 +86,16 @@ def load(path: Path, key: str | None = None, networks: Collection[NetworkNames] 
         ConversionError: as ``read``; a CheckpointError also if there are several state dicts, or none under
             the key.
     """
-    form = kind(path)
-    if form in {Kind.params, Kind.packed}:
+    kind = detect.kind(path)
+    if kind in GLUON | PACKED:
         if key is not None:
             raise NoStateDictError(f"{path}: has no state dict {key}: it is a .params file; leave out --key")
-        return Checkpoint(open_params(path).arrays if form is Kind.params else _read_packed(path))
-    content = _read_torch(path) if form is Kind.torch else {**_read_safetensors(path)}
+        return Checkpoint(open_params(path).arrays if kind in GLUON else _read_packed(path))
+    if kind not in PYTORCH:
+        raise CheckpointError(detect.refusal(path, kind))
+    content = _read_torch(path) if kind is Kind.torch else {**_read_safetensors(path)}
     state, location = state_dicts.locate(content, str(path), key, networks)
-    if form is Kind.safetensors:
+    if kind is Kind.safetensors:
         return Checkpoint(state, location)
     if not state:
         raise CheckpointError(f"{path}: expected a state dict, found no tensors")
@@ -186,7 +154,8 @@ def _read_packed(path: Path) -> Arrays:
     with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         archives.unpack(path, unpacked, silent)
-        return load_params(unpacked)
+        arrays = open_params(unpacked, name=str(path)).arrays
+        return {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

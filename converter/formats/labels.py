@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from converter.errors import LabelsError
@@ -11,6 +12,7 @@ from converter.storage import disk
 if TYPE_CHECKING:
     from pathlib import Path
 
+WORDNET = re.compile(r"n\d{8}\s+(\S.*)", re.ASCII | re.DOTALL)  # a line of ImageNet's synset.txt
 MAX_BYTES = 1 << 22  # a hundred thousand names of forty characters
 
 
@@ -24,17 +26,43 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
         StorageError: if the file cannot be read.
         LabelsError: if a name is invalid, or their number is not ``classes``.
     """
+    text = _decode(disk.read_small(path, MAX_BYTES), str(path))
+    entries = _from_json(path, text) if path.suffix == ".json" else _lines(text)
+    return _checked(entries, classes, str(path))
+
+
+def parse_list(content: bytes, classes: int, place: str) -> tuple[str, ...]:
+    """Return the class names of a list that is packed with the parameters, one name per line.
+
+    The WordNet IDs that begin the lines of ImageNet's ``synset.txt`` are left out, if every line has one:
+    they are no names.
+
+    Raises:
+        LabelsError: if a name is invalid, or their number is not ``classes``.
+    """
+    entries = _lines(_decode(content, place))
+    matches = [WORDNET.fullmatch(entry) for entry in entries]
+    descriptions = [match[1] for match in matches if match]
+    return _checked(descriptions if len(descriptions) == len(entries) else entries, classes, place)
+
+
+def _decode(content: bytes, place: str) -> str:
     try:
-        text = disk.read_small(path, MAX_BYTES).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise LabelsError(f"{path}: not UTF-8: {error.reason}") from error
-    lines = text.removesuffix("\n").split("\n") if text.strip() else []
-    entries = _from_json(path, text) if path.suffix == ".json" else lines
+        raise LabelsError(f"{place}: not UTF-8: {error.reason}") from error
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text.strip() else []
+
+
+def _checked(entries: list[str], classes: int, place: str) -> tuple[str, ...]:
     labels = tuple(label.strip() for label in entries)
-    require_valid(labels, str(path))
+    require_valid(labels, place)
     if len(labels) != classes:
         raise LabelsError(
-            f"{path}: expected {classes} class names, one per class of the head; found {len(labels)}"
+            f"{place}: expected {classes} class names, one per class of the head; found {len(labels)}"
         )
     return labels
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from converter import names
 from converter.dtypes import BY_MXNET, TO_MXNET
 from converter.formats.binary_reader import MAX_DIMENSIONS
+from converter.formats.detect import NDARRAY_LIST_SIGNATURE
 from converter.formats.file_arrays import PieceReader
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from converter.formats.binary_reader import BinaryReader
     from converter.formats.file_arrays import AnyArray, FileArray
 
-MAGIC = struct.pack("<Q", 0x112)
 V2_MAGIC, V3_MAGIC = 0xF993FAC9, 0xF993FACA
 LEGACY, V1, V2, V3 = "legacy", "V1", "V2", "V3"
 RECORDS = {0xF993FAC8: V1, V2_MAGIC: V2, V3_MAGIC: V3}
@@ -77,7 +77,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
     V2 does not support scalars. If there is one, all records are V3, which MXNet reads in np-shape mode.
     """
     magic = V2_MAGIC if all(array.ndim for array in arrays.values()) else V3_MAGIC
-    stream.write(struct.pack("<8sQQ", MAGIC, 0, len(arrays)))
+    stream.write(struct.pack("<8sQQ", NDARRAY_LIST_SIGNATURE, 0, len(arrays)))
     reader = PieceReader()
     for array in arrays.values():
         shape = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)

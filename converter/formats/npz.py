@@ -19,13 +19,13 @@ from numpy.lib import format as npy
 
 from converter import names
 from converter.dtypes import TO_MXNET
-from converter.formats.archives import ENCRYPTED, METHODS, UNZIPPABLE, packed_limit
+from converter.formats.archives import ENCRYPTED, METHODS, packed_limit
 from converter.formats.binary_reader import MAX_DIMENSIONS, BinaryReader
+from converter.formats.detect import UNZIPPABLE, ZIP_SIGNATURE
 from converter.formats.file_arrays import PIECE, FileArray, PieceReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
     from zipfile import ZipFile, ZipInfo
 
     from converter.formats.file_arrays import AnyArray
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     # Arguments: offset of the values in the .npy, type, shape, whether the first axis varies fastest.
     MakeArray = Callable[[int, np.dtype[Any], Shape, bool], AnyArray]
 
-SIGNATURE = b"PK\x03\x04"
 SUFFIX = ".npy"
 LOCAL_HEADER = "<5H3I2H"  # after its signature; it ends with the lengths of the name and the extra field
 MAX_HEADER_BYTES = 10_000  # of a .npy; numpy's own limit
@@ -44,15 +43,6 @@ PATCH, STRONGLY = 0x20, 0x40  # flags of patches and strong encryption; zipfile 
 TEXT = 0x800  # the flag of names in UTF-8
 # Exceptions of numpy at invalid headers, and its warning of headers written by Python 2.
 UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, UserWarning)
-
-
-def is_npz(path: Path) -> bool:
-    """Return whether a file is a zip with arrays, whatever its name."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(SUFFIX) for name in archive.namelist())
-    except UNZIPPABLE:
-        return False
 
 
 def read(cursor: BinaryReader, *, verify: bool) -> dict[str, AnyArray]:
@@ -114,7 +104,7 @@ def _read_member(
             # At most the declared size; zipfile verifies the checksum at the end.
             content = _read_up_to(stream, member.file_size)
         return _read_array(local, bytes(content[:HEAD]), len(content), what, _in_memory(content))
-    if local.bytes(len(SIGNATURE), what) != SIGNATURE:
+    if local.bytes(len(ZIP_SIGNATURE), what) != ZIP_SIGNATURE:
         raise local.error(f"{what}: no member header at its offset", at=member.header_offset)
     *_, name_length, extra_length = local.take(LOCAL_HEADER, what)
     encoded = member.orig_filename.encode("utf-8" if member.flag_bits & TEXT else "cp437")

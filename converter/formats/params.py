@@ -10,9 +10,10 @@ import numpy as np
 
 from converter.dtypes import TO_MXNET
 from converter.errors import ParamsError
-from converter.formats import ndarray_list, npz
+from converter.formats import detect, ndarray_list, npz
 from converter.formats.binary_reader import BinaryReader
 from converter.formats.file_arrays import SourceFile
+from converter.formats.kinds import PACKED, Kind
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray
     from converter.storage.disk import FileSnapshot
 
-LIST, NPZ = "ndarray-list", "npz"
-
 
 @dataclass(frozen=True, slots=True)
 class Params:
@@ -34,13 +33,13 @@ class Params:
 
     Attributes:
         arrays: the arrays by name, in file order.
-        container: ``LIST`` or ``NPZ``.
+        container: NDArray list or npz.
         records: the kinds of the records in an NDArray list: legacy, V1, V2, V3.
         stamp: a snapshot of the file, to detect changes.
     """
 
     arrays: dict[str, AnyArray]
-    container: str
+    container: Kind
     records: tuple[str, ...] = ()
     stamp: FileSnapshot | None = None
 
@@ -59,15 +58,22 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
     """
     storage = SourceFile(path, name or str(path))
     with storage.opened() as stream:
-        begin, cursor = stream.read(len(ndarray_list.MAGIC)), BinaryReader(storage, stream)
-        if not begin:
-            raise ParamsError(f"{storage.name}: the file is empty")
-        if begin.startswith(npz.SIGNATURE):
-            return Params(npz.read(cursor, verify=verify), NPZ, stamp=storage.stamp)
-        if not ndarray_list.MAGIC.startswith(begin):
-            raise cursor.error(f"not a .params file: it begins with {begin!r}")
+        begin, cursor = stream.read(len(detect.NDARRAY_LIST_SIGNATURE)), BinaryReader(storage, stream)
+        if begin.startswith(detect.ZIP_SIGNATURE):
+            if detect.kind(path) is Kind.other_zip:
+                raise _refusal(path, cursor, begin)
+            return Params(npz.read(cursor, verify=verify), Kind.npz, stamp=storage.stamp)
+        if not (begin and detect.NDARRAY_LIST_SIGNATURE.startswith(begin)):
+            raise _refusal(path, cursor, begin)
         arrays, records = ndarray_list.read(cursor)
-        return Params({**arrays}, LIST, records, storage.stamp)
+        return Params({**arrays}, Kind.ndarray_list, records, storage.stamp)
+
+
+def _refusal(path: Path, cursor: BinaryReader, begin: bytes) -> ParamsError:
+    kind = detect.kind(path)
+    if kind is Kind.unknown or kind in PACKED:
+        return cursor.error(f"not a .params file: it begins with {begin!r}")
+    return ParamsError(detect.refusal(path, kind, cursor.storage.name))
 
 
 def load_params(path: str | PathLike[str]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.errors import StorageError
-from converter.formats.archives import GRAPH_SUFFIX
+from converter.formats.detect import GRAPH_SUFFIX
 from converter.graphs import reader
 from converter.storage import disk
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 from converter.errors import ArtifactError, StorageError, UsageError
-from converter.formats import artifact, checkpoint
-from converter.formats.checkpoint import Kind
+from converter.formats import artifact, checkpoint, detect
+from converter.formats.kinds import Kind
 from converter.manifests import schema
 from converter.manifests.schema import NewerManifestError
 from converter.networks import catalog, detection, matching
@@ -179,7 +179,7 @@ def _header_arrays(path: Path) -> Arrays:
         ArtifactError: if the file is of another kind or has another header.
         CheckpointError: if the file cannot be read.
     """
-    kind = checkpoint.kind(path)
+    kind = detect.kind(path)
     if kind is not Kind.safetensors:
         raise ArtifactError(f"{path}: expected a converted .safetensors, found {kind}")
     arrays = checkpoint.read(path)

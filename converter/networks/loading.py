@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.errors import CheckpointError, ParamsError, StorageError
-from converter.formats import checkpoint
-from converter.formats.checkpoint import Kind
+from converter.errors import ParamsError, StorageError
+from converter.formats import detect
+from converter.formats.kinds import GLUON, Kind
 from converter.formats.params import Params, open_params
 from converter.networks import graph_matching, matching, preparation, resolution
 from converter.storage import disk
@@ -130,21 +129,18 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
 def _open(file: ParamsFile) -> Params:
     """Read the headers of a file that must not have changed since it was selected."""
     name = str(file.user_path)
-    _require_no_checkpoint(file)
+    _require_gluon(file)
     content = open_params(file.path, name=name)
     if file.archive is None and content.stamp != file.stamp:
         raise StorageError(f"{name}: {disk.CHANGED}")
     return content
 
 
-def _require_no_checkpoint(file: ParamsFile) -> None:
-    """Refuse PyTorch files by their kind: a clearer message than one about the first byte."""
-    with contextlib.suppress(CheckpointError):  # neither kind: the reader reports the offset
-        if (kind := checkpoint.kind(file.path)) in {Kind.torch, Kind.safetensors}:
-            raise ParamsError(
-                f"{file.user_path}: is a PyTorch checkpoint ({kind}), not a .params file\n"
-                "  to convert it to Gluon: gluon2torch to-gluon"
-            )
+def _require_gluon(file: ParamsFile) -> None:
+    """Refuse any other kind of file by what it is: a clearer message than one about the first byte."""
+    kind = detect.kind(file.path)
+    if kind not in GLUON and kind is not Kind.unknown:  # the reader shows the bytes of an unknown file
+        raise ParamsError(detect.refusal(file.path, kind, str(file.user_path)))
 
 
 def _structural_arrays(located: Location, arrays: Arrays) -> dict[str, AnyArray]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from converter.errors import ConversionError, SourceError
 from converter.formats import archives
+from converter.formats.detect import PARAMS_SUFFIX
 from converter.sources import params_file
 from converter.sources.partial import PartialDownload
 from converter.storage import locks
@@ -126,7 +127,7 @@ def _fetch(
     """Download a zip, and move its ``.params`` to ``destination`` if it is the published one."""
     from converter.sources import download  # noqa: PLC0415 - as above
 
-    unpacked = partial.path.with_suffix(archives.SUFFIX)
+    unpacked = partial.path.with_suffix(PARAMS_SUFFIX)
     end = time.monotonic() + limits.total
     for last in (False, True):
         remaining = replace(limits, total=max(0.0, end - time.monotonic()))
@@ -136,7 +137,8 @@ def _fetch(
             unpacked.replace(destination)
         except SourceError as error:  # perhaps damaged in transit: a second download decides
             if last:
-                raise SourceError(f"{error}; downloaded twice") from error
+                headline = str(error).partition("\n")[0]
+                raise SourceError(f"{headline}; downloaded twice") from error
         else:
             return
         finally:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.errors import SourceError, StorageError
-from converter.formats import archives
+from converter.formats import archives, detect
+from converter.formats.kinds import PACKED
 from converter.formats.params import write_params
 from converter.storage import background, disk
 
@@ -37,6 +38,7 @@ class ParamsFile:
         stamp: the snapshot of ``user_path``.
         digest: the SHA-1 of the unpacked file, computed in the background.
         documents: the JSON files in the archive, by name.
+        class_lists: the lists of class names in the archive, by name.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class ParamsFile:
     stamp: disk.FileSnapshot
     digest: Future[str]
     documents: dict[str, bytes] = field(default_factory=dict)
+    class_lists: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def sha1(self) -> str:
@@ -68,17 +71,18 @@ def from_file(path: Path, folder: Path, progress: Progress) -> ParamsFile:
         StorageError: if the file does not exist or is not a regular file.
         SourceError: if an archive cannot be unpacked.
     """
+    detect.require_file(path)
     stamp = disk.snapshot(path)
     name = disk.file_name(path)
-    archive = archives.kind(path)
-    if archive is None:
+    archive = detect.kind(path)
+    if archive not in PACKED:
         digest = background.start(lambda: sha1(path, progress, stamp))
         return ParamsFile(path, path, name, None, stamp, digest)
     unpacked = folder / "unpacked.params"
     content = archives.unpack(path, unpacked, progress)
     digest = Future()
     digest.set_result(content.sha1)
-    return ParamsFile(unpacked, path, name, archive, stamp, digest, content.documents)
+    return ParamsFile(unpacked, path, name, archive, stamp, digest, content.documents, content.class_lists)
 
 
 def from_arrays(arrays: dict[str, Array], path: Path, progress: Progress) -> ParamsFile:

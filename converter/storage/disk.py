@@ -41,7 +41,7 @@ def reading(file: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{file}: {os_reason(error)}") from error
+        raise StorageError(f"{visible(file)}: {os_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -54,7 +54,14 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{place}: cannot be written: {os_reason(error)}") from error
+        raise StorageError(f"{visible(place)}: cannot be written: {os_reason(error)}") from error
+
+
+def visible(place: Path | str) -> Path | str:
+    """Return a path for a message: in place of a temporary file or folder, the folder that contains it."""
+    parts = Path(place).parts
+    hidden = [number for number, part in enumerate(parts) if locks.TEMPORARY.fullmatch(part)]
+    return Path(*parts[: hidden[0]]) if hidden else place
 
 
 def temporary(folder: Path) -> AbstractContextManager[Path]:

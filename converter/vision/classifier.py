@@ -10,9 +10,9 @@ import numpy as np
 
 from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError
-from converter.formats import checkpoint
+from converter.formats import detect
 from converter.formats import labels as label_files
-from converter.formats.checkpoint import Kind
+from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.manifests import converted_file
 from converter.networks import detection, state_dicts
@@ -124,7 +124,7 @@ def load(options: ClassifierOptions) -> Classifier:
     images.require_modules(*REQUIRED_MODULES[options.preprocessing])
     device = _device(options.device)
     path = find_weights(options.weights)
-    if checkpoint.kind(path) in {Kind.params, Kind.packed}:
+    if detect.kind(path) in GLUON | PACKED:
         raise CheckpointError(
             f"{path}: these are Gluon parameters; convert them first:\n"
             f"  gluon2torch convert auto OUT --params {path}"

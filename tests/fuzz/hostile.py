@@ -45,6 +45,11 @@ def pth(pickled: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
     return zipped(("a/data.pkl", pickled), ("a/byteorder", b"little"), ("a/version", b"3\n"), method=method)
 
 
+def legacy(pickled: bytes) -> bytes:
+    """Return a checkpoint by torch before 1.6, whose first pickle is a number that marks it."""
+    return b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + b"\x80\x02M\xe9\x03." + b"\x80\x02}." + pickled
+
+
 def two_directories(followed: bytes, counted: bytes) -> bytes:
     """Return a zip with two directories: one found by the offset, one by the size."""
     end = followed.rindex(b"PK\x05\x06")
@@ -82,7 +87,7 @@ def packed_storage() -> bytes:
 
 def overlapping() -> bytes:
     """Return a ``.pth`` whose directory lists one member a thousand times."""
-    content = zipped(("a/data/0", bytes(1 << 16)))
+    content = zipped(("a/data.pkl", bytes(1 << 16)))
     begin = content.index(CENTRAL)
     entry = content[begin : content.rindex(b"PK\x05\x06")]
     end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1000, 1000, 1000 * len(entry), begin, 0)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from fuzz import mutation, seeds
 
-from converter.commands import diff, inspection
+from converter.commands import diff, inspection, inspection_result
 from converter.errors import ConversionError, SourceError
-from converter.formats import checkpoint, labels, params
+from converter.formats import detect, labels, params
 from converter.graphs import reader
 from converter.manifests import artifact_checks, converted_file
 from converter.networks import catalog, loading, mapping, naming_styles, selection, state_dicts, wiring
@@ -99,7 +99,7 @@ def _params(path: Path) -> None:
 
 
 def _packed(path: Path) -> None:
-    checkpoint.kind(path)
+    detect.kind(path)
     source = params_file.from_file(path, path.parent, silent)
     if source.archive:
         params.load_params(source.path)
@@ -131,7 +131,7 @@ def _note(path: Path) -> None:
 
 def _stages(path: Path) -> None:
     """Run every command on the file that needs no network."""
-    inspection.document(inspection.inspect(path, full=True))
+    inspection_result.document(inspection.inspect(path, full=True))
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):

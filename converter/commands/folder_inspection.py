@@ -1,0 +1,59 @@
+"""List the files in a folder that concern networks: parameters, graphs, class names, converted weights."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from converter.commands import verdicts
+from converter.commands.inspection_result import FolderEntry, Inspection
+from converter.errors import ConversionError
+from converter.formats import archives, detect
+from converter.formats.kinds import DESCRIPTIONS, Kind
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FILES = 1000  # that are examined
+# Kinds of file that say nothing about a network.
+OTHER = {Kind.unknown, Kind.empty, Kind.json, Kind.xml, Kind.html, Kind.other_zip}
+
+
+def inspect(folder: Path) -> Inspection:
+    """List a folder, without the folders in it.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+    with disk.reading(folder):
+        paths = sorted(itertools.islice(folder.iterdir(), MAX_FILES))
+    entries = tuple(entry for path in paths if (entry := _entry(path)))
+    return Inspection(
+        disk.file_name(folder.absolute()),
+        sum(_size(path) for path in paths),
+        entries=entries,
+        others=len(paths) - len(entries),
+        verdict=verdicts.of_folder(folder, entries),
+    )
+
+
+def _entry(path: Path) -> FolderEntry | None:
+    """Return what a file is, None if it says nothing about a network."""
+    name = disk.file_name(path)
+    if path.name in archives.CLASS_LISTS:
+        return FolderEntry(name, "class names")
+    try:
+        kind = detect.kind(path)
+    except ConversionError:
+        return None
+    if kind is Kind.safetensors and path.with_suffix(".json").is_file():
+        return FolderEntry(name, "converted weights", kind, is_converted=True)
+    return None if kind in OTHER else FolderEntry(name, DESCRIPTIONS[kind].what.partition(",")[0], kind)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0

@@ -1,0 +1,59 @@
+"""Describe a graph: inputs, outputs, operators, parameters, and the networks that it is the graph of."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from converter.commands import verdicts
+from converter.commands.inspection_result import GraphSummary
+from converter.errors import ConversionError
+from converter.graphs import operators, reader
+from converter.graphs.graph import VARIABLE
+from converter.networks import catalog, naming_styles, wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from converter.commands.inspection_result import Inspection
+    from converter.graphs.graph import Graph
+    from converter.networks.catalog import Model
+
+
+def inspect(path: Path, inspection: Inspection) -> Inspection:
+    """Add the contents of a graph to an inspection.
+
+    Raises:
+        SymbolError: if the file is not a graph.
+        StorageError: if it cannot be read.
+    """
+    graph = reader.read(path)
+    inspection = replace(inspection, models=tuple(_models(graph)), summary=_summary(graph))
+    return replace(inspection, verdict=verdicts.of_graph(inspection, path))
+
+
+def _summary(graph: Graph) -> GraphSummary:
+    parameters = {*graph.parameters, *naming_styles.parameters(graph.variables)}
+    names = Counter(node.operator for node in graph.nodes if node.operation.kind != VARIABLE)
+    return GraphSummary(
+        inputs=tuple(name for name in graph.variables if name not in parameters),
+        outputs=tuple(graph.nodes[index].name for index, _ in graph.outputs),
+        nodes=len(graph.nodes),
+        operators=tuple(names.most_common()),
+        parameters=len(parameters),
+    )
+
+
+def _models(graph: Graph) -> Iterator[Model]:
+    """Yield the models that a graph matches, with its number of classes."""
+    heads = [node.operation for node in graph.nodes if node.operation.kind == operators.DENSE]
+    classes = heads[-1].settings["outputs"] if heads else None
+    if not isinstance(classes, int) or classes < 1:
+        return
+    for candidate in catalog.models().values():
+        model = candidate.with_config(num_classes=classes)
+        with contextlib.suppress(ConversionError):
+            yield wiring.match_any_stride(graph, model)[0]

@@ -1,0 +1,167 @@
+"""The results of ``inspect``: what a weight file, a graph or a folder is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from converter.formats.state_dicts import TOP_LEVEL
+
+if TYPE_CHECKING:
+    from converter.commands.tensor_statistics import TensorSummary
+    from converter.formats.kinds import Kind
+    from converter.formats.state_dicts import Location
+    from converter.networks.catalog import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSummary:
+    """The contents of a graph.
+
+    Attributes:
+        inputs: the variables that are no parameters, such as the data.
+        outputs: the names of the nodes that are the outputs.
+        nodes: the number of nodes, variables included.
+        operators: the number of nodes of each operator, most frequent first.
+        parameters: the number of parameters that it needs.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: int
+    operators: tuple[tuple[str, int], ...]
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEntry:
+    """A file in a folder.
+
+    Attributes:
+        name: its name.
+        what: what it is, in a few words.
+        kind: its kind, None for class names.
+        is_converted: whether it is a converted file with its manifest.
+    """
+
+    name: str
+    what: str
+    kind: Kind | None = None
+    is_converted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Description of a weight file, a graph or a folder.
+
+    Attributes:
+        file: name of the file or folder.
+        size: size in bytes.
+        archive: kind of archive, None if the file is not packed.
+        container: container format of the arrays.
+        records: formats of the ``.params`` records.
+        dialect: naming style.
+        prefix: prefix of the names.
+        models: models that the tensors match.
+        nearest: nearest model, None if ``models`` is not empty.
+        dtypes: number of arrays of each type, most frequent first.
+        tensors: number of arrays.
+        numbers: number of floating-point elements.
+        sha1: SHA-1 of the unpacked file; None if only headers were read.
+        official: model whose published file this is, by GluonCV's name if it is not covered, False if
+            there is none; None if only headers were read.
+        statistics: summaries by part and role; None if only headers were read.
+        remark: what could not be determined, with the reason.
+        graph: name of the graph that belongs to the parameters.
+        graph_differences: differences between that graph and the model, as lines.
+        location: where the weights are in a PyTorch checkpoint.
+        kind: kind of the file, None for a folder.
+        verdict: what the file is and what to do with it, in one sentence.
+        values: number of elements of every type.
+        summary: contents of a graph; ``models`` are those that it is the graph of.
+        entries: files in a folder that concern networks; None if it is not a folder.
+        others: number of the other files in a folder.
+    """
+
+    file: str
+    size: int
+    archive: str | None = None
+    container: str | None = None
+    records: tuple[str, ...] = ()
+    dialect: str | None = None
+    prefix: str | None = None
+    models: tuple[Model, ...] = ()
+    nearest: str | None = None
+    dtypes: tuple[tuple[str, int], ...] = ()
+    tensors: int | None = None
+    numbers: int | None = None
+    sha1: str | None = None
+    official: str | bool | None = None
+    statistics: tuple[TensorSummary, ...] | None = None
+    remark: str | None = None
+    graph: str | None = None
+    graph_differences: tuple[str, ...] = ()
+    location: Location = TOP_LEVEL
+    kind: Kind | None = None
+    verdict: str = ""
+    values: int | None = None
+    summary: GraphSummary | None = None
+    entries: tuple[FolderEntry, ...] | None = None
+    others: int = 0
+
+
+def document(inspection: Inspection) -> dict[str, Any]:
+    """Return the inspection as a JSON-compatible dictionary."""
+    return {
+        "file": inspection.file,
+        "bytes": inspection.size,
+        "archive": inspection.archive,
+        "container": inspection.container,
+        "records": list(inspection.records),
+        "dialect": inspection.dialect,
+        "prefix": inspection.prefix,
+        "models": [
+            {
+                "model": model.name,
+                "depths": list(model.config.depths),
+                "cardinality": model.config.cardinality,
+                "width": model.config.width,
+                "classes": model.config.num_classes,
+                "channels": model.config.in_chans,
+                "output_stride": model.config.output_stride,
+            }
+            for model in inspection.models
+        ],
+        "nearest": inspection.nearest,
+        "dtypes": dict(inspection.dtypes),
+        "tensors": inspection.tensors,
+        "numbers": inspection.numbers,
+        "sha1": inspection.sha1,
+        "official": inspection.official,
+        "statistics": None
+        if inspection.statistics is None
+        else [{name: _finite(value) for name, value in asdict(row).items()} for row in inspection.statistics],
+        "remark": inspection.remark,
+        "graph": inspection.graph,
+        "graph_differences": list(inspection.graph_differences),
+        "state_dict": msgspec.to_builtins(inspection.location),
+        "kind": inspection.kind,
+        "verdict": inspection.verdict,
+        "values": inspection.values,
+        "summary": _summary(inspection.summary),
+        "entries": None
+        if inspection.entries is None
+        else {entry.name: entry.what for entry in inspection.entries},
+    }
+
+
+def _summary(summary: GraphSummary | None) -> dict[str, Any] | None:
+    return None if summary is None else {**asdict(summary), "operators": dict(summary.operators)}
+
+
+def _finite(value: object) -> object:
+    """Return the value, or None for a number that is not finite, which JSON cannot represent."""
+    return value if not isinstance(value, float) or math.isfinite(value) else None

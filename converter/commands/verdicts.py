@@ -1,0 +1,80 @@
+"""Say in one sentence what a file or folder is, and what to do with it."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from converter.formats import detect
+from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from converter.commands.inspection_result import FolderEntry, Inspection
+
+NOUNS = {
+    **dict.fromkeys(GLUON, "parameter file"),
+    **dict.fromkeys(PACKED, "archive"),
+    **dict.fromkeys(PYTORCH, "PyTorch checkpoint"),
+    Kind.graph: "graph",
+}
+KNOWN = "gluon2torch list shows the supported networks"
+
+
+def of_weights(inspection: Inspection, path: Path) -> str:
+    """Return the verdict about a weight file whose contents were read, or a packed file that was not."""
+    file = shlex.quote(str(path))
+    if inspection.tensors is None:
+        return f"large {inspection.archive} file, not unpacked: gluon2torch inspect --full {file}"
+    what = "PyTorch checkpoint" if inspection.container in PYTORCH else "parameters"
+    if not inspection.models:
+        return f"{what} of no supported network: {KNOWN}"
+    what = f"{what} of {_networks(inspection)}"
+    if inspection.container in PYTORCH:
+        return f"{what}: gluon2torch to-gluon {file} OUT.params"
+    if inspection.graph_differences:
+        return f"{what}, with another graph, which convert refuses: the graph's differences are listed below"
+    name = "auto" if len(inspection.models) == 1 else "NAME"
+    return f"{what}: gluon2torch convert {name} OUT --params {file}"
+
+
+def of_graph(inspection: Inspection, path: Path) -> str:
+    """Return the verdict about a graph."""
+    params = detect.parameters_of(path)
+    file, name = shlex.quote(str(path)), shlex.quote(str(params[0])) if params else "PARAMS"
+    if not inspection.models:
+        return f"graph of no supported network: {KNOWN}"
+    command = f"gluon2torch convert auto OUT --params {name} --symbol {file}"
+    return f"graph of {_networks(inspection)}: {command}"
+
+
+def of_folder(folder: Path, entries: Sequence[FolderEntry]) -> str:
+    """Return the verdict about a folder."""
+    counts = Counter(_noun(entry) for entry in entries)
+    params = [entry for entry in entries if entry.kind in GLUON | PACKED]
+    if not counts:
+        return "folder without files of networks: pass the folder or file of the parameters"
+    listing = ", ".join(f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in counts.items())
+    what = f"folder with {listing}"
+    if len(params) == 1:
+        path = shlex.quote(str(folder / params[0].name))
+        return f"{what}: gluon2torch convert auto OUT --params {path}"
+    if any(entry.is_converted for entry in entries) and not params:
+        return f"{what}: gluon2torch verify {shlex.quote(str(folder))}"
+    return f"{what}: gluon2torch inspect FILE describes one of them"
+
+
+def _noun(entry: FolderEntry) -> str:
+    if entry.is_converted:
+        return "converted file"
+    if entry.kind is None:
+        return "class list"
+    return NOUNS.get(entry.kind, "other file")
+
+
+def _networks(inspection: Inspection) -> str:
+    networks = " or ".join(model.name for model in inspection.models)
+    return f"{networks}, {inspection.models[0].config.num_classes} classes"
