@@ -62,7 +62,6 @@ Params = Annotated[
     typer.Option(
         help="Gluon parameters: a .params file, or a .gz, .zip, .mar, .tar or .tar.gz that contains one.",
         show_default="GluonCV's cache, then download",
-        dir_okay=False,
     ),
 ]
 Symbol = Annotated[

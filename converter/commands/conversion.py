@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from converter.choices import Precision
@@ -180,14 +181,15 @@ def _class_names(request: ConversionRequest, loaded: LoadedModel) -> tuple[tuple
         return labels.read(request.labels, classes), ""
     file = loaded.source.params_file
     reasons = []
-    for name in sorted(file.class_lists, key=archives.class_list_rank):
+    for member in sorted(file.class_lists, key=archives.class_list_rank):
+        place = f"{PurePosixPath(member)} in {file.name}"
         try:
-            found = labels.parse_list(file.class_lists[name], classes, f"{name} in {file.name}")
+            found = labels.parse_list(file.class_lists[member], classes, place)
         except LabelsError as error:
             reasons.append(f"not used: {error}")
         else:
-            return found, f"{len(found)} class names from {name} in {file.name}"
-    return (), "; ".join(reasons[:1])
+            return found, f"{len(found)} class names from {place}"
+    return (), reasons[0] if reasons else ""
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
     key: str | None = None,
     full: bool,
 ) -> Inspection:
-    kind = detect.kind(path)
+    kind = detect.kind(path, str(user_path))
     if kind not in GLUON | PYTORCH:
         raise CheckpointError(detect.refusal(path, kind, str(user_path)))
     if kind in GLUON:

@@ -5,6 +5,7 @@ Nothing is executed, and a file's name does not matter. ``kinds`` describes the 
 
 from __future__ import annotations
 
+import functools
 import gzip
 import itertools
 import lzma
@@ -81,8 +82,12 @@ QUOTED = {
 }
 
 
-def kind(path: Path) -> Kind:
+def kind(path: Path, name: str | None = None) -> Kind:
     """Return the kind of a file.
+
+    Args:
+        path: the file.
+        name: its name in error messages, by default the path.
 
     Raises:
         CheckpointError: if it begins like two kinds.
@@ -93,7 +98,8 @@ def kind(path: Path) -> Kind:
     with disk.reading(path):
         with path.open("rb") as stream:
             begin = stream.read(tarfile.BLOCKSIZE)
-        steps = (_empty_or_list, _zip, _gzip_or_tar, _by_first_bytes, _safetensors_or_pickle)
+        zipped = functools.partial(_zip, name=name or str(path))
+        steps = (_empty_or_list, zipped, _gzip_or_tar, _by_first_bytes, _safetensors_or_pickle)
         return next((found for step in steps if (found := step(path, begin))), Kind.unknown)
 
 
@@ -159,20 +165,20 @@ def _empty_or_list(_: Path, begin: bytes) -> Kind | None:
     return Kind.ndarray_list if NDARRAY_LIST_SIGNATURE.startswith(begin[:LENGTH_BYTES]) else None
 
 
-def _zip(path: Path, begin: bytes) -> Kind | None:
+def _zip(path: Path, begin: bytes, name: str) -> Kind | None:
     if not begin.startswith(ZIP_SIGNATURE):
         return None
     if _is_safetensors(begin):  # the brace is at the place of a method that zip does not have
-        raise CheckpointError(f"{path}: ambiguous: begins like a zip and like a safetensors file")
+        raise CheckpointError(f"{name}: ambiguous: begins like a zip and like a safetensors file")
     try:
         members = zip_members(path)
     except UNZIPPABLE:  # the reader reports what is damaged
         return Kind.torch
-    pickles = [name for name in members if name.lower().endswith(TORCH_PICKLE)]  # torch ignores the case
-    arrays = [name for name in members if name.endswith(ARRAY)]
+    pickles = [member for member in members if member.lower().endswith(TORCH_PICKLE)]  # as torch does
+    arrays = [member for member in members if member.endswith(ARRAY)]
     if any(map(is_params, members)):
         if others := arrays + pickles:
-            raise SourceError(f"{path}: ambiguous zip: contains both a {PARAMS_SUFFIX} and {others[0]!r}")
+            raise SourceError(f"{name}: ambiguous zip: contains both a {PARAMS_SUFFIX} and {others[0]!r}")
         return Kind.zip
     if arrays:
         return Kind.npz

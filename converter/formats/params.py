@@ -60,7 +60,7 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
     with storage.opened() as stream:
         begin, cursor = stream.read(len(detect.NDARRAY_LIST_SIGNATURE)), BinaryReader(storage, stream)
         if begin.startswith(detect.ZIP_SIGNATURE):
-            if detect.kind(path) is Kind.other_zip:
+            if detect.kind(path, storage.name) is Kind.other_zip:
                 raise _refusal(path, cursor, begin)
             return Params(npz.read(cursor, verify=verify), Kind.npz, stamp=storage.stamp)
         if not (begin and detect.NDARRAY_LIST_SIGNATURE.startswith(begin)):
@@ -70,7 +70,7 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
 
 
 def _refusal(path: Path, cursor: BinaryReader, begin: bytes) -> ParamsError:
-    kind = detect.kind(path)
+    kind = detect.kind(path, cursor.storage.name)
     if kind is Kind.unknown or kind in PACKED:
         return cursor.error(f"not a .params file: it begins with {begin!r}")
     return ParamsError(detect.refusal(path, kind, cursor.storage.name))

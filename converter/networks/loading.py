@@ -138,9 +138,10 @@ def _open(file: ParamsFile) -> Params:
 
 def _require_gluon(file: ParamsFile) -> None:
     """Refuse any other kind of file by what it is: a clearer message than one about the first byte."""
-    kind = detect.kind(file.path)
+    name = str(file.user_path)
+    kind = detect.kind(file.path, name)
     if kind not in GLUON and kind is not Kind.unknown:  # the reader shows the bytes of an unknown file
-        raise ParamsError(detect.refusal(file.path, kind, str(file.user_path)))
+        raise ParamsError(detect.refusal(file.path, kind, name))
 
 
 def _structural_arrays(located: Location, arrays: Arrays) -> dict[str, AnyArray]:

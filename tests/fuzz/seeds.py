@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -185,6 +186,14 @@ def pths() -> list[bytes]:
             torch.save(content, stream, _use_new_zipfile_serialization=is_zip)
             contents.append(stream.getvalue())
     return contents
+
+
+def every_kind() -> list[bytes]:
+    """Return files of the kinds that are read, and pickles and documents that are only named."""
+    texts = [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", b"<?xml version='1.0'?><Error>"]
+    pickles = [pickle.dumps(ARRAYS, protocol) for protocol in (2, 4)]
+    states = b"\x80\x04}K\0\x8c\x0fmxnet.optimizer\x94\x8c\x03SGD\x94\x93)\x81s."
+    return [*lists(), *npzs(), *zips(), *tars(), *safetensors(), *symbols(), *texts, *pickles, states]
 
 
 def symbols() -> list[bytes]:

@@ -14,6 +14,7 @@ from fuzz import mutation, seeds
 from converter.commands import diff, inspection, inspection_result
 from converter.errors import ConversionError, SourceError
 from converter.formats import detect, labels, params
+from converter.formats.kinds import READABLE
 from converter.graphs import reader
 from converter.manifests import artifact_checks, converted_file
 from converter.networks import catalog, loading, mapping, naming_styles, selection, state_dicts, wiring
@@ -105,6 +106,11 @@ def _packed(path: Path) -> None:
         params.load_params(source.path)
 
 
+def _kind(path: Path) -> None:
+    if (found := detect.kind(path)) not in READABLE:
+        raise SourceError(detect.refusal(path, found))
+
+
 def _checkpoint(path: Path) -> None:
     for array in state_dicts.read(path).arrays.values():
         np.asarray(array)
@@ -142,6 +148,7 @@ def _stages(path: Path) -> None:
 TARGETS = {
     "ndarray-list": Target(_params, "a.params", seeds.lists, mutation.flip, 400_000),
     "npz": Target(_params, "a.params", seeds.npzs, mutation.zipped(mutation.words), 200_000),
+    "kind": Target(_kind, "a.params", seeds.every_kind, mutation.flip, 200_000),
     "gzip": Target(
         _packed, "a.gz", seeds.gzips, mutation.gzipped(mutation.flip), 80_000, frozenset({UNPACKED})
     ),
