@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from symbols import changed, symbol
 from test_archives import zipped
 from test_detect import tarred
@@ -23,7 +24,7 @@ from converter.commands import folder_inspection, inspection, inspection_result
 from converter.errors import SourceError
 from converter.formats.kinds import Kind
 from converter.formats.params import write_params
-from converter.networks import catalog
+from converter.networks import catalog, matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,20 @@ def test_converted_files_are_those_with_a_manifest(tmp_path: Path) -> None:
     assert [entry.is_converted for entry in result.entries or ()] == [False, True]
     assert result.verdict == (
         f"folder with 1 PyTorch checkpoint, 1 converted file: gluon2torch verify {shlex.quote(str(tmp_path))}"
+    )
+
+
+def test_verdict_about_a_pytorch_file_depends_on_the_manifest(
+    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny"), path)
+    assert inspection.inspect(path).verdict == (
+        f"PyTorch checkpoint of tiny, 10 classes: gluon2torch to-gluon {path} OUT.params"
+    )
+    path.with_suffix(".json").touch()
+    assert inspection.inspect(path).verdict == (
+        f"converted weights of tiny, 10 classes: gluon2torch predict IMAGE --weights {path}"
     )
 
 

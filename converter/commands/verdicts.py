@@ -29,9 +29,12 @@ def of_weights(inspection: Inspection, path: Path) -> str:
     file = shlex.quote(str(path))
     if inspection.tensors is None:
         return f"large {inspection.archive} file, not unpacked: gluon2torch inspect --full {file}"
+    is_converted = inspection.kind is Kind.safetensors and path.with_suffix(".json").is_file()
     what = "PyTorch checkpoint" if inspection.container in PYTORCH else "parameters"
     if not inspection.models:
         return f"{what} of no supported network: {KNOWN}"
+    if is_converted:
+        return f"converted weights of {_networks(inspection)}: gluon2torch predict IMAGE --weights {file}"
     what = f"{what} of {_networks(inspection)}"
     if inspection.container in PYTORCH:
         return f"{what}: gluon2torch to-gluon {file} OUT.params"
