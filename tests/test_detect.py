@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 from test_archives import CONTENT, zipped
+from typer.testing import CliRunner
 
+from converter.cli.app import app
 from converter.commands import conversion, inspection
 from converter.errors import ConversionError, SourceError, StorageError
-from converter.formats import checkpoint, detect, kinds, params
+from converter.formats import checkpoint, detect, kinds, params, pickle_contents
 from converter.formats.kinds import Kind
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
@@ -96,6 +98,8 @@ FILES = [
     (npy(np.ones(3)), Kind.npy),
     (npy(ARRAYS), Kind.npy_objects),
     (zipped(("README", b"of a model")), Kind.other_zip),
+    (zipped(("a.params", CONTENT))[:-30], Kind.damaged_zip),
+    (torch_file(is_zip=True)[:100], Kind.damaged_zip),
     (POINTER, Kind.lfs_pointer),
     (PAGE, Kind.html),
     (b'<?xml version="1.0"?><!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0//EN">', Kind.html),
@@ -160,7 +164,8 @@ def test_every_kind_has_a_test_a_description_and_a_next_step() -> None:
         assert description.next
 
 
-REFUSED = [(content, kind) for content, kind in FILES if kind not in kinds.READABLE | {Kind.graph}]
+OTHERWISE = kinds.READABLE | {Kind.graph, Kind.damaged_zip}  # tested on their own
+REFUSED = [(content, kind) for content, kind in FILES if kind not in OTHERWISE]
 
 
 @pytest.mark.parametrize(("content", "kind"), REFUSED, ids=lambda value: getattr(value, "name", ""))
@@ -184,6 +189,19 @@ def test_every_reader_says_what_the_file_is_and_the_next_step(
         headline, *_, step = str(refused.value).split("\n")
         assert headline.startswith(f"{path}: {expected.what}")
         assert step == f"  {expected.next.format(name=path)}"
+
+
+def test_damaged_zip_is_not_taken_for_a_pytorch_checkpoint(tiny: Model, tmp_path: Path) -> None:
+    path = tmp_path / "a.params.zip"
+    path.write_bytes(zipped(("a.params", CONTENT))[:-30])
+    request = conversion.ConversionRequest(source=ParamsSource(tiny, path), out=tmp_path / "out")
+    for read in (lambda: inspection.inspect(path), lambda: conversion.run(request)):
+        with pytest.raises(
+            ConversionError, match=r"a\.params\.zip: a damaged or incomplete zip file\n  copy"
+        ):
+            read()
+    with pytest.raises(ConversionError, match=r"a\.params\.zip: .*File is not a zip file"):
+        checkpoint.read(path)
 
 
 def test_server_message_is_quoted(tmp_path: Path) -> None:
@@ -276,6 +294,22 @@ def test_detection_executes_no_pickle(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x02" + path.read_bytes())
     assert detect.kind(path) is Kind.pickle
     assert not touched.exists()
+
+
+def test_large_object_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = pickled(ESTIMATOR, "ImageClassificationEstimator", net=bytes(1000)) + b"garbage"
+    (tmp_path / "a.pkl").write_bytes(content)
+    monkeypatch.setattr(pickle_contents, "MAX_OBJECT", 500)
+    assert detect.kind(tmp_path / "a.pkl") is Kind.estimator
+
+
+def test_folder_given_as_parameters_lists_those_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.params").touch()
+    command = ["convert", "auto", str(tmp_path / "out"), "--params", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"refused  {tmp_path}: a folder, not a file\n  {tmp_path}/a.params\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_declared_length_of_a_pickle_allocates_nothing(tmp_path: Path) -> None:

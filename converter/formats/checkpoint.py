@@ -91,9 +91,9 @@ def load(path: Path, key: str | None = None, networks: Collection[NetworkNames] 
         if key is not None:
             raise NoStateDictError(f"{path}: has no state dict {key}: it is a .params file; leave out --key")
         return Checkpoint(open_params(path).arrays if kind in GLUON else _read_packed(path))
-    if kind not in PYTORCH:
+    if kind not in {*PYTORCH, Kind.damaged_zip}:  # whose reader reports what is damaged
         raise CheckpointError(detect.refusal(path, kind))
-    content = _read_torch(path) if kind is Kind.torch else {**_read_safetensors(path)}
+    content = {**_read_safetensors(path)} if kind is Kind.safetensors else _read_torch(path)
     state, location = state_dicts.locate(content, str(path), key, networks)
     if kind is Kind.safetensors:
         return Checkpoint(state, location)

@@ -172,8 +172,8 @@ def _zip(path: Path, begin: bytes, name: str) -> Kind | None:
         raise CheckpointError(f"{name}: ambiguous: begins like a zip and like a safetensors file")
     try:
         members = zip_members(path)
-    except UNZIPPABLE:  # the reader reports what is damaged
-        return Kind.torch
+    except UNZIPPABLE:
+        return Kind.damaged_zip
     pickles = [member for member in members if member.lower().endswith(TORCH_PICKLE)]  # as torch does
     arrays = [member for member in members if member.endswith(ARRAY)]
     if any(map(is_params, members)):

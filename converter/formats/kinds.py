@@ -32,6 +32,7 @@ class Kind(StrEnum):
     npy = "npy"
     npy_objects = "npy-objects"
     other_zip = "other-zip"
+    damaged_zip = "damaged-zip"
     lfs_pointer = "lfs-pointer"
     html = "html"
     storage_error = "storage-error"
@@ -112,6 +113,7 @@ DESCRIPTIONS = {
     Kind.other_zip: Description(
         "a zip file without parameters", "unpack it, and run gluon2torch inspect on the files in it"
     ),
+    Kind.damaged_zip: Description("a damaged or incomplete zip file", "copy or download it again"),
     Kind.lfs_pointer: Description("a Git LFS pointer, not the file itself", "git lfs pull fetches it"),
     Kind.html: Description("a web page, not the file itself", DOWNLOAD),
     Kind.storage_error: Description("the error message of a storage server, not the file itself", DOWNLOAD),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first object of a checkpoint by torch before 1.6
 MAX_OPERATIONS = 20_000  # the classes of the outer objects come first
+MAX_OBJECT = 1 << 28  # bytes; the classes of the outer objects come before their contents
 STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
 # The kind of a pickle by the beginning of a module that it refers to; the first line that applies decides.
 BY_MODULE = (
@@ -75,14 +76,16 @@ def _operations(stream: BinaryIO, size: int) -> Iterator[tuple[OpcodeInfo, objec
 
 
 class _Limited:
-    """A stream that never allocates more than the file's size, whatever length a pickle declares."""
+    """A stream that refuses to read large objects, whatever length a pickle declares."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self.stream = stream
         self.size = size
 
     def read(self, count: int) -> bytes:
+        if count > MAX_OBJECT:
+            raise ValueError("a large object")
         return self.stream.read(min(count, self.size))
 
     def readline(self) -> bytes:
-        return self.stream.readline(self.size)
+        return self.stream.readline(min(MAX_OBJECT, self.size))
