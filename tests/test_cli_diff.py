@@ -151,7 +151,7 @@ def test_incomparable_files_exit_1_with_the_reason_on_stderr(
     result = CliRunner().invoke(app, ["diff", str(tmp_path / "first.pth"), str(tmp_path / "second.pth")])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(
-        f"refused  {tmp_path}/second.pth: not a .safetensors, .pth or .params file"
+        f"refused  {tmp_path}/second.pth: the file is empty\n  copy or download it again"
     )
 
 
