@@ -261,6 +261,12 @@ def test_prefix_of_an_export_is_refused_with_the_files_that_it_may_mean(tmp_path
         inspection.inspect(tmp_path / "modl")
 
 
+def test_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    for read in (inspection.inspect, checkpoint.read):
+        with pytest.raises(StorageError, match="File name too long"):
+            read(tmp_path / ("a" * 300))
+
+
 def test_folder_is_refused_with_the_parameters_in_it(tmp_path: Path) -> None:
     (tmp_path / "a.params").touch()
     (tmp_path / "a.txt").touch()

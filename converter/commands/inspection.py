@@ -52,7 +52,7 @@ def inspect(
         ConversionError: if the file is of another kind or changes meanwhile.
     """
     path = arguments.to_path(path)
-    if path.is_dir():
+    if disk.is_folder(path):
         return folder_inspection.inspect(path)
     detect.require_file(path)
     with disk.unchanged(path):

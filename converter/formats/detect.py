@@ -112,7 +112,7 @@ def require_file(path: Path) -> os.stat_result:
     try:
         return disk.require_regular(path)
     except StorageError as error:
-        if path.is_dir():
+        if disk.is_folder(path):
             lines = [f"{path}: a folder, not a file", *map(str, _entries(path, rf".*{ENDINGS}"))]
             step = f"gluon2torch inspect {path} lists what is in it"
         elif lines := [str(similar) for similar in similar_files(path)]:

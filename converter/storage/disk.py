@@ -227,6 +227,11 @@ def require_regular(path: Path) -> os.stat_result:
     return status
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False if that cannot be determined."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if the path is too long or hidden
+
+
 def snapshot(path: Path) -> FileSnapshot:
     """Return a snapshot of a file, by which changes are detected.
 
