@@ -63,7 +63,7 @@ def dilated_pair(name: str, output_stride: int, **options: Any) -> tuple[Any, An
 
 
 @pytest.mark.parametrize("output_stride", STRIDES)
-@pytest.mark.parametrize("name", DILATED.keys() - {TIMMS_POOL})
+@pytest.mark.parametrize("name", [name for name in DILATED if name != TIMMS_POOL])
 def test_dilated_network_equals_timms(name: str, output_stride: int) -> None:
     ours, theirs = dilated_pair(name, output_stride)
     with torch.inference_mode():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from converter import names
 from converter.errors import MappingError
 from converter.networks import heads, naming_styles
+from converter.networks.arrangements import ARRANGEMENTS, WHOLE, Arrangement
 from resnext_torch import HEAD
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from converter.networks.naming_styles import NamingStyle
 
 MAX_PLACES = 300  # in a file, at which a network is looked for
-MAX_SHOWN = 3  # patterns of names in a description
 # GluonCV's segmentation networks dilate their backbone to an output stride of 8: their other parts, and the
 # prefix of index-based names.
 # Source: gluoncv/model_zoo/{segbase,fcn,pspnet,deeplabv3,icnet,danet}.py, dmlc/gluon-cv 56777561.
@@ -35,72 +35,6 @@ SEGMENTATION_STRIDE = 8
 # An SSD runs the third stage of its ResNet v1b without stride.
 # Source: gluoncv/model_zoo/ssd/resnet_v1b_ssd.py, dmlc/gluon-cv 56777561.
 SSD_PREFIX = re.compile(r"ssd[0-9]+_resnetv1b_")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrangement:
-    """Where a network's parts are in another network.
-
-    Attributes:
-        places: {part: place in the other network}; "" for the whole.
-        description: the arrangement in words, "" if the parts are in their own places.
-        has_own_strides: whether the other network runs the parts with their own strides.
-    """
-
-    places: dict[str, str]
-    description: str = ""
-    has_own_strides: bool = True
-
-    def rename(self, structural: str) -> str | None:
-        """Return a parameter's name in the other network, None if its part is not there."""
-        for part, place in self.places.items():
-            if not part or structural.startswith(f"{part}."):
-                rest = structural[len(part) + 1 :] if part else structural
-                return f"{place}.{rest}" if place else rest
-        return None
-
-
-ARRANGEMENTS = (
-    Arrangement(places={"": ""}),
-    Arrangement(places={"features": ""}, description="`features`"),
-    # Source: gluoncv/model_zoo/simple_pose/*.py, center_net/deconv_resnet.py, dmlc/gluon-cv 56777561.
-    Arrangement(
-        places={
-            "conv1": "0",
-            "bn1": "1",
-            "layer1": "4",
-            "layer2": "5",
-            "layer3": "6",
-            "layer4": "7",
-        },
-        description="its layers as a list",
-    ),
-    # Source: gluoncv/model_zoo/rcnn/faster_rcnn/predefined_models.py.
-    Arrangement(
-        places={
-            "conv1": "features.0",
-            "bn1": "features.1",
-            "layer1": "features.4",
-            "layer2": "features.5",
-            "layer3": "features.6",
-            "layer4": "top_features.0",
-        },
-        description="`features` and `top_features` of an R-CNN",
-    ),
-    # Source: gluoncv/model_zoo/ssd/resnet_v1b_ssd.py.
-    Arrangement(
-        places={
-            "conv1": "features.stage1.0",
-            "bn1": "features.stage1.1",
-            "layer1": "features.stage1.4",
-            "layer2": "features.stage1.5",
-            "layer3": "features.stage2.0",
-            "layer4": "features.stage2.1",
-        },
-        description="`features` of an SSD",
-        has_own_strides=False,
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +57,7 @@ class Wrapping:
     names: dict[str, str]
     prefix: str = ""
     place: str = ""
-    arrangement: Arrangement = ARRANGEMENTS[0]
+    arrangement: Arrangement = WHOLE
     head: Head | None = None
     own_head: str = ""
     own_head_fits: bool = False
@@ -152,7 +86,7 @@ class Wrapping:
     def is_dilated(self) -> bool:
         """Whether this is the backbone of one of GluonCV's segmentation networks."""
         parts = {name.removeprefix(self.place).partition(".")[0] for name in self.rest}
-        is_segmentation = self.arrangement == ARRANGEMENTS[0] and bool(parts) and parts <= SEGMENTATION_PARTS
+        is_segmentation = self.arrangement == WHOLE and bool(parts) and parts <= SEGMENTATION_PARTS
         return self.is_backbone and (is_segmentation or bool(SEGMENTATION_PREFIX.fullmatch(self.prefix)))
 
     @property
@@ -329,7 +263,7 @@ def _wrapping(  # noqa: PLR0913 - what both kinds of names have in common
     *,
     place: str,
     prefix: str = "",
-    arrangement: Arrangement = ARRANGEMENTS[0],
+    arrangement: Arrangement = WHOLE,
 ) -> Wrapping:
     """Add the head to a backbone that was found."""
     used = {*names_in_file.values()}
