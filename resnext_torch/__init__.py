@@ -14,7 +14,7 @@ from .config import CONFIGS, HEAD, Config, TensorSpec, list_models, parameter_co
 if TYPE_CHECKING:
     from .features import Features
     from .fusing import fuse
-    from .loading import WeightsError, create_model
+    from .loading import create_model
     from .preprocessing import (
         DataConfig,
         GluonTransform,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         resolve_data_config,
     )
     from .resnext import Basic, Bottleneck, ResNeXt
+    from .weight_files import WeightsError
 
 # The modules of the names that need torch.
 _MODULES = {
@@ -32,7 +33,7 @@ _MODULES = {
     "Features": "features",
     "GluonTransform": "preprocessing",
     "ResNeXt": "resnext",
-    "WeightsError": "loading",
+    "WeightsError": "weight_files",
     "create_model": "loading",
     "create_transform": "preprocessing",
     "fuse": "fusing",

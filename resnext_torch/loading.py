@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import logging
 import math
 import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 
+from . import weight_files
 from .config import COLOURS, CONFIGS, HEAD, Config
 from .features import Features
 from .resnext import ResNeXt
+from .weight_files import HASHED, SUMS, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,18 +28,10 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-HASHED = re.compile(r".+-(?P<sha256>[0-9a-fA-F]{8,64})\.(safetensors|pth)")
-SUMS = "SHA256SUMS"
-PUBLISHED = "model.safetensors"  # the file name in a published folder
-MANIFEST = "manifest.json"  # its manifest
 FIRST = ("conv1.weight", "conv1.0.weight")
 PREFIX = "gluon_"  # of every network's name
 NUMBER = re.compile(r"\d+")
 log = logging.getLogger("resnext_torch")
-
-
-class WeightsError(ValueError):
-    """The weights are missing, damaged, or of another network."""
 
 
 @overload
@@ -101,9 +94,9 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
         raise KeyError(f"unknown network {name!r}; {_hint(name)}")
     if (in_chans is not None and in_chans < 1) or (num_classes or 0) < 0:
         raise ValueError(f"expected in_chans >= 1 and num_classes >= 0, found {in_chans} and {num_classes}")
-    path = None if weights is None else find(Path(weights), name)
+    path = None if weights is None else weight_files.find(Path(weights), name)
     if path is not None and output_stride is None:
-        output_stride = _recorded_output_stride(path, name)
+        output_stride = weight_files.arguments(path).get("output_stride")
     config = CONFIGS[name] if output_stride is None else replace(CONFIGS[name], output_stride=output_stride)
     if path is None:
         classes = config.num_classes if num_classes is None else num_classes
@@ -127,25 +120,6 @@ def _hint(name: str) -> str:
     ]
     matches = difflib.get_close_matches(plain, same_numbers, n=1, cutoff=0.85)
     return f"did you mean {PREFIX}{matches[0]}?" if matches else "see list_models()"
-
-
-def find(path: Path, name: str) -> Path:
-    """Return the path of the weights: the path itself, or the only file for the network in a folder.
-
-    Raises:
-        WeightsError: if a folder contains no file for the network, or more than one.
-    """
-    if not path.is_dir():
-        return path
-    if (path / PUBLISHED).is_file():
-        return path / PUBLISHED
-    files = [file for file in sorted(path.glob(f"{name}*")) if HASHED.fullmatch(file.name)]
-    files = [file for file in files if file.name[len(name)] in "-."]
-    files = [file for file in files if file.suffix == ".safetensors"] or files  # a .pth is a copy
-    if len(files) != 1:
-        listing = ", ".join(file.name for file in files) or "none"
-        raise WeightsError(f"{path}: expected one file of {name} or {PUBLISHED}, found {listing}")
-    return files[0]
 
 
 def load(path: Path) -> State:
@@ -205,40 +179,6 @@ def _expected_hash(path: Path) -> str:
     sums = path.with_name(SUMS)
     lines = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
     return next((line[:64] for line in lines if line[66:] == path.name), "")
-
-
-def _recorded_output_stride(path: Path, name: str) -> int | None:
-    """Return the output stride in the manifest of a file, which its tensors do not show.
-
-    Args:
-        path: the file.
-        name: the network.
-
-    Returns:
-        The output stride, or None if the file has no manifest under a name that gluon2torch gives it, or
-        if the network is not dilated.
-    """
-    is_published = path.name == PUBLISHED
-    for file in [path.with_name(MANIFEST)] if is_published else sorted(path.parent.glob(f"{name}*.json")):
-        manifest = _read_object(file)
-        artifact = _object(manifest, "artifact")
-        if is_published or path.name in {artifact.get("file"), _object(artifact, "pth").get("file")}:
-            return _object(manifest, "model_args").get("output_stride")
-    return None
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file, empty if it is missing or not an object."""
-    try:
-        return _object({"": json.loads(path.read_bytes())}, "")
-    except (OSError, ValueError):
-        return {}
-
-
-def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return a JSON object in another one, empty if it is missing."""
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _model_with_weights(

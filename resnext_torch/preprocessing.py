@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from . import weight_files
 from .config import COLOURS, CONFIGS, Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from os import PathLike
     from typing import Any
 
     import numpy as np
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from .features import Features
     from .resnext import ResNeXt
+    from .weight_files import RecordedNormalization
 
     Transform = Callable[[Any], Tensor]
 
@@ -62,21 +66,26 @@ CIFAR = DataConfig(
 )
 
 
-def resolve_data_config(model: str | Config | ResNeXt | Features | None = None) -> DataConfig:
+def resolve_data_config(
+    model: str | Config | ResNeXt | Features | None = None, weights: str | PathLike[str] | None = None
+) -> DataConfig:
     """Return the input that a network expects.
 
     Args:
         model: a network, its name or configuration; None for the ImageNet networks.
+        weights: file of the weights. If its manifest records a normalization that was exported with the
+            network, that takes the place of the default.
 
     Raises:
         KeyError: if a name is not in ``list_models()``.
     """
+    own: RecordedNormalization = {} if weights is None else weight_files.normalization(Path(weights))
     if model is None:
-        return IMAGENET.copy()
+        return DataConfig(**{**IMAGENET, **own})
     config = _config(model)
     defaults = CIFAR if config.stem == "small" else IMAGENET
     _, height, width = defaults["input_size"]
-    return DataConfig(**{**defaults, "input_size": (config.in_chans, height, width)})
+    return DataConfig(**{**defaults, "input_size": (config.in_chans, height, width), **own})
 
 
 def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword

@@ -173,6 +173,17 @@ def test_head_arrays_must_share_a_prefix() -> None:
         resolve(names.values())
 
 
+def test_replaced_stem_needs_no_prefix() -> None:
+    names = replace_in_names(PREFIX, ("resnext0_conv0_weight", "conv7_weight"))
+    assert resolve(names.values())["features.0.weight"] == "conv7_weight"
+
+
+def test_replaced_layer_of_a_stage_needs_the_prefix() -> None:
+    names = replace_in_names(PREFIX, ("resnext0_stage1_conv0_weight", "stage1_conv0_weight"))
+    with pytest.raises(DialectError, match="contains more than one network"):
+        resolve(names.values())
+
+
 def test_very_long_name_is_refused_quickly() -> None:
     with pytest.raises(DialectError, match="follow no supported naming style"):
         resolve([*PREFIX.values(), "batchnorm" * 30_000])

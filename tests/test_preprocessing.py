@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from resnext_torch import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -168,3 +170,16 @@ def test_data_config_does_not_import_torch() -> None:
         "print({'torch', 'torchvision', 'cv2'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "set()\n"
+
+
+def test_recorded_normalization_takes_the_place_of_the_default(tmp_path: Path) -> None:
+    weights, other = tmp_path / "net-12345678.safetensors", tmp_path / "other.safetensors"
+    manifest = {
+        "artifact": {"file": weights.name},
+        "source": {"preprocessing": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}},
+    }
+    weights.with_suffix(".json").write_text(json.dumps(manifest))
+    own = resolve_data_config("gluon_resnet18_v1b", weights)
+    assert (own["mean"], own["std"]) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert own["input_size"] == (3, 224, 224)
+    assert resolve_data_config("gluon_resnet18_v1b", other) == resolve_data_config("gluon_resnet18_v1b")

@@ -269,7 +269,11 @@ def read_index_based(plain: dict[str, str], file: str) -> NamingStyle:
     counted: dict[Counter, dict[int, Roles]] = {}
     for name, match in matches.items():
         kind = next(kind for kind in PLURALS if match[kind])
-        (heads if kind == HEAD else prefixes).setdefault(match["prefix"], name)
+        is_replacement = not match["prefix"] and not match["scope"]  # made outside the network's name scope
+        if kind == HEAD:
+            heads.setdefault(match["prefix"], name)
+        elif not is_replacement:
+            prefixes.setdefault(match["prefix"], name)
         layer = counted.setdefault((match["scope"] or "", kind), {}).setdefault(int(match["number"]), {})
         role = match["role"].replace("moving_", "running_")
         if role in layer:
