@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 
 from converter.choices import Device, Precision
 from converter.cli import app
-from converter.commands import conversion, parity_check, publication, reverse_conversion, verification
+from converter.commands import (
+    conversion,
+    inspection,
+    parity_check,
+    publication,
+    reverse_conversion,
+    verification,
+)
 from converter.commands.batch import SourceKey, find_conversion
 from converter.commands.publication import PublicationRequest
 from converter.errors import (
@@ -21,6 +28,7 @@ from converter.errors import (
     ClassifierError,
     LabelsError,
     PublicationError,
+    ReferenceUnavailableError,
     SymbolError,
     UsageError,
 )
@@ -31,6 +39,7 @@ from converter.networks.selection import ParamsSource
 from converter.networks.synthetic import random_params
 from converter.parity.options import ParityOptions
 from converter.publishing import timm_config
+from converter.references import gluon
 from converter.vision import classifier, evaluation
 from converter.vision.classifier import ClassifierOptions
 from resnext_torch import create_model
@@ -367,3 +376,33 @@ def test_labels_of_a_network_without_a_head_are_refused(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n")
     with pytest.raises(LabelsError, match="expected 0 class names"):
         labels.read(tmp_path / "names.txt", 0)
+
+
+# What GluonCV has
+
+
+@pytest.mark.parametrize(("name", "stride"), [(NAME, 8), (NAME, 32), ("gluon_cifar_resnext29_32x4d", 4)])
+def test_gluoncv_has_the_output_stride(name: str, stride: int) -> None:
+    gluon.require_network(catalog.find(name).with_config(output_stride=stride))
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "available"),
+    [(NAME, 16, "8 or 32"), ("gluon_resnext50_32x4d", 8, "32"), ("gluon_senet154", 16, "32")],
+)
+def test_output_stride_that_gluoncv_lacks_names_the_other_reference(
+    name: str, stride: int, available: str
+) -> None:
+    message = f"with output stride {available} only, not {stride}\n  --reference numpy"
+    with pytest.raises(ReferenceUnavailableError, match=message):
+        gluon.require_network(catalog.find(name).with_config(output_stride=stride))
+
+
+def test_inspection_shows_the_output_stride_of_the_graph(
+    tiny: Model, tiny_params: dict[str, Array], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "models", lambda: {tiny.name: tiny})
+    params = write(tiny_params)
+    write_graph(params, tiny.with_config(output_stride=16))
+    (model,) = inspection.inspect(params).models
+    assert model.config.output_stride == 16
