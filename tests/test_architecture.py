@@ -17,9 +17,10 @@ LINTER = Path(sys.executable).with_name("lint-imports")
 MAX_LOOSE_MODULES = 8
 RESNEXT_TORCH_IMPORTERS = {
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
-    *("networks/matching.py", "networks/synthetic.py"),
+    *("networks/matching.py", "networks/synthetic.py", "networks/wrappings.py"),
     "parity/execution.py",
     "publishing/card.py",
+    "publishing/timm_config.py",
     "vision/classifier.py",
 }
 

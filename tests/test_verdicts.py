@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.dtypes import Array
-    from converter.networks.location import Location
+    from converter.networks.location import LocatedNetwork
 
 RESNEXT, RESNET = "gluon_resnext50_32x4d", "gluon_resnet18_v1b"
 
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 def find(
     path: Path, arrays: dict[str, Array], model: str | None = None, *, backbone: bool = False
-) -> list[Location]:
+) -> list[LocatedNetwork]:
     source = ParamsSource(catalog.find(model) if model else None, path, backbone=backbone)
     return resolution.find_usable(source, arrays, params_file.from_file(path, path.parent, silent))
 

@@ -13,7 +13,7 @@ from converter.networks import catalog, location, wrappings
 if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.networks.catalog import Model
-    from converter.networks.location import Location
+    from converter.networks.location import LocatedNetwork
     from converter.networks.wrappings import Wrapping
     from resnext_torch.config import Shape
 
@@ -64,7 +64,7 @@ def only(arrays: dict[str, Array]) -> Wrapping:
     return found
 
 
-def locate(arrays: dict[str, Array]) -> list[Location]:
+def locate(arrays: dict[str, Array]) -> list[LocatedNetwork]:
     return location.locate(arrays, FILE)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from converter.manifests.strength import Claim
     from converter.networks.loading import LoadedModel
-    from converter.networks.preparation import Preprocessing
+    from converter.networks.preparation import ExportedNormalization
     from converter.parity.result import ParityResult, ProbeResult
     from converter.parity.rounding import RoundingReport
 
@@ -135,7 +135,7 @@ def _wrapping(loaded: LoadedModel) -> WrappingRecord | None:
     )
 
 
-def _preprocessing(preprocessing: Preprocessing) -> PreprocessingRecord:
+def _preprocessing(preprocessing: ExportedNormalization) -> PreprocessingRecord:
     return PreprocessingRecord(mean=preprocessing.mean, std=preprocessing.std)
 
 

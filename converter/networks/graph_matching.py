@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.graph import Graph
     from converter.networks.catalog import Model
-    from converter.networks.location import Location
+    from converter.networks.location import LocatedNetwork
     from converter.networks.naming_styles import NamingStyle
-    from converter.networks.preparation import Preprocessing
+    from converter.networks.preparation import ExportedNormalization
     from converter.networks.selection import ParamsSource
     from converter.networks.wiring import Wiring
     from converter.sources.params_file import ParamsFile
@@ -39,7 +39,7 @@ def find_of_file(source: ParamsSource, file: ParamsFile) -> Graph | None:
 
 
 def find(
-    source: ParamsSource, file: ParamsFile, arrays: Arrays, locations: Collection[Location]
+    source: ParamsSource, file: ParamsFile, arrays: Arrays, locations: Collection[LocatedNetwork]
 ) -> Graph | None:
     """Return the graph of a user's file: the selected one, or else one that belongs to the file.
 
@@ -65,8 +65,8 @@ def find(
 
 
 def match(
-    graph: Graph, located: Location, preprocessing: Preprocessing | None, *, any_stride: bool
-) -> tuple[Location, Wiring]:
+    graph: Graph, located: LocatedNetwork, preprocessing: ExportedNormalization | None, *, any_stride: bool
+) -> tuple[LocatedNetwork, Wiring]:
     """Match a graph with the network of its parameters.
 
     Args:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.graph import Graph
     from converter.networks.catalog import Model
-    from converter.networks.location import Location
+    from converter.networks.location import LocatedNetwork
     from converter.networks.mapping import Mapping
     from converter.networks.naming_styles import NamingStyle
-    from converter.networks.preparation import Preprocessing
+    from converter.networks.preparation import ExportedNormalization
     from converter.networks.selection import ParamsSource
     from converter.networks.wiring import Wiring
     from converter.networks.wrappings import Wrapping
@@ -46,7 +46,7 @@ class LoadedParams:
     content: Params
     naming: NamingStyle
     wrapping: Wrapping | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: ExportedNormalization | None = None
     twins: tuple[str, ...] = ()
     wiring: Wiring | None = None
 
@@ -144,7 +144,7 @@ def _require_gluon(file: ParamsFile) -> None:
         raise ParamsError(detect.refusal(file.path, kind, name))
 
 
-def _structural_arrays(located: Location, arrays: Arrays) -> dict[str, AnyArray]:
+def _structural_arrays(located: LocatedNetwork, arrays: Arrays) -> dict[str, AnyArray]:
     """Return the arrays by structural name, with zeros for the bias of a head that has none."""
     file_names = located.naming.resolve(located.model.mapping)
     params = {name: arrays[file_name] for name, file_name in file_names.items()}

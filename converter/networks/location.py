@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class LocatedNetwork:
     """A network that matches the parameters.
 
     Attributes:
@@ -41,7 +41,7 @@ class Location:
         """Whether the file's network runs with the strides of the model, as far as is known."""
         return self.wrapping is None or self.wrapping.has_own_strides
 
-    def with_output_stride(self, output_stride: int) -> Location:
+    def with_output_stride(self, output_stride: int) -> LocatedNetwork:
         """Return the location of the same network with another output stride."""
         return replace(self, model=self.model.with_config(output_stride=output_stride))
 
@@ -52,7 +52,7 @@ class Location:
 
 def locate(
     arrays: Arrays, file: str, models: Collection[Model] | None = None, *, backbone: bool = False
-) -> list[Location]:
+) -> list[LocatedNetwork]:
     """Return every network that matches the parameters.
 
     Networks under GluonCV's own names take precedence over those in a wrapping.
@@ -70,19 +70,19 @@ def locate(
     return [_in_wrapping(each.without_head() if backbone else each, arrays, file) for each in found]
 
 
-def _direct(arrays: Arrays, file: str, models: Collection[Model]) -> list[Location]:
+def _direct(arrays: Arrays, file: str, models: Collection[Model]) -> list[LocatedNetwork]:
     try:
         naming = naming_styles.read(arrays, file)
     except DialectError:
         return []
     matches = (detection.match(model, arrays, naming) for model in models)
-    return [Location(model=model, naming=naming) for model in matches if model]
+    return [LocatedNetwork(model=model, naming=naming) for model in matches if model]
 
 
-def _in_wrapping(wrapping: Wrapping, arrays: Arrays, file: str) -> Location:
+def _in_wrapping(wrapping: Wrapping, arrays: Arrays, file: str) -> LocatedNetwork:
     dialect = naming_styles.dialect(arrays, wrapping.prefix)
     naming = NamingStyle(file, dialect, wrapping.prefix, structural=wrapping.names)
     model = wrapping.model
     if wrapping.is_dilated:
         model = model.with_config(output_stride=wrappings.SEGMENTATION_STRIDE)
-    return Location(model=model, naming=naming, wrapping=wrapping)
+    return LocatedNetwork(model=model, naming=naming, wrapping=wrapping)

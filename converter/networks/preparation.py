@@ -22,7 +22,7 @@ MAX_INTENSITY = 255  # of a pixel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
+class ExportedNormalization:
     """The normalization of images that ``gluoncv.utils.export_block`` puts before a network.
 
     Attributes:
@@ -48,7 +48,7 @@ class PreparedArrays:
     """
 
     arrays: Arrays
-    preprocessing: Preprocessing | None = None
+    preprocessing: ExportedNormalization | None = None
     twins: tuple[str, ...] = ()
 
 
@@ -86,12 +86,12 @@ def _constants(arrays: Arrays) -> tuple[str, str] | tuple[()]:
     return pairs[0] if len(pairs) == 1 else ()
 
 
-def _preprocessing(arrays: Arrays, names: tuple[str, str], file: str) -> Preprocessing:
+def _preprocessing(arrays: Arrays, names: tuple[str, str], file: str) -> ExportedNormalization:
     mean, scale = (_values(name, arrays[name], file) for name in names)
     if min(scale) <= 0:
         raise MappingError(f"{file}: {names[1]}: expected positive standard deviations, found {list(scale)}")
     mean, std = (tuple(value / MAX_INTENSITY for value in values) for values in (mean, scale))
-    return Preprocessing(mean=mean, std=std, names=names)
+    return ExportedNormalization(mean=mean, std=std, names=names)
 
 
 def _values(name: str, array: AnyArray, file: str) -> tuple[float, ...]:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
-    from converter.networks.location import Location
+    from converter.networks.location import LocatedNetwork
     from converter.networks.selection import ParamsSource
     from converter.sources.params_file import ParamsFile
 
 
-def find_usable(source: ParamsSource, arrays: Arrays, file: ParamsFile) -> list[Location]:
+def find_usable(source: ParamsSource, arrays: Arrays, file: ParamsFile) -> list[LocatedNetwork]:
     """Return the networks that match the parameters and that the user's selection allows.
 
     Raises:
@@ -41,7 +41,9 @@ def find_usable(source: ParamsSource, arrays: Arrays, file: ParamsFile) -> list[
     return locations
 
 
-def _require_backbone_suffices(source: ParamsSource, arrays: Arrays, found: Location, file: str) -> None:
+def _require_backbone_suffices(
+    source: ParamsSource, arrays: Arrays, found: LocatedNetwork, file: str
+) -> None:
     """Check that a file contains a backbone alone, and that the user did not select a whole network.
 
     Raises:
@@ -58,8 +60,8 @@ def _require_backbone_suffices(source: ParamsSource, arrays: Arrays, found: Loca
 
 
 def choose(
-    locations: Collection[Location], arrays: Arrays, graph: Graph | None, file: ParamsFile
-) -> Location:
+    locations: Collection[LocatedNetwork], arrays: Arrays, graph: Graph | None, file: ParamsFile
+) -> LocatedNetwork:
     """Return the network that the parameters belong to.
 
     Raises:

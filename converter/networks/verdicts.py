@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
-    from converter.networks.location import Location
+    from converter.networks.location import LocatedNetwork
 
 CONV_AXES = 4
 GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
@@ -59,7 +59,7 @@ def difference(arrays: Arrays, file: str, model: Model) -> ConversionError:
     return MappingError(f"{file}: the tensors do not match {model.name}")
 
 
-def without_head(found: Location, file: str) -> MappingError:
+def without_head(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for parameters that contain a requested network's backbone and not its head."""
     rest = found.wrapping.rest if found.wrapping else ()
     lines = [f"{file}: contains {found.describe()}"]
@@ -69,7 +69,7 @@ def without_head(found: Location, file: str) -> MappingError:
     )
 
 
-def more_parameters(found: Location, file: str) -> MappingError:
+def more_parameters(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for a whole network with other parameters, which may change what it computes."""
     rest = found.wrapping.rest if found.wrapping else ()
     own = {found.wrapping.own_head} if found.wrapping else set()
@@ -83,7 +83,7 @@ def more_parameters(found: Location, file: str) -> MappingError:
     )
 
 
-def several(found: Collection[Location], file: str) -> MappingError:
+def several(found: Collection[LocatedNetwork], file: str) -> MappingError:
     """Return the error for parameters that contain a network several times."""
     lines = [
         f"{file}: contains {len(found)} networks",
@@ -92,7 +92,7 @@ def several(found: Collection[Location], file: str) -> MappingError:
     return MappingError("\n".join([*lines, "  try         a file that contains one of them"]))
 
 
-def own_strides(found: Location, file: str) -> MappingError:
+def own_strides(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for a backbone that its network runs with other strides than the model has."""
     return MappingError(
         f"{file}: contains {found.describe()}, which runs its third stage with stride 1 in place of 2\n"
