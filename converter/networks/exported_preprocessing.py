@@ -34,21 +34,26 @@ class ExportedPreprocessing:
 
 
 def find(graph: Graph) -> ExportedPreprocessing | None:
-    """Return the preprocessing of a graph, None if it has none."""
+    """Return the preprocessing of a graph, None if it has none, or if the images are used elsewhere too."""
     for index, node in enumerate(graph.nodes):
         if node.operator == "transpose" and node.operation.settings.get("axes") in TO_CHANNELS_FIRST:
-            quotient = _operands(graph, node.inputs[0], {"broadcast_div"})
-            difference = quotient and _operands(graph, quotient[0], SUBTRACT)
-            if quotient and difference:
-                images, mean, scale = (
-                    difference[0],
-                    *(graph.nodes[entry[0]] for entry in (difference[1], quotient[1])),
-                )
-                if _is_constant(mean, "mean") and _is_constant(scale, "scale"):
-                    return ExportedPreprocessing(
-                        images=images, output=(index, 0), constants=(mean.name, scale.name)
-                    )
+            found = _before(graph, index, node)
+            uses = [entry for each in graph.nodes for entry in each.inputs]
+            if found and uses.count(found.images) == 1:
+                return found
     return None
+
+
+def _before(graph: Graph, index: int, transpose: Node) -> ExportedPreprocessing | None:
+    """Return the preprocessing that ends in a transposition."""
+    quotient = _operands(graph, transpose.inputs[0], {"broadcast_div"})
+    difference = quotient and _operands(graph, quotient[0], SUBTRACT)
+    if not (quotient and difference):
+        return None
+    mean, scale = graph.nodes[difference[1][0]], graph.nodes[quotient[1][0]]
+    if not (_is_constant(mean, "mean") and _is_constant(scale, "scale")):
+        return None
+    return ExportedPreprocessing(images=difference[0], output=(index, 0), constants=(mean.name, scale.name))
 
 
 def _operands(graph: Graph, entry: Entry, operators: set[str]) -> tuple[Entry, ...]:
