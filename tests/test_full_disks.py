@@ -141,8 +141,7 @@ def test_full_temporary_folder_is_reported_as_a_refusal(
     temporary, output = small_disk(room), tmp_path / "said"
     arguments = ["convert", MODEL, str(tmp_path / "out"), "--random", "0", "--reference", "none"]
     assert faults.finish(faults.start(faults.command, arguments, temporary, output)) == 1
-    assert output.read_text().startswith(f"refused  {temporary}: cannot be written: ")
-    assert output.read_text().endswith(f".params: cannot be written: {NO_ROOM}\n")
+    assert output.read_text() == f"refused  {temporary}: cannot be written: {NO_ROOM}\n"
     assert not faults.contents(temporary)
     assert not (tmp_path / "out").exists()
 

@@ -189,7 +189,7 @@ def _names_of(layer: str) -> set[str]:
 
 def _head_layer(model: Model) -> str:
     """Return the structural name of a network's head."""
-    return model.mapping.to_source()[HEAD].rpartition(".")[0]
+    return model.mapping.to_source().get(HEAD, "").rpartition(".")[0]
 
 
 def _places(params: Iterable[str], anchors: Collection[str]) -> dict[str, list[str]]:

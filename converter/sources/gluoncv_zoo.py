@@ -175,5 +175,5 @@ def _sweep(folder: Path) -> None:
     """Delete partial downloads that no run has resumed for ``KEPT_SECONDS``."""
     for path in folder.glob(f"{DOWNLOAD}*"):
         with contextlib.suppress(OSError):  # another process may have deleted it
-            if path.suffix != ".lock" and time.time() - path.stat().st_mtime > KEPT_SECONDS:
+            if path.suffix != ".lock" and time.time() - path.lstat().st_mtime > KEPT_SECONDS:
                 path.unlink()
