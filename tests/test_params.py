@@ -150,7 +150,7 @@ def test_written_arrays_are_read_back(path: Path, arrays: dict[str, Array]) -> N
 )
 def test_file_truncated_anywhere_is_refused(path: Path, kind: str, length: int) -> None:
     path.write_bytes(ENCODED[kind][:length])
-    message = r".* needs \d+ bytes, but only \d+ are left; is the file truncated\?$"
+    message = r".* needs \d+ bytes, but only \d+ are left; is the file truncated\?\n  try         the same "
     if 0 <= length - len(HEADER) < SMALLEST_RECORD:
         message = f"the header declares 1 arrays; the limit for {length - len(HEADER)} bytes is 0$"
     with pytest.raises(ParamsError, match=rf"holiday\.params: byte \d+: {message}") as refused:

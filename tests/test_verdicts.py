@@ -11,8 +11,6 @@ from test_wrappings import LIST, SSD, array, arrays_of, backbone_of, index_based
 from converter.errors import ConversionError
 from converter.networks import catalog, resolution
 from converter.networks.selection import ParamsSource
-from converter.progress import silent
-from converter.sources import params_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +32,7 @@ def find(
     path: Path, arrays: dict[str, Array], model: str | None = None, *, backbone: bool = False
 ) -> list[LocatedNetwork]:
     source = ParamsSource(catalog.find(model) if model else None, path, backbone=backbone)
-    return resolution.find_usable(source, arrays, params_file.from_file(path, path.parent, silent))
+    return resolution.find_usable(source, arrays, str(path))
 
 
 def refusal(path: Path, arrays: dict[str, Array], model: str | None = None) -> list[str]:
@@ -94,15 +92,19 @@ def test_channels_last_is_named(prefix: str, path: Path) -> None:
 @pytest.mark.parametrize("model", [None, RESNET])
 def test_missing_statistics_are_named(model: str | None, path: Path) -> None:
     arrays = {name: each for name, each in arrays_of(catalog.find(RESNET)).items() if "running" not in name}
-    first, last = refusal(path, arrays, model)
-    assert first == f"holiday.params: {RESNET}, without the running statistics of its 20 BatchNorms"
+    first, reason, last = refusal(path, arrays, model)
+    assert first == (
+        f"holiday.params: {RESNET} without running statistics, or with another normalization in place of its "
+        "20 BatchNorms"
+    )
+    assert "GroupNorm, as in GluonCV's resnet50_v1b_gn, is not supported" in reason
     assert "net.save_parameters" in last
 
 
 def test_missing_statistics_of_index_based_names_are_named(path: Path) -> None:
     arrays = index_based(catalog.find(RESNEXT), "resnext0_")
     arrays = {name: each for name, each in arrays.items() if "running" not in name}
-    assert refusal(path, arrays)[0].startswith(f"holiday.params: {RESNEXT}, without the running statistics")
+    assert refusal(path, arrays)[0].startswith(f"holiday.params: {RESNEXT} without running statistics")
 
 
 def test_some_missing_statistics_are_listed(path: Path) -> None:

@@ -50,7 +50,8 @@ class BinaryReader:
         """
         if size > self.remaining:
             raise self.error(
-                f"{what} needs {size} bytes, but only {self.remaining} are left; is the file truncated?"
+                f"{what} needs {size} bytes, but only {self.remaining} are left; is the file truncated?\n"
+                "  try         the same file, copied or downloaded again"
             )
         begin = self.offset
         self.offset += size

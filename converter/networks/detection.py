@@ -181,19 +181,6 @@ def match_either(gluon: Collection[str], torch: Collection[str]) -> Mapping | No
     return best if count else None
 
 
-def describe_mismatch(params: Arrays, naming: NamingStyle) -> str:
-    """Return a message that names the closest model and how the tensors differ from it."""
-    model = nearest([array.shape for array in params.values()])
-    headline = f"{naming.file}: the tensors match no model; the closest is {model}"
-    try:
-        structural = {name: params[file_name] for name, file_name in naming.resolve(model.mapping).items()}
-        model = with_config_of(model, structural)
-        matching.rename(model.mapping, structural, model.shapes, naming.file)
-    except MappingError as error:
-        return f"{headline}, but\n{error}"
-    return headline
-
-
 def _matches_graph(graph: Graph, model: Model, naming: NamingStyle) -> bool:
     try:
         wiring.match_any_stride(graph, model, naming)

@@ -35,7 +35,7 @@ def find_of_file(source: ParamsSource, file: ParamsFile) -> Graph | None:
     name = str(file.user_path)
     arrays = open_params(file.path, name=name).arrays
     prepared = preparation.prepare(arrays, name)
-    return find(source, file, arrays, resolution.find_usable(source, prepared.arrays, file))
+    return find(source, file, arrays, resolution.find_usable(source, prepared.arrays, name))
 
 
 def find(

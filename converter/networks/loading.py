@@ -98,7 +98,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     """
     content = _open(file)
     prepared = preparation.prepare(content.arrays, str(file.user_path))
-    locations = resolution.find_usable(source, prepared.arrays, file)
+    locations = resolution.find_usable(source, prepared.arrays, str(file.user_path))
     graph = graph_matching.find(source, file, content.arrays, locations)
     located = resolution.choose(locations, prepared.arrays, graph, file)
     if source.output_stride is not None:

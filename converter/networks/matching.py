@@ -16,7 +16,7 @@ from converter.errors import MappingError
 
 if TYPE_CHECKING:
     from collections import abc
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
@@ -27,6 +27,7 @@ A = TypeVar("A", bound="AnyArray")
 
 COUNTER_DTYPE = np.dtype(np.int64)
 VARIANCE = "running_var"
+EARLIER = "try         a checkpoint from before these values appeared"
 MAX_SUGGESTIONS = 100  # in an error; a file that fits a model needs far fewer
 
 
@@ -130,28 +131,39 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
 
 
 def _require_arrays(mapping: Mapping, params: Arrays, shapes: dict[str, Shape], file: str) -> None:
+    """Check shapes and dtypes, and if all are correct the values, because an array may be huge."""
+    _refuse(f"{file}: the arrays do not match the model", _listed(_form_defects, mapping, params, shapes))
+    if lines := _listed(_value_defects, mapping, params, shapes):
+        _refuse(f"{file}: these weights are not usable", [*lines, EARLIER])
+
+
+def _listed(
+    find: Callable[[AnyArray, Shape, str], Iterator[str]],
+    mapping: Mapping,
+    params: Arrays,
+    shapes: dict[str, Shape],
+) -> list[str]:
+    """Return a line for each defect of each pattern of names."""
     tensors_by_defect: dict[str, list[str]] = {}
     for tensor in mapping.tensors:
-        for defect in _defects(params[tensor.source], shapes[tensor.target], tensor.source_role):
+        for defect in find(params[tensor.source], shapes[tensor.target], tensor.source_role):
             tensors_by_defect.setdefault(defect, []).append(tensor.source)
-    _refuse(
-        f"{file}: the arrays do not match the model",
-        [
-            f"{pattern}: {defect}"
-            for defect, tensors in tensors_by_defect.items()
-            for pattern in names.collapse(tensors)
-        ],
-    )
+    return [
+        f"{pattern}: {defect}"
+        for defect, tensors in tensors_by_defect.items()
+        for pattern in names.collapse(tensors)
+    ]
 
 
-def _defects(array: AnyArray, shape: Shape, role: str) -> Iterator[str]:
+def _form_defects(array: AnyArray, shape: Shape, _: str) -> Iterator[str]:
     if array.shape != shape:
         yield f"expected shape {shape}, found {array.shape}"
     if array.dtype not in FLOATS:
         yield f"expected floats, found {array.dtype}"
-    elif array.shape != shape:
-        return  # may be huge: the values are not read
-    elif not _is_finite(numbers := np.asarray(array)):
+
+
+def _value_defects(array: AnyArray, _: Shape, role: str) -> Iterator[str]:
+    if not _is_finite(numbers := np.asarray(array)):
         yield "contains NaN or infinity"
     elif role == VARIANCE and (numbers < 0).any():
         yield "contains a negative variance"

@@ -17,28 +17,42 @@ if TYPE_CHECKING:
     from converter.sources.params_file import ParamsFile
 
 
-def find_usable(source: ParamsSource, arrays: Arrays, file: ParamsFile) -> list[LocatedNetwork]:
+def find_usable(source: ParamsSource, arrays: Arrays, file: str) -> list[LocatedNetwork]:
     """Return the networks that match the parameters and that the user's selection allows.
+
+    Args:
+        source: what the user selected.
+        arrays: the parameters by their names in the file.
+        file: the file, for messages.
 
     Raises:
         DialectError: if the names are in none of Gluon's styles.
         MappingError: if no network matches, or only a backbone where the user selected a whole network.
     """
-    name = str(file.user_path)
     models = None if source.model is None else [source.model]
-    locations = location.locate(arrays, name, models, backbone=source.backbone)
+    locations = location.locate(arrays, file, models, backbone=source.backbone)
     if not locations:
-        raise verdicts.no_match(arrays, name, source.model)
+        raise verdicts.no_match(arrays, file, source.model)
+    require_usable(locations, source, arrays, file)
+    return locations
+
+
+def require_usable(locations: list[LocatedNetwork], source: ParamsSource, arrays: Arrays, file: str) -> None:
+    """Check that the user's selection allows the networks that match the parameters.
+
+    Raises:
+        MappingError: if a network occurs twice, if only a backbone matches where the user selected a whole
+            network, or if the file's network has other strides or another prefix.
+    """
     if len({each.model.name for each in locations}) < len(locations):
-        raise verdicts.several(locations, name)
+        raise verdicts.several(locations, file)
     if not source.backbone and locations[0].is_backbone:
-        _require_backbone_suffices(source, arrays, locations[0], name)
+        _require_backbone_suffices(source, arrays, locations[0], file)
     if source.model is None:
         if not all(each.has_own_strides for each in locations):
-            raise verdicts.own_strides(locations[0], name)
+            raise verdicts.own_strides(locations[0], file)
     else:
         detection.require_not_another(source.model, locations[0].naming)
-    return locations
 
 
 def _require_backbone_suffices(
@@ -54,7 +68,8 @@ def _require_backbone_suffices(
     if found.wrapping is not None and found.wrapping.has_own_head:
         if found.wrapping.own_head_fits:
             raise verdicts.more_parameters(found, file)
-        raise verdicts.difference(arrays, file, source.model or catalog.find(found.model.name))
+        model = source.model or catalog.find(found.model.name)
+        raise verdicts.other_head(found, arrays, file, model)
     if source.model is not None:
         raise verdicts.without_head(found, file)
 

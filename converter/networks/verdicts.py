@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from converter import names
 from converter.errors import ConversionError, DialectError, MappingError
 from converter.networks import detection, location, matching, naming_styles
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 CONV_AXES = 4
 GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
 STATISTICS = ("running_mean", "running_var")
+NO_NETWORK = "parameters of no supported network"
+LIST = "  try         gluon2torch list, which shows the supported networks"
+BACKBONE = "  try         --backbone, which converts the network without a head"
 
 
 def no_match(arrays: Arrays, file: str, requested: Model | None) -> ConversionError:
@@ -36,15 +41,34 @@ def no_match(arrays: Arrays, file: str, requested: Model | None) -> ConversionEr
         models = " or ".join(dict.fromkeys(each.model.name for each in others))
         hint = f"  try         {models} in place of {requested.name}, or auto"
         return MappingError("\n".join([f"{file}: these are the tensors of {verdict}", *lines, hint]))
-    if verdict := quantized(arrays) or _channels_last(arrays, file) or _without_statistics(arrays, file):
+    verdict = (
+        quantized(arrays)
+        or _channels_last(arrays, file)
+        or _without_statistics(arrays, file)
+        or _of_symbol_api(arrays)
+    )
+    if verdict:
         return MappingError(f"{file}: {verdict}")
-    if requested is not None:
-        return difference(arrays, file, requested)
-    try:
-        naming = naming_styles.read(arrays, file)
-    except DialectError as error:
-        return error
-    return MappingError(detection.describe_mismatch(arrays, naming))
+    return _closest(arrays, file) if requested is None else difference(arrays, file, requested)
+
+
+def _closest(arrays: Arrays, file: str) -> ConversionError:
+    """Return the error that names the closest network, and lists how the parameters differ from it."""
+    model = detection.nearest([array.shape for array in arrays.values()])
+    error = difference(arrays, file, model)
+    reason, *lines = str(error).removeprefix(f"{file}: ").split("\n")
+    if isinstance(error, DialectError):
+        return DialectError("\n".join([f"{file}: {NO_NETWORK}: {reason}", *lines]))
+    headline = f"{file}: {NO_NETWORK}; the closest is {model.name}"
+    return MappingError("\n".join([headline, *_alternating(lines), LIST]))
+
+
+def _alternating(lines: list[str]) -> list[str]:
+    """Return lines in which missing and unexpected names alternate, so that the first lines show both."""
+    unexpected = [line for line in lines if line.lstrip().startswith("unexpected")]
+    others = [line for line in lines if line not in {*unexpected}]
+    pairs = itertools.zip_longest(others, unexpected)
+    return [line for pair in pairs for line in pair if line is not None]
 
 
 def difference(arrays: Arrays, file: str, model: Model) -> ConversionError:
@@ -59,14 +83,19 @@ def difference(arrays: Arrays, file: str, model: Model) -> ConversionError:
     return MappingError(f"{file}: the tensors do not match {model.name}")
 
 
+def other_head(found: LocatedNetwork, arrays: Arrays, file: str, model: Model) -> MappingError:
+    """Return the error for a network whose head has other arrays than the network's own."""
+    _, *lines = str(difference(arrays, file, model)).split("\n")
+    headline = f"{file}: contains {found.describe()}, and another head in the place of its own"
+    return MappingError("\n".join([headline, *lines, BACKBONE]))
+
+
 def without_head(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for parameters that contain a requested network's backbone and not its head."""
     rest = found.wrapping.rest if found.wrapping else ()
     lines = [f"{file}: contains {found.describe()}"]
     lines += [f"  other       {name}" for name in rest]
-    return MappingError(
-        "\n".join([*lines, "  try         --backbone, which converts the network without a head"])
-    )
+    return MappingError("\n".join([*lines, BACKBONE]))
 
 
 def more_parameters(found: LocatedNetwork, file: str) -> MappingError:
@@ -78,9 +107,7 @@ def more_parameters(found: LocatedNetwork, file: str) -> MappingError:
         f"{file}: contains {found.model.name} and {len(others)} other parameters, which may be part of it"
     ]
     lines += [f"  other       {name}" for name in others]
-    return MappingError(
-        "\n".join([*lines, "  try         --backbone, which converts the network without a head"])
-    )
+    return MappingError("\n".join([*lines, BACKBONE]))
 
 
 def several(found: Collection[LocatedNetwork], file: str) -> MappingError:
@@ -111,6 +138,22 @@ def quantized(arrays: Arrays) -> str:
     )
 
 
+def _of_symbol_api(arrays: Arrays) -> str:
+    """Return that the parameters have the names of MXNet's symbol API, "" if they have not.
+
+    Its BatchNorms have a moving mean, where Gluon's have a running mean.
+    """
+    plain = naming_styles.plain(arrays)
+    if any("." in name for name in plain) or not any(map(naming_styles.MOVING.search, plain)):
+        return ""
+    own = {*naming_styles.parameters(plain)}
+    foreign = [name for name in plain if name not in own]
+    if not foreign:
+        return ""
+    headline = "parameters of a network that was built with MXNet's symbol API, not a supported network"
+    return "\n".join([headline, *(f"  other       {name}" for name in names.shorten(foreign)), LIST])
+
+
 def _channels_last(arrays: Arrays, file: str) -> str:
     def shape(axes: tuple[int, ...]) -> tuple[int, ...]:
         return (axes[0], axes[3], axes[1], axes[2]) if len(axes) == CONV_AXES else axes
@@ -134,7 +177,9 @@ def _without_statistics(arrays: Arrays, file: str) -> str:
         shapes | added,
         arrays,
         file,
-        f"{{}}, without the running statistics of its {len(gammas)} BatchNorms\n"
+        f"{{}} without running statistics, or with another normalization in place of its {len(gammas)} "
+        "BatchNorms\n"
+        "  expected    a BatchNorm has them; GroupNorm, as in GluonCV's resnet50_v1b_gn, is not supported\n"
         "  try         save all parameters with net.save_parameters; an export has the statistics as aux:",
     )
 

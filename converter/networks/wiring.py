@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from converter.networks.expressions import GraphExpressions, ModelExpressions
     from converter.networks.naming_styles import NamingStyle
 
+HINT = (
+    "try         --symbol FILE, if this is not the graph of the parameters; no other settings are supported"
+)
 RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints doubles with fewer digits than they have
 
 
@@ -83,7 +86,7 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
         *_different_settings(body, expected, actual),
     ]
     if differences:
-        raise SymbolError("\n  ".join([headline, *names.shorten(differences)]))
+        raise SymbolError("\n  ".join([headline, *names.shorten(differences), HINT]))
     nodes = {layer: actual.nodes[number][0] for layer, number in expected.layers.items()}
     return Wiring(
         graph=graph,

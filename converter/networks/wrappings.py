@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from converter.networks.heads import Head
     from converter.networks.naming_styles import NamingStyle
 
+CONV_AXES = 4  # (out, in, height, width)
 MAX_PLACES = 300  # in a file, at which a network is looked for
 # GluonCV's segmentation networks dilate their backbone to an output stride of 8: their other parts, and the
 # prefix of index-based names.
@@ -141,6 +142,8 @@ def find(arrays: Arrays, models: Collection[Model], file: str) -> list[Wrapping]
         models: the networks to look for.
         file: the file, for messages.
     """
+    if not any(array.ndim == CONV_AXES for array in arrays.values()):
+        return []
     file_names = naming_styles.plain(arrays)
     params = {plain: arrays[name] for plain, name in file_names.items()}
     unique: dict[tuple[str, frozenset[str]], Wrapping] = {}
@@ -208,7 +211,7 @@ def _backbone(model: Model, backbone: dict[str, str], params: Arrays) -> Model |
     if not backbone or not all(name in params for name in backbone.values()):
         return None
     first = params[next(iter(backbone.values()))].shape
-    channels = first[1] if len(first) == 4 else 0  # noqa: PLR2004 - (out, in, height, width)
+    channels = first[1] if len(first) == CONV_AXES else 0
     if not channels:
         return None
     headless = model.with_config(num_classes=0, in_chans=channels)
