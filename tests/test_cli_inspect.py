@@ -87,9 +87,11 @@ def test_pytorch_dtypes_are_shown(tiny: Model, tiny_params: dict[str, Array], tm
 
 
 def test_unknown_model_and_naming_style_are_shown(write: Write) -> None:
-    shown = lines(run(write({"w": np.ones(3, np.float32)})).stdout)
+    text = run(write({"w": np.ones(3, np.float32)})).stdout
+    assert text.startswith("parameters of no supported network: these names follow no supported naming style")
+    shown = lines(text)
     assert shown["model"] == "unknown; closest match: tiny"
-    assert shown["note"] == "holiday.params: these names follow no supported naming style"
+    assert shown["note"] == "w"
     assert "names" not in shown
 
 
@@ -161,6 +163,8 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
         "graph": None,
         "graph_differences": [],
         "state_dict": {"key": None, "prefix": None, "ignored": []},
+        "wrapping": None,
+        "preprocessing": None,
         "kind": "ndarray-list",
         "verdict": verdict(path),
         "values": sum(array.size for array in tiny_params.values()),

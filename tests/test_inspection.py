@@ -225,15 +225,25 @@ def test_models_with_equal_names_are_all_listed(version: str, tmp_path: Path) ->
 
 def test_unknown_model_has_a_nearest(tmp_path: Path) -> None:
     arrays = gluon_arrays(catalog.find("gluon_senet154"))
-    result = inspect(write_sparse(tmp_path / "a", {**arrays, "features.99.gamma": np.ones(3, np.float32)}))
+    arrays |= {"features.99.gamma": np.ones(3, np.float32)}
+    del arrays["features.0.weight"]
+    result = inspect(write_sparse(tmp_path / "a", arrays))
     assert (result.models, result.nearest, result.dialect) == ((), "gluon_senet154", "structural")
+    assert result.verdict.startswith(
+        "parameters of no supported network; the closest is gluon_senet154; try "
+    )
+    assert (result.remark or "").splitlines() == [
+        "missing     features.0.weight",
+        "  unexpected  features.99.gamma      closest match: features.0.weight",
+    ]
 
 
 def test_names_in_no_style_get_a_remark(write: Write) -> None:
     result = inspect(write({"w": np.ones(3, np.float32), "count": np.ones(2, np.int32)}), full=True)
-    assert (result.remark or "").startswith(
-        "holiday.params: these names follow no supported naming style\n  w\n  count"
+    assert result.verdict.startswith(
+        "parameters of no supported network: these names follow no supported naming style; "
     )
+    assert (result.remark or "").startswith("w\n  count\n  supported: ")
     assert (result.dialect, result.models, result.tensors, result.numbers) == (None, (), 2, 3)
     assert [(row.part, row.role) for row in result.statistics or ()] == [("all", "other")]
 

@@ -118,8 +118,18 @@ def test_published_file_of_a_model_that_is_not_covered_is_named(
 def test_inspection_names_a_published_model_that_is_not_covered(other_network: Path) -> None:
     assert inspection.inspect(other_network, full=True).official == "mobilenet1.0"
     text = CliRunner().invoke(app, ["inspect", str(other_network), "--full"]).stdout
+    assert text.startswith(f"mobilenet1.0 {NOT_COVERED}")
     assert f"model      mobilenet1.0 {NOT_COVERED}" in text
     assert "published by GluonCV as mobilenet1.0\n" in text
+    assert CliRunner().invoke(app, ["inspect", str(other_network)]).stdout.startswith("mobilenet1.0 ")
+
+
+def test_large_file_of_another_model_is_not_read_without_full(
+    other_network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "MAX_HASHED", other_network.stat().st_size - 1)
+    result = inspection.inspect(other_network)
+    assert (result.official, result.sha1) == (None, None)
     assert "closest match: gluon_" in CliRunner().invoke(app, ["inspect", str(other_network)]).stdout
 
 

@@ -22,10 +22,11 @@ from converter.errors import ConversionError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from converter.manifests.schema import ParityRecord
+    from converter.manifests.schema import ParityRecord, PreprocessingRecord, WrappingRecord
     from converter.progress import Progress as Report
 
 BROKEN_PIPE_STATUS = 128 + 13  # of a process that SIGPIPE ends; Windows has no such signal
+UNUSED = 4  # patterns of unused parameters in a line
 MEGABYTE = 1_000_000
 BRIEF_LINES = 10  # of an error message without --verbose
 OPTIONS = {"sizes": "size", "dtypes": "proof_dtype"}  # where they differ from the parameters
@@ -158,6 +159,25 @@ def proven(proof: ParityRecord) -> str:
     )
     reference = json_report.describe_reference(proof.reference, proof.definition)
     return f"{checks[0].layers} layers against {reference}: max error {errors}"
+
+
+def wrapping_lines(wrapping: WrappingRecord | None) -> dict[str, str]:
+    """Return where a network is in a file, and which parameters are unused or filled in, by labels."""
+    if wrapping is None:
+        return {}
+    more = f" and {len(wrapping.unused) - UNUSED} more" if len(wrapping.unused) > UNUSED else ""
+    lines = {
+        "found": wrapping.description,
+        "unused": ", ".join(wrapping.unused[:UNUSED]) + more,
+        "filled": f"{', '.join(wrapping.zeros)} with zeros" if wrapping.zeros else "",
+    }
+    return {label: text for label, text in lines.items() if text}
+
+
+def preprocessing(record: PreprocessingRecord) -> str:
+    """Return the mean and the standard deviation of a normalization of images."""
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (record.mean, record.std))
+    return f"mean {mean}, std {std}"
 
 
 def run(app: Callable[..., object], name: str) -> NoReturn:

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands import conversion
-    from converter.manifests.schema import RoundingRecord, SourceRecord, WrappingRecord
+    from converter.manifests.schema import RoundingRecord, SourceRecord
 
 AUTO = "auto"
-UNUSED = 4  # patterns of unused parameters that are printed
 
 
 class OutputFormat(StrEnum):
@@ -107,18 +106,12 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
         f"[green]read[/]    {console.word(source.file)}: {source.dialect} names, "
         f"SHA-1 {source.sha1[:8]} ({publication})"
     )
-    if source.wrapping:
-        _print_wrapping(source.wrapping, screen)
+    for label, text in console.wrapping_lines(source.wrapping).items():
+        screen.print(f"[yellow]{label:7}[/] {console.word(text)}")
     screen.print(f"[green]graph[/]   {console.word(_graph_text(source, proven=proof.proven))}")
     if source.preprocessing:
-        mean, std = (
-            [f"{value:.4g}" for value in values]
-            for values in (source.preprocessing.mean, source.preprocessing.std)
-        )
-        text = (
-            f"mean {', '.join(mean)}, std {', '.join(std)}: recorded in the manifest, not part of the network"
-        )
-        screen.print(f"[yellow]images[/]  {console.word(text)}")
+        remark = "recorded in the manifest, not part of the network"
+        screen.print(f"[yellow]images[/]  {console.preprocessing(source.preprocessing)}: {remark}")
     if result.class_list:
         screen.print(f"[green]labels[/]  {console.word(result.class_list)}")
     if source.fixed_gammas:
@@ -143,16 +136,6 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
         features = "" if result.model.config.num_classes else ", features_only=True"
         call = f'resnext_torch.create_model("{result.model.name}", "{result.artifact}"{features})'
         screen.print(f"[blue]next[/]    {console.word(call)}")
-
-
-def _print_wrapping(wrapping: WrappingRecord, screen: Console) -> None:
-    """Print where the network is in the file, and which parameters are unused or filled in."""
-    screen.print(f"[yellow]found[/]   {console.word(wrapping.description)}")
-    if wrapping.unused:
-        more = f" and {len(wrapping.unused) - UNUSED} more" if len(wrapping.unused) > UNUSED else ""
-        screen.print(f"[yellow]unused[/]  {console.word(', '.join(wrapping.unused[:UNUSED]) + more)}")
-    if wrapping.zeros:
-        screen.print(f"[yellow]filled[/]  {console.word(', '.join(wrapping.zeros))} with zeros")
 
 
 def _graph_text(source: SourceRecord, *, proven: bool) -> str:

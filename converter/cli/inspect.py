@@ -85,6 +85,8 @@ def _lines(result: Inspection) -> dict[str, str | None]:
         "container": container + records,
         "names": result.dialect and result.dialect + (f", {result.prefix}" if result.prefix else ""),
         "read": str(result.location),
+        **console.wrapping_lines(result.wrapping),
+        "images": console.preprocessing(result.preprocessing) if result.preprocessing else None,
         "model": models if result.tensors is not None or result.summary else None,
         "tensors": _tensors(result),
         "SHA-1": result.sha1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from converter.commands import verdicts
+from converter.commands import inspection_verdict
 from converter.commands.inspection_result import FolderEntry, Inspection
 from converter.errors import ConversionError
 from converter.formats import archives, detect
@@ -34,7 +34,7 @@ def inspect(folder: Path) -> Inspection:
         sum(_size(path) for path in paths),
         entries=entries,
         others=len(paths) - len(entries),
-        verdict=verdicts.of_folder(folder, entries),
+        verdict=inspection_verdict.of_folder(folder, entries),
     )
 
 

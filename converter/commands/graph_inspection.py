@@ -7,12 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from converter.commands import verdicts
+from converter.commands import gluon_inspection, inspection_verdict
 from converter.commands.inspection_result import GraphSummary
 from converter.errors import ConversionError
+from converter.formats import detect
+from converter.formats.params import open_params
 from converter.graphs import operators, reader
 from converter.graphs.graph import VARIABLE
-from converter.networks import catalog, naming_styles, wiring
+from converter.networks import catalog, naming_styles, preparation, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,19 @@ def inspect(path: Path, inspection: Inspection) -> Inspection:
     """
     graph = reader.read(path)
     inspection = replace(inspection, models=tuple(_models(graph)), summary=_summary(graph))
-    return replace(inspection, verdict=verdicts.of_graph(inspection, path))
+    if not inspection.models:
+        inspection = _with_parameters(graph, path, inspection)
+    return replace(inspection, verdict=inspection_verdict.of_graph(inspection, path))
+
+
+def _with_parameters(graph: Graph, path: Path, inspection: Inspection) -> Inspection:
+    """Match a graph with the network of the parameters next to it."""
+    for params in detect.parameters_of(path)[:1]:
+        with contextlib.suppress(ConversionError):  # the graph is described without them
+            prepared = preparation.prepare(open_params(params).arrays, params.name)
+            if locations := gluon_inspection.locate(prepared.arrays, params.name):
+                return gluon_inspection.with_graph(graph, locations, prepared, inspection)
+    return inspection
 
 
 def _summary(graph: Graph) -> GraphSummary:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from converter.commands import (
     arguments,
     folder_inspection,
+    gluon_inspection,
     graph_inspection,
+    inspection_verdict,
     tensor_statistics,
-    verdicts,
 )
 from converter.commands.inspection_result import Inspection
 from converter.dtypes import FLOATS
-from converter.errors import CheckpointError, DialectError, StorageError, SymbolError
+from converter.errors import CheckpointError
 from converter.formats import archives, detect, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
-from converter.networks import catalog, detection, graph_search, naming_styles, state_dicts, wiring
+from converter.networks import catalog, detection, gluoncv_models, state_dicts
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
-    from converter.graphs.graph import Graph
+    from converter.networks.naming_styles import NamingStyle
     from converter.progress import Progress
 
 PYTORCH_NAMES = "PyTorch"  # the dialect of files that are not Gluon's
 MAX_UNPACKED = 1 << 26  # bytes; a larger archive is read on request
+MAX_HASHED = 1 << 30  # bytes of a file that matches no model, which is read to find out who published it
 
 
 def inspect(
@@ -40,7 +42,8 @@ def inspect(
 ) -> Inspection:
     """Identify a file, ``.params``, packed or not, ``.safetensors``, ``.pth`` or a graph, or list a folder.
 
-    Only headers are read, which is fast; of a ``.pth`` and of a small archive, the whole file.
+    Only headers are read, which is fast; of a ``.pth``, of a small archive, and of parameters that match no
+    model, the whole file.
 
     Args:
         path: the file or folder.
@@ -57,7 +60,8 @@ def inspect(
     detect.require_file(path)
     with disk.unchanged(path):
         inspection = _inspect(path, key, progress, full=full)
-        return replace(inspection, verdict=inspection.verdict or verdicts.of_weights(inspection, path))
+        verdict = inspection.verdict or inspection_verdict.of_weights(inspection, path)
+        return replace(inspection, verdict=verdict)
 
 
 def _inspect(path: Path, key: str | None, progress: Progress, *, full: bool) -> Inspection:
@@ -91,11 +95,13 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
     kind = detect.kind(path, str(user_path))
     if kind not in GLUON | PYTORCH:
         raise CheckpointError(detect.refusal(path, kind, str(user_path)))
+    naming: NamingStyle | None = None
     if kind in GLUON:
         file = params.open_params(path, name=inspection.file, verify=full)
         arrays: Arrays = file.arrays
         inspection = replace(inspection, container=file.container, records=file.records)
-        inspection = _inspect_gluon(user_path, documents, arrays, inspection)
+        gluon = gluon_inspection.inspect(user_path, documents, arrays, inspection)
+        inspection, naming = gluon.inspection, gluon.naming
     else:
         weights = state_dicts.read(path, key)
         arrays = weights.arrays
@@ -115,54 +121,22 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
         values=sum(array.size for array in arrays.values()),
         numbers=sum(array.size for array in floats),
     )
+    if full or (not inspection.models and path.stat().st_size <= MAX_HASHED):
+        inspection = _with_publication(inspection, params_file.sha1(path, progress))
     if not full:
         return inspection
-    sha1 = params_file.sha1(path, progress)
     return replace(
-        inspection,
-        sha1=sha1,
-        official=_published_model(sha1),
-        statistics=tuple(tensor_statistics.summarize(arrays, inspection.models)),
+        inspection, statistics=tuple(tensor_statistics.summarize(arrays, inspection.models, naming))
     )
 
 
-def _inspect_gluon(
-    user_path: Path, documents: dict[str, bytes], arrays: Arrays, inspection: Inspection
-) -> Inspection:
-    try:
-        naming = naming_styles.read(arrays, inspection.file)
-    except DialectError as error:
-        return replace(inspection, remark=str(error))
-    models = detection.match_gluon(arrays, naming)
-    prefix_matches = [model for model in models if detection.has_model_prefix(model, naming)]
-    inspection = replace(
-        inspection,
-        dialect=naming.dialect,
-        prefix=naming.prefix or None,
-        models=tuple(prefix_matches or models),
-    )
-    try:
-        graph = graph_search.find(user_path, documents, arrays, naming, lambda: models)
-    except (StorageError, SymbolError) as error:
-        return replace(inspection, graph_differences=tuple(str(error).split("\n")))
-    return inspection if graph is None else _with_graph(graph, inspection)
-
-
-def _with_graph(graph: Graph, inspection: Inspection) -> Inspection:
-    """Keep the models that match a graph; if none does, record how it differs from the first."""
-    inspection = replace(inspection, graph=graph.name)
-    differences: list[str] = []
-    matches = []
-    for model in inspection.models:
-        try:
-            matches.append(wiring.match_any_stride(graph, model)[0])
-        except SymbolError as error:
-            differences = differences or str(error).split("\n")
-    return (
-        replace(inspection, models=tuple(matches))
-        if matches
-        else replace(inspection, graph_differences=tuple(differences))
-    )
+def _with_publication(inspection: Inspection, sha1: str) -> Inspection:
+    """Add the SHA-1 and who published the file; a model that is not covered replaces the verdict."""
+    official = _published_model(sha1)
+    inspection = replace(inspection, sha1=sha1, official=official)
+    if official and not inspection.models:
+        return replace(inspection, verdict=gluoncv_models.not_covered(str(official)))
+    return inspection
 
 
 def _published_model(sha1: str) -> str | bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from converter.commands.tensor_statistics import TensorSummary
     from converter.formats.kinds import Kind
     from converter.formats.state_dicts import Location
+    from converter.manifests.schema import PreprocessingRecord, WrappingRecord
     from converter.networks.catalog import Model
 
 
@@ -70,14 +71,16 @@ class Inspection:
         dtypes: number of arrays of each type, most frequent first.
         tensors: number of arrays.
         numbers: number of floating-point elements.
-        sha1: SHA-1 of the unpacked file; None if only headers were read.
+        sha1: SHA-1 of the unpacked file; None if only headers were read, as of a file that matches a model.
         official: model whose published file this is, by GluonCV's name if it is not covered, False if
-            there is none; None if only headers were read.
+            there is none; None if there is no ``sha1``.
         statistics: summaries by part and role; None if only headers were read.
         remark: what could not be determined, with the reason.
         graph: name of the graph that belongs to the parameters.
         graph_differences: differences between that graph and the model, as lines.
         location: where the weights are in a PyTorch checkpoint.
+        wrapping: how Gluon parameters differ from those that GluonCV saves, None if they do not.
+        preprocessing: the normalization of images that was exported with the network.
         kind: kind of the file, None for a folder.
         verdict: what the file is and what to do with it, in one sentence.
         values: number of elements of every type.
@@ -105,6 +108,8 @@ class Inspection:
     graph: str | None = None
     graph_differences: tuple[str, ...] = ()
     location: Location = TOP_LEVEL
+    wrapping: WrappingRecord | None = None
+    preprocessing: PreprocessingRecord | None = None
     kind: Kind | None = None
     verdict: str = ""
     values: int | None = None
@@ -148,6 +153,8 @@ def document(inspection: Inspection) -> dict[str, Any]:
         "graph": inspection.graph,
         "graph_differences": list(inspection.graph_differences),
         "state_dict": msgspec.to_builtins(inspection.location),
+        "wrapping": msgspec.to_builtins(inspection.wrapping),
+        "preprocessing": msgspec.to_builtins(inspection.preprocessing),
         "kind": inspection.kind,
         "verdict": inspection.verdict,
         "values": inspection.values,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.dtypes import FLOATS
-from converter.networks import naming_styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.networks.catalog import Model
+    from converter.networks.naming_styles import NamingStyle
 
 ROLE = re.compile(r"(weight|bias|gamma|beta|running_mean|running_var)$")
 PIECE_NUMBERS = 1 << 20  # elements converted to float64 at a time
@@ -52,9 +52,17 @@ class TensorSummary:
     not_finite: int
 
 
-def summarize(arrays: Arrays, models: tuple[Model, ...]) -> Iterator[TensorSummary]:
-    """Summarize the arrays by part and role, in the network's order; without a model by role alone."""
-    places = _places(arrays, models[0]) if models else {}
+def summarize(
+    arrays: Arrays, models: tuple[Model, ...], naming: NamingStyle | None
+) -> Iterator[TensorSummary]:
+    """Summarize the arrays by part and role, in the network's order; without a model by role alone.
+
+    Args:
+        arrays: the arrays by their names in the file.
+        models: the models that they match.
+        naming: the style of these names, None for PyTorch's.
+    """
+    places = _places(models[0], naming) if models else {}
     groups: dict[tuple[str, str], list[AnyArray]] = {}
     for name, array in arrays.items():
         if array.dtype in FLOATS:
@@ -71,16 +79,20 @@ def _role(name: str) -> str:
     return match[0] if match else "other"
 
 
-def _places(arrays: Arrays, model: Model) -> dict[str, tuple[str, str]]:
+def _places(model: Model, naming: NamingStyle | None) -> dict[str, tuple[str, str]]:
     """Return the part and the role of every array, by the file's names.
 
     Roles are by Gluon's names, which are more specific than PyTorch's.
     """
     tensors = model.mapping.tensors
-    if arrays.keys() >= model.mapping.to_source().keys():
+    if naming is None:
         return {tensor.target: (tensor.layer.part, tensor.source_role) for tensor in tensors}
-    file_names = naming_styles.read(arrays, "").resolve(model.mapping)
-    return {file_names[tensor.source]: (tensor.layer.part, tensor.source_role) for tensor in tensors}
+    file_names = naming.resolve(model.mapping)  # lacks a bias that the file lacks
+    return {
+        file_names[tensor.source]: (tensor.layer.part, tensor.source_role)
+        for tensor in tensors
+        if tensor.source in file_names
+    }
 
 
 def _summary(part: str, role: str, group: list[AnyArray]) -> TensorSummary:

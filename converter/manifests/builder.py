@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.manifests.strength import Claim
+    from converter.networks.catalog import Model
     from converter.networks.loading import LoadedModel
     from converter.networks.preparation import ExportedNormalization
+    from converter.networks.wrappings import Wrapping
     from converter.parity.result import ParityResult, ProbeResult
     from converter.parity.rounding import RoundingReport
 
@@ -115,28 +117,28 @@ def _source(loaded: LoadedModel) -> SourceRecord:
         final_softmax=source.wiring.softmax if source.wiring else None,
         fixed_gammas=tuple(names.collapse(source.fixed_gammas)),
         casts=source.wiring is not None and source.wiring.casts,
-        wrapping=_wrapping(loaded),
-        preprocessing=_preprocessing(source.preprocessing) if source.preprocessing else None,
+        wrapping=wrapping(source.wrapping, source.twins, loaded.model),
+        preprocessing=preprocessing(source.preprocessing),
     )
 
 
-def _wrapping(loaded: LoadedModel) -> WrappingRecord | None:
-    """Return how the file differs from GluonCV's own, None if it does not."""
-    wrapping, twins = loaded.source.wrapping, loaded.source.twins
-    if wrapping is None and not twins:
+def wrapping(found: Wrapping | None, twins: tuple[str, ...], model: Model) -> WrappingRecord | None:
+    """Return how a file differs from GluonCV's own, None if it does not."""
+    if found is None and not twins:
         return None
-    description = wrapping.describe() if wrapping else loaded.model.name
+    description = found.describe() if found else model.name
     if twins:
         description += ", with equal arrays under arg: and aux:"
     return WrappingRecord(
         description=description,
-        unused=tuple(names.collapse([*(wrapping.rest if wrapping else ()), *twins])),
-        zeros=wrapping.zeros if wrapping else (),
+        unused=tuple(names.collapse([*(found.rest if found else ()), *twins])),
+        zeros=found.zeros if found else (),
     )
 
 
-def _preprocessing(preprocessing: ExportedNormalization) -> PreprocessingRecord:
-    return PreprocessingRecord(mean=preprocessing.mean, std=preprocessing.std)
+def preprocessing(found: ExportedNormalization | None) -> PreprocessingRecord | None:
+    """Return the record of the normalization that was exported with a network, None if there is none."""
+    return None if found is None else PreprocessingRecord(mean=found.mean, std=found.std)
 
 
 def parity(proof: ParityResult) -> ParityRecord:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from converter.formats import detect
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.commands.inspection_result import FolderEntry, Inspection
+    from converter.errors import ConversionError
 
 NOUNS = {
     **dict.fromkeys(GLUON, "parameter file"),
@@ -21,7 +24,18 @@ NOUNS = {
     **dict.fromkeys(PYTORCH, "PyTorch checkpoint"),
     Kind.graph: "graph",
 }
+STEP = re.compile(r"  try +(?P<step>.+)")  # the last line of an error
+EARLIER = "pass a checkpoint from before they appeared"
 KNOWN = "gluon2torch list shows the supported networks"
+
+
+def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:
+    """Add the verdict and the details of the error that ``convert`` would raise."""
+    reason, *details = str(error).removeprefix(f"{inspection.file}: ").split("\n")
+    step = KNOWN
+    if details and (match := STEP.fullmatch(details[-1])):
+        step, details = f"try {match['step']}", details[:-1]
+    return replace(inspection, verdict=f"{reason}; {step}", remark="\n".join(details).strip() or None)
 
 
 def of_weights(inspection: Inspection, path: Path) -> str:
@@ -38,19 +52,39 @@ def of_weights(inspection: Inspection, path: Path) -> str:
     what = f"{what} of {_networks(inspection)}"
     if inspection.container in PYTORCH:
         return f"{what}: gluon2torch to-gluon {file} OUT.params"
-    if inspection.graph_differences:
-        return f"{what}, with another graph, which convert refuses: the graph's differences are listed below"
+    if obstacle := _obstacle(inspection):
+        return f"{what}, {obstacle}"
     name = "auto" if len(inspection.models) == 1 else "NAME"
-    return f"{what}: gluon2torch convert {name} OUT --params {file}"
+    return f"{what}: gluon2torch convert {name} OUT{_backbone(inspection)} --params {file}"
+
+
+def _obstacle(inspection: Inspection) -> str:
+    """Return why ``convert`` refuses parameters of a known network, "" if it does not."""
+    if inspection.graph_differences:
+        return "with another graph, which convert refuses: the graph's differences are listed below"
+    unusable = sum(row.not_finite for row in inspection.statistics or ())
+    if unusable:
+        return f"with {unusable:,} values that are not finite, which convert refuses: {EARLIER}"
+    return ""
+
+
+def _backbone(inspection: Inspection) -> str:
+    """Return the option of ``convert`` for a network without a head."""
+    return "" if inspection.models[0].config.num_classes else " --backbone"
 
 
 def of_graph(inspection: Inspection, path: Path) -> str:
     """Return the verdict about a graph."""
     params = detect.parameters_of(path)
     file, name = shlex.quote(str(path)), shlex.quote(str(params[0])) if params else "PARAMS"
+    if inspection.graph_differences:
+        return (
+            f"graph that convert refuses with the parameters in {params[0].name}: "
+            "it computes something else than their network, see the differences below"
+        )
     if not inspection.models:
         return f"graph of no supported network: {KNOWN}"
-    command = f"gluon2torch convert auto OUT --params {name} --symbol {file}"
+    command = f"gluon2torch convert auto OUT{_backbone(inspection)} --params {name} --symbol {file}"
     return f"graph of {_networks(inspection)}: {command}"
 
 
@@ -79,5 +113,13 @@ def _noun(entry: FolderEntry) -> str:
 
 
 def _networks(inspection: Inspection) -> str:
-    networks = " or ".join(model.name for model in inspection.models)
-    return f"{networks}, {inspection.models[0].config.num_classes} classes"
+    """Return the networks, where they are in the file, and their classes."""
+    first, *others = inspection.models
+    wrapping = inspection.wrapping
+    networks = " or ".join(
+        [wrapping.description if wrapping else first.name, *(each.name for each in others)]
+    )
+    classes = first.config.num_classes
+    if not classes:
+        return networks if wrapping else f"the backbone of {networks} without a head"
+    return f"{networks}, {classes} class{'es' if classes > 1 else ''}"
