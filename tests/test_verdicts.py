@@ -72,8 +72,9 @@ def test_stride_of_an_ssd_is_named(path: Path) -> None:
     arrays = moved(backbone_of(catalog.find(RESNET)), SSD)
     first, last = refusal(path, arrays)
     assert first.endswith(": `features` of an SSD, which runs its third stage with stride 1 in place of 2")
-    assert last.startswith(f"  try         {RESNET} in place of auto")
-    assert find(path, arrays, RESNET, backbone=True)
+    name, option, *_ = last.split()[1:]
+    assert (name, option) == (RESNET, "--backbone")
+    assert find(path, arrays, name, backbone=True)
 
 
 @pytest.mark.parametrize("prefix", ["", "model."])
@@ -132,10 +133,26 @@ def test_network_with_other_parameters_is_refused(path: Path) -> None:
     arrays = arrays_of(catalog.find(RESNET)) | {"attention.weight": array(512, 512, 1, 1)}
     for model in (None, RESNET):
         assert refusal(path, arrays, model) == [
-            f"holiday.params: contains {RESNET} and 1 other parameters, which may be part of it",
+            f"holiday.params: {RESNET} with 1 other parameter that it may depend on",
             "  other       attention.weight",
             "  try         --backbone, which converts the network without a head",
         ]
+
+
+def test_name_that_begins_like_the_head_is_another_parameter(path: Path) -> None:
+    arrays = arrays_of(catalog.find(RESNEXT)) | {"output_gate.weight": array(3, 3, 1, 1)}
+    assert refusal(path, arrays)[:2] == [
+        f"holiday.params: {RESNEXT} with 1 other parameter that it may depend on",
+        "  other       output_gate.weight",
+    ]
+
+
+def test_two_different_networks_are_refused(path: Path) -> None:
+    arrays = prefixed(arrays_of(catalog.find(RESNET)), "a.")
+    arrays |= prefixed(arrays_of(catalog.find("gluon_resnet34_v1b")), "b.")
+    first, *rest = refusal(path, arrays)
+    assert first == "holiday.params: contains 2 networks"
+    assert {name in "\n".join(rest) for name in (RESNET, "gluon_resnet34_v1b")} == {True}
 
 
 def test_network_that_occurs_twice_is_refused(path: Path) -> None:

@@ -149,7 +149,7 @@ def test_second_head_is_unused() -> None:
 def test_own_head_of_another_shape_is_not_overlooked() -> None:
     arrays = arrays_of(catalog.find(RESNET)) | {"fc.bias": array(7)}
     found = only(arrays)
-    assert (found.has_own_head, found.own_head_fits) == (True, False)
+    assert (found.own_head_names, found.own_head_fits) == (("fc.weight", "fc.bias"), False)
 
 
 def index_based(model: Model, prefix: str) -> dict[str, Array]:
@@ -238,11 +238,34 @@ def test_two_networks_in_a_file_are_both_found() -> None:
     assert {each.place for each in found} == {"a.", "b."}
 
 
-@pytest.mark.parametrize("part", ["head.block.0.weight", "auxlayer.block.4.bias"])
+@pytest.mark.parametrize(
+    "part",
+    ["head.block.0.weight", "auxlayer.block.4.bias", "head.psp.conv1.0.weight", "head.cff_12.x.weight"],
+)
 def test_backbone_of_a_segmentation_network_is_dilated(part: str) -> None:
     (found,) = locate(backbone_of(catalog.find("gluon_resnet50_v1s")) | {part: array(21)})
     assert found.model.config.output_stride == 8
-    assert "with the output stride 8" in found.describe()
+
+
+@pytest.mark.parametrize(
+    ("outer", "others"),
+    [
+        ("backbone.", ("head.0.weight", "head.2.weight")),
+        ("backbone.", ("head.block.0.weight",)),
+        ("", ("head.weight",)),
+        ("", ("head.block.0.weight", "decoder.weight")),
+    ],
+)
+def test_backbone_of_another_network_is_not_dilated(outer: str, others: tuple[str, ...]) -> None:
+    arrays = prefixed(backbone_of(catalog.find(RESNET)), outer) | {name: array(4, 4) for name in others}
+    (found,) = locate(arrays)
+    assert found.model.config.output_stride == 32
+
+
+@pytest.mark.parametrize("name", [RESNEXT, "gluon_cifar_resnext29_32x4d"])
+def test_resnext_is_not_dilated(name: str) -> None:
+    (found,) = locate(backbone_of(catalog.find(name)) | {"head.block.0.weight": array(21)})
+    assert "output_stride" not in found.model.arguments
 
 
 @pytest.mark.parametrize("prefix", ["fcn0_resnetv1s_", "deeplabv30_resnetv1s_", "pspnet12_resnetv1s_"])

@@ -55,6 +55,12 @@ def find(rest: Arrays, own: str, features: int) -> Head | None:
     return Head(layer=layer, names=layers[layer], unused=unused)
 
 
+def names_of(layer: str, rest: Arrays) -> list[str]:
+    """Return the names of a layer's arrays."""
+    matches = ((name, LAYER.fullmatch(name)) for name in rest)
+    return [name for name, match in matches if match and match["layer"] == layer]
+
+
 def _is_dense(arrays: dict[str, AnyArray], features: int) -> bool:
     """Return whether a layer's arrays are those of a dense layer that takes the features."""
     weight, bias = arrays.get("weight"), arrays.get("bias")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from converter.errors import MappingError
@@ -44,7 +45,7 @@ def require_usable(locations: list[LocatedNetwork], source: ParamsSource, arrays
         MappingError: if a network occurs twice, if only a backbone matches where the user selected a whole
             network, or if the file's network has other strides or another prefix.
     """
-    if len({each.model.name for each in locations}) < len(locations):
+    if _are_several(locations):
         raise verdicts.several(locations, file)
     if not source.backbone and locations[0].is_backbone:
         _require_backbone_suffices(source, arrays, locations[0], file)
@@ -53,6 +54,12 @@ def require_usable(locations: list[LocatedNetwork], source: ParamsSource, arrays
             raise verdicts.own_strides(locations[0], file)
     else:
         detection.require_not_another(source.model, locations[0].naming)
+
+
+def _are_several(locations: list[LocatedNetwork]) -> bool:
+    """Return whether some of the networks have no parameter in common."""
+    used = [{*each.wrapping.names.values()} for each in locations if each.wrapping]
+    return any(one.isdisjoint(other) for one, other in itertools.combinations(used, 2))
 
 
 def _require_backbone_suffices(
@@ -65,7 +72,7 @@ def _require_backbone_suffices(
     """
     if reason := verdicts.quantized(arrays):
         raise MappingError(f"{file}: {reason}")
-    if found.wrapping is not None and found.wrapping.has_own_head:
+    if found.wrapping is not None and found.wrapping.own_head_names:
         if found.wrapping.own_head_fits:
             raise verdicts.more_parameters(found, file)
         model = source.model or catalog.find(found.model.name)

@@ -86,7 +86,7 @@ def difference(arrays: Arrays, file: str, model: Model) -> ConversionError:
 def other_head(found: LocatedNetwork, arrays: Arrays, file: str, model: Model) -> MappingError:
     """Return the error for a network whose head has other arrays than the network's own."""
     _, *lines = str(difference(arrays, file, model)).split("\n")
-    headline = f"{file}: contains {found.describe()}, and another head in the place of its own"
+    headline = f"{file}: {found.model.name} with a head that does not fit its backbone"
     return MappingError("\n".join([headline, *lines, BACKBONE]))
 
 
@@ -101,11 +101,10 @@ def without_head(found: LocatedNetwork, file: str) -> MappingError:
 def more_parameters(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for a whole network with other parameters, which may change what it computes."""
     rest = found.wrapping.rest if found.wrapping else ()
-    own = {found.wrapping.own_head} if found.wrapping else set()
-    others = [name for name in rest if not name.startswith(tuple(own))]
-    lines = [
-        f"{file}: contains {found.model.name} and {len(others)} other parameters, which may be part of it"
-    ]
+    own = found.wrapping.own_head_names if found.wrapping else ()
+    others = [name for name in rest if name not in own]
+    count = f"{len(others)} other parameter{'s' if len(others) > 1 else ''}"
+    lines = [f"{file}: {found.model.name} with {count} that it may depend on"]
     lines += [f"  other       {name}" for name in others]
     return MappingError("\n".join([*lines, BACKBONE]))
 
@@ -123,7 +122,7 @@ def own_strides(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for a backbone that its network runs with other strides than the model has."""
     return MappingError(
         f"{file}: contains {found.describe()}, which runs its third stage with stride 1 in place of 2\n"
-        f"  try         {found.model.name} in place of auto, for these weights with the model's own strides"
+        f"  try         {found.model.name} --backbone in place of auto; it has the model's own strides"
     )
 
 

@@ -30,7 +30,9 @@ MAX_PLACES = 300  # in a file, at which a network is looked for
 # GluonCV's segmentation networks dilate their backbone to an output stride of 8: their other parts, and the
 # prefix of index-based names.
 # Source: gluoncv/model_zoo/{segbase,fcn,pspnet,deeplabv3,icnet,danet}.py, dmlc/gluon-cv 56777561.
-SEGMENTATION_PARTS = {"head", "auxlayer", "psp_head", "conv_sub1", "conv_sub2", "conv_sub4"}
+SEGMENTATION_PART = re.compile(
+    r"(auxlayer|psp_head|conv_sub[124])\.|head\.(block|psp|aspp|conv(5[ac12]?|[678])|s[ac]|cff_(12|24)|conv_cls)\."
+)
 SEGMENTATION_PREFIX = re.compile(r"(fcn|pspnet|deeplabv3|icnet|danet)[0-9]+_resnetv1[bs]_")
 SEGMENTATION_STRIDE = 8
 # An SSD runs the third stage of its ResNet v1b without stride.
@@ -50,7 +52,8 @@ class Wrapping:
         arrangement: where the network's parts are.
         head: the layer that was found as the head, None without a head.
         own_head: the name of the head in the network's own place, "" if there is none.
-        own_head_fits: whether that layer, if it is in the file, fits the backbone.
+        own_head_names: the names of that layer's parameters, empty if it is not in the file.
+        own_head_fits: whether that layer is a dense layer on the backbone's features.
         rest: the other names in the file.
     """
 
@@ -61,6 +64,7 @@ class Wrapping:
     arrangement: Arrangement = WHOLE
     head: Head | None = None
     own_head: str = ""
+    own_head_names: tuple[str, ...] = ()
     own_head_fits: bool = False
     rest: tuple[str, ...] = ()
 
@@ -68,13 +72,6 @@ class Wrapping:
     def is_backbone(self) -> bool:
         """Whether the network has no head."""
         return self.head is None
-
-    @property
-    def has_own_head(self) -> bool:
-        """Whether the network's own head is in the file, even if it does not fit the backbone."""
-        return not _names_of(self.own_head).isdisjoint(
-            naming_styles.plain([*self.names.values(), *self.rest])
-        )
 
     @property
     def zeros(self) -> tuple[str, ...]:
@@ -86,9 +83,15 @@ class Wrapping:
     @property
     def is_dilated(self) -> bool:
         """Whether this is the backbone of one of GluonCV's segmentation networks."""
-        parts = {name.removeprefix(self.place).partition(".")[0] for name in self.rest}
-        is_segmentation = self.arrangement == WHOLE and bool(parts) and parts <= SEGMENTATION_PARTS
-        return self.is_backbone and (is_segmentation or bool(SEGMENTATION_PREFIX.fullmatch(self.prefix)))
+        inside = [name.removeprefix(self.place) for name in self.rest if name.startswith(self.place)]
+        is_segmentation = (
+            self.arrangement == WHOLE
+            and len(inside) == len(self.rest) > 0
+            and all(map(SEGMENTATION_PART.match, inside))
+        )
+        is_resnet = self.model.config.cardinality == 1
+        has_prefix = SEGMENTATION_PREFIX.fullmatch(self.prefix) is not None
+        return self.is_backbone and is_resnet and (is_segmentation or has_prefix)
 
     @property
     def has_own_strides(self) -> bool:
@@ -102,14 +105,11 @@ class Wrapping:
             text += f": {self.arrangement.description}"
         if self.place:
             text += f" behind `{names.printable(names.clipped(self.place))}`"
-        if self.head is not None and self.head.layer != self.own_head:
-            text += f", head `{names.printable(names.clipped(self.head.layer))}`"
-        if self.head is not None and self.rest:
-            text += f", head `{names.printable(names.clipped(self.head.layer))}` of several"
+        if self.head is not None and (self.rest or self.head.layer != self.own_head):
+            several = " of several" if self.rest else ""
+            text += f", head `{names.printable(names.clipped(self.head.layer))}`{several}"
         if self.zeros:
             text += ", whose head has no bias"
-        if self.is_dilated:
-            text += f", with the output stride {SEGMENTATION_STRIDE} of GluonCV's segmentation networks"
         return text
 
     def with_names(self, file_names: dict[str, str]) -> Wrapping:
@@ -117,6 +117,7 @@ class Wrapping:
         return replace(
             self,
             names={name: file_names[plain] for name, plain in self.names.items()},
+            own_head_names=tuple(file_names[plain] for plain in self.own_head_names),
             rest=tuple(file_names[plain] for plain in self.rest),
         )
 
@@ -177,17 +178,6 @@ def _rename_backbone(model: Model, arrangement: Arrangement) -> dict[str, str]:
     structural = model.with_config(num_classes=0).mapping.to_target()
     renamed = {name: other for name in structural if (other := arrangement.rename(name)) is not None}
     return renamed if len(renamed) == len(structural) else {}
-
-
-def _fits(layer: str, rest: Arrays, backbone: Model) -> bool:
-    """Return whether a layer, if it is there, is a dense layer on a backbone's features."""
-    own = {name: array for name, array in rest.items() if name.startswith((f"{layer}.", f"{layer}_"))}
-    return heads.find(own, layer, backbone.config.features) is not None
-
-
-def _names_of(layer: str) -> set[str]:
-    """Return the possible names of a layer's weight."""
-    return {f"{layer}.weight", f"{layer}_weight"} if layer else set()
 
 
 def _head_layer(model: Model) -> str:
@@ -271,6 +261,7 @@ def _wrapping(  # noqa: PLR0913 - what both kinds of names have in common
     """Add the head to a backbone that was found."""
     used = {*names_in_file.values()}
     rest = {name: array for name, array in params.items() if name not in used}
+    own = {name: rest[name] for name in heads.names_of(own_head, rest)}
     head = heads.find(rest, own_head, backbone.config.features)
     model = backbone
     if head is not None:
@@ -289,6 +280,7 @@ def _wrapping(  # noqa: PLR0913 - what both kinds of names have in common
         arrangement=arrangement,
         head=head,
         own_head=own_head,
-        own_head_fits=_fits(own_head, rest, backbone),
+        own_head_names=tuple(own),
+        own_head_fits=heads.find(own, own_head, backbone.config.features) is not None,
         rest=tuple(rest) if head is None else head.unused,
     )

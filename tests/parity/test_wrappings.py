@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 WRITER = Path(__file__).with_name("gluon_wrappings.py")
 OPTIONS = ParityOptions("gluon", sizes=[(40, 57)], dtypes=["float64"])
 CIFAR, V1B, V1S = "gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_resnet50_v1s"
-DILATED = "with the output stride 8 of GluonCV's segmentation networks"
 # The file, and what is in it.
 FILES = {
     "features": f"the backbone of {CIFAR} without a head: `features`",
@@ -43,9 +42,9 @@ FILES = {
     "perceptron": f"the backbone of {CIFAR} without a head",
     "second-head": f"{V1B}, head `fc` of several",
     "second-head-prefix": f"{V1B}, head `resnetv1b_dense0` of several",
-    "fcn": f"the backbone of {V1S} without a head, {DILATED}",
-    "fcn-prefix": f"the backbone of {V1S} without a head, {DILATED}",
-    "fcn-export": f"the backbone of {V1S} without a head, {DILATED}",
+    "fcn": f"the backbone of {V1S} without a head",
+    "fcn-prefix": f"the backbone of {V1S} without a head",
+    "fcn-export": f"the backbone of {V1S} without a head",
     "rcnn": "the backbone of gluon_resnet50_v1b without a head: `features` and `top_features` of an R-CNN",
     "rcnn-prefix": "the backbone of gluon_resnet50_v1b without a head",
     "fpn": "the backbone of gluon_resnet50_v1b without a head behind `features.`",
@@ -154,7 +153,7 @@ def test_preprocessing_without_a_constant_is_refused(
     save_params(
         {name: array for name, array in arrays.items() if constant not in name}, tmp_path / "x.params"
     )
-    with pytest.raises(ConversionError):
+    with pytest.raises(ConversionError, match="preprocess"):
         convert(tmp_path / "x.params", symbol=folder / "preprocessed" / "net-symbol.json")
     assert list(out.iterdir()) == []
 
