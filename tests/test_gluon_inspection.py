@@ -132,12 +132,12 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Array]], dict[str, Array]], str, bo
     ),
     "more": (
         lambda arrays: arrays | {"attention.weight": array(512, 512, 1, 1)},
-        f"contains {RESNET} and 1 other parameters, which may be part of it; try --backbone",
+        f"{RESNET} with 1 other parameter that it may depend on; try --backbone",
         True,
     ),
     "another head": (
         lambda arrays: arrays | {"fc.bias": array(7)},
-        f"contains the backbone of {RESNET} without a head, and another head in the place of its own; try",
+        f"{RESNET} with a head that does not fit its backbone; try",
         True,
     ),
     "ssd": (
