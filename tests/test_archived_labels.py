@@ -85,13 +85,16 @@ def test_invalid_class_list_is_not_used(content: bytes, convert: Convert) -> Non
     assert result.class_list.startswith("not used: synset.txt in model.mar: ")
 
 
-def test_first_list_of_the_right_length_is_used(convert: Convert) -> None:
-    others = tuple(reversed(TEN))
-    result = convert(
-        ("labels.txt", text(others)), ("synset.txt", text(TEN[:3])), ("b/classes.txt", text(TEN))
-    )
+def test_list_of_the_right_length_is_used(convert: Convert) -> None:
+    result = convert(("labels.txt", text(TEN)), ("synset.txt", text(TEN[:3])), ("b/classes.txt", text(TEN)))
     assert result.manifest.labels == TEN
-    assert result.class_list == "10 class names from b/classes.txt in model.mar"
+
+
+def test_lists_that_differ_are_not_used(convert: Convert) -> None:
+    result = convert(("labels.txt", text(tuple(reversed(TEN)))), ("b/classes.txt", text(TEN)))
+    assert result.manifest.labels is None
+    lists = "b/classes.txt in model.mar and labels.txt in model.mar"
+    assert result.class_list == f"not used: {lists} differ; select one with --labels"
 
 
 def test_given_labels_take_precedence(convert: Convert, tmp_path: Path) -> None:

@@ -130,6 +130,48 @@ def test_other_layers_are_no_head(extra: dict[str, Shape]) -> None:
     assert set(found.rest) == set(extra)
 
 
+def test_dense_layer_without_bias_elsewhere_may_be_an_embedding() -> None:
+    backbone = prefixed(backbone_of(catalog.find(RESNET)), "cnn.")
+    assert only(backbone | {"embed.weight": array(300, 512)}).is_backbone
+    named = index_based(catalog.find(RESNET).with_config(num_classes=0), "resnetv1b_")
+    assert only(named | {"dense2_weight": array(300, 512)}).zeros == ("fc.bias",)
+
+
+def test_head_that_other_layers_may_follow_is_not_certain() -> None:
+    arrays = backbone_of(catalog.find(RESNET)) | {"fc.weight": array(512, 512), "fc.bias": array(512)}
+    assert not only(arrays).is_backbone
+    found = only(arrays | {"fc2.weight": array(10, 512), "fc2.bias": array(10)})
+    assert (found.is_backbone, found.own_head_fits) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["fc.bias", "fc.wieght"])
+def test_rest_of_a_head_is_not_overlooked(name: str) -> None:
+    found = only(backbone_of(catalog.find(RESNET)) | {name: array(1000)})
+    assert (found.own_head_names, found.own_head_fits) == ((name,), False)
+
+
+@pytest.mark.parametrize("name", ["features.2.alpha", "features.6.weight", "features.4.0.body.2.alpha"])
+def test_layer_between_those_of_a_backbone_is_part_of_it(name: str) -> None:
+    arrays = arrays_of(catalog.find(RESNEXT)) | {name: array(64)}
+    assert wrappings.find(arrays, list(catalog.models().values()), FILE) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "name"), [(LIST, "2.alpha"), (RCNN, "features.3.weight"), ({}, "relu.alpha")]
+)
+def test_layer_between_those_of_a_list_is_part_of_it(places: dict[str, str], name: str) -> None:
+    arrays = moved(backbone_of(catalog.find(RESNET)), places) | {name: array(64)}
+    assert wrappings.find(arrays, list(catalog.models().values()), FILE) == []
+
+
+def test_layer_with_the_prefix_of_a_network_is_part_of_it() -> None:
+    arrays = index_based(catalog.find(RESNET).with_config(num_classes=0), "resnetv1b_")
+    arrays |= {"dense2_weight": array(9, 512), "dense2_bias": array(9)}
+    assert not only(arrays).is_backbone
+    with_other = arrays | {"resnetv1b_prelu0_alpha": array(64)}
+    assert wrappings.find(with_other, list(catalog.models().values()), FILE) == []
+
+
 def test_bias_that_the_head_lacks_is_zero() -> None:
     arrays = arrays_of(catalog.find(RESNEXT))
     del arrays["output.bias"]
@@ -272,14 +314,15 @@ def test_resnext_is_not_dilated(name: str) -> None:
 def test_index_based_names_of_a_segmentation_network_are_known(prefix: str) -> None:
     arrays = index_based(catalog.find("gluon_resnet50_v1s").with_config(num_classes=0), prefix)
     found = wrappings.find(
-        arrays | {f"{prefix}head_weight": array(1)}, [catalog.find("gluon_resnet50_v1s")], FILE
+        arrays | {"net0__fcnhead0_conv0_weight": array(1)}, [catalog.find("gluon_resnet50_v1s")], FILE
     )
     assert [each.is_dilated for each in found] == [True]
 
 
 def test_index_based_names_of_an_ssd_are_known() -> None:
-    arrays = index_based(catalog.find("gluon_resnet34_v1b").with_config(num_classes=0), "ssd0_resnetv1b_")
-    assert not only(arrays | {"ssd0_conv0_weight": array(1)}).has_own_strides
+    arrays = index_based(catalog.find("gluon_resnet34_v1b").with_config(num_classes=0), "net0_resnetv1b_")
+    assert only(arrays | {"net0_conv0_weight": array(1)}).has_own_strides
+    assert not only(arrays | {"net0_ssdanchorgenerator0_anchor_0": array(1)}).has_own_strides
 
 
 def test_gluoncv_own_names_take_precedence() -> None:

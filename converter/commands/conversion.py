@@ -179,16 +179,17 @@ def _class_names(request: ConversionRequest, loaded: LoadedModel) -> tuple[tuple
     classes = loaded.model.config.num_classes
     if request.labels is not None:
         return labels.read(request.labels, classes), ""
-    file = loaded.source.params_file
-    reasons = []
-    for member in sorted(file.class_lists, key=archives.class_list_rank):
+    file, lists, reasons = loaded.source.params_file, {}, []
+    for member in sorted(file.class_lists, key=archives.class_list_rank) if classes else ():
         place = f"{PurePosixPath(member)} in {file.name}"
         try:
-            found = labels.parse_list(file.class_lists[member], classes, place)
+            lists[place] = labels.parse_list(file.class_lists[member], classes, place)
         except LabelsError as error:
             reasons.append(f"not used: {error}")
-        else:
-            return found, f"{len(found)} class names from {place}"
+    if len({*lists.values()}) > 1:
+        return (), f"not used: {' and '.join(lists)} differ; select one with --labels"
+    for place, class_names in lists.items():
+        return class_names, f"{len(class_names)} class names from {place}"
     return (), reasons[0] if reasons else ""
 
 

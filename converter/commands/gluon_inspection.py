@@ -116,7 +116,7 @@ def with_graph(
     matches: list[LocatedNetwork] = []
     for each in locations:
         try:
-            matches.append(graph_matching.match(graph, each, prepared.preprocessing, any_stride=True)[0])
+            matches.append(graph_matching.match(graph, each, prepared, any_stride=True)[0])
         except SymbolError as error:
             differences = differences or str(error).split("\n")
     if not matches:

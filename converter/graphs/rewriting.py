@@ -25,11 +25,13 @@ def casts(graph: Graph) -> dict[Entry, Entry]:
     }
 
 
-def follow(entry: Entry, bypasses: Mapping[Entry, Entry]) -> Entry:
-    """Return the entry that takes the place of an entry."""
-    while entry in bypasses:
-        entry = bypasses[entry]
-    return entry
+def resolve(bypasses: Mapping[Entry, Entry]) -> dict[Entry, Entry]:
+    """Return bypasses whose targets are not bypassed themselves."""
+    resolved: dict[Entry, Entry] = {}
+    for entry in sorted(bypasses):  # a target comes before the entry that it replaces
+        target = bypasses[entry]
+        resolved[entry] = resolved.get(target, target)
+    return resolved
 
 
 def bypass(graph: Graph, bypasses: Mapping[Entry, Entry]) -> Graph:
@@ -42,7 +44,7 @@ def bypass(graph: Graph, bypasses: Mapping[Entry, Entry]) -> Graph:
     numbers = [node.number for node in graph.nodes]
     by_number = {
         (numbers[index], output): (numbers[target], target_output)
-        for (index, output), (target, target_output) in bypasses.items()
+        for (index, output), (target, target_output) in resolve(bypasses).items()
     }
     document: dict[str, Any] = msgspec.json.decode(graph.content)
     for node in document["nodes"]:
@@ -54,4 +56,4 @@ def bypass(graph: Graph, bypasses: Mapping[Entry, Entry]) -> Graph:
 
 def _redirected(entry: list[int], bypasses: Mapping[Entry, Entry]) -> list[int]:
     number, output, *version = entry
-    return [*follow((number, output), bypasses), *version]
+    return [*bypasses.get((number, output), (number, output)), *version]

@@ -206,6 +206,9 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
         loss.append("a .pth")
     if previous.labels and manifest.labels != previous.labels:
         loss.append("class names")
+    normalization = previous.source.preprocessing
+    if normalization and normalization != manifest.source.preprocessing:
+        loss.append("an exported normalization")
     if loss:
         listing = " and ".join(loss)
         raise ArtifactError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from converter.networks.location import LocatedNetwork
     from converter.networks.naming_styles import NamingStyle
-    from converter.networks.preparation import ExportedNormalization
+    from converter.networks.preparation import PreparedArrays
     from converter.networks.selection import ParamsSource
     from converter.networks.wiring import Wiring
     from converter.sources.params_file import ParamsFile
@@ -65,14 +65,14 @@ def find(
 
 
 def match(
-    graph: Graph, located: LocatedNetwork, preprocessing: ExportedNormalization | None, *, any_stride: bool
+    graph: Graph, located: LocatedNetwork, prepared: PreparedArrays, *, any_stride: bool
 ) -> tuple[LocatedNetwork, Wiring]:
     """Match a graph with the network of its parameters.
 
     Args:
         graph: the graph.
         located: the network.
-        preprocessing: the preprocessing whose constants the file contains.
+        prepared: the arrays of the file.
         any_stride: whether the network may have another output stride, which only the graph shows.
 
     Returns:
@@ -87,17 +87,24 @@ def match(
         located = located.with_output_stride(model.config.output_stride)
     else:
         graph_wiring = wiring.match(graph, model, naming)
-    variables = {*graph_wiring.variables.values()}
-    file_names = naming.resolve(model.mapping)
-    plain = {file_name: name for name, file_name in naming_styles.plain(file_names.values()).items()}
+    variables, in_graph = graph_wiring.variables, {*graph_wiring.variables.values()}
+    plain = {file_name: name for name, file_name in naming_styles.plain(prepared.arrays).items()}
+    in_file = {*plain.values()}
     moved = [
-        f"{tensor}: {graph_wiring.variables[tensor]} in the graph, {plain[file_name]} in {naming.file}"
-        for tensor, file_name in file_names.items()
-        if plain[file_name] in variables and graph_wiring.variables.get(tensor) != plain[file_name]
+        f"{tensor}: {variables[tensor]} in the graph, {plain[file_name]} in {naming.file}"
+        for tensor, file_name in naming.resolve(model.mapping).items()
+        if plain[file_name] != variables.get(tensor)
+        and (plain[file_name] in in_graph or variables.get(tensor) in in_file)
     ]
     if moved:
         headline = f"{graph.file}: the graph assigns parameters to other layers than {naming.file}"
         raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
+    if located.wrapping is not None and located.wrapping.is_one_of_several_heads and not in_graph <= in_file:
+        raise SymbolError(
+            f"{graph.file}: {naming.file} has several heads, and the graph names none of them\n"
+            "  try         the parameters without the heads that the network does not use"
+        )
+    preprocessing = prepared.preprocessing
     constants = tuple(naming_styles.plain(preprocessing.names)) if preprocessing else ()
     if graph_wiring.constants != constants:
         raise SymbolError(

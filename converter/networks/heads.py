@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
 
 LAYER = re.compile(r"(?P<layer>.+)[._](?P<role>[a-z]+)")
+DENSE = re.compile(r"(.*[._])?dense[0-9]+")  # an index-based name
 WEIGHT_AXES = 2  # of a dense layer: (classes, features)
 
 
@@ -31,8 +32,10 @@ class Head:
 def find(rest: Arrays, own: str, features: int) -> Head | None:
     """Return the head among the parameters besides the backbone, None if it is not certain which one it is.
 
-    A network uses the head in its own place; other dense layers there are unused. Elsewhere, a single dense
-    layer is the head if it is all that there is.
+    A network uses the head in its own place; other dense layers on the features are unused, unless they may
+    follow the head, because it returns as many values as there are features. Elsewhere, a single dense layer
+    with a bias is the head if it is all that there is; without a bias it may be an embedding, unless it is
+    named as a dense layer.
 
     Args:
         rest: the parameters that are not part of the backbone, by their names in the file.
@@ -48,9 +51,12 @@ def find(rest: Arrays, own: str, features: int) -> Head | None:
         _is_dense({role: rest[name] for role, name in roles.items()}, features) for roles in layers.values()
     ):
         return None
-    if own not in layers and len(layers) != 1:
+    is_own = own in layers
+    layer = own if is_own else next(iter(layers), "")
+    if not is_own and (len(layers) != 1 or not ("bias" in layers[layer] or DENSE.fullmatch(layer))):
         return None
-    layer = own if own in layers else next(iter(layers))
+    if len(layers) > 1 and rest[layers[layer]["weight"]].shape[0] == features:
+        return None
     unused = tuple(name for other, roles in layers.items() if other != layer for name in roles.values())
     return Head(layer=layer, names=layers[layer], unused=unused)
 

@@ -106,7 +106,7 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     wiring = None
     if graph is not None:
         any_stride = source.output_stride is None
-        located, wiring = graph_matching.match(graph, located, prepared.preprocessing, any_stride=any_stride)
+        located, wiring = graph_matching.match(graph, located, prepared, any_stride=any_stride)
     model, naming = located.model, located.naming
     params = _structural_arrays(located, prepared.arrays)
     if wiring is not None:

@@ -209,7 +209,7 @@ def parameters(variables: Iterable[str]) -> list[str]:
     """Return the variables of a graph that are named like parameters, without the data and labels."""
     every_name = list(variables)
     return [name for name in every_name if "." in name] or [
-        name for name in every_name if COUNTED.fullmatch(name)
+        name for name in every_name if len(name) <= MAX_NAME_CHARACTERS and COUNTED.fullmatch(name)
     ]
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import ConversionError, SymbolError
-from converter.graphs import rewriting
+from converter.graphs import reader, rewriting
 from converter.networks import exported_preprocessing, expressions, naming_styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from converter.graphs.graph import Graph, Operation, Settings, Value
     from converter.networks.catalog import Model
+    from converter.networks.exported_preprocessing import ExportedPreprocessing
     from converter.networks.expressions import GraphExpressions, ModelExpressions
     from converter.networks.naming_styles import NamingStyle
 
@@ -65,9 +68,7 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
         SymbolError: with the first operation that differs, and with every hyper-parameter that differs.
     """
     headline = f"{graph.file}: the graph does not match {model.name}"
-    casts, preprocessing = rewriting.casts(graph), exported_preprocessing.find(graph)
-    bypasses = casts | ({preprocessing.output: preprocessing.images} if preprocessing else {})
-    body = rewriting.bypass(graph, bypasses) if bypasses else graph
+    casts, preprocessing, body = _without_bypassed(graph)
     try:
         variables = _variables(body, model, naming)
     except ConversionError as error:
@@ -99,7 +100,7 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
             f"{layer}.gamma" for layer, index in nodes.items() if body.nodes[index].operation.fix_gamma
         ),
         softmax=actual.softmax,
-        casts=bool(casts),
+        casts=casts,
         constants=preprocessing.constants if preprocessing else (),
     )
 
@@ -118,6 +119,24 @@ def _up_to_features(expected: ModelExpressions, actual: GraphExpressions) -> Mod
         layers={layer: expected.layers[layer] for layer in kept},
         is_part=True,
     )
+
+
+def _without_bypassed(graph: Graph) -> tuple[bool, ExportedPreprocessing | None, Graph]:
+    """Return whether a graph has casts, its preprocessing, and the graph without both."""
+    casts, preprocessing = rewriting.casts(graph), exported_preprocessing.find(graph)
+    bypasses = casts | ({preprocessing.output: preprocessing.images} if preprocessing else {})
+    if not bypasses:
+        return False, None, graph
+    return bool(casts), preprocessing, _bypass(graph.content, graph.file, graph.name, graph.path)
+
+
+@functools.lru_cache(maxsize=2)  # a graph is matched with many models
+def _bypass(content: bytes, file: str, name: str, path: Path | None) -> Graph:
+    """Return the graph of a file without its casts and its preprocessing."""
+    graph = reader.parse(content, file=file, name=name, path=path)
+    preprocessing = exported_preprocessing.find(graph)
+    images = {preprocessing.output: preprocessing.images} if preprocessing else {}
+    return rewriting.bypass(graph, rewriting.casts(graph) | images)
 
 
 def match_any_stride(graph: Graph, model: Model, naming: NamingStyle | None = None) -> tuple[Model, Wiring]:

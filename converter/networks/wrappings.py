@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from converter.networks.naming_styles import NamingStyle
 
 CONV_AXES = 4  # (out, in, height, width)
+CHILD = re.compile(r"(?P<list>(?:[a-z_][^.]*\.)*)(?P<number>[0-9]{1,4})\.")
+# The layers of a ResNet without parameters, which would have some if another layer were in their place.
+PLAIN_LAYERS = ("relu", "maxpool", "avgpool", "flat", "drop")
 MAX_PLACES = 300  # in a file, at which a network is looked for
 # GluonCV's segmentation networks dilate their backbone to an output stride of 8: their other parts, and the
 # prefix of index-based names.
@@ -35,9 +38,11 @@ SEGMENTATION_PART = re.compile(
 )
 SEGMENTATION_PREFIX = re.compile(r"(fcn|pspnet|deeplabv3|icnet|danet)[0-9]+_resnetv1[bs]_")
 SEGMENTATION_STRIDE = 8
-# An SSD runs the third stage of its ResNet v1b without stride.
-# Source: gluoncv/model_zoo/ssd/resnet_v1b_ssd.py, dmlc/gluon-cv 56777561.
-SSD_PREFIX = re.compile(r"ssd[0-9]+_resnetv1b_")
+# An SSD runs the third stage of its ResNet v1b without stride. These are the names of its anchors.
+# Source: gluoncv/model_zoo/ssd/{resnet_v1b_ssd,anchor}.py, dmlc/gluon-cv 56777561.
+SSD_ANCHORS = re.compile(
+    r"(.*_)?ssdanchorgenerator[0-9]+_anchor_[0-9]+|(.*\.)?anchor_generators\.[0-9]+\.anchors"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,11 @@ class Wrapping:
         return self.head is None
 
     @property
+    def is_one_of_several_heads(self) -> bool:
+        """Whether the file has other heads than the one that was found."""
+        return self.head is not None and bool(self.head.unused)
+
+    @property
     def zeros(self) -> tuple[str, ...]:
         """The structural names of the parameters that the file lacks and that are zero."""
         return tuple(
@@ -96,7 +106,7 @@ class Wrapping:
     @property
     def has_own_strides(self) -> bool:
         """Whether the network in the file runs with the strides of the model, as far as is known."""
-        return self.arrangement.has_own_strides and not SSD_PREFIX.fullmatch(self.prefix)
+        return self.arrangement.has_own_strides and not any(map(SSD_ANCHORS.fullmatch, self.rest))
 
     def describe(self) -> str:
         """Return where the network is in the file, in one line."""
@@ -147,10 +157,11 @@ def find(arrays: Arrays, models: Collection[Model], file: str) -> list[Wrapping]
         return []
     file_names = naming_styles.plain(arrays)
     params = {plain: arrays[name] for plain, name in file_names.items()}
+    found = [*_structural(params, models), *_index_based(params, models, file)]
     unique: dict[tuple[str, frozenset[str]], Wrapping] = {}
-    for wrapping in (*_structural(params, models), *_index_based(params, models, file)):
+    for wrapping in sorted(found, key=lambda each: each.is_backbone):  # with its head, if any view has one
         named = wrapping.with_names(file_names)
-        unique.setdefault((named.model.name, frozenset(named.names.values())), named)
+        unique.setdefault((named.model.name, frozenset(named.without_head().names.values())), named)
     return list(unique.values())
 
 
@@ -212,13 +223,24 @@ def _backbone(model: Model, backbone: dict[str, str], params: Arrays) -> Model |
 def _has_more_layers(
     place: str, arrangement: Arrangement, renamed: dict[str, str], params: Iterable[str]
 ) -> bool:
-    """Return whether the parts of a backbone have parameters that the backbone lacks."""
+    """Return whether a backbone's parts, or layers between them, have parameters that it lacks."""
     parts = {part for part in arrangement.places.values() if part} or {
         name.partition(".")[0] for name in renamed.values()
     }
-    prefixes = tuple(f"{place}{part}." for part in parts)
+    prefixes = tuple(f"{part}." for part in (*parts, *PLAIN_LAYERS))
+    last: dict[str, int] = {}  # child of each list, by the list's name
+    for name in renamed.values():
+        if match := CHILD.match(name):
+            last[match["list"]] = max(int(match["number"]), last.get(match["list"], 0))
     expected = {f"{place}{name}" for name in renamed.values()}
-    return any(name.startswith(prefixes) and name not in expected for name in params)
+    others = (name[len(place) :] for name in params if name.startswith(place) and name not in expected)
+    return any(name.startswith(prefixes) or _is_between(name, last) for name in others)
+
+
+def _is_between(name: str, last: dict[str, int]) -> bool:
+    """Return whether a name is that of a child of a list before the list's last child."""
+    match = CHILD.match(name)
+    return match is not None and int(match["number"]) < last.get(match["list"], 0)
 
 
 def _index_based(params: Arrays, models: Collection[Model], file: str) -> Iterator[Wrapping]:
@@ -226,12 +248,14 @@ def _index_based(params: Arrays, models: Collection[Model], file: str) -> Iterat
     for (child, prefix), group in naming_styles.index_based_groups(params).items():
         dense = naming_styles.dense_layers(group)
         layers = tuple(f"{layer}_" for _, layer in dense)
-        body = {name: whole for name, whole in group.items() if not name.startswith(layers)}
-        style = naming_styles.read_index_based(body, file)
+        body = {name: each for name, each in group.items() if not name.startswith(layers)}
+        style, whole = naming_styles.read_index_based(body, file), {*group.values()}
         # The network's own head is the first dense layer, unless one was replaced.
         is_whole = [number for number, _ in dense] == list(range(len(dense)))
         place = f"{child}." if child else ""
         own = f"{place}{dense[0][1]}" if dense and is_whole else ""
+        if prefix and any(name.startswith(f"{place}{prefix}") and name not in whole for name in params):
+            continue  # other layers of the same network
         for model in models:
             names_in_file = _resolve(style, model)
             if found := _backbone(model, names_in_file, params):
