@@ -103,7 +103,7 @@ def prove_network(folder: Path, edited: bytes | None = None) -> ParityResult:
         assert prepared.source.wiring is not None
         graph = prepared.source.wiring.graph
         if edited is not None:
-            changed = replace(prepared.source.wiring, graph=replace(graph, content=edited))
+            changed = replace(prepared.source.wiring, body=replace(graph, content=edited))
             prepared = replace(prepared, source=replace(prepared.source, wiring=changed))
         module = execution.build(prepared.state, prepared.model.config)
         with runner.start_references(runner.resolve_reference(OPTIONS), prepared) as candidates:
