@@ -166,10 +166,12 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
         "wrapping": None,
         "preprocessing": None,
         "kind": "ndarray-list",
+        "converted": False,
         "verdict": verdict(path),
         "values": sum(array.size for array in tiny_params.values()),
         "summary": None,
         "entries": None,
+        "others": 0,
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from manifests import manifest
 from safetensors.numpy import save_file
 from symbols import changed, symbol
 from test_archives import zipped
@@ -24,7 +25,7 @@ from converter.commands import folder_inspection, inspection, inspection_result
 from converter.errors import SourceError
 from converter.formats.kinds import Kind
 from converter.formats.params import write_params
-from converter.networks import catalog, matching
+from converter.networks import catalog, matching, synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,10 +87,10 @@ def test_folder_of_several_parameter_files_names_none_of_them(folder: Path) -> N
 
 
 def test_converted_files_are_those_with_a_manifest(tmp_path: Path) -> None:
-    content = b"\x08\0\0\0\0\0\0\0{}      "
-    (tmp_path / "a.safetensors").write_bytes(content)
-    (tmp_path / "b.safetensors").write_bytes(content)
-    (tmp_path / "b.json").write_text("{}")
+    for name, array in (("a", np.ones(1)), ("model", np.ones(2))):
+        save_file({"w": array}, tmp_path / f"{name}.safetensors")
+    (tmp_path / "a.json").write_text("{}")  # not a manifest
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest(tmp_path / "model.safetensors")))
     result = inspection.inspect(tmp_path)
     assert [entry.is_converted for entry in result.entries or ()] == [False, True]
     assert result.verdict == (
@@ -97,17 +98,59 @@ def test_converted_files_are_those_with_a_manifest(tmp_path: Path) -> None:
     )
 
 
-def test_verdict_about_a_pytorch_file_depends_on_the_manifest(
-    tiny: Model, tiny_params: dict[str, Array], tmp_path: Path
-) -> None:
-    path = tmp_path / "a.safetensors"
+@pytest.fixture
+def weights(tiny: Model, tiny_params: dict[str, Array], tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
     save_file(matching.rename(tiny.mapping, tiny_params, tiny.shapes, "tiny"), path)
-    assert inspection.inspect(path).verdict == (
-        f"PyTorch checkpoint of tiny, 10 classes: gluon2torch to-gluon {path} OUT.params"
+    return path
+
+
+def test_verdict_about_a_pytorch_file_depends_on_the_manifest(weights: Path) -> None:
+    checkpoint = f"PyTorch checkpoint of tiny, 10 classes: gluon2torch to-gluon {weights} OUT.params"
+    assert inspection.inspect(weights).verdict == checkpoint
+    weights.with_suffix(".json").write_text("{}")  # of something else
+    assert inspection.inspect(weights).verdict == checkpoint
+    document = manifest(weights, model="tiny")
+    weights.with_name("manifest.json").write_text(json.dumps(document))
+    assert inspection.inspect(weights).verdict == (
+        f"converted weights of tiny, 10 classes: gluon2torch predict IMAGE --weights {weights}"
     )
-    path.with_suffix(".json").touch()
-    assert inspection.inspect(path).verdict == (
-        f"converted weights of tiny, 10 classes: gluon2torch predict IMAGE --weights {path}"
+    document["artifact"]["sha256"] = "0" * 64  # of another file
+    weights.with_name("manifest.json").write_text(json.dumps(document))
+    assert inspection.inspect(weights).verdict == checkpoint
+
+
+def test_output_stride_is_read_from_the_manifest(weights: Path) -> None:
+    document = manifest(weights, model="tiny", model_args={"output_stride": 8})
+    weights.with_name("any.json").write_text(json.dumps(document))
+    result = inspection.inspect(weights)
+    assert (result.is_converted, result.models[0].config.output_stride) == (True, 8)
+
+
+def test_unreadable_manifest_is_remarked(weights: Path) -> None:
+    document = manifest(weights, model="tiny", schema_version=99)
+    weights.with_name("manifest.json").write_text(json.dumps(document))
+    result = inspection.inspect(weights)
+    assert (result.is_converted, [model.name for model in result.models]) == (False, ["tiny"])
+    assert "manifest.json" in str(result.remark)
+
+
+def test_converted_backbone_is_not_sent_to_predict(tiny: Model, weights: Path) -> None:
+    backbone = tiny.with_config(num_classes=0)
+    params = synthetic.random_params(backbone.mapping, backbone.shapes, seed=0)
+    save_file(matching.rename(backbone.mapping, params, backbone.shapes, "tiny"), weights)
+    weights.with_suffix(".json").write_text(json.dumps(manifest(weights, model="tiny")))
+    assert inspection.inspect(weights).verdict == (
+        "converted weights of the backbone of tiny without a head: "
+        f"resnext_torch.create_model('tiny', {str(weights)!r}, features_only=True)"
+    )
+
+
+def test_packed_checkpoint_is_to_be_unpacked(weights: Path) -> None:
+    packed = weights.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(weights.read_bytes()))
+    assert inspection.inspect(packed).verdict == (
+        "PyTorch checkpoint of tiny, 10 classes: unpack it, and pass the file inside"
     )
 
 
@@ -143,10 +186,11 @@ def test_large_folder_is_listed_in_part(tmp_path: Path, monkeypatch: pytest.Monk
 def test_folder_as_json(folder: Path) -> None:
     document = json.loads("\n".join(printed(folder, "--json")))
     assert document["entries"] == {
-        "net-0000.params": "Gluon parameters",
-        "net-symbol.json": "the graph of an MXNet network",
-        "synset.txt": "class names",
+        "net-0000.params": {"what": "Gluon parameters", "kind": "ndarray-list", "converted": False},
+        "net-symbol.json": {"what": "the graph of an MXNet network", "kind": "graph", "converted": False},
+        "synset.txt": {"what": "class names", "kind": None, "converted": False},
     }
+    assert document["others"] == 3
     assert (document["kind"], document["tensors"]) == (None, None)
 
 

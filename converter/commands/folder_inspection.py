@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
 from converter.commands import inspection_verdict
 from converter.commands.inspection_result import FolderEntry, Inspection
-from converter.errors import ConversionError
+from converter.errors import ArtifactError, ConversionError, StorageError
 from converter.formats import archives, detect
 from converter.formats.kinds import DESCRIPTIONS, Kind
+from converter.manifests import schema
 from converter.storage import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 MAX_FILES = 1000  # that are examined
@@ -28,28 +31,39 @@ def inspect(folder: Path) -> Inspection:
     """
     with disk.reading(folder):
         paths = sorted(itertools.islice(folder.iterdir(), MAX_FILES))
-    entries = tuple(entry for path in paths if (entry := _entry(path)))
+    converted = frozenset(_converted_sizes(paths))
+    entries = tuple(entry for path in paths if (entry := _entry(path, converted)))
     return Inspection(
-        disk.file_name(folder.absolute()),
-        sum(_size(path) for path in paths),
+        file=disk.file_name(folder.absolute()),
+        size=sum(_size(path) for path in paths),
         entries=entries,
         others=len(paths) - len(entries),
         verdict=inspection_verdict.of_folder(folder, entries),
     )
 
 
-def _entry(path: Path) -> FolderEntry | None:
+def _converted_sizes(paths: Sequence[Path]) -> Iterator[int]:
+    """Yield the sizes of converted files in the manifests of a folder; comparing hashes would take long."""
+    for path in paths:
+        if path.suffix == ".json":
+            with contextlib.suppress(ArtifactError, StorageError):  # another kind of file
+                yield schema.read(path)[0].artifact.bytes
+
+
+def _entry(path: Path, converted: Collection[int]) -> FolderEntry | None:
     """Return what a file is, None if it says nothing about a network."""
     name = disk.file_name(path)
     if path.name in archives.CLASS_LISTS:
-        return FolderEntry(name, "class names")
+        return FolderEntry(name=name, what="class names")
     try:
         kind = detect.kind(path)
     except ConversionError:
         return None
-    if kind is Kind.safetensors and path.with_suffix(".json").is_file():
-        return FolderEntry(name, "converted weights", kind, is_converted=True)
-    return None if kind in OTHER else FolderEntry(name, DESCRIPTIONS[kind].what.partition(",")[0], kind)
+    if kind in OTHER:
+        return None
+    if kind is Kind.safetensors and _size(path) in converted:
+        return FolderEntry(name=name, what="converted weights", kind=kind, is_converted=True)
+    return FolderEntry(name=name, what=DESCRIPTIONS[kind].what.partition(",")[0], kind=kind)
 
 
 def _size(path: Path) -> int:

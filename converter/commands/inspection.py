@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.commands import (
@@ -16,9 +16,10 @@ from converter.commands import (
 )
 from converter.commands.inspection_result import Inspection
 from converter.dtypes import FLOATS
-from converter.errors import CheckpointError
-from converter.formats import archives, detect, params
+from converter.errors import ArtifactError, CheckpointError
+from converter.formats import archives, checkpoint, detect, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
+from converter.manifests import converted_file
 from converter.networks import catalog, detection, gluoncv_models, state_dicts
 from converter.progress import silent
 from converter.sources import params_file
@@ -29,12 +30,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
+    from converter.manifests.schema import Manifest
     from converter.networks.naming_styles import NamingStyle
     from converter.progress import Progress
 
 PYTORCH_NAMES = "PyTorch"  # the dialect of files that are not Gluon's
 MAX_UNPACKED = 1 << 26  # bytes; a larger archive is read on request
 MAX_HASHED = 1 << 30  # bytes of a file that matches no model, which is read to find out who published it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """The arrays of a weight file, and the description so far."""
+
+    inspection: Inspection
+    arrays: Arrays
+    naming: NamingStyle | None = None
 
 
 def inspect(
@@ -66,49 +77,74 @@ def inspect(
 
 def _inspect(path: Path, key: str | None, progress: Progress, *, full: bool) -> Inspection:
     kind = detect.kind(path)
-    inspection = Inspection(disk.file_name(path), path.stat().st_size, kind=kind)
+    inspection = Inspection(file=disk.file_name(path), size=path.stat().st_size, kind=kind)
     if kind is Kind.graph:
         return graph_inspection.inspect(path, inspection)
+    if kind in PYTORCH:
+        return _with_values(_read_pytorch(path, key, inspection), path, progress, full=full)
     if key is not None and kind in GLUON | PACKED:
-        state_dicts.read(path, key)  # raises the error
+        raise checkpoint.no_key(path, key)
     if kind not in PACKED:
-        return _inspect_contents(path, {}, path, inspection, progress, key=key, full=full)
+        return _with_values(_read_gluon(path, {}, path, inspection, full=full), path, progress, full=full)
     inspection = replace(inspection, archive=kind)
     if not full and archives.unpacked_size(path) > MAX_UNPACKED:
         return replace(inspection, remark="packed; use --full to read the contents")
     with disk.temp_dir() as folder:
         unpacked = folder / "unpacked.params"
         documents = archives.unpack(path, unpacked, progress).documents
-        return _inspect_contents(path, documents, unpacked, inspection, progress, full=full)
+        if detect.kind(unpacked, str(path)) in PYTORCH:
+            contents = _read_pytorch(unpacked, key, inspection)
+        else:
+            contents = _read_gluon(path, documents, unpacked, inspection, full=full)
+        return _with_values(contents, unpacked, progress, full=full)
 
 
-def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive, and the result so far
-    user_path: Path,
-    documents: dict[str, bytes],
-    path: Path,
-    inspection: Inspection,
-    progress: Progress,
-    *,
-    key: str | None = None,
-    full: bool,
-) -> Inspection:
+def _read_gluon(
+    user_path: Path, documents: dict[str, bytes], path: Path, inspection: Inspection, *, full: bool
+) -> _Contents:
+    """Read Gluon parameters: the file, or the one that was unpacked from it."""
     kind = detect.kind(path, str(user_path))
-    if kind not in GLUON | PYTORCH:
+    if kind not in GLUON:
         raise CheckpointError(detect.refusal(path, kind, str(user_path)))
-    naming: NamingStyle | None = None
-    if kind in GLUON:
-        file = params.open_params(path, name=inspection.file, verify=full)
-        arrays: Arrays = file.arrays
-        inspection = replace(inspection, container=file.container, records=file.records)
-        gluon = gluon_inspection.inspect(user_path, documents, arrays, inspection)
-        inspection, naming = gluon.inspection, gluon.naming
-    else:
-        weights = state_dicts.read(path, key)
-        arrays = weights.arrays
-        models = tuple(detection.match_torch(arrays))
-        inspection = replace(
-            inspection, container=kind.value, dialect=PYTORCH_NAMES, models=models, location=weights.location
-        )
+    file = params.open_params(path, name=inspection.file, verify=full)
+    inspection = replace(inspection, container=file.container, records=file.records)
+    gluon = gluon_inspection.inspect(user_path, documents, file.arrays, inspection)
+    return _Contents(inspection=gluon.inspection, arrays=file.arrays, naming=gluon.naming)
+
+
+def _read_pytorch(path: Path, key: str | None, inspection: Inspection) -> _Contents:
+    """Read a PyTorch checkpoint, and the manifest if it is a converted file."""
+    weights = state_dicts.read(path, key)
+    inspection = replace(
+        inspection,
+        container=detect.kind(path),
+        dialect=PYTORCH_NAMES,
+        models=tuple(detection.match_torch(weights.arrays)),
+        location=weights.location,
+    )
+    try:
+        inspection = _with_manifest(inspection, converted_file.find_manifest(path))
+    except ArtifactError as error:  # the weights are described without their manifest
+        inspection = replace(inspection, remark=str(error))
+    return _Contents(inspection=inspection, arrays=weights.arrays)
+
+
+def _with_manifest(inspection: Inspection, manifest: Manifest | None) -> Inspection:
+    """Add what the tensors of a converted file do not show.
+
+    Raises:
+        ArtifactError: if the network cannot have the output stride in the manifest.
+    """
+    if manifest is None:
+        return inspection
+    named = [model for model in inspection.models if model.name == manifest.model]
+    models = tuple(converted_file.with_recorded_stride(model, manifest) for model in named)
+    return replace(inspection, models=models, is_converted=True) if models else inspection
+
+
+def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: bool) -> Inspection:
+    """Add the types and numbers of values, who published the file and, on request, statistics."""
+    inspection, arrays = contents.inspection, contents.arrays
     nearest = (
         None if inspection.models else detection.nearest([array.shape for array in arrays.values()]).name
     )
@@ -126,7 +162,8 @@ def _inspect_contents(  # noqa: PLR0913 - the file, the documents in its archive
     if not full:
         return inspection
     return replace(
-        inspection, statistics=tuple(tensor_statistics.summarize(arrays, inspection.models, naming))
+        inspection,
+        statistics=tuple(tensor_statistics.summarize(arrays, inspection.models, contents.naming)),
     )
 
 

@@ -37,7 +37,7 @@ class GraphSummary:
     parameters: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FolderEntry:
     """A file in a folder.
 
@@ -45,7 +45,7 @@ class FolderEntry:
         name: its name.
         what: what it is, in a few words.
         kind: its kind, None for class names.
-        is_converted: whether it is a converted file with its manifest.
+        is_converted: whether a manifest in the folder records it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class FolderEntry:
     is_converted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """Description of a weight file, a graph or a folder.
 
@@ -82,6 +82,7 @@ class Inspection:
         wrapping: how Gluon parameters differ from those that GluonCV saves, None if they do not.
         preprocessing: the normalization of images that was exported with the network.
         kind: kind of the file, None for a folder.
+        is_converted: whether a manifest in the file's folder records it.
         verdict: what the file is and what to do with it, in one sentence.
         values: number of elements of every type.
         summary: contents of a graph; ``models`` are those that it is the graph of.
@@ -111,6 +112,7 @@ class Inspection:
     wrapping: WrappingRecord | None = None
     preprocessing: PreprocessingRecord | None = None
     kind: Kind | None = None
+    is_converted: bool = False
     verdict: str = ""
     values: int | None = None
     summary: GraphSummary | None = None
@@ -156,12 +158,17 @@ def document(inspection: Inspection) -> dict[str, Any]:
         "wrapping": msgspec.to_builtins(inspection.wrapping),
         "preprocessing": msgspec.to_builtins(inspection.preprocessing),
         "kind": inspection.kind,
+        "converted": inspection.is_converted,
         "verdict": inspection.verdict,
         "values": inspection.values,
         "summary": _summary(inspection.summary),
         "entries": None
         if inspection.entries is None
-        else {entry.name: entry.what for entry in inspection.entries},
+        else {
+            entry.name: {"what": entry.what, "kind": entry.kind, "converted": entry.is_converted}
+            for entry in inspection.entries
+        },
+        "others": inspection.others,
     }
 
 

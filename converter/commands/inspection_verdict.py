@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from converter.formats import detect
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
+from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from converter.commands.inspection_result import FolderEntry, Inspection
     from converter.errors import ConversionError
+    from converter.networks.catalog import Model
 
 NOUNS = {
     **dict.fromkeys(GLUON, "parameter file"),
@@ -43,19 +45,28 @@ def of_weights(inspection: Inspection, path: Path) -> str:
     file = shlex.quote(str(path))
     if inspection.tensors is None:
         return f"large {inspection.archive} file, not unpacked: gluon2torch inspect --full {file}"
-    is_converted = inspection.kind is Kind.safetensors and path.with_suffix(".json").is_file()
     what = "PyTorch checkpoint" if inspection.container in PYTORCH else "parameters"
     if not inspection.models:
         return f"{what} of no supported network: {KNOWN}"
-    if is_converted:
-        return f"converted weights of {_networks(inspection)}: gluon2torch predict IMAGE --weights {file}"
+    if inspection.is_converted:
+        return f"converted weights of {_networks(inspection)}: {_use(inspection.models[0], path)}"
     what = f"{what} of {_networks(inspection)}"
     if inspection.container in PYTORCH:
-        return f"{what}: gluon2torch to-gluon {file} OUT.params"
+        step = f"gluon2torch to-gluon {file} OUT.params"
+        return f"{what}: {'unpack it, and pass the file inside' if inspection.archive else step}"
     if obstacle := _obstacle(inspection):
         return f"{what}, {obstacle}"
     name = "auto" if len(inspection.models) == 1 else "NAME"
     return f"{what}: gluon2torch convert {name} OUT{_backbone(inspection)} --params {file}"
+
+
+def _use(model: Model, path: Path) -> str:
+    """Return how to run a converted network: ``predict`` needs a head, and inputs that are images."""
+    config = model.config
+    if config.num_classes and config.in_chans == COLOURS:
+        return f"gluon2torch predict IMAGE --weights {shlex.quote(str(path))}"
+    features = "" if config.num_classes else ", features_only=True"
+    return f"resnext_torch.create_model({model.name!r}, {str(path)!r}{features})"
 
 
 def _obstacle(inspection: Inspection) -> str:

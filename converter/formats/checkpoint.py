@@ -59,6 +59,11 @@ class Checkpoint:
     location: Location = TOP_LEVEL
 
 
+def no_key(path: Path, key: str) -> NoStateDictError:
+    """Return the error about a key for Gluon parameters, which have none."""
+    return NoStateDictError(f"{path}: has no state dict {key}: it is a .params file; leave out --key")
+
+
 def read(path: Path) -> Arrays:
     """Return a checkpoint's arrays by name.
 
@@ -89,7 +94,7 @@ def load(path: Path, key: str | None = None, networks: Collection[NetworkNames] 
     kind = detect.kind(path)
     if kind in GLUON | PACKED:
         if key is not None:
-            raise NoStateDictError(f"{path}: has no state dict {key}: it is a .params file; leave out --key")
+            raise no_key(path, key)
         return Checkpoint(open_params(path).arrays if kind in GLUON else _read_packed(path))
     if kind not in {*PYTORCH, Kind.damaged_zip}:  # whose reader reports what is damaged
         raise CheckpointError(detect.refusal(path, kind))
