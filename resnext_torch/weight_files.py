@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -52,22 +53,37 @@ def arguments(path: Path) -> dict[str, Any]:
 
 def normalization(path: Path) -> RecordedNormalization:
     """Return the normalization of images that was exported with a network."""
-    recorded = _object(_object(_manifest(path), "source"), "preprocessing")
-    if not recorded:
-        return {}
-    return {"mean": tuple(recorded["mean"]), "std": tuple(recorded["std"])}
+    match _preprocessing(_manifest(path)):
+        case {"mean": [*mean], "std": [*std]}:
+            return {"mean": tuple(mean), "std": tuple(std)}
+    return {}
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of a file of weights, empty if it has none under a name of gluon2torch's."""
-    if path.name == PUBLISHED:
-        return _read_object(path.with_name(MANIFEST))
-    for file in sorted(path.parent.glob("*.json")):
-        manifest = _read_object(file)
-        artifact = _object(manifest, "artifact")
-        if path.name in {artifact.get("file"), _object(artifact, "pth").get("file")}:
+    """Return the manifest that records a file by its name, else by its SHA-256; empty if there is none."""
+    if path.name == PUBLISHED and (published := _read_object(path.with_name(MANIFEST))):
+        return published
+    manifests = [_read_object(file) for file in sorted(path.parent.glob("*.json"))]
+    for manifest in manifests:
+        if path.name in _recorded(manifest, "file"):
             return manifest
-    return {}
+    # Hashing takes long, and most manifests record nothing that is used here.
+    used = [each for each in manifests if _object(each, "model_args") or _preprocessing(each)]
+    if not used or not path.is_file():
+        return {}
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return next((manifest for manifest in used if sha256 in _recorded(manifest, "sha256")), {})
+
+
+def _recorded(manifest: dict[str, Any], key: str) -> list[Any]:
+    """Return what a manifest records about the artifact and the ``.pth`` that was written with it."""
+    artifact = _object(manifest, "artifact")
+    return [artifact.get(key), _object(artifact, "pth").get(key)]
+
+
+def _preprocessing(manifest: dict[str, Any]) -> dict[str, Any]:
+    return _object(_object(manifest, "source"), "preprocessing")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -275,6 +275,20 @@ def test_output_stride_is_the_one_in_the_manifest_or_of_the_caller(dilated: Path
     assert stride(dilated.parent) == 8
 
 
+def test_renamed_file_is_found_in_its_manifest_by_its_hash(dilated: Path) -> None:
+    file = dilated.with_suffix(".json")
+    manifest = json.loads(file.read_text())
+    moved = dilated.rename(dilated.with_name("moved.safetensors"))
+    assert stride(moved) == 32  # the manifest has no hash
+    manifest["artifact"]["sha256"] = hashlib.sha256(moved.read_bytes()).hexdigest()
+    file.write_text(json.dumps(manifest))
+    assert stride(moved) == 8
+    manifest["artifact"]["sha256"] = "0" * 64
+    manifest["artifact"]["pth"]["sha256"] = hashlib.sha256(moved.read_bytes()).hexdigest()
+    file.write_text(json.dumps(manifest))
+    assert stride(moved) == 8
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"artifact": 1}', '{"artifact": {"file": "other"}}'])
 def test_other_json_next_to_the_file_is_ignored(dilated: Path, content: str) -> None:
     dilated.with_suffix(".json").write_text(content)

@@ -183,3 +183,11 @@ def test_recorded_normalization_takes_the_place_of_the_default(tmp_path: Path) -
     assert (own["mean"], own["std"]) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert own["input_size"] == (3, 224, 224)
     assert resolve_data_config("gluon_resnet18_v1b", other) == resolve_data_config("gluon_resnet18_v1b")
+
+
+@pytest.mark.parametrize("recorded", [{"mean": [0.1, 0.2, 0.3]}, {"mean": 0, "std": None}, [], "x"])
+def test_malformed_normalization_is_ignored(tmp_path: Path, recorded: object) -> None:
+    weights = tmp_path / "net-12345678.safetensors"
+    manifest = {"artifact": {"file": weights.name}, "source": {"preprocessing": recorded}}
+    weights.with_suffix(".json").write_text(json.dumps(manifest))
+    assert resolve_data_config(weights=weights) == resolve_data_config()
