@@ -6,6 +6,10 @@ import gzip
 import io
 import json
 import pickle
+import re
+import shlex
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections import OrderedDict
@@ -21,7 +25,7 @@ from converter.cli.app import app
 from converter.commands import conversion, inspection
 from converter.errors import ConversionError, SourceError, StorageError
 from converter.formats import checkpoint, detect, kinds, params, pickle_contents
-from converter.formats.kinds import Kind
+from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 
@@ -164,7 +168,7 @@ def test_every_kind_has_a_test_a_description_and_a_next_step() -> None:
         assert description.next
 
 
-OTHERWISE = kinds.READABLE | {Kind.graph, Kind.damaged_zip}  # tested on their own
+OTHERWISE = GLUON | PACKED | PYTORCH | {Kind.graph, Kind.damaged_zip}  # tested on their own
 REFUSED = [(content, kind) for content, kind in FILES if kind not in OTHERWISE]
 
 
@@ -188,7 +192,7 @@ def test_every_reader_says_what_the_file_is_and_the_next_step(
             read()
         headline, *_, step = str(refused.value).split("\n")
         assert headline.startswith(f"{path}: {expected.what}")
-        assert step == f"  {expected.next.format(name=path)}"
+        assert step == f"  {expected.step(str(path))}"
 
 
 def test_damaged_zip_is_not_taken_for_a_pytorch_checkpoint(tiny: Model, tmp_path: Path) -> None:
@@ -221,6 +225,41 @@ def test_packed_file_of_another_kind_is_named_without_a_temporary_path(pack: Any
         assert str(refused.value).startswith(f"{path}: a Git LFS pointer")
         assert ".convert-" not in str(refused.value)
         assert "unpacked" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "step"),
+    [
+        (gzip.compress(CONTENT), kinds.UNPACK),
+        (pickle.dumps({"a": np.ones(1)}), kinds.UNPACK_OTHER),
+        (POINTER, kinds.DESCRIPTIONS[Kind.lfs_pointer].next),
+    ],
+)
+def test_step_for_a_packed_file_is_not_a_command_for_the_archive(
+    content: bytes, step: str, tiny: Model, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.params.gz"
+    path.write_bytes(gzip.compress(content))
+    request = conversion.ConversionRequest(source=ParamsSource(tiny, path), out=tmp_path / "out")
+    for read in (lambda: inspection.inspect(path), lambda: conversion.run(request)):
+        with pytest.raises(ConversionError, match=rf"^.*a\.params\.gz: .*\n  {re.escape(step)}$"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["it's mine.pkl", 'a "b" $HOME.pkl', "back\\slash é.pkl"])
+def test_name_is_quoted_in_the_advised_program(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps({"a": np.ones(1)}))
+    step = detect.refusal(path, Kind.numpy_pickle).split("\n")[-1]
+    command = step.removeprefix("  if you trust it, run ").removesuffix(", and convert weights.npz")
+    program, *arguments = shlex.split(command)
+    assert program == "python"
+    subprocess.check_call([sys.executable, *arguments], cwd=tmp_path)
+    assert [*params.load_params(tmp_path / "weights.npz")] == ["a"]
+
+
+def test_name_is_quoted_in_the_advised_command() -> None:
+    assert kinds.DESCRIPTIONS[Kind.torch].step("a b.pth").endswith("to-gluon 'a b.pth' OUT.params")
 
 
 def test_damaged_packed_file_is_refused_without_a_temporary_path(tmp_path: Path) -> None:

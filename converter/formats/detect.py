@@ -10,6 +10,7 @@ import gzip
 import itertools
 import lzma
 import re
+import shlex
 import struct
 import tarfile
 import zipfile
@@ -21,7 +22,7 @@ import msgspec
 from converter import names
 from converter.errors import CheckpointError, SourceError, StorageError
 from converter.formats import pickle_contents
-from converter.formats.kinds import DESCRIPTIONS, Kind
+from converter.formats.kinds import DESCRIPTIONS, PACKED, UNPACK, UNPACK_OTHER, Kind
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ ARRAY, TORCH_PICKLE = ".npy", "data.pkl"  # ends of members that identify npz an
 MAX_JSON_BYTES = 1 << 22  # of a graph; the largest known has 0.7 MB
 MAX_LISTED = 10  # members or files that a message lists
 MAX_ENTRIES = 1000  # of a folder that are searched for other files
-ENDINGS = r"\.(params|npz|mar|tar|zip|safetensors|pth)(\.gz|\.zip)?|\.tar\.gz"  # of files that are read
+ENDINGS = r"\.(params|npz|mar|tar|zip|safetensors|pth)(\.gz|\.zip)?"  # of files that are read
 EPOCH = r"-[0-9]{4,}\.params"  # the end of the file name that MXNet gives exported parameters
 # Exceptions of zipfile, tarfile and gzip if a file is damaged, encrypted or not an archive.
 UNZIPPABLE = (
@@ -114,7 +115,7 @@ def require_file(path: Path) -> os.stat_result:
     except StorageError as error:
         if disk.is_folder(path):
             lines = [f"{path}: a folder, not a file", *map(str, _entries(path, rf".*{ENDINGS}"))]
-            step = f"gluon2torch inspect {path} lists what is in it"
+            step = f"gluon2torch inspect {shlex.quote(str(path))} lists what is in it"
         elif lines := [str(similar) for similar in similar_files(path)]:
             lines, step = [str(error), *lines], "pass one of these files"
         else:
@@ -128,13 +129,16 @@ def refusal(path: Path, found: Kind, name: str | None = None) -> str:
     Args:
         path: the file.
         found: its kind.
-        name: its name in the message, by default the path.
+        name: its name in the message, by default the path; that of the archive if it was unpacked.
     """
     name = name or str(path)
     description = DESCRIPTIONS[found]
-    detail, step = _detail(path, found), description.next.format(name=name)
-    if found is Kind.graph and (params := parameters_of(path)):
-        step = f"its parameters are in {params[0].name}: --params {params[0]} --symbol {name}"
+    detail, step = _detail(path, found), description.step(name)
+    if name not in {str(path), path.name} and step != description.next:  # no command reads it in the archive
+        step = UNPACK if found in PACKED else UNPACK_OTHER
+    elif found is Kind.graph and (params := parameters_of(path)):
+        file = shlex.quote(str(params[0]))
+        step = f"its parameters are in {params[0].name}: --params {file} --symbol {shlex.quote(name)}"
     return f"{name}: {description.what}{detail}\n  {step}"
 
 
@@ -266,7 +270,7 @@ def _unzipped_begin(path: Path) -> bytes:
 
 
 def _detail(path: Path, found: Kind) -> str:
-    """Return what only this file can tell about its kind."""
+    """Return details of this file: zip members, page title or first bytes."""
     if found is Kind.other_zip:
         return "".join(f"\n  {line}" for line in names.shorten(zip_members(path), MAX_LISTED))
     with disk.reading(path), path.open("rb") as stream:

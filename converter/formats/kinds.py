@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
-PICKLED = "import pickle, numpy; numpy.savez('weights.npz', **pickle.load(open('{name}', 'rb')))"
-OBJECTS = "import numpy; numpy.savez('weights.npz', **numpy.load('{name}', allow_pickle=True).item())"
+PICKLED = 'import pickle, numpy; numpy.savez("weights.npz", **pickle.load(open({literal}, "rb")))'
+OBJECTS = 'import numpy; numpy.savez("weights.npz", **numpy.load({literal}, allow_pickle=True).item())'
 ANOTHER_NETWORK = "only Gluon networks are converted: pass the .params that net.save_parameters writes"
+UNPACK = "unpack it, and pass the .params inside"  # from an archive within an archive
+UNPACK_OTHER = "unpack it, and run gluon2torch inspect on the file inside"
 DOWNLOAD = "download the file itself, and compare its size with the published one"
 
 
@@ -48,19 +52,32 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file is, and the next step; ``{name}`` stands for the file."""
+    """What a file is, and the next step.
+
+    Attributes:
+        what: what the file is, in a few words.
+        next: the next step. ``{file}`` stands for the file's name in a command, ``{literal}`` for the name in
+            Python code, and ``{program}`` for the program.
+        program: a Python program that the step runs.
+    """
 
     what: str
     next: str
+    program: str = ""
+
+    def step(self, name: str) -> str:
+        """Return the next step for a file of this name, with the name quoted where it is needed."""
+        literal = json.dumps(name, ensure_ascii=False)
+        program = shlex.quote(self.program.format(literal=literal))
+        return self.next.format(file=shlex.quote(name), literal=literal, program=program)
 
 
 GLUON = frozenset({Kind.ndarray_list, Kind.npz})
 PACKED = frozenset({Kind.gzip, Kind.zip, Kind.tar, Kind.tar_gz})
 PYTORCH = frozenset({Kind.safetensors, Kind.torch})
-READABLE = GLUON | PACKED | PYTORCH
 
-TO_GLUON = "to convert it to Gluon: gluon2torch to-gluon {name} OUT.params"
-CONVERT = "to convert it to PyTorch: gluon2torch convert auto OUT --params {name}"
+TO_GLUON = "to convert it to Gluon: gluon2torch to-gluon {file} OUT.params"
+CONVERT = "to convert it to PyTorch: gluon2torch convert auto OUT --params {file}"
 DESCRIPTIONS = {
     Kind.ndarray_list: Description("Gluon parameters", CONVERT),
     Kind.npz: Description("Gluon parameters (npz)", CONVERT),
@@ -80,12 +97,12 @@ DESCRIPTIONS = {
     ),
     Kind.estimator: Description(
         "a pickled GluonCV estimator, which contains parameters among other objects",
-        "where it was trained, run ImageClassificationEstimator.load('{name}').net.save_parameters"
+        "where it was trained, run ImageClassificationEstimator.load({literal}).net.save_parameters"
         "('net.params'), and convert net.params",
     ),
     Kind.predictor: Description(
         "a pickled AutoGluon predictor, which contains parameters among other objects",
-        "where it was trained, run ImagePredictor.load('{name}')._classifier.net.save_parameters"
+        "where it was trained, run ImagePredictor.load({literal})._classifier.net.save_parameters"
         "('net.params'), and convert net.params",
     ),
     Kind.mxnet_pickle: Description(
@@ -95,7 +112,8 @@ DESCRIPTIONS = {
     ),
     Kind.numpy_pickle: Description(
         "a pickle of numpy arrays, which could run code when it is loaded",
-        f'if you trust it, run python -c "{PICKLED}", and convert weights.npz',
+        "if you trust it, run python -c {program}, and convert weights.npz",
+        PICKLED,
     ),
     Kind.pickle: Description(
         "a pickle of Python objects, not a file of parameters",
@@ -108,7 +126,8 @@ DESCRIPTIONS = {
     ),
     Kind.npy_objects: Description(
         "a .npy of pickled Python objects, which could run code when it is loaded",
-        f'if it is a dictionary of arrays that you trust, run python -c "{OBJECTS}", and convert weights.npz',
+        "if it is a dictionary of arrays that you trust, run python -c {program}, and convert weights.npz",
+        OBJECTS,
     ),
     Kind.other_zip: Description(
         "a zip file without parameters", "unpack it, and run gluon2torch inspect on the files in it"

@@ -1,4 +1,4 @@
-"""Tell from the operations of a pickle what it holds, without executing any."""
+"""Detect what a pickle contains from its opcodes, without executing it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BY_MODULE = (
     ("mxnet.optimizer", Kind.optimizer_states),
     ("mxnet.", Kind.mxnet_pickle),
 )
-NUMPY = ("numpy.", "numpy", "_codecs", "collections")  # the modules of a pickle of numpy arrays
+NUMPY = {"numpy", "_codecs", "collections"}  # the packages of a pickle of numpy arrays
 
 
 def kind(stream: BinaryIO, size: int) -> Kind:
@@ -49,9 +49,7 @@ def _by_modules(modules: set[str]) -> Kind:
             return found
     if any(module.startswith("torch") for module in modules):
         return Kind.torch
-    is_numpy = "numpy" in modules and all(
-        module.startswith(NUMPY[0]) or module in NUMPY for module in modules
-    )
+    is_numpy = "numpy" in modules and all(module.split(".")[0] in NUMPY for module in modules)
     return Kind.numpy_pickle if is_numpy else Kind.pickle
 
 

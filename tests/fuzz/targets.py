@@ -14,7 +14,7 @@ from fuzz import mutation, seeds
 from converter.commands import diff, inspection, inspection_result
 from converter.errors import ConversionError, SourceError
 from converter.formats import detect, labels, params
-from converter.formats.kinds import READABLE
+from converter.formats.kinds import GLUON, PACKED, PYTORCH
 from converter.graphs import reader
 from converter.manifests import artifact_checks, converted_file
 from converter.networks import catalog, loading, mapping, naming_styles, selection, state_dicts, wiring
@@ -107,7 +107,7 @@ def _packed(path: Path) -> None:
 
 
 def _kind(path: Path) -> None:
-    if (found := detect.kind(path)) not in READABLE:
+    if (found := detect.kind(path)) not in GLUON | PACKED | PYTORCH:
         raise SourceError(detect.refusal(path, found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_graph_and_parameters_are_of_one_network(files: Path) -> None:
 
 @pytest.mark.parametrize("name", ["numpy.pkl", "numpy.npy"])
 def test_advised_command_writes_a_file_that_is_read(files: Path, name: str, tmp_path: Path) -> None:
-    _, _, advice = detect.refusal(files / name, KINDS[name]).partition('python -c "')
-    program, _, _ = advice.partition('"')
-    subprocess.check_call([sys.executable, "-c", program], cwd=tmp_path)
+    _, _, advice = detect.refusal(files / name, KINDS[name]).partition("run python ")
+    arguments = shlex.split(advice.removesuffix(", and convert weights.npz"))
+    subprocess.check_call([sys.executable, *arguments], cwd=tmp_path)
     assert [model.name for model in inspection.inspect(tmp_path / "weights.npz").models] == [NAME]
