@@ -31,7 +31,9 @@ TIMEOUT_SECONDS = 300
 # Each core module with the test files that cover it.
 TESTS = {
     "graphs/graph.py": "graph_reader wiring",
-    "graphs/operators.py": "graph_operators graph_reader wiring",
+    "graphs/operators/attributes.py": "graph_operators graph_reader",
+    "graphs/operators/registry.py": "graph_operators graph_reader wiring",
+    "graphs/operators/reshaping.py": "graph_operators",
     "graphs/reader.py": "graph_reader",
     "networks/graph_search.py": "graph_search",
     "networks/expressions.py": "wiring",
@@ -78,8 +80,8 @@ EQUIVALENT = [
     ("formats/npz.py", "member.flag_bits // TEXT", "no higher bit is used"),
     ("graphs/graph.py", "kind >= VARIABLE", "no kind sorts after it"),
     ("networks/expressions.py", "kind >= VARIABLE", "no kind sorts after it"),
-    ("graphs/operators.py", "smooth_alpha:", "has no effect at inference"),
-    ("graphs/operators.py", "out_grad:", "has no effect at inference"),
+    ("graphs/operators/activation.py", "smooth_alpha:", "has no effect at inference"),
+    ("graphs/operators/activation.py", "out_grad:", "has no effect at inference"),
     ("graphs/reader.py", "backward_source_id:", "has no effect at inference"),
     ("graphs/reader.py", "present[ -1]", "all present values are equal"),
     ("networks/detection.py", "if len(models) != 1:", "there is at least one"),

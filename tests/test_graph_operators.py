@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import operator_cases
 import pytest
 
 from converter.graphs import operators
+from converter.graphs.operators import registry
 
 CONVOLUTION = {"kernel": "(3, 3)", "num_filter": "8", "pad": "(1, 1)", "stride": "(2, 2)", "num_group": "2"}
 POOLING = {"kernel": "(3, 3)", "stride": "(2, 2)", "pool_type": "avg", "pooling_convention": "full"}
@@ -48,9 +50,60 @@ def test_names_of_an_operator_mean_one_operation(
     assert all(other == first for other in others)
 
 
-def test_every_registered_name_is_tested() -> None:
-    tested = {name for names, _, _ in ALIASES for name in names}
-    assert tested | {"_contrib_SyncBatchNorm", "_contrib_AdaptiveAvgPooling2D"} == operators.schemas().keys()
+OTHER_NAMES = [  # of operators that the named networks do not have
+    ["BlockGrad", "stop_gradient"],
+    ["Concat", "concat"],
+    ["ElementWiseSum", "add_n"],
+    ["LayerNorm", "_npx_layer_norm"],
+    ["LeakyReLU", "_npx_leaky_relu"],
+    ["Pad", "pad"],
+    ["Reshape", "reshape"],
+    ["SliceChannel", "split"],
+    ["SwapAxis", "swapaxes"],
+    ["crop", "slice"],
+    ["flip", "reverse"],
+    ["log_softmax", "_npx_log_softmax"],
+    ["max", "max_axis"],
+    ["min", "min_axis"],
+    ["sum", "sum_axis"],
+    ["elemwise_sub", "broadcast_sub", "broadcast_minus", "_sub", "_minus", "_Minus", "_npi_subtract"],
+    ["elemwise_mul", "_mul", "_Mul"],
+    ["elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide"],
+    ["_power", "_Power", "_npi_power", "broadcast_power"],
+    ["_maximum", "_Maximum", "broadcast_maximum"],
+    ["_minimum", "_Minimum", "broadcast_minimum"],
+    ["_mod", "_Mod", "broadcast_mod"],
+    ["_hypot", "broadcast_hypot"],
+    *(
+        [f"_{name}_scalar", f"_{name.title()}Scalar"]
+        for name in ("plus", "minus", "mul", "div", "power", "mod")
+    ),
+    *([f"_{name}_scalar", f"_{name.title()}Scalar"] for name in ("maximum", "minimum", "hypot")),
+    *([f"_r{name}_scalar", f"_R{name.title()}Scalar"] for name in ("minus", "div", "power", "mod")),
+    *([f"_{name}", f"broadcast_{name}"] for name in ("equal", "not_equal", "greater", "greater_equal")),
+    *([f"_{name}", f"broadcast_{name}"] for name in ("lesser", "lesser_equal")),
+]
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES, ids=lambda names: names[0])
+def test_names_of_an_operator_share_a_schema(names: list[str]) -> None:
+    first, *others = (registry.schema(name) for name in names)
+    assert first is not None
+    assert all(other is first for other in others)
+
+
+def test_every_name_is_tested() -> None:
+    tested = {name for names, _, _ in ALIASES for name in names} | {
+        name for each in OTHER_NAMES for name in each
+    }
+    tested |= {case.operator for case in operator_cases.CASES}
+    assert operators.schemas().keys() - tested == {"_contrib_SyncBatchNorm"}
+
+
+def test_every_known_operator_is_tried_or_an_alias() -> None:
+    tried = {registry.schema(case.operator) for case in operator_cases.CASES}
+    untried = {name for name in operators.schemas() if registry.schema(name) not in tried}
+    assert untried == {"_contrib_SyncBatchNorm", "BatchNorm_v1", "CuDNNBatchNorm", "Pooling_v1", "_npi_mean"}
 
 
 def test_activation_needs_a_known_function() -> None:
@@ -59,10 +112,17 @@ def test_activation_needs_a_known_function() -> None:
             operators.parse("Activation", {"act_type": unknown})
 
 
-@pytest.mark.parametrize("name", ["sum", "input", "product", "dense", "variable", "softmax_cross_entropy"])
+@pytest.mark.parametrize("name", ["input", "product", "dense", "variable", "softmax_cross_entropy"])
 def test_unsupported_operator_gets_a_prefixed_kind(name: str) -> None:
     operation = operators.parse(name, {"axis": "7"})
     assert (operation.kind, operation.data_inputs) == (f"MXNet's {name}", None)
+    assert operation.code is None
+
+
+def test_kind_of_an_operator_outside_the_named_networks_is_prefixed() -> None:
+    operation = operators.parse("sum", {"axis": "7"})
+    assert (operation.kind, operation.data_inputs) == ("MXNet's sum", 1)
+    assert operation.settings == {"axis": (7,), "keepdims": False, "exclude": False}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-Value = int | float | bool | str | tuple[int, ...]
+    from converter.graphs.operators.code import Code, Compute
+
+Value = int | float | bool | str | tuple[int | None, ...]
 Settings = dict[str, Value]  # hyper-parameters by our names: kernel, stride, padding, eps, …
 Entry = tuple[int, int]  # (index of a node in ``Graph.nodes``, index of its output)
 
@@ -26,6 +28,14 @@ class Operation:
         data_inputs: the number of data inputs, None if any number is allowed.
         settings: the hyper-parameters, defaults included.
         fix_gamma: whether a BatchNorm uses 1 in place of its gamma.
+        outputs: the number of outputs.
+        training: the hyper-parameters that have no effect at inference: momentum, dropout.
+        code: the operation as PyTorch code, None if it is unknown.
+        compute: the operation on arrays: the data inputs, then the parameters.
+        refused: the reason why it has no code, "" if the operator is unknown or the code is there.
+        rank: the number of axes of its output, None if unknown.
+        input_rank: the number of axes of its first input, None if unknown.
+        keeps_rank: whether its output has as many axes as its data inputs.
     """
 
     kind: str
@@ -33,6 +43,14 @@ class Operation:
     data_inputs: int | None = 1
     settings: Settings = field(default_factory=dict)
     fix_gamma: bool = False
+    outputs: int = 1
+    training: Settings = field(default_factory=dict, compare=False)
+    code: Code | None = field(default=None, compare=False, repr=False)
+    compute: Compute | None = field(default=None, compare=False, repr=False)
+    refused: str = field(default="", compare=False, repr=False)
+    rank: int | None = field(default=None, compare=False, repr=False)
+    input_rank: int | None = field(default=None, compare=False, repr=False)
+    keeps_rank: bool = field(default=False, compare=False, repr=False)
 
 
 VARIABLE_OPERATION = Operation(kind=VARIABLE, data_inputs=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from graph_edits import UNRUNNABLE, edits
 from converter.commands import conversion
 from converter.errors import ParityError, ReferenceUnavailableError, SymbolError
 from converter.graphs import operators, reader
+from converter.graphs.operators import attributes, registry
 from converter.networks import catalog, loading, selection, wiring
 from converter.networks.selection import ParamsSource
 from converter.parity import execution, runner
@@ -209,11 +211,29 @@ for name in json.loads(sys.argv[1]):
     keys, kinds, notes, variable, output = many(), many(), many(), text(), text()
     places = (own, about, count, keys, kinds, notes, variable, output)
     mxnet.base.check_call(library.MXSymbolGetAtomicSymbolInfo(handle, *map(ctypes.byref, places)))
-    found[name] = [
-        keys[i].decode() for i in range(count.value) if not kinds[i].startswith((b"NDArray", b"Symbol"))
-    ]
+    found[name] = {
+        keys[i].decode(): kinds[i].decode()
+        for i in range(count.value) if not kinds[i].startswith((b"NDArray", b"Symbol"))
+    }
+    if variable.value:
+        found[name].setdefault(variable.value.decode(), "int, optional, default=0")
 print(json.dumps(found))
 """
+# Attributes without an effect here, or that only refuse a graph.
+IRRELEVANT = {"workspace", "cudnn_tune", "cudnn_off", "dtype", "num_args", "forward_stype"}
+MEANS_DEFAULT = {  # (attribute, MXNet's text): our default
+    ("layout", "None"): "NCHW",
+    ("temperature", "None"): 1.0,
+    **{(key, "[]"): 1 for key in ("kernel", "stride", "dilate", "output_size")},
+    **{(key, "[]"): 0 for key in ("pad", "adj", "target_shape")},
+    ("axis", "None"): (),
+    ("initial", "None"): "",
+    ("momentum", "0.899999976"): 0.9,
+    ("min_calib_range", "None"): 0.0,
+    ("max_calib_range", "None"): 0.0,
+    ("count_include_pad", "None"): True,
+    ("p_value", "None"): 0,
+}
 NOT_IN_THIS_MXNET = {
     "CuDNNBatchNorm",
     "_npi_copy",
@@ -223,8 +243,33 @@ NOT_IN_THIS_MXNET = {
 def test_operator_attributes_equal_those_of_mxnet() -> None:
     ours = operators.schemas()
     printed = subprocess.check_output([sys.executable, "-c", SCHEMAS, json.dumps([*ours])], text=True)
-    theirs = {name: frozenset(keys) for name, keys in json.loads(printed.splitlines()[-1]).items()}
-    assert theirs == {name: keys for name, keys in ours.items() if name not in NOT_IN_THIS_MXNET}
+    theirs = json.loads(printed.splitlines()[-1])
+    keys = {name: frozenset(each) for name, each in theirs.items()}
+    assert keys == {name: keys for name, keys in ours.items() if name not in NOT_IN_THIS_MXNET}
+    printed_defaults = {
+        (name, key): match["default"]
+        for name, each in theirs.items()
+        for key, text in each.items()
+        if (match := re.search(r"default='?(?P<default>[^']*)'?$", text))
+    }
+    assert len(printed_defaults) > len(theirs)
+    wrong = {
+        (name, key): (text, registry.defaults()[name].get(key))
+        for (name, key), text in printed_defaults.items()
+        if not is_default(name, key, text)
+    }
+    assert wrong == {}
+
+
+def is_default(name: str, key: str, text: str) -> bool:
+    """Return whether our default of an attribute is MXNet's, as MXNet prints it."""
+    default = registry.defaults()[name].get(key, "required")
+    if key in IRRELEVANT or default == MEANS_DEFAULT.get((key, text)):
+        return True
+    parsed = attributes.parse(key, text, registry.types(name)[key])
+    if isinstance(default, float) and isinstance(parsed, float):
+        return abs(parsed - default) <= 1e-8 * abs(default)  # MXNet prints nine digits
+    return parsed == default
 
 
 def test_module_that_differs_from_the_graph_is_refused(

@@ -1,0 +1,1 @@
+"""Functions that generated modules contain: their source is copied; nothing imports them."""

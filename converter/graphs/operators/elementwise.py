@@ -1,0 +1,216 @@
+"""Arithmetic, comparisons and functions, element by element.
+
+Source: src/operator/tensor/elemwise_{unary,binary,binary_broadcast,binary_scalar}_op*.{h,cc},
+src/operator/mshadow_op.h, apache/mxnet 1.9.1.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.graphs.graph import CAST, Operation
+from converter.graphs.operators.code import Code, identity
+from converter.graphs.operators.kinds import ADD, IDENTITY, MULTIPLY
+from converter.graphs.operators.registry import operator, other, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from converter.dtypes import Array
+    from converter.graphs.operators.code import Compute
+
+FLOATS = {"float16", "float32", "float64", "bfloat16"}  # casts between them are identities, but for rounding
+
+
+@operator("elemwise_add", "broadcast_add", "broadcast_plus", "_Plus", "_plus", "_add", "_npi_add")
+def _add() -> Operation:
+    return Operation(
+        kind=ADD, data_inputs=2, code=Code("{0} + {1}"), compute=lambda x, y: x + y, keeps_rank=True
+    )
+
+
+# Operators without broadcasting (elemwise_mul, _Mul) cannot scale channels by (n, c, 1, 1).
+@operator("broadcast_mul", "_npi_multiply")
+def _multiply() -> Operation:
+    return Operation(
+        kind=MULTIPLY, data_inputs=2, code=Code("{0} * {1}"), compute=lambda x, y: x * y, keeps_rank=True
+    )
+
+
+@operator("identity", "_copy", "_np_copy", "_npi_copy")
+def _identity() -> Operation:
+    return Operation(kind=IDENTITY, code=Code("{0}"), compute=identity, keeps_rank=True)
+
+
+@operator("Cast", "cast", "amp_cast")
+def _cast(*, dtype: str) -> Operation:
+    if dtype not in FLOATS:
+        return refuse("Cast", f"dtype is {dtype}")
+    return Operation(kind=CAST, code=Code("{0}"), compute=identity, keeps_rank=True)
+
+
+@operator("amp_multicast")
+def _multicast(*, num_outputs: int, cast_narrow: bool = False) -> Operation:
+    return Operation(kind=CAST, data_inputs=num_outputs, outputs=num_outputs)
+
+
+@operator("BlockGrad", "stop_gradient")
+def _block_gradient() -> Operation:
+    return other("BlockGrad", Code("{0}.detach()"), identity, keeps_rank=True)
+
+
+@operator("add_n", "ElementWiseSum")
+def _add_n(*, num_args: int = 0) -> Operation:
+    def compute(*arrays: Array) -> Array:
+        return functools.reduce(np.add, arrays)
+
+    return other("add_n", Code("{terms}"), compute, data_inputs=num_args or None, keeps_rank=True)
+
+
+@operator("smooth_l1")
+def _smooth_l1(*, scalar: float = 1.0) -> Operation:
+    square = scalar * scalar
+    code = Code(
+        f"torch.where({{0}}.abs() < {1 / square!r}, {0.5 * square!r} * {{0}}.square(), "
+        f"{{0}}.abs() - {0.5 / square!r})"
+    )
+
+    def compute(x: Array) -> Array:
+        return np.where(np.abs(x) < 1 / square, 0.5 * square * x * x, np.abs(x) - 0.5 / square)
+
+    return other("smooth_l1", code, compute, keeps_rank=True)
+
+
+def _round(x: Array) -> Array:
+    """Round halves away from zero."""
+    y: Array = np.sign(x) * np.floor(np.abs(x) + 0.5)
+    return y
+
+
+UNARY: dict[str, tuple[str, Compute]] = {
+    "abs": ("{0}.abs()", np.abs),
+    "arccos": ("torch.acos({0})", np.arccos),
+    "arcsin": ("torch.asin({0})", np.arcsin),
+    "arctan": ("torch.atan({0})", np.arctan),
+    "ceil": ("torch.ceil({0})", np.ceil),
+    "cos": ("torch.cos({0})", np.cos),
+    "cosh": ("torch.cosh({0})", np.cosh),
+    "erf": ("torch.erf({0})", lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x)),
+    "exp": ("torch.exp({0})", np.exp),
+    "expm1": ("torch.expm1({0})", np.expm1),
+    "fix": ("torch.trunc({0})", np.trunc),
+    "floor": ("torch.floor({0})", np.floor),
+    "log": ("torch.log({0})", np.log),
+    "log10": ("torch.log10({0})", np.log10),
+    "log1p": ("torch.log1p({0})", np.log1p),
+    "log2": ("torch.log2({0})", np.log2),
+    "negative": ("-{0}", np.negative),
+    "ones_like": ("torch.ones_like({0})", np.ones_like),
+    "reciprocal": ("torch.reciprocal({0})", lambda x: 1 / x),
+    "rint": ("torch.ceil({0} - 0.5)", lambda x: np.ceil(x - 0.5)),
+    "round": ("torch.sign({0}) * torch.floor({0}.abs() + 0.5)", _round),
+    "rsqrt": ("torch.rsqrt({0})", lambda x: 1 / np.sqrt(x)),
+    "sign": ("torch.sign({0})", np.sign),
+    "sin": ("torch.sin({0})", np.sin),
+    "sinh": ("torch.sinh({0})", np.sinh),
+    "softsign": ("F.softsign({0})", lambda x: x / (1 + np.abs(x))),
+    "sqrt": ("torch.sqrt({0})", np.sqrt),
+    "square": ("{0}.square()", np.square),
+    "tan": ("torch.tan({0})", np.tan),
+    "tanh": ("torch.tanh({0})", np.tanh),
+    "trunc": ("torch.trunc({0})", np.trunc),
+    "zeros_like": ("torch.zeros_like({0})", np.zeros_like),
+}
+# The operation in Python, or a function; on arrays; MXNet's names with and without broadcasting.
+BINARY: dict[str, tuple[str, Compute, tuple[str, ...]]] = {
+    "plus": ("{0} + {1}", np.add, ()),
+    "minus": (
+        "{0} - {1}",
+        np.subtract,
+        ("elemwise_sub", "broadcast_sub", "broadcast_minus", "_sub", "_minus", "_Minus", "_npi_subtract"),
+    ),
+    "mul": ("{0} * {1}", np.multiply, ("elemwise_mul", "_mul", "_Mul")),
+    "div": ("{0} / {1}", np.divide, ("elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide")),
+    "power": ("{0} ** {1}", np.power, ("broadcast_power", "_power", "_Power", "_npi_power")),
+    "maximum": ("torch.maximum({0}, {1})", np.maximum, ("broadcast_maximum", "_maximum", "_Maximum")),
+    "minimum": ("torch.minimum({0}, {1})", np.minimum, ("broadcast_minimum", "_minimum", "_Minimum")),
+    "mod": ("torch.remainder({0}, {1})", np.mod, ("broadcast_mod", "_mod", "_Mod")),
+    "hypot": ("torch.hypot({0}, {1})", np.hypot, ("broadcast_hypot", "_hypot")),
+}
+COMPARISONS: dict[str, tuple[str, Compute]] = {
+    "equal": ("==", np.equal),
+    "not_equal": ("!=", np.not_equal),
+    "greater": (">", np.greater),
+    "greater_equal": (">=", np.greater_equal),
+    "lesser": ("<", np.less),
+    "lesser_equal": ("<=", np.less_equal),
+}
+REVERSED = ("minus", "div", "power", "mod")
+CLAMPS = {"maximum": "min", "minimum": "max"}  # the bound that each is
+
+
+def _unary(name: str) -> Callable[[], Operation]:
+    expression, compute = UNARY[name]
+
+    def schema() -> Operation:
+        return other(name, Code(expression), compute, keeps_rank=True)
+
+    return schema
+
+
+def _binary(name: str, expression: str, compute: Compute) -> Callable[[], Operation]:
+    def schema() -> Operation:
+        return other(name, Code(expression), compute, data_inputs=2, keeps_rank=True)
+
+    return schema
+
+
+def _scalar(name: str, make: Callable[[str], str], compute: Compute) -> Callable[..., Operation]:
+    def schema(*, scalar: float = 1.0, is_int: bool = True) -> Operation:
+        code = Code(make(repr(scalar) if scalar >= 0 else f"({scalar!r})"))
+        return other(name, code, lambda x: compute(x, x.dtype.type(scalar)), keeps_rank=True)
+
+    return schema
+
+
+def _with_scalar(name: str, expression: str) -> Callable[[str], str]:
+    if name in CLAMPS:
+        return lambda scalar: f"{{0}}.clamp({CLAMPS[name]}={scalar})"
+    return lambda scalar: expression.replace("{1}", scalar)
+
+
+def _before_scalar(expression: str) -> Callable[[str], str]:
+    return lambda scalar: expression.replace("{0}", scalar).replace("{1}", "{0}")
+
+
+def _comparison(compute: Compute) -> Compute:
+    return lambda x, y: compute(x, y).astype(x.dtype)
+
+
+def _compared(symbol: str) -> str:
+    return f"({{0}} {symbol} {{1}}).to({{0}}.dtype)"
+
+
+def _register() -> None:
+    for name in UNARY:
+        operator(name)(_unary(name))
+    for name, (expression, compute, aliases) in BINARY.items():
+        if aliases:
+            operator(*aliases)(_binary(aliases[0], expression, compute))
+        title = name.title()
+        names = (f"_{name}_scalar", f"_{title}Scalar")
+        operator(*names)(_scalar(names[0], _with_scalar(name, expression), compute))
+        if name in REVERSED:
+            names = (f"_r{name}_scalar", f"_R{title}Scalar")
+            operator(*names)(_scalar(names[0], _before_scalar(expression), lambda x, y, f=compute: f(y, x)))
+    for name, (symbol, compute) in COMPARISONS.items():
+        text, compare = _compared(symbol), _comparison(compute)
+        operator(f"broadcast_{name}", f"_{name}")(_binary(f"broadcast_{name}", text, compare))
+        operator(f"_{name}_scalar")(_scalar(f"_{name}_scalar", _with_scalar(name, text), compare))
+
+
+_register()
