@@ -34,6 +34,8 @@ TESTS = {
     "graphs/operators/attributes.py": "graph_operators graph_reader",
     "graphs/operators/registry.py": "graph_operators graph_reader wiring",
     "graphs/operators/reshaping.py": "graph_operators",
+    "graphs/implicit.py": "graph_reader",
+    "graphs/pruning.py": "graph_pruning",
     "graphs/reader.py": "graph_reader",
     "networks/graph_search.py": "graph_search",
     "networks/expressions.py": "wiring",

@@ -149,6 +149,13 @@ ACTIVATIONS = [
     CASE("SoftmaxOutput", (IMAGE, (2, 4, 9))),
     CASE("SoftmaxOutput", (IMAGE, (2, 9, 7)), {"multi_output": "True"}),
     CASE("SoftmaxOutput", (IMAGE, (2, 4, 9)), {"preserve_shape": "True"}),
+    *(
+        CASE(name, ((2, 5), (2, 5)))
+        for name in ("LinearRegressionOutput", "MAERegressionOutput", "LogisticRegressionOutput")
+    ),
+    CASE("SVMOutput", ((2, 5), (2,))),
+    CASE("MakeLoss", (IMAGE,)),
+    CASE("make_loss", (IMAGE,)),
     CASE("Dropout", (IMAGE,)),
     CASE("Dropout", (IMAGE,), {"p": "0"}),
 ]

@@ -146,7 +146,47 @@ def test_wrong_number_of_inputs_is_refused(
 ) -> None:
     node = {"op": operator, "name": "n", "attrs": attributes, "inputs": [[n, 0, 0] for n in range(count)]}
     with pytest.raises(SymbolError, match=f"node 5, n: {message}$"):
-        read(graph(*VARIABLES, node))
+        read({**graph(*VARIABLES, node), "attrs": {"mxnet_version": ["int", 10901]}})
+
+
+IMPLICIT = [  # an operator, its attributes, and the inputs that files before MXNet 0.9 may lack
+    ("BatchNorm", {}, ["n_moving_mean", "n_moving_var"], 3),
+    ("BatchNorm", {}, ["n_gamma", "n_beta", "n_moving_mean", "n_moving_var"], 1),
+    ("Convolution", {**CONVOLUTION, "no_bias": "False"}, ["n_bias"], 2),
+    ("FullyConnected", {"num_hidden": "5"}, ["n_weight", "n_bias"], 1),
+    ("SoftmaxOutput", {}, ["n_label"], 1),
+    ("Activation", {"act_type": "relu"}, [], 1),
+]
+
+
+@pytest.mark.parametrize(("operator", "attributes", "added", "count"), IMPLICIT)
+@pytest.mark.parametrize("version", [{}, {"attrs": {"mxnet_version": ["int", 800]}}, {"attrs": {}}])
+def test_missing_inputs_of_old_files_are_added(
+    operator: str, attributes: dict[str, str], added: list[str], count: int, version: Node
+) -> None:
+    node = {"op": operator, "name": "n", "param": attributes, "inputs": [[n, 0] for n in range(count)]}
+    parsed = read({**graph(*VARIABLES, node), **version})
+    inputs = [parsed.nodes[index].name for index, _ in parsed.nodes[-1].inputs]
+    assert inputs == [*("data", "g", "b", "m", "v")[:count], *added]
+
+
+@pytest.mark.parametrize("version", [900, 10901])
+def test_missing_inputs_of_newer_files_are_refused(version: int) -> None:
+    node = {**BATCH_NORM, "inputs": [[n, 0, 0] for n in range(3)]}
+    with pytest.raises(SymbolError, match="BatchNorm takes 5 inputs, found 3"):
+        read({**graph(*VARIABLES, node), "attrs": {"mxnet_version": ["int", version]}})
+
+
+def test_every_malformed_node_is_listed() -> None:
+    wrong = {**RELU, "attrs": {"act_type": "square"}}
+    other = {**RELU, "name": "s", "attrs": {}, "inputs": [[1, 0, 0]]}
+    with pytest.raises(SymbolError) as error:
+        read(graph(DATA, wrong, other))
+    assert str(error.value).splitlines() == [
+        "net-symbol.json: 2 nodes are malformed",
+        "  node 1, r: act_type has the unknown value 'square'",
+        "  node 2, s: Activation requires the attribute 'act_type'",
+    ]
 
 
 def test_unsupported_operator_keeps_its_name_and_inputs() -> None:

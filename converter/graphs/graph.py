@@ -29,6 +29,8 @@ class Operation:
         settings: the hyper-parameters, defaults included.
         fix_gamma: whether a BatchNorm uses 1 in place of its gamma.
         outputs: the number of outputs.
+        takes_label: whether its last data input is a label, which has no effect at inference.
+        is_loss: whether it is computed in training only.
         training: the hyper-parameters that have no effect at inference: momentum, dropout.
         code: the operation as PyTorch code, None if it is unknown.
         compute: the operation on arrays: the data inputs, then the parameters.
@@ -44,6 +46,8 @@ class Operation:
     settings: Settings = field(default_factory=dict)
     fix_gamma: bool = False
     outputs: int = 1
+    takes_label: bool = False
+    is_loss: bool = False
     training: Settings = field(default_factory=dict, compare=False)
     code: Code | None = field(default=None, compare=False, repr=False)
     compute: Compute | None = field(default=None, compare=False, repr=False)

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from converter import names
 from converter.errors import SymbolError
-from converter.graphs import operators
+from converter.graphs import implicit, operators
 from converter.graphs.graph import VARIABLE_OPERATION, Graph, Node
 from converter.storage import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from converter.graphs.graph import Entry
+    from converter.graphs.graph import Entry, Operation
 
 MAX_BYTES = 1 << 22  # the graph of senet_154 has 0.7 MB
 MAX_NODES = 100_000  # a hundred times the largest supported network
+
+NULL = "null"  # the operator of a variable
+MAX_LINES = 10  # of an error
+EXPLICIT = 900  # the version, 0.9.0, from which on a file contains every input
 
 # Training attributes, which MXNet accepts on any node.
 TRAINING = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
@@ -45,6 +51,15 @@ class _Symbol(msgspec.Struct, frozen=True):
 
     nodes: tuple[_Node, ...]
     heads: tuple[tuple[int, ...], ...]
+    attrs: object = None
+
+    @property
+    def has_implicit_inputs(self) -> bool:
+        """Whether MXNet adds missing inputs: it does if the file states no version of 0.9 or later."""
+        match self.attrs:
+            case {"mxnet_version": [_, int(version)]}:
+                return version < EXPLICIT
+        return True
 
 
 def read(path: Path) -> Graph:
@@ -78,7 +93,17 @@ def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> 
         heads = _entries(symbol.heads, len(symbol.nodes))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise SymbolError(f"{file}: not an MXNet graph: {error}") from error
-    order = _depth_first(inputs, heads)
+    operations = _operations(file, symbol, depth_first(inputs, heads))
+    nodes = [(node.name, node.op) for node in symbol.nodes]
+    if symbol.has_implicit_inputs:
+        for number, operation in list(operations.items()):
+            for input_name in implicit.missing(operation, len(inputs[number])):
+                inputs[number] += ((len(nodes), 0),)
+                operations[len(nodes)] = VARIABLE_OPERATION
+                nodes.append((f"{nodes[number][0]}_{input_name}", NULL))
+                inputs.append(())
+    _require_inputs(file, symbol, operations, inputs)
+    order = depth_first(inputs, heads)
     place = {number: index for index, number in enumerate(order)}
     return Graph(
         file=file,
@@ -86,7 +111,13 @@ def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> 
         content=content,
         path=path,
         nodes=tuple(
-            _node(file, number, symbol.nodes[number], tuple((place[i], out) for i, out in inputs[number]))
+            Node(
+                number=number,
+                name=nodes[number][0],
+                operator=nodes[number][1],
+                operation=operations[number],
+                inputs=tuple((place[i], output) for i, output in inputs[number]),
+            )
             for number in order
         ),
         outputs=tuple((place[number], output) for number, output in heads),
@@ -109,7 +140,7 @@ def _entries(numbers: tuple[tuple[int, ...], ...], limit: int) -> tuple[Entry, .
     return tuple((entry[0], entry[1]) for entry in numbers)
 
 
-def _depth_first(inputs: list[tuple[Entry, ...]], heads: tuple[Entry, ...]) -> list[int]:
+def depth_first(inputs: Sequence[tuple[Entry, ...]], heads: tuple[Entry, ...]) -> list[int]:
     """Return the nodes on which the heads depend, inputs first: the order of MXNet's ``tojson()``."""
     order: dict[int, None] = {}
     stack = [(number, False) for number, _ in reversed(heads)]
@@ -123,21 +154,55 @@ def _depth_first(inputs: list[tuple[Entry, ...]], heads: tuple[Entry, ...]) -> l
     return list(order)
 
 
-def _node(file: str, number: int, json_node: _Node, inputs: tuple[Entry, ...]) -> Node:
-    place = f"{file}: node {number}, {json_node.name}"
-    if json_node.control_deps or json_node.subgraphs:
-        raise SymbolError(f"{place}: control dependencies and subgraphs are not supported")
-    try:
-        is_variable = json_node.op == "null"
-        operation = (
-            VARIABLE_OPERATION if is_variable else operators.parse(json_node.op, _attributes(json_node))
-        )
-    except ValueError as error:
-        raise SymbolError(f"{place}: {error}") from error
-    expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
-    if expected is not None and len(inputs) != expected:
-        raise SymbolError(f"{place}: {json_node.op} takes {expected} inputs, found {len(inputs)}")
-    return Node(number=number, name=json_node.name, operator=json_node.op, operation=operation, inputs=inputs)
+def _operations(file: str, symbol: _Symbol, order: list[int]) -> dict[int, Operation]:
+    """Return the operation of each node, in the given order.
+
+    Raises:
+        SymbolError: with every node whose attributes are malformed.
+    """
+    operations, problems = {}, []
+    for number in order:
+        try:
+            operations[number] = _operation(symbol.nodes[number])
+        except ValueError as error:
+            problems.append(f"{_place(symbol, number)}: {error}")
+    _require_none(file, problems)
+    return operations
+
+
+def _operation(node: _Node) -> Operation:
+    if node.control_deps or node.subgraphs:
+        raise ValueError("control dependencies and subgraphs are not supported")
+    return VARIABLE_OPERATION if node.op == NULL else operators.parse(node.op, _attributes(node))
+
+
+def _require_inputs(
+    file: str, symbol: _Symbol, operations: dict[int, Operation], inputs: list[tuple[Entry, ...]]
+) -> None:
+    """Check that every node has as many inputs as its operator takes.
+
+    Raises:
+        SymbolError: with every node that has not.
+    """
+    problems = []
+    for number, operation in operations.items():
+        expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
+        if expected is not None and len(inputs[number]) != expected:
+            place, operator = _place(symbol, number), symbol.nodes[number].op
+            problems.append(f"{place}: {operator} takes {expected} inputs, found {len(inputs[number])}")
+    _require_none(file, problems)
+
+
+def _place(symbol: _Symbol, number: int) -> str:
+    return f"node {number}, {symbol.nodes[number].name}"
+
+
+def _require_none(file: str, problems: list[str]) -> None:
+    if len(problems) == 1:
+        raise SymbolError(f"{file}: {problems[0]}")
+    if problems:
+        lines = [f"{file}: {len(problems)} nodes are malformed", *names.shorten(problems, MAX_LINES)]
+        raise SymbolError("\n  ".join(lines))
 
 
 def _attributes(json_node: _Node) -> dict[str, str]:

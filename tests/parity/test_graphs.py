@@ -220,7 +220,7 @@ for name in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 # Attributes without an effect here, or that only refuse a graph.
-IRRELEVANT = {"workspace", "cudnn_tune", "cudnn_off", "dtype", "num_args", "forward_stype"}
+IRRELEVANT = {"variances", "workspace", "cudnn_tune", "cudnn_off", "dtype", "num_args", "forward_stype"}
 MEANS_DEFAULT = {  # (attribute, MXNet's text): our default
     ("layout", "None"): "NCHW",
     ("temperature", "None"): 1.0,
@@ -234,10 +234,8 @@ MEANS_DEFAULT = {  # (attribute, MXNet's text): our default
     ("count_include_pad", "None"): True,
     ("p_value", "None"): 0,
 }
-NOT_IN_THIS_MXNET = {
-    "CuDNNBatchNorm",
-    "_npi_copy",
-}  # the first only in GPU builds, the second in another version
+# CuDNNBatchNorm only in GPU builds, the others in other versions.
+NOT_IN_THIS_MXNET = {"CuDNNBatchNorm", "MultiBoxTarget", "_npi_copy"}
 
 
 def test_operator_attributes_equal_those_of_mxnet() -> None:

@@ -10,6 +10,7 @@ from converter.graphs.operators import (
     convolution,
     elementwise,
     indexing,
+    losses,
     normalization,
     reduction,
     resizing,
@@ -34,7 +35,7 @@ from converter.graphs.operators.kinds import (
 from converter.graphs.operators.pooling import GLOBAL_AVERAGE
 from converter.graphs.operators.registry import defaults, parse, schemas
 
-FAMILIES = (activation, convolution, elementwise, indexing, normalization, reduction, resizing, shape)
+FAMILIES = (activation, convolution, elementwise, indexing, losses, normalization, reduction, resizing, shape)
 
 __all__ = [
     "ACTIVATIONS",

@@ -205,6 +205,7 @@ def _softmax_output(
     return Operation(
         kind=SOFTMAX,
         data_inputs=2,
+        takes_label=True,
         settings={"axis": axis, "by_sample": by_sample},
         code=Code(code),
         compute=compute,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from converter.graphs.graph import Operation
 from converter.graphs.operators import attributes as values
+from converter.graphs.operators import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,7 +96,13 @@ def parse(name: str, attributes: Mapping[str, str]) -> Operation:
     """
     function = schema(name)
     if function is None:
-        return Operation(kind=f"{MXNET}{name}", data_inputs=None, settings=dict(attributes))
+        return Operation(
+            kind=f"{MXNET}{name}",
+            data_inputs=None,
+            settings=dict(attributes),
+            refused=refusals.REASONS.get(name, ""),
+            is_loss=name in refusals.LOSSES,
+        )
     fields = _fields(function)
     if unknown := sorted(attributes.keys() - fields.keys()):
         raise ValueError(f"{name} has no attribute {unknown[0]!r}")

@@ -1,0 +1,119 @@
+"""Reduces a graph to what inference needs: no labels, no heads that exist for training only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from converter import names
+from converter.errors import SymbolError
+from converter.graphs.graph import VARIABLE
+from converter.graphs.reader import depth_first
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from converter.graphs.graph import Entry, Graph, Node
+
+MAX_LINES = 10  # of an error
+SUFFIX = "_output"  # MXNet's name of a node's output is the node's name with it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceGraph:
+    """A graph without its training parts.
+
+    Attributes:
+        graph: the graph.
+        origins: the index of each of its nodes in the whole graph.
+        labels: the names of the labels that are no longer inputs.
+        heads: the names of the outputs that were left out.
+    """
+
+    graph: Graph
+    origins: tuple[int, ...]
+    labels: tuple[str, ...]
+    heads: tuple[str, ...]
+
+
+def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
+    """Remove labels, and the outputs that depend on them.
+
+    Args:
+        graph: the whole graph.
+        output: the name of a node; the graph then ends in its outputs.
+
+    Raises:
+        SymbolError: if no node or several have that name, or if every output depends on a label.
+    """
+    chosen = graph.outputs if output is None else _outputs_of(graph, output)
+    nodes = [_without_label(node) for node in graph.nodes]
+    labels = _labels(graph)
+    training = _descendants(
+        nodes, {*labels, *(index for index, node in enumerate(nodes) if node.operation.is_loss)}
+    )
+    kept = tuple(entry for entry in chosen if entry[0] not in training)
+    if not kept:
+        raise SymbolError(
+            f"{graph.file}: every output depends on a label: it is a graph for training\n"
+            f"  found  {', '.join(sorted({graph.nodes[index].name for index in labels}))}\n"
+            "  try    --output NODE, the last node before the loss"
+        )
+    order = depth_first([node.inputs for node in nodes], kept)
+    place = {old: new for new, old in enumerate(order)}
+    reduced = replace(
+        graph,
+        nodes=tuple(
+            replace(nodes[old], inputs=tuple((place[index], number) for index, number in nodes[old].inputs))
+            for old in order
+        ),
+        outputs=tuple((place[index], number) for index, number in kept),
+    )
+    return InferenceGraph(
+        graph=reduced,
+        origins=tuple(order),
+        labels=_names(graph, (index for index in labels if index not in place)),
+        heads=_names(graph, (index for index, _ in graph.outputs if index not in dict(kept))),
+    )
+
+
+def _outputs_of(graph: Graph, name: str) -> tuple[Entry, ...]:
+    """Return the outputs of the node with a name, which may have MXNet's suffix."""
+    found = [
+        index for index, node in enumerate(graph.nodes) if node.name in {name, name.removesuffix(SUFFIX)}
+    ]
+    if len(found) == 1:
+        (index,) = found
+        return tuple((index, number) for number in range(graph.nodes[index].operation.outputs))
+    if found:
+        raise SymbolError(f"{graph.file}: {len(found)} nodes are named {name}")
+    operators = [node.name for node in graph.nodes if node.operation.kind != VARIABLE]
+    last = "\n  ".join(names.shorten(operators[-MAX_LINES:][::-1], MAX_LINES))
+    raise SymbolError(f"{graph.file}: no node is named {name}\nThe last nodes are\n  {last}")
+
+
+def _without_label(node: Node) -> Node:
+    if not node.operation.takes_label:
+        return node
+    count = (node.operation.data_inputs or 1) - 1
+    operation = replace(node.operation, data_inputs=count, takes_label=False)
+    return replace(node, operation=operation, inputs=node.inputs[:count])
+
+
+def _labels(graph: Graph) -> set[int]:
+    """Return the variables that an operator takes as its label."""
+    labels = {node.inputs[-1][0] for node in graph.nodes if node.operation.takes_label and node.inputs}
+    return {index for index in labels if graph.nodes[index].operation.kind == VARIABLE}
+
+
+def _descendants(nodes: Sequence[Node], roots: set[int]) -> set[int]:
+    """Return the nodes that depend on any of the given ones, and these."""
+    found = set(roots)
+    for index, node in enumerate(nodes):
+        if any(source in found for source, _ in node.inputs):
+            found.add(index)
+    return found
+
+
+def _names(graph: Graph, indices: Iterable[int]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(graph.nodes[index].name for index in indices))

@@ -1,0 +1,55 @@
+"""Checks that every operator of a graph can be converted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from converter import names
+from converter.errors import SymbolError
+from converter.graphs.graph import VARIABLE
+
+if TYPE_CHECKING:
+    from converter.graphs.graph import Graph
+
+MAX_LINES = 30  # of an error
+
+
+def unsupported(graph: Graph) -> dict[tuple[str, str], list[str]]:
+    """Return the names of the nodes that cannot be converted, by operator and reason."""
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for node in graph.nodes:
+        if node.operation.kind != VARIABLE and node.operation.code is None:
+            reason = node.operation.refused or "unknown operator"
+            nodes.setdefault((node.operator, reason), []).append(node.name)
+    return nodes
+
+
+def operator_counts(graph: Graph) -> Counter[str]:
+    """Return the number of nodes of each operator."""
+    return Counter(node.operator for node in graph.nodes if node.operation.kind != VARIABLE)
+
+
+def require(graph: Graph) -> None:
+    """Check that every operator has code.
+
+    Raises:
+        SymbolError: with every operator that has none, and the reason.
+    """
+    nodes = unsupported(graph)
+    if not nodes:
+        return
+    width = max(len(operator) for operator, _ in nodes)
+    lines = [
+        f"{operator:{width}}  {reason} (nodes: {len(each)}, first {each[0]})"
+        for (operator, reason), each in sorted(nodes.items())
+    ]
+    raise SymbolError(
+        "\n  ".join(
+            [
+                f"{graph.file}: operators that cannot be converted: {len({name for name, _ in nodes})}",
+                *names.shorten(lines, MAX_LINES),
+                "--output NODE converts the part of the graph before them",
+            ]
+        )
+    )
