@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 import pytest
+from graph_building import Described, build, variable
 
 from converter.errors import SymbolError
 from converter.graphs import pruning, reader, support
-
-if TYPE_CHECKING:
-    from converter.graphs.graph import Graph
-
-Described = tuple[str, str, dict[str, str], list[str]]  # operator, name, attributes, names of inputs
-
-
-def read(*nodes: Described, heads: list[str]) -> Graph:
-    """Return a graph of (operator, name, attributes, names of inputs)."""
-    index = {name: number for number, (_, name, _, _) in enumerate(nodes)}
-    content: dict[str, Any] = {
-        "nodes": [
-            {
-                "op": operator,
-                "name": name,
-                "attrs": attributes,
-                "inputs": [[index[each], 0, 0] for each in inputs],
-            }
-            for operator, name, attributes, inputs in nodes
-        ],
-        "heads": [[index[name], 0, 0] for name in heads],
-        "attrs": {"mxnet_version": ["int", 10901]},
-    }
-    return reader.parse(json.dumps(content).encode(), file="net-symbol.json", name="net-symbol.json")
-
-
-def variable(name: str) -> Described:
-    return ("null", name, {}, [])
-
 
 RELU: Described = ("Activation", "relu", {"act_type": "relu"}, ["data"])
 SOFTMAX: Described = ("SoftmaxOutput", "softmax", {}, ["relu", "label"])
 
 
 def test_label_is_removed() -> None:
-    pruned = pruning.prune(read(variable("data"), variable("label"), RELU, SOFTMAX, heads=["softmax"]))
+    pruned = pruning.prune(build(variable("data"), variable("label"), RELU, SOFTMAX, heads=["softmax"]))
     assert [node.name for node in pruned.graph.nodes] == ["data", "relu", "softmax"]
     assert pruned.graph.nodes[-1].inputs == ((1, 0),)
     assert (pruned.labels, pruned.heads) == (("label",), ())
@@ -53,7 +24,7 @@ def test_label_is_removed() -> None:
 
 def test_head_that_depends_on_the_label_is_removed() -> None:
     loss: Described = ("elemwise_sub", "loss", {}, ["relu", "label"])
-    graph = read(variable("data"), variable("label"), RELU, SOFTMAX, loss, heads=["softmax", "loss"])
+    graph = build(variable("data"), variable("label"), RELU, SOFTMAX, loss, heads=["softmax", "loss"])
     pruned = pruning.prune(graph)
     assert [pruned.graph.nodes[index].name for index, _ in pruned.graph.outputs] == ["softmax"]
     assert pruned.heads == ("loss",)
@@ -64,7 +35,7 @@ def test_head_that_depends_on_a_loss_is_removed(operator: str) -> None:
     inputs = [variable("data"), variable("label"), RELU]
     count = 3 if operator == "_contrib_MultiBoxTarget" else 2
     loss: Described = (operator, "loss", {}, ["relu", "label", "data"][:count])
-    pruned = pruning.prune(read(*inputs, loss, heads=["loss", "relu"]))
+    pruned = pruning.prune(build(*inputs, loss, heads=["loss", "relu"]))
     assert (pruned.heads, [node.name for node in pruned.graph.nodes]) == (("loss",), ["data", "relu"])
 
 
@@ -72,7 +43,7 @@ def test_margin_of_a_face_network_is_removed_by_choosing_an_output() -> None:
     """ArcFace's only head is the softmax of logits that depend on the label."""
     margin: Described = ("elemwise_mul", "margin", {}, ["relu", "label"])
     softmax: Described = ("SoftmaxOutput", "softmax", {}, ["margin", "label"])
-    graph = read(variable("data"), variable("label"), RELU, margin, softmax, heads=["softmax"])
+    graph = build(variable("data"), variable("label"), RELU, margin, softmax, heads=["softmax"])
     with pytest.raises(
         SymbolError, match=r"(?s)every output depends on a label.*found  label.*--output NODE"
     ):
@@ -83,14 +54,14 @@ def test_margin_of_a_face_network_is_removed_by_choosing_an_output() -> None:
 
 
 def test_unknown_output_is_refused_with_the_last_nodes() -> None:
-    graph = read(variable("data"), RELU, heads=["relu"])
+    graph = build(variable("data"), RELU, heads=["relu"])
     with pytest.raises(SymbolError, match=r"no node is named fc1\nThe last nodes are\n  relu"):
         pruning.prune(graph, "fc1")
 
 
 def test_output_with_the_name_of_two_nodes_is_refused() -> None:
     other = ("Activation", "relu", {"act_type": "tanh"}, ["data"])
-    content = json.loads(read(variable("data"), RELU, heads=["relu"]).content)
+    content = json.loads(build(variable("data"), RELU, heads=["relu"]).content)
     content["nodes"].append({"op": other[0], "name": "relu", "attrs": other[2], "inputs": [[1, 0, 0]]})
     content["heads"] = [[2, 0, 0]]
     graph = reader.parse(json.dumps(content).encode(), file="net-symbol.json", name="net-symbol.json")
@@ -99,7 +70,7 @@ def test_output_with_the_name_of_two_nodes_is_refused() -> None:
 
 
 def test_every_operator_that_cannot_be_converted_is_listed() -> None:
-    graph = read(
+    graph = build(
         variable("data"),
         ("Custom", "python", {"op_type": "x"}, ["data"]),
         ("_random_normal", "noise", {}, ["python"]),
@@ -119,4 +90,4 @@ def test_every_operator_that_cannot_be_converted_is_listed() -> None:
         "  --output NODE converts the part of the graph before them",
     ]
     assert support.operator_counts(graph)["Pooling"] == 2
-    support.require(read(variable("data"), RELU, heads=["relu"]))
+    support.require(build(variable("data"), RELU, heads=["relu"]))

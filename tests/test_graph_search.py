@@ -304,7 +304,7 @@ DAMAGED: dict[str, tuple[Callable[[str], str], str]] = {
     "truncated": (lambda text: text[: len(text) // 2], "not an MXNet graph: Input data was truncated"),
     "an unknown attribute": (
         lambda text: text.replace('"eps"', '"epsilon"'),
-        r"20 nodes are malformed\n  node \d+, features\.1: BatchNorm has no attribute 'epsilon'\n(?s:.*) more",
+        r"20 nodes are malformed\n  node 7, features\.1: BatchNorm has no attribute 'epsilon'\n(?s:.*) more",
     ),
 }
 

@@ -202,14 +202,15 @@ def convolve(
         for size, width, jump, step in zip(x.shape[2:], kernel, stride, dilation, strict=True)
     ]
     factors = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1).astype(x.dtype)
-    y = np.zeros((len(x), groups, factors.shape[1], sizes[0] * sizes[1]), x.dtype)
+    factors = np.ascontiguousarray(np.moveaxis(factors, -1, 0))  # else matrix products are slow
+    y = np.zeros((len(x), groups, factors.shape[2], sizes[0] * sizes[1]), x.dtype)
     for number, place in enumerate(itertools.product(*map(range, kernel))):
         window = tuple(
             slice(at * step, at * step + jump * (size - 1) + 1, jump)
             for at, step, jump, size in zip(place, dilation, stride, sizes, strict=True)
         )
         part = x[:, :, *window].reshape(len(x), groups, weight.shape[1], -1)
-        factor = factors[..., number]
+        factor = factors[number]
         if factor.shape[1:] == (1, 1):  # depthwise: a matrix product of single numbers is slow
             y += part * factor
         else:
@@ -242,6 +243,7 @@ def transpose_convolve(
         for size, width, jump, step, more in zip(sizes, kernel, stride, dilation, added, strict=True)
     ]
     factors = weight.reshape(groups, -1, weight.shape[1], math.prod(kernel)).astype(x.dtype)
+    factors = np.ascontiguousarray(np.moveaxis(factors, -1, 0))
     data = x.reshape(len(x), groups, -1, sizes[0] * sizes[1])
     y = np.zeros((len(x), groups * weight.shape[1], *whole), x.dtype)
     for number, place in enumerate(itertools.product(*map(range, kernel))):
@@ -249,7 +251,7 @@ def transpose_convolve(
             slice(at * step, at * step + jump * (size - 1) + 1, jump)
             for at, step, jump, size in zip(place, dilation, stride, sizes, strict=True)
         )
-        part = factors[..., number].transpose(0, 2, 1) @ data
+        part = factors[number].transpose(0, 2, 1) @ data
         y[:, :, *window] += part.reshape(len(x), -1, *sizes)
     y = y[:, :, *(slice(edge, size - edge) for edge, size in zip(padding, whole, strict=True))]
     return y if bias is None else y + bias.astype(x.dtype).reshape(-1, 1, 1)

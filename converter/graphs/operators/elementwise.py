@@ -180,6 +180,8 @@ def _scalar(name: str, make: Callable[[str], str], compute: Compute) -> Callable
 def _with_scalar(name: str, expression: str) -> Callable[[str], str]:
     if name in CLAMPS:
         return lambda scalar: f"{{0}}.clamp({CLAMPS[name]}={scalar})"
+    if name == "hypot":
+        return lambda scalar: f"torch.hypot({{0}}, torch.full_like({{0}}, {scalar}))"
     return lambda scalar: expression.replace("{1}", scalar)
 
 

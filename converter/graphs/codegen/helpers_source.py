@@ -1,0 +1,35 @@
+"""Reads the source of the functions that generated modules contain."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "helpers"
+
+
+def sources(names: set[str]) -> list[str]:
+    """Return the source of functions and of those that they call, in a fixed order."""
+    functions = _functions()
+    needed, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            called = {node.id for node in ast.walk(ast.parse(functions[name])) if isinstance(node, ast.Name)}
+            waiting += called & functions.keys()
+    return [source for name, source in functions.items() if name in needed]
+
+
+@functools.cache
+def _functions() -> dict[str, str]:
+    """Return the source of every function, by its name."""
+    found = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef):
+                found[node.name] = re.sub(r"  # noqa.*", "", ast.get_source_segment(text, node) or "")
+    return found

@@ -1,0 +1,33 @@
+"""Reads safetensors with torch alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def read_safetensors(path: str, names: list[str]) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, by the names that it may contain."""
+    with open(path, "rb") as file:  # noqa: PTH123 - generated modules import torch alone
+        header = file.read(int.from_bytes(file.read(8), "little")).decode()
+        data = bytearray(file.read())
+    types = {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+    }
+    state = {}
+    for name in names:
+        entry = header.partition(f'"{name}":{{')[2].partition("}")[0]
+        if entry:
+            dtype, shape, offsets = (
+                entry.partition(f'"{key}":')[2].lstrip('["').partition(end)[0]
+                for key, end in (("dtype", '"'), ("shape", "]"), ("data_offsets", "]"))
+            )
+            begin, end = map(int, offsets.split(","))
+            flat = torch.frombuffer(data[begin:end], dtype=types[dtype])
+            state[name] = flat.reshape([int(size) for size in shape.split(",") if size])
+    if header.count('"data_offsets":') != len(state):
+        raise ValueError(f"{path}: tensors of another network")
+    return state
