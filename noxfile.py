@@ -126,6 +126,14 @@ def parity(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo(session: nox.Session) -> None:
+    """Prove every classification network of GluonCV that can be exported, from its graph."""
+    session.install(".[gluon,report]", *groups("torch", "tests"))
+    environment = ONE_THREAD | {"GRAPH_ZOO": "all"}
+    session.run("pytest", "tests/parity/test_gluoncv_classification.py", *session.posargs, env=environment)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site. After --: serve, for a local preview."""
     session.install("--no-deps", ".")

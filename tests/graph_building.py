@@ -26,6 +26,7 @@ def build(*nodes: Described, heads: list[str]) -> Graph:
             {"op": operator, "name": name, "attrs": attributes, "inputs": [entry(each) for each in inputs]}
             for operator, name, attributes, inputs in nodes
         ],
+        "arg_nodes": [number for number, (operator, _, _, _) in enumerate(nodes) if operator == "null"],
         "heads": [entry(name) for name in heads],
         "attrs": {"mxnet_version": ["int", 10901]},
     }

@@ -1,0 +1,72 @@
+"""GluonCV's classification networks become modules that compute what MXNet computes, layer by layer.
+
+Only some by default; with GRAPH_ZOO=all every network that can be exported, which takes half an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import generated_modules
+import numpy as np
+import pytest
+
+from converter.graphs import codegen, pruning, reader
+from converter.parity import graph_proof
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+SIZES = dict(line.split() for line in (HERE / "classification.txt").read_text().splitlines())
+SOME = [  # one of each kind of block
+    *("cifar_residualattentionnet56", "cifar_resnet20_v2", "darknet53", "densenet121", "googlenet"),
+    *("hrnet_w18_small_v1_c", "mobilenetv3_small", "mobilenetv2_0.25", "resnest14", "squeezenet1.0"),
+]
+NAMES = [*SIZES] if os.environ.get("GRAPH_ZOO") == "all" else [name for name in SOME if name in SIZES]
+# 1,747 layers multiply signals by gates: roundings grow by six orders of magnitude, in MXNet too.
+CHAOTIC = {"cifar_residualattentionnet452"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    networks = [f"{name}:{SIZES[name]}" for name in NAMES]
+    subprocess.check_call([sys.executable, HERE / "export_graphs.py", folder, *networks])
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_network_is_proven(name: str, exported: Path, record_property: Callable[[str, object], None]) -> None:
+    shapes = {
+        variable: tuple(shape)
+        for variable, shape in json.loads((exported / f"{name}-shapes.json").read_text()).items()
+    }
+    graph = reader.read(exported / f"{name}-symbol.json")
+    pruned = pruning.prune(graph)
+    module = codegen.generate(pruned.graph, shapes, name)
+    converted = graph_proof.ConvertedGraph(
+        whole=graph,
+        pruned=pruned,
+        module=module,
+        parameters=generated_modules.random_parameters(shapes),
+    )
+    size = int(SIZES[name])
+    image = np.random.Generator(np.random.PCG64(1)).normal(0, 1, (1, 3, size, size))
+    dtypes = ("float64",) if name in CHAOTIC else ("float64", "float32")
+    runs = [(dtype, {"data": image.astype(dtype)}) for dtype in dtypes]
+    proof = graph_proof.prove(converted, runs, Path(sys.executable))
+    worst = {dtype: proof.worst(dtype) for dtype in dtypes}
+    lines = module.source.count("\n")
+    record_property("proof", (len(module.layers), worst, proof.rewriting, lines))
+    if name in CHAOTIC:
+        assert max(row.relative for row in proof.rows if not row.layer) < 1e-10
+        return
+    proof.require()
+    operator_count = sum(node.operator != "null" for node in graph.nodes)
+    assert lines < 2 * operator_count + 100

@@ -1,0 +1,158 @@
+"""Generated modules compute what MXNet computes: every operator, and GluonCV's classification models."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import generated_modules
+import numpy as np
+import pytest
+from graph_building import Network, build, variable
+from operator_cases import CASES
+
+from converter.errors import ParityError, ReferenceFailedError
+from converter.graphs import codegen, operators, pruning
+from converter.parity import graph_proof
+from converter.parity.graph_proof import ConvertedGraph, GraphProof
+
+if TYPE_CHECKING:
+    from graph_building import Described
+
+    from converter.dtypes import Array
+    from converter.graphs.graph import Graph
+
+PYTHON = Path(sys.executable)
+# With oneDNN, MXNet's float32 takes the softmax over the last axis, else over all elements of a sample.
+AMBIGUOUS = "SoftmaxOutput((2, 4, 9, 7), (2, 4, 9))"
+
+
+def convert(graph: Graph, parameters: dict[str, Array]) -> ConvertedGraph:
+    pruned = pruning.prune(graph)
+    shapes = {name: array.shape for name, array in parameters.items()}
+    module = codegen.generate(pruned.graph, shapes, "net")
+    return ConvertedGraph(whole=graph, pruned=pruned, module=module, parameters=parameters)
+
+
+def prove(converted: ConvertedGraph, inputs: dict[str, Array]) -> GraphProof:
+    runs = [
+        (dtype, {name: array.astype(dtype) for name, array in inputs.items()})
+        for dtype in ("float64", "float32")
+    ]
+    return graph_proof.prove(converted, runs, PYTHON)
+
+
+def every_operator() -> tuple[Graph, dict[str, Array]]:
+    """Return a graph of all cases side by side, with the values of its variables."""
+    nodes: list[Described] = []
+    heads: list[str] = []
+    values: dict[str, Array] = {}
+    for number, case in enumerate(CASES):
+        if str(case) == AMBIGUOUS:
+            continue
+        operation = operators.parse(case.operator, case.attributes)
+        names = [f"c{number}_{place}" for place in range(len(case.shapes))]
+        nodes += [*map(variable, names), (case.operator, f"case{number}", case.attributes, names)]
+        heads += [f"case{number}:{output}" for output in range(operation.outputs)]
+        arrays = case.arrays()
+        kept = len(arrays) - operation.takes_label
+        values.update(zip(names[:kept], arrays, strict=False))
+    return build(*nodes, heads=heads), values
+
+
+def test_every_operator_is_proven_in_both_dtypes() -> None:
+    graph, values = every_operator()
+    converted = convert(graph, {})
+    proof = prove(converted, {name: values[name] for name in converted.module.inputs})
+    wrong = {
+        (row.dtype, str(CASES[int(row.node.removeprefix("case"))])): row.relative
+        for row in proof.rows
+        if not row.passed
+    }
+    assert wrong == {}
+    assert len(proof.rows) >= 2 * (len(CASES) - 1)
+    assert {"BilinearResize2D", "Crop", "InstanceNorm", "LRN", "LeakyReLU"} & set(proof.replaced)
+    assert proof.rewriting < 1e-5  # 1e-6 measured
+
+
+def small_network() -> Network:
+    net = Network()
+    x = net.norm("bn0", net.conv("conv0", "data", 3, 8), 8)
+    x = net.apply("LeakyReLU", "leaky0", x, slope="0.1")
+    x = net.residual("stage1_unit1", x, 8, 8)
+    x = net.residual("stage1_unit2", x, 8, 8)
+    x = net.apply("Pooling", "pool1", x, kernel="(3, 3)", stride="(2, 2)", pool_type="avg")
+    net.nodes.append(variable("softmax_label"))
+    x = net.dense("fc1", x, 8 * 5 * 4, 5)
+    net.apply("SoftmaxOutput", "softmax", x, "softmax_label")
+    return net
+
+
+def images(*shape: int) -> Array:
+    array: Array = np.random.Generator(np.random.PCG64(1)).normal(0, 1, shape or (2, 3, 12, 10))
+    return array
+
+
+def test_every_layer_and_output_of_a_network_is_compared() -> None:
+    net = small_network()
+    converted = convert(net.build("softmax"), generated_modules.random_parameters(net.shapes))
+    proof = prove(converted, {"data": images()})
+    proof.require()
+    assert proof.passed
+    assert proof.worst("float64") < 1e-13
+    assert [row.layer for row in proof.rows].count("stage1.unit2.conv2") == 2
+    assert [row.node for row in proof.rows if not row.layer] == ["softmax", "softmax"]
+    assert proof.replaced == ("LeakyReLU", "SoftmaxOutput")
+    assert proof.versions["mxnet"] == "1.9.1"
+
+
+CHANGES = {
+    "eps": ("eps=0.0010000000474974513", "eps=0.001", "bn0"),
+    "a slope": ("0.10000000149011612", "0.1", "stage1_unit1_conv1"),
+    "a missing activation": ("F.relu(self.bn2(y) + x)", "self.bn2(y) + x", "stage1_unit2_conv1"),
+    "a stride": ("nn.AvgPool2d(3, 2)", "nn.AvgPool2d(3, 2, count_include_pad=False)", None),
+    "a swapped operand": ("self.bn2(y) + x", "x - self.bn2(y)", "stage1_unit2_conv1"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "node"), CHANGES.values(), ids=CHANGES)
+def test_changed_module_fails_at_the_first_layer_that_differs(old: str, new: str, node: str | None) -> None:
+    """Without padding, count_include_pad changes nothing."""
+    net = small_network()
+    converted = convert(net.build("softmax"), generated_modules.random_parameters(net.shapes))
+    assert old in converted.module.source
+    changed = replace(converted.module, source=converted.module.source.replace(old, new))
+    proof = graph_proof.prove(replace(converted, module=changed), [("float64", {"data": images()})], PYTHON)
+    assert proof.passed == (node is None)
+    if node is not None:
+        assert proof.first_mismatch is not None
+        assert proof.first_mismatch.node == node
+        with pytest.raises(ParityError, match=f"(?s)differs from the graph in float64.*first at  {node}"):
+            proof.require()
+
+
+def test_misread_attribute_is_caught() -> None:
+    """MXNet reads the file itself: a graph that the converter has read wrongly does not pass."""
+    net = small_network()
+    graph = net.build("softmax")
+    wrong = build(
+        *[
+            (op, name, {**each, "eps": "0.01"} if op == "BatchNorm" else each, i)
+            for op, name, each, i in net.nodes
+        ],
+        heads=["softmax"],
+    )
+    parameters = generated_modules.random_parameters(net.shapes)
+    converted = replace(convert(wrong, parameters), whole=graph)
+    assert not graph_proof.prove(converted, [("float64", {"data": images()})], PYTHON).passed
+
+
+def test_graph_that_mxnet_refuses_is_not_proven() -> None:
+    net = Network()
+    x = net.conv("conv0", "data", 3, 8)
+    net.nodes.append(("elemwise_add", "sum", {}, [x, "data"]))
+    converted = convert(net.build("sum"), generated_modules.random_parameters(net.shapes))
+    with pytest.raises(ReferenceFailedError, match=r"operator node[0-9]+"):
+        graph_proof.prove(converted, [("float64", {"data": images()})], PYTHON)
