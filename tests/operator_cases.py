@@ -48,6 +48,8 @@ class OperatorCase:
 IMAGE = (2, 4, 9, 7)
 CASE = OperatorCase
 
+VIDEO = (2, 4, 6, 7, 5)
+VOLUME = {"kernel": "(3, 2, 2)", "num_filter": "6"}
 CONVOLUTION = {"kernel": "(3, 2)", "num_filter": "6"}
 CONVOLUTIONS = [
     CASE("Convolution", (IMAGE, (6, 4, 3, 2), (6,)), CONVOLUTION),
@@ -59,6 +61,11 @@ CONVOLUTIONS = [
     CASE("Convolution", (IMAGE, (6, 2, 3, 2), (6,)), CONVOLUTION | {"num_group": "2"}),
     CASE(
         "Convolution", (IMAGE, (4, 1, 3, 3), (4,)), {"kernel": "(3, 3)", "num_filter": "4", "num_group": "4"}
+    ),
+    CASE("Convolution", ((2, 4, 9), (6, 4, 3), (6,)), {"kernel": "(3,)", "num_filter": "6", "pad": "(1,)"}),
+    *(
+        CASE("Convolution", (VIDEO, (6, 4, 3, 2, 2), (6,)), VOLUME | changed)
+        for changed in ({}, {"stride": "(2, 3, 1)"}, {"pad": "(1, 1, 1)"}, {"dilate": "(2, 1, 1)"})
     ),
     CASE("Deconvolution", (IMAGE, (4, 6, 3, 2)), CONVOLUTION),
     *(
@@ -113,6 +120,17 @@ POOLS = [
         | {"pool_type": "avg", "pad": "(1, 0)", "count_include_pad": "False", "pooling_convention": "full"},
     ),
     CASE("Pooling", (IMAGE,), {"kernel": "(3, 3)"}),
+    CASE("Pooling", ((2, 4, 9),), {"kernel": "(3,)", "stride": "(2,)", "pooling_convention": "full"}),
+    *(
+        CASE("Pooling", (VIDEO,), {"kernel": "(2, 3, 3)", "stride": "(1, 2, 2)", "pool_type": pool} | changed)
+        for pool in ("max", "avg")
+        for changed in ({}, {"pad": "(1, 1, 1)"}, {"global_pool": "True"}, {"pooling_convention": "full"})
+    ),
+    CASE(
+        "Pooling",
+        (VIDEO,),
+        {"kernel": "(2, 3, 3)", "pool_type": "avg", "pad": "(1, 1, 1)", "count_include_pad": "False"},
+    ),
     CASE("_contrib_AdaptiveAvgPooling2D", (IMAGE,)),
     CASE("_contrib_AdaptiveAvgPooling2D", (IMAGE,), {"output_size": "(5, 3)"}),
     CASE("UpSampling", (IMAGE,), {"scale": "3", "sample_type": "nearest", "num_args": "1"}),
@@ -175,7 +193,7 @@ ELEMENTWISE = [
     *(CASE(f"_{name}_scalar", (IMAGE,), {"scalar": SEVENTH}, low=0.1) for name in SCALARS),
     *(CASE(f"_{name}_scalar", (IMAGE,), {"scalar": "-1.3"}) for name in ("plus", "minus", "rminus", "mul")),
     *(CASE(f"broadcast_{name}", BROADCAST, whole=(0, 1)) for name in COMPARED),
-    *(CASE(f"_{name}_scalar", (IMAGE,), {"scalar": "1"}, whole=(0,)) for name in COMPARED),
+    *(CASE(f"_{name}_scalar", (IMAGE,), {"scalar": "0"}, whole=(0,)) for name in COMPARED),
     *(
         CASE(name, (IMAGE,))
         for name in (

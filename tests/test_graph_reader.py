@@ -106,7 +106,11 @@ VALUES = [
     ("BatchNorm", {"axis": "1.0"}, "axis has the invalid value '1.0'"),
     ("BatchNorm", {"epsilon": "1e-05"}, "BatchNorm has no attribute 'epsilon'"),
     ("Convolution", {**CONVOLUTION, "kernel": "(7, x)"}, r"kernel has the invalid value '\(7, x\)'"),
-    ("Convolution", {**CONVOLUTION, "kernel": "(7, 7, 7)"}, r"kernel has the invalid value '\(7, 7, 7\)'"),
+    (
+        "Convolution",
+        {**CONVOLUTION, "kernel": "(7, 7, 7)", "pad": "(1, 1)"},
+        r"kernel has the invalid value '\(7, 7, 7\)'",
+    ),
     ("Convolution", {**CONVOLUTION, "num_group": "2.5"}, "num_group has the invalid value '2.5'"),
     (
         "Convolution",

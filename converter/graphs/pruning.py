@@ -49,14 +49,13 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
     chosen = graph.outputs if output is None else _outputs_of(graph, output)
     nodes = [_without_label(node) for node in graph.nodes]
     labels = _labels(graph)
-    training = _descendants(
-        nodes, {*labels, *(index for index, node in enumerate(nodes) if node.operation.is_loss)}
-    )
+    roots = {*labels, *(index for index, node in enumerate(nodes) if node.operation.is_loss)}
+    training = _descendants(nodes, roots)
     kept = tuple(entry for entry in chosen if entry[0] not in training)
     if not kept:
         raise SymbolError(
-            f"{graph.file}: every output depends on a label: it is a graph for training\n"
-            f"  found  {', '.join(sorted({graph.nodes[index].name for index in labels}))}\n"
+            f"{graph.file}: every output depends on a label or a loss: it is a graph for training\n"
+            f"  found  {', '.join(names.shorten(sorted({graph.nodes[index].name for index in roots})))}\n"
             "  try    --output NODE, the last node before the loss"
         )
     order = depth_first([node.inputs for node in nodes], kept)

@@ -59,3 +59,45 @@ def test_operator_computes_what_mxnet_computes(
     for ours, theirs in zip(actual, expected[: operation.outputs], strict=True):  # the others are hidden
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=limit * max(1e-30, np.abs(theirs).max()))
+
+
+ATTRIBUTES = sorted({(case.operator, key) for case in CASES for key in case.attributes})
+WITHOUT_EFFECT = {("add_n", "num_args"), ("Dropout", "p")}  # the inputs are counted; in training only
+
+
+@pytest.mark.parametrize(("operator", "key"), ATTRIBUTES)
+def test_attribute_that_is_not_read_is_caught(
+    operator: str, key: str, outputs: dict[str, list[Array] | str]
+) -> None:
+    """For every attribute there is a case that fails without it."""
+    cases = [case for case in CASES if case.operator == operator and key in case.attributes]
+    assert any(differs(case, key, outputs[str(case)]) for case in cases) != (
+        (operator, key) in WITHOUT_EFFECT
+    )
+
+
+def differs(case: OperatorCase, key: str, expected: list[Array] | str) -> bool:
+    """Return whether a case without one of its attributes is refused, or computes something else."""
+    left = {name: text for name, text in case.attributes.items() if name != key}
+    if isinstance(expected, str):
+        return True
+    try:
+        operation = operators.parse(case.operator, left)
+    except ValueError:
+        return True
+    if operation.compute is None or operation.data_inputs not in {
+        None,
+        len(case.shapes) - len(operation.roles),
+    }:
+        return True
+    try:
+        result = operation.compute(*case.arrays())
+    except (ValueError, IndexError):
+        return True
+    actual: tuple[Array, ...] = result if isinstance(result, tuple) else (result,)
+    limit = SINGLE if case.operator in IN_SINGLE else EXACT
+    return any(
+        ours.shape != theirs.shape
+        or not np.allclose(ours, theirs, rtol=0, atol=limit * max(1e-30, np.abs(theirs).max()))
+        for ours, theirs in zip(actual, expected, strict=False)
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +16,18 @@ from converter.graphs.graph import Operation
 from converter.graphs.operators.attributes import Axes, Pair
 from converter.graphs.operators.code import Code, TorchLayer
 from converter.graphs.operators.kinds import CONVOLUTION, DENSE
-from converter.graphs.operators.registry import MXNET, operator, refuse
+from converter.graphs.operators.registry import MXNET, operator, other, other_axes, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from converter.dtypes import Array
     from converter.graphs.graph import Value
-    from converter.graphs.operators.code import Argument, Arguments, Shape
+    from converter.graphs.operators.code import Argument, Arguments, Compute, Shape
 
 IMAGE_RANK = 4  # of (n, channels, h, w)
+CHANNEL_AXES = 2  # n and channels
+LAYOUTS = {1: "NCW", 3: "NCDHW"}
 
 
 @operator("Convolution", "Convolution_v1", "_npx_convolution")
@@ -51,36 +54,81 @@ def _convolution(
         "filters": num_filter,
         "layout": layout,
     }
-    roles = ("weight",) if no_bias else ("weight", "bias")
-    given: Arguments = {"stride": stride, "padding": pad, "dilation": dilate, "groups": num_group}
-    options = _changed(given, {"stride": 1, "padding": 0, "dilation": 1, "groups": 1})
-
-    def arguments(shapes: Mapping[str, Shape]) -> Arguments:
-        channels: Arguments = {"_in": shapes["weight"][1] * num_group, "_out": num_filter, "_kernel": kernel}
-        return channels | options | ({"bias": False} if no_bias else {})
-
-    def compute(x: Array, weight: Array, bias: Array | None = None) -> Array:
-        return convolve(
-            x,
-            weight,
-            bias,
-            stride=both(stride),
-            padding=both(pad),
-            dilation=both(dilate),
-            groups=num_group,
-        )
-
-    layer = TorchLayer(type="nn.Conv2d", arguments=arguments, tensors={role: role for role in roles})
+    code, compute, roles = _convolution_code(
+        both(kernel),
+        num_filter,
+        stride=both(stride),
+        dilate=both(dilate),
+        pad=both(pad),
+        num_group=num_group,
+        no_bias=no_bias,
+    )
     return Operation(
         kind=CONVOLUTION,
         roles=roles,
         settings=settings,
-        code=Code(_functional("F.conv2d", roles, options), layer) if layout == "NCHW" else None,
+        code=code if layout == "NCHW" else None,
         compute=compute,
         refused="" if layout == "NCHW" else "layout is not NCHW",
         input_rank=IMAGE_RANK,
         rank=IMAGE_RANK,
     )
+
+
+@other_axes("Convolution", "Convolution_v1")
+def _convolution_of_other_axes(
+    *,
+    kernel: Axes,
+    num_filter: int,
+    stride: Axes = (),
+    dilate: Axes = (),
+    pad: Axes = (),
+    num_group: int = 1,
+    no_bias: bool = False,
+    layout: str = "",
+    workspace: int = 1024,
+    cudnn_tune: str = "",
+    cudnn_off: bool = False,
+) -> Operation:
+    count = len(kernel)
+    if count not in LAYOUTS or layout not in {"", LAYOUTS[count]}:
+        return refuse("Convolution", "layout is not NCW or NCDHW")
+    code, compute, roles = _convolution_code(
+        kernel,
+        num_filter,
+        stride=stride or (1,) * count,
+        dilate=dilate or (1,) * count,
+        pad=pad or (0,) * count,
+        num_group=num_group,
+        no_bias=no_bias,
+    )
+    operation = other("Convolution", code, compute, roles=roles, rank=count + CHANNEL_AXES)
+    return replace(operation, input_rank=count + CHANNEL_AXES)
+
+
+def _convolution_code(
+    kernel: Axes, num_filter: int, *, stride: Axes, dilate: Axes, pad: Axes, num_group: int, no_bias: bool
+) -> tuple[Code, Compute, tuple[str, ...]]:
+    roles = ("weight",) if no_bias else ("weight", "bias")
+    given: Arguments = {
+        "stride": one(stride),
+        "padding": one(pad),
+        "dilation": one(dilate),
+        "groups": num_group,
+    }
+    options = _changed(given, {"stride": 1, "padding": 0, "dilation": 1, "groups": 1})
+
+    def arguments(shapes: Mapping[str, Shape]) -> Arguments:
+        inputs = shapes["weight"][1] * num_group
+        channels: Arguments = {"_in": inputs, "_out": num_filter, "_kernel": one(kernel)}
+        return channels | options | ({"bias": False} if no_bias else {})
+
+    def compute(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        return convolve(x, weight, bias, stride=stride, padding=pad, dilation=dilate, groups=num_group)
+
+    count = len(kernel)
+    layer = TorchLayer(type=f"nn.Conv{count}d", arguments=arguments, tensors={role: role for role in roles})
+    return Code(_functional(f"F.conv{count}d", roles, options), layer), compute, roles
 
 
 @operator("Deconvolution")
@@ -178,6 +226,11 @@ def both(size: int | tuple[int, ...]) -> Axes:
     return size if isinstance(size, tuple) else (size, size)
 
 
+def one(size: Axes) -> int | Axes:
+    """Return the number of a size that is the same along all axes, else the size."""
+    return size[0] if len(set(size)) == 1 else size
+
+
 def convolve(
     x: Array,
     weight: Array,
@@ -203,7 +256,7 @@ def convolve(
     ]
     factors = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1).astype(x.dtype)
     factors = np.ascontiguousarray(np.moveaxis(factors, -1, 0))  # else matrix products are slow
-    y = np.zeros((len(x), groups, factors.shape[2], sizes[0] * sizes[1]), x.dtype)
+    y = np.zeros((len(x), groups, factors.shape[2], math.prod(sizes)), x.dtype)
     for number, place in enumerate(itertools.product(*map(range, kernel))):
         window = tuple(
             slice(at * step, at * step + jump * (size - 1) + 1, jump)
@@ -216,7 +269,7 @@ def convolve(
         else:
             y += factor @ part
     y = y.reshape(len(x), len(weight), *sizes)
-    return y if bias is None else y + bias.astype(x.dtype).reshape(-1, 1, 1)
+    return y if bias is None else y + bias.astype(x.dtype).reshape(-1, *(1,) * len(sizes))
 
 
 def transpose_convolve(

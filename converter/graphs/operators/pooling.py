@@ -6,6 +6,7 @@ src/operator/contrib/adaptive_avg_pooling-inl.h, apache/mxnet 1.9.1.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from converter.graphs.operators.attributes import Axes, Pair, Size
 from converter.graphs.operators.code import Code, TorchLayer
 from converter.graphs.operators.convolution import both
 from converter.graphs.operators.kinds import POOLING
-from converter.graphs.operators.registry import operator
+from converter.graphs.operators.registry import MXNET, operator, other_axes, refuse
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from converter.graphs.operators.code import Arguments, Compute
 
 IMAGE_RANK = 4
+IMAGE_AXES = 2
+CHANNEL_AXES = 2  # n and channels
+LAYOUTS = {1: "NCW", 3: "NCDHW"}
 
 
-def _global(pool: str, layout: str = "NCHW") -> Operation:
+def _global(pool: str, layout: str = "NCHW", axes: int = 2) -> Operation:
     """Return the pooling of each channel to one element."""
+    dims = tuple(range(CHANNEL_AXES, CHANNEL_AXES + axes))
     functions: dict[str, tuple[str, Compute]] = {
         "max": ("amax", np.max),
         "avg": ("mean", np.mean),
@@ -40,11 +45,11 @@ def _global(pool: str, layout: str = "NCHW") -> Operation:
         y: Array = reduce(x, axis=tuple(range(2, x.ndim)), keepdims=True)
         return y
 
-    expression = f"{{0}}.{torch_name}((2, 3), keepdim=True)"
+    expression = f"{{0}}.{torch_name}({dims}, keepdim=True)"
     refused = "layout is not NCHW" if layout != "NCHW" else "" if torch_name else "pool_type is not supported"
     layer = None
     if pool == "avg":
-        layer = TorchLayer(type="nn.AdaptiveAvgPool2d", arguments=lambda _: {"_size": 1})
+        layer = TorchLayer(type=f"nn.AdaptiveAvgPool{axes}d", arguments=lambda _: {"_size": 1})
     return Operation(
         kind=POOLING,
         settings={"global": True, "pool": pool, "layout": layout},
@@ -104,6 +109,46 @@ def _pooling(
         input_rank=IMAGE_RANK,
         rank=IMAGE_RANK,
     )
+
+
+@other_axes("Pooling")
+def _pooling_of_other_axes(
+    *,
+    kernel: Axes,
+    pool_type: str = "max",
+    global_pool: bool = False,
+    pooling_convention: str = "valid",
+    stride: Axes = (),
+    pad: Axes = (),
+    count_include_pad: bool = True,
+    layout: str = "",
+    p_value: int = 0,
+    cudnn_off: bool = False,
+) -> Operation:
+    count = len(kernel)
+    if count not in LAYOUTS or layout not in {"", LAYOUTS[count]}:
+        return refuse("Pooling", "layout is not NCW or NCDHW", data_inputs=1)
+    if global_pool:
+        operation = _global(pool_type, axes=count)
+    else:
+        window = PoolWindow(
+            kernel, stride or (1,) * count, pad or (0,) * count, ceil=pooling_convention == "full"
+        )
+        refused = _refusal(pool_type, "NCHW", pooling_convention)
+        if not refused and not window.is_torch:
+            refused = "pooling_convention is full, and the windows do not overlap"
+
+        def compute(x: Array) -> Array:
+            return window.pool(x, pool_type, count_include_pad=count_include_pad)
+
+        operation = Operation(
+            kind="",
+            code=None if refused else _code(window, pool_type, count_include_pad=count_include_pad),
+            compute=compute,
+            refused=refused,
+        )
+    rank = count + CHANNEL_AXES
+    return replace(operation, kind=f"{MXNET}Pooling", settings={}, input_rank=rank, rank=rank)
 
 
 @operator("Pooling_v1")
@@ -193,11 +238,11 @@ class PoolWindow:
         for part in parts:
             (np.maximum if kind == "max" else np.add)(total, part, out=total)
         if kind == "avg":
-            rows, columns = (
+            sizes = [
                 self._sizes(size, count, axis, include_pad=count_include_pad)
                 for axis, (size, count) in enumerate(zip(x.shape[2:], counts, strict=True))
-            )
-            elements = (rows[:, None] * columns).astype(x.dtype)
+            ]
+            elements = functools.reduce(np.multiply.outer, sizes).astype(x.dtype)
             total /= np.where(elements == 0, 1, elements)
         return total
 
@@ -232,6 +277,8 @@ def _code(window: PoolWindow, pool: str, *, count_include_pad: bool) -> Code | N
         size[0] if len(set(size)) == 1 else size for size in (window.kernel, window.stride, window.padding)
     )
     if not window.is_torch:
+        if len(window.kernel) != IMAGE_AXES:
+            return None
         helper = f"{pool}_pool"
         sizes = f"{window.kernel}, {window.stride}, {window.padding}"
         include = f", count_include_pad={count_include_pad}" if pool == "avg" else ""
@@ -243,7 +290,7 @@ def _code(window: PoolWindow, pool: str, *, count_include_pad: bool) -> Code | N
         options["count_include_pad"] = False
     if pool == "sum":
         options["divisor_override"] = 1
-    layer_type = "nn.MaxPool2d" if pool == "max" else "nn.AvgPool2d"
+    layer_type = f"nn.{'Max' if pool == 'max' else 'Avg'}Pool{len(window.kernel)}d"
     return Code(layer=TorchLayer(type=layer_type, arguments=lambda _: options))
 
 

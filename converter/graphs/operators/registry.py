@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MXNET = "MXNet's "
 
 _SCHEMAS: dict[str, Callable[..., Operation]] = {}
+_OTHER_AXES: dict[str, Callable[..., Operation]] = {}  # of inputs that are no images, by the same names
+SPATIAL = ("kernel", "stride", "dilate", "pad", "adj")  # attributes with a number for each axis
+IMAGE_AXES = 2  # height and width
 
 
 def operator(*names: str) -> Callable[[Callable[..., Operation]], Callable[..., Operation]]:
@@ -35,6 +38,16 @@ def operator(*names: str) -> Callable[[Callable[..., Operation]], Callable[..., 
 
     def register(function: Callable[..., Operation]) -> Callable[..., Operation]:
         _SCHEMAS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def other_axes(*names: str) -> Callable[[Callable[..., Operation]], Callable[..., Operation]]:
+    """Register a function as the schema of operators on inputs with one or three axes after the channels."""
+
+    def register(function: Callable[..., Operation]) -> Callable[..., Operation]:
+        _OTHER_AXES.update(dict.fromkeys(names, function))
         return function
 
     return register
@@ -94,7 +107,7 @@ def parse(name: str, attributes: Mapping[str, str]) -> Operation:
     Raises:
         ValueError: if an attribute is unknown, missing or malformed; the message names it.
     """
-    function = schema(name)
+    function = _OTHER_AXES[name] if _has_other_axes(name, attributes) else schema(name)
     if function is None:
         return Operation(
             kind=f"{MXNET}{name}",
@@ -146,6 +159,15 @@ def defaults() -> dict[str, dict[str, object]]:
         }
         for name, function in _SCHEMAS.items()
     }
+
+
+def _has_other_axes(name: str, attributes: Mapping[str, str]) -> bool:
+    """Return whether the attributes of an operator have one or three numbers each."""
+    if name not in _OTHER_AXES or "kernel" not in attributes:
+        return False
+    texts = [attributes[key] for key in SPATIAL if attributes.get(key, "None") not in {"None", "()", "[]"}]
+    counts = {len(text.strip("()[], ").split(",")) for text in texts}
+    return len(counts) == 1 and counts != {IMAGE_AXES} and texts[0].lstrip()[:1] in {"(", "["}
 
 
 def _settings(fields: Mapping[str, tuple[object, object]], arguments: Mapping[str, Value | None]) -> Settings:
