@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from converter.choices import Precision, ReferenceChoice
-from converter.cli import console, options
+from converter.cli import console, graph, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from converter.manifests.schema import RoundingRecord, SourceRecord
 
 AUTO = "auto"
+GRAPH = ".json"
 
 
 class OutputFormat(StrEnum):
@@ -54,6 +55,10 @@ def convert(  # noqa: PLR0913 - the options of the command line
             dir_okay=False,
         ),
     ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="NODE", help="Of a graph: the node in which the network ends, e.g. fc1."),
+    ] = None,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
@@ -64,7 +69,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
     """Convert a GluonCV model to safetensors and prove that the outputs match.
 
     Writes OUT/NAME-<sha256[:8]>.safetensors, and a manifest of the same name with
-    .json.
+    .json. If NAME is a graph, a -symbol.json, it also writes NAME.py, the network
+    as a PyTorch module; --params is then required.
 
     Exits with 0 if the files were written, 1 with the reason if not, 2 on a usage
     error.
@@ -72,6 +78,22 @@ def convert(  # noqa: PLR0913 - the options of the command line
     from converter.commands import conversion
     from converter.manifests import schema
 
+    if name.endswith(GRAPH):
+        given = {
+            "random": random,
+            "symbol": symbol,
+            "labels": labels,
+            "backbone": backbone,
+            "output_stride": output_stride,
+        }
+        file = graph.require_options(given, dtype, file_format, params)
+        parity = options.parity_options(reference, size, proof_dtype, gluon_python)
+        graph.convert(
+            name, out, params=file, output=output, parity=parity, as_json=as_json, verbose=verbose
+        )
+        return
+    if output is not None:
+        raise typer.BadParameter("requires a graph in place of NAME", param_hint="--output")
     with console.refusals(verbose=verbose), console.progress() as progress:
         # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter.errors import ParityError
+from converter.errors import MappingError, ParityError
+from converter.graphs import execute
 from converter.references import symbol
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ class GraphRow:
         node: the name of the node.
         layer: the name of the layer in the module, "" for an output of the network.
         relative: the largest difference, relative to the reference's standard deviation.
+        run: the number of the run.
     """
 
     dtype: str
     node: str
     layer: str
     relative: float
+    run: int = 0
 
     @property
     def passed(self) -> bool:
@@ -73,6 +77,10 @@ class GraphProof:
     def first_mismatch(self) -> GraphRow | None:
         """The first comparison that failed."""
         return next((row for row in self.rows if not row.passed), None)
+
+    def of_run(self, run: int) -> list[GraphRow]:
+        """Return the comparisons of one run."""
+        return [row for row in self.rows if row.run == run]
 
     def worst(self, dtype: str) -> float:
         """Return the largest relative difference in a dtype."""
@@ -144,11 +152,38 @@ def prove(
             for index, layer in layers.items():
                 node = pruned.origins[index]
                 relative = _relative(reference.node(number, node), computed[layer])
-                rows.append(GraphRow(dtype, graph.nodes[node].name, layer, relative))
+                rows.append(GraphRow(dtype, graph.nodes[node].name, layer, relative, number))
             for place, head in enumerate(heads):
                 relative = _relative(reference.head(number, place), head)
-                rows.append(GraphRow(dtype, graph.nodes[request.heads[place][0]].name, "", relative))
+                rows.append(GraphRow(dtype, graph.nodes[request.heads[place][0]].name, "", relative, number))
         return GraphProof(tuple(rows), reference.versions, reference.replaced, reference.rewriting)
+
+
+def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping[str, Array]]]) -> GraphProof:
+    """Run a graph on arrays and the generated source in PyTorch, and compare them.
+
+    Args:
+        converted: the graph and the module.
+        runs: the dtype and the inputs of each run.
+    """
+    module, graph = converted.module, converted.pruned.graph
+    layers = _first_uses(module.layers)
+    rows: list[GraphRow] = []
+    for number, (dtype, inputs) in enumerate(runs):
+        net = load(module, converted.parameters, dtype)
+        computed, heads = _outputs(net, [inputs[name] for name in module.inputs], list(layers.values()))
+        last: list[GraphRow] = []
+        for index, arrays in execute.run(graph, inputs, converted.parameters):
+            name = graph.nodes[index].name
+            if index in layers:
+                relative = _relative(arrays[0], computed[layers[index]])
+                rows.append(GraphRow(dtype, name, layers[index], relative, number))
+            for head, (node, output) in zip(heads, graph.outputs, strict=True):
+                if node == index:
+                    last.append(GraphRow(dtype, name, "", _relative(arrays[output], head), number))
+        rows += last
+    versions = {"numpy": np.__version__, "python": platform.python_version()}
+    return GraphProof(tuple(rows), versions, (), 0.0)
 
 
 def load(module: GeneratedModule, parameters: Mapping[str, Array], dtype: str) -> torch.nn.Module:
@@ -160,7 +195,10 @@ def load(module: GeneratedModule, parameters: Mapping[str, Array], dtype: str) -
     net: torch.nn.Module = names["Network"]()
     net.to(getattr(torch, dtype))
     state = {name: torch.from_numpy(array) for name, array in state_arrays(module, parameters)}
-    net.load_state_dict(state)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise MappingError(f"the parameters do not fit the graph: {error}") from error
     return net.eval()
 
 

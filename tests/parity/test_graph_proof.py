@@ -13,10 +13,13 @@ import pytest
 from graph_building import Network, build, variable
 from operator_cases import CASES
 
+from converter.commands.graph_conversion import convert_graph
 from converter.errors import ParityError, ReferenceFailedError
+from converter.formats.params import write_params
 from converter.graphs import codegen, operators, pruning
 from converter.parity import graph_proof
 from converter.parity.graph_proof import ConvertedGraph, GraphProof
+from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
     from graph_building import Described
@@ -156,3 +159,20 @@ def test_graph_that_mxnet_refuses_is_not_proven() -> None:
     converted = convert(net.build("sum"), generated_modules.random_parameters(net.shapes))
     with pytest.raises(ReferenceFailedError, match=r"operator node[0-9]+"):
         graph_proof.prove(converted, [("float64", {"data": images()})], PYTHON)
+
+
+def test_converted_graph_is_proven_by_mxnet(tmp_path: Path) -> None:
+    net = small_network()
+    graph, params = tmp_path / "net-symbol.json", tmp_path / "net-0000.params"
+    graph.write_bytes(net.build("softmax").content)
+    arrays = generated_modules.random_parameters(net.shapes)
+    with params.open("wb") as stream:
+        write_params(stream, {name: array.astype(np.float32) for name, array in arrays.items()})
+    options = ParityOptions("gluon", sizes=[(32, 47)], dtypes=["float64"])
+    with pytest.raises(ReferenceFailedError, match="fc1"):  # its dense layer fits 12 × 10 pixels only
+        convert_graph(graph, tmp_path / "out", params=params, options=options)
+    assert not list((tmp_path / "out").glob("*"))
+    out = tmp_path / "out"
+    result = convert_graph(graph, out, params=params, output="stage1_unit2_relu2", options=options)
+    assert (result.manifest.parity.proven, result.manifest.parity.reference) == (True, "gluon")
+    assert result.manifest.parity.versions["mxnet"] == "1.9.1"

@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 WIDTH = 88  # of a line: the default of ruff
 INDENT = "    "
-MAX_PLACES = 3  # of a class, in its docstring
+MAX_PLACES_CHARACTERS = 72  # of a class, in its docstring
 
 
 def render(each: ModuleClass) -> list[str]:
     """Return the lines of a class."""
     lines = [f"class {each.name}(nn.Module):"]
     if each.name != ROOT:
-        places = [".".join(scope.path) for scope in each.scopes[:MAX_PLACES]]
-        more = f" and {len(each.scopes) - MAX_PLACES} more" if len(each.scopes) > MAX_PLACES else ""
-        lines += [f'{INDENT}"""{", ".join(places)}{more}."""', ""]
+        lines += [f'{INDENT}"""{_places(each)}."""', ""]
     typed = [f"{name}: {_type(values[0])}" for name, values in each.parameters.items()]
     lines += _call(1, "def __init__", ["self", *typed], " -> None:")
     lines.append(f"{INDENT * 2}super().__init__()")
@@ -53,6 +51,17 @@ def describe(title: str, inputs: list[str], outputs: list[str]) -> Iterator[str]
         yield f"{label}:"
         yield from (f"{INDENT}{quoted(name)}" for name in names)
     yield '"""'
+
+
+def _places(each: ModuleClass) -> str:
+    """Return the places of a class's instances, as many as a line holds."""
+    places = [".".join(scope.path) for scope in each.scopes]
+    for count in range(len(places), 0, -1):
+        more = f" and {len(places) - count} more" if count < len(places) else ""
+        text = ", ".join(places[:count]) + more
+        if len(text) <= MAX_PLACES_CHARACTERS:
+            return text
+    return f"{len(places)} instances"
 
 
 def _type(value: Argument) -> str:

@@ -1,0 +1,77 @@
+"""`convert GRAPH`: convert any MXNet graph to a PyTorch module and prove the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from converter.choices import Precision
+from converter.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from enum import StrEnum
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from converter.commands.graph_conversion import GraphConversionResult
+    from converter.parity.options import ParityOptions
+
+SAFETENSORS = "safetensors"
+
+
+def require_options(
+    given: Mapping[str, object], dtype: Precision, file_format: StrEnum, params: Path | None
+) -> Path:
+    """Return the parameters, and refuse the options that a graph does not have.
+
+    Raises:
+        BadParameter: with the option.
+    """
+    others = {
+        "dtype": None if dtype is Precision.keep else dtype,
+        "format": None if file_format == SAFETENSORS else file_format,
+    }
+    for name, value in {**given, **others}.items():
+        if value is not None:
+            raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name}")
+    if params is None:
+        raise typer.BadParameter("a graph requires its parameters", param_hint="--params")
+    return params
+
+
+def convert(  # noqa: PLR0913 - the options of the command line
+    name: str, out: Path, *, params: Path, output: str | None, parity: ParityOptions, as_json: bool
+) -> None:
+    """Convert a graph and print the result."""
+    from converter.commands import graph_conversion
+    from converter.manifests import generated
+
+    with console.refusals(), console.progress() as progress:
+        result = graph_conversion.convert_graph(
+            name, out, params=params, output=output, options=parity, progress=progress
+        )
+    if as_json:
+        typer.echo(generated.encode(result.manifest), nl=False)
+    _summary(result, console.lines(stderr=as_json))
+
+
+def _summary(result: GraphConversionResult, screen: Console) -> None:
+    """Print the inputs and outputs, what was left out, the proof and the written files."""
+    source, proof = result.manifest.source, result.manifest.parity
+    wiring = f"{', '.join(source.inputs)} → {', '.join(source.outputs)}"
+    screen.print(f"[green]graph[/]   {console.word(source.graph)}: {console.word(wiring)}")
+    for label, names in (("labels", source.labels), ("outputs", source.dropped)):
+        if names:
+            screen.print(f"[yellow]left out[/] {label} for training: {console.word(', '.join(names))}")
+    for check in proof.checks:
+        screen.print(
+            f"[green]proven[/]  {check.dtype}: {check.layers} outputs agree with {proof.reference}, "
+            f"the worst to {check.relative:.1e} ({console.word(check.node)})"
+        )
+    if not proof.proven:
+        screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
+    screen.print(f"[green]wrote[/]   {console.word(result.module)}")
+    screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")

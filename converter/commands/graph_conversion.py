@@ -1,0 +1,248 @@
+"""Converts any MXNet graph: a generated module, its weights, the proof and a manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter import __version__
+from converter.commands import graph_parameters
+from converter.commands.arguments import to_path
+from converter.errors import ReferenceUnavailableError, UsageError
+from converter.formats import artifact, precision
+from converter.formats.archives import GRAPH_SUFFIX
+from converter.formats.params import open_params
+from converter.graphs import codegen, pruning, reader
+from converter.manifests import generated
+from converter.manifests.schema import ArtifactRecord
+from converter.parity import graph_proof, runner
+from converter.parity.graph_proof import LIMITS, ConvertedGraph
+from converter.parity.options import ParityOptions
+from converter.progress import silent
+from converter.sources import params_file
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.formats.artifact import ArtifactDraft
+    from converter.graphs.graph import Graph
+    from converter.manifests.generated import GeneratedManifest, GraphParityRecord
+    from converter.parity.graph_proof import GraphProof
+    from converter.parity.runner import ReferencePlan
+    from converter.progress import Progress
+    from converter.sources.params_file import ParamsFile
+
+NOT_PROVEN = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphConversionResult:
+    """The written files and the manifest."""
+
+    artifact: Path
+    module: Path
+    manifest_file: Path
+    manifest: GeneratedManifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """A graph with its parameters and the module generated from it."""
+
+    converted: ConvertedGraph
+    file: ParamsFile
+    unused: tuple[str, ...]
+
+
+def convert_graph(  # noqa: PLR0913 - the options of the command
+    graph: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    params: str | PathLike[str],
+    output: str | None = None,
+    options: ParityOptions = ParityOptions(),
+    progress: Progress = silent,
+) -> GraphConversionResult:
+    """Convert a graph to a PyTorch module and prove it; nothing appears in ``out`` if a step fails.
+
+    Args:
+        graph: the ``-symbol.json`` file.
+        out: output folder, created if it does not exist.
+        params: its ``.params`` file, or an archive of one.
+        output: the name of a node; the network then ends in it.
+        options: how to prove the conversion.
+        progress: called with a step, the amount done and the total.
+
+    Raises:
+        UsageError: if the graph has other inputs than one image, and a proof is requested.
+        ConversionError: if a step fails; each kind of failure has its own subclass.
+    """
+    folder = to_path(out)
+    plan = runner.resolve_reference(options)
+    disk.require_writable(folder)
+    whole = reader.read(to_path(graph))
+    pruned = pruning.prune(whole, output)
+    with disk.temp_dir() as unpacked:
+        file = params_file.from_file(to_path(params), unpacked, progress)
+        loaded = _load(whole, pruned, file)
+        state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.converted.parameters))
+        with artifact.draft(folder, state, progress) as draft:
+            artifact.verify(draft, state)
+            record = _prove(loaded, plan, progress)
+            params_file.require_unchanged(file)
+            return _publish(folder, loaded, draft, record)
+
+
+def _load(whole: Graph, pruned: pruning.InferenceGraph, file: ParamsFile) -> _Loaded:
+    arrays = open_params(file.path, name=str(file.user_path)).arrays
+    matched = graph_parameters.match(pruned.graph, arrays, str(file.user_path))
+    shapes = {name: tuple(array.shape) for name, array in matched.items()}
+    module = codegen.generate(pruned.graph, shapes, whole.name)
+    parameters = {name: np.asarray(precision.widen(array)) for name, array in matched.items()}
+    stored = {graph_parameters.PREFIX.sub("", name, count=1) for name in arrays}
+    return _Loaded(
+        converted=ConvertedGraph(whole=whole, pruned=pruned, module=module, parameters=parameters),
+        file=file,
+        unused=tuple(sorted(stored - module.tensors.keys())),
+    )
+
+
+def _prove(loaded: _Loaded, plan: ReferencePlan | None, progress: Progress) -> GraphParityRecord:
+    """Compare the module with MXNet, or with the graph on arrays.
+
+    Raises:
+        ParityError: if they differ.
+    """
+    if plan is None:
+        return generated.GraphParityRecord(proven=False, reference="none")
+    converted = loaded.converted
+    runs = [(probe.dtype, _inputs(converted, probe.size, probe.dtype)) for probe in plan.probes]
+    progress("proving", 1, 2)
+    if plan.python is None:
+        proof, reference = graph_proof.prove_on_arrays(converted, runs), "numpy"
+    else:
+        try:
+            proof, reference = graph_proof.prove(converted, runs, plan.python), "gluon"
+        except ReferenceUnavailableError:
+            if not plan.fallback:
+                raise
+            proof, reference = graph_proof.prove_on_arrays(converted, runs), "numpy"
+    proof.require()
+    progress("proving", 2, 2)
+    return _record(proof, "gluon" if reference == "gluon" else "numpy", runs)
+
+
+def _inputs(converted: ConvertedGraph, size: tuple[int, int], dtype: str) -> dict[str, Array]:
+    """Return a random image for the only input of a graph."""
+    graph, module = converted.pruned.graph, converted.module
+    if len(module.inputs) != 1:
+        raise UsageError(
+            f"{graph.file}: cannot be proven: its inputs are {', '.join(module.inputs) or '(none)'}\n"
+            "  expected  one image\n"
+            "  try       --reference none writes the files without a proof",
+            "reference",
+        )
+    shapes = {name: array.shape for name, array in converted.parameters.items()}
+    (name,) = module.inputs
+    generator = np.random.Generator(np.random.PCG64(0))
+    shape = (1, graph_parameters.channels(graph, name, shapes), *size)
+    return {name: generator.standard_normal(shape).astype(dtype)}
+
+
+def _record(proof: GraphProof, reference: str, runs: list[tuple[str, dict[str, Array]]]) -> GraphParityRecord:
+    checks = []
+    for number, (dtype, inputs) in enumerate(runs):
+        rows = proof.of_run(number)
+        worst = max(rows, key=lambda row: row.relative)
+        shape = next(iter(inputs.values())).shape
+        checks.append(
+            generated.GraphCheckRecord(
+                dtype=dtype,
+                shape=shape,
+                layers=len(rows),
+                node=worst.node,
+                relative=worst.relative,
+                limit=LIMITS[dtype],
+            )
+        )
+    return generated.GraphParityRecord(
+        proven=proof.passed,
+        reference="gluon" if reference == "gluon" else "numpy",
+        versions=proof.versions,
+        checks=tuple(checks),
+        replaced=proof.replaced,
+        rewriting=proof.rewriting,
+    )
+
+
+def _publish(
+    folder: Path, loaded: _Loaded, draft: ArtifactDraft, parity: GraphParityRecord
+) -> GraphConversionResult:
+    """Give the files their final names, unless that would overwrite an input."""
+    converted, file = loaded.converted, loaded.file
+    whole, module = converted.whole, converted.module
+    stem = name(whole.name)
+    source = module.source.encode()
+    weights = folder / artifact.file_name(stem, draft.sha256)
+    code = folder / f"{stem}.py"
+    manifest = generated.GeneratedManifest(
+        model=stem,
+        source=generated.GraphSourceRecord(
+            graph=whole.name,
+            graph_sha256=hashlib.sha256(whole.content).hexdigest(),
+            file=file.name,
+            sha1=file.sha1,
+            inputs=module.inputs,
+            outputs=tuple(
+                converted.pruned.graph.nodes[index].name for index, _ in converted.pruned.graph.outputs
+            ),
+            labels=converted.pruned.labels,
+            dropped=converted.pruned.heads,
+            unused=loaded.unused,
+            fixed_gammas=tuple(sorted(module.ones)),
+        ),
+        module=generated.ModuleRecord(file=code.name, sha256=hashlib.sha256(source).hexdigest()),
+        artifact=ArtifactRecord(
+            file=weights.name,
+            sha256=draft.sha256,
+            bytes=draft.size,
+            dtypes=draft.dtypes,
+            tensors=len(module.tensors),
+            parameters=sum(math.prod(converted.parameters[variable].shape) for variable in module.tensors),
+        ),
+        tensors=module.tensors,
+        parity=parity,
+        version=__version__,
+    )
+    manifest_file = weights.with_suffix(".json")
+    for written in (weights, manifest_file, code):
+        disk.require_other(written, (file.user_path, whole.path))
+    with _temporary(folder, source) as temporary, disk.locked(folder):
+        artifact.publish(draft, weights, generated.encode(manifest), {temporary: code})
+    return GraphConversionResult(
+        artifact=weights, module=code, manifest_file=manifest_file, manifest=manifest
+    )
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path, content: bytes) -> Iterator[Path]:
+    with disk.temporary(folder) as path:
+        with disk.writing(folder):
+            path.write_bytes(content)
+        yield path
+
+
+def name(file: str) -> str:
+    """Return the name of the module of a graph's file: an identifier, without MXNet's suffix."""
+    stem = file.removesuffix(GRAPH_SUFFIX).removesuffix(".json")
+    return re.sub(r"[^A-Za-z0-9_]+", "_", stem)[:100].strip("_") or "network"

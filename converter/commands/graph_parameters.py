@@ -1,0 +1,92 @@
+"""Matches the arrays of a ``.params`` file with the variables of a graph."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from converter import names
+from converter.errors import MappingError
+from converter.graphs import operators
+from converter.graphs.graph import VARIABLE
+
+if TYPE_CHECKING:
+    from converter.formats.file_arrays import AnyArray, Arrays
+    from converter.graphs.graph import Graph
+
+MAX_LINES = 10  # of an error
+PREFIX = re.compile(r"(arg|aux):")  # of names that MXNet's Module wrote
+DEFAULT_CHANNELS = 3
+
+
+def match(graph: Graph, arrays: Arrays, file: str) -> dict[str, AnyArray]:
+    """Return the parameters of a graph by variable.
+
+    Raises:
+        MappingError: if a parameter of an operator is missing, or is stored twice.
+    """
+    by_name: dict[str, AnyArray] = {}
+    for stored, array in arrays.items():
+        name = PREFIX.sub("", stored, count=1)
+        if name in by_name:
+            raise MappingError(f"{file}: {name} is stored twice")
+        by_name[name] = array
+    if missing := [name for name in graph.parameters if name not in by_name]:
+        lines = [f"missing  {name}{_hint(name, by_name)}" for name in missing]
+        headline = f"{file}: {len(missing)} parameters of {graph.file} are missing"
+        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
+    _require_shapes(graph, by_name, file)
+    variables = set(graph.variables)
+    return {name: array for name, array in by_name.items() if name in variables}
+
+
+def _require_shapes(graph: Graph, arrays: dict[str, AnyArray], file: str) -> None:
+    """Check the shapes of weights against the attributes of their operators.
+
+    Raises:
+        MappingError: with every weight that differs.
+    """
+    problems = []
+    for node in graph.nodes:
+        settings, kind = node.operation.settings, node.operation.kind
+        if kind not in {operators.CONVOLUTION, operators.DENSE}:
+            continue
+        name = graph.nodes[node.inputs[1][0]].name
+        if name not in arrays:
+            continue
+        shape = tuple(arrays[name].shape)
+        rest: tuple[object, ...]
+        if kind == operators.DENSE:
+            first, rest = settings["outputs"], shape[2:]
+        else:
+            kernel = settings["kernel"]
+            first, rest = settings["filters"], kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        expected = f"({', '.join(map(str, (first, '…', *rest)))})"
+        if (shape[:1], shape[2:]) != ((first,), rest):
+            problems.append(f"{name} has the shape {shape}, {node.name} takes {expected}")
+    if problems:
+        headline = f"{file}: {len(problems)} parameters do not fit {graph.file}"
+        raise MappingError("\n  ".join([headline, *names.shorten(problems, MAX_LINES)]))
+
+
+def channels(graph: Graph, name: str, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Return the number of channels of an input image: those that its first layer takes."""
+    sources = {index for index, node in enumerate(graph.nodes) if node.name == name}
+    for index, node in enumerate(graph.nodes):
+        operation = node.operation
+        if operation.kind == VARIABLE or not node.inputs or node.inputs[0][0] not in sources:
+            continue
+        if not operation.roles:
+            sources.add(index)
+            continue
+        shape = shapes.get(graph.nodes[node.inputs[operation.data_inputs or 1][0]].name, ())
+        if operation.roles[0] == "weight" and len(shape) > 1:
+            groups = operation.settings.get("groups", 1)
+            return shape[1] * (groups if isinstance(groups, int) else 1)
+        return shape[0] if shape else DEFAULT_CHANNELS
+    return DEFAULT_CHANNELS
+
+
+def _hint(name: str, present: dict[str, AnyArray]) -> str:
+    nearest = names.nearest(name, present)
+    return f"      closest match: {nearest}" if nearest else ""

@@ -1,0 +1,229 @@
+"""``convert GRAPH OUT --params FILE`` writes a module, its weights and a manifest, or nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import generated_modules
+import numpy as np
+import pytest
+from graph_building import Network, variable
+
+from converter.cli import app
+from converter.commands.graph_conversion import convert_graph
+from converter.errors import ConversionError, MappingError, ParityError, SymbolError, UsageError
+from converter.formats.params import write_params
+from converter.parity import graph_proof
+from converter.parity.options import ParityOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from converter.commands.graph_conversion import GraphConversionResult
+    from converter.dtypes import Array
+
+NUMPY = ParityOptions("numpy", sizes=[32], dtypes=["float64"])
+
+
+@pytest.fixture
+def net() -> Network:
+    network = Network()
+    x = network.norm("bn0", network.conv("conv0", "data", 1, 8, stride=2), 8)
+    x = network.residual("stage1_unit1", x, 8, 8)
+    x = network.residual("stage1_unit2", x, 8, 8)
+    x = network.apply("Pooling", "pool1", x, global_pool="True", pool_type="avg")
+    network.nodes.append(variable("softmax_label"))
+    network.apply("SoftmaxOutput", "softmax", network.dense("fc1", x, 8, 5), "softmax_label")
+    return network
+
+
+@pytest.fixture
+def parameters(net: Network) -> dict[str, Array]:
+    return {
+        name: array.astype(np.float32)
+        for name, array in generated_modules.random_parameters(net.shapes).items()
+    }
+
+
+def save(folder: Path, net: Network, parameters: dict[str, Array]) -> tuple[Path, Path]:
+    graph, params = folder / "face net-symbol.json", folder / "face net-0000.params"
+    graph.write_bytes(net.build("softmax").content)
+    with params.open("wb") as stream:
+        write_params(stream, parameters)
+    return graph, params
+
+
+def load_module(result: GraphConversionResult) -> torch.nn.Module:
+    names = generated_modules.load_source(result.module.read_text())
+    module: torch.nn.Module = names["load"](str(result.artifact))
+    return module
+
+
+def test_written_module_loads_the_written_weights(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [result.artifact.name, result.module.name, result.manifest_file.name]
+    )
+    assert result.module.name == "face_net.py"
+    module = load_module(result)
+    image = np.zeros((1, 1, 32, 32), np.float32)
+    (output,) = generated_modules.outputs(module, image)
+    assert output.sum() == pytest.approx(1)
+    weight = module.state_dict()["stage1.unit1.conv1.weight"].numpy()
+    np.testing.assert_array_equal(weight, parameters["stage1_unit1_conv1_weight"])
+    assert bool((module.state_dict()["bn0.weight"] == 1).all())
+
+
+def test_manifest_describes_the_conversion(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters | {"margin_weight": np.zeros((3, 5), np.float32)})
+    result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    document = json.loads(result.manifest_file.read_text())
+    assert (document["kind"], document["model"], document["schema_version"]) == ("generated", "face_net", 1)
+    assert document["source"]["labels"] == ["softmax_label"]
+    assert document["source"]["unused"] == ["margin_weight"]
+    assert document["source"]["fixed_gammas"][0] == "bn0_gamma"
+    assert document["tensors"]["fc1_bias"] == "fc1.bias"
+    (check,) = document["parity"]["checks"]
+    assert (document["parity"]["proven"], document["parity"]["reference"]) == (True, "numpy")
+    assert check["shape"] == [1, 1, 32, 32]
+    assert check["relative"] < check["limit"] == 1e-12
+
+
+def test_network_ends_in_the_chosen_node(net: Network, parameters: dict[str, Array], tmp_path: Path) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    result = convert_graph(graph, tmp_path / "out", params=params, output="pool1", options=NUMPY)
+    assert result.manifest.source.outputs == ("pool1",)
+    assert result.manifest.source.unused == ("fc1_bias", "fc1_weight")
+
+
+def test_prefixes_of_names_are_ignored(net: Network, parameters: dict[str, Array], tmp_path: Path) -> None:
+    states = ("moving_mean", "moving_var")
+    named = {
+        f"{'aux' if name.endswith(states) else 'arg'}:{name}": array for name, array in parameters.items()
+    }
+    graph, params = save(tmp_path, net, named)
+    assert convert_graph(graph, tmp_path / "out", params=params, options=NUMPY).manifest.parity.proven
+
+
+def test_module_that_differs_is_not_written(
+    net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    load = graph_proof.load
+
+    def changed(*arguments: Any) -> torch.nn.Module:  # noqa: ANN401 - same arguments as the original
+        module = load(*arguments)
+        module.get_submodule("stage1.unit1.bn1").eps = 0.1  # type: ignore[assignment]
+        return module
+
+    monkeypatch.setattr(graph_proof, "load", changed)
+    with pytest.raises(
+        ParityError, match=r"(?s)differs from the graph in float64.*stage1_unit1_bn1 → stage1\.unit1"
+    ):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def remove_weight(net: Network, parameters: dict[str, Array]) -> None:
+    del net, parameters["conv0_weight"]
+
+
+def store_twice(net: Network, parameters: dict[str, Array]) -> None:
+    del net
+    parameters["arg:conv0_weight"] = parameters["conv0_weight"]
+
+
+def reshape_weight(net: Network, parameters: dict[str, Array]) -> None:
+    del net
+    parameters["conv0_weight"] = parameters["conv0_weight"][:4]
+
+
+def add_unknown_operator(net: Network, parameters: dict[str, Array]) -> None:
+    del parameters
+    net.nodes[-1] = ("Custom", "softmax", {"op_type": "x"}, ["fc1"])
+
+
+def add_input(net: Network, parameters: dict[str, Array]) -> None:
+    del parameters
+    net.nodes[-1] = ("broadcast_mul", "softmax", {}, ["fc1", "softmax_label"])
+
+
+REFUSALS = {
+    "a missing parameter": (
+        remove_weight,
+        MappingError,
+        "are missing\n  missing  conv0_weight",
+    ),
+    "a parameter stored twice": (store_twice, MappingError, "conv0_weight is stored twice"),
+    "another shape": (reshape_weight, MappingError, "conv0_weight has the shape"),
+    "an unknown operator": (add_unknown_operator, SymbolError, "Custom  runs Python code"),
+    "two inputs": (add_input, UsageError, "its inputs are data, softmax_label"),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_refusal_leaves_nothing(
+    change: Any,  # noqa: ANN401 - one of the functions above
+    error: type[ConversionError],
+    message: str,
+    net: Network,
+    parameters: dict[str, Array],
+    tmp_path: Path,
+) -> None:
+    change(net, parameters)
+    graph, params = save(tmp_path, net, parameters)
+    with pytest.raises(error, match=message):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_graph_with_several_inputs_is_written_without_a_proof(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    add_input(net, parameters)
+    graph, params = save(tmp_path, net, parameters)
+    result = convert_graph(graph, tmp_path / "out", params=params, options=ParityOptions("none"))
+    assert (result.manifest.parity.proven, result.manifest.source.inputs) == (
+        False,
+        ("data", "softmax_label"),
+    )
+
+
+def run(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_info:
+        app.convert_app()
+    return int(exit_info.value.code or 0)
+
+
+def test_command_prints_the_manifest(
+    net: Network,
+    parameters: dict[str, Array],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    options = ("--params", params, "--reference", "numpy", "--size", "32", "--output", "fc1", "--json")
+    assert run(graph, tmp_path / "out", *options, monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr()
+    (written,) = (tmp_path / "out").glob("*.json")
+    assert printed.out == written.read_text()
+    assert "face_net.py" in printed.err
+
+
+def test_graph_without_parameters_is_a_usage_error(
+    net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, _ = save(tmp_path, net, parameters)
+    assert run(graph, tmp_path / "out", monkeypatch=monkeypatch) == 2
+    assert run(graph, tmp_path / "out", "--random", "1", monkeypatch=monkeypatch) == 2
