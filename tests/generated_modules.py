@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from converter.graphs.codegen import GeneratedModule
 
 
-RANGES = {"gamma": (0.6, 1.0), "var": (0.8, 1.2)}
-
-
 def load_source(source: str) -> dict[str, Any]:
     """Return the names of a generated module."""
     names: dict[str, Any] = {"__name__": "generated"}
@@ -24,13 +21,16 @@ def load_source(source: str) -> dict[str, Any]:
     return names
 
 
-def random_parameters(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Array]:
+def random_parameters(
+    shapes: Mapping[str, tuple[int, ...]], gamma: tuple[float, float] = (0.6, 1.0)
+) -> dict[str, Array]:
     """Return parameters in float64 that preserve a signal's scale, as ``networks.synthetic`` does."""
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = np.random.Generator(np.random.PCG64(0))
+    ranges = {"gamma": gamma, "var": (0.8, 1.2)}
     parameters: dict[str, Array] = {}
     for name, shape in shapes.items():
         bound = np.sqrt(3 / max(1, int(np.prod(shape[1:])))) if len(shape) > 1 else 0.1
-        low, high = next((each for role, each in RANGES.items() if name.endswith(role)), (-bound, bound))
+        low, high = next((each for role, each in ranges.items() if name.endswith(role)), (-bound, bound))
         parameters[name] = generator.uniform(low, high, shape)
     return parameters
 

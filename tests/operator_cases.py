@@ -95,7 +95,7 @@ NORMALIZATIONS = [
     ),
     CASE("L2Normalization", (IMAGE,)),
     CASE("LRN", (IMAGE,), {"nsize": "3"}),
-    CASE("LRN", (IMAGE,), {"nsize": "5", "alpha": SEVENTH, "beta": "0.6", "knorm": "1.3"}),
+    CASE("LRN", ((2, 6, 5, 4),), {"nsize": "5", "alpha": SEVENTH, "beta": "0.6", "knorm": "1.3"}),
 ]
 POOL = {"kernel": "(3, 2)", "stride": "(2, 2)"}
 POOLS = [

@@ -135,7 +135,7 @@ def _finish(python: Path, folder: Path) -> int:
                 stdout=log,
                 stderr=log,
                 # These old packages would fail if the user turns warnings into errors.
-                env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
+                env=_environment(),
             )
         except OSError as error:
             raise unavailable(f"{python} cannot be started: {disk.os_reason(error)}") from error
@@ -144,6 +144,12 @@ def _finish(python: Path, folder: Path) -> int:
         finally:
             process.kill()
             process.communicate()
+
+
+def _environment() -> dict[str, str]:
+    """Return the child's environment: only MXNet's own kernels, as oneDNN's SoftmaxOutput differs."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    return inherited | {"MXNET_MKLDNN_ENABLED": "0"}
 
 
 def _reply(folder: Path, status: int) -> _SymbolReply:

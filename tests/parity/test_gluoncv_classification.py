@@ -29,8 +29,12 @@ SOME = [  # one of each kind of block
     *("hrnet_w18_small_v1_c", "mobilenetv3_small", "mobilenetv2_0.25", "resnest14", "squeezenet1.0"),
 ]
 NAMES = [*SIZES] if os.environ.get("GRAPH_ZOO") == "all" else [name for name in SOME if name in SIZES]
-# 1,747 layers multiply signals by gates: roundings grow by six orders of magnitude, in MXNet too.
-CHAOTIC = {"cifar_residualattentionnet452"}
+# Hundreds of layers add signals and multiply them by gates: with larger gammas roundings grow, in MXNet too.
+DEEP = {
+    *("cifar_residualattentionnet452", "residualattentionnet164", "residualattentionnet200"),
+    *("residualattentionnet236", "residualattentionnet452"),
+}
+QUIET_GAMMA = (0.3, 0.6)
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +58,16 @@ def test_network_is_proven(name: str, exported: Path, record_property: Callable[
         whole=graph,
         pruned=pruned,
         module=module,
-        parameters=generated_modules.random_parameters(shapes),
+        parameters=generated_modules.random_parameters(shapes, *([QUIET_GAMMA] if name in DEEP else [])),
     )
     size = int(SIZES[name])
     image = np.random.Generator(np.random.PCG64(1)).normal(0, 1, (1, 3, size, size))
-    dtypes = ("float64",) if name in CHAOTIC else ("float64", "float32")
+    dtypes = ("float64", "float32")
     runs = [(dtype, {"data": image.astype(dtype)}) for dtype in dtypes]
     proof = graph_proof.prove(converted, runs, Path(sys.executable))
     worst = {dtype: proof.worst(dtype) for dtype in dtypes}
     lines = module.source.count("\n")
     record_property("proof", (len(module.layers), worst, proof.rewriting, lines))
-    if name in CHAOTIC:
-        assert max(row.relative for row in proof.rows if not row.layer) < 1e-10
-        return
     proof.require()
     operator_count = sum(node.operator != "null" for node in graph.nodes)
     assert lines < 2 * operator_count + 100
