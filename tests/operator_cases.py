@@ -120,6 +120,8 @@ POOLS = [
         | {"pool_type": "avg", "pad": "(1, 0)", "count_include_pad": "False", "pooling_convention": "full"},
     ),
     CASE("Pooling", (IMAGE,), {"kernel": "(3, 3)"}),
+    CASE("Pooling", (IMAGE,), {"kernel": "(1, 1)", "pool_type": "avg"}),
+    CASE("Pooling", (IMAGE,), {"kernel": "(1, 1)", "pool_type": "max", "pooling_convention": "full"}),
     CASE("Pooling", ((2, 4, 9),), {"kernel": "(3,)", "stride": "(2,)", "pooling_convention": "full"}),
     *(
         CASE("Pooling", (VIDEO,), {"kernel": "(2, 3, 3)", "stride": "(1, 2, 2)", "pool_type": pool} | changed)

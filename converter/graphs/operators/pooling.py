@@ -276,6 +276,8 @@ def _code(window: PoolWindow, pool: str, *, count_include_pad: bool) -> Code | N
     kernel, stride, padding = (
         size[0] if len(set(size)) == 1 else size for size in (window.kernel, window.stride, window.padding)
     )
+    if {*window.kernel, *window.stride} == {1} and not padding:
+        return Code("{0}")  # the pools of ResNet-D's first stage
     if not window.is_torch:
         if len(window.kernel) != IMAGE_AXES:
             return None
