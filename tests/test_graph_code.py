@@ -8,7 +8,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -319,16 +318,13 @@ def test_unsupported_operators_are_refused() -> None:
         codegen.generate(graph, {}, "net")
 
 
-def test_code_of_a_thousand_nodes_takes_less_than_a_second() -> None:
-    """0.03 s measured for a thousand nodes."""
+def test_code_has_at_most_two_lines_per_operator() -> None:
     net = Network()
     x = net.conv("conv0", "data", 3, 8)
     for number in range(100):
         x = net.residual(f"stage{number % 7}_unit{number}", x, 8, 8)
     graph = net.build(x)
-    begin = time.perf_counter()
     module = codegen.generate(graph, net.shapes, "net")
-    assert time.perf_counter() - begin < 0.3 * max(1, len(graph.nodes) / 1000)
     operator_count = sum(node.operator != "null" for node in graph.nodes)
     assert module.source.count("\n") < 2 * operator_count + 100
 

@@ -83,14 +83,12 @@ def convert(  # noqa: PLR0913 - the options of the command line
             "random": random,
             "symbol": symbol,
             "labels": labels,
-            "backbone": backbone,
+            "backbone": backbone or None,
             "output_stride": output_stride,
         }
         file = graph.require_options(given, dtype, file_format, params)
         parity = options.parity_options(reference, size, proof_dtype, gluon_python)
-        graph.convert(
-            name, out, params=file, output=output, parity=parity, as_json=as_json, verbose=verbose
-        )
+        graph.convert(name, out, params=file, output=output, parity=parity, as_json=as_json, verbose=verbose)
         return
     if output is not None:
         raise typer.BadParameter("requires a graph in place of NAME", param_hint="--output")

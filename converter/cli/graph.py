@@ -36,20 +36,27 @@ def require_options(
     }
     for name, value in {**given, **others}.items():
         if value is not None:
-            raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name}")
+            raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name.replace('_', '-')}")
     if params is None:
         raise typer.BadParameter("a graph requires its parameters", param_hint="--params")
     return params
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
-    name: str, out: Path, *, params: Path, output: str | None, parity: ParityOptions, as_json: bool
+    name: str,
+    out: Path,
+    *,
+    params: Path,
+    output: str | None,
+    parity: ParityOptions,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
     """Convert a graph and print the result."""
     from converter.commands import graph_conversion
     from converter.manifests import generated
 
-    with console.refusals(), console.progress() as progress:
+    with console.refusals(verbose=verbose), console.progress() as progress:
         result = graph_conversion.convert_graph(
             name, out, params=params, output=output, options=parity, progress=progress
         )

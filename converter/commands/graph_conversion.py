@@ -16,7 +16,7 @@ from converter.commands import graph_parameters
 from converter.commands.arguments import to_path
 from converter.errors import ReferenceUnavailableError, UsageError
 from converter.formats import artifact, precision
-from converter.formats.archives import GRAPH_SUFFIX
+from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.params import open_params
 from converter.graphs import codegen, pruning, reader
 from converter.manifests import generated
