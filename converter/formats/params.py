@@ -13,7 +13,7 @@ from converter.errors import ParamsError
 from converter.formats import detect, ndarray_list, npz
 from converter.formats.binary_reader import BinaryReader
 from converter.formats.file_arrays import SourceFile
-from converter.formats.kinds import PACKED, Kind
+from converter.formats.kinds import DESCRIPTIONS, PACKED, Kind
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def open_params(path: Path, *, name: str = "", verify: bool = True) -> Params:
 def _refusal(path: Path, cursor: BinaryReader, begin: bytes) -> ParamsError:
     kind = detect.kind(path, cursor.storage.name)
     if kind is Kind.unknown or kind in PACKED:
-        return cursor.error(f"not a .params file: it begins with {begin!r}")
+        return cursor.error(
+            f"not a .params file: it begins with {begin!r}\n  {DESCRIPTIONS[Kind.unknown].next}"
+        )
     return ParamsError(detect.refusal(path, kind, cursor.storage.name))
 
 

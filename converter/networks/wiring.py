@@ -72,7 +72,7 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
     try:
         variables = _variables(body, model, naming)
     except ConversionError as error:
-        raise SymbolError(f"{headline}\n  {error}") from error
+        raise SymbolError(f"{headline}\n  {error}\n  {HINT}") from error
     table = expressions.ExpressionTable()
     expected = expressions.of_model(model, table)
     zeros = (
