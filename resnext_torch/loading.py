@@ -107,18 +107,18 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
 
 
 def _hint(name: str) -> str:
-    """Suggest every network that begins with the name, or the one that differs by a typing error.
+    """Suggest the network whose name differs by a typing error.
 
-    Networks with other numbers are not suggested: resnet50_v2 is no misspelling of resnet50_v1b.
+    Incomplete names and other numbers are no typing errors: resnet50_v1 and resnet50_v2 are other networks
+    of GluonCV, not misspellings of resnet50_v1b.
     """
     plain = name.lower().removeprefix(PREFIX)
     candidates = [candidate.removeprefix(PREFIX) for candidate in CONFIGS]
-    if longer := [candidate for candidate in candidates if plain and candidate.startswith(plain)]:
-        return f"the networks with such a name are {', '.join(PREFIX + candidate for candidate in longer)}"
+    is_incomplete = any(candidate.startswith(plain) for candidate in candidates)
     same_numbers = [
         candidate for candidate in candidates if NUMBER.findall(candidate) == NUMBER.findall(plain)
     ]
-    matches = difflib.get_close_matches(plain, same_numbers, n=1, cutoff=0.85)
+    matches = [] if is_incomplete else difflib.get_close_matches(plain, same_numbers, n=1, cutoff=0.85)
     return f"did you mean {PREFIX}{matches[0]}?" if matches else "see list_models()"
 
 

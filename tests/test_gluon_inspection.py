@@ -106,7 +106,9 @@ def test_exported_normalization_is_shown(tmp_path: Path) -> None:
     arrays["init_scale"] *= 0
     with path.open("wb") as stream:
         write_params(stream, arrays)
-    assert printed(path)[0].startswith("init_scale: expected positive standard deviations, found ")
+    verdict = printed(path)[0]
+    assert verdict.startswith("init_scale: expected positive standard deviations, found ")
+    assert verdict.endswith("; try the .params that net.save_parameters writes")
 
 
 def channels_last(arrays: dict[str, Array]) -> dict[str, Array]:
@@ -120,7 +122,7 @@ def without_statistics(arrays: dict[str, Array]) -> dict[str, Array]:
 REFUSED: dict[str, tuple[Callable[[dict[str, Array]], dict[str, Array]], str, bool]] = {
     "int8": (
         lambda arrays: arrays | {"conv1_weight_quantize": np.zeros((64, 3, 7, 7), np.int8)},
-        "parameters of a network quantized to int8: 1 arrays of 103 are int8; try the float parameters",
+        "parameters of a network quantized to int8: 1 of 103 arrays is int8; try the float parameters",
         True,
     ),
     "nhwc": (channels_last, f"{RESNET}, in the layout NHWC: the weights", False),
@@ -170,7 +172,7 @@ def test_symbol_api_is_named(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "net.params", arrays)
     verdict = "parameters of a network that was built with MXNet's symbol API, not a supported network"
     first, *lines = printed(path)
-    assert first == f"{verdict}; try gluon2torch list, which shows the supported networks"
+    assert first == f"{verdict}; try gluon2torch list"
     assert lines[-3:] == [
         "note       other       bn_data_gamma",
         "  other       stage1_unit1_bn1_moving_mean",
@@ -233,7 +235,6 @@ def test_graph_that_differs_from_the_network_of_its_parameters(tmp_path: Path) -
     assert "with another graph, which convert refuses" in printed(params)[0]
     verdict, *lines = printed(graph)
     assert verdict == (
-        "graph that convert refuses with the parameters in net-0000.params: "
-        "it computes something else than their network, see the differences below"
+        "graph that does not match the network in net-0000.params; convert refuses the pair. Differences:"
     )
     assert "    bn1: eps 0.5 in the graph, 1e-05 in the model" in lines

@@ -155,8 +155,8 @@ def test_selected_output_stride_without_a_graph_is_proven_against_the_definition
 @pytest.mark.parametrize(
     ("model", "stride", "message"),
     [
-        ("auto", 2, "`output_stride`: expected 4 or 8 or 16 or 32, found 2"),
-        (NAME, 64, f"`output_stride` of {NAME}: expected 8 or 16 or 32, found 64"),
+        ("auto", 2, "`output_stride`: expected 4, 8, 16 or 32, found 2"),
+        (NAME, 64, f"`output_stride` of {NAME}: expected 8, 16 or 32, found 64"),
         ("gluon_cifar_resnext29_32x4d", 8, "`output_stride` of gluon_cifar_.*: expected 4, found 8"),
     ],
 )

@@ -118,7 +118,7 @@ def test_quantized_network_is_named(path: Path) -> None:
     arrays = arrays_of(catalog.find(RESNET))
     arrays["conv1_weight_quantize"] = np.zeros((64, 3, 7, 7), np.int8)
     assert refusal(path, arrays) == [
-        "holiday.params: parameters of a network quantized to int8: 1 arrays of 103 are int8",
+        "holiday.params: parameters of a network quantized to int8: 1 of 103 arrays is int8",
         "  try         the float parameters from which it was quantized",
     ]
 

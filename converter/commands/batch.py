@@ -172,7 +172,7 @@ def select_models(patterns: Sequence[str]) -> tuple[Model, ...]:
         if not matches and not set(pattern) & set("*?["):
             matches = [catalog.find(pattern).name]  # or its error, which names the closest model
         if not matches:
-            raise CatalogError(f"no model matches {pattern!r}; `gluon2torch list` shows all models")
+            raise CatalogError(f"no model matches {pattern!r}; try gluon2torch list")
         selected |= {name: models[name] for name in matches}
     return tuple(selected.values())
 

@@ -28,16 +28,15 @@ NOUNS = {
 }
 STEP = re.compile(r"  try +(?P<step>.+)")  # the last line of an error
 EARLIER = "pass a checkpoint from before they appeared"
-KNOWN = "gluon2torch list shows the supported networks"
+KNOWN = "gluon2torch list"
 
 
 def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:
     """Add the verdict and the details of the error that ``convert`` would raise."""
     reason, *details = str(error).removeprefix(f"{inspection.file}: ").split("\n")
-    step = KNOWN
     if details and (match := STEP.fullmatch(details[-1])):
-        step, details = f"try {match['step']}", details[:-1]
-    return replace(inspection, verdict=f"{reason}; {step}", remark="\n".join(details).strip() or None)
+        reason, details = f"{reason}; try {match['step']}", details[:-1]
+    return replace(inspection, verdict=reason, remark="\n".join(details).strip() or None)
 
 
 def of_weights(inspection: Inspection, path: Path) -> str:
@@ -90,8 +89,8 @@ def of_graph(inspection: Inspection, path: Path) -> str:
     file, name = shlex.quote(str(path)), shlex.quote(str(params[0])) if params else "PARAMS"
     if inspection.graph_differences:
         return (
-            f"graph that convert refuses with the parameters in {params[0].name}: "
-            "it computes something else than their network, see the differences below"
+            f"graph that does not match the network in {params[0].name}; convert refuses the pair. "
+            "Differences:"
         )
     if not inspection.models:
         return f"graph of no supported network: {KNOWN}"

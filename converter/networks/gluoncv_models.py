@@ -12,7 +12,7 @@ FILE = "gluoncv/models.toml"
 PREFIX = "gluon_"  # of our names, where GluonCV's have none
 SIMILARITY = 0.85  # of a name and its misspelling; one letter of ours changes less
 NUMBER = re.compile(r"\d+")
-LIST = "to list the models: gluon2torch list"
+LIST = "try gluon2torch list"
 
 
 @cache
@@ -54,8 +54,16 @@ def describe_unknown(name: str, covered: dict[str, str]) -> str:
 
 
 def _completion(plain: str, own: dict[str, str]) -> str | None:
-    """Return the first of our models that begins with the name: v1b for a ResNet without a version."""
-    return next((own[candidate] for candidate in own if plain and candidate.startswith(plain)), None)
+    """Return the first of our models that begins with the name: v1b for a ResNet without a version.
+
+    The name contains at least the family, and no number in part: resnet10 is not resnet101.
+    """
+    for candidate, name in own.items():
+        rest = candidate.removeprefix(plain)
+        is_part = len(rest) < len(candidate) and not (plain[-1].isdigit() and rest[:1].isdigit())
+        if is_part and len(plain) >= len(NUMBER.split(candidate)[0]):
+            return name
+    return None
 
 
 def _correction(plain: str, own: dict[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Finds the graph of parameters and matches it with their network."""
+"""Find the graph of parameters and match it with their network."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from converter.networks.selection import ParamsSource
     from converter.networks.wiring import Wiring
     from converter.sources.params_file import ParamsFile
+
+
+EXPORTED = "try         the .params exported with this graph"
 
 
 def find_of_file(source: ParamsSource, file: ParamsFile) -> Graph | None:
@@ -98,7 +101,7 @@ def match(
     ]
     if moved:
         headline = f"{graph.file}: the graph assigns parameters to other layers than {naming.file}"
-        raise SymbolError("\n  ".join([headline, *names.shorten(moved)]))
+        raise SymbolError("\n  ".join([headline, *names.shorten(moved), EXPORTED]))
     if located.wrapping is not None and located.wrapping.is_one_of_several_heads and not in_graph <= in_file:
         raise SymbolError(
             f"{graph.file}: {naming.file} has several heads, and the graph names none of them\n"
@@ -107,11 +110,16 @@ def match(
     preprocessing = prepared.preprocessing
     constants = tuple(naming_styles.plain(preprocessing.names)) if preprocessing else ()
     if graph_wiring.constants != constants:
-        raise SymbolError(
-            f"{graph.file}: expected a preprocessing with the constants {list(constants)} of {naming.file}, "
-            f"found {list(graph_wiring.constants)}"
-        )
+        raise SymbolError(f"{graph.file}: {_other_constants(graph_wiring, constants, naming)}\n  {EXPORTED}")
     return located, graph_wiring
+
+
+def _other_constants(graph_wiring: Wiring, constants: tuple[str, ...], naming: NamingStyle) -> str:
+    """Return how a graph's normalization of images differs from the one in the parameters."""
+    if graph_wiring.constants:
+        own = ", ".join(graph_wiring.constants)
+        return f"normalizes images with {own}, which {naming.file} does not contain"
+    return f"does not normalize images, but {naming.file} contains {', '.join(constants)}"
 
 
 def require_own_gammas(

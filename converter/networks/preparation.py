@@ -1,4 +1,4 @@
-"""Separates a network's parameters from twins and from the constants of an exported preprocessing."""
+"""Split arrays into network parameters, duplicates and the constants of a normalization."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from converter.formats import array_comparison
 if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
 
+SAVED = "  try         the .params that net.save_parameters writes"
 ARGUMENT, AUXILIARY = "arg:", "aux:"
 CONSTANT = re.compile(r"(?P<block>(?:arg:|aux:)?(?:.*[._])?)init_(?P<role>mean|scale)")
 CHANNELS = 3
@@ -53,7 +54,7 @@ class PreparedArrays:
 
 
 def prepare(arrays: Arrays, file: str) -> PreparedArrays:
-    """Separate a network's parameters from what else a file holds.
+    """Split the arrays into network parameters, duplicates and normalization constants.
 
     Raises:
         DialectError: if a name occurs with ``arg:`` and with ``aux:``, and the values differ.
@@ -67,7 +68,7 @@ def prepare(arrays: Arrays, file: str) -> PreparedArrays:
     for name in twins:
         argument = f"{ARGUMENT}{name.removeprefix(AUXILIARY)}"
         if array_comparison.compare(name, arrays[name], arrays[argument]) is not None:
-            raise DialectError(f"{file}: {argument} and {name} have different values")
+            raise DialectError(f"{file}: {argument} and {name} have different values\n{SAVED}")
     constants = _constants(arrays)
     kept = {name: array for name, array in arrays.items() if name not in {*twins, *constants}}
     preprocessing = _preprocessing(arrays, constants, file) if constants else None
@@ -89,7 +90,9 @@ def _constants(arrays: Arrays) -> tuple[str, str] | tuple[()]:
 def _preprocessing(arrays: Arrays, names: tuple[str, str], file: str) -> ExportedNormalization:
     mean, scale = (_values(name, arrays[name], file) for name in names)
     if min(scale) <= 0:
-        raise MappingError(f"{file}: {names[1]}: expected positive standard deviations, found {list(scale)}")
+        raise MappingError(
+            f"{file}: {names[1]}: expected positive standard deviations, found {list(scale)}\n{SAVED}"
+        )
     mean, std = (tuple(value / MAX_INTENSITY for value in values) for values in (mean, scale))
     return ExportedNormalization(mean=mean, std=std, names=names)
 

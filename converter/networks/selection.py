@@ -107,7 +107,8 @@ def _require_output_stride(model: Model | None, output_stride: int) -> None:
     models = catalog.models().values() if model is None else [model]
     expected = sorted({stride for each in models for stride in each.config.output_strides})
     if output_stride not in expected:
-        listing = " or ".join(map(str, expected))
+        *others, last = map(str, expected)
+        listing = f"{', '.join(others)} or {last}" if others else last
         name = "" if model is None else f" of {model.name}"
         raise UsageError(
             f"`output_stride`{name}: expected {listing}, found {output_stride!r}", "output_stride"

@@ -1,4 +1,4 @@
-"""Says what a file's parameters are if they are not those of the requested network."""
+"""Say what a file's parameters are if they are not those of the requested network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONV_AXES = 4
 GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
 STATISTICS = ("running_mean", "running_var")
 NO_NETWORK = "parameters of no supported network"
-LIST = "  try         gluon2torch list, which shows the supported networks"
+LIST = "  try         gluon2torch list"
 BACKBONE = "  try         --backbone, which converts the network without a head"
 
 
@@ -58,7 +58,7 @@ def _closest(arrays: Arrays, file: str) -> ConversionError:
     error = difference(arrays, file, model)
     reason, *lines = str(error).removeprefix(f"{file}: ").split("\n")
     if isinstance(error, DialectError):
-        return DialectError("\n".join([f"{file}: {NO_NETWORK}: {reason}", *lines]))
+        return DialectError("\n".join([f"{file}: {NO_NETWORK}: {reason}", *lines, LIST]))
     headline = f"{file}: {NO_NETWORK}; the closest is {model.name}"
     return MappingError("\n".join([headline, *_alternating(lines), LIST]))
 
@@ -127,10 +127,11 @@ def own_strides(found: LocatedNetwork, file: str) -> MappingError:
 
 
 def quantized(arrays: Arrays) -> str:
-    """Return that the parameters are those of a quantized network, "" if they are not."""
+    """Return the verdict for int8 parameters, or ""."""
     count = sum(array.dtype == np.int8 for array in arrays.values())
+    verb = "is" if count == 1 else "are"
     return (
-        f"parameters of a network quantized to int8: {count} arrays of {len(arrays)} are int8\n"
+        f"parameters of a network quantized to int8: {count} of {len(arrays)} arrays {verb} int8\n"
         "  try         the float parameters from which it was quantized"
         if count
         else ""
