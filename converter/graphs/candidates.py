@@ -1,4 +1,4 @@
-"""Lists the files that may be the graph of a parameter file, in the same archive or folder."""
+"""List the files that may be the graph of a parameter file, in the same archive or folder."""
 
 from __future__ import annotations
 

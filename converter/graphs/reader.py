@@ -1,4 +1,4 @@
-"""Reads ``-symbol.json`` files of any MXNet version into graphs.
+"""Read ``-symbol.json`` files of any MXNet version into graphs.
 
 Sources: 3rdparty/tvm/nnvm/src/pass/saveload_json.cc, src/nnvm/legacy_json_util.cc, apache/mxnet 1.9.1.
 """

@@ -1,4 +1,4 @@
-"""Rewrites a graph without some of its nodes: casts, or an exported preprocessing."""
+"""Rewrite a graph without some of its nodes: casts, or an exported preprocessing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def resolve(bypasses: Mapping[Entry, Entry]) -> dict[Entry, Entry]:
 
 
 def bypass(graph: Graph, bypasses: Mapping[Entry, Entry]) -> Graph:
-    """Return a graph in which other entries take the place of some.
+    """Return the graph with the given entries redirected.
 
     Args:
         graph: the graph.

@@ -1,4 +1,4 @@
-"""Detects a model from tensor names and shapes, the prefix, the graph and the published SHA-1."""
+"""Detect a model from tensor names and shapes, the prefix, the graph and the published SHA-1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the preprocessing that ``gluoncv.utils.export_block`` puts before a network in its graph.
+"""Find the preprocessing that ``gluoncv.utils.export_block`` puts before a network in its graph.
 
 Source: gluoncv/utils/export_helper.py, ``_DefaultPreprocess``, dmlc/gluon-cv 56777561.
 """

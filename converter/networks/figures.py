@@ -1,4 +1,4 @@
-"""Computes a network's cost and input settings, kept separate from the figures GluonCV published."""
+"""Compute a network's cost and input settings, kept separate from the figures GluonCV published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the graph that belongs to parameters: in the same archive, or else in the same folder.
+"""Find the graph that belongs to parameters: in the same archive, or else in the same folder.
 
 A graph belongs to a parameter file if at least nine tenths of the names are the same, or name the same
 layers in another style; file names do not matter. The names that differ are reported when the graph is

@@ -1,4 +1,4 @@
-"""Finds the classifier among the parameters that are not part of a network's backbone."""
+"""Find the classifier among the parameters that are not part of a network's backbone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locates the networks that match a file's parameters, under GluonCV's names or in a wrapping."""
+"""Locate the networks that match a file's parameters, under GluonCV's names or in a wrapping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expands ``mappings/*.toml`` to an exact one-to-one mapping from Gluon's names to PyTorch's.
+"""Expand ``mappings/*.toml`` to an exact one-to-one mapping from Gluon's names to PyTorch's.
 
 The tables list layers; they are expanded to tensors before any lookup.
 """

@@ -1,4 +1,4 @@
-"""Matches a file's arrays with a model: no name missing or unexpected, all shapes and dtypes correct.
+"""Match a file's arrays with a model: no name missing or unexpected, all shapes and dtypes correct.
 
 The input is the file's arrays by Gluon's names, the output the same arrays by PyTorch's names, not
 copied.

@@ -1,4 +1,4 @@
-"""Detects which of Gluon's naming styles a file uses and resolves its names to structural names.
+"""Detect which of Gluon's naming styles a file uses and resolve its names to structural names.
 
 | dialect            | written by                                    | example                              |
 |--------------------|-----------------------------------------------|--------------------------------------|

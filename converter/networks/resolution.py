@@ -1,4 +1,4 @@
-"""Resolves the user's selection to the network that a file's parameters belong to."""
+"""Resolve the user's selection to the network that a file's parameters belong to."""
 
 from __future__ import annotations
 

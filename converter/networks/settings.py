@@ -1,4 +1,4 @@
-"""Reads the hyper-parameters of PyTorch layers, which their arrays do not show."""
+"""Read the hyper-parameters of PyTorch layers, which their arrays do not show."""
 
 from __future__ import annotations
 

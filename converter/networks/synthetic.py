@@ -1,4 +1,4 @@
-"""Generates seeded random parameters by Gluon's names, to run everything without a download.
+"""Generate seeded random parameters by Gluon's names, to run everything without a download.
 
 They depend on the seed alone, bit for bit: uniform PCG64 numbers, scaled in float32. NumPy guarantees
 the stream of PCG64; a test pins the resulting parameters.

@@ -1,4 +1,4 @@
-"""Matches an MXNet graph with a model: the same operations, connections and hyper-parameters."""
+"""Match an MXNet graph with a model: the same operations, connections and hyper-parameters."""
 
 from __future__ import annotations
 

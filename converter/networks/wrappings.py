@@ -1,4 +1,4 @@
-"""Finds a known network in a file that names it otherwise, or that contains more than the network.
+"""Find a supported network nested in a larger one, or saved under other names.
 
 The names differ if the network was saved within another one, if only its ``features`` were saved, or if its
 children were put in a list. Detectors and segmentation networks contain a backbone and no classifier.

@@ -92,7 +92,7 @@ def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
     """Return whether GluonCV has the network, or MXNet the graph's operators in every probe's precision.
 
     Raises:
-        ReferenceUnavailableError: if it has not and no fallback is allowed.
+        ReferenceUnavailableError: if MXNet lacks the network or an operator and no fallback is allowed.
     """
     wiring = loaded.source.wiring
     try:

@@ -1,4 +1,4 @@
-"""Generates probes: seeded random inputs on which two networks are compared."""
+"""Generate probes: seeded random inputs on which two networks are compared."""
 
 from __future__ import annotations
 
