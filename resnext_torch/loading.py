@@ -103,6 +103,8 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
         model = ResNeXt(replace(config, in_chans=in_chans or COLOURS, num_classes=classes))
     else:
         model = _model_with_weights(config, load(path), num_classes, in_chans)
+        if num_classes is None and not model.config.num_classes and not features_only:
+            log.warning("the weights have no head, so the network returns pooled features")
     return Features(model, out_indices) if features_only else model
 
 

@@ -232,8 +232,12 @@ def test_file_without_a_head_gives_features(
     state: State, file: Path, headless: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = torch.randn(2, 3, 32, 32)
-    for model in (create_model(NAME, headless), create_model(NAME, headless, num_classes=0)):
-        assert not caplog.messages
+    create_model(NAME, headless, features_only=True)
+    assert not caplog.messages
+    warning = "the weights have no head, so the network returns pooled features"
+    for classes, messages in ((None, [warning]), (0, [])):
+        model = create_model(NAME, headless, num_classes=classes)
+        assert caplog.messages == messages
         with torch.no_grad():
             expected = create_model(NAME, file, num_classes=0).eval()(images)
             assert torch.equal(model.eval()(images), expected)
