@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+GENERATED = "generated"  # the kind of a manifest of a generated module
 VERSION = 1  # raised when a key changes its meaning; new keys do not raise it
 MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
 
@@ -54,6 +55,10 @@ class PreprocessingRecord(Struct, frozen=True, kw_only=True):
 
     mean: Annotated[tuple[float, ...], Meta(min_length=1)]
     std: Annotated[tuple[float, ...], Meta(min_length=1)]
+
+
+class _Kind(Struct, frozen=True):
+    kind: str = ""
 
 
 class SourceRecord(Struct, frozen=True, kw_only=True):
@@ -260,6 +265,10 @@ def read(path: Path) -> tuple[Manifest, bytes]:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # and ValidationError
+        if _is_generated(content):
+            raise ArtifactError(
+                f"{path}: describes a module that was generated from a graph, which this command cannot check"
+            ) from error
         raise ArtifactError(f"{path}: not a manifest: {error}") from error
     if manifest.schema_version > VERSION:
         raise NewerManifestError(
@@ -267,6 +276,14 @@ def read(path: Path) -> tuple[Manifest, bytes]:
             f"{VERSION}\npip install --upgrade gluon2torch"
         )
     return manifest, content
+
+
+def _is_generated(content: bytes) -> bool:
+    """Return whether a manifest is that of a generated module, whose schema is another."""
+    try:
+        return msgspec.json.decode(content, type=_Kind).kind == GENERATED
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def json_schema() -> dict[str, Any]:
