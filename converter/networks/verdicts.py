@@ -23,7 +23,7 @@ CONV_AXES = 4
 GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
 STATISTICS = ("running_mean", "running_var")
 NO_NETWORK = "parameters of no supported network"
-LIST = "  try         gluon2torch list"
+GRAPH = "  try         its graph: convert GRAPH OUT --params FILE"
 BACKBONE = "  try         --backbone, which converts the network without a head"
 
 
@@ -58,9 +58,9 @@ def _closest(arrays: Arrays, file: str) -> ConversionError:
     error = difference(arrays, file, model)
     reason, *lines = str(error).removeprefix(f"{file}: ").split("\n")
     if isinstance(error, DialectError):
-        return DialectError("\n".join([f"{file}: {NO_NETWORK}: {reason}", *lines, LIST]))
+        return DialectError("\n".join([f"{file}: {NO_NETWORK}: {reason}", *lines, GRAPH]))
     headline = f"{file}: {NO_NETWORK}; the closest is {model.name}"
-    return MappingError("\n".join([headline, *_alternating(lines), LIST]))
+    return MappingError("\n".join([headline, *_alternating(lines), GRAPH]))
 
 
 def _alternating(lines: list[str]) -> list[str]:
@@ -151,7 +151,7 @@ def _of_symbol_api(arrays: Arrays) -> str:
     if not foreign:
         return ""
     headline = "parameters of a network that was built with MXNet's symbol API, not a supported network"
-    return "\n".join([headline, *(f"  other       {name}" for name in names.shorten(foreign)), LIST])
+    return "\n".join([headline, *(f"  other       {name}" for name in names.shorten(foreign)), GRAPH])
 
 
 def _channels_last(arrays: Arrays, file: str) -> str:
