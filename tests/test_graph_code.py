@@ -17,10 +17,12 @@ import pytest
 import torch
 from graph_building import Network, build, variable
 from operator_cases import CASES, OperatorCase
+from symbols import counted_names, inserted, symbol
 
 from converter.errors import SymbolError
-from converter.graphs import codegen, execute, operators
+from converter.graphs import codegen, execute, operators, reader
 from converter.graphs.codegen.identifiers import RESERVED
+from converter.networks import catalog
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -342,3 +344,16 @@ def test_source_is_formatted_and_without_unused_names(tmp_path: Path) -> None:
             [RUFF, *arguments, "--isolated", path], capture_output=True, text=True, check=False
         )
         assert completed.returncode == 0, completed.stdout
+
+
+def test_shapes_of_parameters_in_repeated_blocks_are_named() -> None:
+    """A weight that is not a variable is a parameter, whose shape differs between the blocks."""
+    model = catalog.find("gluon_resnet18_v1b")
+    names = counted_names(model, "resnetv1b_")
+    content, shapes = symbol(model, names), {name: model.source_shapes[own] for own, name in names.items()}
+    for name in [name for name in shapes if name.endswith("weight") and "conv" in name]:
+        content = inserted(content, name, "BlockGrad")
+    graph = reader.parse(json.dumps(content).encode(), file="net-symbol.json", name="net-symbol.json")
+    source = codegen.generate(graph, shapes, "net").source
+    ast.parse(source)
+    assert "size_0: int" in source

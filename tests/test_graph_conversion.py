@@ -10,6 +10,7 @@ import generated_modules
 import numpy as np
 import pytest
 from graph_building import Network, variable
+from symbols import inserted
 
 from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
@@ -103,6 +104,37 @@ def test_network_ends_in_the_chosen_node(net: Network, parameters: dict[str, Arr
     result = convert_graph(graph, tmp_path / "out", params=params, output="pool1", options=NUMPY)
     assert result.manifest.source.outputs == ("pool1",)
     assert result.manifest.source.unused == ("fc1_bias", "fc1_weight")
+
+
+def test_casts_between_floating_types_are_left_out(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    content = inserted(json.loads(graph.read_text()), "conv0_weight", "amp_cast", {"dtype": "float16"})
+    graph.write_text(json.dumps(content))
+    result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert result.manifest.source.casts
+    assert result.manifest.parity.proven
+    assert "nn.Conv2d(1, 8" in result.module.read_text()
+
+
+def test_parameters_that_are_not_finite_are_refused(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    parameters["fc1_weight"][0, 0] = np.nan
+    graph, params = save(tmp_path, net, parameters)
+    with pytest.raises(MappingError, match=r"contain NaN or infinity\n  fc1_weight"):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+
+
+def test_outputs_that_are_not_finite_prove_nothing(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    parameters["fc1_weight"][:] = np.finfo(np.float32).max
+    graph, params = save(tmp_path, net, parameters)
+    options = ParityOptions("numpy", sizes=[32], dtypes=["float32"])
+    with pytest.raises(ParityError, match="not finite"):
+        convert_graph(graph, tmp_path / "out", params=params, output="fc1", options=options)
 
 
 def test_prefixes_of_names_are_ignored(net: Network, parameters: dict[str, Array], tmp_path: Path) -> None:

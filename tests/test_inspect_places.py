@@ -276,7 +276,8 @@ def test_every_dtype_and_its_values_are_counted(tmp_path: Path) -> None:
 def test_verdict_about_parameters_of_no_supported_network(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.params", SMALL)
     assert printed(path)[0] == (
-        "parameters of no supported network; the closest is tiny; try its graph: convert GRAPH OUT --params FILE"
+        "parameters of no supported network; the closest is tiny; "
+        "try its graph: convert GRAPH OUT --params FILE"
     )
 
 

@@ -241,7 +241,7 @@ def test_file_of_the_same_weights_dilated_is_not_replaced(converted: Callable[..
     assert find_conversion(file.parent, catalog.find(NAME), key, UNPROVEN) is None
     undilated = converted()
     assert find_conversion(undilated.parent, catalog.find(NAME), key, UNPROVEN) is not None
-    with pytest.raises(ArtifactError, match="the same weights with no model arguments"):
+    with pytest.raises(ArtifactError, match="the same weights with the default model arguments"):
         convert(ParamsSource(catalog.find(NAME), seed=0, output_stride=8), undilated.parent, UNPROVEN)
 
 

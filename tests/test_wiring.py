@@ -184,7 +184,7 @@ def test_equal_differences_share_a_line(tiny: Model) -> None:
         if each["op"] == "BatchNorm":
             each["attrs"]["eps"] = "0.5"
     *lines, last = refused_message(content, tiny).split("\n")[1:]
-    assert last.startswith("  try         --symbol FILE")
+    assert last.startswith("  try         convert GRAPH OUT --params FILE")
     assert "  features.5.{0…1}.body.{1,4,7}: eps 0.5 in the graph, 1e-05 in the model" in lines
     assert "  features.{4…7}.0.downsample.1: eps 0.5 in the graph, 1e-05 in the model" in lines
     assert len(lines) == 6

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from converter.parity.options import ParityOptions
 
 SAFETENSORS = "safetensors"
+REFERENCES = {"gluon": "MXNet", "numpy": "the graph on NumPy arrays"}
 
 
 def require_options(
@@ -73,10 +74,12 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
     for label, names in (("labels", source.labels), ("outputs", source.dropped)):
         if names:
             screen.print(f"[yellow]left out[/] {label} for training: {console.word(', '.join(names))}")
+    if source.casts:
+        screen.print("[yellow]left out[/] casts between floating types")
     for check in proof.checks:
         screen.print(
-            f"[green]proven[/]  {check.dtype}: {check.layers} outputs agree with {proof.reference}, "
-            f"the worst to {check.relative:.1e} ({console.word(check.node)})"
+            f"[green]proven[/]  {check.dtype}: {check.layers} outputs agree with "
+            f"{REFERENCES[proof.reference]}, the worst to {check.relative:.1e} ({console.word(check.node)})"
         )
     if not proof.proven:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import math
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import __version__
+from converter import __version__, names
 from converter.commands import graph_parameters
 from converter.commands.arguments import to_path
-from converter.errors import ReferenceUnavailableError, UsageError
+from converter.errors import MappingError, ReferenceUnavailableError, SymbolError, UsageError
 from converter.formats import artifact, precision
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.params import open_params
-from converter.graphs import codegen, pruning, reader
+from converter.graphs import codegen, pruning, reader, rewriting
 from converter.manifests import generated
 from converter.manifests.schema import ArtifactRecord
 from converter.parity import graph_proof, runner
@@ -29,7 +30,7 @@ from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from os import PathLike
     from pathlib import Path
 
@@ -57,8 +58,16 @@ class GraphConversionResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loaded:
-    """A graph with its parameters and the module generated from it."""
+    """A graph with its parameters, and the module generated from it.
 
+    Attributes:
+        original: the graph as it was read; the converted one has no casts between floating types.
+        converted: the graph and the module.
+        file: the file of the parameters.
+        unused: the names of the parameters that no output needs.
+    """
+
+    original: Graph
     converted: ConvertedGraph
     file: ParamsFile
     unused: tuple[str, ...]
@@ -90,11 +99,13 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     folder = to_path(out)
     plan = runner.resolve_reference(options)
     disk.require_writable(folder)
-    whole = reader.read(to_path(graph))
+    original = reader.read(to_path(graph))
+    casts = rewriting.casts(original)
+    whole = rewriting.bypass(original, casts) if casts else original
     pruned = pruning.prune(whole, output)
     with disk.temp_dir() as unpacked:
         file = params_file.from_file(to_path(params), unpacked, progress)
-        loaded = _load(whole, pruned, file)
+        loaded = _load(original, whole, pruned, file)
         state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.converted.parameters))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
@@ -103,18 +114,46 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
             return _publish(folder, loaded, draft, record)
 
 
-def _load(whole: Graph, pruned: pruning.InferenceGraph, file: ParamsFile) -> _Loaded:
+def _load(original: Graph, whole: Graph, pruned: pruning.InferenceGraph, file: ParamsFile) -> _Loaded:
     arrays = open_params(file.path, name=str(file.user_path)).arrays
     matched = graph_parameters.match(pruned.graph, arrays, str(file.user_path))
     shapes = {name: tuple(array.shape) for name, array in matched.items()}
     module = codegen.generate(pruned.graph, shapes, whole.name)
+    _require_valid(module.source, whole.file)
     parameters = {name: np.asarray(precision.widen(array)) for name, array in matched.items()}
+    _require_finite(parameters, str(file.user_path))
     stored = {graph_parameters.PREFIX.sub("", name, count=1) for name in arrays}
     return _Loaded(
+        original=original,
         converted=ConvertedGraph(whole=whole, pruned=pruned, module=module, parameters=parameters),
         file=file,
         unused=tuple(sorted(stored - module.tensors.keys())),
     )
+
+
+def _require_valid(source: str, file: str) -> None:
+    """Check that the source is valid Python.
+
+    Raises:
+        SymbolError: if it is not.
+    """
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        raise SymbolError(
+            f"{file}: the generated source is not valid Python, which is a bug: {error}"
+        ) from error
+
+
+def _require_finite(parameters: Mapping[str, Array], file: str) -> None:
+    """Check that all parameters are finite.
+
+    Raises:
+        MappingError: with every parameter that is not.
+    """
+    if infinite := [name for name, array in parameters.items() if not np.isfinite(array).all()]:
+        lines = [f"{file}: these parameters contain NaN or infinity", *names.collapse(infinite)]
+        raise MappingError("\n  ".join(lines))
 
 
 def _prove(loaded: _Loaded, plan: ReferencePlan | None, progress: Progress) -> GraphParityRecord:
@@ -199,13 +238,14 @@ def _publish(
         model=stem,
         source=generated.GraphSourceRecord(
             graph=whole.name,
-            graph_sha256=hashlib.sha256(whole.content).hexdigest(),
+            graph_sha256=hashlib.sha256(loaded.original.content).hexdigest(),
             file=file.name,
             sha1=file.sha1,
             inputs=module.inputs,
             outputs=tuple(
                 converted.pruned.graph.nodes[index].name for index, _ in converted.pruned.graph.outputs
             ),
+            casts=loaded.original is not whole,
             labels=converted.pruned.labels,
             dropped=converted.pruned.heads,
             unused=loaded.unused,

@@ -197,7 +197,7 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
     if previous.model_args != manifest.model_args:
         arguments = msgspec.to_builtins(previous.model_args) or {}
         listing = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        loss.append(f"the model arguments {listing}" if listing else "no model arguments")
+        loss.append(f"the model arguments {listing}" if listing else "the default model arguments")
     final, before = _claims(manifest.parity), _claims(_before(manifest))
     lost = (_claims(previous.parity) - final) | (_claims(_before(previous)) - final - before)
     if lost:

@@ -23,6 +23,7 @@ class GraphSourceRecord(Struct, frozen=True, kw_only=True):
         sha1: SHA-1 of the unpacked file.
         inputs: names of the inputs, in the order of ``forward``.
         outputs: names of the nodes that compute the outputs.
+        casts: whether the graph has casts between floating types, which the module does not have.
         labels: names of the labels, which are no longer inputs.
         dropped: names of outputs for training only.
         unused: names of the parameters that no output needs.
@@ -35,6 +36,7 @@ class GraphSourceRecord(Struct, frozen=True, kw_only=True):
     sha1: Sha1
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    casts: bool = False
     labels: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()

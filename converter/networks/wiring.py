@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from converter.networks.naming_styles import NamingStyle
 
 HINT = (
-    "try         --symbol FILE, if this is not the graph of the parameters; no other settings are supported"
+    "try         convert GRAPH OUT --params FILE, which converts any graph; or --symbol, if this is another's"
 )
 RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints doubles with fewer digits than they have
 

@@ -191,7 +191,7 @@ def load(module: GeneratedModule, parameters: Mapping[str, Array], dtype: str) -
     import torch  # noqa: PLC0415 - when a network runs and not before
 
     names: dict[str, Any] = {"__name__": "generated"}
-    exec(compile(module.source, "generated module", "exec"), names)  # noqa: S102 - our own code: see decision 16
+    exec(compile(module.source, "generated module", "exec"), names)  # noqa: S102 - our own code: see decision 18
     net: torch.nn.Module = names["Network"]()
     net.to(getattr(torch, dtype))
     state = {name: torch.from_numpy(array) for name, array in state_arrays(module, parameters)}
@@ -230,9 +230,20 @@ def _outputs(
 
     for layer in layers:
         net.get_submodule(layer).register_forward_hook(functools.partial(keep, layer))
-    with torch.no_grad():
-        result = net(*(torch.from_numpy(np.asarray(array)) for array in inputs))
-    return computed, [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
+    try:
+        with torch.no_grad():
+            result = net(*(torch.from_numpy(np.asarray(array)) for array in inputs))
+    except RuntimeError as error:
+        shapes = " and ".join(str(array.shape) for array in inputs)
+        raise ParityError(
+            f"the generated module does not take an input of shape {shapes}\n"
+            f"  found       {str(error).partition(chr(10))[0]}\n"
+            "  try         another --size, or --reference none, which writes the files without a proof"
+        ) from error
+    heads = [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
+    if not all(np.isfinite(head).all() for head in heads):
+        raise ParityError("the outputs are not finite, which proves nothing")
+    return computed, heads
 
 
 def _relative(reference: Array, output: Array) -> float:
