@@ -17,12 +17,11 @@ import pytest
 import torch
 from graph_building import Network, build, variable
 from operator_cases import CASES, OperatorCase
-from symbols import counted_names, inserted, symbol
+from symbols import inserted
 
 from converter.errors import SymbolError
 from converter.graphs import codegen, execute, operators, reader
 from converter.graphs.codegen.identifiers import RESERVED
-from converter.networks import catalog
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -348,12 +347,14 @@ def test_source_is_formatted_and_without_unused_names(tmp_path: Path) -> None:
 
 def test_shapes_of_parameters_in_repeated_blocks_are_named() -> None:
     """A weight that is not a variable is a parameter, whose shape differs between the blocks."""
-    model = catalog.find("gluon_resnet18_v1b")
-    names = counted_names(model, "resnetv1b_")
-    content, shapes = symbol(model, names), {name: model.source_shapes[own] for own, name in names.items()}
-    for name in [name for name in shapes if name.endswith("weight") and "conv" in name]:
+    net = Network()
+    x = net.conv("conv0", "data", 3, 8)
+    for number, (inputs, outputs) in enumerate([(8, 16), (16, 32), (32, 64)], start=1):
+        x = net.residual(f"stage{number}_unit1", x, inputs, outputs)
+    content = json.loads(net.build(x).content)
+    for name in [name for name in net.shapes if name.endswith("weight")]:
         content = inserted(content, name, "BlockGrad")
     graph = reader.parse(json.dumps(content).encode(), file="net-symbol.json", name="net-symbol.json")
-    source = codegen.generate(graph, shapes, "net").source
+    source = codegen.generate(graph, net.shapes, "net").source
     ast.parse(source)
     assert "size_0: int" in source
