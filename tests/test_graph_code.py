@@ -17,7 +17,7 @@ import pytest
 import torch
 from graph_building import Network, build, variable
 from operator_cases import CASES, OperatorCase
-from symbols import inserted
+from symbols import inserted, node
 
 from converter.errors import SymbolError
 from converter.graphs import codegen, execute, operators, reader
@@ -354,6 +354,7 @@ def test_shapes_of_parameters_in_repeated_blocks_are_named() -> None:
     content = json.loads(net.build(x).content)
     for name in [name for name in net.shapes if name.endswith("weight")]:
         content = inserted(content, name, "BlockGrad")
+        node(content, "inserted")["name"] = name.replace("weight", "constant")
     graph = reader.parse(json.dumps(content).encode(), file="net-symbol.json", name="net-symbol.json")
     source = codegen.generate(graph, net.shapes, "net").source
     ast.parse(source)
