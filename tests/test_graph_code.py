@@ -354,7 +354,7 @@ def test_shapes_of_parameters_in_repeated_blocks_are_named() -> None:
     content = json.loads(net.build(x).content)
     for name in [name for name in net.shapes if name.endswith("weight")]:
         content = inserted(content, name, "BlockGrad")
-        node(content, "inserted")["name"] = name.replace("weight", "constant")
+        node(content, "inserted")["name"] = f"{name}_amp_cast_float16"
     graph = reader.parse(json.dumps(content).encode(), file="net-symbol.json", name="net-symbol.json")
     source = codegen.generate(graph, net.shapes, "net").source
     ast.parse(source)

@@ -153,7 +153,8 @@ def _parametrize(each: ModuleClass, places: dict[Scope, int]) -> None:
                 if isinstance(line.type, ModuleClass) or values[0] != DEFAULTS.get(key):
                     line.arguments[key] = values[0]
                 continue
-            kind = f"size_{key}" if key.isdecimal() else WIDTHS.get(key, key.strip("_"))
+            kind = WIDTHS.get(key, key.strip("_"))
+            kind = f"size_{kind}" if kind.isdecimal() else kind
             is_width = key in (line.type.widths if isinstance(line.type, ModuleClass) else WIDTHS)
             same = ("width" if is_width else kind, values)
             if same not in names:
