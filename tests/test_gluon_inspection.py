@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Array]], dict[str, Array]], str, bo
     ),
     "ssd": (
         lambda arrays: moved({name: arrays[name] for name in backbone_of(catalog.find(RESNET))}, SSD),
-        f"contains the backbone of {RESNET} without a head: `features` of an SSD, which runs",
+        f"contains the backbone of {RESNET} without a head: `features` of an SSD, which the SSD runs",
         True,
     ),
 }

@@ -71,10 +71,13 @@ def test_backbone_in_place_of_a_network_is_named(path: Path) -> None:
 def test_stride_of_an_ssd_is_named(path: Path) -> None:
     arrays = moved(backbone_of(catalog.find(RESNET)), SSD)
     first, last = refusal(path, arrays)
-    assert first.endswith(": `features` of an SSD, which runs its third stage with stride 1 in place of 2")
-    name, option, *_ = last.split()[1:]
-    assert (name, option) == (RESNET, "--backbone")
-    assert find(path, arrays, name, backbone=True)
+    assert first.endswith(
+        ": `features` of an SSD, which the SSD runs with stride 1 in place of 2 in its third stage"
+    )
+    assert last.split()[1] == "--backbone,"
+    for model in (None, RESNET):
+        (found,) = find(path, arrays, model, backbone=True)
+        assert not found.has_own_strides
 
 
 @pytest.mark.parametrize("prefix", ["", "model."])

@@ -49,11 +49,10 @@ def require_usable(locations: list[LocatedNetwork], source: ParamsSource, arrays
         raise verdicts.several(locations, file)
     if not source.backbone and locations[0].is_backbone:
         _require_backbone_suffices(source, arrays, locations[0], file)
-    if source.model is None:
-        if not all(each.has_own_strides for each in locations):
-            raise verdicts.own_strides(locations[0], file)
-    else:
+    if source.model is not None:
         detection.require_not_another(source.model, locations[0].naming)
+    elif not source.backbone and not all(each.has_own_strides for each in locations):
+        raise verdicts.own_strides(locations[0], file)
 
 
 def _are_several(locations: list[LocatedNetwork]) -> bool:

@@ -121,8 +121,8 @@ def several(found: Collection[LocatedNetwork], file: str) -> MappingError:
 def own_strides(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for a backbone that its network runs with other strides than the model has."""
     return MappingError(
-        f"{file}: contains {found.describe()}, which runs its third stage with stride 1 in place of 2\n"
-        f"  try         {found.model.name} --backbone in place of auto; it has the model's own strides"
+        f"{file}: contains {found.describe()}\n"
+        "  try         --backbone, which converts it with the strides of the model"
     )
 
 

@@ -120,6 +120,8 @@ class Wrapping:
             text += f", head `{names.printable(names.clipped(self.head.layer))}`{several}"
         if self.zeros:
             text += ", whose head has no bias"
+        if not self.has_own_strides:
+            text += ", which the SSD runs with stride 1 in place of 2 in its third stage"
         return text
 
     def with_names(self, file_names: dict[str, str]) -> Wrapping:

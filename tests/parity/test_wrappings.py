@@ -117,11 +117,14 @@ def test_dilated_backbone_is_refused_without_dilation(folder: Path, convert: Con
 
 def test_stride_of_an_ssd_is_not_the_models(folder: Path, convert: Convert, out: Path) -> None:
     for name in ("ssd", "ssd-prefix"):
-        with pytest.raises(ConversionError, match="runs its third stage with stride 1 in place of 2"):
+        with pytest.raises(ConversionError, match="runs with stride 1 in place of 2 in its third stage"):
             convert(params_in(folder / name))
     assert list(out.iterdir()) == []
-    result = convert(params_in(folder / "ssd"), "gluon_resnet34_v1b", backbone=True)
-    assert result.manifest.parity.proven
+    for model in ("auto", "gluon_resnet34_v1b"):
+        result = convert(params_in(folder / "ssd"), model, backbone=True)
+        assert result.manifest.parity.proven
+        assert result.manifest.source.wrapping is not None
+        assert "stride 1 in place of 2" in result.manifest.source.wrapping.description
 
 
 def test_prefix_names_of_two_networks_that_differ_in_a_pool_need_the_prefix(
