@@ -180,7 +180,7 @@ def _without_statistics(arrays: Arrays, file: str) -> str:
         f"{{}} without running statistics, or with another normalization in place of its {len(gammas)} "
         "BatchNorms\n"
         "  expected    a BatchNorm has them; GroupNorm, as in GluonCV's resnet50_v1b_gn, is not supported\n"
-        "  try         save all parameters with net.save_parameters; an export has the statistics as aux:",
+        "  try         net.save_parameters, which saves all parameters, or net.export",
     )
 
 
