@@ -104,7 +104,7 @@ def minimums(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test everything that needs no MXNet, with torchvision and timm. Arguments after -- go to pytest."""
-    session.install(EXTRAS, *groups("ecosystem", "tests"))
+    session.install(EXTRAS, *groups("ecosystem", "lint", "tests"))  # ruff formats generated modules
     session.run("pytest", *PARALLEL, *NO_MXNET, *session.posargs, env=ONE_THREAD)
     remove_environment(session)
 
