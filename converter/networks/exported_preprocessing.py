@@ -5,6 +5,7 @@ Source: gluoncv/utils/export_helper.py, ``_DefaultPreprocess``, dmlc/gluon-cv 56
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from converter.networks import preparation
 if TYPE_CHECKING:
     from converter.graphs.graph import Entry, Graph, Node
 
-TO_CHANNELS_FIRST = {"(0, 3, 1, 2)", (0, 3, 1, 2)}  # as text if the operator is not supported
+TO_CHANNELS_FIRST = (0, 3, 1, 2)
 SUBTRACT = {"broadcast_sub", "broadcast_minus"}
 
 
@@ -35,11 +36,11 @@ class ExportedPreprocessing:
 
 def find(graph: Graph) -> ExportedPreprocessing | None:
     """Return the preprocessing of a graph, None if it has none, or if the images are used elsewhere too."""
+    uses = Counter(entry for node in graph.nodes for entry in node.inputs)
     for index, node in enumerate(graph.nodes):
-        if node.operator == "transpose" and node.operation.settings.get("axes") in TO_CHANNELS_FIRST:
+        if node.operator == "transpose" and node.operation.settings["axes"] == TO_CHANNELS_FIRST:
             found = _before(graph, index, node)
-            uses = [entry for each in graph.nodes for entry in each.inputs]
-            if found and uses.count(found.images) == 1:
+            if found and uses[found.images] == 1:
                 return found
     return None
 
@@ -59,7 +60,7 @@ def _before(graph: Graph, index: int, transpose: Node) -> ExportedPreprocessing 
 def _operands(graph: Graph, entry: Entry, operators: set[str]) -> tuple[Entry, ...]:
     """Return the inputs of a node, empty if it has another operator."""
     node = graph.nodes[entry[0]]
-    return node.inputs if node.operator in operators and len(node.inputs) == len(("a", "b")) else ()
+    return node.inputs if node.operator in operators else ()
 
 
 def _is_constant(node: Node, role: str) -> bool:

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from converter.networks.detection import HEAD_DIMENSIONS
+
 if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
 
 LAYER = re.compile(r"(?P<layer>.+)[._](?P<role>[a-z]+)")
 DENSE = re.compile(r"(.*[._])?dense[0-9]+")  # an index-based name
-WEIGHT_AXES = 2  # of a dense layer: (classes, features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,6 @@ def names_of(layer: str, rest: Arrays) -> list[str]:
 def _is_dense(arrays: dict[str, AnyArray], features: int) -> bool:
     """Return whether a layer's arrays are those of a dense layer that takes the features."""
     weight, bias = arrays.get("weight"), arrays.get("bias")
-    if weight is None or not arrays.keys() <= {"weight", "bias"} or weight.ndim != WEIGHT_AXES:
+    if weight is None or not arrays.keys() <= {"weight", "bias"} or weight.ndim != HEAD_DIMENSIONS:
         return False
     return weight.shape[1] == features and (bias is None or bias.shape == weight.shape[:1])

@@ -81,9 +81,8 @@ def _constants(arrays: Arrays) -> tuple[str, str] | tuple[()]:
     for name in arrays:
         if match := CONSTANT.fullmatch(name):
             blocks.setdefault(match["block"], {})[match["role"]] = name
-    pairs = [
-        (roles["mean"], roles["scale"]) for roles in blocks.values() if len(roles) == len(("mean", "scale"))
-    ]
+    complete = (roles for roles in blocks.values() if roles.keys() == {"mean", "scale"})
+    pairs = [(roles["mean"], roles["scale"]) for roles in complete]
     return pairs[0] if len(pairs) == 1 else ()
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
     from converter.networks.location import LocatedNetwork
 
-CONV_AXES = 4
 GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
 STATISTICS = ("running_mean", "running_var")
 NO_NETWORK = "parameters of no supported network"
@@ -139,7 +138,7 @@ def quantized(arrays: Arrays) -> str:
 
 
 def _of_symbol_api(arrays: Arrays) -> str:
-    """Return that the parameters have the names of MXNet's symbol API, "" if they have not.
+    """Return the verdict for names of MXNet's symbol API, or "".
 
     Its BatchNorms have a moving mean, where Gluon's have a running mean.
     """
@@ -156,7 +155,7 @@ def _of_symbol_api(arrays: Arrays) -> str:
 
 def _channels_last(arrays: Arrays, file: str) -> str:
     def shape(axes: tuple[int, ...]) -> tuple[int, ...]:
-        return (axes[0], axes[3], axes[1], axes[2]) if len(axes) == CONV_AXES else axes
+        return (axes[0], axes[3], axes[1], axes[2]) if len(axes) == detection.CONV_DIMENSIONS else axes
 
     return _identify_by_shapes(
         {name: shape(array.shape) for name, array in arrays.items()},
@@ -185,9 +184,9 @@ def _without_statistics(arrays: Arrays, file: str) -> str:
 
 
 def _identify_by_shapes(shapes: dict[str, tuple[int, ...]], arrays: Arrays, file: str, text: str) -> str:
-    """Return a text about the network that has these shapes, "" if none has."""
-    dtype = np.zeros((), np.float32)
-    alike = {name: np.broadcast_to(dtype, shape) for name, shape in shapes.items()}
+    """Return the verdict for arrays that a network would have in these other shapes, or ""."""
+    zero = np.zeros((), np.float32)
+    alike = {name: np.broadcast_to(zero, shape) for name, shape in shapes.items()}
     if all(shapes[name] == array.shape for name, array in arrays.items()) and len(shapes) == len(arrays):
         return ""
     found = location.locate(alike, file)

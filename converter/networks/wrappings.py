@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import MappingError
-from converter.networks import heads, naming_styles
+from converter.networks import detection, heads, naming_styles
 from converter.networks.arrangements import ARRANGEMENTS, WHOLE, Arrangement
 from resnext_torch import HEAD
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from converter.networks.heads import Head
     from converter.networks.naming_styles import NamingStyle
 
-CONV_AXES = 4  # (out, in, height, width)
 CHILD = re.compile(r"(?P<list>(?:[a-z_][^.]*\.)*)(?P<number>[0-9]{1,4})\.")
 # The layers of a ResNet without parameters, which would have some if another layer were in their place.
 PLAIN_LAYERS = ("relu", "maxpool", "avgpool", "flat", "drop")
@@ -155,7 +154,7 @@ def find(arrays: Arrays, models: Collection[Model], file: str) -> list[Wrapping]
         models: the networks to look for.
         file: the file, for messages.
     """
-    if not any(array.ndim == CONV_AXES for array in arrays.values()):
+    if not any(array.ndim == detection.CONV_DIMENSIONS for array in arrays.values()):
         return []
     file_names = naming_styles.plain(arrays)
     params = {plain: arrays[name] for plain, name in file_names.items()}
@@ -214,7 +213,7 @@ def _backbone(model: Model, backbone: dict[str, str], params: Arrays) -> Model |
     if not backbone or not all(name in params for name in backbone.values()):
         return None
     first = params[next(iter(backbone.values()))].shape
-    channels = first[1] if len(first) == CONV_AXES else 0
+    channels = first[1] if len(first) == detection.CONV_DIMENSIONS else 0
     if not channels:
         return None
     headless = model.with_config(num_classes=0, in_chans=channels)
