@@ -345,9 +345,9 @@ def test_invalid_reply_of_the_reference_is_refused(
 def test_unused_reference_process_is_killed(tmp_path: Path) -> None:
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
     with gluon.start(sleeper, gluon.GluonRequest(layers=(), document={}), ()) as run:
-        assert run.process.poll() is None
-    assert run.process.poll() == -signal.SIGKILL
-    assert not run.folder.exists()
+        assert run.child.process.poll() is None
+    assert run.child.process.poll() == -signal.SIGKILL
+    assert not run.child.folder.exists()
 
 
 def test_missing_interpreter_is_refused(tiny: Model, out: Path) -> None:

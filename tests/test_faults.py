@@ -19,7 +19,7 @@ from converter.errors import ReferenceFailedError
 from converter.formats.params import write_params
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
-from converter.references import gluon
+from converter.references import child_process, gluon
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -142,20 +142,20 @@ def test_closed_standard_streams_do_not_damage_the_output(closed: str, tmp_path:
 
 
 def test_hanging_reference_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", TIMEOUT_SECONDS)
+    monkeypatch.setattr(child_process, "PATIENCE_SECONDS", TIMEOUT_SECONDS)
     sleeper = script(tmp_path / "sleeper", "exec sleep 60")
     with (
         gluon.start(sleeper, NOTHING, ()) as run,
         pytest.raises(ReferenceFailedError, match=r"it computed no output for 0\.3 seconds\nYou can:"),
     ):
         run.outputs(0)
-    assert run.process.returncode is not None
+    assert run.child.process.returncode is not None
 
 
 def test_slow_reference_with_progress_does_not_time_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gluon, "PATIENCE_SECONDS", TIMEOUT_SECONDS)
+    monkeypatch.setattr(child_process, "PATIENCE_SECONDS", TIMEOUT_SECONDS)
     steps = "for layer in 0 1 2 3 4 5 6 7 8 9; do : >$2/0-$layer.npy; sleep 0.1; done; echo done; exit 3"
     slow = script(tmp_path / "slow", steps)
     with (
@@ -175,7 +175,7 @@ import sys, time
 from pathlib import Path
 from converter.references import gluon
 with gluon.start(Path(sys.executable), gluon.GluonRequest(layers=(), document={}), ()) as run:
-    print(run.process.pid, flush=True)
+    print(run.child.process.pid, flush=True)
     time.sleep(60)
 """
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])

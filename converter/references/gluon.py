@@ -10,9 +10,7 @@ import contextlib
 import importlib.util
 import itertools
 import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from converter.errors import ReferenceFailedError, ReferenceUnavailableError
+from converter.errors import ReferenceUnavailableError
 from converter.graphs.operators import GLOBAL_AVERAGE, NO_FLOAT64
-from converter.references import LayerOutput, ReferenceName
+from converter.references import LayerOutput, ReferenceName, child_process
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -32,19 +30,16 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph, Settings
     from converter.networks.catalog import Model
     from converter.networks.wiring import Wiring
+    from converter.references.child_process import ChildProcess
     from converter.references.probes import Probe
 
 NAME: ReferenceName = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
-LOG = "log.txt"
 SYMBOL = "symbol.json"  # the graph, in the child's folder
 DILATED = (
     8  # the output stride of GluonCV's ResNets with `dilated=True`; its other models have no such option
 )
-MIN_FREE_BYTES = 1 << 16  # with fewer, the disk counts as full
-PATIENCE_SECONDS = 1800  # without a new output; the slowest layer takes a minute, at 2048 px in float64
-LOG_CHARACTERS = 2000  # of the end of the child's log, in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +74,13 @@ class GluonRun:
     """A running MXNet child process.
 
     Attributes:
-        process: the child process.
-        folder: the temporary folder of its inputs and outputs.
+        child: the child process.
         request: the requested run.
         probes: the inputs.
         name: the name of the reference.
     """
 
-    process: subprocess.Popen[bytes]
-    folder: Path
+    child: ChildProcess
     request: GluonRequest
     probes: tuple[Probe, ...]
     name: ReferenceName = NAME
@@ -99,16 +92,16 @@ class GluonRun:
             ReferenceUnavailableError: if MXNet cannot be imported.
             ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
-        reply = self._reply()
+        reply = self.child.reply(_Reply)
         layers = self.request.layers
         settings = self.request.settings or reply.settings
-        files = [self.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
+        files = [self.child.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
         try:
             arrays = [np.load(file, mmap_mode="r") for file in files]
         except (OSError, ValueError, EOFError) as error:  # missing or incomplete
-            raise self._failure() from error
+            raise self.child.failure() from error
         if len(settings) != len(layers):
-            raise self._failure()
+            raise self.child.failure()
         outputs = itertools.starmap(LayerOutput, zip(layers, arrays, settings, strict=True))
         if not self.request.pool:
             return outputs
@@ -122,54 +115,10 @@ class GluonRun:
             ReferenceUnavailableError: if MXNet cannot be imported.
             ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
-        versions = self._reply().versions
+        versions = self.child.reply(_Reply).versions
         if not versions.keys() >= set(VERSIONED):
-            raise self._failure()
+            raise self.child.failure()
         return {name: versions[name] for name in VERSIONED}
-
-    def _reply(self) -> _Reply:
-        """Wait for the child and return its reply.
-
-        Raises:
-            ReferenceUnavailableError: if MXNet cannot be imported.
-            ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
-        """
-        status = self._wait()
-        try:
-            reply = msgspec.json.decode((self.folder / "reply.json").read_bytes(), type=_Reply)
-        except (OSError, msgspec.DecodeError) as error:
-            raise self._failure() from error
-        if reply.unavailable:
-            raise unavailable(reply.unavailable)
-        if status != 0:
-            raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
-        return reply
-
-    def _failure(self) -> ReferenceFailedError:
-        """Return the error of a child without a valid reply: a full disk, or the end of its log."""
-        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
-            return ReferenceFailedError(f"{self.folder}: the disk is full: no space for GluonCV's outputs")
-        log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
-        status = self.process.returncode
-        return ReferenceFailedError(
-            str(unavailable(f"its process ended with status {status} and printed:\n{log or '(nothing)'}"))
-        )
-
-    def _wait(self) -> int:
-        """Return the child's exit status; the run time is unlimited while new outputs appear.
-
-        Raises:
-            ReferenceFailedError: if no output appears for ``PATIENCE_SECONDS``.
-        """
-        outputs = -1
-        while True:
-            try:
-                return self.process.wait(PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                before, outputs = outputs, len(list(self.folder.glob("*.npy")))
-                if outputs == before:
-                    reason = f"it computed no output for {PATIENCE_SECONDS} seconds"
-                    raise ReferenceFailedError(str(unavailable(reason))) from None
 
 
 def find_python(chosen: Path | None) -> Path:
@@ -185,11 +134,11 @@ def find_python(chosen: Path | None) -> Path:
     if chosen is not None:
         program = shutil.which(chosen)
         if program is None:
-            raise unavailable(f"{chosen} is not an executable")
+            raise child_process.unavailable(f"{chosen} is not an executable")
         return Path(program)
     absent = [name for name in ("mxnet", "gluoncv") if importlib.util.find_spec(name) is None]
     if absent:
-        raise unavailable(f"{' and '.join(absent)} not installed in {sys.executable}")
+        raise child_process.unavailable(f"{' and '.join(absent)} not installed in {sys.executable}")
     return Path(sys.executable)
 
 
@@ -293,41 +242,8 @@ def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Ite
             if request.symbol is not None:
                 (folder / SYMBOL).write_bytes(request.symbol)
             _write_request(folder, request.document, probes)
-            log = (folder / LOG).open("wb")
-        with log, _wrap_start_error(python):
-            process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
-                [python, CHILD, folder],
-                stdin=subprocess.PIPE,  # never written to: it closes when we die, and the child exits
-                stdout=log,
-                stderr=log,
-                # These old packages would fail if the user turns warnings into errors.
-                env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
-            )
-        try:
-            yield GluonRun(process, folder, request, probes)
-        finally:
-            process.kill()
-            process.communicate()
-
-
-@contextlib.contextmanager
-def _wrap_start_error(python: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise unavailable(f"{python} cannot be started: {disk.os_reason(error)}") from error
-
-
-def unavailable(reason: str) -> ReferenceUnavailableError:
-    """Return the error that states why GluonCV cannot run, and the alternatives."""
-    return ReferenceUnavailableError(
-        f"no proof: GluonCV cannot run: {reason}\n"
-        "You can:\n"
-        "  --reference numpy           compare with the built-in NumPy reference, which needs no MXNet\n"
-        "  the extra `gluon`           installs mxnet==1.9.1 and gluoncv==0.10.5.post0 on Linux, x86-64\n"
-        "  --gluon-python PATH         use a Python that has them; also GLUON_PYTHON=PATH\n"
-        "  convert --reference none    write the file without a proof, as its manifest then states"
-    )
+        with child_process.start(python, CHILD, folder) as child:
+            yield GluonRun(child, request, probes)
 
 
 def _write_request(folder: Path, request: dict[str, Any], probes: tuple[Probe, ...]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from converter.errors import ReferenceFailedError
 from converter.formats.params import write_params
-from converter.references.gluon import LOG_CHARACTERS, unavailable
+from converter.references import child_process
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -25,7 +22,8 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Entry, Graph
 
 CHILD = Path(__file__).with_name("symbol_child.py")
-SYMBOL, PARAMS, LOG = "symbol.json", "parameters.params", "log.txt"
+SYMBOL, PARAMS = "symbol.json", "parameters.params"
+OWN_KERNELS = {"MXNET_MKLDNN_ENABLED": "0"}  # oneDNN's SoftmaxOutput differs from MXNet's own
 
 
 class _SymbolReply(msgspec.Struct, frozen=True):
@@ -98,7 +96,8 @@ def run(python: Path, request: SymbolRequest) -> Iterator[SymbolOutputs]:
     with disk.temp_dir() as folder:
         with disk.writing(folder):
             _write(folder, request)
-        reply = _reply(folder, _finish(python, folder))
+        with child_process.start(python, CHILD, folder, OWN_KERNELS) as child:
+            reply = child.reply(_SymbolReply)
         yield SymbolOutputs(
             folder=folder, versions=reply.versions, replaced=reply.replaced, rewriting=reply.rewriting
         )
@@ -123,42 +122,3 @@ def _write(folder: Path, request: SymbolRequest) -> None:
         "runs": runs,
     }
     (folder / "request.json").write_text(json.dumps(document))
-
-
-def _finish(python: Path, folder: Path) -> int:
-    """Run the child and return its exit status."""
-    with (folder / LOG).open("wb") as log:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
-                [python, CHILD, folder],
-                stdin=subprocess.PIPE,  # never written to: it closes when we die, and the child exits
-                stdout=log,
-                stderr=log,
-                # These old packages would fail if the user turns warnings into errors.
-                env=_environment(),
-            )
-        except OSError as error:
-            raise unavailable(f"{python} cannot be started: {disk.os_reason(error)}") from error
-        try:
-            return process.wait()
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def _environment() -> dict[str, str]:
-    """Return the child's environment: only MXNet's own kernels, as oneDNN's SoftmaxOutput differs."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    return inherited | {"MXNET_MKLDNN_ENABLED": "0"}
-
-
-def _reply(folder: Path, status: int) -> _SymbolReply:
-    try:
-        reply = msgspec.json.decode((folder / "reply.json").read_bytes(), type=_SymbolReply)
-    except (OSError, msgspec.DecodeError) as error:
-        log = (folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
-        reason = f"its process ended with status {status} and printed:\n{log or '(nothing)'}"
-        raise ReferenceFailedError(str(unavailable(reason))) from error
-    if reply.unavailable:
-        raise unavailable(reply.unavailable)
-    return reply

@@ -1,0 +1,146 @@
+"""Run a script with another Python interpreter that has MXNet, and read its reply."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+
+from converter.errors import ReferenceFailedError, ReferenceUnavailableError
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+LOG, REPLY = "log.txt", "reply.json"
+MIN_FREE_BYTES = 1 << 16  # with fewer, the disk counts as full
+PATIENCE_SECONDS = 1800  # without a new output; the slowest layer takes a minute, at 2048 px in float64
+LOG_CHARACTERS = 2000  # of the end of the child's log, in an error
+
+
+class Reply(Protocol):
+    """The reply of a script."""
+
+    @property
+    def unavailable(self) -> str:
+        """The reason why MXNet cannot be imported, "" if it can."""
+
+
+R = TypeVar("R", bound=Reply)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildProcess:
+    """A running child process.
+
+    Attributes:
+        process: the process.
+        folder: the temporary folder of its inputs and outputs.
+    """
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def reply(self, kind: type[R]) -> R:
+        """Wait for the child and return its reply.
+
+        Raises:
+            ReferenceUnavailableError: if MXNet cannot be imported.
+            ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
+        """
+        status = self._wait()
+        try:
+            reply = msgspec.json.decode((self.folder / REPLY).read_bytes(), type=kind)
+        except (OSError, msgspec.DecodeError) as error:
+            raise self.failure() from error
+        if reply.unavailable:
+            raise unavailable(reply.unavailable)
+        if status != 0:
+            raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
+        return reply
+
+    def failure(self) -> ReferenceFailedError:
+        """Return the error of a child without a valid reply: a full disk, or the end of its log."""
+        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
+            return ReferenceFailedError(f"{self.folder}: the disk is full: no space for GluonCV's outputs")
+        log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
+        status = self.process.returncode
+        return ReferenceFailedError(
+            str(unavailable(f"its process ended with status {status} and printed:\n{log or '(nothing)'}"))
+        )
+
+    def _wait(self) -> int:
+        """Return the child's exit status; the run time is unlimited while new outputs appear.
+
+        Raises:
+            ReferenceFailedError: if no output appears for ``PATIENCE_SECONDS``.
+        """
+        outputs = -1
+        while True:
+            try:
+                return self.process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                before, outputs = outputs, len(list(self.folder.glob("*.npy")))
+                if outputs == before:
+                    reason = f"it computed no output for {PATIENCE_SECONDS} seconds"
+                    raise ReferenceFailedError(str(unavailable(reason))) from None
+
+
+@contextlib.contextmanager
+def start(
+    python: Path, script: Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[ChildProcess]:
+    """Start a script on the request in a folder; on exit the child is killed.
+
+    Args:
+        python: an interpreter with MXNet and GluonCV.
+        script: the script.
+        folder: the folder, which is the script's argument.
+        environment: environment variables in addition to ours.
+
+    Raises:
+        ReferenceUnavailableError: if the interpreter cannot be started.
+    """
+    # These old packages would fail if the user turns warnings into errors.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    with disk.writing(folder):
+        log = (folder / LOG).open("wb")
+    with log, _wrap_start_error(python):
+        process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
+            [python, script, folder],
+            stdin=subprocess.PIPE,  # never written to: it closes when we die, and the child exits
+            stdout=log,
+            stderr=log,
+            env={**inherited, **(environment or {})},
+        )
+    try:
+        yield ChildProcess(process, folder)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def _wrap_start_error(python: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unavailable(f"{python} cannot be started: {disk.os_reason(error)}") from error
+
+
+def unavailable(reason: str) -> ReferenceUnavailableError:
+    """Return the error that states why GluonCV cannot run, and the alternatives."""
+    return ReferenceUnavailableError(
+        f"no proof: GluonCV cannot run: {reason}\n"
+        "You can:\n"
+        "  --reference numpy           compare with the built-in NumPy reference, which needs no MXNet\n"
+        "  the extra `gluon`           installs mxnet==1.9.1 and gluoncv==0.10.5.post0 on Linux, x86-64\n"
+        "  --gluon-python PATH         use a Python that has them; also GLUON_PYTHON=PATH\n"
+        "  convert --reference none    write the file without a proof, as its manifest then states"
+    )
