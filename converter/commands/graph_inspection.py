@@ -41,11 +41,13 @@ def inspect(path: Path, inspection: Inspection) -> Inspection:
 
 def _with_parameters(graph: Graph, path: Path, inspection: Inspection) -> Inspection:
     """Match a graph with the network of the parameters next to it."""
-    for params in detect.parameters_of(path)[:1]:
-        with contextlib.suppress(ConversionError):  # the graph is described without them
-            prepared = preparation.prepare(open_params(params).arrays, params.name)
-            if locations := gluon_inspection.locate(prepared.arrays, params.name):
-                return gluon_inspection.with_graph(graph, locations, prepared, inspection)
+    found = detect.parameters_of(path)
+    if not found:
+        return inspection
+    with contextlib.suppress(ConversionError):  # the graph is described without them
+        prepared = preparation.prepare(open_params(found[0]).arrays, found[0].name)
+        if locations := gluon_inspection.locate(prepared.arrays, found[0].name):
+            return gluon_inspection.with_graph(graph, locations, prepared, inspection)
     return inspection
 
 

@@ -146,7 +146,7 @@ DESCRIPTIONS = {
     Kind.djl: Description(
         "parameters in DJL's own format, not in MXNet's",
         "DJL keeps the MXNet files of its model zoo in ~/.djl.ai/cache: "
-        "pass the .params that lies there beside the -symbol.json",
+        "pass the .params next to the -symbol.json there",
     ),
     Kind.tflite: Description("a TensorFlow Lite model", ANOTHER_NETWORK),
     Kind.empty: Description("the file is empty", "copy or download it again"),

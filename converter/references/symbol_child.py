@@ -28,7 +28,7 @@ from typing import Any
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - a module
-    """Import a file beside this one, whose folder is not on the path: it has a module named numpy."""
+    """Import a file of this folder, which is not on sys.path: it contains a module named numpy."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
     if spec is None or spec.loader is None:
         raise ImportError(name)
