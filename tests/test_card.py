@@ -90,7 +90,7 @@ def fine_tuned(result: ConvertedFile) -> ConvertedFile:
 
 
 def random(result: ConvertedFile) -> ConvertedFile:
-    source = SourceRecord(file=f"{result.model.name}.random-0.params", sha1="4" * 40, official=False)
+    source = SourceRecord(file=f"{result.manifest.model}.random-0.params", sha1="4" * 40, official=False)
     return replace(result, manifest=msgspec.structs.replace(result.manifest, source=source))
 
 
@@ -202,7 +202,8 @@ def test_report_is_linked_if_present() -> None:
 def test_provenance_is_shown() -> None:
     text = render(fine_tuned(converted()))
     assert "| Source file | holiday.params |" in text
-    assert f"| Official | no; published was `{converted().model.entry.params_sha1}` |" in text
+    published = catalog.find(converted().manifest.model).entry.params_sha1
+    assert f"| Official | no; published was `{published}` |" in text
     assert "| Official | yes: the SHA-1 is the published one |" in render(converted())
 
 

@@ -132,17 +132,6 @@ def test_deeply_nested_manifest_is_refused(file: Path) -> None:
         artifact_checks.read(file)
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [("generated", "describes a module that was generated"), ("trained", "not a manifest")],
-)
-def test_manifest_of_a_generated_module_is_named(kind: str, reason: str, tmp_path: Path) -> None:
-    path = tmp_path / "net-12345678.json"
-    path.write_text(json.dumps({"kind": kind, "model": "net"}))
-    with pytest.raises(ArtifactError, match=rf"net-12345678\.json: {reason}"):
-        schema.read(path)
-
-
 def test_other_suffix_is_not_called_a_manifest(file: Path, tmp_path: Path) -> None:
     other = file.rename(tmp_path / "weights.bin")
     with pytest.raises(StorageError, match=r"weights\.json: No such file"):

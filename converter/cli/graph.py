@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands.graph_conversion import GraphConversionResult
+    from converter.manifests.graph_records import GraphRecord
     from converter.parity.options import ParityOptions
 
 SAFETENSORS = "safetensors"
@@ -55,33 +56,40 @@ def convert(  # noqa: PLR0913 - the options of the command line
 ) -> None:
     """Convert a graph and print the result."""
     from converter.commands import graph_conversion
-    from converter.manifests import generated
+    from converter.manifests import schema
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = graph_conversion.convert_graph(
             name, out, params=params, output=output, options=parity, progress=progress
         )
     if as_json:
-        typer.echo(generated.encode(result.manifest), nl=False)
+        typer.echo(schema.encode(result.manifest), nl=False)
     _summary(result, console.lines(stderr=as_json))
 
 
 def _summary(result: GraphConversionResult, screen: Console) -> None:
     """Print the inputs and outputs, what was left out, the proof and the written files."""
     source, proof = result.manifest.source, result.manifest.parity
-    wiring = f"{', '.join(source.inputs)} → {', '.join(source.outputs)}"
-    screen.print(f"[green]graph[/]   {console.word(source.graph)}: {console.word(wiring)}")
-    for label, names in (("labels", source.labels), ("outputs", source.dropped)):
-        if names:
-            screen.print(f"[yellow]left out[/] {label} for training: {console.word(', '.join(names))}")
+    if source.graph is not None:
+        _describe(str(source.symbol), source.graph, screen)
     if source.casts:
         screen.print("[yellow]left out[/] casts between floating types")
     for check in proof.checks:
         screen.print(
             f"[green]proven[/]  {check.dtype}: {check.layers} outputs agree with "
-            f"{REFERENCES[proof.reference]}, the worst to {check.relative:.1e} ({console.word(check.node)})"
+            f"{REFERENCES[proof.reference]}, the worst to {check.worst.relative:.1e} "
+            f"({console.word(check.worst.layer)})"
         )
     if not proof.proven:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")
+
+
+def _describe(name: str, graph: GraphRecord, screen: Console) -> None:
+    """Print the inputs and outputs of a graph, and what was left out."""
+    wiring = f"{', '.join(graph.inputs)} → {', '.join(graph.outputs)}"
+    screen.print(f"[green]graph[/]   {console.word(name)}: {console.word(wiring)}")
+    for label, names in (("labels", graph.labels), ("outputs", graph.dropped)):
+        if names:
+            screen.print(f"[yellow]left out[/] {label} for training: {console.word(', '.join(names))}")

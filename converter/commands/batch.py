@@ -274,6 +274,7 @@ def find_conversion(out: Path, model: Model, key: SourceKey, options: ParityOpti
         if (
             manifest.model == model.name
             and key.matches(manifest)
+            and manifest.mapping is not None
             and manifest.mapping.sha256 == model.mapping.sha256
             and manifest.narrowing is None  # a batch does not round
             and (manifest.source.symbol is not None or manifest.model_args is None)  # and dilates by graphs

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter import __version__, names
+from converter import names
 from converter.commands import graph_parameters
 from converter.commands.arguments import to_path
 from converter.errors import MappingError, ReferenceUnavailableError, SymbolError, UsageError
@@ -20,30 +19,31 @@ from converter.formats import artifact, precision
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.params import open_params
 from converter.graphs import codegen, pruning, reader, rewriting
-from converter.manifests import generated
-from converter.manifests.schema import ArtifactRecord
+from converter.manifests import graph_builder, schema
+from converter.manifests.builder import WrittenFile
+from converter.manifests.graph_builder import GraphSource
 from converter.parity import graph_proof, runner
-from converter.parity.graph_proof import LIMITS, ConvertedGraph
+from converter.parity.graph_proof import ConvertedGraph
 from converter.parity.options import ParityOptions
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from pathlib import Path
 
     from converter.dtypes import Array
     from converter.formats.artifact import ArtifactDraft
+    from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
-    from converter.manifests.generated import GeneratedManifest, GraphParityRecord
+    from converter.manifests.schema import Manifest, ParityRecord
     from converter.parity.graph_proof import GraphProof
     from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
+    from converter.references import ReferenceName
     from converter.sources.params_file import ParamsFile
-
-NOT_PROVEN = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class GraphConversionResult:
     artifact: Path
     module: Path
     manifest_file: Path
-    manifest: GeneratedManifest
+    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +61,14 @@ class _Loaded:
     """A graph with its parameters, and the module generated from it.
 
     Attributes:
-        original: the graph as it was read; the converted one has no casts between floating types.
+        source: the graph as it was read, and the parameters.
         converted: the graph and the module.
-        file: the file of the parameters.
-        unused: the names of the parameters that no output needs.
+        arrays: the parameters by variable, in the types of the file.
     """
 
-    original: Graph
+    source: GraphSource
     converted: ConvertedGraph
-    file: ParamsFile
-    unused: tuple[str, ...]
+    arrays: Arrays
 
 
 def convert_graph(  # noqa: PLR0913 - the options of the command
@@ -106,7 +104,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     with disk.temp_dir() as unpacked:
         file = params_file.from_file(to_path(params), unpacked, progress)
         loaded = _load(original, whole, pruned, file)
-        state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.converted.parameters))
+        state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
             record = _prove(loaded, plan, progress)
@@ -115,19 +113,24 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
 
 
 def _load(original: Graph, whole: Graph, pruned: pruning.InferenceGraph, file: ParamsFile) -> _Loaded:
-    arrays = open_params(file.path, name=str(file.user_path)).arrays
-    matched = graph_parameters.match(pruned.graph, arrays, str(file.user_path))
+    params = open_params(file.path, name=str(file.user_path))
+    variables = {name: graph_parameters.PREFIX.sub("", name, count=1) for name in params.arrays}
+    matched = graph_parameters.match(pruned.graph, params.arrays, str(file.user_path))
     shapes = {name: tuple(array.shape) for name, array in matched.items()}
     module = codegen.generate(pruned.graph, shapes, whole.name)
     _require_valid(module.source, whole.file)
-    parameters = {name: np.asarray(precision.widen(array)) for name, array in matched.items()}
-    _require_finite(parameters, str(file.user_path))
-    stored = {graph_parameters.PREFIX.sub("", name, count=1) for name in arrays}
+    _require_finite(matched, str(file.user_path))
+    parameters = {name: precision.widen(array) for name, array in matched.items()}
     return _Loaded(
-        original=original,
+        source=GraphSource(
+            graph=original,
+            file=file,
+            params=params,
+            variables=variables,
+            has_casts=original is not whole,
+        ),
         converted=ConvertedGraph(whole=whole, pruned=pruned, module=module, parameters=parameters),
-        file=file,
-        unused=tuple(sorted(stored - module.tensors.keys())),
+        arrays=matched,
     )
 
 
@@ -145,40 +148,45 @@ def _require_valid(source: str, file: str) -> None:
         ) from error
 
 
-def _require_finite(parameters: Mapping[str, Array], file: str) -> None:
+def _require_finite(parameters: Arrays, file: str) -> None:
     """Check that all parameters are finite.
 
     Raises:
         MappingError: with every parameter that is not.
     """
-    if infinite := [name for name, array in parameters.items() if not np.isfinite(array).all()]:
+    if infinite := [name for name, array in parameters.items() if not np.isfinite(np.asarray(array)).all()]:
         lines = [f"{file}: these parameters contain NaN or infinity", *names.collapse(infinite)]
         raise MappingError("\n  ".join(lines))
 
 
-def _prove(loaded: _Loaded, plan: ReferencePlan | None, progress: Progress) -> GraphParityRecord:
+def _prove(loaded: _Loaded, plan: ReferencePlan | None, progress: Progress) -> ParityRecord:
     """Compare the module with MXNet, or with the graph on arrays.
 
     Raises:
         ParityError: if they differ.
     """
     if plan is None:
-        return generated.GraphParityRecord(proven=False, reference="none")
+        return graph_builder.UNPROVEN
     converted = loaded.converted
     runs = [(probe.dtype, _inputs(converted, probe.size, probe.dtype)) for probe in plan.probes]
     progress("proving", 1, 2)
-    if plan.python is None:
-        proof, reference = graph_proof.prove_on_arrays(converted, runs), "numpy"
-    else:
+    proof, reference = _run_proof(converted, runs, plan)
+    proof.require()
+    progress("proving", 2, 2)
+    return graph_builder.parity(proof, reference, runs)
+
+
+def _run_proof(
+    converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping[str, Array]]], plan: ReferencePlan
+) -> tuple[GraphProof, ReferenceName]:
+    """Return the comparison, and what it was with."""
+    if plan.python is not None:
         try:
-            proof, reference = graph_proof.prove(converted, runs, plan.python), "gluon"
+            return graph_proof.prove(converted, runs, plan.python), "gluon"
         except ReferenceUnavailableError:
             if not plan.fallback:
                 raise
-            proof, reference = graph_proof.prove_on_arrays(converted, runs), "numpy"
-    proof.require()
-    progress("proving", 2, 2)
-    return _record(proof, "gluon" if reference == "gluon" else "numpy", runs)
+    return graph_proof.prove_on_arrays(converted, runs), "numpy"
 
 
 def _inputs(converted: ConvertedGraph, size: tuple[int, int], dtype: str) -> dict[str, Array]:
@@ -198,77 +206,24 @@ def _inputs(converted: ConvertedGraph, size: tuple[int, int], dtype: str) -> dic
     return {name: generator.standard_normal(shape).astype(dtype)}
 
 
-def _record(proof: GraphProof, reference: str, runs: list[tuple[str, dict[str, Array]]]) -> GraphParityRecord:
-    checks = []
-    for number, (dtype, inputs) in enumerate(runs):
-        rows = proof.of_run(number)
-        worst = max(rows, key=lambda row: row.relative)
-        shape = next(iter(inputs.values())).shape
-        checks.append(
-            generated.GraphCheckRecord(
-                dtype=dtype,
-                shape=shape,
-                layers=len(rows),
-                node=worst.node,
-                relative=worst.relative,
-                limit=LIMITS[dtype],
-            )
-        )
-    return generated.GraphParityRecord(
-        proven=proof.passed,
-        reference="gluon" if reference == "gluon" else "numpy",
-        versions=proof.versions,
-        checks=tuple(checks),
-        replaced=proof.replaced,
-        rewriting=proof.rewriting,
-    )
-
-
 def _publish(
-    folder: Path, loaded: _Loaded, draft: ArtifactDraft, parity: GraphParityRecord
+    folder: Path, loaded: _Loaded, draft: ArtifactDraft, parity: ParityRecord
 ) -> GraphConversionResult:
     """Give the files their final names, unless that would overwrite an input."""
-    converted, file = loaded.converted, loaded.file
-    whole, module = converted.whole, converted.module
-    stem = name(whole.name)
-    source = module.source.encode()
-    weights = folder / artifact.file_name(stem, draft.sha256)
-    code = folder / f"{stem}.py"
-    manifest = generated.GeneratedManifest(
-        model=stem,
-        source=generated.GraphSourceRecord(
-            graph=whole.name,
-            graph_sha256=hashlib.sha256(loaded.original.content).hexdigest(),
-            file=file.name,
-            sha1=file.sha1,
-            inputs=module.inputs,
-            outputs=tuple(
-                converted.pruned.graph.nodes[index].name for index, _ in converted.pruned.graph.outputs
-            ),
-            casts=loaded.original is not whole,
-            labels=converted.pruned.labels,
-            dropped=converted.pruned.heads,
-            unused=loaded.unused,
-            fixed_gammas=tuple(sorted(module.ones)),
-        ),
-        module=generated.ModuleRecord(file=code.name, sha256=hashlib.sha256(source).hexdigest()),
-        artifact=ArtifactRecord(
-            file=weights.name,
-            sha256=draft.sha256,
-            bytes=draft.size,
-            dtypes=draft.dtypes,
-            tensors=len(module.tensors),
-            parameters=sum(math.prod(converted.parameters[variable].shape) for variable in module.tensors),
-        ),
-        tensors=module.tensors,
-        parity=parity,
-        version=__version__,
+    converted, file = loaded.converted, loaded.source.file
+    stem = name(converted.whole.name)
+    source = converted.module.source.encode()
+    weights, code = folder / artifact.file_name(stem, draft.sha256), folder / f"{stem}.py"
+    written = (
+        WrittenFile(name=weights.name, sha256=draft.sha256, size=draft.size),
+        WrittenFile(name=code.name, sha256=hashlib.sha256(source).hexdigest(), size=len(source)),
     )
+    manifest = graph_builder.build(loaded.source, converted, written, draft.dtypes, parity)
     manifest_file = weights.with_suffix(".json")
-    for written in (weights, manifest_file, code):
-        disk.require_other(written, (file.user_path, whole.path))
+    for path in (weights, manifest_file, code):
+        disk.require_other(path, (file.user_path, converted.whole.path))
     with _temporary(folder, source) as temporary, disk.locked(folder):
-        artifact.publish(draft, weights, generated.encode(manifest), {temporary: code})
+        artifact.publish(draft, weights, schema.encode(manifest), {temporary: code})
     return GraphConversionResult(
         artifact=weights, module=code, manifest_file=manifest_file, manifest=manifest
     )

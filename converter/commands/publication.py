@@ -17,9 +17,9 @@ from msgspec import Struct
 from converter.choices import LICENSE
 from converter.commands.arguments import optional_path, to_path
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
-from converter.manifests import artifact_checks, converted_file
+from converter.manifests import artifact_checks, schema
 from converter.progress import silent
-from converter.publishing import card, hub, parity_report, signature, sums, timm_config
+from converter.publishing import card, configuration, hub, parity_report, signature, sums
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
 from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
@@ -194,7 +194,7 @@ def document(result: PublishedFolder) -> PublishedRecord:
     """Return the JSON document of a folder."""
     converted = result.converted
     return PublishedRecord(
-        model=converted.model.name,
+        model=converted.manifest.model,
         folder=str(result.folder),
         sha256=converted.manifest.artifact.sha256,
         proven=converted.manifest.parity.proven,
@@ -215,7 +215,7 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
         raise PublicationError(
             f"{converted.path}: random weights; --allow-random publishes them, marked as random"
         )
-    if not converted.model.classifies_images:
+    if converted.model is not None and not converted.model.classifies_images:
         raise PublicationError(
             f"{converted.path}: a model card describes a classifier of RGB images\n"
             f"  expected    a network with a head and 3 input channels\n"
@@ -229,7 +229,7 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
 
 
 def _target(request: PublicationRequest, converted: ConvertedFile) -> Path:
-    return request.folder if len(request.files) == 1 else request.folder / converted.model.name
+    return request.folder if len(request.files) == 1 else request.folder / converted.manifest.model
 
 
 def _require_free(request: PublicationRequest, publications: tuple[PublishedFolder, ...]) -> None:
@@ -264,7 +264,7 @@ def _published_names(folder: Path) -> set[str]:
         digests = sums.read(folder)
     except (PublicationError, StorageError):
         return set()
-    ours = {*ALWAYS, REPORT}
+    ours = {*ALWAYS, REPORT, *_module_name(folder)}
     if not set(ALWAYS) <= digests.keys() <= ours:
         return set()
     unchanged = {
@@ -273,16 +273,26 @@ def _published_names(folder: Path) -> set[str]:
     return {SUMS, SIGNATURE, *unchanged}
 
 
+def _module_name(folder: Path) -> set[str]:
+    """Return the name of the generated module in a published folder, if its manifest names one."""
+    try:
+        module = schema.read(folder / MANIFEST)[0].module
+    except (ArtifactError, StorageError):
+        return set()
+    return {module.file} if module else set()
+
+
 def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page: bytes | None) -> None:
     """Write and flush all files of a folder; sums and signature come last, of the files on disk."""
     converted, manifest = each.converted, each.converted.manifest
-    shutil.copyfile(converted.path, draft / WEIGHTS)
-    if disk.sha256(draft / WEIGHTS) != manifest.artifact.sha256:
-        raise ArtifactError(f"{converted.path}: changed during the copy")
+    _copy(converted.path, draft / WEIGHTS, manifest.artifact.sha256)
     (draft / MANIFEST).write_bytes(converted.manifest_bytes)
     if page is not None:
         (draft / REPORT).write_bytes(page)
-    config = timm_config.document(converted.model, manifest.labels, converted_file.normalization(manifest))
+    if manifest.module is not None:
+        file = manifest.module.file
+        _copy(converted.path.with_name(file), draft / file, manifest.module.sha256)
+    config = configuration.document(manifest, converted.model)
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     place = f"hf-hub:{request.repo}" if request.repo else LOCAL_ADDRESS
     report_name = REPORT if page is not None else None
@@ -294,6 +304,17 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     for path in draft.iterdir():
         disk.flush(path)
     disk.flush_folder(draft)
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file and check the copy.
+
+    Raises:
+        ArtifactError: if the file has changed since it was checked.
+    """
+    shutil.copyfile(source, target)
+    if disk.sha256(target) != sha256:
+        raise ArtifactError(f"{source}: changed during the copy")
 
 
 def _write(path: Path, text: str) -> None:

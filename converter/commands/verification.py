@@ -17,9 +17,9 @@ from converter import __version__
 from converter.commands import arguments, publication
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, StorageError, VerificationError
-from converter.manifests import artifact_checks, converted_file, schema
+from converter.manifests import artifact_checks, schema
 from converter.manifests.checks import CheckList
-from converter.publishing import signature, sums, timm_config
+from converter.publishing import configuration, signature, sums
 from converter.publishing.signature import HUB_FILES, SIGNATURE
 from converter.publishing.sums import SUMS
 from converter.storage import disk, folders, locks
@@ -97,7 +97,7 @@ class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
 class _Config(msgspec.Struct, frozen=True):
     """The fields of a folder's config.json that are checked; its sum covers the rest."""
 
-    num_classes: int
+    num_classes: int | None = None
     label_names: tuple[str, ...] | None = None
 
 
@@ -201,7 +201,7 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
     converted = artifact_checks.check(checks, path, name)
     with contextlib.suppress(ArtifactError, StorageError):  # already recorded
         manifest = converted.manifest if converted else schema.read(manifest_path)[0]
-        names |= {manifest.artifact.pth.file} if manifest.artifact.pth else set()
+        names |= {part.file for part in (manifest.artifact.pth, manifest.module) if part}
     if key is not None:
         checks.wrong(name, SIGNED, f"a signature by {key}", f"{NOTHING}; only published folders are signed")
     return {(PurePosixPath(name).parent / each).as_posix() for each in names}
@@ -219,9 +219,11 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
         and (result := artifact_checks.check_manifest(checks, manifest_path, prefix + MANIFEST))
     ):
         manifest, _ = result
-        model = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
-        if model and config:
-            _check_config(checks, config, prefix + CONFIG, model, manifest)
+        found = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
+        if manifest.module:
+            artifact_checks.check_module(checks, folder / manifest.module.file, manifest.module)
+        if found and config:
+            _check_config(checks, config, prefix + CONFIG, found.model, manifest)
     if key is not None:
         checks.tried(
             prefix + SIGNATURE,
@@ -271,18 +273,17 @@ def _digest(path: Path) -> str:
         return str(error)
 
 
-def _check_config(checks: CheckList, path: Path, name: str, model: Model, manifest: Manifest) -> None:
+def _check_config(checks: CheckList, path: Path, name: str, model: Model | None, manifest: Manifest) -> None:
     try:
         content = disk.read_small(path, schema.MAX_BYTES)
         config = msgspec.json.decode(content, type=_Config)
     except (StorageError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        checks.wrong(name, "form", "a configuration for timm", str(error))
+        checks.wrong(name, "form", "a configuration as JSON", str(error))
         return
-    checks.equal(name, "classes", str(model.config.num_classes), str(config.num_classes))
-    checks.equal(name, "class names", _names(manifest.labels), _names(config.label_names))
-    same = msgspec.json.decode(content) == timm_config.document(
-        model, manifest.labels, converted_file.normalization(manifest)
-    )
+    if model is not None:
+        checks.equal(name, "classes", str(model.config.num_classes), str(config.num_classes))
+        checks.equal(name, "class names", _names(manifest.labels), _names(config.label_names))
+    same = msgspec.json.decode(content) == configuration.document(manifest, model)
     if same or manifest.version == __version__:
         checks.equal(name, "configuration", OURS, OURS if same else "different")
     else:

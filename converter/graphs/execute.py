@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from converter.dtypes import Array
+    from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Entry, Graph
 
 
 def run(
-    graph: Graph, inputs: Mapping[str, Array], parameters: Mapping[str, Array]
+    graph: Graph, inputs: Mapping[str, Array], parameters: Arrays
 ) -> Iterator[tuple[int, tuple[Array, ...]]]:
     """Yield the index of every operator's node and its outputs; each is freed after its last use.
 
@@ -60,7 +61,7 @@ def run(
         yield index, outputs
 
 
-def outputs(graph: Graph, inputs: Mapping[str, Array], parameters: Mapping[str, Array]) -> list[Array]:
+def outputs(graph: Graph, inputs: Mapping[str, Array], parameters: Arrays) -> list[Array]:
     """Return the outputs of a graph; see ``run``."""
     wanted = set(graph.outputs)
     found: dict[Entry, Array] = {
@@ -75,5 +76,5 @@ def outputs(graph: Graph, inputs: Mapping[str, Array], parameters: Mapping[str, 
     return [found[entry] for entry in graph.outputs]
 
 
-def _parameter(graph: Graph, entry: Entry, parameters: Mapping[str, Array], dtype: np.dtype[Any]) -> Array:
+def _parameter(graph: Graph, entry: Entry, parameters: Arrays, dtype: np.dtype[Any]) -> Array:
     return np.asarray(parameters[graph.nodes[entry[0]].name]).astype(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,28 @@ from converter.formats import artifact
 from converter.manifests import consistency, converted_file, schema
 from converter.manifests.checks import CheckList
 from converter.manifests.converted_file import ConvertedFile
+from converter.manifests.schema import GENERATED
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from converter.manifests.graph_records import ModuleRecord
     from converter.manifests.schema import ArtifactRecord, Manifest, PthRecord
     from converter.networks.catalog import Model
 
 MANIFEST = ".json"  # replaces the artifact's suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights that have the tensors in their manifest.
+
+    Attributes:
+        model: their model, None for a generated module.
+    """
+
+    model: Model | None
 
 
 def read(path: Path) -> ConvertedFile:
@@ -62,12 +76,14 @@ def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
         return None
     manifest, content = manifest_file
     checks.equal(name, "name", manifest.artifact.file, disk.file_name(path))
-    model = check_weights(checks, path, name, manifest)
+    weights = check_weights(checks, path, name, manifest)
+    if manifest.module:
+        check_module(checks, path.with_name(manifest.module.file), manifest.module)
     if pth := manifest.artifact.pth:
         digest = _check_bytes(checks, path.with_name(pth.file), pth.file, pth)
         _check_name(checks, pth.file, pth, digest)
         checks.unchecked(pth.file, "tensors", "a pickle, which is not opened")
-    return ConvertedFile(path, model, manifest, content) if model else None
+    return ConvertedFile(path, weights.model, manifest, content) if weights else None
 
 
 def check_manifest(checks: CheckList, path: Path, name: str) -> tuple[Manifest, bytes] | None:
@@ -81,29 +97,54 @@ def check_manifest(checks: CheckList, path: Path, name: str) -> tuple[Manifest, 
     return checks.tried(name, "manifest", "readable and consistent", read_consistent)
 
 
-def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) -> Model | None:
-    """Check weights against a manifest; return their model, or None if it is not the manifest's."""
+def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) -> Weights | None:
+    """Check weights against a manifest; return their model, or None if they are not the manifest's."""
     entry = manifest.artifact
     digest = _check_bytes(checks, path, name, entry)
-    model = checks.tried(
+    weights = checks.tried(
         name,
         "tensors",
         f"{entry.tensors} of {manifest.model}, {' and '.join(entry.dtypes)}, {entry.parameters:,} parameters",
-        lambda: converted_file.model_of(path, manifest),
+        lambda: _weights(path, manifest),
     )
     _check_name(checks, name, entry, digest)
-    if model is not None:
-        published = converted_file.is_published(model, manifest.source.sha1)
-        checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
-        ours, theirs = model.mapping, manifest.mapping
-        if manifest.version == __version__:
-            recorded_mapping = f"{theirs.file} {theirs.sha256}"
-            checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", recorded_mapping)
-        else:
-            checks.unchecked(name, "mapping", of_version(manifest))
+    if weights and weights.model:
+        _check_model(checks, name, weights.model, manifest)
     if converted_file.is_random(manifest):
         checks.unchecked(name, "weights", "seeded random numbers, according to the manifest")
-    return model
+    return weights
+
+
+def check_module(checks: CheckList, path: Path, module: ModuleRecord) -> None:
+    """Check the source of a generated module against its manifest."""
+    result = checks.tried(
+        module.file, "file", module.file, lambda: converted_file.size_and_sha256(path), quiet=True
+    )
+    if result is not None:
+        checks.equal(module.file, "sha256", module.sha256, result[1])
+
+
+def _weights(path: Path, manifest: Manifest) -> Weights:
+    """Return the model of weights that have the tensors in their manifest.
+
+    Raises:
+        ConversionError: if they have others.
+    """
+    if manifest.kind == GENERATED:
+        converted_file.require_generated(path, manifest)
+        return Weights(None)
+    return Weights(converted_file.model_of(path, manifest))
+
+
+def _check_model(checks: CheckList, name: str, model: Model, manifest: Manifest) -> None:
+    """Check what a manifest says about a model: who published it, and its mapping."""
+    published = converted_file.is_published(model, manifest.source.sha1)
+    checks.equal(name, "official", str(published).lower(), str(manifest.source.official).lower())
+    ours, theirs = model.mapping, manifest.mapping
+    if manifest.version != __version__:
+        checks.unchecked(name, "mapping", of_version(manifest))
+    elif theirs is not None:
+        checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", f"{theirs.file} {theirs.sha256}")
 
 
 def of_version(manifest: Manifest) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from converter.errors import ArtifactError
 from converter.formats import labels
+from converter.manifests.schema import GENERATED
 from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
 if TYPE_CHECKING:
@@ -22,20 +23,73 @@ def require_consistent(path: Path, manifest: Manifest) -> None:
         LabelsError: if the class names are not valid.
     """
     labels.require_valid(manifest.labels or (), str(path))
+    _require_kind(path, manifest)
     for check in manifest.parity.checks:
-        sizes = [int(side) for side in check.size.split("x")]
-        if not all(SMALLEST <= side <= LARGEST for side in sizes):
-            raise ArtifactError(
-                f"{path}: size of a proof: expected {SMALLEST} to {LARGEST} pixels, found {check.size}"
-            )
+        _require_inputs(path, manifest, check)
     if manifest.source.symbol is None and (manifest.source.final_softmax or manifest.source.fixed_gammas):
         raise ArtifactError(f"{path}: describes a graph but names none")
     if manifest.parity.proven:
         _require_proof(path, manifest)
         for check in manifest.parity.checks:
-            _require_passed(path, check)
+            _require_passed(path, check, *_limits(manifest, check))
     if manifest.narrowing is not None:
         _require_rounding(path, manifest, manifest.narrowing)
+
+
+def _require_kind(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest without the parts of its kind, or with those of the other.
+
+    Raises:
+        ArtifactError: if a part is missing, belongs to the other kind, or names a tensor twice.
+    """
+    source = manifest.source
+    native: list[object] = [manifest.mapping]
+    options = [
+        manifest.model_args,
+        manifest.narrowing,
+        source.wrapping,
+        source.preprocessing,
+        source.official or None,
+    ]
+    generated: list[object] = [manifest.module, source.graph]
+    if manifest.kind == GENERATED:
+        required, others = [*generated, source.symbol_sha256], [*native, *options]
+    else:
+        required, others = native, [*generated, manifest.names or None]
+    if None in required or any(part is not None for part in others):
+        raise ArtifactError(f"{path}: does not have exactly the parts of a {manifest.kind} network")
+    for names in zip(*((names.source, names.target) for names in manifest.names), strict=True):
+        if len({*names}) < len(names):
+            raise ArtifactError(f"{path}: names a tensor twice")
+
+
+def _require_inputs(path: Path, manifest: Manifest, check: CheckRecord) -> None:
+    """Refuse a check without a size, or of another size than an image's.
+
+    Raises:
+        ArtifactError: if the size or the shapes of the inputs are missing or not valid.
+    """
+    if manifest.kind == GENERATED:
+        names = manifest.source.graph.inputs if manifest.source.graph else ()
+        shapes = check.inputs or {}
+        if (
+            check.size
+            or shapes.keys() != set(names)
+            or any(side < 1 for sides in shapes.values() for side in sides)
+        ):
+            raise ArtifactError(f"{path}: inputs of a proof: expected {', '.join(names)}, found {shapes}")
+        return
+    sides = [int(side) for side in (check.size or "").split("x") if side]
+    if check.inputs or not sides or not all(SMALLEST <= side <= LARGEST for side in sides):
+        raise ArtifactError(
+            f"{path}: size of a proof: expected {SMALLEST} to {LARGEST} pixels, found {check.shape}"
+        )
+
+
+def _limits(manifest: Manifest, check: CheckRecord) -> tuple[float, float]:
+    """Return our limits of the layers and of the logits, which are the same for a graph."""
+    layers = LAYER_LIMITS.get(check.dtype, 0)
+    return layers, layers if manifest.kind == GENERATED else LIMITS.get(check.dtype, 0)
 
 
 def _require_rounding(path: Path, manifest: Manifest, rounding: RoundingRecord) -> None:
@@ -53,7 +107,7 @@ def _require_rounding(path: Path, manifest: Manifest, rounding: RoundingRecord) 
         if not rounding.before.checks:
             raise ArtifactError(f"{path}: claims a proof before rounding but lists no checks")
         for check in rounding.before.checks:
-            _require_passed(path, check)
+            _require_passed(path, check, *_limits(manifest, check))
 
 
 def _require_proof(path: Path, manifest: Manifest) -> None:
@@ -78,24 +132,23 @@ def _require_proof(path: Path, manifest: Manifest) -> None:
     packages = {"numpy", "torch", *(("mxnet", "gluoncv") if proof.reference == "gluon" else ())}
     if absent := sorted(packages - proof.versions.keys()):
         raise ArtifactError(f"{path}: claims a proof without the version of {' and '.join(absent)}")
-    if len({(check.dtype, check.size, check.seed) for check in proof.checks}) < len(proof.checks):
+    if len({(check.dtype, check.shape, check.seed) for check in proof.checks}) < len(proof.checks):
         raise ArtifactError(f"{path}: lists the same check twice")
 
 
-def _require_passed(path: Path, check: CheckRecord) -> None:
+def _require_passed(path: Path, check: CheckRecord, layer_limit: float, limit: float) -> None:
     """Refuse a check that exceeds its own limits or ours.
 
     Raises:
         ArtifactError: if a limit is exceeded or the numbers contradict each other.
     """
-    run = f"in {check.dtype} at {check.size}"
-    layer_limit = min(check.worst.limit, LAYER_LIMITS.get(check.dtype, 0))
+    run = f"in {check.dtype} at {check.shape}"
+    layer_limit = min(check.worst.limit, layer_limit)
     if not (check.layers > 0 and 0 <= check.worst.relative <= layer_limit):
         raise ArtifactError(
             f"{path}: claims a proof, but {check.worst.layer} differs by {check.worst.relative:.1e} {run}; "
             f"expected at most {layer_limit:.0e}"
         )
-    limit = LIMITS.get(check.dtype, 0)
     if not (0 <= check.relative <= limit and check.max_abs >= 0):
         raise ArtifactError(
             f"{path}: claims a proof, but the logits differ by {check.relative:.1e} {run}; "

@@ -38,13 +38,13 @@ class ConvertedFile:
 
     Attributes:
         path: the file.
-        model: the model, with the file's number of classes.
+        model: the model, with the file's number of classes; None for a generated module.
         manifest: the parsed manifest.
         manifest_bytes: the manifest as it is stored.
     """
 
     path: Path
-    model: Model
+    model: Model | None
     manifest: Manifest
     manifest_bytes: bytes
 
@@ -56,7 +56,7 @@ class ConvertedFile:
     @property
     def official(self) -> bool:
         """Whether the weights are those that GluonCV published, not rounded, by the source's SHA-1."""
-        published = is_published(self.model, self.manifest.source.sha1)
+        published = self.model is not None and is_published(self.model, self.manifest.source.sha1)
         return published and not self.random and self.manifest.narrowing is None
 
 
@@ -158,10 +158,7 @@ def model_of(path: Path, manifest: Manifest) -> Model:
         raise ArtifactError(
             f"{path}: model in its manifest: expected {named_model.name}, found its alias {manifest.model}"
         )
-    arrays = _header_arrays(path)
-    dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
-    if (len(arrays), dtypes) != (manifest.artifact.tensors, set(manifest.artifact.dtypes)):
-        raise ArtifactError(f"{path}: its tensors are not those in its manifest")
+    arrays = arrays_of(path, manifest)
     matches = detection.match_torch(arrays)
     for model in matches:
         if model.name == named_model.name:
@@ -172,11 +169,12 @@ def model_of(path: Path, manifest: Manifest) -> Model:
     raise ArtifactError(f"{path}: its manifest names {named_model.name}, but its tensors match {others}")
 
 
-def _header_arrays(path: Path) -> Arrays:
+def arrays_of(path: Path, manifest: Manifest) -> Arrays:
     """Return the arrays in a file's header, which must be the one that we write; read nothing else.
 
     Raises:
-        ArtifactError: if the file is of another kind or has another header.
+        ArtifactError: if the file is of another kind, has another header, or other numbers and types of
+            tensors than the manifest.
         CheckpointError: if the file cannot be read.
     """
     kind = detect.kind(path)
@@ -187,7 +185,26 @@ def _header_arrays(path: Path) -> Arrays:
     with path.open("rb") as stream:
         if stream.read(len(header)) != header:
             raise ArtifactError(f"{path}: its header is not the canonical one for its tensors")
+    dtypes = {str(array.dtype) for array in arrays.values() if array.shape}
+    if (len(arrays), dtypes) != (manifest.artifact.tensors, set(manifest.artifact.dtypes)):
+        raise ArtifactError(f"{path}: its tensors are not those in its manifest")
     return arrays
+
+
+def require_generated(path: Path, manifest: Manifest) -> None:
+    """Check that a file has the tensors of a generated module, by the names in its manifest.
+
+    Raises:
+        ArtifactError: if it has others.
+        CheckpointError: if it cannot be read.
+    """
+    arrays = arrays_of(path, manifest)
+    parameters = sum(array.size for array in arrays.values())
+    if (
+        arrays.keys() != {names.target for names in manifest.names}
+        or parameters != manifest.artifact.parameters
+    ):
+        raise ArtifactError(f"{path}: its tensors are not those in its manifest")
 
 
 def _require_layers(path: Path, manifest: Manifest, model: Model) -> None:

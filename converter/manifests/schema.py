@@ -8,18 +8,27 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from converter.errors import ArtifactError
+from converter.manifests.graph_records import GraphRecord, ModuleRecord, ReplacedRecord, TensorRecord  # noqa: TC001 - evaluated
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-GENERATED = "generated"  # the kind of a manifest of a generated module
+Kind = Literal["native", "generated"]
+NATIVE: Kind = "native"  # a network of ours, with names by a mapping file
+GENERATED: Kind = "generated"  # a module that was generated from a graph
 VERSION = 1  # raised when a key changes its meaning; new keys do not raise it
+REQUIRED = {NATIVE: "mapping", GENERATED: "module"}  # what each kind of network has
 MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
+# Keys that are absent rather than empty.
+OPTIONAL = {
+    *("mapping", "model_args", "narrowing", "module", "names", "schema_version"),
+    *("casts", "graph", "preprocessing", "wrapping"),
+}
 
 Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -57,10 +66,6 @@ class PreprocessingRecord(Struct, frozen=True, kw_only=True):
     std: Annotated[tuple[float, ...], Meta(min_length=1)]
 
 
-class _Kind(Struct, frozen=True):
-    kind: str = ""
-
-
 class SourceRecord(Struct, frozen=True, kw_only=True):
     """The ``.params`` file that the weights were converted from.
 
@@ -80,6 +85,7 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
             network; absent if not.
         wrapping: how the parameters differ from those that GluonCV saves; absent if they do not.
         preprocessing: the normalization of images that was exported with the network; absent without one.
+        graph: what was converted of the graph; absent unless the module was generated from it.
     """
 
     file: str
@@ -96,6 +102,7 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
     casts: bool = False
     wrapping: WrappingRecord | None = None
     preprocessing: PreprocessingRecord | None = None
+    graph: GraphRecord | None = None
 
 
 class MappingRecord(Struct, frozen=True, kw_only=True):
@@ -147,28 +154,36 @@ class WorstLayerRecord(Struct, frozen=True, kw_only=True):
     limit: float
 
 
-class CheckRecord(Struct, frozen=True, kw_only=True):
+class CheckRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The comparison for one probe.
 
     Attributes:
         dtype: precision of the run.
-        size: size of the input in pixels.
         seed: seed of the input.
         limit: largest relative difference of the logits that passes.
         layers: number of compared layers.
         max_abs: largest absolute difference of the logits.
         relative: ``max_abs`` over the standard deviation of the reference's logits.
         worst: the layer with the largest relative difference.
+        size: size of the input in pixels; absent for a generated module.
+        inputs: shapes of the inputs of a generated module, by name; absent for other networks.
     """
 
     dtype: str
-    size: InputSize
     seed: Seed
     limit: float
     layers: int
     max_abs: float
     relative: float
     worst: WorstLayerRecord
+    size: InputSize | None = None
+    inputs: dict[str, tuple[int, ...]] | None = None
+
+    @property
+    def shape(self) -> str:
+        """The size of the input, or the shapes of the inputs."""
+        shapes = (self.inputs or {}).values()
+        return self.size or " ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 class ParityRecord(Struct, frozen=True, kw_only=True):
@@ -180,6 +195,7 @@ class ParityRecord(Struct, frozen=True, kw_only=True):
         definition: "graph", the given graph, or "gluoncv", GluonCV's definition of the model.
         versions: versions of the packages that computed the outputs.
         checks: one per probe.
+        replaced: the operators of a graph that MXNet does not compute in float64; absent without any.
     """
 
     proven: bool
@@ -187,6 +203,7 @@ class ParityRecord(Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     checks: tuple[CheckRecord, ...]
     definition: Literal["graph", "gluoncv"] | None = None
+    replaced: ReplacedRecord | UnsetType = UNSET
 
 
 class LogitsRecord(Struct, frozen=True, kw_only=True):
@@ -217,40 +234,49 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """What a conversion read, did, wrote and proved.
 
     Attributes:
-        model: name of the model.
+        model: name of the model, or of the generated module.
         source: the file that was converted.
-        mapping: the mapping file.
         artifact: the file that was written.
         parity: the proof of the written weights.
-        labels: class names.
         version: version of gluon2torch.
+        mapping: the mapping file; absent for a generated module.
+        labels: class names.
         model_args: the arguments that rebuild the network; absent if it is the network of that name.
         narrowing: the effect of rounding; absent if the weights were not rounded.
+        kind: "generated" for a generated module; absent for the networks that have a name.
+        module: the generated module; absent without one.
+        names: the names of a generated module's tensors, in the order of the source; absent without one.
         schema_version: version of this schema; 0, and absent, in manifests written before it had one.
     """
 
     model: str
     source: SourceRecord
-    mapping: MappingRecord
     artifact: ArtifactRecord
     parity: ParityRecord
     version: str
+    mapping: MappingRecord | None = None
     labels: tuple[str, ...] | None = None
     model_args: ModelArguments | None = None
     narrowing: RoundingRecord | None = None
+    kind: Kind = NATIVE
+    module: ModuleRecord | None = None
+    names: tuple[TensorRecord, ...] = ()
     schema_version: Annotated[int, Meta(ge=0)] = 0
 
 
 def encode(manifest: Manifest) -> bytes:
     """Encode a manifest as JSON, with sorted keys."""
-    document = msgspec.to_builtins(manifest)
-    for key in ("model_args", "narrowing", "schema_version"):  # absent rather than empty
-        if not document[key]:
-            del document[key]
-    for key in ("casts", "wrapping", "preprocessing"):
-        if not document["source"][key]:
-            del document["source"][key]
+    document = _without_empty(msgspec.to_builtins(manifest))
+    if manifest.kind == NATIVE:
+        del document["kind"]
     return (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _without_empty(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a document without the keys that are absent rather than empty."""
+    if isinstance(value, dict):
+        return {key: _without_empty(each) for key, each in value.items() if each or key not in OPTIONAL}
+    return [_without_empty(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def read(path: Path) -> tuple[Manifest, bytes]:
@@ -265,25 +291,15 @@ def read(path: Path) -> tuple[Manifest, bytes]:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # and ValidationError
-        if _is_generated(content):
-            raise ArtifactError(
-                f"{path}: describes a module that was generated from a graph, which this command cannot check"
-            ) from error
         raise ArtifactError(f"{path}: not a manifest: {error}") from error
+    if getattr(manifest, REQUIRED[manifest.kind]) is None:
+        raise ArtifactError(f"{path}: not a manifest: missing required field `{REQUIRED[manifest.kind]}`")
     if manifest.schema_version > VERSION:
         raise NewerManifestError(
             f"{path}: manifest schema {manifest.schema_version}; this version of gluon2torch reads up to "
             f"{VERSION}\npip install --upgrade gluon2torch"
         )
     return manifest, content
-
-
-def _is_generated(content: bytes) -> bool:
-    """Return whether a manifest is that of a generated module, whose schema is another."""
-    try:
-        return msgspec.json.decode(content, type=_Kind).kind == GENERATED
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
 
 
 def json_schema() -> dict[str, Any]:

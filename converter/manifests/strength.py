@@ -48,7 +48,7 @@ def claims(parity: ParityRecord) -> set[Claim]:
         for check in parity.checks
         for reference in (parity.reference, NUMPY)
         for definition in (parity.definition or GLUONCV, GLUONCV)
-        for size in (check.size, "")
+        for size in (check.shape, "")
     }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from converter.dtypes import Array
+    from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.codegen import GeneratedModule
     from converter.graphs.graph import Graph
     from converter.graphs.pruning import InferenceGraph
@@ -36,6 +37,7 @@ class GraphRow:
         dtype: the dtype in which both sides ran.
         node: the name of the node.
         layer: the name of the layer in the module, "" for an output of the network.
+        max_abs: the largest difference.
         relative: the largest difference, relative to the reference's standard deviation.
         run: the number of the run.
     """
@@ -43,6 +45,7 @@ class GraphRow:
     dtype: str
     node: str
     layer: str
+    max_abs: float
     relative: float
     run: int = 0
 
@@ -119,7 +122,7 @@ class ConvertedGraph:
     whole: Graph
     pruned: InferenceGraph
     module: GeneratedModule
-    parameters: Mapping[str, Array]
+    parameters: Arrays
 
 
 def prove(
@@ -151,11 +154,12 @@ def prove(
             computed, heads = _outputs(net, [inputs[name] for name in module.inputs], list(layers.values()))
             for index, layer in layers.items():
                 node = pruned.origins[index]
-                relative = _relative(reference.node(number, node), computed[layer])
-                rows.append(GraphRow(dtype, graph.nodes[node].name, layer, relative, number))
+                difference = _difference(reference.node(number, node), computed[layer])
+                rows.append(GraphRow(dtype, graph.nodes[node].name, layer, *difference, number))
             for place, head in enumerate(heads):
-                relative = _relative(reference.head(number, place), head)
-                rows.append(GraphRow(dtype, graph.nodes[request.heads[place][0]].name, "", relative, number))
+                difference = _difference(reference.head(number, place), head)
+                node = request.heads[place][0]
+                rows.append(GraphRow(dtype, graph.nodes[node].name, "", *difference, number))
         return GraphProof(tuple(rows), reference.versions, reference.replaced, reference.rewriting)
 
 
@@ -176,17 +180,17 @@ def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping
         for index, arrays in execute.run(graph, inputs, converted.parameters):
             name = graph.nodes[index].name
             if index in layers:
-                relative = _relative(arrays[0], computed[layers[index]])
-                rows.append(GraphRow(dtype, name, layers[index], relative, number))
+                difference = _difference(arrays[0], computed[layers[index]])
+                rows.append(GraphRow(dtype, name, layers[index], *difference, number))
             for head, (node, output) in zip(heads, graph.outputs, strict=True):
                 if node == index:
-                    last.append(GraphRow(dtype, name, "", _relative(arrays[output], head), number))
+                    last.append(GraphRow(dtype, name, "", *_difference(arrays[output], head), number))
         rows += last
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     return GraphProof(tuple(rows), versions, (), 0.0)
 
 
-def load(module: GeneratedModule, parameters: Mapping[str, Array], dtype: str) -> torch.nn.Module:
+def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:
     """Return the network of a generated module with parameters, in evaluation mode."""
     import torch  # noqa: PLC0415 - when a network runs and not before
 
@@ -194,7 +198,7 @@ def load(module: GeneratedModule, parameters: Mapping[str, Array], dtype: str) -
     exec(compile(module.source, "generated module", "exec"), names)  # noqa: S102 - our own code: see decision 18
     net: torch.nn.Module = names["Network"]()
     net.to(getattr(torch, dtype))
-    state = {name: torch.from_numpy(array) for name, array in state_arrays(module, parameters)}
+    state = {name: torch.from_numpy(np.asarray(array)) for name, array in state_arrays(module, parameters)}
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
@@ -202,11 +206,11 @@ def load(module: GeneratedModule, parameters: Mapping[str, Array], dtype: str) -
     return net.eval()
 
 
-def state_arrays(module: GeneratedModule, parameters: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+def state_arrays(module: GeneratedModule, parameters: Arrays) -> Iterator[tuple[str, AnyArray]]:
     """Yield the state dict of a generated module; gammas that MXNet fixes are ones."""
     for variable, name in module.tensors.items():
-        array = np.asarray(parameters[variable])
-        yield name, np.ones_like(array) if variable in module.ones else array
+        array = parameters[variable]
+        yield name, np.ones(array.shape, array.dtype) if variable in module.ones else array
 
 
 def _first_uses(layers: Mapping[int, str]) -> dict[int, str]:
@@ -246,10 +250,10 @@ def _outputs(
     return computed, heads
 
 
-def _relative(reference: Array, output: Array) -> float:
-    """Return the largest difference, relative to the reference's standard deviation."""
+def _difference(reference: Array, output: Array) -> tuple[float, float]:
+    """Return the largest difference, and the same relative to the reference's standard deviation."""
     if reference.shape != output.shape:
-        return float("inf")
+        return float("inf"), float("inf")
     with np.errstate(all="ignore"):  # a max pool of nothing is the least number
         same = (reference == output) | (np.isnan(reference) & np.isnan(output))
         worst = float(np.max(np.abs(reference.astype(np.float64) - output), where=~same, initial=0.0))
@@ -258,5 +262,5 @@ def _relative(reference: Array, output: Array) -> float:
             np.max(np.abs(wide), initial=0.0)
         )  # a single number has no deviation
     if worst == 0:
-        return 0.0
-    return worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
+        return 0.0, 0.0
+    return worst, worst / scale if scale > 0 and np.isfinite(worst) else float("inf")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Entry, Model
     from resnext_torch.config import Config
 
+TEMPLATE, MODULE_TEMPLATE = "card.md", "module_card.md"
 LOCAL_ADDRESS = "local-dir:."
 IMAGENET_CLASSES = 1000
 LIBRARIES = {True: "timm", False: "pytorch"}  # by whether timm has the network
@@ -88,9 +89,14 @@ def require_libraries() -> None:
 
 def render(converted: ConvertedFile, options: CardOptions) -> str:
     """Return the card, which labels measured and published figures, and random and unproven weights."""
+    if converted.model is None:
+        return _render(MODULE_TEMPLATE, converted, options, _module_facts(converted, options))
+    return _render(TEMPLATE, converted, options, _model_facts(converted, converted.model))
+
+
+def _render(template: str, converted: ConvertedFile, options: CardOptions, facts: dict[str, Any]) -> str:
     import jinja2  # noqa: PLC0415 - only cards and reports need it
 
-    model = converted.model
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("converter.publishing"),
         autoescape=False,  # noqa: S701 - Markdown; text from files goes through `plain`
@@ -100,28 +106,46 @@ def render(converted: ConvertedFile, options: CardOptions) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["plain"] = plain
-    return environment.get_template("card.md").render(
-        converted=converted,
+    parity = converted.manifest.parity
+    return environment.get_template(template).render(
         manifest=converted.manifest,
-        model=model,
-        entry=_entry(model),
-        classes=model.config.num_classes,
-        imagenet=model.config.num_classes == IMAGENET_CLASSES and not converted.manifest.labels,
-        family=family(model),
-        components=components(model),
-        cost=figures.cost(model),
-        preprocessing=figures.preprocessing(model) | converted_file.normalization(converted.manifest),
-        file_bytes=converted.manifest.artifact.bytes,
-        source=figures.SOURCE,
-        source_url=figures.SOURCE_URL,
-        convention=figures.CONVENTION,
-        architecture=timm_config.architecture(model),
-        library=LIBRARIES[timm_config.architecture(model) is not None],
-        reference=json_report.describe_reference(
-            converted.manifest.parity.reference, converted.manifest.parity.definition
-        ),
+        reference=json_report.describe_reference(parity.reference, parity.definition),
         options=options,
+        **facts,
     )
+
+
+def _module_facts(converted: ConvertedFile, options: CardOptions) -> dict[str, Any]:
+    """Return what the card of a generated module says beyond its manifest."""
+    checks, graph = converted.manifest.parity.checks, converted.manifest.source.graph
+    inputs = (checks[0].inputs or {}) if checks else {}
+    return {
+        "graph": graph,
+        "shapes": [inputs[name] for name in graph.inputs if name in inputs] if graph else [],
+        "local": options.address == LOCAL_ADDRESS,
+    }
+
+
+def _model_facts(converted: ConvertedFile, model: Model) -> dict[str, Any]:
+    """Return what the card of a model says beyond its manifest."""
+    manifest = converted.manifest
+    return {
+        "converted": converted,
+        "model": model,
+        "entry": _entry(model),
+        "classes": model.config.num_classes,
+        "imagenet": model.config.num_classes == IMAGENET_CLASSES and not manifest.labels,
+        "family": family(model),
+        "components": components(model),
+        "cost": figures.cost(model),
+        "preprocessing": figures.preprocessing(model) | converted_file.normalization(manifest),
+        "file_bytes": manifest.artifact.bytes,
+        "source": figures.SOURCE,
+        "source_url": figures.SOURCE_URL,
+        "convention": figures.CONVENTION,
+        "architecture": timm_config.architecture(model),
+        "library": LIBRARIES[timm_config.architecture(model) is not None],
+    }
 
 
 def _entry(model: Model) -> Entry:

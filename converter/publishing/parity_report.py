@@ -35,10 +35,16 @@ def read(path: Path, converted_files: Iterable[ConvertedFile]) -> bytes:
 
 
 def _require_match(path: Path, document: Document, converted: ConvertedFile) -> None:
-    manifest = converted.manifest
+    manifest, model = converted.manifest, converted.model
+    agrees = _agrees(document, manifest.artifact.tensors if model is None else len(model.mapping.tensors))
+    if agrees:
+        agrees = all(
+            _agrees_with_graph(check) if model is None else _check_agrees(check, model)
+            for check in document.checks
+        )
     pairs = [
-        ("model", converted.model.name, document.model),
-        ("result", "agrees", "agrees" if _agrees(document, converted.model) else "differs"),
+        ("model", manifest.model, document.model),
+        ("result", "agrees", "agrees" if agrees else "differs"),
         ("SHA-256 of the graph", str(manifest.source.symbol_sha256), str(document.source.symbol_sha256)),
         ("SHA-1 of the parameters", manifest.source.sha1, document.source.sha1),
     ]
@@ -53,15 +59,26 @@ def _require_match(path: Path, document: Document, converted: ConvertedFile) -> 
             )
 
 
-def _agrees(document: Document, model: Model) -> bool:
-    """Return whether the numbers of a report confirm its verdict, within our own limits."""
+def _agrees(document: Document, tensors: int) -> bool:
+    """Return whether the numbers of a report confirm its verdict."""
     return (
         document.agrees
         and document.reference.name != ReferenceChoice.none
-        and document.tensors.compared == len(model.mapping.tensors)
+        and document.tensors.compared == tensors
         and not (document.tensors.different or document.vacuous_layers or document.diagnosis)
         and bool(document.checks)
-        and all(_check_agrees(check, model) for check in document.checks)
+    )
+
+
+def _agrees_with_graph(check: CheckRow) -> bool:
+    """Return whether every compared output of a graph agrees within our own limit."""
+    limit = LAYER_LIMITS.get(check.dtype, 0)
+    return (
+        check.agrees
+        and bool(check.layers)
+        and all(
+            row.agrees and row.relative is not None and 0 <= row.relative <= limit for row in check.layers
+        )
     )
 
 

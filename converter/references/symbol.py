@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from converter.dtypes import Array
+    from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Entry, Graph
 
 CHILD = Path(__file__).with_name("symbol_child.py")
@@ -48,7 +49,7 @@ class SymbolRequest:
     """
 
     graph: Graph
-    parameters: Mapping[str, Array]
+    parameters: Arrays
     heads: Sequence[Entry]
     nodes: Sequence[int]
     runs: Sequence[tuple[str, Mapping[str, Array]]]
@@ -106,7 +107,7 @@ def run(python: Path, request: SymbolRequest) -> Iterator[SymbolOutputs]:
 def _write(folder: Path, request: SymbolRequest) -> None:
     (folder / SYMBOL).write_bytes(request.graph.content)
     with (folder / PARAMS).open("wb") as stream:
-        write_params(stream, {name: np.asarray(array) for name, array in request.parameters.items()})
+        write_params(stream, request.parameters)
     runs = []
     for number, (dtype, inputs) in enumerate(request.runs):
         files = {name: f"input-{number}-{place}.npy" for place, name in enumerate(inputs)}

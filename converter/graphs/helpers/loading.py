@@ -7,7 +7,12 @@ from torch import Tensor
 
 
 def read_safetensors(path: str, names: list[str]) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, by the names that it may contain."""
+    """Return the tensors of a safetensors file, those of 16 bits as float32.
+
+    Args:
+        path: the file.
+        names: the names of the tensors that it may contain.
+    """
     with open(path, "rb") as file:  # noqa: PTH123 - generated modules import torch alone
         header = file.read(int.from_bytes(file.read(8), "little")).decode()
         data = bytearray(file.read())
@@ -27,6 +32,7 @@ def read_safetensors(path: str, names: list[str]) -> dict[str, Tensor]:
             )
             begin, end = map(int, offsets.split(","))
             flat = torch.frombuffer(data[begin:end], dtype=types[dtype])
+            flat = flat.float() if dtype in {"F16", "BF16"} else flat
             state[name] = flat.reshape([int(size) for size in shape.split(",") if size])
     if header.count('"data_offsets":') != len(state):
         raise ValueError(f"{path}: tensors of another network")

@@ -1,0 +1,161 @@
+"""Build the manifest of a module that was generated from a graph."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from converter import __version__, names
+from converter.manifests import schema
+from converter.manifests.graph_records import GraphRecord, ModuleRecord, ReplacedRecord, TensorRecord
+from converter.manifests.schema import (
+    ArtifactRecord,
+    CheckRecord,
+    Manifest,
+    ParityRecord,
+    SourceRecord,
+    WorstLayerRecord,
+)
+from converter.parity.graph_proof import LIMITS
+from converter.parity.result import GRAPH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from converter.dtypes import Array
+    from converter.formats.params import Params
+    from converter.graphs.graph import Graph
+    from converter.manifests.builder import WrittenFile
+    from converter.parity.graph_proof import ConvertedGraph, GraphProof
+    from converter.references import ReferenceName
+    from converter.sources.params_file import ParamsFile
+
+SEED = 0  # of the inputs
+UNPROVEN = ParityRecord(proven=False, reference="none", versions={}, checks=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSource:
+    """What a module was generated from.
+
+    Attributes:
+        graph: the graph as it was read.
+        file: the file of the parameters.
+        params: its contents.
+        variables: the graph's variable of each array in the file, by the array's name.
+        has_casts: whether the graph has casts between floating types, which are not converted.
+    """
+
+    graph: Graph
+    file: ParamsFile
+    params: Params
+    variables: Mapping[str, str]
+    has_casts: bool
+
+
+def build(
+    source: GraphSource,
+    converted: ConvertedGraph,
+    files: tuple[WrittenFile, WrittenFile],
+    dtypes: tuple[str, ...],
+    parity: ParityRecord,
+) -> Manifest:
+    """Build the manifest.
+
+    Args:
+        source: the graph and its parameters.
+        converted: the graph and the module.
+        files: the weights and the module.
+        dtypes: the types of the weights.
+        parity: the proof.
+    """
+    weights, code = files
+    module = converted.module
+    return Manifest(
+        kind=schema.GENERATED,
+        model=code.name.removesuffix(".py"),
+        source=_source(source, converted),
+        module=ModuleRecord(file=code.name, sha256=code.sha256),
+        artifact=ArtifactRecord(
+            file=weights.name,
+            sha256=weights.sha256,
+            bytes=weights.size,
+            dtypes=dtypes,
+            tensors=len(module.tensors),
+            parameters=sum(math.prod(converted.parameters[variable].shape) for variable in module.tensors),
+        ),
+        names=tuple(
+            TensorRecord(source=name, target=module.tensors[variable])
+            for name, variable in source.variables.items()
+            if variable in module.tensors
+        ),
+        parity=parity,
+        version=__version__,
+        schema_version=schema.VERSION,
+    )
+
+
+def _source(source: GraphSource, converted: ConvertedGraph) -> SourceRecord:
+    file, pruned, module = source.file, converted.pruned, converted.module
+    return SourceRecord(
+        file=file.name,
+        sha1=file.sha1,
+        official=False,
+        archive=file.archive,
+        container=source.params.container,
+        records=tuple(source.params.records),
+        symbol=source.graph.name,
+        symbol_sha256=hashlib.sha256(source.graph.content).hexdigest(),
+        fixed_gammas=tuple(names.collapse(sorted(module.ones))),
+        casts=source.has_casts,
+        graph=GraphRecord(
+            inputs=module.inputs,
+            outputs=tuple(pruned.graph.nodes[index].name for index, _ in pruned.graph.outputs),
+            labels=pruned.labels,
+            dropped=pruned.heads,
+            unused=tuple(sorted({*source.variables.values()} - module.tensors.keys())),
+        ),
+    )
+
+
+def parity(
+    proof: GraphProof, reference: ReferenceName, runs: Sequence[tuple[str, Mapping[str, Array]]]
+) -> ParityRecord:
+    """Return the record of a proof.
+
+    Args:
+        proof: the proof.
+        reference: what computed the expected outputs.
+        runs: the dtype and the inputs of each run.
+    """
+    return ParityRecord(
+        proven=proof.passed,
+        reference=reference,
+        definition=GRAPH,
+        versions={**proof.versions, "torch": version("torch")},
+        checks=tuple(_check(proof, number, *run) for number, run in enumerate(runs)),
+        replaced=ReplacedRecord(operators=proof.replaced, relative=proof.rewriting)
+        if proof.replaced
+        else UNSET,
+    )
+
+
+def _check(proof: GraphProof, number: int, dtype: str, inputs: Mapping[str, Array]) -> CheckRecord:
+    rows = proof.of_run(number)
+    worst = max(rows, key=lambda row: row.relative)
+    output = max((row for row in rows if not row.layer), key=lambda row: row.relative)
+    return CheckRecord(
+        dtype=dtype,
+        seed=SEED,
+        limit=LIMITS[dtype],
+        layers=len(rows),
+        max_abs=output.max_abs,
+        relative=output.relative,
+        worst=WorstLayerRecord(layer=worst.node, relative=worst.relative, limit=LIMITS[dtype]),
+        inputs={name: tuple(array.shape) for name, array in inputs.items()},
+    )

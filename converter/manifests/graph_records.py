@@ -1,0 +1,61 @@
+"""The parts of a manifest that only a module generated from a graph has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class GraphRecord(Struct, frozen=True, kw_only=True):
+    """What was converted of a graph, and what was left out.
+
+    Attributes:
+        inputs: names of the inputs, in the order of ``forward``.
+        outputs: names of the nodes that compute the outputs.
+        labels: names of the labels, which are no longer inputs.
+        dropped: names of outputs for training only.
+        unused: names of the parameters that no output needs.
+    """
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+class ReplacedRecord(Struct, frozen=True, kw_only=True):
+    """Operators in whose place MXNet ran others, because it does not compute them in float64.
+
+    Attributes:
+        operators: their names.
+        relative: the largest relative difference that this makes in float32.
+    """
+
+    operators: tuple[str, ...]
+    relative: float
+
+
+class ModuleRecord(Struct, frozen=True, kw_only=True):
+    """The Python module that was written next to the weights.
+
+    Attributes:
+        file: its name.
+        sha256: its SHA-256.
+    """
+
+    file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+\.py\Z")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class TensorRecord(Struct, frozen=True, kw_only=True):
+    """The names of a tensor.
+
+    Attributes:
+        source: its name in the ``.params`` file.
+        target: its name in the state dict.
+    """
+
+    source: str
+    target: str
