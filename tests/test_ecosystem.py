@@ -145,7 +145,7 @@ def test_third_party_checkpoints_round_trip_through_gluon(
             weights=weights, out=tmp_path / "back.params", options=AGAINST_NUMPY
         )
     )
-    assert (written.model.name, written.proof.passed) == (name, True)
+    assert (written.name, written.parity.proven) == (name, True)
     source = ParamsSource(None, tmp_path / "back.params")
     back = load_file(
         conversion.run(

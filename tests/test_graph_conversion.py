@@ -7,15 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import generated_modules
+import graph_files
 import numpy as np
 import pytest
-from graph_building import Network, variable
+from graph_files import save
 from symbols import inserted
 
 from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import ConversionError, MappingError, ParityError, SymbolError, UsageError
-from converter.formats.params import write_params
 from converter.parity import graph_proof
 from converter.parity.options import ParityOptions
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from graph_building import Network
 
     from converter.commands.graph_conversion import GraphConversionResult
     from converter.dtypes import Array
@@ -32,30 +33,12 @@ NUMPY = ParityOptions("numpy", sizes=[32], dtypes=["float64"])
 
 @pytest.fixture
 def net() -> Network:
-    network = Network()
-    x = network.norm("bn0", network.conv("conv0", "data", 1, 8, stride=2), 8)
-    x = network.residual("stage1_unit1", x, 8, 8)
-    x = network.residual("stage1_unit2", x, 8, 8)
-    x = network.apply("Pooling", "pool1", x, global_pool="True", pool_type="avg")
-    network.nodes.append(variable("softmax_label"))
-    network.apply("SoftmaxOutput", "softmax", network.dense("fc1", x, 8, 5), "softmax_label")
-    return network
+    return graph_files.small_network()
 
 
 @pytest.fixture
 def parameters(net: Network) -> dict[str, Array]:
-    return {
-        name: array.astype(np.float32)
-        for name, array in generated_modules.random_parameters(net.shapes).items()
-    }
-
-
-def save(folder: Path, net: Network, parameters: dict[str, Array]) -> tuple[Path, Path]:
-    graph, params = folder / "face net-symbol.json", folder / "face net-0000.params"
-    graph.write_bytes(net.build("softmax").content)
-    with params.open("wb") as stream:
-        write_params(stream, parameters)
-    return graph, params
+    return graph_files.parameters(net)
 
 
 def load_module(result: GraphConversionResult) -> torch.nn.Module:

@@ -254,7 +254,7 @@ def test_way_back_is_proven(converted: Callable[..., Path], changes: ConfigChang
     result = reverse_conversion.run(request)
     assert result.model == catalog.find(NAME).with_config(**changes)
     had_head = "num_classes" in changes  # then the source has one, and the written file has none
-    assert (result.proof.passed, result.is_original) == (True, not had_head)
+    assert (result.parity.proven, result.is_original) == (True, not had_head)
 
 
 def test_parity_uses_the_output_stride_of_the_weights(converted: Callable[..., Path], tmp_path: Path) -> None:

@@ -152,9 +152,9 @@ def proven(proof: ParityRecord) -> str:
     from converter.parity.options import DEFAULT_SIZES
 
     checks = sorted(proof.checks, key=operator.attrgetter("dtype"), reverse=True)
-    show_sizes = {check.size for check in checks} != {f"{height}x{width}" for height, width in DEFAULT_SIZES}
+    show_sizes = {check.shape for check in checks} != {f"{height}x{width}" for height, width in DEFAULT_SIZES}
     errors = ", ".join(
-        f"{check.worst.relative:.1e} in {check.dtype}" + (f" at {check.size}" if show_sizes else "")
+        f"{check.worst.relative:.1e} in {check.dtype}" + (f" at {check.shape}" if show_sizes else "")
         for check in checks
     )
     reference = json_report.describe_reference(proof.reference, proof.definition)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from converter.parity.options import ParityOptions
 
 SAFETENSORS = "safetensors"
-REFERENCES = {"gluon": "MXNet", "numpy": "the graph on NumPy arrays"}
 
 
 def require_options(
@@ -74,13 +73,9 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
         _describe(str(source.symbol), source.graph, screen)
     if source.casts:
         screen.print("[yellow]left out[/] casts between floating types")
-    for check in proof.checks:
-        screen.print(
-            f"[green]proven[/]  {check.dtype}: {check.layers} outputs agree with "
-            f"{REFERENCES[proof.reference]}, the worst to {check.worst.relative:.1e} "
-            f"({console.word(check.worst.layer)})"
-        )
-    if not proof.proven:
+    if proof.proven:
+        screen.print(f"[green]proven[/]  {console.proven(proof)}")
+    else:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")

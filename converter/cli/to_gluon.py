@@ -1,4 +1,4 @@
-"""`gluon2torch to-gluon`: convert a PyTorch checkpoint to GluonCV parameters."""
+"""`gluon2torch to-gluon`: convert a PyTorch checkpoint to a ``.params`` file."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
         str | None, typer.Option(help="Model name.", show_default="detected from the tensors", metavar="NAME")
     ] = None,
     key: options.Key = None,
+    symbol: Annotated[
+        Path | None,
+        typer.Option(
+            help="Graph of a generated module, for the proof.",
+            show_default="the one next to WEIGHTS",
+            dir_okay=False,
+        ),
+    ] = None,
     dtype: Annotated[
         Precision, typer.Option(help="Type of the written arrays; it must represent every value exactly.")
     ] = Precision.keep,
@@ -63,6 +71,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
             out,
             model=model,
             key=key,
+            symbol=symbol,
             dtype=dtype,
             overwrite=force,
             options=options.parity_options(reference, size, proof_dtype, gluon_python),
@@ -75,14 +84,12 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
 
 def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Console) -> None:
     """Print the model, the proof, the written file, and whether its bytes equal the original's."""
-    from converter.manifests import builder
-
-    published = result.model.entry.params_sha1
-    screen.print(f"[green]model[/]   {result.model}")
+    published = result.published_sha1
+    screen.print(f"[green]model[/]   {result.model or console.word(result.name)}")
     if location := str(result.location):
         screen.print(f"[green]read[/]    {console.word(location)}")
-    if result.proof.passed:
-        screen.print(f"[green]proven[/]  {console.proven(builder.parity(result.proof))}")
+    if result.parity.proven:
+        screen.print(f"[green]proven[/]  {console.proven(result.parity)}")
     else:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(
@@ -100,7 +107,7 @@ def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Consol
             "[blue]differs[/] from the file that these weights were converted from, "
             f"SHA-1 {result.source_sha1}"
         )
-    if result.dtypes != ("float32",):
+    if result.model and result.dtypes != ("float32",):
         dtypes = " and ".join(result.dtypes)
         screen.print(
             f"[blue]types[/]   {dtypes}: load with "

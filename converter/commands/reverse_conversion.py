@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from converter.choices import Precision, ReferenceChoice
-from converter.commands import parity_check
-from converter.commands.arguments import choice, to_path
+from converter.commands import generated_reverse, parity_check
+from converter.commands.arguments import choice, optional_path, to_path
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
 from converter.formats.state_dicts import TOP_LEVEL, Location
-from converter.manifests import builder, converted_file
+from converter.manifests import builder, converted_file, generated_weights
 from converter.manifests.schema import ParityRecord  # noqa: TC001 - msgspec reads the annotations
 from converter.networks import catalog, detection, matching, state_dicts
 from converter.networks.selection import ParamsSource
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
+    from converter.manifests.generated_weights import GeneratedWeights
     from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
     from converter.parity.result import ParityResult
@@ -50,6 +51,7 @@ class ToGluonRequest:
         out: the ``.params`` file to write.
         model: the model, None to detect it from the tensors.
         key: the key of the state dict in the checkpoint, None to detect it.
+        symbol: the graph of a generated module, None for the one next to the checkpoint.
         options: how to prove the conversion.
         precision: type of the written weights.
         overwrite: whether ``out`` may be replaced.
@@ -59,6 +61,7 @@ class ToGluonRequest:
     out: Path
     model: Model | None = None
     key: str | None = None
+    symbol: Path | None = None
     options: ParityOptions = ParityOptions()
     precision: Precision = Precision.keep
     overwrite: bool = False
@@ -69,34 +72,53 @@ class ToGluonResult:
     """The written file.
 
     Attributes:
-        model: the model.
+        name: the name of the model or of the generated module.
+        model: the model, None for a generated module.
         sha1: SHA-1 of the file.
         size: size in bytes.
         tensors: number of tensors.
         dtypes: types of the tensors.
-        proof: comparison of the file with the checkpoint.
+        parity: comparison of the file with the checkpoint.
         source_sha1: SHA-1 of the file that the weights were converted from, None if no manifest records it.
         location: where the weights are in the checkpoint.
     """
 
-    model: Model
+    name: str
+    model: Model | None
     sha1: str
     size: int
     tensors: int
     dtypes: tuple[str, ...]
-    proof: ParityResult
+    parity: ParityRecord
     source_sha1: str | None
     location: Location = TOP_LEVEL
 
     @property
+    def published_sha1(self) -> str | None:
+        """SHA-1 of GluonCV's published file of the model, None if there is none."""
+        return self.model.entry.params_sha1 or None if self.model else None
+
+    @property
     def is_published(self) -> bool:
         """Whether the file is GluonCV's published one, byte for byte."""
-        return self.sha1 == self.model.entry.params_sha1
+        return self.sha1 == self.published_sha1
 
     @property
     def is_original(self) -> bool:
         """Whether the file is the one that the weights were converted from, byte for byte."""
         return self.sha1 == self.source_sha1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A written and proven file, as in ``ToGluonResult``, with its arrays."""
+
+    name: str
+    model: Model | None
+    params: Arrays
+    location: Location
+    source_sha1: str | None
+    parity: ParityRecord
 
 
 class Original(Struct, frozen=True, kw_only=True):
@@ -126,6 +148,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
     *,
     model: str | None = None,
     key: str | None = None,
+    symbol: str | PathLike[str] | None = None,
     dtype: str = "keep",
     overwrite: bool = False,
     options: ParityOptions = ParityOptions(),
@@ -141,6 +164,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
         model: the model's name; by default it is detected from the tensors.
         key: the key of the state dict in a ``.pth``, with dots between nested keys; by default it is
             detected.
+        symbol: graph of a generated module, for the proof; by default the one next to the checkpoint.
         dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
         overwrite: whether ``out`` may be replaced.
         options: how to prove the conversion.
@@ -155,6 +179,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
         out=to_path(out),
         model=None if model is None else catalog.find(model),
         key=key,
+        symbol=optional_path(symbol),
         options=options,
         precision=choice(Precision, "dtype", dtype),
         overwrite=overwrite,
@@ -171,35 +196,67 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     _require_free(request)
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
-            manifest = converted_file.find_manifest(request.weights)
-            model, params, location = _write(request, part, manifest)
-            proof = _prove(request, model, part, progress)
+            generated = None if request.model else generated_weights.find(request.weights, request.key)
+            if generated is not None:
+                written = _write_generated(request, part, generated)
+            else:
+                written = _write_native(request, part, progress)
         sha1, size = params_file.sha1(part, progress), part.stat().st_size
         disk.place(part, request.out, overwrite=request.overwrite)
     return ToGluonResult(
-        model=model,
+        name=written.name,
+        model=written.model,
         sha1=sha1,
         size=size,
-        tensors=len(params),
-        dtypes=tuple(dict.fromkeys(str(array.dtype) for array in params.values())),
-        proof=proof,
-        source_sha1=manifest.source.sha1 if manifest else None,
-        location=location,
+        tensors=len(written.params),
+        dtypes=tuple(dict.fromkeys(str(array.dtype) for array in written.params.values())),
+        parity=written.parity,
+        source_sha1=written.source_sha1,
+        location=written.location,
     )
 
 
 def document(result: ToGluonResult, out: Path) -> WrittenParams:
     """Return the JSON document."""
     return WrittenParams(
-        model=result.model.name,
+        model=result.name,
         file=disk.file_name(out),
         sha1=result.sha1,
         bytes=result.size,
         tensors=result.tensors,
-        published=Original(sha1=result.model.entry.params_sha1 or None, same=result.is_published),
+        published=Original(sha1=result.published_sha1, same=result.is_published),
         origin=Original(sha1=result.source_sha1, same=result.is_original),
         state_dict=result.location,
-        parity=builder.parity(result.proof),
+        parity=result.parity,
+    )
+
+
+def _write_native(request: ToGluonRequest, part: Path, progress: Progress) -> _Written:
+    """Write and prove a checkpoint of a named network."""
+    manifest = converted_file.find_manifest(request.weights)
+    model, params, location = _write(request, part, manifest)
+    return _Written(
+        name=model.name,
+        model=model,
+        params=params,
+        location=location,
+        source_sha1=manifest.source.sha1 if manifest else None,
+        parity=builder.parity(_prove(request, model, part, progress)),
+    )
+
+
+def _write_generated(request: ToGluonRequest, part: Path, weights: GeneratedWeights) -> _Written:
+    """Write and prove the weights of a generated module."""
+    manifest = weights.manifest
+    params = generated_reverse.params(weights, str(request.weights), request.precision)
+    _write_params(request, part, params)
+    return _Written(
+        name=manifest.model,
+        model=None,
+        params=params,
+        location=weights.location,
+        source_sha1=manifest.source.sha1 if weights.converted else None,
+        parity=generated_reverse.prove(part, request.weights, manifest, request.symbol, request.options),
     )
 
 
@@ -222,10 +279,14 @@ def _write(request: ToGluonRequest, part: Path, manifest: Manifest | None) -> tu
         )
     # Refuses values that no network has.
     matching.rename(model.mapping, params, model.shapes, str(request.weights))
+    _write_params(request, part, params)
+    return model, params, checkpoint.location
+
+
+def _write_params(request: ToGluonRequest, part: Path, params: Arrays) -> None:
     with disk.writing(request.out), part.open("wb") as stream:
         write_params(stream, params)
     _require_reads_back(part, params)
-    return model, params, checkpoint.location
 
 
 def _require_free(request: ToGluonRequest) -> None:

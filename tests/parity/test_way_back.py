@@ -59,13 +59,13 @@ def test_gluoncv_file_round_trips_byte_for_byte(
     result = reverse_conversion.run(
         reverse_conversion.ToGluonRequest(weights=artifact, out=folder / "back.params", options=options)
     )
-    assert result.model.name == name
+    assert result.name == name
     assert result.sha1 == sha1(params) == sha1(folder / "back.params")
     assert (result.is_original, result.size) == (True, params.stat().st_size)
-    assert (result.proof.passed, result.proof.reference) == (
+    assert (result.parity.proven, result.parity.reference) == (
         (True, "gluon") if name in PROVEN_MODELS else (False, "none")
     )
-    assert all(0 < check.rows[-1].relative <= LIMITS[check.probe.dtype] for check in result.proof.checks)
+    assert all(0 < check.relative <= LIMITS[check.dtype] for check in result.parity.checks)
 
 
 def randomized(name: str) -> nn.Module:
@@ -89,9 +89,9 @@ def test_pytorch_network_is_proven_in_gluoncv(name: str, folder: Path) -> None:
         weights=folder / "trained.pth", out=folder / "back.params", options=PROVEN
     )
     result = reverse_conversion.run(request)
-    assert (result.model.name, result.proof.passed, result.proof.reference) == (name, True, "gluon")
-    assert [check.probe.dtype for check in result.proof.checks] == ["float32", "float64"]
-    head = load_params(folder / "back.params")[result.model.mapping.to_source()["fc.weight"]]
+    assert (result.name, result.parity.proven, result.parity.reference) == (name, True, "gluon")
+    assert [check.dtype for check in result.parity.checks] == ["float32", "float64"]
+    head = load_params(folder / "back.params")[catalog.find(name).mapping.to_source()["fc.weight"]]
     assert torch.equal(torch.tensor(head), module.get_parameter("fc.weight").detach())
 
 

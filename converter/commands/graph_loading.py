@@ -1,0 +1,181 @@
+"""Loads any MXNet graph with its parameters, generates its module and proves it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter import names
+from converter.commands import graph_parameters
+from converter.errors import MappingError, ReferenceUnavailableError, SymbolError, UsageError
+from converter.formats import precision
+from converter.formats.params import open_params
+from converter.graphs import codegen, pruning, reader, rewriting
+from converter.manifests import graph_builder
+from converter.manifests.graph_builder import GraphSource
+from converter.parity import graph_proof
+from converter.parity.graph_proof import ConvertedGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from converter.dtypes import Array
+    from converter.formats.file_arrays import Arrays
+    from converter.graphs.graph import Graph
+    from converter.manifests.schema import ParityRecord
+    from converter.parity.graph_proof import GraphProof
+    from converter.parity.runner import ReferencePlan
+    from converter.progress import Progress
+    from converter.references import ReferenceName
+    from converter.sources.params_file import ParamsFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedGraph:
+    """A graph.
+
+    Attributes:
+        original: as it was read.
+        whole: without casts between floating types.
+        pruned: its part for inference.
+    """
+
+    original: Graph
+    whole: Graph
+    pruned: pruning.InferenceGraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedGraph:
+    """A graph with its parameters, and the module generated from it.
+
+    Attributes:
+        source: the graph as it was read, and the parameters.
+        converted: the graph and the module.
+        arrays: the parameters by variable, in the types of the file.
+    """
+
+    source: GraphSource
+    converted: ConvertedGraph
+    arrays: Arrays
+
+
+def open_graph(path: Path, output: str | None = None) -> OpenedGraph:
+    """Read a graph.
+
+    Args:
+        path: the ``-symbol.json`` file.
+        output: the name of a node; the network then ends in it.
+
+    Raises:
+        SymbolError: if it is malformed, or has no such node.
+    """
+    original = reader.read(path)
+    casts = rewriting.casts(original)
+    whole = rewriting.bypass(original, casts) if casts else original
+    return OpenedGraph(original=original, whole=whole, pruned=pruning.prune(whole, output))
+
+
+def load(graph: OpenedGraph, file: ParamsFile) -> LoadedGraph:
+    """Match a graph with its parameters and generate its module.
+
+    Raises:
+        MappingError: if parameters are missing, do not fit or are not finite.
+        SymbolError: if operators cannot be converted.
+    """
+    whole, pruned = graph.whole, graph.pruned
+    params = open_params(file.path, name=str(file.user_path))
+    variables = {name: graph_parameters.PREFIX.sub("", name, count=1) for name in params.arrays}
+    matched = graph_parameters.match(pruned.graph, params.arrays, str(file.user_path))
+    shapes = {name: tuple(array.shape) for name, array in matched.items()}
+    module = codegen.generate(pruned.graph, shapes, whole.name)
+    _require_valid(module.source, whole.file)
+    _require_finite(matched, str(file.user_path))
+    parameters = {name: precision.widen(array) for name, array in matched.items()}
+    return LoadedGraph(
+        source=GraphSource(
+            graph=graph.original,
+            file=file,
+            params=params,
+            variables=variables,
+            has_casts=graph.original is not whole,
+        ),
+        converted=ConvertedGraph(whole=whole, pruned=pruned, module=module, parameters=parameters),
+        arrays=matched,
+    )
+
+
+def _require_valid(source: str, file: str) -> None:
+    """Check that the source is valid Python.
+
+    Raises:
+        SymbolError: if it is not.
+    """
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        raise SymbolError(
+            f"{file}: the generated source is not valid Python, which is a bug: {error}"
+        ) from error
+
+
+def _require_finite(parameters: Arrays, file: str) -> None:
+    """Check that all parameters are finite.
+
+    Raises:
+        MappingError: with every parameter that is not.
+    """
+    if infinite := [name for name, array in parameters.items() if not np.isfinite(np.asarray(array)).all()]:
+        lines = [f"{file}: these parameters contain NaN or infinity", *names.collapse(infinite)]
+        raise MappingError("\n  ".join(lines))
+
+
+def prove(loaded: LoadedGraph, plan: ReferencePlan | None, progress: Progress) -> ParityRecord:
+    """Compare the module with MXNet, or with the graph on arrays.
+
+    Raises:
+        ParityError: if they differ.
+    """
+    if plan is None:
+        return graph_builder.UNPROVEN
+    converted = loaded.converted
+    runs = [(probe.dtype, _inputs(converted, probe.size, probe.dtype)) for probe in plan.probes]
+    progress("proving", 1, 2)
+    proof, reference = _run_proof(converted, runs, plan)
+    proof.require()
+    progress("proving", 2, 2)
+    return graph_builder.parity(proof, reference, runs)
+
+
+def _run_proof(
+    converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping[str, Array]]], plan: ReferencePlan
+) -> tuple[GraphProof, ReferenceName]:
+    """Return the comparison, and what it was with."""
+    if plan.python is not None:
+        try:
+            return graph_proof.prove(converted, runs, plan.python), "gluon"
+        except ReferenceUnavailableError:
+            if not plan.fallback:
+                raise
+    return graph_proof.prove_on_arrays(converted, runs), "numpy"
+
+
+def _inputs(converted: ConvertedGraph, size: tuple[int, int], dtype: str) -> dict[str, Array]:
+    """Return a random image for the only input of a graph."""
+    graph, module = converted.pruned.graph, converted.module
+    if len(module.inputs) != 1:
+        raise UsageError(
+            f"{graph.file}: cannot be proven: its inputs are {', '.join(module.inputs) or '(none)'}\n"
+            "  expected  one image\n"
+            "  try       --reference none writes the files without a proof",
+            "reference",
+        )
+    shapes = {name: array.shape for name, array in converted.parameters.items()}
+    (name,) = module.inputs
+    generator = np.random.Generator(np.random.PCG64(0))
+    shape = (1, graph_parameters.channels(graph, name, shapes), *size)
+    return {name: generator.standard_normal(shape).astype(dtype)}

@@ -1,0 +1,87 @@
+"""Find the weights of a generated module in a checkpoint, by the manifests in its folder."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError, CheckpointError, StorageError
+from converter.formats import checkpoint
+from converter.formats.state_dicts import Location, NetworkNames
+from converter.manifests import schema
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.formats.file_arrays import Arrays
+    from converter.manifests.schema import Manifest
+
+COUNTER, STATISTIC = "num_batches_tracked", "running_mean"  # of a BatchNorm in PyTorch
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedWeights:
+    """The weights of a generated module, as converted or trained further.
+
+    Attributes:
+        manifest: the manifest of the conversion.
+        arrays: the arrays by the names in the manifest.
+        location: where they are in the checkpoint.
+        converted: whether the checkpoint is the converted file itself.
+    """
+
+    manifest: Manifest
+    arrays: Arrays
+    location: Location
+    converted: bool
+
+
+def find(path: Path, key: str | None = None) -> GeneratedWeights | None:
+    """Return the weights in a checkpoint; None if no manifest in its folder has the names of its tensors.
+
+    The manifest that records the file's SHA-256 is preferred. Others are of the weights before training.
+
+    Raises:
+        CheckpointError: if the tensors are those of several generated modules with different names.
+        StorageError: if the file cannot be read.
+    """
+    manifests = _manifests(path.parent)
+    if not manifests:
+        return None
+    sha256 = disk.sha256(path)
+    own = [manifest for manifest in manifests if manifest.artifact.sha256 == sha256]
+    found = [weights for manifest in own or manifests if (weights := _read(path, key, manifest, bool(own)))]
+    if len({weights.manifest.names for weights in found}) > 1:
+        files = ", ".join(weights.manifest.artifact.file for weights in found)
+        raise CheckpointError(f"{path}: its tensors have the names of several converted files: {files}")
+    return found[0] if found else None
+
+
+def _manifests(folder: Path) -> list[Manifest]:
+    """Return the manifests of generated modules in a folder."""
+    manifests = []
+    for candidate in sorted(folder.glob("*.json")):
+        with contextlib.suppress(ArtifactError, StorageError):  # another kind of file
+            manifest, _ = schema.read(candidate)
+            manifests += [manifest] if manifest.kind == schema.GENERATED else []
+    return manifests
+
+
+def _read(path: Path, key: str | None, manifest: Manifest, converted: bool) -> GeneratedWeights | None:
+    """Return the weights, None if the tensors are not those in the manifest."""
+    targets = frozenset(names.target for names in manifest.names)
+    counters = frozenset(
+        f"{name.removesuffix(STATISTIC)}{COUNTER}" for name in targets if name.endswith(STATISTIC)
+    )
+    try:
+        found = checkpoint.load(path, key, [NetworkNames(targets, counters)])
+    except CheckpointError:
+        if converted:
+            raise
+        return None
+    if not targets <= found.arrays.keys() <= targets | counters:
+        return None
+    arrays = {name: found.arrays[name] for name in targets}
+    return GeneratedWeights(manifest, arrays, found.location, converted)

@@ -1,0 +1,305 @@
+"""The commands for converted files work on modules that were generated from graphs, too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import generated_modules
+import graph_files
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from converter.commands import publication, reverse_conversion
+from converter.commands.graph_conversion import convert_graph
+from converter.commands.verification import verify
+from converter.errors import (
+    ArtifactError,
+    ConversionError,
+    ParityError,
+    PrecisionError,
+    PublicationError,
+    SymbolError,
+)
+from converter.formats.params import load_params
+from converter.manifests import artifact_checks
+from converter.parity import graph_proof
+from converter.parity.options import ParityOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NUMPY = ParityOptions("numpy", sizes=[32], dtypes=["float64"])
+UNPROVEN = ParityOptions("none")
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a graph, its parameters as MXNet's Module names them, and the converted files."""
+    folder = tmp_path_factory.mktemp("generated")
+    network = graph_files.small_network()
+    arrays = graph_files.parameters(network)
+    for name in arrays:
+        if name.endswith("gamma"):  # MXNet's Module leaves ones in the gammas that it fixes
+            arrays[name] = np.ones_like(arrays[name])
+    named = {
+        f"{'aux' if name.endswith(('moving_mean', 'moving_var')) else 'arg'}:{name}": array
+        for name, array in arrays.items()
+    }
+    graph, params = graph_files.save(folder, network, named)
+    convert_graph(graph, folder, params=params, options=NUMPY)
+    return folder
+
+
+@pytest.fixture
+def folder(originals: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may change."""
+    return shutil.copytree(originals, tmp_path / "out")
+
+
+@pytest.fixture
+def weights(folder: Path) -> Path:
+    (path,) = folder.glob("*.safetensors")
+    return path
+
+
+@pytest.fixture
+def edit(weights: Path) -> Callable[..., None]:
+    """Return a function that changes the manifest at a path of keys."""
+
+    def change(*keys: str, value: object) -> None:
+        path = weights.with_suffix(".json")
+        document = json.loads(path.read_text())
+        place: Any = document
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+        path.write_text(json.dumps(document))
+
+    return change
+
+
+def failures(path: Path) -> set[str]:
+    return {check.what for check in verify(path).checks if check.holds is False}
+
+
+def test_converted_module_is_verified(weights: Path) -> None:
+    result = verify(weights)
+    assert result.holds
+    checked = {(check.place.rpartition(".")[2], check.what) for check in result.checks}
+    assert checked >= {("py", "sha256"), ("safetensors", "sha256"), ("safetensors", "tensors")}
+
+
+def test_changed_module_is_detected(weights: Path, folder: Path) -> None:
+    module = folder / "face_net.py"
+    module.write_text(module.read_text().replace("1e-05", "1e-03") + "\n")
+    assert failures(weights) == {"sha256"}
+    module.unlink()
+    assert failures(weights) == {"file"}
+
+
+CHANGES: dict[str, tuple[tuple[str, ...], object]] = {
+    "a tensor of another name": (("names",), [{"source": "a", "target": "b"}]),
+    "a tensor named twice": (("names",), [{"source": "a", "target": "b"}, {"source": "c", "target": "b"}]),
+    "another number of parameters": (("artifact", "parameters"), 7),
+    "no graph": (("source", "graph"), None),
+    "no hash of the graph": (("source", "symbol_sha256"), None),
+    "a mapping": (("mapping",), {"file": "resnext.toml", "sha256": "0" * 64}),
+    "model arguments": (("model_args",), {"in_chans": 1}),
+    "GluonCV's own file": (("source", "official"), True),
+    "another kind": (("kind",), "native"),
+    "an unknown kind": (("kind",), "trained"),
+    "no module": (("module",), None),
+    "a module elsewhere": (("module", "file"), "../face_net.py"),
+    "a proof of no checks": (("parity", "checks"), []),
+    "a proof of GluonCV's definition": (("parity", "definition"), "gluoncv"),
+}
+
+
+@pytest.mark.parametrize(("keys", "value"), CHANGES.values(), ids=CHANGES)
+def test_manifest_that_is_not_of_these_files_is_refused(
+    keys: tuple[str, ...], value: object, weights: Path, edit: Callable[..., None]
+) -> None:
+    artifact_checks.read(weights)
+    edit(*keys, value=value)
+    with pytest.raises(ArtifactError):
+        artifact_checks.read(weights)
+
+
+CHECKS: dict[str, dict[str, Any]] = {
+    "beyond the limit": {"worst": {"layer": "bn0", "relative": 1e-11, "limit": 1e-4}},
+    "outputs beyond the limit": {"relative": 1e-11, "max_abs": 1e-11},
+    "another limit": {"limit": 1e-3},
+    "no layer": {"layers": 0},
+    "other inputs": {"inputs": {"image": [1, 1, 32, 32]}},
+    "no inputs": {"inputs": {}},
+    "an empty input": {"inputs": {"data": [0, 1, 32, 32]}},
+    "a size": {"size": "32x32"},
+}
+
+
+@pytest.mark.parametrize("change", CHECKS.values(), ids=CHECKS)
+def test_contradictory_proof_is_refused(
+    change: dict[str, Any], weights: Path, edit: Callable[..., None]
+) -> None:
+    (check,) = json.loads(weights.with_suffix(".json").read_text())["parity"]["checks"]
+    edit("parity", "checks", value=[check | change])
+    with pytest.raises(ArtifactError):
+        artifact_checks.read(weights)
+
+
+def publish(weights: Path, folder: Path, **options: Any) -> Path:  # noqa: ANN401 - options of the command
+    publication.publish(weights, folder, **options)
+    return folder
+
+
+def test_published_folder_contains_the_module(weights: Path, tmp_path: Path) -> None:
+    published = publish(weights, tmp_path / "published")
+    assert {path.name for path in published.iterdir()} == {
+        *("README.md", "SHA256SUMS", "config.json", "face_net.py", "manifest.json", "model.safetensors")
+    }
+    assert json.loads((published / "config.json").read_text()) == {
+        "module": "face_net.py",
+        "inputs": {"data": [1, 1, 32, 32]},
+        "outputs": ["softmax"],
+    }
+    assert verify(published).holds
+    network = generated_modules.load_source((published / "face_net.py").read_text())["load"](
+        str(published / "model.safetensors")
+    )
+    (output,) = generated_modules.outputs(network, np.zeros((1, 1, 32, 32), np.float32))
+    assert output.shape == (1, 5)
+
+
+def test_code_of_the_card_runs(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = publish(weights, tmp_path / "published")
+    code = (published / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(published)
+    monkeypatch.syspath_prepend(published)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - what is tested
+    assert names["outputs"].shape == (1, 5)
+
+
+def test_card_escapes_names_of_the_graph(weights: Path, tmp_path: Path, edit: Callable[..., None]) -> None:
+    edit("source", "graph", "labels", value=["<script>|`x`"])
+    card = (publish(weights, tmp_path / "published") / "README.md").read_text()
+    assert "&#60;script&#62;&#124;&#96;x&#96;" in card
+    assert "<script>" not in card
+
+
+def test_changed_module_in_a_published_folder_is_detected(weights: Path, tmp_path: Path) -> None:
+    published = publish(weights, tmp_path / "published")
+    module, sums = published / "face_net.py", published / "SHA256SUMS"
+    before = hashlib.sha256(module.read_bytes()).hexdigest()
+    module.write_text("import os\n" + module.read_text())
+    assert failures(published) == {"sum", "sha256"}
+    sums.write_text(sums.read_text().replace(before, hashlib.sha256(module.read_bytes()).hexdigest()))
+    assert failures(published) == {"sha256"}
+
+
+def test_published_folder_can_be_replaced(weights: Path, tmp_path: Path) -> None:
+    published = publish(weights, tmp_path / "published")
+    publish(weights, published, force=True)
+    (published / "notes.py").write_text("")
+    with pytest.raises(PublicationError, match=r"files that publish did not write: notes\.py"):
+        publish(weights, published, force=True)
+
+
+def test_unproven_module_is_published_only_if_allowed(folder: Path, tmp_path: Path) -> None:
+    graph, params = folder / "face net-symbol.json", folder / "face net-0000.params"
+    unproven = convert_graph(graph, tmp_path / "unproven", params=params, options=UNPROVEN).artifact
+    with pytest.raises(PublicationError, match="unproven according to its manifest"):
+        publish(unproven, tmp_path / "published")
+    card = publish(unproven, tmp_path / "published", allow_unproven=True) / "README.md"
+    assert "**UNPROVEN.**" in card.read_text()
+
+
+def reverse(weights: Path, out: Path, **options: Any) -> reverse_conversion.ToGluonResult:  # noqa: ANN401
+    return reverse_conversion.to_gluon(weights, out, **{"options": NUMPY, **options})
+
+
+def test_params_are_restored_byte_for_byte(weights: Path, folder: Path, tmp_path: Path) -> None:
+    result = reverse(weights, tmp_path / "back.params")
+    assert result.is_original
+    assert result.parity.proven
+    assert (tmp_path / "back.params").read_bytes() == (folder / "face net-0000.params").read_bytes()
+
+
+def test_trained_weights_are_converted_and_proven(weights: Path, folder: Path, tmp_path: Path) -> None:
+    state = load_file(weights)
+    state["fc1.bias"] += 1
+    counters = {
+        name.replace("running_mean", "num_batches_tracked"): torch.tensor(3)
+        for name in state
+        if name.endswith("running_mean")
+    }
+    torch.save({"model": state | counters, "epoch": 3}, folder / "trained.pth")
+    result = reverse(folder / "trained.pth", tmp_path / "back.params")
+    assert (result.parity.proven, result.is_original) == (True, False)
+    before, after = load_params(folder / "face net-0000.params"), load_params(tmp_path / "back.params")
+    assert list(after) == list(before)
+    assert [name for name in before if (before[name] != after[name]).any()] == ["arg:fc1_bias"]
+
+
+def test_graph_of_the_proof_must_be_the_converted_one(weights: Path, folder: Path, tmp_path: Path) -> None:
+    graph = folder / "face net-symbol.json"
+    other = tmp_path / "other-symbol.json"
+    other.write_text(graph.read_text().replace('"(1, 1)"', '"(1,1)"'))
+    with pytest.raises(SymbolError, match="another graph: expected SHA-256"):
+        reverse(weights, tmp_path / "back.params", symbol=other)
+    graph.unlink()
+    with pytest.raises(SymbolError, match=r"face net-symbol\.json: missing; the proof runs the graph"):
+        reverse(weights, tmp_path / "back.params")
+    assert not (tmp_path / "back.params").exists()
+    assert not reverse(weights, tmp_path / "back.params", options=UNPROVEN).parity.proven
+
+
+def test_way_back_refuses_to_round(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrecisionError, match="do not fit float16 without rounding"):
+        reverse(weights, tmp_path / "back.params", dtype="float16")
+
+
+def test_weights_of_another_network_are_not_taken_for_the_module(
+    weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    state = load_file(weights)
+    del state["fc1.bias"]
+    save_file(state, folder / "other.safetensors")
+    with pytest.raises(ConversionError):
+        reverse(folder / "other.safetensors", tmp_path / "back.params")
+
+
+def test_weights_of_16_bits_keep_their_type(tmp_path: Path) -> None:
+    network = graph_files.small_network()
+    arrays = graph_files.parameters(network)
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    halves |= {name: np.ones_like(array) for name, array in halves.items() if name.endswith("gamma")}
+    graph, params = graph_files.save(tmp_path, network, halves)
+    result = convert_graph(graph, tmp_path, params=params, options=NUMPY)
+    assert result.manifest.artifact.dtypes == ("float16",)
+    loaded = generated_modules.load_source(result.module.read_text())["load"](str(result.artifact))
+    assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
+    np.testing.assert_array_equal(loaded.state_dict()["fc1.weight"].numpy(), halves["fc1_weight"])
+    assert reverse(result.artifact, tmp_path / "back.params").is_original
+
+
+def test_changed_parameters_fail_the_proof_of_the_way_back(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = graph_proof.load
+
+    def changed(*arguments: Any) -> torch.nn.Module:  # noqa: ANN401 - same arguments as the original
+        module = load(*arguments)
+        module.get_parameter("fc1.bias").data += 1
+        return module
+
+    monkeypatch.setattr(graph_proof, "load", changed)
+    with pytest.raises(ParityError, match="differs from the graph"):
+        reverse(weights, tmp_path / "back.params")
+    assert not (tmp_path / "back.params").exists()
