@@ -110,7 +110,7 @@ class ToGluonResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
+class _WrittenParams:
     """A written and proven file, as in ``ToGluonResult``, with its arrays."""
 
     name: str
@@ -231,11 +231,11 @@ def document(result: ToGluonResult, out: Path) -> WrittenParams:
     )
 
 
-def _write_native(request: ToGluonRequest, part: Path, progress: Progress) -> _Written:
+def _write_native(request: ToGluonRequest, part: Path, progress: Progress) -> _WrittenParams:
     """Write and prove a checkpoint of a named network."""
     manifest = converted_file.find_manifest(request.weights)
     model, params, location = _write(request, part, manifest)
-    return _Written(
+    return _WrittenParams(
         name=model.name,
         model=model,
         params=params,
@@ -245,12 +245,12 @@ def _write_native(request: ToGluonRequest, part: Path, progress: Progress) -> _W
     )
 
 
-def _write_generated(request: ToGluonRequest, part: Path, weights: GeneratedWeights) -> _Written:
+def _write_generated(request: ToGluonRequest, part: Path, weights: GeneratedWeights) -> _WrittenParams:
     """Write and prove the weights of a generated module."""
     manifest = weights.manifest
     params = generated_reverse.params(weights, str(request.weights), request.precision)
     _write_params(request, part, params)
-    return _Written(
+    return _WrittenParams(
         name=manifest.model,
         model=None,
         params=params,
