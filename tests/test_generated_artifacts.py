@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converter.commands import publication, reverse_conversion
+from converter.commands import diff, publication, reverse_conversion
 from converter.commands.graph_conversion import convert_graph
 from converter.commands.verification import verify
 from converter.errors import (
@@ -263,6 +263,19 @@ def test_graph_of_the_proof_must_be_the_converted_one(weights: Path, folder: Pat
 def test_way_back_refuses_to_round(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(PrecisionError, match="do not fit float16 without rounding"):
         reverse(weights, tmp_path / "back.params", dtype="float16")
+
+
+def test_diff_relates_the_names_by_the_manifest(weights: Path, folder: Path) -> None:
+    params = folder / "face net-0000.params"
+    for pair in ((weights, params), (params, weights)):
+        result = diff.diff(*pair)
+        assert (result.identical, result.compared) == (True, len(load_file(weights)))
+        assert result.mapping == f"{weights.stem}.json"
+    state = load_file(weights)
+    state["fc1.bias"] += 1
+    torch.save(state, folder / "trained.pth")
+    result = diff.diff(folder / "trained.pth", params)
+    assert [tensor.name for tensor in result.different] == ["arg:fc1_bias"]
 
 
 def test_weights_of_another_network_are_not_taken_for_the_module(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +16,7 @@ from converter.formats import array_comparison
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
 from converter.formats.file_arrays import FileArray
 from converter.formats.state_dicts import TOP_LEVEL, Location
+from converter.manifests import generated_weights
 from converter.networks import detection, naming_styles, state_dicts
 from converter.storage import disk
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from converter.formats.checkpoint import Checkpoint
     from converter.formats.file_arrays import Arrays
+    from converter.manifests.schema import Manifest
     from converter.networks.mapping import Mapping
 
 
@@ -34,7 +38,7 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
         only_first: names of tensors in the first checkpoint only.
         only_second: names of tensors in the second checkpoint only.
         different: tensors that differ in type, shape or bits.
-        mapping: mapping file that renamed Gluon's tensors, None if none was needed.
+        mapping: mapping file or manifest that relates the names, None if none was needed.
         counters: number of BatchNorm counters that were ignored because Gluon stores none; 0 without a
             mapping.
         state_dicts: where the arrays of both are in their files.
@@ -52,6 +56,23 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
     def identical(self) -> bool:
         """Whether both have the same names, types, shapes and bits."""
         return not (self.only_first or self.only_second or self.different)
+
+
+@dataclass(frozen=True, slots=True)
+class _Renamed:
+    """The arrays of two checkpoints, by the same names as far as they are related.
+
+    Attributes:
+        one: the arrays of the first.
+        other: those of the second.
+        file: the mapping file or manifest that relates the names, None if none was needed.
+        counters: the number of BatchNorm counters that were left out.
+    """
+
+    one: Arrays
+    other: Arrays
+    file: str | None = None
+    counters: int = 0
 
 
 def diff(
@@ -74,7 +95,10 @@ def diff(
     """
     paths = to_path(first), to_path(second)
     with disk.unchanged(paths[0]), disk.unchanged(paths[1]):
-        return _diff(*paths, *_read_both(*paths, key))
+        one, other = _read_both(*paths, key)
+        arrays = one.arrays, other.arrays
+        common = _by_manifests(paths, key, *arrays) or _by_mapping(*arrays)
+        return _diff(paths, common, (one.location, other.location))
 
 
 def document(result: CheckpointDiff) -> dict[str, Any]:
@@ -100,20 +124,53 @@ def _read_both(first: Path, second: Path, key: str | None) -> list[Checkpoint]:
     return checkpoints
 
 
-def _diff(
-    first: Path, second: Path, first_checkpoint: Checkpoint, second_checkpoint: Checkpoint
-) -> CheckpointDiff:
-    locations = first_checkpoint.location, second_checkpoint.location
-    one, other = first_checkpoint.arrays, second_checkpoint.arrays
+def _by_manifests(paths: tuple[Path, Path], key: str | None, one: Arrays, other: Arrays) -> _Renamed | None:
+    """Rename the tensors of a generated module as in the other file; None if neither file is of one."""
+    if manifest := _manifest_of(paths[0], key, one, other):
+        mapped, counters = _to_source(one, manifest)
+        return _Renamed(mapped, other, _manifest_file(manifest), counters)
+    if manifest := _manifest_of(paths[1], key, other, one):
+        mapped, counters = _to_source(other, manifest)
+        return _Renamed(one, mapped, _manifest_file(manifest), counters)
+    return None
+
+
+def _manifest_of(path: Path, key: str | None, weights: Arrays, other: Arrays) -> Manifest | None:
+    """Return the manifest of a checkpoint's generated module, if the other file has the source's names."""
+    found = None if weights.keys() == other.keys() else generated_weights.find(path, key)
+    if found is None or other.keys().isdisjoint(names.source for names in found.manifest.names):
+        return None
+    return found.manifest
+
+
+def _manifest_file(manifest: Manifest) -> str:
+    return str(PurePath(manifest.artifact.file).with_suffix(".json"))
+
+
+def _to_source(arrays: Arrays, manifest: Manifest) -> tuple[Arrays, int]:
+    """Return the arrays of a generated module by the source's names, and the number of the others."""
+    source = {names.target: names.source for names in manifest.names}
+    renamed = {source[name]: array for name, array in arrays.items() if name in source}
+    return renamed, len(arrays) - len(renamed)
+
+
+def _by_mapping(one: Arrays, other: Arrays) -> _Renamed:
+    """Rename the tensors of named networks, if one file has Gluon's names and the other has not."""
     one, other = _to_structural(one, other), _to_structural(other, one)
-    mapping = None
-    counters = 0
-    if _has_gluon_names(one) != _has_gluon_names(other):
-        gluon, torch = (one, other) if _has_gluon_names(one) else (other, one)
-        mapping = detection.match_either(gluon.keys(), torch.keys())
-    if mapping is not None:
-        counters = sum(name in mapping.target_only for name in (*one, *other))
-        one, other = _to_target(one, mapping), _to_target(other, mapping)
+    if _has_gluon_names(one) == _has_gluon_names(other):
+        return _Renamed(one, other)
+    gluon, torch = (one, other) if _has_gluon_names(one) else (other, one)
+    mapping = detection.match_either(gluon.keys(), torch.keys())
+    if mapping is None:
+        return _Renamed(one, other)
+    counters = sum(name in mapping.target_only for name in (*one, *other))
+    return _Renamed(_to_target(one, mapping), _to_target(other, mapping), mapping.file, counters)
+
+
+def _diff(
+    paths: tuple[Path, Path], renamed: _Renamed, locations: tuple[Location, Location]
+) -> CheckpointDiff:
+    (first, second), one, other = paths, renamed.one, renamed.other
     if one.keys().isdisjoint(other):
         raise CheckpointError(
             f"{first} and {second}: no tensor names in common, and no mapping relates them\n"
@@ -132,8 +189,8 @@ def _diff(
         only_first=(*(name for name in one if name not in other), *locations[0].ignored),
         only_second=(*(name for name in other if name not in one), *locations[1].ignored),
         different=tuple(difference for difference in differences if difference is not None),
-        mapping=mapping.file if mapping else None,
-        counters=counters,
+        mapping=renamed.file,
+        counters=renamed.counters,
         state_dicts=locations,
     )
 
