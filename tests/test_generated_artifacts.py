@@ -14,11 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converter.commands import diff, publication, reverse_conversion
+from converter.commands import diff, inspection, publication, reverse_conversion
 from converter.commands.graph_conversion import convert_graph
 from converter.commands.verification import verify
 from converter.errors import (
     ArtifactError,
+    ClassifierError,
     ConversionError,
     ParityError,
     PrecisionError,
@@ -29,6 +30,7 @@ from converter.formats.params import load_params
 from converter.manifests import artifact_checks
 from converter.parity import graph_proof
 from converter.parity.options import ParityOptions
+from converter.vision import classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,6 +278,25 @@ def test_diff_relates_the_names_by_the_manifest(weights: Path, folder: Path) -> 
     torch.save(state, folder / "trained.pth")
     result = diff.diff(folder / "trained.pth", params)
     assert [tensor.name for tensor in result.different] == ["arg:fc1_bias"]
+
+
+def test_inspection_says_how_the_module_is_loaded(weights: Path, folder: Path) -> None:
+    found = inspection.inspect(weights)
+    assert found.verdict.startswith(
+        "weights of face_net.py, generated from face net-symbol.json: import face_net"
+    )
+    assert (found.is_converted, found.nearest) == (True, None)
+    torch.save({"state_dict": load_file(weights)}, folder / "trained.pth")
+    trained = inspection.inspect(folder / "trained.pth")
+    assert trained.module == "face_net.py, generated from face net-symbol.json"
+    assert (trained.is_converted, trained.location.key) == (False, "state_dict")
+
+
+def test_predict_refuses_a_module_whose_preprocessing_is_unknown(weights: Path) -> None:
+    with pytest.raises(
+        ClassifierError, match=r"does not say how images are preprocessed\n  found +weights of face"
+    ):
+        classifier.load(classifier.ClassifierOptions(weights=weights))
 
 
 def test_weights_of_another_network_are_not_taken_for_the_module(

@@ -79,7 +79,7 @@ def _lines(result: Inspection) -> dict[str, str | None]:
     """Return the description of a weight file, by the labels of its lines."""
     container = ", ".join(filter(None, (result.archive, result.container)))
     records = f", {' and '.join(result.records)} records" if result.records else ""
-    models = " or ".join(map(str, result.models)) or _unknown(result)
+    models = " or ".join(map(str, result.models)) or result.module or _unknown(result)
     return {
         "file" if result.entries is None else "folder": f"{result.file}, {result.size:,} bytes",
         "container": container + records,

@@ -19,7 +19,7 @@ from converter.dtypes import FLOATS
 from converter.errors import ArtifactError, CheckpointError
 from converter.formats import archives, checkpoint, detect, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
-from converter.manifests import converted_file
+from converter.manifests import converted_file, generated_weights
 from converter.networks import catalog, detection, gluoncv_models, state_dicts
 from converter.progress import silent
 from converter.sources import params_file
@@ -114,6 +114,17 @@ def _read_gluon(
 
 def _read_pytorch(path: Path, key: str | None, inspection: Inspection) -> _Contents:
     """Read a PyTorch checkpoint, and the manifest if it is a converted file."""
+    if generated := generated_weights.find(path, key):
+        inspection = replace(
+            inspection,
+            container=detect.kind(path),
+            dialect=PYTORCH_NAMES,
+            location=generated.location,
+            is_converted=generated.converted,
+            module=f"{generated.manifest.model}.py, generated from {generated.manifest.source.symbol}",
+            verdict=generated.describe(path),
+        )
+        return _Contents(inspection=inspection, arrays=generated.arrays)
     weights = state_dicts.read(path, key)
     inspection = replace(
         inspection,
@@ -146,7 +157,9 @@ def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: b
     """Add the types and numbers of values, who published the file and, on request, statistics."""
     inspection, arrays = contents.inspection, contents.arrays
     nearest = (
-        None if inspection.models else detection.nearest([array.shape for array in arrays.values()]).name
+        None
+        if inspection.models or inspection.module
+        else detection.nearest([array.shape for array in arrays.values()]).name
     )
     floats = [array for array in arrays.values() if array.dtype in FLOATS]
     inspection = replace(
@@ -157,7 +170,7 @@ def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: b
         values=sum(array.size for array in arrays.values()),
         numbers=sum(array.size for array in floats),
     )
-    if full or (not inspection.models and path.stat().st_size <= MAX_HASHED):
+    if full or (not (inspection.models or inspection.module) and path.stat().st_size <= MAX_HASHED):
         inspection = _with_publication(inspection, params_file.sha1(path, progress))
     if not full:
         return inspection

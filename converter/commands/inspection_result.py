@@ -68,6 +68,7 @@ class Inspection:
         prefix: prefix of the names.
         models: models that the tensors match.
         nearest: nearest model, None if ``models`` is not empty.
+        module: the generated module that the tensors belong to, None for others.
         dtypes: number of arrays of each type, most frequent first.
         tensors: number of arrays.
         numbers: number of floating-point elements.
@@ -99,6 +100,7 @@ class Inspection:
     prefix: str | None = None
     models: tuple[Model, ...] = ()
     nearest: str | None = None
+    module: str | None = None
     dtypes: tuple[tuple[str, int], ...] = ()
     tensors: int | None = None
     numbers: int | None = None
@@ -143,6 +145,7 @@ def document(inspection: Inspection) -> dict[str, Any]:
             for model in inspection.models
         ],
         "nearest": inspection.nearest,
+        "module": inspection.module,
         "dtypes": dict(inspection.dtypes),
         "tensors": inspection.tensors,
         "numbers": inspection.numbers,

@@ -37,6 +37,14 @@ class GeneratedWeights:
     location: Location
     converted: bool
 
+    def describe(self, path: Path) -> str:
+        """Return what the file is, and the statements that load it."""
+        manifest, name = self.manifest, self.manifest.model
+        return (
+            f"weights of {name}.py, generated from {manifest.source.symbol}: "
+            f"import {name}; {name}.load({str(path)!r})"
+        )
+
 
 def find(path: Path, key: str | None = None) -> GeneratedWeights | None:
     """Return the weights in a checkpoint; None if no manifest in its folder has the names of its tensors.

@@ -14,7 +14,7 @@ from converter.formats import detect
 from converter.formats import labels as label_files
 from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
-from converter.manifests import converted_file
+from converter.manifests import converted_file, generated_weights
 from converter.networks import detection, state_dicts
 from converter.parity import execution
 from converter.vision import images
@@ -128,6 +128,11 @@ def load(options: ClassifierOptions) -> Classifier:
         raise CheckpointError(
             f"{path}: these are Gluon parameters; convert them first:\n"
             f"  gluon2torch convert auto OUT --params {path}"
+        )
+    if generated := generated_weights.find(path, options.key):
+        raise ClassifierError(
+            f"{path}: the graph of a generated module does not say how images are preprocessed\n"
+            f"  found       {generated.describe(path)}"
         )
     weights = state_dicts.read(path, options.key)
     state = weights.arrays
