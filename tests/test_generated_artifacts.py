@@ -142,6 +142,8 @@ CHECKS: dict[str, dict[str, Any]] = {
     "no inputs": {"inputs": {}},
     "an empty input": {"inputs": {"data": [0, 1, 32, 32]}},
     "a size": {"size": "32x32"},
+    "a node beyond the limit": {"nodes": {"compared": 9, "node": "bn0", "relative": 1e-7, "limit": 1e-4}},
+    "no node": {"nodes": {"compared": 0, "node": "", "relative": 0.0, "limit": 1e-12}},
 }
 
 

@@ -122,6 +122,21 @@ def test_outputs_that_are_not_finite_prove_nothing(
         convert_graph(graph, tmp_path / "out", params=params, output="fc1", options=options)
 
 
+@pytest.mark.parametrize(
+    ("variable", "layer"), [("stage1_unit2_conv1_weight", "stage1.unit2.conv1"), ("fc1_weight", "fc1")]
+)
+def test_layer_whose_output_does_not_depend_on_its_weights_proves_nothing(
+    variable: str, layer: str, net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    parameters[variable][:] = 0
+    graph, params = save(tmp_path, net, parameters)
+    with pytest.raises(
+        ParityError, match=rf"prove nothing, because .*\n  {layer}\n(.*\n)*  to convert without"
+    ):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_prefixes_of_names_are_ignored(net: Network, parameters: dict[str, Array], tmp_path: Path) -> None:
     states = ("moving_mean", "moving_var")
     named = {

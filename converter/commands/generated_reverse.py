@@ -63,7 +63,8 @@ def prove(
         module = loaded.converted.module
         if {*module.tensors.values()} != {names.target for names in manifest.names}:
             raise ArtifactError(f"{weights}: its manifest has other names than this version gives the graph")
-        return graph_loading.prove(loaded, plan, silent)
+        runs = graph_loading.runs(loaded.converted, options)
+        return graph_loading.prove(loaded.converted, plan, runs, silent)
 
 
 def _graph(weights: Path, manifest: Manifest, symbol: Path | None) -> graph_loading.OpenedGraph:

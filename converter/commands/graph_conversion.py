@@ -21,7 +21,7 @@ from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from pathlib import Path
 
@@ -47,6 +47,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     *,
     params: str | PathLike[str],
     output: str | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
 ) -> GraphConversionResult:
@@ -57,11 +58,12 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         out: output folder, created if it does not exist.
         params: its ``.params`` file, or an archive of one.
         output: the name of a node; the network then ends in it.
+        input_shapes: the shapes of inputs in the proof, by name; the others are derived from the graph.
         options: how to prove the conversion.
         progress: called with a step, the amount done and the total.
 
     Raises:
-        UsageError: if the graph has other inputs than one image, and a proof is requested.
+        UsageError: if a proof is requested and the shape of an input is unknown.
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     folder = to_path(out)
@@ -71,10 +73,11 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     with disk.temp_dir() as unpacked:
         file = params_file.from_file(to_path(params), unpacked, progress)
         loaded = graph_loading.load(opened, file)
+        runs = graph_loading.runs(loaded.converted, options, input_shapes)
         state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
-            record = graph_loading.prove(loaded, plan, progress)
+            record = graph_loading.prove(loaded.converted, plan, runs, progress)
             params_file.require_unchanged(file)
             return _publish(folder, loaded, draft, record)
 

@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter import names
+from converter.choices import ReferenceChoice
 from converter.commands import graph_parameters
-from converter.errors import MappingError, ReferenceUnavailableError, SymbolError, UsageError
+from converter.errors import MappingError, ReferenceUnavailableError, SymbolError
 from converter.formats import precision
 from converter.formats.params import open_params
 from converter.graphs import codegen, pruning, reader, rewriting
 from converter.manifests import graph_builder
 from converter.manifests.graph_builder import GraphSource
-from converter.parity import graph_proof
+from converter.parity import graph_inputs, graph_proof
 from converter.parity.graph_proof import ConvertedGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
     from converter.manifests.schema import ParityRecord
-    from converter.parity.graph_proof import GraphProof
+    from converter.parity.graph_proof import Run
+    from converter.parity.graph_rows import GraphProof
+    from converter.parity.options import ParityOptions
     from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
     from converter.references import ReferenceName
@@ -134,7 +136,31 @@ def _require_finite(parameters: Arrays, file: str) -> None:
         raise MappingError("\n  ".join(lines))
 
 
-def prove(loaded: LoadedGraph, plan: ReferencePlan | None, progress: Progress) -> ParityRecord:
+def runs(
+    converted: ConvertedGraph, options: ParityOptions, shapes: Mapping[str, Sequence[int]] | None = None
+) -> list[Run]:
+    """Return the dtype and the inputs of each run of a proof; none if no proof is requested.
+
+    Args:
+        converted: the graph and the module.
+        options: the sizes and precisions.
+        shapes: the shapes of inputs, by name; the others are derived from the graph.
+
+    Raises:
+        UsageError: if the shape of an input is unknown.
+    """
+    if options.reference == ReferenceChoice.none:
+        return []
+    chosen: list[Run] = []
+    for probe in options.probes:
+        inputs = graph_inputs.shapes(converted, probe.size if options.sizes else None, shapes)
+        chosen.append((probe.dtype, graph_inputs.values(converted, inputs, probe.dtype)))
+    return chosen
+
+
+def prove(
+    converted: ConvertedGraph, plan: ReferencePlan | None, runs: Sequence[Run], progress: Progress
+) -> ParityRecord:
     """Compare the module with MXNet, or with the graph on arrays.
 
     Raises:
@@ -142,19 +168,17 @@ def prove(loaded: LoadedGraph, plan: ReferencePlan | None, progress: Progress) -
     """
     if plan is None:
         return graph_builder.UNPROVEN
-    converted = loaded.converted
-    runs = [(probe.dtype, _inputs(converted, probe.size, probe.dtype)) for probe in plan.probes]
     progress("proving", 1, 2)
-    proof, reference = _run_proof(converted, runs, plan)
+    proof, reference = compare(converted, runs, plan)
     proof.require()
     progress("proving", 2, 2)
     return graph_builder.parity(proof, reference, runs)
 
 
-def _run_proof(
-    converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping[str, Array]]], plan: ReferencePlan
+def compare(
+    converted: ConvertedGraph, runs: Sequence[Run], plan: ReferencePlan
 ) -> tuple[GraphProof, ReferenceName]:
-    """Return the comparison, and what it was with."""
+    """Return the comparison of the module with the graph, and what ran the graph."""
     if plan.python is not None:
         try:
             return graph_proof.prove(converted, runs, plan.python), "gluon"
@@ -162,20 +186,3 @@ def _run_proof(
             if not plan.fallback:
                 raise
     return graph_proof.prove_on_arrays(converted, runs), "numpy"
-
-
-def _inputs(converted: ConvertedGraph, size: tuple[int, int], dtype: str) -> dict[str, Array]:
-    """Return a random image for the only input of a graph."""
-    graph, module = converted.pruned.graph, converted.module
-    if len(module.inputs) != 1:
-        raise UsageError(
-            f"{graph.file}: cannot be proven: its inputs are {', '.join(module.inputs) or '(none)'}\n"
-            "  expected  one image\n"
-            "  try       --reference none writes the files without a proof",
-            "reference",
-        )
-    shapes = {name: array.shape for name, array in converted.parameters.items()}
-    (name,) = module.inputs
-    generator = np.random.Generator(np.random.PCG64(0))
-    shape = (1, graph_parameters.channels(graph, name, shapes), *size)
-    return {name: generator.standard_normal(shape).astype(dtype)}

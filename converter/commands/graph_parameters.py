@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from converter import names
 from converter.errors import MappingError
 from converter.graphs import operators
-from converter.graphs.graph import VARIABLE
 
 if TYPE_CHECKING:
     from converter.formats.file_arrays import AnyArray, Arrays
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 MAX_LINES = 10  # of an error
 PREFIX = re.compile(r"(arg|aux):")  # of names that MXNet's Module wrote
-DEFAULT_CHANNELS = 3
 
 
 def match(graph: Graph, arrays: Arrays, file: str) -> dict[str, AnyArray]:
@@ -67,24 +65,6 @@ def _require_shapes(graph: Graph, arrays: dict[str, AnyArray], file: str) -> Non
     if problems:
         headline = f"{file}: {len(problems)} parameters do not fit {graph.file}"
         raise MappingError("\n  ".join([headline, *names.shorten(problems, MAX_LINES)]))
-
-
-def channels(graph: Graph, name: str, shapes: dict[str, tuple[int, ...]]) -> int:
-    """Return the number of channels of an input image: those that its first layer takes."""
-    sources = {index for index, node in enumerate(graph.nodes) if node.name == name}
-    for index, node in enumerate(graph.nodes):
-        operation = node.operation
-        if operation.kind == VARIABLE or not node.inputs or node.inputs[0][0] not in sources:
-            continue
-        if not operation.roles:
-            sources.add(index)
-            continue
-        shape = shapes.get(graph.nodes[node.inputs[operation.data_inputs or 1][0]].name, ())
-        if operation.roles[0] == "weight" and len(shape) > 1:
-            groups = operation.settings.get("groups", 1)
-            return shape[1] * (groups if isinstance(groups, int) else 1)
-        return shape[0] if shape else DEFAULT_CHANNELS
-    return DEFAULT_CHANNELS
 
 
 def _hint(name: str, present: dict[str, AnyArray]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from converter.graphs.operators.code import Code, Compute
@@ -38,6 +39,9 @@ class Operation:
         rank: the number of axes of its output, None if unknown.
         input_rank: the number of axes of its first input, None if unknown.
         keeps_rank: whether its output has as many axes as its data inputs.
+        discrete: whether it selects or sorts by comparing numbers, as topk and box_nms: the least rounding
+            of an input can change which elements its outputs contain.
+        precision: the precision in which MXNet computes it for inputs in float64.
     """
 
     kind: str
@@ -55,6 +59,8 @@ class Operation:
     rank: int | None = field(default=None, compare=False, repr=False)
     input_rank: int | None = field(default=None, compare=False, repr=False)
     keeps_rank: bool = field(default=False, compare=False, repr=False)
+    discrete: bool = field(default=False, compare=False, repr=False)
+    precision: Literal["float64", "float32"] = field(default="float64", compare=False, repr=False)
 
 
 VARIABLE_OPERATION = Operation(kind=VARIABLE, data_inputs=0)
@@ -116,3 +122,12 @@ class Graph:
             if self.nodes[index].operation.kind == VARIABLE
         )
         return tuple(dict.fromkeys(names))
+
+
+def descendants(nodes: Sequence[Node], roots: Iterable[int]) -> set[int]:
+    """Return the indices of the nodes that depend on any of the given ones, and these."""
+    found = set(roots)
+    for index, node in enumerate(nodes):
+        if any(source in found for source, _ in node.inputs):
+            found.add(index)
+    return found

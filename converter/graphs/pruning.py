@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import SymbolError
-from converter.graphs.graph import VARIABLE
+from converter.graphs.graph import VARIABLE, descendants
 from converter.graphs.reader import depth_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from converter.graphs.graph import Entry, Graph, Node
 
@@ -50,7 +50,7 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
     nodes = [_without_label(node) for node in graph.nodes]
     labels = _labels(graph)
     roots = {*labels, *(index for index, node in enumerate(nodes) if node.operation.is_loss)}
-    training = _descendants(nodes, roots)
+    training = descendants(nodes, roots)
     kept = tuple(entry for entry in chosen if entry[0] not in training)
     if not kept:
         raise SymbolError(
@@ -103,15 +103,6 @@ def _labels(graph: Graph) -> set[int]:
     """Return the variables that an operator takes as its label."""
     labels = {node.inputs[-1][0] for node in graph.nodes if node.operation.takes_label and node.inputs}
     return {index for index in labels if graph.nodes[index].operation.kind == VARIABLE}
-
-
-def _descendants(nodes: Sequence[Node], roots: set[int]) -> set[int]:
-    """Return the nodes that depend on any of the given ones, and these."""
-    found = set(roots)
-    for index, node in enumerate(nodes):
-        if any(source in found for source, _ in node.inputs):
-            found.add(index)
-    return found
 
 
 def _names(graph: Graph, indices: Iterable[int]) -> tuple[str, ...]:

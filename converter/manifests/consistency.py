@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from converter.errors import ArtifactError
 from converter.formats import labels
 from converter.manifests.schema import GENERATED
+from converter.parity.graph_rows import SINGLE_LIMIT
 from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
 if TYPE_CHECKING:
@@ -89,7 +90,11 @@ def _require_inputs(path: Path, manifest: Manifest, check: CheckRecord) -> None:
 def _limits(manifest: Manifest, check: CheckRecord) -> tuple[float, float]:
     """Return our limits of the layers and of the logits, which are the same for a graph."""
     layers = LAYER_LIMITS.get(check.dtype, 0)
-    return layers, layers if manifest.kind == GENERATED else LIMITS.get(check.dtype, 0)
+    if manifest.kind != GENERATED:
+        return layers, LIMITS.get(check.dtype, 0)
+    single = check.nodes is not None and bool(check.nodes.single)
+    limit = max(layers, SINGLE_LIMIT) if single and layers else layers
+    return limit, limit
 
 
 def _require_rounding(path: Path, manifest: Manifest, rounding: RoundingRecord) -> None:
@@ -154,5 +159,12 @@ def _require_passed(path: Path, check: CheckRecord, layer_limit: float, limit: f
             f"{path}: claims a proof, but the logits differ by {check.relative:.1e} {run}; "
             f"expected at most {limit:.0e}"
         )
-    if check.limit != limit or (check.max_abs > 0) != (check.relative > 0):
+    nodes = check.nodes
+    if nodes and not (nodes.compared > 0 and 0 <= nodes.relative <= min(nodes.limit, limit)):
+        raise ArtifactError(
+            f"{path}: claims a proof, but {nodes.node} differs by {nodes.relative:.1e} {run} on its own"
+        )
+    if (check.limit > limit if nodes else check.limit != limit) or (check.max_abs > 0) != (
+        check.relative > 0
+    ):
         raise ArtifactError(f"{path}: contradictory numbers {run}")

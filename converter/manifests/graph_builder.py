@@ -12,7 +12,13 @@ from msgspec import UNSET
 
 from converter import __version__, names
 from converter.manifests import schema
-from converter.manifests.graph_records import GraphRecord, ModuleRecord, ReplacedRecord, TensorRecord
+from converter.manifests.graph_records import (
+    GraphRecord,
+    ModuleRecord,
+    NodesRecord,
+    ReplacedRecord,
+    TensorRecord,
+)
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
@@ -21,7 +27,7 @@ from converter.manifests.schema import (
     SourceRecord,
     WorstLayerRecord,
 )
-from converter.parity.graph_proof import LIMITS
+from converter.parity.graph_rows import LIMITS, Part
 from converter.parity.result import GRAPH
 
 if TYPE_CHECKING:
@@ -31,7 +37,8 @@ if TYPE_CHECKING:
     from converter.formats.params import Params
     from converter.graphs.graph import Graph
     from converter.manifests.builder import WrittenFile
-    from converter.parity.graph_proof import ConvertedGraph, GraphProof
+    from converter.parity.graph_proof import ConvertedGraph, Run
+    from converter.parity.graph_rows import GraphProof, GraphRow
     from converter.references import ReferenceName
     from converter.sources.params_file import ParamsFile
 
@@ -123,9 +130,7 @@ def _source(source: GraphSource, converted: ConvertedGraph) -> SourceRecord:
     )
 
 
-def parity(
-    proof: GraphProof, reference: ReferenceName, runs: Sequence[tuple[str, Mapping[str, Array]]]
-) -> ParityRecord:
+def parity(proof: GraphProof, reference: ReferenceName, runs: Sequence[Run]) -> ParityRecord:
     """Return the record of a proof.
 
     Args:
@@ -146,16 +151,36 @@ def parity(
 
 
 def _check(proof: GraphProof, number: int, dtype: str, inputs: Mapping[str, Array]) -> CheckRecord:
-    rows = proof.of_run(number)
-    worst = max(rows, key=lambda row: row.relative)
-    output = max((row for row in rows if not row.layer), key=lambda row: row.relative)
+    rows = [row for row in proof.rows if row.run == number]
+    worst = max((row for row in rows if row.agrees), key=_relative, default=rows[-1])
+    # An output after an operator that selects is compared with the nodes computed one after another.
+    compared = [row for row in proof.comparisons if row.run == number and row.part is not Part.node]
+    outputs = [row for row in compared if not row.layer and row.decisive]
+    output = max(outputs, key=_relative)
     return CheckRecord(
         dtype=dtype,
         seed=SEED,
-        limit=LIMITS[dtype],
+        limit=output.limit,
         layers=len(rows),
-        max_abs=output.max_abs,
+        max_abs=output.difference.max_abs,
         relative=output.relative,
-        worst=WorstLayerRecord(layer=worst.node, relative=worst.relative, limit=LIMITS[dtype]),
+        worst=WorstLayerRecord(layer=worst.node, relative=worst.relative, limit=worst.limit),
         inputs={name: tuple(array.shape) for name, array in inputs.items()},
+        nodes=_nodes([row for row in proof.nodes if row.run == number], rows),
     )
+
+
+def _nodes(nodes: list[GraphRow], rows: list[GraphRow]) -> NodesRecord:
+    worst = max(nodes, key=_relative)
+    return NodesRecord(
+        compared=len(nodes),
+        node=worst.node,
+        relative=worst.relative,
+        limit=worst.limit,
+        single=tuple(sorted({row.node for row in nodes if row.limit > LIMITS[row.dtype]})),
+        undecided=sum(not row.agrees for row in rows),
+    )
+
+
+def _relative(row: GraphRow) -> float:
+    return row.relative

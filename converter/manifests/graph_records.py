@@ -37,6 +37,27 @@ class ReplacedRecord(Struct, frozen=True, kw_only=True):
     relative: float
 
 
+class NodesRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The comparison of every node on its own, for the reference's inputs of the node.
+
+    Attributes:
+        compared: number of nodes.
+        node: the node with the largest relative difference.
+        relative: that difference.
+        limit: the largest that passes.
+        single: names of the nodes that MXNet computes in float32 only, for which it is 1e-6.
+        undecided: number of layers and outputs that differ end to end, after operators that sort or select:
+            of these only the nodes are proven.
+    """
+
+    compared: int
+    node: str
+    relative: float
+    limit: float
+    single: tuple[str, ...] = ()
+    undecided: int = 0
+
+
 class ModuleRecord(Struct, frozen=True, kw_only=True):
     """The Python module that was written next to the weights.
 

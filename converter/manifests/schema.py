@@ -11,7 +11,13 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from converter.errors import ArtifactError
-from converter.manifests.graph_records import GraphRecord, ModuleRecord, ReplacedRecord, TensorRecord  # noqa: TC001 - evaluated
+from converter.manifests.graph_records import (  # noqa: TC001 - evaluated
+    GraphRecord,
+    ModuleRecord,
+    NodesRecord,
+    ReplacedRecord,
+    TensorRecord,
+)
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -167,6 +173,7 @@ class CheckRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         worst: the layer with the largest relative difference.
         size: size of the input in pixels; absent for a generated module.
         inputs: shapes of the inputs of a generated module, by name; absent for other networks.
+        nodes: the comparison of every node of the graph; absent likewise.
     """
 
     dtype: str
@@ -178,6 +185,7 @@ class CheckRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worst: WorstLayerRecord
     size: InputSize | None = None
     inputs: dict[str, tuple[int, ...]] | None = None
+    nodes: NodesRecord | None = None
 
     @property
     def shape(self) -> str:

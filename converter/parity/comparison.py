@@ -164,8 +164,8 @@ class _Comparison:
             layer, self.limits[name], expected.array, output, _different_settings(expected.settings, settings)
         )
         self.rows[name] = row
-        if layer.source in self.biases and not _depends_on_weights(
-            expected.array, row, self.biases[layer.source]
+        if layer.source in self.biases and not depends_on_weights(
+            expected.array, row.reference, self.biases[layer.source]
         ):
             self.vacuous_layers.append(layer.source)
 
@@ -184,11 +184,20 @@ def _biases(mapping: Mapping, params: Arrays) -> dict[str, Array | None]:
     return biases | {tensor.layer.source: np.asarray(params[tensor.source]) for tensor in bias_tensors}
 
 
-def _depends_on_weights(output: Array, row: LayerDiff, bias: Array | None) -> bool:
-    """Return whether a layer's output exceeds its bias, and so depends on its weights and its input."""
+def depends_on_weights(output: Array, statistics: Statistics, bias: Array | None) -> bool:
+    """Return whether a layer's output exceeds its bias, and so depends on its weights and its input.
+
+    Args:
+        output: the output.
+        statistics: its statistics.
+        bias: the bias, None for a layer without one.
+
+    Shape:
+        ``output``: (n, channels, …); ``bias``: (channels,)
+    """
     if bias is not None:
         output = output - bias.reshape(-1, *[1] * (output.ndim - 2))
-    return bool(np.abs(output).max() > MIN_WEIGHT_EFFECT * _scale(row.reference, output))
+    return bool(np.abs(output).max() > MIN_WEIGHT_EFFECT * _scale(statistics, output))
 
 
 def _different_settings(reference: Settings, module: Settings) -> tuple[tuple[str, object, object], ...]:

@@ -1,17 +1,23 @@
-"""Compares the source of a generated module with MXNet's outputs of its graph, layer by layer."""
+"""Compares a generated module with MXNet's outputs of its graph: end to end, and node by node."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from converter.errors import MappingError, ParityError
 from converter.graphs import execute
+from converter.graphs.graph import VARIABLE, descendants
+from converter.parity import comparison
+from converter.parity.graph_rows import Difference, GraphProof, GraphRow, Part, difference, limit
+from converter.parity.node_execution import NodeExecution, namespace
 from converter.references import symbol
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,90 +28,11 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.codegen import GeneratedModule
-    from converter.graphs.graph import Graph
+    from converter.graphs.graph import Entry, Graph
     from converter.graphs.pruning import InferenceGraph
 
-LIMITS = {"float64": 1e-12, "float32": 1e-4}  # of the relative error, as for named networks
-REWRITING_LIMIT = 1e-4  # of the difference that replaced operators make in MXNet's float32
-
-
-@dataclass(frozen=True, slots=True)
-class GraphRow:
-    """The comparison of one output.
-
-    Attributes:
-        dtype: the dtype in which both sides ran.
-        node: the name of the node.
-        layer: the name of the layer in the module, "" for an output of the network.
-        max_abs: the largest difference.
-        relative: the largest difference, relative to the reference's standard deviation.
-        run: the number of the run.
-    """
-
-    dtype: str
-    node: str
-    layer: str
-    max_abs: float
-    relative: float
-    run: int = 0
-
-    @property
-    def passed(self) -> bool:
-        """Whether the difference is within the limit of its dtype."""
-        return self.relative <= LIMITS[self.dtype]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphProof:
-    """The comparison of a generated module with its graph.
-
-    Attributes:
-        rows: the comparisons, in the order of the network; the outputs of the network last.
-        versions: the versions of MXNet, GluonCV, NumPy and Python.
-        replaced: the operators that MXNet does not compute in float64, and other operators replaced.
-        rewriting: the largest relative difference that this makes in float32.
-    """
-
-    rows: tuple[GraphRow, ...]
-    versions: dict[str, str]
-    replaced: tuple[str, ...]
-    rewriting: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether every difference is within its limit."""
-        return all(row.passed for row in self.rows) and self.rewriting <= REWRITING_LIMIT
-
-    @property
-    def first_mismatch(self) -> GraphRow | None:
-        """The first comparison that failed."""
-        return next((row for row in self.rows if not row.passed), None)
-
-    def of_run(self, run: int) -> list[GraphRow]:
-        """Return the comparisons of one run."""
-        return [row for row in self.rows if row.run == run]
-
-    def worst(self, dtype: str) -> float:
-        """Return the largest relative difference in a dtype."""
-        return max((row.relative for row in self.rows if row.dtype == dtype), default=0.0)
-
-    def require(self) -> None:
-        """Check that the proof holds.
-
-        Raises:
-            ParityError: with the first layer that differs.
-        """
-        if self.rewriting > REWRITING_LIMIT:
-            raise ParityError(
-                f"MXNet's outputs differ by {self.rewriting:.1e} once {', '.join(self.replaced)} are replaced"
-            )
-        if row := self.first_mismatch:
-            raise ParityError(
-                f"the generated module differs from the graph in {row.dtype}\n"
-                f"  first at  {row.node} → {row.layer or 'the output'}\n"
-                f"  expected  a relative error of at most {LIMITS[row.dtype]:.0e}\n"
-                f"  found     {row.relative:.1e}"
-            )
+BIASES = ("bias", "beta")  # roles of the parameter that is added to a layer's output
+Run = tuple[str, "Mapping[str, Array]"]  # the dtype and the inputs by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +52,18 @@ class ConvertedGraph:
     parameters: Arrays
 
 
-def prove(
-    converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping[str, Array]]], python: Path
-) -> GraphProof:
+class GraphReference(Protocol):
+    """What computes the expected outputs."""
+
+    @property
+    def order(self) -> Sequence[int]:
+        """The numbers of the runs in the order in which they can be read."""
+
+    def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        """Begin a run, and return the index of each operator's node and its outputs as they are computed."""
+
+
+def prove(converted: ConvertedGraph, runs: Sequence[Run], python: Path) -> GraphProof:
     """Run a graph in MXNet and the generated source in PyTorch, and compare them.
 
     Args:
@@ -137,66 +73,267 @@ def prove(
 
     Raises:
         ReferenceUnavailableError: if MXNet cannot run.
+        ReferenceFailedError: if MXNet refuses the graph or the inputs.
+        ParityError: if the module does not take the inputs, or if its outputs are not finite.
     """
-    graph, pruned, module = converted.whole, converted.pruned, converted.module
-    layers = _first_uses(module.layers)
-    request = symbol.SymbolRequest(
-        graph=graph,
-        parameters=converted.parameters,
-        heads=[(pruned.origins[index], number) for index, number in pruned.graph.outputs],
-        nodes=[pruned.origins[index] for index in layers],
-        runs=runs,
-    )
-    with symbol.run(python, request) as reference:
-        rows: list[GraphRow] = []
-        for number, (dtype, inputs) in enumerate(runs):
-            net = load(module, converted.parameters, dtype)
-            computed, heads = _outputs(net, [inputs[name] for name in module.inputs], list(layers.values()))
-            for index, layer in layers.items():
-                node = pruned.origins[index]
-                difference = _difference(reference.node(number, node), computed[layer])
-                rows.append(GraphRow(dtype, graph.nodes[node].name, layer, *difference, number))
-            for place, head in enumerate(heads):
-                difference = _difference(reference.head(number, place), head)
-                node = request.heads[place][0]
-                rows.append(GraphRow(dtype, graph.nodes[node].name, "", *difference, number))
-        return GraphProof(tuple(rows), reference.versions, reference.replaced, reference.rewriting)
+    with symbol.start(python, request(converted, runs)) as child:
+        rows = compare(converted, runs, MXNetOutputs(child, converted.pruned))
+        versions, replaced, rewriting = child.reply()
+    return GraphProof(comparisons=rows, versions=versions, replaced=replaced, rewriting=rewriting)
 
 
-def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[tuple[str, Mapping[str, Array]]]) -> GraphProof:
+def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProof:
     """Run a graph on arrays and the generated source in PyTorch, and compare them.
 
     Args:
         converted: the graph and the module.
         runs: the dtype and the inputs of each run.
+
+    Raises:
+        ParityError: if the module does not take the inputs, or if its outputs are not finite.
     """
-    module, graph = converted.module, converted.pruned.graph
-    layers = _first_uses(module.layers)
-    rows: list[GraphRow] = []
-    for number, (dtype, inputs) in enumerate(runs):
-        net = load(module, converted.parameters, dtype)
-        computed, heads = _outputs(net, [inputs[name] for name in module.inputs], list(layers.values()))
-        last: list[GraphRow] = []
-        for index, arrays in execute.run(graph, inputs, converted.parameters):
-            name = graph.nodes[index].name
-            if index in layers:
-                difference = _difference(arrays[0], computed[layers[index]])
-                rows.append(GraphRow(dtype, name, layers[index], *difference, number))
-            for head, (node, output) in zip(heads, graph.outputs, strict=True):
-                if node == index:
-                    last.append(GraphRow(dtype, name, "", *_difference(arrays[output], head), number))
-        rows += last
     versions = {"numpy": np.__version__, "python": platform.python_version()}
-    return GraphProof(tuple(rows), versions, (), 0.0)
+    return GraphProof(comparisons=compare(converted, runs, ArrayOutputs(converted, runs)), versions=versions)
+
+
+def compare(
+    converted: ConvertedGraph, runs: Sequence[Run], reference: GraphReference
+) -> tuple[GraphRow, ...]:
+    """Compare a generated module with a reference in every run.
+
+    Args:
+        converted: the graph and the module.
+        runs: the dtype and the inputs of each run.
+        reference: the expected outputs.
+
+    Raises:
+        ParityError: if the module does not take the inputs, or if its outputs are not finite.
+    """
+    rows: dict[int, list[GraphRow]] = {}
+    for number in reference.order:
+        outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
+        dtype, inputs = runs[number]
+        net = load(converted.module, converted.parameters, dtype)
+        with _end_to_end(converted.module, net, inputs) as computed:
+            comparison = _Comparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
+            rows[number] = comparison.rows(computed, outputs)
+    return tuple(row for number in sorted(rows) for row in rows[number])
+
+
+@dataclass(frozen=True, slots=True)
+class MXNetOutputs:
+    """MXNet's outputs by the nodes of the pruned graph."""
+
+    child: symbol.SymbolRun
+    pruned: InferenceGraph
+
+    @property
+    def order(self) -> Sequence[int]:
+        """The numbers of the runs, as in ``GraphReference``."""
+        return self.child.order
+
+    def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        """Begin a run, as in ``GraphReference``."""
+        return self._group(self.child.outputs(number))
+
+    def _group(self, outputs: Iterator[tuple[int, int, Array]]) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        indices = {origin: index for index, origin in enumerate(self.pruned.origins)}
+        incomplete: dict[int, list[Array]] = {}
+        for node, number, array in outputs:
+            index = indices[node]
+            count = self.pruned.graph.nodes[index].operation.outputs
+            if number >= count:  # MXNet has more: the mask of a random LeakyReLU
+                continue
+            found = incomplete.setdefault(index, [])
+            found.append(array)
+            if len(found) == count:
+                yield index, tuple(incomplete.pop(index))
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayOutputs:
+    """The outputs of the graph on arrays."""
+
+    converted: ConvertedGraph
+    runs: Sequence[Run]
+
+    @property
+    def order(self) -> Sequence[int]:
+        """The numbers of the runs, as in ``GraphReference``."""
+        return range(len(self.runs))
+
+    def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        """Begin a run, as in ``GraphReference``."""
+        _, inputs = self.runs[number]
+        return execute.run(self.converted.pruned.graph, inputs, self.converted.parameters)
+
+
+def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequest:
+    """Return the request to run the inference part of a graph in MXNet.
+
+    The rewriting is compared in the outputs; where these depend on a discrete operator, in its inputs.
+    """
+    origins, graph = converted.pruned.origins, converted.pruned.graph
+    operators = {index for index, node in enumerate(graph.nodes) if node.operation.kind != VARIABLE}
+    discrete = {index for index in operators if graph.nodes[index].operation.discrete}
+    after = descendants(graph.nodes, discrete)
+    inputs = [entry for index in sorted(discrete) for entry in graph.nodes[index].inputs]
+    ends = [*graph.outputs, *(entry for entry in inputs if entry[0] in operators)]
+    compared = dict.fromkeys(entry for entry in ends if entry[0] not in after)
+    return symbol.SymbolRequest(
+        graph=converted.whole,
+        parameters=converted.parameters,
+        heads=[(origins[index], number) for index, number in graph.outputs],
+        compared=[(origins[index], number) for index, number in compared],
+        nodes=[origins[index] for index in sorted(operators)],
+        single=[
+            origins[index]
+            for index in sorted(operators)
+            if graph.nodes[index].operation.precision == "float32"
+        ],
+        runs=runs,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What the module computed end to end.
+
+    Attributes:
+        layers: the file of the first output of each layer.
+        heads: the outputs.
+    """
+
+    layers: Mapping[str, Path]
+    heads: list[Array]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Comparison:
+    """The comparison of one run."""
+
+    converted: ConvertedGraph
+    net: torch.nn.Module
+    run: int
+    dtype: str
+    inputs: Mapping[str, Array]
+    discrete: set[int] = field(init=False)  # the nodes that depend on a discrete operator
+    single: set[int] = field(init=False)  # those that depend on one that MXNet computes in float32
+
+    def __post_init__(self) -> None:
+        nodes = self.graph.nodes
+        self.discrete = descendants(nodes, [i for i, node in enumerate(nodes) if node.operation.discrete])
+        self.single = descendants(
+            nodes, [i for i, node in enumerate(nodes) if node.operation.precision == "float32"]
+        )
+
+    @property
+    def graph(self) -> Graph:
+        return self.converted.pruned.graph
+
+    def rows(self, computed: _Computed, outputs: Iterator[tuple[int, tuple[Array, ...]]]) -> list[GraphRow]:
+        """Compare every output of the reference as it comes: with the module's, and with the node's."""
+        layers = _first_uses(self.converted.module.layers)
+        execution = self._execution()
+        by_index: dict[int, GraphRow] = {}
+        nodes: dict[int, GraphRow] = {}
+        heads: dict[int, GraphRow] = {}
+        for index, arrays in outputs:
+            if index in layers:
+                output = np.load(computed.layers[layers[index]], mmap_mode="r")
+                row = self._row(index, difference(arrays[0], output), layers[index])
+                by_index[index] = replace(row, vacuous=self._is_vacuous(index, arrays[0], row))
+            for place, (node, number) in enumerate(self.graph.outputs):
+                if node == index:
+                    heads[place] = self._row(index, difference(arrays[number], computed.heads[place]))
+            nodes[index] = self._node_row(index, arrays, execution.compute(index))
+            execution.store(index, arrays)
+        return [
+            *(nodes[index] for index in sorted(nodes)),
+            *self._composition(computed),
+            *(by_index[index] for index in sorted(by_index)),
+            *(heads[place] for place in sorted(heads)),
+        ]
+
+    def _execution(self) -> NodeExecution:
+        return NodeExecution(graph=self.graph, module=self.converted.module, net=self.net, inputs=self.inputs)
+
+    def _row(self, index: int, found: Difference, layer: str = "") -> GraphRow:
+        return GraphRow(
+            dtype=self.dtype,
+            node=self.graph.nodes[index].name,
+            operator=self.graph.nodes[index].operator,
+            layer=layer,
+            difference=found,
+            run=self.run,
+            limit=limit(self.dtype, single=index in self.single),
+            decisive=index not in self.discrete,
+        )
+
+    def _is_vacuous(self, index: int, expected: Array, row: GraphRow) -> bool:
+        """Return whether the output of a layer with weights does not depend on them."""
+        node = self.graph.nodes[index]
+        roles = node.operation.roles
+        entries = node.inputs[len(node.inputs) - len(roles) :]
+        parameters = {
+            role: self.graph.nodes[source].name for role, (source, _) in zip(roles, entries, strict=True)
+        }
+        if not parameters:
+            return False
+        bias = next((parameters[role] for role in BIASES if role in parameters), None)
+        known = bias in self.converted.parameters and expected.ndim > 1
+        array = np.asarray(self.converted.parameters[bias]) if bias and known else None
+        return not comparison.depends_on_weights(expected, row.difference.reference, array)
+
+    def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow:
+        node = self.graph.nodes[index]
+        found = [difference(one, other) for one, other in zip(expected, outputs, strict=True)]
+        return GraphRow(
+            dtype=self.dtype,
+            node=node.name,
+            operator=node.operator,
+            layer=self.converted.module.layers.get(index, ""),
+            difference=max(found, key=lambda each: each.relative),
+            run=self.run,
+            limit=limit(self.dtype, single=node.operation.precision == "float32"),
+            part=Part.node,
+        )
+
+    def _composition(self, computed: _Computed) -> Iterator[GraphRow]:
+        """Compare outputs after discrete operators with those of the nodes computed one after another.
+
+        There the reference may differ because of a rounding. That the module applies its nodes in the
+        order of the graph is proven without it: both sides compute the same numbers.
+        """
+        places = [place for place, (index, _) in enumerate(self.graph.outputs) if index in self.discrete]
+        if not places:
+            return
+        wanted: dict[Entry, Array] = {}
+        for index, outputs in self._execution().run():
+            wanted |= {
+                (index, number): array
+                for number, array in enumerate(outputs)
+                if (index, number) in self.graph.outputs
+            }
+        for place in places:
+            entry = self.graph.outputs[place]
+            yield GraphRow(
+                dtype=self.dtype,
+                node=self.graph.nodes[entry[0]].name,
+                operator=self.graph.nodes[entry[0]].operator,
+                layer="",
+                difference=difference(wanted[entry], computed.heads[place]),
+                run=self.run,
+                limit=limit(self.dtype, single=False),
+                part=Part.composition,
+            )
 
 
 def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:
     """Return the network of a generated module with parameters, in evaluation mode."""
     import torch  # noqa: PLC0415 - when a network runs and not before
 
-    names: dict[str, Any] = {"__name__": "generated"}
-    exec(compile(module.source, "generated module", "exec"), names)  # noqa: S102 - our own code: see decision 18
-    net: torch.nn.Module = names["Network"]()
+    net: torch.nn.Module = namespace(module.source)["Network"]()
     net.to(getattr(torch, dtype))
     state = {name: torch.from_numpy(np.asarray(array)) for name, array in state_arrays(module, parameters)}
     try:
@@ -221,46 +358,50 @@ def _first_uses(layers: Mapping[int, str]) -> dict[int, str]:
     return {index: layer for layer, index in first.items()}
 
 
-def _outputs(
-    net: torch.nn.Module, inputs: list[Array], layers: list[str]
-) -> tuple[dict[str, Array], list[Array]]:
-    """Return the first output of each layer, and the outputs of the network."""
+@contextlib.contextmanager
+def _end_to_end(
+    module: GeneratedModule, net: torch.nn.Module, inputs: Mapping[str, Array]
+) -> Iterator[_Computed]:
+    """Run a network, and yield its outputs and those of its layers, which are in temporary files.
+
+    Raises:
+        ParityError: if the module does not take the inputs, or if its outputs are not finite.
+        StorageError: if the files cannot be written.
+    """
     import torch  # noqa: PLC0415 - as above
 
-    computed: dict[str, Array] = {}
+    with disk.temp_dir() as folder:
+        layers = {
+            layer: folder / f"{place}.npy"
+            for place, layer in enumerate(dict.fromkeys(module.layers.values()))
+        }
 
-    def keep(layer: str, _module: object, _inputs: object, output: torch.Tensor) -> None:
-        computed.setdefault(layer, output.numpy())
+        def keep(path: Path, _module: object, _inputs: object, output: torch.Tensor) -> None:
+            if not path.exists():  # the first use of a layer that is used several times
+                with disk.writing(path):
+                    np.save(path, output.numpy())
 
-    for layer in layers:
-        net.get_submodule(layer).register_forward_hook(functools.partial(keep, layer))
-    try:
-        with torch.no_grad():
-            result = net(*(torch.from_numpy(np.asarray(array)) for array in inputs))
-    except RuntimeError as error:
-        shapes = " and ".join(str(array.shape) for array in inputs)
-        raise ParityError(
-            f"the generated module does not take an input of shape {shapes}\n"
-            f"  found       {str(error).partition(chr(10))[0]}\n"
-            "  try         another --size, or --reference none, which writes the files without a proof"
-        ) from error
-    heads = [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
-    if not all(np.isfinite(head).all() for head in heads):
-        raise ParityError("the outputs are not finite, which proves nothing")
-    return computed, heads
+        hooks = [
+            net.get_submodule(layer).register_forward_hook(functools.partial(keep, path))
+            for layer, path in layers.items()
+        ]
+        try:
+            with torch.no_grad():
+                result = net(*(torch.from_numpy(np.asarray(inputs[name])) for name in module.inputs))
+        except RuntimeError as error:
+            raise _shape_error(module, inputs, error) from error
+        for hook in hooks:
+            hook.remove()
+        heads = [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
+        if not all(np.isfinite(head).all() for head in heads):
+            raise ParityError("the outputs are not finite, which proves nothing")
+        yield _Computed(layers, heads)
 
 
-def _difference(reference: Array, output: Array) -> tuple[float, float]:
-    """Return the largest difference, and the same relative to the reference's standard deviation."""
-    if reference.shape != output.shape:
-        return float("inf"), float("inf")
-    with np.errstate(all="ignore"):  # a max pool of nothing is the least number
-        same = (reference == output) | (np.isnan(reference) & np.isnan(output))
-        worst = float(np.max(np.abs(reference.astype(np.float64) - output), where=~same, initial=0.0))
-        wide = reference.astype(np.float64)
-        scale = float(np.std(wide)) or float(
-            np.max(np.abs(wide), initial=0.0)
-        )  # a single number has no deviation
-    if worst == 0:
-        return 0.0, 0.0
-    return worst, worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
+def _shape_error(module: GeneratedModule, inputs: Mapping[str, Array], error: RuntimeError) -> ParityError:
+    shapes = " and ".join(str(inputs[name].shape) for name in module.inputs)
+    return ParityError(
+        f"the generated module does not take an input of shape {shapes}\n"
+        f"  found       {str(error).partition(chr(10))[0]}\n"
+        "  try         another --size, or --reference none, which writes the files without a proof"
+    )

@@ -6,8 +6,9 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +17,7 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from io import BufferedReader
     from pathlib import Path
 
 LOG, REPLY = "log.txt", "reply.json"
@@ -65,6 +67,34 @@ class ChildProcess:
             raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
         return reply
 
+    def read(self, count: int | None = None) -> bytearray:
+        """Return the next line of the child's standard output, or a number of bytes; less at its end.
+
+        Raises:
+            ReferenceFailedError: if they do not arrive within ``PATIENCE_SECONDS``.
+        """
+        stream = cast("BufferedReader", self.process.stdout)
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            self.process.kill()
+
+        timer = threading.Timer(PATIENCE_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            if count is None:
+                content = bytearray(stream.readline())
+            else:
+                content = bytearray(count)  # read into: never a second copy
+                del content[stream.readinto(content) :]
+        finally:
+            timer.cancel()
+        if expired.is_set():
+            raise _too_slow()
+        return content
+
     def failure(self) -> ReferenceFailedError:
         """Return the error of a child without a valid reply: a full disk, or the end of its log."""
         if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:  # then the log is incomplete too
@@ -88,13 +118,17 @@ class ChildProcess:
             except subprocess.TimeoutExpired:
                 before, outputs = outputs, len(list(self.folder.glob("*.npy")))
                 if outputs == before:
-                    reason = f"it computed no output for {PATIENCE_SECONDS} seconds"
-                    raise ReferenceFailedError(str(unavailable(reason))) from None
+                    raise _too_slow() from None
 
 
 @contextlib.contextmanager
 def start(
-    python: Path, script: Path, folder: Path, environment: Mapping[str, str] | None = None
+    python: Path,
+    script: Path,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    streamed: bool = False,
 ) -> Iterator[ChildProcess]:
     """Start a script on the request in a folder; on exit the child is killed.
 
@@ -103,6 +137,7 @@ def start(
         script: the script.
         folder: the folder, which is the script's argument.
         environment: environment variables in addition to ours.
+        streamed: whether its standard output can be read; otherwise it goes to the log.
 
     Raises:
         ReferenceUnavailableError: if the interpreter cannot be started.
@@ -115,7 +150,7 @@ def start(
         process = subprocess.Popen(  # noqa: S603 - the interpreter is the user's choice
             [python, script, folder],
             stdin=subprocess.PIPE,  # never written to: it closes when we die, and the child exits
-            stdout=log,
+            stdout=subprocess.PIPE if streamed else log,
             stderr=log,
             env={**inherited, **(environment or {})},
         )
@@ -124,6 +159,10 @@ def start(
     finally:
         process.kill()
         process.communicate()
+
+
+def _too_slow() -> ReferenceFailedError:
+    return ReferenceFailedError(str(unavailable(f"it computed no output for {PATIENCE_SECONDS} seconds")))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 FLOAT32_TYPES = {"float32", "None"}
 TYPED = {"_zeros", "_ones", "_full", "_arange", "one_hot", "topk", "argsort", "Cast", "cast", "amp_cast"}
-RENAMED = {"BatchNorm_v1": "BatchNorm", "CuDNNBatchNorm": "BatchNorm", "Convolution_v1": "Convolution"}
+RENAMED = {
+    "BatchNorm_v1": "BatchNorm",
+    "Convolution_v1": "Convolution",
+    "CuDNNBatchNorm": "BatchNorm",
+    "Pooling_v1": "Pooling",
+    "_contrib_SyncBatchNorm": "BatchNorm",
+}
+TRAINING = {"key", "ndev"}  # attributes that the successor of an operator does not have
 
 
 def single(text: str) -> float:
@@ -41,6 +48,9 @@ class Rewriting:
     Args:
         document: the symbol, as MXNet's ``tojson()`` writes it.
         shapes: the shape of each output of its nodes, by (node, output).
+        dtype: the precision in which it will run.
+        single: the names of the nodes that are computed in float32 nevertheless, between casts; the further
+            outputs of a node ``name`` are those of nodes ``name__output1`` and so on.
 
     Attributes:
         nodes: the new nodes.
@@ -49,8 +59,16 @@ class Rewriting:
         replaced: the operators that were replaced.
     """
 
-    def __init__(self, document: Node, shapes: dict[tuple[int, int], Shape]) -> None:
+    def __init__(
+        self,
+        document: Node,
+        shapes: dict[tuple[int, int], Shape],
+        dtype: str = "float64",
+        single: frozenset[str] = frozenset(),
+    ) -> None:
         self.shapes = shapes
+        self.dtype = dtype
+        self.single = single if dtype == "float64" else frozenset()
         self.nodes: list[Node] = []
         self.places: dict[tuple[int, int], Entry] = {}
         self.constants: dict[str, Any] = {}
@@ -71,20 +89,39 @@ class Rewriting:
     def _visit(self) -> None:
         node = self.node
         inputs = [self.places[entry[0], entry[1]] for entry in node["inputs"]]
+        if node["name"] in self.single:
+            self._visit_single(inputs)
+            return
         rule = RULES.get(node["op"])
         result = rule(self, node.get("attrs", {}), inputs) if rule else None
         if result is None:
-            attributes = dict(node.get("attrs", {}))
-            if node["op"] in TYPED and attributes.get("dtype", "float32") in FLOAT32_TYPES:
-                attributes["dtype"] = "float64"
-            operator = RENAMED.get(node["op"], node["op"])
-            self.nodes.append({"op": operator, "name": node["name"], "attrs": attributes, "inputs": inputs})
-            for number in range(self._outputs()):
-                self.places[self.index, number] = [len(self.nodes) - 1, number, 0]
+            self._copy(inputs)
         else:
             self.replaced.append(node["op"])
             self.nodes[result[0]]["name"] = node["name"]
             self.places[self.index, 0] = result
+
+    def _copy(self, inputs: list[Entry]) -> None:
+        """Append the node, in the precision of the run."""
+        node, attributes = self.node, dict(self.node.get("attrs", {}))
+        if node["op"] in TYPED and attributes.get("dtype", "float32") in FLOAT32_TYPES:
+            attributes["dtype"] = self.dtype
+        operator = RENAMED.get(node["op"], node["op"])
+        if operator != node["op"]:
+            self.replaced.append(node["op"])
+            attributes = {key: text for key, text in attributes.items() if key not in TRAINING}
+        self.nodes.append({"op": operator, "name": node["name"], "attrs": attributes, "inputs": inputs})
+        for number in range(self._outputs()):
+            self.places[self.index, number] = [len(self.nodes) - 1, number, 0]
+
+    def _visit_single(self, inputs: list[Entry]) -> None:
+        """Append the node between casts."""
+        narrow = [self.add("Cast", entry, dtype="float32") for entry in inputs]
+        place = self.add(self.node["op"], *narrow, **self.node.get("attrs", {}))[0]
+        for number in range(self._outputs()):
+            wide = self.add("Cast", [place, number, 0], dtype="float64")
+            self.nodes[wide[0]]["name"] = self.node["name"] + (f"__output{number}" if number else "")
+            self.places[self.index, number] = wide
 
     def _outputs(self) -> int:
         return max([number + 1 for index, number in self.shapes if index == self.index] or [1])

@@ -21,7 +21,7 @@ import numpy as np
 
 from converter.errors import ReferenceUnavailableError
 from converter.graphs.operators import GLOBAL_AVERAGE, NO_FLOAT64
-from converter.references import LayerOutput, ReferenceName, child_process
+from converter.references import LayerOutput, ReferenceName, child_process, symbol
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 NAME: ReferenceName = "gluon"
 CHILD = Path(__file__).with_name("gluon_child.py")
 VERSIONED = ("gluoncv", "mxnet", "numpy", "python")
-SYMBOL = "symbol.json"  # the graph, in the child's folder
 DILATED = (
     8  # the output stride of GluonCV's ResNets with `dilated=True`; its other models have no such option
 )
@@ -48,8 +47,9 @@ class GluonRequest:
 
     Attributes:
         layers: the structural names of the layers whose outputs are requested.
-        document: the network or graph to run, in the child's format.
+        document: the network or graph to run, in the format of its child.
         symbol: the content of the graph's file, None for GluonCV's own network.
+        data: the name of the graph's input.
         settings: the hyper-parameters of a graph's layers; for GluonCV's network the child returns them.
         pool: a global average pool after the last layer, which the graph does not have; "" for none.
     """
@@ -57,6 +57,7 @@ class GluonRequest:
     layers: tuple[str, ...]
     document: dict[str, Any]
     symbol: bytes | None = None
+    data: str = ""
     settings: tuple[Settings, ...] = ()
     pool: str = ""
 
@@ -209,19 +210,18 @@ def graph_request(
         layers: the structural names of the requested layers; the pool after the last feature map may be
             absent in the graph.
     """
-    nodes = wiring.body.nodes
     computed = tuple(layer for layer in layers if layer in wiring.nodes)
-    document = {
-        "symbol": SYMBOL,
-        "data": wiring.data,
-        "params": str(params.resolve()),
-        "variables": {variable: names[tensor] for tensor, variable in wiring.variables.items()},
-        "nodes": [[wiring.nodes[layer], nodes[wiring.nodes[layer]].name] for layer in computed],
-    }
+    nodes = [wiring.nodes[layer] for layer in computed]
+    variables = {variable: names[tensor] for tensor, variable in wiring.variables.items()}
     settings = tuple(wiring.settings[layer] for layer in computed)
     pool = next((layer for layer in layers if layer not in wiring.nodes), "")
     return GluonRequest(
-        layers=computed, document=document, symbol=wiring.body.content, settings=settings, pool=pool
+        layers=computed,
+        document=symbol.document(wiring.body, params, variables, nodes, [(nodes[-1], 0)]),
+        symbol=wiring.body.content,
+        data=wiring.data,
+        settings=settings,
+        pool=pool,
     )
 
 
@@ -239,15 +239,19 @@ def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Ite
     """
     with disk.temp_dir() as folder:
         with disk.writing(folder):
-            if request.symbol is not None:
-                (folder / SYMBOL).write_bytes(request.symbol)
-            _write_request(folder, request.document, probes)
-        with child_process.start(python, CHILD, folder) as child:
+            _write_request(folder, request, probes)
+        script = CHILD if request.symbol is None else symbol.CHILD
+        with child_process.start(python, script, folder) as child:
             yield GluonRun(child, request, probes)
 
 
-def _write_request(folder: Path, request: dict[str, Any], probes: tuple[Probe, ...]) -> None:
-    runs = [{"dtype": probe.dtype, "input": f"input-{number}.npy"} for number, probe in enumerate(probes)]
-    for run, probe in zip(runs, probes, strict=True):
-        np.save(folder / run["input"], probe.input())
-    (folder / "request.json").write_text(json.dumps({**request, "runs": runs}))
+def _write_request(folder: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> None:
+    runs: list[dict[str, object]] = []
+    for number, probe in enumerate(probes):
+        file = f"input-{number}.npy"
+        np.save(folder / file, probe.input())
+        given = {"input": file} if request.symbol is None else {"inputs": {request.data: file}}
+        runs.append({"dtype": probe.dtype, **given})
+    if request.symbol is not None:
+        (folder / symbol.SYMBOL).write_bytes(request.symbol)
+    (folder / "request.json").write_text(json.dumps({**request.document, "runs": runs}))

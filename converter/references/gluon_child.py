@@ -1,16 +1,11 @@
-"""Runs MXNet on a request in a separate process: ``python gluon_child.py FOLDER``.
+"""Runs a GluonCV network in a separate process: ``python gluon_child.py FOLDER``.
 
 Any Python 3.8 or later with MXNet and GluonCV can run this file; our packages need not be installed.
 
-FOLDER/request.json contains ``params`` (a file), ``runs``, each with ``dtype`` and ``input`` (a .npy
-file in FOLDER), and the network:
-
-* GluonCV's own network: ``model`` (GluonCV's name), ``options`` (arguments of ``get_model``), ``absent``
-  (the structural names of the blocks that ``params`` does not contain) and ``layers`` (those of the
-  blocks whose outputs are requested).
-* A graph: ``symbol`` (a file in FOLDER), ``data`` (the name of its input), ``variables`` (the names of
-  its parameters in ``params``) and ``nodes`` (the index, in the order of MXNet's ``tojson()``, and the
-  name of each node whose output is requested; the graph is run up to the last one).
+FOLDER/request.json contains ``model`` (GluonCV's name), ``options`` (arguments of ``get_model``),
+``params`` (a file), ``absent`` (the structural names of the blocks that ``params`` does not contain),
+``layers`` (those of the blocks whose outputs are requested) and ``runs``, each with ``dtype`` and ``input``
+(a .npy file in FOLDER).
 
 The output of layer L in run R is written to FOLDER/R-L.npy, both counted from 0. FOLDER/reply.json then
 contains ``versions`` and ``settings`` (the hyper-parameters of each of GluonCV's layers), or
@@ -19,7 +14,6 @@ contains ``versions`` and ``settings`` (the hyper-parameters of each of GluonCV'
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib
 import importlib.abc
@@ -89,10 +83,7 @@ def main(folder: Path) -> None:
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        answer = (run_graph if "symbol" in request else run)(frameworks, request, folder)
-        # The installed versions: the __version__ of gluoncv 0.10.5.post0 is 0.11.0.
-        versions = {name: importlib.metadata.version(name) for name in Frameworks._fields}
-        answer["versions"] = {**versions, "python": platform.python_version()}
+        answer = {**run(frameworks, request, folder), "versions": versions()}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -126,107 +117,6 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
     return {"settings": [settings(block) for block in blocks]}
 
 
-def run_graph(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Run a graph on every input, in the dtype of its run, and save the requested nodes' outputs."""
-    mxnet = frameworks.mxnet
-    wanted = [node for node, _ in request["nodes"]]
-    symbol = mxnet.sym.load(str(folder / request["symbol"]))
-    nodes = require_order(symbol, request["nodes"])
-    head, names = cut_off(symbol, wanted[-1])
-    computed = [(node, names[node, 0]) for node in range(wanted[-1] + 1) if nodes[node]["op"] != "null"]
-    stored = mxnet.nd.load(request["params"])
-    arrays = {variable: stored.pop(name) for variable, name in request["variables"].items()}
-    # The wider precision first: what is rounded to the narrower does not come back.
-    runs = sorted(enumerate(request["runs"]), key=lambda run: run[1]["dtype"], reverse=True)
-    for number, step in runs:
-        for variable, array in arrays.items():  # one by one: never two copies of all of them
-            arrays[variable] = array.astype(step["dtype"], copy=False)
-        data = mxnet.nd.array(frameworks.numpy.load(folder / step["input"]), dtype=step["dtype"])
-        monitor = OutputMonitor(frameworks, computed, wanted, lambda layer: folder / f"{number}-{layer}.npy")  # noqa: B023
-        forward(mxnet, head, {**arrays, request["data"]: data}, monitor)
-        monitor.require_complete()
-    return {"settings": []}
-
-
-def require_order(symbol: Any, expected: Any) -> Any:  # noqa: ANN401 - MXNet has no types
-    """Return a symbol's nodes, in MXNet's order, if the expected ones have their places there."""
-    nodes = json.loads(symbol.tojson())["nodes"]
-    for node, name in expected:
-        if nodes[node]["name"] != name:
-            raise ValueError(f"node {node} is {nodes[node]['name']}, not {name}")
-    return nodes
-
-
-def cut_off(symbol: Any, last: int) -> Any:  # noqa: ANN401 - as above
-    """Return the symbol of one node, and the names of all outputs by node and number."""
-    internals = symbol.get_internals()
-    entries = [tuple(entry[:2]) for entry in json.loads(internals.tojson())["heads"]]
-    names = dict(zip(entries, internals.list_outputs()))  # noqa: B905 - Python 3.8; equal lengths
-    return internals[entries.index((last, 0))], names
-
-
-def forward(mxnet: Any, head: Any, inputs: Any, monitor: OutputMonitor) -> None:  # noqa: ANN401 - as above
-    """Bind a symbol and run it; its memory is free again when this returns."""
-    executor = head.bind(
-        mxnet.cpu(),
-        {name: inputs[name] for name in head.list_arguments()},
-        grad_req="null",
-        aux_states={name: inputs[name] for name in head.list_auxiliary_states()},
-    )
-    executor.set_monitor_callback(monitor.keep)
-    executor.forward(is_train=False)
-    mxnet.nd.waitall()
-
-
-class OutputMonitor:
-    """Saves the outputs of the requested nodes while an executor computes them, one at a time.
-
-    The executor passes the name of each output; the further outputs of a node follow its first.
-
-    Attributes:
-        computed: (node, name of its first output) of each node, in the order of computation.
-        wanted: the requested node of each layer.
-        path: returns the file for a layer's output.
-        position: the place in ``computed`` of the next node.
-        error: the first error in the callback.
-    """
-
-    def __init__(self, frameworks: Frameworks, computed: Any, wanted: Any, path: Any) -> None:  # noqa: ANN401
-        self.frameworks = frameworks
-        self.computed = computed
-        self.wanted = wanted
-        self.path = path
-        self.position = 0
-        self.error: Exception | None = None
-
-    def keep(self, name: bytes, handle: Any) -> None:  # noqa: ANN401 - MXNet's
-        """Save an output. Errors are stored, because MXNet loses exceptions raised in a callback."""
-        numpy, mxnet, _ = self.frameworks
-        # Made even if it is not wanted: an NDArray frees the handle.
-        array = mxnet.nd.NDArray(ctypes.cast(handle, mxnet.base.NDArrayHandle), writable=False)
-        if self.position == len(self.computed) or self.computed[self.position][1] != name.decode():
-            return
-        node = self.computed[self.position][0]
-        self.position += 1
-        try:
-            for layer in [layer for layer, each in enumerate(self.wanted) if each == node]:
-                numpy.save(self.path(layer), array.asnumpy())
-        except Exception as error:  # noqa: BLE001 - raised again after the executor has ended
-            self.error = self.error or error
-
-    def require_complete(self) -> None:
-        """Check that every node was computed and saved.
-
-        Raises:
-            ValueError: if a node was not computed.
-            Exception: the first error in the callback.
-        """
-        if self.error is not None:
-            raise self.error
-        if self.position != len(self.computed):
-            raise ValueError(f"MXNet did not compute {self.computed[self.position][1]}")
-
-
 def child(block: Any, name: str) -> Any:  # noqa: ANN401 - MXNet has no types
     """Return a block's child by name."""
     return block._children[name]  # noqa: SLF001 - Gluon has no public access to a child by name
@@ -244,8 +134,8 @@ def settings(block: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
     return {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def import_frameworks() -> Frameworks:
-    """Import MXNet and GluonCV despite newer versions of Python, NumPy and torch."""
+def import_frameworks(*, gluoncv: bool = True) -> Frameworks:
+    """Import MXNet and GluonCV, or MXNet alone, despite newer versions of Python, NumPy and torch."""
     import numpy  # noqa: ICN001, PLC0415 - the caller reports import errors
 
     provide_numpy_names(numpy)
@@ -255,7 +145,14 @@ def import_frameworks() -> Frameworks:
     # With fused or deduplicated operators the executor's nodes would differ from the graph's.
     os.environ.update(MXNET_SUBGRAPH_BACKEND="NONE", MXNET_ELIMINATE_COMMON_EXPR="0")
     # MXNet first: GluonCV reports any error of MXNet's import as "missing mxnet & torch".
-    return Frameworks(numpy, importlib.import_module("mxnet"), importlib.import_module("gluoncv"))
+    mxnet = importlib.import_module("mxnet")
+    return Frameworks(numpy, mxnet, importlib.import_module("gluoncv") if gluoncv else None)
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions: the __version__ of gluoncv 0.10.5.post0 is 0.11.0."""
+    packages = {name: importlib.metadata.version(name) for name in Frameworks._fields}
+    return {**packages, "python": platform.python_version()}
 
 
 def provide_numpy_names(numpy: Any) -> None:  # noqa: ANN401 - a module

@@ -1,4 +1,4 @@
-"""The MXNet reference for any graph: a child process runs its symbol and saves the outputs."""
+"""The MXNet reference for any graph: a child process runs its symbol and streams the outputs of its nodes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Entry, Graph
+    from converter.references.child_process import ChildProcess
 
 CHILD = Path(__file__).with_name("symbol_child.py")
 SYMBOL, PARAMS = "symbol.json", "parameters.params"
@@ -36,72 +37,141 @@ class _SymbolReply(msgspec.Struct, frozen=True):
     rewriting: float = 0.0
 
 
+class _Message(msgspec.Struct, frozen=True):
+    """A line of the child's stream: the begin or the end of a run, or an output of a node."""
+
+    begin: int | None = None
+    end: int | None = None
+    node: int = 0
+    output: int = 0
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolRequest:
-    """What the child process runs and saves.
+    """What the child process runs and streams.
 
     Attributes:
         graph: the whole graph.
         parameters: the values of its variables, without inputs and labels.
-        heads: the entries of the outputs.
-        nodes: the indices of the nodes whose first outputs are saved.
+        heads: the entries up to which it is run.
+        compared: the entries in which the graph and its rewriting for float64 are compared.
+        nodes: the indices of the nodes whose outputs are streamed.
+        single: the indices of the nodes that MXNet computes in float32 only.
         runs: the dtype and the inputs by name of each run.
     """
 
     graph: Graph
     parameters: Arrays
     heads: Sequence[Entry]
+    compared: Sequence[Entry]
     nodes: Sequence[int]
+    single: Sequence[int] = ()
     runs: Sequence[tuple[str, Mapping[str, Array]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SymbolOutputs:
-    """The outputs of a finished child process.
+@dataclass(frozen=True, slots=True)
+class SymbolRun:
+    """A running child process.
 
     Attributes:
-        folder: the folder of its files.
-        versions: the versions of MXNet, GluonCV, NumPy and Python.
-        replaced: the operators that were replaced for float64.
-        rewriting: the largest relative difference that this makes in float32.
+        child: the process.
+        request: the requested run.
     """
 
-    folder: Path
-    versions: dict[str, str]
-    replaced: tuple[str, ...]
-    rewriting: float
+    child: ChildProcess
+    request: SymbolRequest
 
-    def node(self, run: int, index: int) -> Array:
-        """Return the first output of a node."""
-        array: Array = np.load(self.folder / f"{run}-{index}.npy", mmap_mode="r")
-        return array
+    @property
+    def order(self) -> list[int]:
+        """The numbers of the runs in the order in which they can be read: the wider precision first."""
+        runs = self.request.runs
+        return sorted(range(len(runs)), key=lambda number: runs[number][0], reverse=True)
 
-    def head(self, run: int, number: int) -> Array:
-        """Return an output of the graph."""
-        array: Array = np.load(self.folder / f"{run}-head-{number}.npy", mmap_mode="r")
-        return array
+    def outputs(self, number: int) -> Iterator[tuple[int, int, Array]]:
+        """Wait until a run begins, and return (node, number of the output, output) as they are computed.
+
+        Raises:
+            ReferenceUnavailableError: if MXNet cannot be imported.
+            ReferenceFailedError: if MXNet refuses the graph or the inputs; with the end of its log.
+        """
+        if self._message().begin != number:
+            raise self.child.failure()
+        return self._outputs(number)
+
+    def _outputs(self, number: int) -> Iterator[tuple[int, int, Array]]:
+        while (message := self._message()).end is None:
+            dtype = np.dtype(message.dtype)
+            size = dtype.itemsize * int(np.prod(message.shape, dtype=np.int64))
+            content = self.child.read(size)
+            if message.begin is not None or len(content) != size:
+                raise self.child.failure()
+            yield message.node, message.output, np.frombuffer(content, dtype).reshape(message.shape)
+        if message.end != number:
+            raise self.child.failure()
+
+    def _message(self) -> _Message:
+        line = self.child.read()
+        if not line:  # the child has ended: its reply contains the reason
+            self.child.reply(_SymbolReply)
+            raise self.child.failure()
+        try:
+            return msgspec.json.decode(line, type=_Message)
+        except msgspec.DecodeError as error:
+            raise self.child.failure() from error
+
+    def reply(self) -> tuple[dict[str, str], tuple[str, ...], float]:
+        """Wait for the end of the child.
+
+        Returns:
+            The versions of MXNet, GluonCV, NumPy and Python; the operators that were replaced for float64;
+            the largest relative difference that this makes in float32.
+        """
+        reply = self.child.reply(_SymbolReply)
+        return reply.versions, reply.replaced, reply.rewriting
 
 
 @contextlib.contextmanager
-def run(python: Path, request: SymbolRequest) -> Iterator[SymbolOutputs]:
-    """Yield MXNet's outputs of a graph; the files are deleted afterwards.
+def start(python: Path, request: SymbolRequest) -> Iterator[SymbolRun]:
+    """Start MXNet on a graph; on exit the child is killed.
 
     Args:
         python: an interpreter with MXNet and GluonCV.
         request: the run.
 
     Raises:
-        ReferenceUnavailableError: if MXNet cannot be started.
-        ReferenceFailedError: if MXNet fails; with the end of its log.
+        ReferenceUnavailableError: if the interpreter cannot be started.
     """
     with disk.temp_dir() as folder:
         with disk.writing(folder):
             _write(folder, request)
-        with child_process.start(python, CHILD, folder, OWN_KERNELS) as child:
-            reply = child.reply(_SymbolReply)
-        yield SymbolOutputs(
-            folder=folder, versions=reply.versions, replaced=reply.replaced, rewriting=reply.rewriting
-        )
+        with child_process.start(python, CHILD, folder, OWN_KERNELS, streamed=True) as child:
+            yield SymbolRun(child, request)
+
+
+def document(
+    graph: Graph, params: Path, variables: Mapping[str, str], nodes: Sequence[int], heads: Sequence[Entry]
+) -> dict[str, object]:
+    """Return a request in the child's format, which has no runs and no stream.
+
+    Args:
+        graph: the whole graph, whose content is written to ``SYMBOL``.
+        params: a file that MXNet can load.
+        variables: the names of the graph's parameters in that file.
+        nodes: the indices of the requested nodes.
+        heads: the entries up to which the graph is run.
+    """
+    return {
+        "symbol": SYMBOL,
+        "params": str(params.resolve()),
+        "variables": dict(variables),
+        "heads": [list(entry) for entry in heads],
+        "compared": [],
+        "nodes": [[index, graph.nodes[index].name] for index in nodes],
+        "single": [],
+        "stream": False,
+    }
 
 
 def _write(folder: Path, request: SymbolRequest) -> None:
@@ -114,12 +184,12 @@ def _write(folder: Path, request: SymbolRequest) -> None:
         for name, file in files.items():
             np.save(folder / file, inputs[name])
         runs.append({"dtype": dtype, "inputs": files})
-    document = {
-        "symbol": SYMBOL,
-        "params": str((folder / PARAMS).resolve()),
-        "variables": {name: name for name in request.parameters},
-        "heads": [list(entry) for entry in request.heads],
-        "nodes": [[index, request.graph.nodes[index].name] for index in request.nodes],
+    variables = {name: name for name in request.parameters}
+    whole = {
+        **document(request.graph, folder / PARAMS, variables, request.nodes, request.heads),
+        "compared": [list(entry) for entry in request.compared],
+        "single": list(request.single),
+        "stream": True,
         "runs": runs,
     }
-    (folder / "request.json").write_text(json.dumps(document))
+    (folder / "request.json").write_text(json.dumps(whole))

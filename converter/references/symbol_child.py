@@ -2,13 +2,22 @@
 
 Any Python 3.8 or later with MXNet can run this file; our packages need not be installed.
 
-FOLDER/request.json contains ``symbol`` (a file in FOLDER), ``params`` (a file), ``variables`` (the names of
-the symbol's parameters in ``params``), ``heads`` (entries), ``nodes`` (the indices, in the order of MXNet's
-``tojson()``, and names of the nodes whose outputs are requested) and ``runs``, each with ``dtype`` and
-``inputs`` (a .npy file in FOLDER by name of the variable).
+FOLDER/request.json contains
 
-In float64 the symbol is rewritten first; in float32 it is run as it is, and compared with the rewritten one.
-The first output of node N in run R is written to FOLDER/R-N.npy, that of head H to FOLDER/R-head-H.npy.
+* ``symbol`` (a file in FOLDER), ``params`` (a file) and ``variables`` (the names of the symbol's parameters
+  in ``params``, by variable);
+* ``heads`` (the entries up to which the symbol is run), ``compared`` (the entries in which the rewritten
+  symbol is compared) and ``nodes`` (the index, in the order of MXNet's ``tojson()``, and the name of each
+  node whose outputs are requested);
+* ``runs``, each with ``dtype`` and ``inputs`` (a .npy file in FOLDER by name of the variable);
+* ``stream``. If it is false, the first output of the L-th node in run R is written to FOLDER/R-L.npy, both
+  counted from 0. If it is true, all outputs of the nodes are written to standard output while they are
+  computed, and the symbol is rewritten for float64; in float32 it is run as it is, and compared with the
+  rewritten one. ``single`` contains the indices of the nodes that are computed in float32 nevertheless.
+
+The stream consists of lines of JSON. A line with ``node``, ``output``, ``dtype`` and ``shape`` is followed by
+the bytes of the array; those with ``begin`` and ``end`` contain the number of a run.
+
 FOLDER/reply.json then contains ``versions``, ``replaced`` (the operators that were rewritten) and
 ``rewriting`` (the largest difference between both in float32, relative to the largest value), or
 ``unavailable``, the reason why MXNet cannot be imported.
@@ -16,15 +25,16 @@ FOLDER/reply.json then contains ``versions``, ``replaced`` (the operators that w
 
 from __future__ import annotations
 
-import importlib.metadata
+import ctypes
 import importlib.util
 import json
 import os
-import platform
 import sys
 import threading
 from pathlib import Path
 from typing import Any
+
+LARGEST = 1e300  # stands for infinity and NaN, which JSON does not have
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - a module
@@ -38,19 +48,56 @@ def load(name: str) -> Any:  # noqa: ANN401 - a module
     return module
 
 
-def main(folder: Path) -> None:
-    """Answer the request in ``folder``."""
+def main(folder: Path, stream: Any) -> None:  # noqa: ANN401 - a binary file
+    """Answer the request in ``folder``; outputs are streamed to a file."""
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     child = load("gluon_child")
     try:
-        frameworks = child.import_frameworks()
+        frameworks = child.import_frameworks(gluoncv=False)  # a graph does not need it
+        versions = child.versions()
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        answer = Run(child, frameworks, request, folder).all()
-        versions = {name: importlib.metadata.version(name) for name in frameworks._fields}
-        answer["versions"] = {**versions, "python": platform.python_version()}
+        write = Stream(stream) if request["stream"] else Files(frameworks.numpy, folder, request["nodes"])
+        answer = {**Run(frameworks, request, folder, write).all(), "versions": versions}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+class Stream:
+    """Writes outputs to a file."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - a binary file
+        self.file = file
+
+    def mark(self, **message: int) -> None:
+        """Write a line."""
+        self.file.write(json.dumps(message).encode() + b"\n")
+        self.file.flush()
+
+    def output(self, number: int, node: int, output: int, array: Any) -> None:  # noqa: ANN401, ARG002 - numpy's
+        """Write an output of a node."""
+        header = {"node": node, "output": output, "dtype": array.dtype.str, "shape": array.shape}
+        self.file.write(json.dumps(header).encode() + b"\n")
+        self.file.write(array.tobytes())
+        self.file.flush()
+
+
+class Files:
+    """Writes the first outputs of nodes to files."""
+
+    def __init__(self, numpy: Any, folder: Path, nodes: Any) -> None:  # noqa: ANN401 - a module, JSON
+        self.numpy = numpy
+        self.folder = folder
+        self.nodes = [node for node, _ in nodes]
+
+    def mark(self, **message: int) -> None:
+        """Ignore the beginning and the end of a run."""
+
+    def output(self, number: int, node: int, output: int, array: Any) -> None:  # noqa: ANN401 - numpy's array
+        """Write an output of a node."""
+        for layer, requested in enumerate(self.nodes):
+            if requested == node and output == 0:
+                self.numpy.save(self.folder / f"{number}-{layer}.npy", array)
 
 
 class Run:
@@ -61,11 +108,11 @@ class Run:
         arrays: the parameters by variable.
     """
 
-    def __init__(self, child: Any, frameworks: Any, request: Any, folder: Path) -> None:  # noqa: ANN401 - JSON
-        self.child = child
+    def __init__(self, frameworks: Any, request: Any, folder: Path, write: Any) -> None:  # noqa: ANN401 - JSON
         self.frameworks = frameworks
         self.request = request
         self.folder = folder
+        self.write = write
         self.mxnet = frameworks.mxnet
         self.float64 = load("float64_graph")
         document = json.loads(self.mxnet.sym.load(str(folder / request["symbol"])).tojson())
@@ -75,91 +122,164 @@ class Run:
         for index, node in enumerate(document["nodes"]):
             if node["op"] != "null":  # MXNet allows several nodes with the same name
                 node["name"] = node_name(index)
-        document["heads"] = [[*head, 0] for head in request["heads"]]
+        heads = [
+            *request["compared"],
+            *(head for head in request["heads"] if head not in request["compared"]),
+        ]
+        document["heads"] = [[*head, 0] for head in heads]
         self.document = json.loads(self.mxnet.sym.load_json(json.dumps(document)).tojson())
         stored = self.mxnet.nd.load(request["params"]) if request["variables"] else {}
-        self.arrays = {variable: stored[name] for variable, name in request["variables"].items()}
+        self.arrays = {variable: stored.pop(name) for variable, name in request["variables"].items()}
 
     def all(self) -> dict[str, Any]:
         """Run everything; the wider precision first: what is rounded to the narrower does not come back."""
         answer: dict[str, Any] = {"replaced": [], "rewriting": 0.0}
         runs = sorted(enumerate(self.request["runs"]), key=lambda each: each[1]["dtype"], reverse=True)
         for number, run in runs:
-            dtype = run["dtype"]
-            inputs = {
-                name: self.mxnet.nd.array(self.frameworks.numpy.load(self.folder / file), dtype=dtype)
-                for name, file in run["inputs"].items()
-            }
-            self.arrays = {name: array.astype(dtype, copy=False) for name, array in self.arrays.items()}
-            values = {**self.arrays, **inputs}
-            symbol = self.mxnet.sym.load_json(json.dumps(self.document))
-            rewriting = self.float64.Rewriting(self.document, self.shapes(symbol, values))
-            answer["replaced"] = sorted(set(rewriting.replaced))
-            rewritten = self.mxnet.sym.load_json(rewriting.document())
-            constants = {
-                name: self.mxnet.nd.array(array, dtype=dtype) for name, array in rewriting.constants.items()
-            }
-            if dtype == "float64":
-                self.forward(rewritten, {**values, **constants}, number)
+            values = self.values(run["dtype"], run["inputs"])
+            if not self.request["stream"]:
+                self.forward(self.symbol(), values, number)
                 continue
-            heads = self.forward(symbol, self.with_labels(symbol, values), number)
-            if rewriting.replaced:
-                others = self.forward(rewritten, {**values, **constants}, None)
-                answer["rewriting"] = max(map(self.difference, heads, others))
+            rewriting, rewritten, others = self.rewritten(values, run["dtype"])
+            answer["replaced"] = sorted(set(rewriting.replaced))
+            if run["dtype"] == "float64":
+                self.forward(rewritten, others, number)
+            else:
+                heads = self.forward(self.symbol(), self.with_labels(values), number)
+                answer["rewriting"] = max(answer["rewriting"], self.difference(heads, rewritten, others))
+        if answer["replaced"] and all(run["dtype"] == "float64" for _, run in runs):
+            values = self.values("float32", runs[0][1]["inputs"])
+            heads = self.forward(self.symbol(), self.with_labels(values), None)
+            answer["rewriting"] = self.difference(heads, *self.rewritten(values, "float32")[1:])
         return answer
+
+    def symbol(self) -> Any:  # noqa: ANN401 - MXNet has no types
+        """Return the symbol as it is."""
+        return self.mxnet.sym.load_json(json.dumps(self.document))
+
+    def values(self, dtype: str, inputs: dict[str, str]) -> dict[str, Any]:
+        """Return parameters and inputs in a precision, to which the parameters are rounded for good."""
+        for name, array in self.arrays.items():  # one by one: never two copies of all of them
+            self.arrays[name] = array.astype(dtype, copy=False)
+        read = self.frameworks.numpy.load
+        given = {
+            name: self.mxnet.nd.array(read(self.folder / file), dtype=dtype) for name, file in inputs.items()
+        }
+        return {**self.arrays, **given}
+
+    def rewritten(self, values: dict[str, Any], dtype: str) -> Any:  # noqa: ANN401 - MXNet has no types
+        """Return the rewriting, its symbol, and the values with its constants."""
+        symbol = self.symbol()
+        single = frozenset(map(node_name, self.request["single"]))
+        rewriting = self.float64.Rewriting(self.document, self.shapes(symbol, values), dtype, single)
+        constants = {
+            name: self.mxnet.nd.array(array, dtype=dtype) for name, array in rewriting.constants.items()
+        }
+        return rewriting, self.mxnet.sym.load_json(rewriting.document()), {**values, **constants}
 
     def shapes(self, symbol: Any, values: dict[str, Any]) -> dict[Any, Any]:  # noqa: ANN401 - MXNet has no types
         """Return the shape of every output, by (node, output)."""
         internals = symbol.get_internals()
         known = {name: values[name].shape for name in symbol.list_inputs() if name in values}
         _, outputs, _ = internals.infer_shape(**known)
-        entries = [tuple(entry[:2]) for entry in json.loads(internals.tojson())["heads"]]
-        return dict(zip(entries, outputs))  # noqa: B905 - Python 3.8
+        return dict(zip(entries(internals), outputs))  # noqa: B905 - Python 3.8
 
-    def with_labels(self, symbol: Any, values: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - as above
+    def with_labels(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values with zeros for the variables that have none: labels."""
+        symbol = self.symbol()
         known = {name: values[name].shape for name in symbol.list_inputs() if name in values}
         shapes, _, _ = symbol.infer_shape(**known)
         named = zip(symbol.list_arguments(), shapes)  # noqa: B905 - as above
         return {**{name: self.mxnet.nd.zeros(shape) for name, shape in named if name not in values}, **values}
 
     def forward(self, symbol: Any, values: Any, number: Any) -> Any:  # noqa: ANN401 - as above
-        """Run a symbol and return its heads; save them and the requested outputs if the run has a number."""
-        internals = symbol.get_internals()
-        nodes = json.loads(internals.tojson())
-        names = {
-            nodes["nodes"][entry[0]]["name"]: output
-            for entry, output in zip(nodes["heads"], internals.list_outputs())  # noqa: B905 - as above
-            if entry[1] == 0
-        }
-        order = {node["name"]: place for place, node in enumerate(nodes["nodes"])}
-        wanted = [] if number is None else [index for index, _ in self.request["nodes"]]
-        wanted.sort(key=lambda index: order[node_name(index)])
-        monitor = self.child.OutputMonitor(
-            self.frameworks,
-            [(index, names[node_name(index)]) for index in wanted],
-            wanted,
-            lambda layer: self.folder / f"{number}-{wanted[layer]}.npy",
-        )
+        """Run a symbol and return its heads; write the outputs of the nodes if the run has a number."""
         executor = symbol.bind(
             self.mxnet.cpu(),
             {name: values[name] for name in symbol.list_arguments()},
             grad_req="null",
             aux_states={name: values[name] for name in symbol.list_auxiliary_states()},
         )
+        if number is None:
+            return [output.asnumpy() for output in executor.forward(is_train=False)]
+        self.write.mark(begin=number)
+        monitor = OutputMonitor(
+            self.frameworks, self.requested(symbol), lambda *each: self.write.output(number, *each)
+        )
         executor.set_monitor_callback(monitor.keep)
         heads = [output.asnumpy() for output in executor.forward(is_train=False)]
         monitor.require_complete()
-        if number is not None:
-            for head, array in enumerate(heads):
-                self.frameworks.numpy.save(self.folder / f"{number}-head-{head}.npy", array)
+        self.write.mark(end=number)
         return heads
 
-    def difference(self, one: Any, other: Any) -> float:  # noqa: ANN401 - numpy's arrays
-        """Return the largest difference, relative to the largest value."""
+    def requested(self, symbol: Any) -> dict[str, tuple[int, int]]:  # noqa: ANN401 - as above
+        """Return (node of the whole symbol, output) of each requested output by MXNet's name."""
+        internals = symbol.get_internals()
+        nodes = json.loads(internals.tojson())["nodes"]
+        wanted = {node_name(index): index for index, _ in self.request["nodes"]}
+        found = {}
+        for (node, output), name in zip(entries(internals), internals.list_outputs()):  # noqa: B905 - as above
+            own, _, further = nodes[node]["name"].partition("__output")
+            if nodes[node]["op"] != "null" and own in wanted:
+                found[name] = (wanted[own], int(further or output))
+        return found
+
+    def difference(self, heads: Any, symbol: Any, values: Any) -> float:  # noqa: ANN401 - as above
+        """Return the largest difference between outputs and a symbol's, relative to the largest value."""
         numpy = self.frameworks.numpy
-        scale = float(numpy.abs(one).max()) or 1.0
-        return float(numpy.abs(one.astype("float64") - other).max()) / scale
+        largest = 0.0
+        others = self.forward(symbol, values, None)
+        for one, other in list(zip(heads, others))[: len(self.request["compared"])]:  # noqa: B905 - as above
+            same = (one == other) | ((one != one) & (other != other))  # noqa: PLR0124 - NaN
+            scale = float(numpy.abs(one[numpy.isfinite(one)]).max(initial=0.0)) or 1.0
+            far = float(numpy.abs(one.astype("float64") - other).max(where=~same, initial=0.0)) / scale
+            largest = max(largest, min(LARGEST, far))
+        return largest
+
+
+class OutputMonitor:
+    """Writes the requested outputs while an executor computes them.
+
+    Attributes:
+        requested: (node, output) by MXNet's name; those that are written are removed.
+        write: writes an output: its node, its number, its array.
+        error: the first error in the callback.
+    """
+
+    def __init__(self, frameworks: Any, requested: dict[str, tuple[int, int]], write: Any) -> None:  # noqa: ANN401
+        self.mxnet = frameworks.mxnet
+        self.requested = requested
+        self.write = write
+        self.error: Exception | None = None
+
+    def keep(self, name: bytes, handle: Any) -> None:  # noqa: ANN401 - MXNet's
+        """Write an output. Errors are stored, because MXNet loses exceptions raised in a callback."""
+        # Made even if it is not requested: an NDArray frees the handle.
+        array = self.mxnet.nd.NDArray(ctypes.cast(handle, self.mxnet.base.NDArrayHandle), writable=False)
+        entry = self.requested.pop(name.decode(), None)
+        if entry is None or self.error is not None:
+            return
+        try:
+            self.write(*entry, array.asnumpy())
+        except Exception as error:  # noqa: BLE001 - raised again after the executor has ended
+            self.error = error
+
+    def require_complete(self) -> None:
+        """Check that every requested output was computed and written.
+
+        Raises:
+            ValueError: if one was not computed.
+            Exception: the first error in the callback.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.requested:
+            raise ValueError(f"MXNet did not compute {sorted(self.requested)}")
+
+
+def entries(internals: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - as above
+    """Return (node, output) of every output, in MXNet's order."""
+    return [(entry[0], entry[1]) for entry in json.loads(internals.tojson())["heads"]]
 
 
 def node_name(index: int) -> str:
@@ -171,6 +291,8 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this file's folder must not precede the installed packages
     gluon_child = load("gluon_child")
     threading.Thread(target=gluon_child.end_with_parent, daemon=True).start()
-    main(Path(sys.argv[1]))
+    with os.fdopen(os.dup(1), "wb") as standard_output:
+        os.dup2(2, 1)  # what MXNet prints goes to the log
+        main(Path(sys.argv[1]), standard_output)
     sys.stderr.flush()
     os._exit(0)  # skips MXNet's shutdown, which takes up to a second

@@ -18,7 +18,7 @@ from converter.errors import ParityError, ReferenceFailedError
 from converter.formats.params import write_params
 from converter.graphs import codegen, operators, pruning
 from converter.parity import graph_proof
-from converter.parity.graph_proof import ConvertedGraph, GraphProof
+from converter.parity.graph_proof import ConvertedGraph
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.graphs.graph import Graph
+    from converter.parity.graph_rows import GraphProof
 
 PYTHON = Path(sys.executable)
 

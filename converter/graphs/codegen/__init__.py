@@ -41,6 +41,8 @@ class GeneratedModule:
         source: the Python source.
         tensors: the names in the state dict, by the graph's variables.
         layers: the name of the layer that computes a node's output, by the node's index.
+        expressions: the expression of the inputs ``{0}``, ``{1}``, … and of its ``{layer}`` that computes a
+            node's outputs, by the node's index; a node without one returns its first input.
         ones: the variables in whose place the network takes ones: gammas that MXNet fixes.
         inputs: the names of the input variables in the graph.
     """
@@ -48,6 +50,7 @@ class GeneratedModule:
     source: str
     tensors: dict[str, str]
     layers: dict[int, str]
+    expressions: dict[int, str]
     ones: frozenset[str]
     inputs: tuple[str, ...]
 
@@ -91,6 +94,9 @@ def generate(graph: Graph, shapes: Mapping[str, Shape], title: str) -> Generated
             for variable, tensor in member.tensors.items()
         },
         layers={node: ".".join(member.path) for node, member in members if not member.is_tensor},
+        expressions={
+            step.node: step.template for step in program.steps if not (step.member and step.member.is_tensor)
+        },
         ones=_fixed_gammas(graph),
         inputs=tuple(inputs),
     )

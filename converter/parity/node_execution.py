@@ -1,0 +1,101 @@
+"""Computes the nodes of a graph one at a time, with the expressions of its generated module."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converter.graphs.graph import VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import torch
+
+    from converter.dtypes import Array
+    from converter.graphs.codegen import GeneratedModule
+    from converter.graphs.graph import Entry, Graph
+
+
+def namespace(source: str) -> dict[str, Any]:
+    """Return the names of a generated module."""
+    names: dict[str, Any] = {"__name__": "generated"}
+    exec(compile(source, "generated module", "exec"), names)  # noqa: S102 - our own code: see decision 18
+    return names
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeExecution:
+    """Computes the nodes of a graph one at a time.
+
+    Attributes:
+        graph: the graph.
+        module: the module generated from it.
+        net: the network of that module.
+        inputs: the values of the input variables.
+        values: the outputs that later nodes need; each is freed after its last use.
+    """
+
+    graph: Graph
+    module: GeneratedModule
+    net: torch.nn.Module
+    inputs: Mapping[str, Array]
+    values: dict[Entry, torch.Tensor] = field(default_factory=dict)
+    _uses: Counter[Entry] = field(init=False)
+    _names: dict[str, Any] = field(init=False)
+    _state: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the uses of outputs."""
+        self._uses = Counter(entry for node in self.graph.nodes for entry in node.inputs)
+        self._names = namespace(self.module.source)
+        self._state = self.net.state_dict()
+
+    def compute(self, index: int) -> list[Array]:
+        """Return the outputs of a node for the stored outputs of the nodes before it."""
+        import torch  # noqa: PLC0415 - when a network runs and not before
+
+        node = self.graph.nodes[index]
+        operands = {f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs)}
+        if index not in self.module.expressions:
+            return [operands["x0"].numpy()]
+        layer = self.module.layers.get(index)
+        names = {**self._names, **operands, "layer": layer and self.net.get_submodule(layer)}
+        text = self.module.expressions[index].format(*operands, layer="layer")
+        with torch.no_grad():
+            result = eval(text, names)  # noqa: S307 - an expression of ours
+        return [each.numpy() for each in (result if node.operation.outputs > 1 else [result])]
+
+    def store(self, index: int, outputs: list[Array] | tuple[Array, ...]) -> None:
+        """Store the outputs of a node for later ones, and free those that it was the last to use."""
+        import torch  # noqa: PLC0415 - as above
+
+        for entry in self.graph.nodes[index].inputs:
+            self._uses[entry] -= 1
+            if not self._uses[entry]:
+                self.values.pop(entry, None)
+        for number, output in enumerate(outputs):
+            if self._uses[index, number]:
+                self.values[index, number] = torch.from_numpy(np.asarray(output))
+
+    def run(self) -> Iterator[tuple[int, list[Array]]]:
+        """Compute all nodes from the inputs; yield the index and the outputs of each."""
+        for index, node in enumerate(self.graph.nodes):
+            if node.operation.kind != VARIABLE:
+                outputs = self.compute(index)
+                self.store(index, outputs)
+                yield index, outputs
+
+    def _value(self, entry: Entry) -> torch.Tensor:
+        import torch  # noqa: PLC0415 - as above
+
+        if entry in self.values:
+            return self.values[entry]
+        name = self.graph.nodes[entry[0]].name
+        if name in self.module.tensors:
+            tensor: torch.Tensor = self._state[self.module.tensors[name]]
+            return tensor
+        return torch.from_numpy(np.asarray(self.inputs[name]))
