@@ -349,11 +349,17 @@ def test_large_object_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_folder_given_as_parameters_lists_those_in_it(tmp_path: Path) -> None:
-    (tmp_path / "a.params").touch()
+    for name in ("a.params", "b.params"):
+        (tmp_path / name).touch()
     command = ["convert", "auto", str(tmp_path / "out"), "--params", str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"refused  {tmp_path}: a folder, not a file\n  {tmp_path}/a.params\n")
+    assert result.stderr.splitlines() == [
+        f"refused  {tmp_path}: 2 parameter files",
+        f"  {tmp_path / 'a.params'}",
+        f"  {tmp_path / 'b.params'}",
+        "  select one with --params",
+    ]
     assert not (tmp_path / "out").exists()
 
 

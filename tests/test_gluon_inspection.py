@@ -172,7 +172,7 @@ def test_symbol_api_is_named(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "net.params", arrays)
     verdict = "parameters of a network that was built with MXNet's symbol API, not a supported network"
     first, *lines = printed(path)
-    assert first == f"{verdict}; try its graph: convert GRAPH OUT --params FILE"
+    assert first == f"{verdict}; try its graph, if there is a -symbol.json: convert GRAPH OUT --params FILE"
     assert lines[-3:] == [
         "note       other       bn_data_gamma",
         "  other       stage1_unit1_bn1_moving_mean",

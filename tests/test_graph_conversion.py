@@ -255,6 +255,7 @@ def test_command_prints_the_manifest(
 def test_graph_without_parameters_is_a_usage_error(
     net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph, _ = save(tmp_path, net, parameters)
+    graph, params = save(tmp_path, net, parameters)
+    params.unlink()
     assert run(graph, tmp_path / "out", monkeypatch=monkeypatch) == 2
     assert run(graph, tmp_path / "out", "--random", "1", monkeypatch=monkeypatch) == 2

@@ -277,7 +277,7 @@ def test_verdict_about_parameters_of_no_supported_network(tmp_path: Path) -> Non
     path = write_sparse(tmp_path / "a.params", SMALL)
     assert printed(path)[0] == (
         "parameters of no supported network; the closest is tiny; "
-        "try its graph: convert GRAPH OUT --params FILE"
+        "try its graph, if there is a -symbol.json: convert GRAPH OUT --params FILE"
     )
 
 

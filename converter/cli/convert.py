@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from converter.manifests.schema import RoundingRecord, SourceRecord
 
 AUTO = "auto"
-GRAPH = ".json"
 
 
 class OutputFormat(StrEnum):
@@ -37,6 +36,12 @@ def convert(  # noqa: PLR0913 - the options of the command line
     ],
     *,
     params: options.Params = None,
+    epoch: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Epoch of the parameters, the number in their file name, if there are several."
+        ),
+    ] = None,
     symbol: options.Symbol = None,
     output_stride: options.OutputStride = None,
     random: options.Random = None,
@@ -66,19 +71,22 @@ def convert(  # noqa: PLR0913 - the options of the command line
     as_json: Annotated[bool, typer.Option("--json", help="Print only the manifest on stdout.")] = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Convert a GluonCV model to safetensors and prove that the outputs match.
+    """Convert a model or any MXNet graph to PyTorch and prove that the outputs match.
 
     Writes OUT/NAME-<sha256[:8]>.safetensors, and a manifest of the same name with
-    .json. If NAME is a graph, a -symbol.json, it also writes NAME.py, the network
-    as a PyTorch module; --params is then required.
+    .json. In place of NAME, give the graph of any other network: a -symbol.json,
+    its prefix, a folder or an archive. This also writes NAME.py, the network as a
+    PyTorch module. `auto` does so if the parameters fit no model and their graph
+    is next to them.
 
     Exits with 0 if the files were written, 1 with the reason if not, 2 on a usage
     error.
     """
-    from converter.commands import conversion
+    from converter.commands import automatic_conversion
+    from converter.commands.graph_conversion import GraphConversionResult
     from converter.manifests import schema
 
-    if name.endswith(GRAPH):
+    if _is_graph(name, has_params=params is not None or random is not None, verbose=verbose):
         given = {
             "random": random,
             "symbol": symbol,
@@ -86,19 +94,31 @@ def convert(  # noqa: PLR0913 - the options of the command line
             "backbone": backbone or None,
             "output_stride": output_stride,
         }
-        file = graph.require_options(given, dtype, file_format, params)
+        graph.require_options(given, dtype, file_format)
         parity = options.parity_options(reference, size, proof_dtype, gluon_python)
-        graph.convert(name, out, params=file, output=output, parity=parity, as_json=as_json, verbose=verbose)
-        return
-    if output is not None:
-        raise typer.BadParameter("requires a graph in place of NAME", param_hint="--output")
-    with console.refusals(verbose=verbose), console.progress() as progress:
-        # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        result = conversion.convert(
+        graph.convert(
             name,
             out,
             params=params,
+            epoch=epoch,
+            output=output,
+            parity=parity,
+            as_json=as_json,
+            verbose=verbose,
+        )
+        return
+    if output is not None:
+        raise typer.BadParameter("requires a graph in place of NAME", param_hint="--output")
+    if epoch is not None and name != AUTO:
+        raise typer.BadParameter("requires a graph in place of NAME, or auto", param_hint="--epoch")
+    with console.refusals(verbose=verbose), console.progress() as progress:
+        # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        result = automatic_conversion.convert(
+            name,
+            out,
+            params=params,
+            epoch=epoch,
             random=random,
             symbol=symbol,
             backbone=backbone,
@@ -109,12 +129,22 @@ def convert(  # noqa: PLR0913 - the options of the command line
             options=options.parity_options(reference, size, proof_dtype, gluon_python),
             progress=progress,
         )
+    if isinstance(result, GraphConversionResult):
+        graph.print_result(result, as_json=as_json, is_automatic=True)
+        return
     if as_json:
         typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
     if name == AUTO or result.model.arguments:
         screen.print(f"[green]model[/]   {result.model}")
     _summary(result, screen)
+
+
+def _is_graph(name: str, *, has_params: bool, verbose: bool) -> bool:
+    from converter.networks import graph_source
+
+    with console.refusals(verbose=verbose):
+        return graph_source.is_meant(name, has_params=has_params)
 
 
 def _summary(result: conversion.ConversionResult, screen: Console) -> None:

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 SAFETENSORS = "safetensors"
 
 
-def require_options(
-    given: Mapping[str, object], dtype: Precision, file_format: StrEnum, params: Path | None
-) -> Path:
-    """Return the parameters, and refuse the options that a graph does not have.
+def require_options(given: Mapping[str, object], dtype: Precision, file_format: StrEnum) -> None:
+    """Refuse the options that a graph does not have.
 
     Raises:
         BadParameter: with the option.
@@ -38,16 +36,14 @@ def require_options(
     for name, value in {**given, **others}.items():
         if value is not None:
             raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name.replace('_', '-')}")
-    if params is None:
-        raise typer.BadParameter("a graph requires its parameters", param_hint="--params")
-    return params
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
     name: str,
     out: Path,
     *,
-    params: Path,
+    params: Path | None,
+    epoch: int | None,
     output: str | None,
     parity: ParityOptions,
     as_json: bool,
@@ -55,15 +51,30 @@ def convert(  # noqa: PLR0913 - the options of the command line
 ) -> None:
     """Convert a graph and print the result."""
     from converter.commands import graph_conversion
-    from converter.manifests import schema
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = graph_conversion.convert_graph(
-            name, out, params=params, output=output, options=parity, progress=progress
+            name, out, params=params, epoch=epoch, output=output, options=parity, progress=progress
         )
+    print_result(result, as_json=as_json)
+
+
+def print_result(result: GraphConversionResult, *, as_json: bool, is_automatic: bool = False) -> None:
+    """Print a result.
+
+    Args:
+        result: the result.
+        as_json: whether to print the manifest on stdout, and the rest on stderr.
+        is_automatic: whether the user did not pass a graph in place of a model's name.
+    """
+    from converter.manifests import schema
+
     if as_json:
         typer.echo(schema.encode(result.manifest), nl=False)
-    _summary(result, console.lines(stderr=as_json))
+    screen = console.lines(stderr=as_json)
+    if is_automatic:
+        screen.print("[yellow]model[/]   none of the named ones: converted from the graph")
+    _summary(result, screen)
 
 
 def _summary(result: GraphConversionResult, screen: Console) -> None:

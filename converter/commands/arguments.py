@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +25,16 @@ def to_path(value: str | PathLike[str]) -> Path:
     if "\0" in str(result):
         raise UsageError(f"a path cannot contain a null character: {str(result)!r}")
     return result
+
+
+def to_text(value: str | PathLike[str]) -> str:
+    """Return a path as text; a separator at its end, which marks a folder, is kept.
+
+    Raises:
+        UsageError: as ``to_path``.
+    """
+    to_path(value)
+    return os.fspath(value)
 
 
 def optional_path(value: str | PathLike[str] | None) -> Path | None:

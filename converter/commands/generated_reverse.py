@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from converter.commands import graph_loading
 from converter.errors import ArtifactError, PrecisionError, SymbolError
 from converter.formats import precision
+from converter.graphs import reader
 from converter.manifests import graph_builder
 from converter.parity import runner
 from converter.progress import silent
@@ -81,7 +82,7 @@ def _graph(weights: Path, manifest: Manifest, symbol: Path | None) -> graph_load
             "  try  --symbol GRAPH, or --reference none, which writes the file without a proof"
         )
     outputs = source.graph.outputs if source.graph else ()
-    opened = graph_loading.open_graph(path, outputs[0] if len(outputs) == 1 else None)
+    opened = graph_loading.prepare(reader.read(path), outputs[0] if len(outputs) == 1 else None)
     found = hashlib.sha256(opened.original.content).hexdigest()
     if found != source.symbol_sha256:
         raise SymbolError(f"{path}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}")

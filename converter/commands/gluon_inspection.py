@@ -54,7 +54,7 @@ def inspect(
         prepared = preparation.prepare(arrays, inspection.file)
     except (DialectError, MappingError) as error:
         return GluonInspection(inspection_verdict.with_refusal(inspection, error))
-    locations = locate(prepared.arrays, inspection.file)
+    locations = locate(prepared.arrays, str(user_path))
     if not locations:
         refusal = verdicts.no_match(prepared.arrays, inspection.file, None)
         inspection = inspection_verdict.with_refusal(inspection, refusal)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.commands import graph_loading
-from converter.commands.arguments import to_path
+from converter.commands.arguments import optional_path, to_path, to_text
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.manifests import graph_builder, schema
 from converter.manifests.builder import WrittenFile
+from converter.networks import graph_source
 from converter.parity import graph_proof, runner
 from converter.parity.options import ParityOptions
 from converter.progress import silent
@@ -45,7 +46,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     graph: str | PathLike[str],
     out: str | PathLike[str],
     *,
-    params: str | PathLike[str],
+    params: str | PathLike[str] | None = None,
+    epoch: int | None = None,
     output: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     options: ParityOptions = ParityOptions(),
@@ -54,9 +56,10 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     """Convert a graph to a PyTorch module and prove it; nothing appears in ``out`` if a step fails.
 
     Args:
-        graph: the ``-symbol.json`` file.
+        graph: the ``-symbol.json``, MXNet's prefix of it, a folder, or an archive with the parameters.
         out: output folder, created if it does not exist.
-        params: its ``.params`` file, or an archive of one.
+        params: its ``.params`` file, or an archive of one; by default those that ``graph`` names.
+        epoch: the epoch in the name of the parameters, if there are several.
         output: the name of a node; the network then ends in it.
         input_shapes: the shapes of inputs in the proof, by name; the others are derived from the graph.
         options: how to prove the conversion.
@@ -69,10 +72,11 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     folder = to_path(out)
     plan = runner.resolve_reference(options)
     disk.require_writable(folder)
-    opened = graph_loading.open_graph(to_path(graph), output)
     with disk.temp_dir() as unpacked:
-        file = params_file.from_file(to_path(params), unpacked, progress)
-        loaded = graph_loading.load(opened, file)
+        place, selected = to_text(graph), optional_path(params)
+        source = graph_source.open_source(place, selected, epoch, unpacked, progress)
+        file = source.params
+        loaded = graph_loading.load(graph_loading.prepare(source.graph, output), file)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:

@@ -46,7 +46,7 @@ def _with_parameters(graph: Graph, path: Path, inspection: Inspection) -> Inspec
         return inspection
     with contextlib.suppress(ConversionError):  # the graph is described without them
         prepared = preparation.prepare(open_params(found[0]).arrays, found[0].name)
-        if locations := gluon_inspection.locate(prepared.arrays, found[0].name):
+        if locations := gluon_inspection.locate(prepared.arrays, str(found[0])):
             return gluon_inspection.with_graph(graph, locations, prepared, inspection)
     return inspection
 

@@ -66,17 +66,16 @@ class LoadedGraph:
     arrays: Arrays
 
 
-def open_graph(path: Path, output: str | None = None) -> OpenedGraph:
-    """Read a graph.
+def prepare(original: Graph, output: str | None = None) -> OpenedGraph:
+    """Remove what inference does not need from a graph.
 
     Args:
-        path: the ``-symbol.json`` file.
+        original: the graph.
         output: the name of a node; the network then ends in it.
 
     Raises:
-        SymbolError: if it is malformed, or has no such node.
+        SymbolError: if it has no such node, or if every output depends on a label.
     """
-    original = reader.read(path)
     casts = rewriting.casts(original)
     whole = rewriting.bypass(original, casts) if casts else original
     return OpenedGraph(original=original, whole=whole, pruned=pruning.prune(whole, output))

@@ -43,6 +43,7 @@ MAX_LISTED = 10  # members or files that a message lists
 MAX_ENTRIES = 1000  # of a folder that are searched for other files
 ENDINGS = r"\.(params|npz|mar|tar|zip|safetensors|pth)(\.gz|\.zip)?"  # of files that are read
 EPOCH = r"-[0-9]{4,}\.params"  # the end of the file name that MXNet gives exported parameters
+COMPRESSED = r"(\.gz|\.zip)?"  # after the name of a file that was compressed
 # Exceptions of zipfile, tarfile and gzip if a file is damaged, encrypted or not an archive.
 UNZIPPABLE = (
     zipfile.BadZipFile,
@@ -145,7 +146,24 @@ def refusal(path: Path, found: Kind, name: str | None = None) -> str:
 def parameters_of(graph: Path) -> list[Path]:
     """Return the parameter files that MXNet's naming rule assigns to a graph, sorted by name."""
     prefix = re.escape(graph.name.removesuffix(GRAPH_SUFFIX).removesuffix(".json"))
-    return _entries(graph.parent, rf"{prefix}({EPOCH}|\.params)")
+    return _entries(graph.parent, rf"{prefix}({EPOCH}|\.params){COMPRESSED}")
+
+
+def params_in(folder: Path) -> list[Path]:
+    """Return the files in a folder that are named like parameters, sorted by name."""
+    return _entries(folder, rf".*\.params{COMPRESSED}")
+
+
+def graphs_in(folder: Path) -> list[Path]:
+    """Return the graphs in a folder, sorted by name: those with MXNet's ending, else those by content."""
+    if named := _entries(folder, rf".*{re.escape(GRAPH_SUFFIX)}"):
+        return named
+    return [path for path in _entries(folder, r".*\.json") if path.is_file() and kind(path) is Kind.graph]
+
+
+def archives_in(folder: Path) -> list[Path]:
+    """Return the files in a folder that are named like archives, sorted by name."""
+    return _entries(folder, r".*\.(mar|zip|tar|tgz|tar\.gz)")
 
 
 def similar_files(path: Path) -> list[Path]:

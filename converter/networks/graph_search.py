@@ -36,8 +36,8 @@ def find(
     file: Path,
     documents: dict[str, bytes],
     arrays: Arrays,
-    naming: NamingStyle,
-    models: Callable[[], Collection[Model]],
+    naming: NamingStyle | None = None,
+    models: Callable[[], Collection[Model]] = tuple,
 ) -> Graph | None:
     """Return the graph of a parameter file, None if there is none.
 
@@ -45,7 +45,7 @@ def find(
         file: the parameter file, or the archive that contains it.
         documents: the JSON files in that archive.
         arrays: the parameters by their names in the file.
-        naming: the style of these names.
+        naming: the style of these names, None if they belong to none of the models.
         models: returns the models that the parameters may belong to; called for graphs with other names.
 
     Raises:
@@ -86,7 +86,7 @@ class _Search:
         self,
         file: Path,
         arrays: Arrays,
-        naming: NamingStyle,
+        naming: NamingStyle | None,
         models: Callable[[], Collection[Model]],
     ) -> None:
         self.file = file
@@ -172,18 +172,21 @@ class _Search:
         parameters = {*naming_styles.parameters(variables)}
         if parameters <= self.shapes.keys() and len(parameters) >= OVERLAP * len(self.shapes):
             return _Fit(in_another_style=False)
-        fits = (self._fit_in_another_style(graph, model) for model in self.models())
+        if self.naming is None:
+            return None
+        naming = self.naming
+        fits = (self._fit_in_another_style(graph, naming, model) for model in self.models())
         return next((fit for fit in fits if fit is not None), None)
 
-    def _fit_in_another_style(self, graph: Graph, model: Model) -> _Fit | None:
+    def _fit_in_another_style(self, graph: Graph, naming: NamingStyle, model: Model) -> _Fit | None:
         """Return how a graph fits that names a model's layers in another style, None if it does not."""
-        style = self._style(graph)
+        style = self._style(graph, naming)
         if style is None:
             return None
-        if min(style.overlap(model.mapping), self.naming.overlap(model.mapping)) < OVERLAP:
+        if min(style.overlap(model.mapping), naming.overlap(model.mapping)) < OVERLAP:
             return None
         try:
-            file_names = self.naming.resolve(model.mapping)
+            file_names = naming.resolve(model.mapping)
             variables = style.resolve(model.mapping)
         except ConversionError:  # reported when the graph is matched with the model
             return _Fit(in_another_style=True)
@@ -192,17 +195,18 @@ class _Search:
         shapes = {name: self.arrays[file_names[tensor]].shape for tensor, name in variables.items()}
         tensors = {name: tensor for tensor, name in variables.items()}
         takes = _takes(graph, shapes)
-        if not takes and style.prefix and style.prefix == self.naming.prefix:
+        if not takes and style.prefix and style.prefix == naming.prefix:
             return None  # the graph from before the head was replaced
         return _Fit(in_another_style=True, takes=takes, tensors=tensors)
 
-    def _style(self, graph: Graph) -> NamingStyle | None:
+    @staticmethod
+    def _style(graph: Graph, naming: NamingStyle) -> NamingStyle | None:
         """Return the naming style of a graph, None if it has none or the prefix of another network."""
         try:
             style = naming_styles.read(naming_styles.parameters(graph.variables), graph.file)
         except ConversionError:
             return None
-        is_other = style.prefix and self.naming.prefix and style.prefix != self.naming.prefix
+        is_other = style.prefix and naming.prefix and style.prefix != naming.prefix
         return None if is_other else style
 
     def _is_mentioned(self, content: bytes) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GAMMA = re.compile(r"(?P<layer>.+[._])gamma")
 STATISTICS = ("running_mean", "running_var")
 NO_NETWORK = "parameters of no supported network"
-GRAPH = "  try         its graph: convert GRAPH OUT --params FILE"
+GRAPH = "  try         its graph, if there is a -symbol.json: convert GRAPH OUT --params FILE"
 BACKBONE = "  try         --backbone, which converts the network without a head"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from converter import names
 from converter.errors import ConversionError, SymbolError
 from converter.graphs import reader, rewriting
-from converter.networks import exported_preprocessing, expressions, naming_styles
+from converter.networks import exported_preprocessing, expressions, graph_source, naming_styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from converter.networks.expressions import GraphExpressions, ModelExpressions
     from converter.networks.naming_styles import NamingStyle
 
-HINT = (
-    "try         convert GRAPH OUT --params FILE, which converts any graph; or --symbol, if this is another's"
-)
 RELATIVE_TOLERANCE = 1e-9  # of a setting: MXNet prints doubles with fewer digits than they have
 
 
@@ -67,12 +64,12 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
     Raises:
         SymbolError: with the first operation that differs, and with every hyper-parameter that differs.
     """
-    headline = f"{graph.file}: the graph does not match {model.name}"
+    headline, hint = f"{graph.file}: the graph does not match {model.name}", _hint(graph, naming)
     casts, preprocessing, body = _without_bypassed(graph)
     try:
         variables = _variables(body, model, naming)
     except ConversionError as error:
-        raise SymbolError(f"{headline}\n  {error}\n  {HINT}") from error
+        raise SymbolError(f"{headline}\n  {error}\n  {hint}") from error
     table = expressions.ExpressionTable()
     expected = expressions.of_model(model, table)
     zeros = (
@@ -87,7 +84,7 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
         *_different_settings(body, expected, actual),
     ]
     if differences:
-        raise SymbolError("\n  ".join([headline, *names.shorten(differences), HINT]))
+        raise SymbolError("\n  ".join([headline, *names.shorten(differences), hint]))
     nodes = {layer: actual.nodes[number][0] for layer, number in expected.layers.items()}
     return Wiring(
         graph=graph,
@@ -103,6 +100,12 @@ def match(graph: Graph, model: Model, naming: NamingStyle | None = None) -> Wiri
         casts=casts,
         constants=preprocessing.constants if preprocessing else (),
     )
+
+
+def _hint(graph: Graph, naming: NamingStyle | None) -> str:
+    """Return the command that converts the graph as it is."""
+    command = graph_source.command(graph, naming.file if naming else None)
+    return f"try         {command}, which converts the graph as it is; or --symbol, if this is another's"
 
 
 def _up_to_features(expected: ModelExpressions, actual: GraphExpressions) -> ModelExpressions:

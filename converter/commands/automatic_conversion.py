@@ -1,0 +1,154 @@
+"""Convert parameters as a model or, if they are those of none, from the graph next to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from converter.commands import conversion, graph_conversion
+from converter.errors import ConversionError, DialectError, MappingError, SourceError, UsageError
+from converter.formats.params import open_params
+from converter.graphs import reader
+from converter.networks import graph_search, graph_source, location, preparation, resolution
+from converter.networks.selection import AUTO, ParamsSource
+from converter.parity.options import ParityOptions
+from converter.progress import silent
+from converter.sources import params_file
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.commands.conversion import ConversionResult
+    from converter.commands.graph_conversion import GraphConversionResult
+    from converter.formats.file_arrays import Arrays
+    from converter.graphs.graph import Graph
+    from converter.networks.location import LocatedNetwork
+    from converter.progress import Progress
+
+KEEP = "keep"
+UNFIT = (DialectError, MappingError, SourceError)  # a SourceError: the published file of another model
+
+
+def convert(  # noqa: PLR0913 - the options of the command
+    model: str,
+    out: Path,
+    *,
+    params: Path | None = None,
+    epoch: int | None = None,
+    random: int | None = None,
+    symbol: Path | None = None,
+    backbone: bool = False,
+    output_stride: int | None = None,
+    labels: Path | None = None,
+    dtype: str = KEEP,
+    pth: bool = False,
+    options: ParityOptions = ParityOptions(),
+    progress: Progress = silent,
+) -> ConversionResult | GraphConversionResult:
+    """Convert a model as ``conversion.convert`` does; with "auto", parameters of no model from their graph.
+
+    Args:
+        model: the model's name, or "auto".
+        out: output folder.
+        params: the parameters, an archive of them or, with "auto", a folder with one such file.
+        epoch: the epoch in the name of the parameters, if the folder has several.
+        random: as in ``conversion.convert``, like the others that follow.
+        symbol: the graph; by default it is searched for in the folder or archive of the parameters.
+        backbone: excludes the conversion of a graph.
+        output_stride: requires a model, like ``labels``, ``dtype`` and ``pth``.
+        labels: file of class names.
+        dtype: type of the written weights.
+        pth: whether to write a ``.pth`` too.
+        options: how to prove the conversion.
+        progress: called with a step, the amount done and the total.
+
+    Raises:
+        UsageError: if an option does not apply.
+        ConversionError: if a step fails. If the parameters contain a model but do not convert as one,
+            the message also names the command that converts their graph.
+    """
+    if model == AUTO and params is not None and disk.is_folder(params):
+        params = graph_source.params_in(params, epoch)
+    elif epoch is not None:
+        raise UsageError("`epoch` requires a graph, or a folder of parameters", "epoch")
+    try:
+        return conversion.convert(
+            model,
+            out,
+            params=params,
+            random=random,
+            symbol=symbol,
+            backbone=backbone,
+            output_stride=output_stride,
+            labels=labels,
+            dtype=dtype,
+            pth=pth,
+            options=options,
+            progress=progress,
+        )
+    except UNFIT as error:
+        if model != AUTO or params is None or backbone:
+            raise
+        graph = _graph_in_place_of_a_model(error, params, symbol, progress)
+        if graph is None:
+            raise
+    others = {"output_stride": output_stride, "labels": labels, "pth": pth or None}
+    _require_none(others | {"dtype": None if dtype == KEEP else dtype}, graph)
+    place = params if graph.path is None else graph.path
+    return graph_conversion.convert_graph(place, out, params=params, options=options, progress=progress)
+
+
+def _graph_in_place_of_a_model(
+    error: ConversionError, params: Path, symbol: Path | None, progress: Progress
+) -> Graph | None:
+    """Return the graph of parameters that contain no named network, None if they have none.
+
+    Args:
+        error: why they did not convert as a named network.
+        params: the file.
+        symbol: the selected graph.
+        progress: called as bytes are read.
+
+    Raises:
+        MappingError: if they contain a named network, and have a graph.
+        SymbolError: if a graph is malformed, or if several match.
+    """
+    with disk.temp_dir() as folder:
+        file = params_file.from_file(params, folder, progress)
+        arrays = open_params(file.path, name=str(params)).arrays
+        if symbol is not None:
+            graph: Graph | None = reader.read(symbol)
+        else:
+            graph = graph_search.find(params, file.documents, arrays)
+        if graph is None or not (locations := _locate(arrays, str(params))):
+            return graph
+        try:
+            resolution.require_usable(locations, ParamsSource(None), arrays, str(params))
+        except MappingError:
+            command = graph_source.command(graph, str(params))
+            raise MappingError(f"{error}; or {command}, which converts the graph as it is") from error
+    return None
+
+
+def _locate(arrays: Arrays, file: str) -> list[LocatedNetwork]:
+    """Return the named networks that the parameters contain."""
+    try:
+        prepared = preparation.prepare(arrays, file)
+    except (DialectError, MappingError):
+        return []
+    return location.locate(prepared.arrays, file)
+
+
+def _require_none(options: dict[str, object], graph: Graph) -> None:
+    """Check that no option is given that a graph does not have.
+
+    Raises:
+        UsageError: with the option.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"`{name}` cannot be used: the parameters fit no named network, and are converted from "
+                f"their graph {graph.file}",
+                name,
+            )

@@ -1,0 +1,297 @@
+"""Resolve what a user passes as a graph to a graph and its parameters.
+
+| passed                              | graph                    | parameters                                |
+|-------------------------------------|--------------------------|-------------------------------------------|
+| ``net-symbol.json``                 | the file                 | ``net-0000.params``, by MXNet's rule      |
+| ``net``, MXNet's prefix             | ``net-symbol.json``      | likewise                                  |
+| folder                              | the only graph in it     | likewise, else the only parameters in it  |
+| ``.mar``, ``.zip``, ``.tar(.gz)``   | the only graph in it     | the only ``.params`` in it                |
+
+Selected parameters take precedence over those that the table names.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter import names
+from converter.errors import CatalogError, SourceError, UsageError
+from converter.formats import detect
+from converter.formats.detect import GRAPH_SUFFIX
+from converter.formats.kinds import PACKED, Kind
+from converter.graphs import candidates, reader
+from converter.networks import catalog
+from converter.sources import params_file
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from converter.graphs.graph import Graph
+    from converter.progress import Progress
+    from converter.sources.params_file import ParamsFile
+
+AUTO = "auto"
+JSON = ".json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSource:
+    """A graph and its parameters."""
+
+    graph: Graph
+    params: ParamsFile
+
+
+def open_source(
+    place: str, params: Path | None, epoch: int | None, folder: Path, progress: Progress
+) -> GraphSource:
+    """Open a graph and its parameters.
+
+    Args:
+        place: a graph, a prefix, a folder or an archive.
+        params: the parameters, None for those of the graph.
+        epoch: the epoch in the name of the parameters, None if there is only one.
+        folder: where archives are unpacked.
+        progress: called as bytes are read.
+
+    Raises:
+        UsageError: if ``params`` and ``epoch`` are given, or the graph has no parameters.
+        SourceError: if several graphs or parameters may be meant; the message lists them.
+        StorageError: if a file does not exist or cannot be read.
+        SymbolError: if the graph is malformed.
+    """
+    if params is not None and epoch is not None:
+        raise UsageError("`params` and `epoch` cannot be used together", "params", "epoch")
+    path = locate(place)
+    if not is_archive(path):
+        graph = reader.read(path)
+        chosen = params or params_of(path, epoch, in_folder=disk.is_folder(Path(place)))
+        return GraphSource(graph=graph, params=params_file.from_file(chosen, folder, progress))
+    if epoch is not None:
+        raise UsageError(f"`epoch` selects a file, but {path} is an archive", "epoch")
+    packed = params_file.from_file(path, folder, progress)
+    graph = in_archive(packed)
+    if params is None:
+        return GraphSource(graph=graph, params=packed)
+    other = folder / "params"
+    with disk.writing(other):
+        other.mkdir()
+    return GraphSource(graph=graph, params=params_file.from_file(params, other, progress))
+
+
+def is_meant(text: str, *, has_params: bool) -> bool:
+    """Return whether the first argument of ``convert`` means a graph, and not a model.
+
+    Args:
+        text: the argument.
+        has_params: whether parameters are selected; a model is then compared with its graph.
+
+    Raises:
+        UsageError: if it means both a model and a graph.
+    """
+    if _is_path(text):
+        return True
+    if not _is_model(text):
+        return _may_be_graph(text)
+    if text == AUTO or has_params:
+        return False
+    graphs = (Path(f"{text}{GRAPH_SUFFIX}"), *_in_folder(text))
+    graph = next((path for path in graphs if candidates.exists(path)), None)
+    if graph is None:
+        return False
+    found = detect.parameters_of(graph)
+    params = shlex.quote(str(found[0])) if found else "FILE"
+    raise UsageError(
+        f"{text} is a model, and here is a graph of that name, {graph}\n"
+        f"  try  convert {shlex.quote(str(graph))} OUT converts the graph\n"
+        f"  or   convert {text} OUT --params {params} converts the model\n"
+        "The published weights of the model are converted in another folder."
+    )
+
+
+def command(graph: Graph, params: str | None) -> str:
+    """Return the command that converts a graph.
+
+    Args:
+        graph: the graph.
+        params: the file of its parameters or the archive of both, None if it is unknown.
+    """
+    if params is None:
+        return "convert GRAPH OUT --params FILE"
+    if graph.path is None:
+        return f"convert {shlex.quote(params)} OUT"
+    return f"convert {shlex.quote(str(graph.path))} OUT --params {shlex.quote(params)}"
+
+
+def locate(place: str) -> Path:
+    """Return the graph or the archive that a path, a prefix or a folder means.
+
+    Raises:
+        SourceError: if a folder contains no graph or several, or if a folder and a prefix may be meant.
+        StorageError: if there is no such file; the message names files that may be meant instead.
+        UsageError: if the file is neither a graph nor an archive.
+    """
+    path, prefixed = Path(place), Path(f"{place}{GRAPH_SUFFIX}")
+    has_prefix = not _ends_in_separator(place) and candidates.exists(prefixed)
+    if disk.is_folder(path):
+        graphs = detect.graphs_in(path)
+        if not has_prefix:
+            return _only(path, graphs)
+        if graphs:
+            raise _several(f"{place}: both a folder with a graph and a prefix", [prefixed, *graphs])
+        return prefixed
+    if path.suffix == JSON or (candidates.exists(path) and _is_graph_or_archive(path)):
+        return path
+    if has_prefix:
+        return prefixed
+    detect.require_file(path)
+    raise UsageError(f"{place} is a file, not a model or a graph; use auto with `params` {place}", "params")
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is an archive, by its content."""
+    return path.suffix != JSON and detect.kind(path) in PACKED
+
+
+def params_of(graph: Path, epoch: int | None, *, in_folder: bool = False) -> Path:
+    """Return the parameters of a graph, by MXNet's naming rule.
+
+    Args:
+        graph: the graph.
+        epoch: the epoch in the name of the parameters, None for the only one.
+        in_folder: whether the only parameters in the folder are those of the graph under any name.
+
+    Raises:
+        UsageError: if there are none.
+        SourceError: if there are several, or none of this epoch.
+    """
+    found = detect.parameters_of(graph)
+    if not found and in_folder:
+        return params_in(graph.parent, epoch)
+    if not found:
+        expected = f"{graph.name.removesuffix(GRAPH_SUFFIX).removesuffix(JSON)}-0000.params"
+        raise UsageError(
+            "\n  ".join(
+                [
+                    f"{graph}: a graph requires its parameters, and no {expected} is next to it",
+                    *names.shorten([*map(str, detect.params_in(graph.parent))], detect.MAX_LISTED),
+                    "select a file with `params`",
+                ]
+            ),
+            "params",
+        )
+    return _of_epoch(graph, found, epoch)
+
+
+def params_in(folder: Path, epoch: int | None) -> Path:
+    """Return the only parameters in a folder.
+
+    Args:
+        folder: the folder.
+        epoch: the epoch in their name, None for any.
+
+    Raises:
+        SourceError: if there are several, or none of this epoch.
+        StorageError: if there are none.
+    """
+    found = detect.params_in(folder)
+    if not found:
+        detect.require_file(folder)
+    return _of_epoch(folder, found, epoch)
+
+
+def in_archive(packed: ParamsFile) -> Graph:
+    """Return the only graph in an archive.
+
+    Raises:
+        SourceError: if there is none, or several that differ.
+        SymbolError: if it is malformed.
+    """
+    found = [*candidates.in_archive(packed.user_path, packed.documents)]
+    found = [each for each in found if each.expected] or found
+    if not found:
+        raise SourceError(
+            f"{packed.user_path}: contains no graph\n"
+            "  expected  a -symbol.json next to the .params; pass the graph in place of the archive"
+        )
+    if len({each.content for each in found}) > 1:
+        lines = [
+            f"{packed.user_path}: contains {len(found)} graphs",
+            *names.shorten([each.file for each in found]),
+        ]
+        raise SourceError("\n  ".join([*lines, "unpack it, and run convert GRAPH OUT --params FILE"]))
+    return found[0].parse()
+
+
+def _of_epoch(place: Path, found: list[Path], epoch: int | None) -> Path:
+    """Return the only file, or the one of an epoch."""
+    chosen = found if epoch is None else [path for path in found if epoch_of(path) == epoch]
+    if len(chosen) == 1:
+        return chosen[0]
+    epochs = sorted({number for path in found if (number := epoch_of(path)) is not None})
+    headline = f"{len(chosen)} parameter files" if chosen else f"no parameters of epoch {epoch}"
+    step = f"select one with --epoch {epochs[-1]}, or with --params" if epochs else "select one with --params"
+    lines = [f"{place}: {headline}", *names.shorten([*map(str, found)], detect.MAX_LISTED), step]
+    raise SourceError("\n  ".join(lines))
+
+
+def epoch_of(params: Path) -> int | None:
+    """Return the epoch in the name of a parameter file, None if it has none."""
+    match = candidates.EXPORTED.fullmatch(params.name)
+    return int(match["epoch"][1:]) if match and match["epoch"] else None
+
+
+def _only(folder: Path, graphs: list[Path]) -> Path:
+    if len(graphs) == 1:
+        return graphs[0]
+    if graphs:
+        raise _several(f"{folder}: contains {len(graphs)} graphs", graphs)
+    packed = [f"convert {shlex.quote(str(path))} OUT" for path in detect.archives_in(folder)]
+    lines = [
+        f"{folder}: contains no graph, that is no -symbol.json",
+        *names.shorten(packed, detect.MAX_LISTED),
+    ]
+    raise SourceError("\n  ".join(lines))
+
+
+def _several(headline: str, graphs: list[Path]) -> SourceError:
+    lines = [headline, *names.shorten([*map(str, graphs)], detect.MAX_LISTED)]
+    step = f"select one: convert {shlex.quote(str(graphs[0]))} OUT"
+    return SourceError("\n  ".join([*lines, step]))
+
+
+def _is_path(text: str) -> bool:
+    """Return whether a text is written like a path."""
+    return text.endswith(JSON) or os.sep in text or (os.altsep or os.sep) in text
+
+
+def _is_model(text: str) -> bool:
+    try:
+        catalog.find(text)
+    except CatalogError:
+        return text == AUTO
+    return True
+
+
+def _may_be_graph(text: str) -> bool:
+    """Return whether a text that is no model's name is a graph, an archive, a folder or a prefix."""
+    path = Path(text)
+    if disk.is_folder(path) or candidates.exists(Path(f"{text}{GRAPH_SUFFIX}")):
+        return True
+    return candidates.exists(path) and _is_graph_or_archive(path)
+
+
+def _is_graph_or_archive(path: Path) -> bool:
+    return detect.kind(path) in {*PACKED, Kind.graph}
+
+
+def _in_folder(text: str) -> list[Path]:
+    """Return the graphs in the folder of this name, if there is one."""
+    return detect.graphs_in(Path(text)) if disk.is_folder(Path(text)) else []
+
+
+def _ends_in_separator(place: str) -> bool:
+    return place.endswith((os.sep, os.altsep or os.sep)) or Path(place).name in {"", ".."}
