@@ -286,14 +286,14 @@ def test_graph_is_refused_with_the_name_of_its_parameters(tmp_path: Path) -> Non
 
 
 def test_prefix_of_an_export_is_refused_with_the_files_that_it_may_mean(tmp_path: Path) -> None:
-    for name in ("model-0000.params", "model-symbol.json", "model2.params", "model.txt"):
+    for name in ("model-0000.params", "model-0001.params", "model2.params", "model.txt"):
         (tmp_path / name).touch()
     with pytest.raises(StorageError) as refused:
         inspection.inspect(tmp_path / "model")
     assert str(refused.value).split("\n") == [
         f"{tmp_path / 'model'}: No such file or directory",
         f"  {tmp_path / 'model-0000.params'}",
-        f"  {tmp_path / 'model-symbol.json'}",
+        f"  {tmp_path / 'model-0001.params'}",
         "  pass one of these files",
     ]
     with pytest.raises(StorageError, match=r"modl: No such file or directory$"):

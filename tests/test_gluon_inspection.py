@@ -235,6 +235,7 @@ def test_graph_that_differs_from_the_network_of_its_parameters(tmp_path: Path) -
     assert "with another graph, which convert refuses" in printed(params)[0]
     verdict, *lines = printed(graph)
     assert verdict == (
-        "graph that does not match the network in net-0000.params; convert refuses the pair. Differences:"
+        f"graph that differs from the network in net-0000.params: gluon2torch convert {graph} OUT "
+        f"--params {params} converts the graph, convert auto refuses the pair. Differences:"
     )
     assert "    bn1: eps 0.5 in the graph, 1e-05 in the model" in lines

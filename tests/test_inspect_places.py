@@ -80,7 +80,7 @@ def test_folder_is_listed_with_the_command_that_converts(folder: Path) -> None:
 
 
 def test_folder_of_several_parameter_files_names_none_of_them(folder: Path) -> None:
-    write_sparse(folder / "net-0005.params", SMALL)
+    write_sparse(folder / "other-0005.params", SMALL)
     verdict = printed(folder)[0]
     assert verdict.startswith("folder with 2 parameter files, 1 graph, 1 class list: ")
     assert verdict.endswith("gluon2torch inspect FILE describes one of them")
@@ -215,12 +215,12 @@ def test_graph_is_summarized_and_its_network_named(tiny: Model, tmp_path: Path) 
     assert f"--params {tmp_path / 'net-0000.params'} " in inspection.inspect(path).verdict
 
 
-def test_graph_with_another_setting_is_of_no_supported_network(tiny: Model, tmp_path: Path) -> None:
+def test_graph_with_another_setting_is_of_no_named_network(tiny: Model, tmp_path: Path) -> None:
     path = tmp_path / "net-symbol.json"
     path.write_text(json.dumps(changed(symbol(tiny), "features.1", eps="0.001")))
     result = inspection.inspect(path)
     assert result.models == ()
-    assert result.verdict == "graph of no supported network: gluon2torch list"
+    assert result.verdict == f"graph of no named network: gluon2torch convert {path} OUT --params PARAMS"
 
 
 def test_graph_with_another_number_of_classes_is_recognised(tiny: Model, tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from rich import box
 from rich.table import Column, Table
 
 from converter.cli import console, options
+from converter.formats.kinds import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from converter.commands.inspection_result import GraphSummary, Inspection
@@ -22,7 +25,7 @@ MAX_NAMES = 20  # in a line about a graph
 GLUON = {"ndarray-list", "npz"}  # the containers of Gluon parameters
 
 
-def inspect(
+def inspect(  # noqa: PLR0913 - the options of the command line
     file: Annotated[
         Path,
         typer.Argument(
@@ -35,6 +38,9 @@ def inspect(
     full: Annotated[
         bool, typer.Option("--full", help="Read the whole file: SHA-1, publication, statistics.")
     ] = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="List the parameters that a graph expects, with known sizes.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only the result on stdout, as JSON.")
     ] = False,
@@ -43,7 +49,8 @@ def inspect(
     """Describe a file or folder: what it is, and what to do with it.
 
     Of weights it shows the container, naming style, model, head, types and size,
-    of a graph the inputs, outputs and operators, of a folder the files in it.
+    of a graph (or its prefix) the inputs, outputs, operators, what cannot be
+    converted and the parameters, of a folder the files in it.
     Only headers are read, which is fast for any size; a .pth and a small archive
     are read completely. --full reads everything.
 
@@ -54,18 +61,22 @@ def inspect(
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = inspection.inspect(file, key=key, full=full, progress=progress)
+    if names and result.summary is None:
+        raise typer.BadParameter("requires a graph", param_hint="--names")
     if as_json:
         console.print_json(inspection_result.document(result))
     else:
-        _show(result, console.lines(), verbose=verbose)
+        _show(result, console.lines(), verbose=verbose, names=names)
 
 
-def _show(result: Inspection, screen: Console, *, verbose: bool) -> None:
+def _show(result: Inspection, screen: Console, *, verbose: bool, names: bool = False) -> None:
     screen.print(console.word(result.verdict))
     for name, text in (_lines(result) | _graph_lines(result.summary)).items():
         if text:
             screen.print(f"[bold]{name:10}[/] {console.plain(console.brief(text, verbose=verbose))}")
     _show_entries(result, screen)
+    if names and result.summary is not None:
+        _show_parameters(result.summary, screen)
     if result.statistics is not None:
         screen.print(_statistics(result.statistics))
         for row in result.statistics:
@@ -87,7 +98,7 @@ def _lines(result: Inspection) -> dict[str, str | None]:
         "read": str(result.location),
         **console.wrapping_lines(result.wrapping),
         "images": console.preprocessing(result.preprocessing) if result.preprocessing else None,
-        "model": models if result.tensors is not None or result.summary else None,
+        "model": models if result.tensors is not None or result.kind is Kind.graph else None,
         "tensors": _tensors(result),
         "SHA-1": result.sha1
         and f"{result.sha1}, "
@@ -119,11 +130,39 @@ def _graph_lines(summary: GraphSummary | None) -> dict[str, str]:
     if summary is None:
         return {}
     return {
-        "inputs": ", ".join(summary.inputs[:MAX_NAMES]),
-        "outputs": ", ".join(summary.outputs[:MAX_NAMES]),
+        "inputs": _listing(summary.inputs),
+        "outputs": _listing(summary.outputs),
+        "left out": _left_out(summary),
         "nodes": f"{summary.nodes}, of which {summary.parameters} are parameters",
-        "operators": ", ".join(f"{count} {name}" for name, count in summary.operators[:MAX_NAMES]),
+        "operators": _listing([f"{count} {name}" for name, count in summary.operators]),
+        "refused": "\n  ".join(
+            f"{each.operator}: {each.reason} (nodes: {len(each.nodes)}, first {each.nodes[0]})"
+            for each in summary.unsupported
+        ),
+        "training": summary.obstacle,
     }
+
+
+def _left_out(summary: GraphSummary) -> str:
+    """Describe the parts of a graph that are not converted."""
+    parts = {
+        "labels": _listing(summary.labels),
+        "outputs for training": _listing(summary.dropped),
+        "casts between floating types": str(summary.casts or ""),
+    }
+    return "; ".join(f"{what}: {text}" for what, text in parts.items() if text)
+
+
+def _listing(texts: Sequence[str]) -> str:
+    more = [f"and {len(texts) - MAX_NAMES} more"] if len(texts) > MAX_NAMES else []
+    return ", ".join([*texts[:MAX_NAMES], *more])
+
+
+def _show_parameters(summary: GraphSummary, screen: Console) -> None:
+    from converter.graphs import parameter_shapes
+
+    for name, shape in summary.shapes.items():
+        screen.print(f"  {console.word(f'{name} {parameter_shapes.describe(shape)}'.rstrip())}")
 
 
 def _show_entries(result: Inspection, screen: Console) -> None:

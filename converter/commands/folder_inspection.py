@@ -6,17 +6,20 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
-from converter.commands import inspection_verdict
+from converter.commands import graph_summary, inspection_verdict
 from converter.commands.inspection_result import FolderEntry, Inspection
 from converter.errors import ArtifactError, ConversionError, StorageError
 from converter.formats import archives, detect
 from converter.formats.kinds import DESCRIPTIONS, Kind
+from converter.graphs import reader
 from converter.manifests import schema
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
+
+    from converter.commands.inspection_result import GraphSummary
 
 MAX_FILES = 1000  # that are examined
 # Kinds of file that say nothing about a network.
@@ -33,13 +36,23 @@ def inspect(folder: Path) -> Inspection:
         paths = sorted(itertools.islice(folder.iterdir(), MAX_FILES))
     converted = frozenset(_converted_sizes(paths))
     entries = tuple(entry for path in paths if (entry := _entry(path, converted)))
+    graphs = [folder / entry.name for entry in entries if entry.kind is Kind.graph]
     return Inspection(
         file=disk.file_name(folder.absolute()),
         size=sum(_size(path) for path in paths),
         entries=entries,
         others=len(paths) - len(entries),
         verdict=inspection_verdict.of_folder(folder, entries),
+        summary=_summary(graphs[0]) if len(graphs) == 1 else None,
     )
+
+
+def _summary(graph: Path) -> GraphSummary | None:
+    """Return the contents of the only graph of a folder, None if it cannot be read."""
+    try:
+        return graph_summary.summarize(reader.read(graph))
+    except ConversionError:
+        return None
 
 
 def _converted_sizes(paths: Sequence[Path]) -> Iterator[int]:

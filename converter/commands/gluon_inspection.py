@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from converter.commands import inspection_verdict
+from converter.commands import graph_summary, inspection_verdict
 from converter.errors import ConversionError, DialectError, MappingError, StorageError, SymbolError
 from converter.manifests import builder
 from converter.networks import (
     detection,
     graph_matching,
     graph_search,
+    graph_source,
     location,
     naming_styles,
     preparation,
@@ -62,17 +63,23 @@ def inspect(
     else:
         inspection = _with_network(locations, prepared, inspection)
         naming = locations[0].naming
-    if naming is None:
-        return GluonInspection(inspection)
-    inspection = replace(inspection, dialect=naming.dialect, prefix=naming.prefix or None)
+    if naming is not None:
+        inspection = replace(inspection, dialect=naming.dialect, prefix=naming.prefix or None)
     models = [each.model for each in locations]
     try:
         graph = graph_search.find(user_path, documents, arrays, naming, lambda: models)
     except (StorageError, SymbolError) as error:
         return GluonInspection(replace(inspection, graph_differences=tuple(str(error).split("\n"))), naming)
-    if graph is not None:
-        inspection = with_graph(graph, locations, prepared, inspection)
-    return GluonInspection(inspection, naming)
+    if graph is None:
+        return GluonInspection(inspection, naming)
+    if locations:
+        return GluonInspection(with_graph(graph, locations, prepared, inspection), naming)
+    command = graph_source.command(graph, str(user_path))
+    summary = graph_summary.summarize(graph)
+    inspection = replace(inspection, graph=graph.name)
+    return GluonInspection(
+        inspection_verdict.with_graph_of_other_network(inspection, summary, command), naming
+    )
 
 
 def locate(arrays: Arrays, file: str) -> list[LocatedNetwork]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from converter.commands import gluon_inspection, inspection_verdict
-from converter.commands.inspection_result import GraphSummary
+from converter.commands import gluon_inspection, graph_summary, inspection_verdict
 from converter.errors import ConversionError
 from converter.formats import detect
 from converter.formats.params import open_params
 from converter.graphs import operators, reader
-from converter.graphs.graph import VARIABLE
-from converter.networks import catalog, naming_styles, preparation, wiring
+from converter.networks import catalog, preparation, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +30,7 @@ def inspect(path: Path, inspection: Inspection) -> Inspection:
         StorageError: if it cannot be read.
     """
     graph = reader.read(path)
-    inspection = replace(inspection, models=tuple(_models(graph)), summary=_summary(graph))
+    inspection = replace(inspection, models=tuple(_models(graph)), summary=graph_summary.summarize(graph))
     if not inspection.models:
         inspection = _with_parameters(graph, path, inspection)
     return replace(inspection, verdict=inspection_verdict.of_graph(inspection, path))
@@ -49,18 +46,6 @@ def _with_parameters(graph: Graph, path: Path, inspection: Inspection) -> Inspec
         if locations := gluon_inspection.locate(prepared.arrays, str(found[0])):
             return gluon_inspection.with_graph(graph, locations, prepared, inspection)
     return inspection
-
-
-def _summary(graph: Graph) -> GraphSummary:
-    parameters = {*graph.parameters, *naming_styles.parameters(graph.variables)}
-    names = Counter(node.operator for node in graph.nodes if node.operation.kind != VARIABLE)
-    return GraphSummary(
-        inputs=tuple(name for name in graph.variables if name not in parameters),
-        outputs=tuple(graph.nodes[index].name for index, _ in graph.outputs),
-        nodes=len(graph.nodes),
-        operators=tuple(names.most_common()),
-        parameters=len(parameters),
-    )
 
 
 def _models(graph: Graph) -> Iterator[Model]:

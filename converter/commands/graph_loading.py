@@ -14,7 +14,7 @@ from converter.commands import graph_parameters
 from converter.errors import MappingError, ReferenceUnavailableError, SymbolError
 from converter.formats import precision
 from converter.formats.params import open_params
-from converter.graphs import codegen, pruning, reader, rewriting
+from converter.graphs import codegen, pruning, rewriting
 from converter.manifests import graph_builder
 from converter.manifests.graph_builder import GraphSource
 from converter.parity import graph_inputs, graph_proof
@@ -22,7 +22,6 @@ from converter.parity.graph_proof import ConvertedGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph

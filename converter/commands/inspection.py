@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.commands import (
@@ -19,6 +20,7 @@ from converter.dtypes import FLOATS
 from converter.errors import ArtifactError, CheckpointError
 from converter.formats import archives, checkpoint, detect, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
+from converter.graphs import candidates
 from converter.manifests import converted_file, generated_weights
 from converter.networks import catalog, detection, gluoncv_models, state_dicts
 from converter.progress import silent
@@ -27,7 +29,6 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from os import PathLike
-    from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
     from converter.manifests.schema import Manifest
@@ -57,7 +58,7 @@ def inspect(
     model, the whole file.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or MXNet's prefix of a graph, ``net`` for ``net-symbol.json``.
         key: key of the state dict in a ``.pth``, with dots between nested keys; by default it is detected.
         full: whether to unpack the file, hash it and read all values.
         progress: called as bytes are read.
@@ -68,6 +69,8 @@ def inspect(
     path = arguments.to_path(path)
     if disk.is_folder(path):
         return folder_inspection.inspect(path)
+    if not candidates.exists(path) and candidates.exists(prefixed := Path(f"{path}{detect.GRAPH_SUFFIX}")):
+        path = prefixed
     detect.require_file(path)
     with disk.unchanged(path):
         inspection = _inspect(path, key, progress, full=full)
@@ -184,7 +187,7 @@ def _with_publication(inspection: Inspection, sha1: str) -> Inspection:
     """Add the SHA-1 and who published the file; a model that is not covered replaces the verdict."""
     official = _published_model(sha1)
     inspection = replace(inspection, sha1=sha1, official=official)
-    if official and not inspection.models:
+    if official and not inspection.models and inspection.summary is None:
         return replace(inspection, verdict=gluoncv_models.not_covered(str(official)))
     return inspection
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsupportedOperator:
+    """An operator that cannot be converted, with the reason and the names of its nodes."""
+
+    operator: str
+    reason: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSummary:
     """The contents of a graph.
 
@@ -28,6 +37,12 @@ class GraphSummary:
         nodes: the number of nodes, variables included.
         operators: the number of nodes of each operator, most frequent first.
         parameters: the number of parameters that it needs.
+        labels: the labels, which are no inputs of the converted network.
+        dropped: the outputs for training only, which the converted network does not have.
+        casts: the number of casts between floating types, which are not converted.
+        unsupported: the operators that cannot be converted.
+        shapes: the known sizes of the parameters, None for a parameter or a size that is unknown.
+        obstacle: why the graph has nothing to convert, "" if it has.
     """
 
     inputs: tuple[str, ...]
@@ -35,6 +50,17 @@ class GraphSummary:
     nodes: int
     operators: tuple[tuple[str, int], ...]
     parameters: int
+    labels: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    casts: int = 0
+    unsupported: tuple[UnsupportedOperator, ...] = ()
+    shapes: dict[str, tuple[int | None, ...] | None] = field(default_factory=dict)
+    obstacle: str = ""
+
+    @property
+    def is_convertible(self) -> bool:
+        """Whether the graph has outputs, and every operator that they need can be converted."""
+        return not (self.unsupported or self.obstacle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

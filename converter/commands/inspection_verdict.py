@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from converter.formats import detect
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
+from converter.graphs import candidates
 from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from converter.commands.inspection_result import FolderEntry, Inspection
+    from converter.commands.inspection_result import FolderEntry, GraphSummary, Inspection
     from converter.errors import ConversionError
     from converter.networks.catalog import Model
 
@@ -29,6 +30,7 @@ NOUNS = {
 STEP = re.compile(r"  try +(?P<step>.+)")  # the last line of an error
 EARLIER = "pass a checkpoint from before they appeared"
 KNOWN = "gluon2torch list"
+MAX_OPERATORS = 5  # that a verdict names
 
 
 def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:
@@ -89,13 +91,40 @@ def of_graph(inspection: Inspection, path: Path) -> str:
     file, name = shlex.quote(str(path)), shlex.quote(str(params[0])) if params else "PARAMS"
     if inspection.graph_differences:
         return (
-            f"graph that does not match the network in {params[0].name}; convert refuses the pair. "
-            "Differences:"
+            f"graph that differs from the network in {params[0].name}: gluon2torch convert {file} OUT "
+            f"--params {name} converts the graph, convert auto refuses the pair. Differences:"
         )
     if not inspection.models:
-        return f"graph of no supported network: {KNOWN}"
+        return f"graph of no named network{_graph_step(inspection.summary, f'{file} OUT --params {name}')}"
     command = f"gluon2torch convert auto OUT{_backbone(inspection)} --params {name} --symbol {file}"
     return f"graph of {_networks(inspection)}: {command}"
+
+
+def with_graph_of_other_network(inspection: Inspection, summary: GraphSummary, command: str) -> Inspection:
+    """Add the graph of parameters that contain no named network.
+
+    Args:
+        inspection: the inspection of the parameters.
+        summary: the contents of their graph.
+        command: the command that converts it.
+    """
+    step = _graph_step(summary, command.removeprefix("convert "))
+    verdict = f"parameters of no named network, with their graph{step}"
+    return replace(inspection, summary=summary, verdict=verdict, remark=None)
+
+
+def _graph_step(summary: GraphSummary | None, arguments: str) -> str:
+    """Return the end of a verdict: the command that converts a graph, or why none does."""
+    if summary is None or summary.is_convertible:
+        return f": gluon2torch convert {arguments}"
+    if summary.obstacle:
+        return ", for training only: gluon2torch convert with --output NODE converts the part before its loss"
+    operators = [*dict.fromkeys(each.operator for each in summary.unsupported)]
+    more = f" and {len(operators) - MAX_OPERATORS} more" if len(operators) > MAX_OPERATORS else ""
+    return (
+        f", with operators that cannot be converted ({', '.join(operators[:MAX_OPERATORS])}{more}): "
+        f"gluon2torch convert {arguments} --output NODE converts the part before them"
+    )
 
 
 def of_folder(folder: Path, entries: Sequence[FolderEntry]) -> str:
@@ -109,9 +138,21 @@ def of_folder(folder: Path, entries: Sequence[FolderEntry]) -> str:
     if len(params) == 1:
         path = shlex.quote(str(folder / params[0].name))
         return f"{what}: gluon2torch convert auto OUT --params {path}"
+    if epochs := _epochs(params):
+        place = shlex.quote(str(folder))
+        return f"{what}: gluon2torch convert auto OUT --params {place} --epoch {epochs[-1]}"
     if any(entry.is_converted for entry in entries) and not params:
         return f"{what}: gluon2torch verify {shlex.quote(str(folder))}"
     return f"{what}: gluon2torch inspect FILE describes one of them"
+
+
+def _epochs(params: Sequence[FolderEntry]) -> list[int]:
+    """Return the epochs of the parameters, sorted; empty unless all are epochs of one export."""
+    matches = [candidates.EXPORTED.fullmatch(entry.name) for entry in params]
+    found = [match for match in matches if match and match["epoch"]]
+    if len(found) < len(params) or len({match["prefix"] for match in found}) != 1:
+        return []
+    return sorted(int(match["epoch"][1:]) for match in found)
 
 
 def _noun(entry: FolderEntry) -> str:
