@@ -30,7 +30,14 @@ class OutputFormat(StrEnum):
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
-    name: options.Name,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|GRAPH",
+            help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or a "
+            "graph: a -symbol.json, its prefix, a folder or an archive.",
+        ),
+    ],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Output folder; created if missing.", file_okay=False)
     ],
