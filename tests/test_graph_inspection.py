@@ -74,7 +74,15 @@ def test_summary_describes_what_is_converted(graph: Graph) -> None:
     assert (summary.parameters, summary.is_convertible) == (7, True)
     assert summary.shapes["conv0_weight"] == (4, None, 3, 3)
     assert summary.shapes["fc1_bias"] == (2,)
-    assert summary.shapes["bn0_gamma"] is None
+    assert summary.shapes["bn0_gamma"] == (4,)
+
+
+def test_sizes_after_other_operators_are_unknown(net: Network) -> None:
+    net.norm("bn1", net.apply("slice_axis", "part", "conv0", axis="1", begin="0", end="2"), 2)
+    net.apply("LeakyReLU", "slope", "bn1", "slope_gamma", act_type="prelu")
+    net.nodes.insert(0, variable("slope_gamma"))
+    shapes = graph_summary.summarize(net.build("slope")).shapes
+    assert (shapes["bn1_gamma"], shapes["slope_gamma"]) == ((None,), None)
 
 
 def test_graph_without_labels_leaves_out_nothing(net: Network) -> None:
@@ -100,10 +108,10 @@ def test_graph_and_its_prefix_are_described(place: str, folder: Path) -> None:
     assert "left out   labels: softmax_label; outputs for training: loss" in lines
     assert lines[-7:] == [
         "  conv0_weight (4, …, 3, 3)",
-        "  bn0_gamma",
-        "  bn0_beta",
-        "  bn0_moving_mean",
-        "  bn0_moving_var",
+        "  bn0_gamma (4,)",
+        "  bn0_beta (4,)",
+        "  bn0_moving_mean (4,)",
+        "  bn0_moving_var (4,)",
         "  fc1_weight (2, …)",
         "  fc1_bias (2,)",
     ]

@@ -203,7 +203,7 @@ REFUSALS: dict[str, tuple[Callable[[Path, bytes, bytes], object], type[Conversio
     "parameters": (
         lambda folder, *_: folder / "net-0000.params",
         UsageError,
-        "is a file, not a model or a graph; use auto with `params`",
+        "is a file, not a model; use auto with `params`",
     ),
     "no file": (lambda folder, *_: folder / "no-symbol.json", StorageError, "No such file"),
     "no prefix": (lambda folder, *_: folder / "no", StorageError, "No such file"),

@@ -34,8 +34,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
         str,
         typer.Argument(
             metavar="NAME|GRAPH",
-            help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or a "
-            "graph: a -symbol.json, its prefix, a folder or an archive.",
+            help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or "
+            "a graph: a -symbol.json, its prefix, a folder or an archive.",
         ),
     ],
     out: Annotated[

@@ -25,7 +25,8 @@ NUMBER = re.compile(r"-?\d+")
 def find(graph: Graph, names: Iterable[str]) -> dict[str, PartialShape | None]:
     """Return the shapes of parameters, None for one of which nothing is known.
 
-    Sizes come from the attributes of convolutions and dense layers, and from what the file declares.
+    Sizes come from the attributes of convolutions and dense layers, also for a BatchNorm after them, and
+    from what the file declares.
     """
     shapes = {**_declared(graph)}
     for name, shape in _of_operators(graph):
@@ -44,6 +45,10 @@ def describe(shape: PartialShape | None) -> str:
 def _of_operators(graph: Graph) -> Iterator[tuple[str, PartialShape]]:
     for node in graph.nodes:
         shapes = _shapes(node.operation)
+        if node.operation.kind == operators.BATCH_NORM and not node.operation.refused:
+            source = graph.nodes[node.inputs[0][0]].operation
+            size = _shapes(source).get("weight", (None,))[0]
+            shapes = dict.fromkeys(node.operation.roles, (size,))
         places = node.inputs[node.operation.data_inputs :]
         for role, (index, _) in zip(node.operation.roles, places, strict=False):
             if role in shapes and graph.nodes[index].operation.kind == VARIABLE:

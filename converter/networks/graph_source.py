@@ -148,7 +148,7 @@ def locate(place: str) -> Path:
     if has_prefix:
         return prefixed
     detect.require_file(path)
-    raise UsageError(f"{place} is a file, not a model or a graph; use auto with `params` {place}", "params")
+    raise UsageError(f"{place} is a file, not a model; use auto with `params` {place}", "params")
 
 
 def is_archive(path: Path) -> bool:
