@@ -94,8 +94,9 @@ def convert(  # noqa: PLR0913 - the options of the command
             raise
     others = {"output_stride": output_stride, "labels": labels, "pth": pth or None}
     _require_none(others | {"dtype": None if dtype == KEEP else dtype}, graph)
-    place = params if graph.path is None else graph.path
-    return graph_conversion.convert_graph(place, out, params=params, options=options, progress=progress)
+    if graph.path is None:  # the archive contains both
+        return graph_conversion.convert_graph(params, out, options=options, progress=progress)
+    return graph_conversion.convert_graph(graph.path, out, params=params, options=options, progress=progress)
 
 
 def _graph_in_place_of_a_model(
