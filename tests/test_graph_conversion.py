@@ -80,6 +80,10 @@ def test_manifest_describes_the_conversion(
     assert (document["parity"]["proven"], document["parity"]["reference"]) == (True, "numpy")
     assert check["inputs"] == {"data": [1, 1, 32, 32]}
     assert check["relative"] < check["limit"] == 1e-12
+    assert check["inputs"] == {"data": [1, 1, 32, 32]}
+    operators = [node for node in net.nodes if node[0] != "null"]
+    assert (check["nodes"], check["undecided"], check["single"]) == (len(operators), 0, [])
+    assert check["nodes_relative"] < 1e-12
 
 
 def test_network_ends_in_the_chosen_node(net: Network, parameters: dict[str, Array], tmp_path: Path) -> None:
@@ -250,6 +254,38 @@ def test_command_prints_the_manifest(
     (written,) = (tmp_path / "out").glob("*.json")
     assert printed.out == written.read_text()
     assert "face_net.py" in printed.err
+
+
+def test_shape_of_an_input_is_an_option(
+    net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_input(net, parameters)
+    graph, params = save(tmp_path, net, parameters)
+    options = ("--params", params, "--reference", "numpy", "--size", "32", "--json")
+    assert run(graph, tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    given = ("--input", "softmax_label=1x5", "--input", "data=2x1x33x34")
+    assert run(graph, tmp_path / "out", *options, *given, monkeypatch=monkeypatch) == 0
+    (written,) = (tmp_path / "out").glob("*.json")
+    checks = json.loads(written.read_text())["parity"]["checks"]
+    assert [check["inputs"] for check in checks] == [{"data": [2, 1, 33, 34], "softmax_label": [1, 5]}] * 2
+
+
+@pytest.mark.parametrize("option", ["data", "data=", "data=1x0", "=1", "data=1x-2", "other=1"])
+def test_wrong_input_option_is_a_usage_error(
+    option: str,
+    net: Network,
+    parameters: dict[str, Array],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    options = ("--params", params, "--reference", "numpy", "--input", option)
+    assert run(graph, tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
+    assert "--input" in capsys.readouterr().err
+    assert run("auto", tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
+    assert "requires a graph" in capsys.readouterr().err
 
 
 def test_graph_without_parameters_is_a_usage_error(

@@ -29,7 +29,11 @@ BROKEN_PIPE_STATUS = 128 + 13  # of a process that SIGPIPE ends; Windows has no 
 UNUSED = 4  # patterns of unused parameters in a line
 MEGABYTE = 1_000_000
 BRIEF_LINES = 10  # of an error message without --verbose
-OPTIONS = {"sizes": "size", "dtypes": "proof_dtype"}  # where they differ from the parameters
+OPTIONS = {
+    "sizes": "size",
+    "dtypes": "proof_dtype",
+    "input_shapes": "input",
+}  # where they differ from the parameters
 SURROGATE = re.compile("[\udc80-\udcff]")  # Python's decoding of bytes that are not text
 
 

@@ -71,6 +71,15 @@ def convert(  # noqa: PLR0913 - the options of the command line
         str | None,
         typer.Option(metavar="NODE", help="Of a graph: the node in which the network ends, e.g. fc1."),
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=SHAPE",
+            help="Of a graph: the shape of an input in the proof, e.g. data=1x3x224x224; repeatable.",
+            show_default="derived from the graph and --size",
+        ),
+    ] = None,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
@@ -109,13 +118,15 @@ def convert(  # noqa: PLR0913 - the options of the command line
             params=params,
             epoch=epoch,
             output=output,
+            inputs=graph.input_shapes(inputs or []),
             parity=parity,
             as_json=as_json,
             verbose=verbose,
         )
         return
-    if output is not None:
-        raise typer.BadParameter("requires a graph in place of NAME", param_hint="--output")
+    for option, value in (("--output", output), ("--input", inputs)):
+        if value is not None:
+            raise typer.BadParameter("requires a graph in place of NAME", param_hint=option)
     if epoch is not None and name != AUTO:
         raise typer.BadParameter("requires a graph in place of NAME, or auto", param_hint="--epoch")
     with console.refusals(verbose=verbose), console.progress() as progress:

@@ -129,11 +129,11 @@ class MXNetOutputs:
 
     @property
     def order(self) -> Sequence[int]:
-        """The numbers of the runs, as in ``GraphReference``."""
+        """The numbers of the runs in the order in which they can be read."""
         return self.child.order
 
     def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """Begin a run, as in ``GraphReference``."""
+        """Wait until MXNet begins a run, and return the nodes' outputs as it computes them."""
         return self._group(self.child.outputs(number))
 
     def _group(self, outputs: Iterator[tuple[int, int, Array]]) -> Iterator[tuple[int, tuple[Array, ...]]]:
@@ -159,11 +159,11 @@ class ArrayOutputs:
 
     @property
     def order(self) -> Sequence[int]:
-        """The numbers of the runs, as in ``GraphReference``."""
+        """The numbers of the runs."""
         return range(len(self.runs))
 
     def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """Begin a run, as in ``GraphReference``."""
+        """Return the nodes' outputs in a run as they are computed."""
         _, inputs = self.runs[number]
         return execute.run(self.converted.pruned.graph, inputs, self.converted.parameters)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,17 @@ from converter.formats.params import write_params
 from converter.graphs import codegen, operators, pruning
 from converter.parity import graph_proof
 from converter.parity.graph_proof import ConvertedGraph
+from converter.parity.graph_rows import GraphProof, Part
 from converter.parity.options import ParityOptions
+from converter.references import symbol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from graph_building import Described
 
     from converter.dtypes import Array
     from converter.graphs.graph import Graph
-    from converter.parity.graph_rows import GraphProof
 
 PYTHON = Path(sys.executable)
 
@@ -77,10 +80,11 @@ def test_every_operator_is_proven_in_both_dtypes() -> None:
     assert proof.rewriting < 1e-5  # 1e-6 measured
 
 
-def small_network() -> Network:
+def small_network(slope: str = "0.1") -> Network:
     net = Network()
-    x = net.norm("bn0", net.conv("conv0", "data", 3, 8), 8)
-    x = net.apply("LeakyReLU", "leaky0", x, slope="0.1")
+    x = net.norm("bn0", net.conv("conv0", "data", 3, 12), 12)
+    x = net.apply("LeakyReLU", "leaky0", x, slope=slope)
+    x = net.apply("slice_axis", "slice0", x, axis="1", begin="2", end="10")
     x = net.residual("stage1_unit1", x, 8, 8)
     x = net.residual("stage1_unit2", x, 8, 8)
     x = net.apply("Pooling", "pool1", x, kernel="(3, 3)", stride="(2, 2)", pool_type="avg")
@@ -108,29 +112,83 @@ def test_every_layer_and_output_of_a_network_is_compared() -> None:
     assert proof.versions["mxnet"] == "1.9.1"
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """MXNet's outputs of the small network in float64."""
+
+    recorded: tuple[tuple[int, tuple[Array, ...]], ...]
+    order: tuple[int, ...] = (0,)
+
+    def outputs(self, _number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        return iter(self.recorded)
+
+
+RUNS = [("float64", {"data": images()})]
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Recorded:
+    net = small_network()
+    converted = convert(net.build("softmax"), generated_modules.random_parameters(net.shapes))
+    with symbol.start(PYTHON, graph_proof.request(converted, RUNS)) as child:
+        return Recorded(tuple(graph_proof.MXNetOutputs(child, converted.pruned).outputs(0)))
+
+
 CHANGES = {
     "eps": ("eps=0.0010000000474974513", "eps=0.001", "bn0"),
     "a slope": ("0.10000000149011612", "0.1", "stage1_unit1_conv1"),
     "a missing activation": ("F.relu(self.bn2(y) + x)", "self.bn2(y) + x", "stage1_unit2_conv1"),
     "a stride": ("nn.AvgPool2d(3, 2)", "nn.AvgPool2d(3, 2, count_include_pad=False)", None),
     "a swapped operand": ("self.bn2(y) + x", "x - self.bn2(y)", "stage1_unit2_conv1"),
+    "a padding": (", padding=1", ", padding=1, padding_mode='circular'", "conv0"),
+    "an index": ("[:, 2:10]", "[:, 1:9]", "stage1_unit1_conv1"),
 }
 
 
 @pytest.mark.parametrize(("old", "new", "node"), CHANGES.values(), ids=CHANGES)
-def test_changed_module_fails_at_the_first_layer_that_differs(old: str, new: str, node: str | None) -> None:
+def test_changed_module_fails_at_the_first_layer_that_differs(
+    old: str, new: str, node: str | None, recorded: Recorded
+) -> None:
     """Without padding, count_include_pad changes nothing."""
     net = small_network()
     converted = convert(net.build("softmax"), generated_modules.random_parameters(net.shapes))
     assert old in converted.module.source
     changed = replace(converted.module, source=converted.module.source.replace(old, new))
-    proof = graph_proof.prove(replace(converted, module=changed), [("float64", {"data": images()})], PYTHON)
+    rows = graph_proof.compare(replace(converted, module=changed), RUNS, recorded)
+    proof = GraphProof(comparisons=rows, versions={})
     assert proof.passed == (node is None)
     if node is not None:
         assert proof.first_mismatch is not None
         assert proof.first_mismatch.node == node
         with pytest.raises(ParityError, match=f"(?s)differs from the graph in float64.*first at  {node}"):
             proof.require()
+
+
+MISREAD = {
+    "eps": ("BatchNorm", "eps", "0.01", "bn0"),
+    "a slope": ("LeakyReLU", "slope", "0.100001", "leaky0"),
+    "an index": ("slice_axis", "begin", "1", "slice0"),
+    "a padding": ("Pooling", "count_include_pad", "False", None),
+}
+
+
+@pytest.mark.parametrize(("operator", "key", "text", "node"), MISREAD.values(), ids=MISREAD)
+def test_misread_attribute_is_caught_at_its_node(
+    operator: str, key: str, text: str, node: str | None, recorded: Recorded
+) -> None:
+    """MXNet reads the file itself: a graph that the converter has read wrongly does not pass."""
+    net = small_network()
+    nodes = [
+        (each, name, {**attributes, key: text} if each == operator else attributes, inputs)
+        for each, name, attributes, inputs in net.nodes
+    ]
+    if key == "begin":
+        nodes = [(op, name, {**a, "end": "9"} if op == operator else a, i) for op, name, a, i in nodes]
+    wrong = convert(build(*nodes, heads=["softmax"]), generated_modules.random_parameters(net.shapes))
+    comparisons = graph_proof.compare(wrong, RUNS, recorded)
+    failed = [row.node for row in comparisons if row.part is Part.node and not row.passed]
+    assert failed[:1] == ([] if node is None else [node])
+    assert all(row.passed for row in comparisons) == (node is None)
 
 
 def test_misread_attribute_is_caught() -> None:
@@ -147,6 +205,37 @@ def test_misread_attribute_is_caught() -> None:
     parameters = generated_modules.random_parameters(net.shapes)
     converted = replace(convert(wrong, parameters), whole=graph)
     assert not graph_proof.prove(converted, [("float64", {"data": images()})], PYTHON).passed
+
+
+def test_operators_without_float64_are_proven() -> None:
+    """Renamed ones in float64; those that stay in float32 between casts, with a wider limit."""
+    net = Network()
+    x = net.norm("bn0", net.conv("conv0", "data", 3, 8), 8, fix_gamma="False")
+    x = net.apply("Pooling", "pool0", x, kernel="(3, 3)", pad="(1, 1)", pool_type="avg")
+    x = net.norm("bn1", x, 8, fix_gamma="False")
+    net.apply("SliceChannel", "split", net.apply("LRN", "lrn", x, nsize="3"), num_outputs="2")
+    net.conv("conv1", net.apply("elemwise_sub", "sub", "split:0", "split:1"), 4, 3)
+    renamed = {"bn0": "BatchNorm_v1", "pool0": "Pooling_v1", "bn1": "_contrib_SyncBatchNorm"}
+    nodes = [
+        (renamed.get(name, op), name, {**each, "key": "bn1"} if name == "bn1" else each, inputs)
+        for op, name, each, inputs in net.nodes
+    ]
+    graph = build(*nodes, heads=["conv1"])
+    single = tuple(
+        replace(node, operation=replace(node.operation, precision="float32"))
+        if node.name in {"lrn", "split"}
+        else node
+        for node in graph.nodes
+    )
+    converted = convert(replace(graph, nodes=single), generated_modules.random_parameters(net.shapes))
+    proof = graph_proof.prove(converted, RUNS, PYTHON)
+    proof.require()
+    assert proof.replaced == ("BatchNorm_v1", "Pooling_v1", "_contrib_SyncBatchNorm")
+    assert 0 < proof.rewriting < 1e-6  # compared in float32, although only float64 was requested
+    errors = {row.node: row.relative for row in proof.nodes}
+    assert 1e-12 < errors.pop("lrn") < 1e-6
+    assert max(errors.pop("split"), 1e-12) < 1e-6
+    assert max(errors.values()) < 1e-13
 
 
 def test_graph_that_mxnet_refuses_is_not_proven() -> None:
@@ -173,3 +262,29 @@ def test_converted_graph_is_proven_by_mxnet(tmp_path: Path) -> None:
     result = convert_graph(graph, out, params=params, output="stage1_unit2_relu2", options=options)
     assert (result.manifest.parity.proven, result.manifest.parity.reference) == (True, "gluon")
     assert result.manifest.parity.versions["mxnet"] == "1.9.1"
+
+
+def test_graph_with_several_inputs_is_proven_by_mxnet(tmp_path: Path) -> None:
+    """An image, indices below the size of their table, and a state with the shape of a layer."""
+    net = Network()
+    net.nodes += [variable("words"), variable("state"), variable("table")]
+    net.shapes["table"] = (7, 5)
+    net.apply("Embedding", "embedded", "words", "table", input_dim="7", output_dim="5")
+    x = net.apply("Pooling", "pool0", net.conv("conv0", "data", 1, 5), global_pool="True", pool_type="avg")
+    x = net.apply("elemwise_add", "sum", net.dense("fc1", x, 5, 5), "state")
+    net.apply("broadcast_add", "out", "embedded", x)
+    graph, params = tmp_path / "net-symbol.json", tmp_path / "net-0000.params"
+    graph.write_bytes(net.build("out").content)
+    with params.open("wb") as stream:
+        write_params(stream, generated_modules.random_parameters(net.shapes))
+    result = convert_graph(
+        graph,
+        tmp_path / "out",
+        params=params,
+        input_shapes={"words": (1, 4)},
+        options=ParityOptions("gluon", dtypes=["float64"]),
+    )
+    (check,) = result.manifest.parity.checks
+    assert check.inputs == {"data": (1, 1, 65, 95), "words": (1, 4), "state": (1, 5)}
+    assert (check.nodes, check.undecided, check.single) == (6, 0, ())
+    assert max(check.relative, check.nodes_relative) < check.limit == 1e-12
