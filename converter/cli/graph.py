@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands.graph_conversion import GraphConversionResult
-    from converter.manifests.graph_records import GraphRecord
+    from converter.manifests.graph_records import GraphRecord, NodesRecord
     from converter.parity.options import ParityOptions
 
 SAFETENSORS = "safetensors"
@@ -112,10 +112,26 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
         screen.print("[yellow]left out[/] casts between floating types")
     if proof.proven:
         screen.print(f"[green]proven[/]  {console.proven(proof)}")
+        for check in proof.checks:
+            if check.nodes is not None:
+                _describe_nodes(check.dtype, check.nodes, screen)
     else:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")
+
+
+def _describe_nodes(dtype: str, nodes: NodesRecord, screen: Console) -> None:
+    """Print the comparison node by node."""
+    screen.print(
+        f"[green]proven[/]  {dtype}: {nodes.compared} nodes one by one, the worst to {nodes.relative:.1e}"
+    )
+    if nodes.undecided:
+        text = "outputs after operators that sort or select differ; their nodes are proven"
+        screen.print(f"[yellow]differs[/] {dtype}: {nodes.undecided} {text}")
+    if nodes.single:
+        text = "computed by MXNet in float32 only, compared to 1e-6"
+        screen.print(f"[yellow]float32[/] {console.word(', '.join(nodes.single))}: {text}")
 
 
 def _describe(name: str, graph: GraphRecord, screen: Console) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
     from converter.manifests.schema import ParityRecord
-    from converter.parity.graph_proof import Run
+    from converter.parity.graph_outputs import Run
     from converter.parity.graph_rows import GraphProof
     from converter.parity.options import ParityOptions
     from converter.parity.runner import ReferencePlan

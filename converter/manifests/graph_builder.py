@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from converter.formats.params import Params
     from converter.graphs.graph import Graph
     from converter.manifests.builder import WrittenFile
-    from converter.parity.graph_proof import ConvertedGraph, Run
+    from converter.parity.graph_outputs import Run
+    from converter.parity.graph_proof import ConvertedGraph
     from converter.parity.graph_rows import GraphProof, GraphRow
     from converter.references import ReferenceName
     from converter.sources.params_file import ParamsFile

@@ -12,10 +12,10 @@ import numpy as np
 from converter.errors import UsageError
 from converter.graphs.codegen import ranks
 from converter.graphs.graph import VARIABLE
-from converter.parity import graph_proof
-from converter.parity.node_execution import NodeExecution, namespace
+from converter.parity import graph_proof, graph_sizes
+from converter.parity.graph_sizes import FLAT, IMAGE
+from converter.parity.node_execution import NodeExecution
 from converter.parity.options import DEFAULT_SIZES
-from converter.parity.result import SMALLEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,41 +29,12 @@ Size = tuple[int, int]
 
 CHANNELS = 3  # of an image whose first layer does not determine them
 FRAMES = 16  # of a video
-FLAT, IMAGE = 2, 4  # numbers of axes
 INDICES = {"Embedding": 0, "batch_take": 1, "one_hot": 0, "pick": 1, "take": 1}  # the place of the indices
 UNKNOWN_TABLE = 2  # indices below it are valid in every table that is worth a lookup
 SAME_SHAPES = {  # operators whose inputs have equal shapes
     *("elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div", "_grad_add", "add_n", "ElementWiseSum"),
     *("_Plus", "_plus", "_add", "_Minus", "_minus", "_sub", "_Mul", "_mul", "_Div", "_div"),
 }
-USUAL_SIZES = (
-    *(
-        224,
-        112,
-        299,
-        32,
-        28,
-        64,
-        96,
-        128,
-        256,
-        300,
-        320,
-        416,
-        512,
-        608,
-        331,
-        160,
-        192,
-        384,
-        448,
-        480,
-        513,
-        640,
-    ),
-    *(48, 24, 12, 40, 56, 80, 227, 231, 800, 1024),
-)
-OTHER_SIZES = ((112, 96), (256, 128), (128, 64), (256, 192), (384, 288), (160, 80), (32, 100), (48, 160))
 
 
 class _Variable(msgspec.Struct, frozen=True):
@@ -76,7 +47,7 @@ class _Variable(msgspec.Struct, frozen=True):
     param: dict[str, str] | None = None
 
 
-class _Symbol(msgspec.Struct, frozen=True):
+class _VariableNodes(msgspec.Struct, frozen=True):
     nodes: tuple[_Variable, ...]
 
 
@@ -130,7 +101,7 @@ def shapes(
             raise _unknown(graph, missing[0], inputs)
         known |= found
     if size is None and not chosen and not stated and any(len(shape) == IMAGE for shape in known.values()):
-        _require_accepted(converted, known)
+        graph_sizes.require_accepted(converted, known)
     return {name: known[name] for name in inputs}
 
 
@@ -227,7 +198,7 @@ def _table(converted: ConvertedGraph, name: str) -> int:
 def _stated(graph: Graph) -> dict[str, Shape]:
     """Return the shapes that the graph's file states for its variables."""
     found = {}
-    for node in msgspec.json.decode(graph.content, type=_Symbol).nodes:
+    for node in msgspec.json.decode(graph.content, type=_VariableNodes).nodes:
         attributes = {**(node.param or {}), **(node.attr or {}), **(node.attrs or {})}
         try:
             shape = ast.literal_eval(attributes.get("__shape__", "()"))
@@ -288,48 +259,3 @@ def _unknown(graph: Graph, name: str, inputs: tuple[str, ...]) -> UsageError:
         f"  try      --input {name}={example}, with its shape, or --reference none for no proof",
         "input_shapes",
     )
-
-
-def _require_accepted(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> None:
-    """Check that the module takes images of the default size, if it takes any usual size.
-
-    Raises:
-        UsageError: with a size that it takes.
-    """
-    if _accepts(converted, chosen, "cpu"):
-        return
-    for size in [*((side, side) for side in USUAL_SIZES), *OTHER_SIZES]:
-        resized = {
-            name: (*shape[:FLAT], *size) if len(shape) == IMAGE else shape for name, shape in chosen.items()
-        }
-        if not _accepts(converted, resized, "meta"):
-            continue
-        if min(size) >= SMALLEST:
-            option = f"--size {size[0]}x{size[1]}"
-        else:
-            shapes = {name: "x".join(map(str, shape)) for name, shape in resized.items()}
-            option = " ".join(f"--input {name}={text}" for name, text in shapes.items())
-        default = "x".join(map(str, DEFAULT_SIZES[0]))
-        raise UsageError(
-            f"{converted.pruned.graph.file}: takes images of {size[0]}x{size[1]}, not of {default}, "
-            f"the default of the proof\n  try  {option}",
-            "sizes",
-        )
-
-
-def _accepts(converted: ConvertedGraph, chosen: Mapping[str, Shape], device: str) -> bool:
-    """Return whether a module takes inputs of these shapes.
-
-    The device ``meta`` computes shapes alone, at any size; its first use takes seconds.
-    """
-    import torch  # noqa: PLC0415 - when a network runs and not before
-
-    with torch.device(device), torch.no_grad():
-        net: torch.nn.Module = namespace(converted.module.source)["Network"]().eval()
-        try:
-            net(*(torch.zeros(chosen[name]) for name in converted.module.inputs))
-        except NotImplementedError:  # an operator whose shape depends on values
-            return True
-        except (RuntimeError, IndexError, ValueError):
-            return False
-    return True

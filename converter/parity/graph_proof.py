@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import platform
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.errors import MappingError, ParityError
-from converter.graphs import execute
+from converter.errors import MappingError
 from converter.graphs.graph import VARIABLE, descendants
-from converter.parity import comparison
+from converter.parity import comparison, module_execution
+from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import Difference, GraphProof, GraphRow, Part, difference, limit
 from converter.parity.node_execution import NodeExecution, namespace
 from converter.references import symbol
-from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +27,11 @@ if TYPE_CHECKING:
     from converter.graphs.codegen import GeneratedModule
     from converter.graphs.graph import Entry, Graph
     from converter.graphs.pruning import InferenceGraph
+    from converter.parity.graph_outputs import GraphReference, Run
+    from converter.parity.module_execution import ModuleOutputs
+
 
 BIASES = ("bias", "beta")  # roles of the parameter that is added to a layer's output
-Run = tuple[str, "Mapping[str, Array]"]  # the dtype and the inputs by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +49,6 @@ class ConvertedGraph:
     pruned: InferenceGraph
     module: GeneratedModule
     parameters: Arrays
-
-
-class GraphReference(Protocol):
-    """What computes the expected outputs."""
-
-    @property
-    def order(self) -> Sequence[int]:
-        """The numbers of the runs in the order in which they can be read."""
-
-    def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """Begin a run, and return the index of each operator's node and its outputs as they are computed."""
 
 
 def prove(converted: ConvertedGraph, runs: Sequence[Run], python: Path) -> GraphProof:
@@ -93,7 +81,8 @@ def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProo
         ParityError: if the module does not take the inputs, or if its outputs are not finite.
     """
     versions = {"numpy": np.__version__, "python": platform.python_version()}
-    return GraphProof(comparisons=compare(converted, runs, ArrayOutputs(converted, runs)), versions=versions)
+    reference = ArrayOutputs(converted.pruned.graph, converted.parameters, runs)
+    return GraphProof(comparisons=compare(converted, runs, reference), versions=versions)
 
 
 def compare(
@@ -114,58 +103,10 @@ def compare(
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
         dtype, inputs = runs[number]
         net = load(converted.module, converted.parameters, dtype)
-        with _end_to_end(converted.module, net, inputs) as computed:
-            comparison = _Comparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
+        with module_execution.run(converted.module, net, inputs) as computed:
+            comparison = _RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
             rows[number] = comparison.rows(computed, outputs)
     return tuple(row for number in sorted(rows) for row in rows[number])
-
-
-@dataclass(frozen=True, slots=True)
-class MXNetOutputs:
-    """MXNet's outputs by the nodes of the pruned graph."""
-
-    child: symbol.SymbolRun
-    pruned: InferenceGraph
-
-    @property
-    def order(self) -> Sequence[int]:
-        """The numbers of the runs in the order in which they can be read."""
-        return self.child.order
-
-    def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """Wait until MXNet begins a run, and return the nodes' outputs as it computes them."""
-        return self._group(self.child.outputs(number))
-
-    def _group(self, outputs: Iterator[tuple[int, int, Array]]) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        indices = {origin: index for index, origin in enumerate(self.pruned.origins)}
-        incomplete: dict[int, list[Array]] = {}
-        for node, number, array in outputs:
-            index = indices[node]
-            count = self.pruned.graph.nodes[index].operation.outputs
-            if number >= count:  # MXNet has more: the mask of a random LeakyReLU
-                continue
-            found = incomplete.setdefault(index, [])
-            found.append(array)
-            if len(found) == count:
-                yield index, tuple(incomplete.pop(index))
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayOutputs:
-    """The outputs of the graph on arrays."""
-
-    converted: ConvertedGraph
-    runs: Sequence[Run]
-
-    @property
-    def order(self) -> Sequence[int]:
-        """The numbers of the runs."""
-        return range(len(self.runs))
-
-    def outputs(self, number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """Return the nodes' outputs in a run as they are computed."""
-        _, inputs = self.runs[number]
-        return execute.run(self.converted.pruned.graph, inputs, self.converted.parameters)
 
 
 def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequest:
@@ -195,21 +136,8 @@ def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequ
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    """What the module computed end to end.
-
-    Attributes:
-        layers: the file of the first output of each layer.
-        heads: the outputs.
-    """
-
-    layers: Mapping[str, Path]
-    heads: list[Array]
-
-
 @dataclass(slots=True, kw_only=True)
-class _Comparison:
+class _RunComparison:
     """The comparison of one run."""
 
     converted: ConvertedGraph
@@ -231,7 +159,9 @@ class _Comparison:
     def graph(self) -> Graph:
         return self.converted.pruned.graph
 
-    def rows(self, computed: _Computed, outputs: Iterator[tuple[int, tuple[Array, ...]]]) -> list[GraphRow]:
+    def rows(
+        self, computed: ModuleOutputs, outputs: Iterator[tuple[int, tuple[Array, ...]]]
+    ) -> list[GraphRow]:
         """Compare every output of the reference as it comes: with the module's, and with the node's."""
         layers = _first_uses(self.converted.module.layers)
         execution = self._execution()
@@ -275,9 +205,7 @@ class _Comparison:
         node = self.graph.nodes[index]
         roles = node.operation.roles
         entries = node.inputs[len(node.inputs) - len(roles) :]
-        parameters = {
-            role: self.graph.nodes[source].name for role, (source, _) in zip(roles, entries, strict=True)
-        }
+        parameters = {role: self.graph.nodes[source].name for role, (source, _) in zip(roles, entries, strict=True)}
         if not parameters:
             return False
         bias = next((parameters[role] for role in BIASES if role in parameters), None)
@@ -299,7 +227,7 @@ class _Comparison:
             part=Part.node,
         )
 
-    def _composition(self, computed: _Computed) -> Iterator[GraphRow]:
+    def _composition(self, computed: ModuleOutputs) -> Iterator[GraphRow]:
         """Compare outputs after discrete operators with those of the nodes computed one after another.
 
         There the reference may differ because of a rounding. That the module applies its nodes in the
@@ -356,52 +284,3 @@ def _first_uses(layers: Mapping[int, str]) -> dict[int, str]:
     for index, layer in layers.items():
         first.setdefault(layer, index)
     return {index: layer for layer, index in first.items()}
-
-
-@contextlib.contextmanager
-def _end_to_end(
-    module: GeneratedModule, net: torch.nn.Module, inputs: Mapping[str, Array]
-) -> Iterator[_Computed]:
-    """Run a network, and yield its outputs and those of its layers, which are in temporary files.
-
-    Raises:
-        ParityError: if the module does not take the inputs, or if its outputs are not finite.
-        StorageError: if the files cannot be written.
-    """
-    import torch  # noqa: PLC0415 - as above
-
-    with disk.temp_dir() as folder:
-        layers = {
-            layer: folder / f"{place}.npy"
-            for place, layer in enumerate(dict.fromkeys(module.layers.values()))
-        }
-
-        def keep(path: Path, _module: object, _inputs: object, output: torch.Tensor) -> None:
-            if not path.exists():  # the first use of a layer that is used several times
-                with disk.writing(path):
-                    np.save(path, output.numpy())
-
-        hooks = [
-            net.get_submodule(layer).register_forward_hook(functools.partial(keep, path))
-            for layer, path in layers.items()
-        ]
-        try:
-            with torch.no_grad():
-                result = net(*(torch.from_numpy(np.asarray(inputs[name])) for name in module.inputs))
-        except RuntimeError as error:
-            raise _shape_error(module, inputs, error) from error
-        for hook in hooks:
-            hook.remove()
-        heads = [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
-        if not all(np.isfinite(head).all() for head in heads):
-            raise ParityError("the outputs are not finite, which proves nothing")
-        yield _Computed(layers, heads)
-
-
-def _shape_error(module: GeneratedModule, inputs: Mapping[str, Array], error: RuntimeError) -> ParityError:
-    shapes = " and ".join(str(inputs[name].shape) for name in module.inputs)
-    return ParityError(
-        f"the generated module does not take an input of shape {shapes}\n"
-        f"  found       {str(error).partition(chr(10))[0]}\n"
-        "  try         another --size, or --reference none, which writes the files without a proof"
-    )

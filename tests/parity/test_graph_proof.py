@@ -18,6 +18,7 @@ from converter.errors import ParityError, ReferenceFailedError
 from converter.formats.params import write_params
 from converter.graphs import codegen, operators, pruning
 from converter.parity import graph_proof
+from converter.parity.graph_outputs import MXNetOutputs
 from converter.parity.graph_proof import ConvertedGraph
 from converter.parity.graph_rows import GraphProof, Part
 from converter.parity.options import ParityOptions
@@ -131,7 +132,7 @@ def recorded() -> Recorded:
     net = small_network()
     converted = convert(net.build("softmax"), generated_modules.random_parameters(net.shapes))
     with symbol.start(PYTHON, graph_proof.request(converted, RUNS)) as child:
-        return Recorded(tuple(graph_proof.MXNetOutputs(child, converted.pruned).outputs(0)))
+        return Recorded(tuple(MXNetOutputs(child, converted.pruned).outputs(0)))
 
 
 CHANGES = {
