@@ -18,34 +18,12 @@ if TYPE_CHECKING:
     from converter.parity.graph_proof import ConvertedGraph
 
 FLAT, IMAGE = 2, 4  # numbers of axes
-USUAL_SIZES = (
-    *(
-        224,
-        112,
-        299,
-        32,
-        28,
-        64,
-        96,
-        128,
-        256,
-        300,
-        320,
-        416,
-        512,
-        608,
-        331,
-        160,
-        192,
-        384,
-        448,
-        480,
-        513,
-        640,
-    ),
-    *(48, 24, 12, 40, 56, 80, 227, 231, 800, 1024),
+SQUARES = (
+    *(224, 112, 299, 32, 28, 64, 96, 128, 48, 24, 12, 40, 56, 80, 160, 192, 227, 231, 256, 300, 320, 331),
+    *(384, 416, 448, 480, 512, 513, 608, 640),
 )
-OTHER_SIZES = ((112, 96), (256, 128), (128, 64), (256, 192), (384, 288), (160, 80), (32, 100), (48, 160))
+OTHERS = ((112, 96), (256, 128), (128, 64), (256, 192), (384, 288), (160, 80), (32, 100), (48, 160))
+USUAL_SIZES = (*((side, side) for side in SQUARES), *OTHERS)  # of recognition first, of detectors last
 
 
 def require_accepted(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> None:
@@ -54,13 +32,15 @@ def require_accepted(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> 
     Raises:
         UsageError: with a size that it takes.
     """
-    if _accepts(converted, chosen, "cpu"):
+    inputs = converted.module.inputs
+    net: torch.nn.Module = namespace(converted.module.source)["Network"]().eval()
+    if _accepts(net, [chosen[name] for name in inputs]):
         return
-    for size in [*((side, side) for side in USUAL_SIZES), *OTHER_SIZES]:
+    for size in USUAL_SIZES:
         resized = {
             name: (*shape[:FLAT], *size) if len(shape) == IMAGE else shape for name, shape in chosen.items()
         }
-        if not _accepts(converted, resized, "meta"):
+        if not _accepts(net, [resized[name] for name in inputs]):
             continue
         if min(size) >= SMALLEST:
             option = f"--size {size[0]}x{size[1]}"
@@ -75,19 +55,13 @@ def require_accepted(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> 
         )
 
 
-def _accepts(converted: ConvertedGraph, chosen: Mapping[str, Shape], device: str) -> bool:
-    """Return whether a module takes inputs of these shapes.
-
-    The device ``meta`` computes shapes alone, at any size; its first use takes seconds.
-    """
+def _accepts(net: torch.nn.Module, shapes: list[Shape]) -> bool:
+    """Return whether a network takes inputs of these shapes."""
     import torch  # noqa: PLC0415 - when a network runs and not before
 
-    with torch.device(device), torch.no_grad():
-        net: torch.nn.Module = namespace(converted.module.source)["Network"]().eval()
-        try:
-            net(*(torch.zeros(chosen[name]) for name in converted.module.inputs))
-        except NotImplementedError:  # an operator whose shape depends on values
-            return True
-        except (RuntimeError, IndexError, ValueError):
-            return False
+    try:
+        with torch.no_grad():
+            net(*map(torch.zeros, shapes))
+    except (RuntimeError, IndexError, ValueError):
+        return False
     return True
