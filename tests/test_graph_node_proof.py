@@ -162,6 +162,19 @@ def test_operators_in_float32_have_a_wider_limit() -> None:
     assert not prove(convert(*rectified("0.1")), near).passed
 
 
+def test_node_that_the_reference_does_not_compute_is_an_error() -> None:
+    net, graph = rectified("0.1")
+    converted = convert(net, graph)
+    outputs = list(Reference(graph, converted).outputs(0))
+
+    class Incomplete(Reference):
+        def outputs(self, _number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
+            return iter(outputs[:-1])
+
+    with pytest.raises(ParityError, match="conv1: the reference did not compute its 1 outputs"):
+        graph_proof.compare(converted, [("float64", {"data": image()})], Incomplete(graph, converted))
+
+
 def test_several_outputs_are_all_compared() -> None:
     net = Network()
     net.apply("SliceChannel", "split", "data", num_outputs="3")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.errors import MappingError
+from converter.errors import MappingError, ParityError
 from converter.graphs.graph import VARIABLE, descendants
 from converter.parity import comparison, module_execution
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
@@ -96,7 +96,8 @@ def compare(
         reference: the expected outputs.
 
     Raises:
-        ParityError: if the module does not take the inputs, or if its outputs are not finite.
+        ParityError: if the module does not take the inputs, if its outputs are not finite, or if the
+            reference lacks a node.
     """
     rows: dict[int, list[GraphRow]] = {}
     for number in reference.order:
@@ -178,12 +179,24 @@ class _RunComparison:
                     heads[place] = self._row(index, difference(arrays[number], computed.heads[place]))
             nodes[index] = self._node_row(index, arrays, execution.compute(index))
             execution.store(index, arrays)
+        self._require_complete(nodes)
         return [
             *(nodes[index] for index in sorted(nodes)),
             *self._composition(computed),
             *(by_index[index] for index in sorted(by_index)),
             *(heads[place] for place in sorted(heads)),
         ]
+
+    def _require_complete(self, nodes: Mapping[int, GraphRow]) -> None:
+        """Check that the reference has computed every node.
+
+        Raises:
+            ParityError: with the first that it has not.
+        """
+        for index, node in enumerate(self.graph.nodes):
+            if node.operation.kind != VARIABLE and index not in nodes:
+                count = node.operation.outputs
+                raise ParityError(f"{node.name}: the reference did not compute its {count} outputs")
 
     def _execution(self) -> NodeExecution:
         return NodeExecution(graph=self.graph, module=self.converted.module, net=self.net, inputs=self.inputs)
