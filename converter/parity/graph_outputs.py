@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from converter.dtypes import Array
+    from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
     from converter.graphs.pruning import InferenceGraph
     from converter.references.symbol import SymbolRun
@@ -64,7 +65,7 @@ class ArrayOutputs:
     """The outputs of the graph on arrays."""
 
     graph: Graph
-    parameters: Mapping[str, Array]
+    parameters: Arrays
     runs: Sequence[Run]
 
     @property

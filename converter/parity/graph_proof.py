@@ -218,7 +218,9 @@ class _RunComparison:
         node = self.graph.nodes[index]
         roles = node.operation.roles
         entries = node.inputs[len(node.inputs) - len(roles) :]
-        parameters = {role: self.graph.nodes[source].name for role, (source, _) in zip(roles, entries, strict=True)}
+        parameters = {
+            role: self.graph.nodes[source].name for role, (source, _) in zip(roles, entries, strict=True)
+        }
         if not parameters:
             return False
         bias = next((parameters[role] for role in BIASES if role in parameters), None)
