@@ -277,3 +277,51 @@ def test_too_many_nodes_are_refused() -> None:
         SymbolError, match=re.escape(f"net-symbol.json: contains more than {reader.MAX_NODES} nodes")
     ):
         read(graph(*nodes))
+
+
+SPLIT: Node = {"op": "split", "name": "s", "attrs": {"num_outputs": "2"}, "inputs": [[0, 0, 0]]}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "heads", "message"),
+    [
+        (
+            [DATA, {**RELU, "inputs": [[0, 1, 0]]}],
+            [[1, 0, 0]],
+            "node 1, r: output 1 of node 0, data does not",
+        ),
+        ([DATA, RELU], [[1, 1, 0]], "heads: output 1 of node 1, r does not exist"),
+        ([DATA, SPLIT], [[1, 2, 0]], "heads: output 2 of node 1, s does not exist"),
+        ([DATA, {**SPLIT, "attrs": {"num_outputs": "0"}}], [[1, 0, 0]], "split has no outputs"),
+        ([DATA, {**SPLIT, "attrs": {"num_outputs": "-7"}}], [[1, 0, 0]], "split has no outputs"),
+        (
+            [DATA, {**SPLIT, "attrs": {"num_outputs": "1000000000000"}}],
+            [[1, 0, 0]],
+            "more than 100000 outputs",
+        ),
+        (
+            [DATA, {"op": "add_n", "name": "a", "inputs": [[0, 0, 0]] * 1001}],
+            [[1, 0, 0]],
+            "more than 1000 inputs",
+        ),
+        (
+            [DATA, {"op": "x", "name": "a", "inputs": [[0, 0, 0]] * 1001}],
+            [[1, 0, 0]],
+            "more than 1000 inputs",
+        ),
+    ],
+)
+def test_entries_exist_and_their_number_is_limited(
+    nodes: list[Node], heads: list[list[int]], message: str
+) -> None:
+    with pytest.raises(SymbolError, match=message):
+        read(graph(*nodes, heads=heads))
+
+
+def test_outputs_of_unknown_operators_are_not_checked() -> None:
+    assert read(graph(DATA, {**RELU, "op": "x"}, heads=[[1, 7, 0]])).outputs == ((1, 7),)
+
+
+def test_names_in_errors_are_escaped() -> None:
+    with pytest.raises(SymbolError, match=re.escape(r"node 1, \x1b[2J\n: output 1")):
+        read(graph(DATA, {**RELU, "name": "\x1b[2J\n", "inputs": [[0, 1, 0]]}))

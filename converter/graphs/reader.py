@@ -12,7 +12,7 @@ import msgspec
 from converter import names
 from converter.errors import SymbolError
 from converter.graphs import implicit, operators
-from converter.graphs.graph import VARIABLE_OPERATION, Graph, Node
+from converter.graphs.graph import VARIABLE, VARIABLE_OPERATION, Graph, Node
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Entry, Operation
 
 MAX_BYTES = 1 << 22  # the graph of senet_154 has 0.7 MB
-MAX_NODES = 100_000  # a hundred times the largest supported network
+MAX_NODES = 100_000  # a hundred times the largest supported network; also of the nodes' outputs
+MAX_INPUTS = 1000  # of a node; Python cannot parse a sum of several thousand terms
 
 NULL = "null"  # the operator of a variable
 MAX_LINES = 10  # of an error
@@ -103,6 +104,7 @@ def parse(content: bytes, *, file: str, name: str, path: Path | None = None) -> 
                 nodes.append((f"{nodes[number][0]}_{input_name}", NULL))
                 inputs.append(())
     _require_inputs(file, symbol, operations, inputs)
+    _require_outputs(file, symbol, operations, inputs, heads)
     order = depth_first(inputs, heads)
     place = {number: index for index, number in enumerate(order)}
     return Graph(
@@ -182,14 +184,46 @@ def _require_inputs(
     """Check that every node has as many inputs as its operator takes.
 
     Raises:
-        SymbolError: with every node that has not.
+        SymbolError: with every node that has not, or that has too many.
     """
     problems = []
     for number, operation in operations.items():
+        count = len(inputs[number])
         expected = None if operation.data_inputs is None else operation.data_inputs + len(operation.roles)
-        if expected is not None and len(inputs[number]) != expected:
+        if expected is not None and count != expected:
             place, operator = _place(symbol, number), symbol.nodes[number].op
-            problems.append(f"{place}: {operator} takes {expected} inputs, found {len(inputs[number])}")
+            problems.append(f"{place}: {operator} takes {expected} inputs, found {count}")
+        elif count > MAX_INPUTS:
+            problems.append(f"{_place(symbol, number)}: more than {MAX_INPUTS} inputs, found {count}")
+    _require_none(file, problems)
+
+
+def _require_outputs(
+    file: str,
+    symbol: _Symbol,
+    operations: dict[int, Operation],
+    inputs: list[tuple[Entry, ...]],
+    heads: tuple[Entry, ...],
+) -> None:
+    """Check that every entry refers to an output that its node has; the outputs of some are unknown.
+
+    Raises:
+        SymbolError: with every node that refers to another, or if the nodes have too many outputs.
+    """
+    if sum(operation.outputs for operation in operations.values()) > MAX_NODES:
+        raise SymbolError(f"{file}: the nodes have more than {MAX_NODES} outputs")
+    counts = {
+        number: operation.outputs
+        for number, operation in operations.items()
+        if operation.code is not None or operation.kind == VARIABLE
+    }
+    users = [(_place(symbol, number), inputs[number]) for number in operations if number < len(symbol.nodes)]
+    problems = [
+        f"{place}: output {output} of {_place(symbol, source)} does not exist"
+        for place, entries in [*users, ("heads", heads)]
+        for source, output in entries
+        if output >= counts.get(source, output + 1)
+    ]
     _require_none(file, problems)
 
 
@@ -199,7 +233,7 @@ def _place(symbol: _Symbol, number: int) -> str:
 
 def _require_none(file: str, problems: list[str]) -> None:
     if len(problems) == 1:
-        raise SymbolError(f"{file}: {problems[0]}")
+        raise SymbolError(f"{file}: {names.shorten(problems)[0]}")
     if problems:
         lines = [f"{file}: {len(problems)} nodes are malformed", *names.shorten(problems, MAX_LINES)]
         raise SymbolError("\n  ".join(lines))

@@ -129,6 +129,8 @@ def parse(name: str, attributes: Mapping[str, str]) -> Operation:
     if missing := [key for key in required if key not in arguments]:
         raise ValueError(f"{name} requires the attribute {missing[0]!r}")
     operation = function(**arguments)
+    if operation.outputs < 1:
+        raise ValueError(f"{name} has no outputs")
     if operation.kind.startswith(MXNET) and not operation.settings:
         return replace(operation, settings=_settings(fields, arguments))
     return operation
