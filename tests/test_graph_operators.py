@@ -222,3 +222,27 @@ def test_adaptive_pooling_to_one_is_the_global_average(attributes: dict[str, str
 )
 def test_mean_over_other_axes_is_not_the_global_average(attributes: dict[str, str]) -> None:
     assert operators.parse("mean", attributes).kind == "mean"
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "message"),
+    [
+        ("smooth_l1", {"scalar": "0"}, "scalar has the invalid value 0"),
+        ("smooth_l1", {"scalar": "1e200"}, "scalar has the invalid value"),
+        ("smooth_l1", {"scalar": "-1e-200"}, "scalar has the invalid value"),
+        ("clip", {"a_min": "0", "a_max": "1e200"}, "a_max has the invalid value '1e200'"),
+        ("expand_dims", {"axis": "9223372036854775808"}, "axis has the invalid value"),
+        (
+            "slice_axis",
+            {"axis": "1000000000000", "begin": "0", "end": "None"},
+            "1000000000000 is not an axis",
+        ),
+        ("slice_axis", {"axis": "-1000000000000", "begin": "0", "end": "None"}, "is not an axis"),
+        ("slice_like", {"axes": "(2, 1000000000000)"}, "1000000000000 is not an axis"),
+    ],
+)
+def test_numbers_that_no_code_can_have_are_refused(
+    name: str, attributes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        operators.parse(name, attributes)

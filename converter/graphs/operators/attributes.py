@@ -21,6 +21,8 @@ Single = NewType("Single", float)  # MXNet stores it as a float32
 
 MAX_VALUE_CHARACTERS = 100
 MAX_INTEGER_DIGITS = 20
+MAX_INTEGER = 1 << 63  # MXNet and PyTorch have no wider integers
+MAX_AXES = 32  # more than any tensor has
 IMAGE_AXES = 2  # height and width
 
 
@@ -36,6 +38,16 @@ def parse(key: str, text: str, kind: object) -> Value | None:
         return None if text == "None" else _parser(kind)(text)
     except ValueError as error:
         raise ValueError(f"{key} has the invalid value {text[:MAX_VALUE_CHARACTERS]!r}") from error
+
+
+def require_axes(*axes: int) -> None:
+    """Check that numbers can be axes, before code with an index for each axis is written.
+
+    Raises:
+        ValueError: if one is larger than any tensor's axes.
+    """
+    if wrong := [axis for axis in axes if not -MAX_AXES <= axis < MAX_AXES]:
+        raise ValueError(f"{wrong[0]} is not an axis")
 
 
 def allows_none(kind: object) -> bool:
@@ -58,7 +70,10 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
 def _integer(text: str) -> int:
     if not re.fullmatch(rf"[+-]?[0-9]{{1,{MAX_INTEGER_DIGITS}}}L?", text.strip()):
         raise ValueError(text)
-    return int(text.strip().removesuffix("L"))
+    number = int(text.strip().removesuffix("L"))
+    if not -MAX_INTEGER <= number < MAX_INTEGER:
+        raise ValueError(text)
+    return number
 
 
 def _number(text: str) -> float:
@@ -72,7 +87,7 @@ def _number(text: str) -> float:
 
 def _single(text: str) -> float:
     number = _number(text)
-    if abs(number) > np.finfo(np.float32).max:
+    if abs(number) > float(np.finfo(np.float32).max):
         raise ValueError(text)
     return float(np.float32(number))
 

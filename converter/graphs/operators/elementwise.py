@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.graphs.operators.code import Compute
 
+SMALLEST = 1e-100  # a number whose square and its inverse are finite
 FLOATS = {"float16", "float32", "float64", "bfloat16"}  # casts between them are identities, but for rounding
 
 
@@ -73,6 +74,8 @@ def _add_n(*, num_args: int = 0) -> Operation:
 
 @operator("smooth_l1")
 def _smooth_l1(*, scalar: float = 1.0) -> Operation:
+    if not SMALLEST < abs(scalar) < 1 / SMALLEST:
+        raise ValueError(f"scalar has the invalid value {scalar!r}")
     square = scalar * scalar
     code = Code(
         f"torch.where({{0}}.abs() < {1 / square!r}, {0.5 * square!r} * {{0}}.square(), "

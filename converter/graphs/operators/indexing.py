@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from converter.graphs.graph import Operation
-from converter.graphs.operators.attributes import Axes, Bounds
+from converter.graphs.operators.attributes import Axes, Bounds, require_axes
 from converter.graphs.operators.code import Code, TorchLayer
 from converter.graphs.operators.registry import operator, other, refuse
 
@@ -35,6 +35,7 @@ def _slice(*, begin: Bounds, end: Bounds, step: Bounds = ()) -> Operation:
 
 @operator("slice_axis")
 def _slice_axis(*, axis: int, begin: int, end: int | None) -> Operation:
+    require_axes(axis)
     part = slice(begin or None, end)
     every = [":"] * axis if axis >= 0 else ["..."]
     after = [] if axis >= 0 else [":"] * (-axis - 1)
@@ -52,6 +53,7 @@ def _slice_axis(*, axis: int, begin: int, end: int | None) -> Operation:
 def _slice_like(*, axes: Axes = ()) -> Operation:
     if not axes or min(axes) < 0:
         return refuse("slice_like", "axes are omitted or negative", data_inputs=2)
+    require_axes(*axes)
     parts = [f": {{1}}.shape[{axis}]" if axis in axes else ":" for axis in range(max(axes) + 1)]
 
     def compute(x: Array, like: Array) -> Array:
