@@ -300,6 +300,11 @@ SPLIT: Node = {"op": "split", "name": "s", "attrs": {"num_outputs": "2"}, "input
             "more than 100000 outputs",
         ),
         (
+            [{"op": "add_n", "name": "a", "inputs": []}],
+            [[0, 0, 0]],
+            "node 0, a: add_n takes inputs, found none",
+        ),
+        (
             [DATA, {"op": "add_n", "name": "a", "inputs": [[0, 0, 0]] * 1001}],
             [[1, 0, 0]],
             "more than 1000 inputs",

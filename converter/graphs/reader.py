@@ -193,6 +193,8 @@ def _require_inputs(
         if expected is not None and count != expected:
             place, operator = _place(symbol, number), symbol.nodes[number].op
             problems.append(f"{place}: {operator} takes {expected} inputs, found {count}")
+        elif not count and operation.data_inputs is None and operation.code is not None:
+            problems.append(f"{_place(symbol, number)}: {symbol.nodes[number].op} takes inputs, found none")
         elif count > MAX_INPUTS:
             problems.append(f"{_place(symbol, number)}: more than {MAX_INPUTS} inputs, found {count}")
     _require_none(file, problems)
