@@ -71,7 +71,7 @@ def generate(graph: Graph, shapes: Mapping[str, Shape], title: str) -> Generated
     root = scopes.group(program)
     blocks.group_repeated(root)
     scopes.connect(root, program)
-    taken: set[str] = set()
+    taken = dict.fromkeys(helpers_source.names(), 1)
     inputs = [graph.nodes[index].name for index in program.inputs]
     names = [unique(name, taken) for name in rendering.input_names(inputs)]
     classes = folding.fold(root, names)

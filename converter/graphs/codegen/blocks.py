@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from converter.graphs.codegen.identifiers import join, unique
 from converter.graphs.codegen.scopes import Scope
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ def _parts(scope: Scope, outputs: set[Entry]) -> list[Part]:
     for number, item in enumerate(items):
         last.update(dict.fromkeys((entry for entry in _needs(item) if last.get(entry, 0) < number), number))
     parts: list[Part] = [[]]
-    live = set(scope.inputs)
+    live = {entry for entry in scope.inputs if entry in last}
+    ending: dict[int, list[Entry]] = {}
+    for entry, number in last.items():
+        ending.setdefault(number, []).append(entry)
     for number, item in enumerate(items):
         parts[-1].append(item)
-        live = {entry for entry in live | _yields(item) if last.get(entry, -1) > number}
+        live |= {entry for entry in _yields(item) if last.get(entry, -1) > number}
+        live.difference_update(ending.get(number, ()))
         following = items[number + 1] if number + 1 < len(items) else None
         if len(live) <= 1 and not (len(parts[-1]) > 1 and _is_function(following)):
             parts.append([])
@@ -96,25 +101,30 @@ def _replace(scope: Scope, parts: list[Part], repeated: list[bool]) -> None:
     depth = len(scope.path)
     members = {id(step.member): step.member.path for step in scope.steps() if step.member}
     taken = {path[depth] for path in members.values()}
+    numbers = (number for number in itertools.count(1) if f"{NAME}{number}" not in taken)
+    uses = Counter(id(step.member) for step in scope.steps() if step.member)
     items: Part = []
     for part, is_repeated in zip(parts, repeated, strict=True):
-        if not is_repeated or _shares_members(scope, part):
+        if not is_repeated or _shares_members(scope, part, uses):
             items += part
             continue
-        number = next(count for count in itertools.count(1) if f"{NAME}{count}" not in taken)
-        taken.add(f"{NAME}{number}")
-        path = (*scope.path, f"{NAME}{number}")
+        path = (*scope.path, f"{NAME}{next(numbers)}")
         items.append(Scope(path, part))
         _rename(part, depth, path)
     scope.items = items
 
 
-def _shares_members(scope: Scope, part: Part) -> bool:
-    """Return whether a layer of a part is used outside it, or lies in a namespace."""
-    inside = {step for item in part for step in (item.steps() if isinstance(item, Scope) else [item])}
-    own = {id(step.member) for step in inside if step.member}
-    others = {id(step.member) for step in scope.steps() if step.member and step not in inside}
-    return bool(own & others) or any(
+def _shares_members(scope: Scope, part: Part, uses: Counter[int]) -> bool:
+    """Return whether a layer of a part is used outside it, or lies in a namespace.
+
+    Args:
+        scope: the scope.
+        part: the part.
+        uses: the number of steps in the scope that use each member, by its ``id``.
+    """
+    steps = (step for item in part for step in (item.steps() if isinstance(item, Scope) else [item]))
+    own = Counter(id(step.member) for step in steps if step.member)
+    return any(count < uses[member] for member, count in own.items()) or any(
         len(item.path) != len(scope.path) + 1
         if isinstance(item, Scope)
         else item.member is not None and len(item.member.path) != len(scope.path) + 1
@@ -132,9 +142,11 @@ def _rename(part: Part, depth: int, path: tuple[str, ...]) -> None:
     bases = {old: re.sub(r"_?[0-9]+$", "", old[depth]) or old[depth] for old in paths}
     totals, numbers = Counter(bases.values()), Counter[str]()
     new: dict[tuple[str, ...], tuple[str, ...]] = {}
+    taken: dict[str, int] = {}
     for old, base in bases.items():
         numbers[base] += 1
-        new[old] = (*path, base if totals[base] == 1 else f"{base}{numbers[base]}")
+        name = base if totals[base] == 1 else f"{base}{numbers[base]}"
+        new[old] = (*path, unique(join((name,), "layer"), taken))
     done: set[int] = set()
     for item in part:
         for inner in _scopes(item):

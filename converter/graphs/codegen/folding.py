@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from converter.graphs.codegen.identifiers import class_name, unique
+from converter.graphs.codegen.identifiers import RESERVED_CLASSES, class_name, unique
 from converter.graphs.codegen.scopes import Scope
 from converter.graphs.codegen.statements import forward
 
@@ -95,7 +95,7 @@ def fold(root: Scope, inputs: list[str]) -> list[ModuleClass]:
         inputs: the names of its inputs.
     """
     classes: dict[object, ModuleClass] = {}
-    names = {ROOT}
+    names = dict.fromkeys(RESERVED_CLASSES, 1)
     owners: dict[Scope, ModuleClass] = {}
     for scope in _parts_first(root):
         body, arguments = forward(scope, inputs if scope is root else None)
@@ -144,7 +144,7 @@ def _relative(path: tuple[str, ...], scope: Scope) -> str:
 def _parametrize(each: ModuleClass, places: dict[Scope, int]) -> None:
     """Set the arguments of the lines, and the class's parameters: those in which its instances differ."""
     names: dict[tuple[str, tuple[Argument, ...]], str] = {}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for line in each.lines:
         given = [_arguments(line.type, source, places) for source in line.sources]
         for key in sorted({key: None for arguments in given for key in arguments}, key=_argument_order):

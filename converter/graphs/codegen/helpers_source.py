@@ -10,6 +10,11 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "helpers"
 
 
+def names() -> list[str]:
+    """Return the names of all functions."""
+    return [*_functions()]
+
+
 def sources(names: set[str]) -> list[str]:
     """Return the source of functions and of those that they call, in a fixed order."""
     functions = _functions()
@@ -18,9 +23,16 @@ def sources(names: set[str]) -> list[str]:
         name = waiting.pop()
         if name not in needed:
             needed.add(name)
-            called = {node.id for node in ast.walk(ast.parse(functions[name])) if isinstance(node, ast.Name)}
-            waiting += called & functions.keys()
+            waiting += _called(name)
     return [source for name, source in functions.items() if name in needed]
+
+
+@functools.cache
+def _called(name: str) -> set[str]:
+    """Return the functions that a function calls."""
+    functions = _functions()
+    tree = ast.parse(functions[name])
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & functions.keys()
 
 
 @functools.cache

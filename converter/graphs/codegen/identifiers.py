@@ -24,6 +24,9 @@ RESERVED = frozenset(
     """.split()  # noqa: SIM905 - a list of quoted names has eighty lines
 )
 
+# The names in a generated module that look like those of classes.
+RESERVED_CLASSES = ("Network", "Tensor", "F", "None", "True", "False")
+
 
 def words(name: str) -> tuple[str, ...]:
     """Return the words of a name, each an identifier in lower case; there may be none.
@@ -53,13 +56,20 @@ def common_start(names: list[tuple[str, ...]]) -> tuple[str, ...]:
     return start[:count]
 
 
-def unique(name: str, taken: set[str], separator: str = "_") -> str:
-    """Return the name, with a number if it is taken, and mark it as taken."""
-    chosen, number = name, 1
+def unique(name: str, taken: dict[str, int], separator: str = "_") -> str:
+    """Return the name, with a number if it is taken, and mark it as taken.
+
+    Args:
+        name: the wanted name.
+        taken: the names that exist, with the last number that each got.
+        separator: what comes before the number.
+    """
+    chosen, number = name, taken.get(name, 1)
     while chosen in taken:
         number += 1
         chosen = f"{name}{separator}{number}"
-    taken.add(chosen)
+    taken[name] = number
+    taken.setdefault(chosen, 1)
     return chosen
 
 

@@ -56,7 +56,7 @@ def describe(title: str, inputs: list[str], outputs: list[str]) -> Iterator[str]
 def _places(each: ModuleClass) -> str:
     """Return the places of a class's instances, as many as a line holds."""
     places = [".".join(scope.path) for scope in each.scopes]
-    for count in range(len(places), 0, -1):
+    for count in range(min(len(places), MAX_PLACES_CHARACTERS), 0, -1):
         more = f" and {len(places) - count} more" if count < len(places) else ""
         text = ", ".join(places[:count]) + more
         if len(text) <= MAX_PLACES_CHARACTERS:

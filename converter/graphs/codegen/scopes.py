@@ -98,7 +98,7 @@ class _Tree:
 
 def _set_paths(members: list[Member], tree: _Tree, start: Words) -> None:
     """Give every member its place: the names of the scopes around it, and its own."""
-    taken: dict[tuple[str, ...], set[str]] = {(): set()}
+    taken: dict[tuple[str, ...], dict[str, int]] = {(): {}}
     names: dict[Words, tuple[str, ...]] = {(): ()}
     for member in members:
         words = _without(member.words, start)
@@ -108,7 +108,7 @@ def _set_paths(members: list[Member], tree: _Tree, start: Words) -> None:
             if place not in names:
                 name = unique(join(place[len(outer) :], "scope"), taken[names[outer]])
                 names[place] = (*names[outer], name)
-                taken[names[place]] = set()
+                taken[names[place]] = {}
             outer = place
         own = unique(join(words[len(scope) :], "layer"), taken[names[scope]])
         member.path = (*names[scope], own)
@@ -152,16 +152,17 @@ def _order(root: Scope) -> None:
     while waiting:
         scope = waiting.pop()
         while cycle := _sort(scope):
-            for part in cycle:
-                _dissolve(scope, part)
+            _dissolve(scope, cycle)
         waiting += [item for item in scope.items if isinstance(item, Scope)]
 
 
-def _dissolve(scope: Scope, part: Scope) -> None:
-    """Move the items of a part to the scope around it."""
-    scope.items.remove(part)
-    scope.namespaces += [part.path, *part.namespaces]
-    scope.items += part.items
+def _dissolve(scope: Scope, parts: list[Scope]) -> None:
+    """Move the items of some parts to the scope around them."""
+    dissolved = set(parts)
+    scope.items = [item for item in scope.items if item not in dissolved]
+    for part in parts:
+        scope.namespaces += [part.path, *part.namespaces]
+        scope.items += part.items
 
 
 def _sort(scope: Scope) -> list[Scope]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import re
 from collections import Counter
@@ -52,7 +53,7 @@ class _Writer:
         self.uses = Counter(scope.outputs)
         for item in scope.items:
             self.uses.update(item.inputs)
-        self.free: list[str] = []
+        self.free: list[tuple[int, int, str]] = []  # a heap
         self.more = self._variables(set(names or ()))
         self.counts: Counter[str] = Counter()  # values that occupy a variable
         self.values: dict[Entry, _Value] = {}
@@ -109,18 +110,20 @@ class _Writer:
             enclosed = re.search(rf"(\(|\[|, ){re.escape(place)}[,)\]]", following.template)
             if following.template.count(place) != 1 or not (enclosed or _is_atom(item)):
                 return False
+        if len(text) > MAX_NESTED:
+            return False
         whole = _expression(following, [text] * len(following.inputs), self.scope)
         return len(whole) <= MAX_NESTED and text.count("(") < MAX_CALLS
 
     def _take(self) -> str:
-        variable = self.free.pop(0) if self.free else next(self.more)
+        variable = heapq.heappop(self.free)[-1] if self.free else next(self.more)
         self.counts[variable] = 1
         return variable
 
     def _release(self, variable: str) -> None:
         self.counts[variable] -= 1
         if not self.counts[variable]:
-            self.free = sorted([*self.free, variable], key=_variable_order)
+            heapq.heappush(self.free, _variable_order(variable))
 
     def _variables(self, taken: set[str]) -> Iterator[str]:
         numbered = (f"v{number}" for number in itertools.count(1))
@@ -128,7 +131,7 @@ class _Writer:
 
 
 def _variable_order(name: str) -> tuple[int, int, str]:
-    return (0, "xyzuvw".find(name), "") if len(name) == 1 else (1, len(name), name)
+    return (0, "xyzuvw".find(name), name) if len(name) == 1 else (1, len(name), name)
 
 
 def _expression(item: Step | Scope, operands: list[str], scope: Scope) -> str:

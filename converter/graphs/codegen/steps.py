@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from converter.errors import MappingError
 from converter.graphs.codegen import ranks
 from converter.graphs.codegen.identifiers import GLUON_SUFFIX, common_start, words
 from converter.graphs.graph import VARIABLE
@@ -21,6 +22,7 @@ PARAMETER, BUFFER = "nn.Parameter", "register_buffer"
 STATISTICS = ("running_mean", "running_var")  # roles of tensors that are not trained
 IDENTITY = "{0}"
 FLAT_RANK = 2
+WEIGHT = (1, 1)  # the least shape of a weight: outputs and inputs
 FLATTENED = "{0}.flatten(1)"
 
 
@@ -167,6 +169,8 @@ class _Lowering:
         key = _layer_key(node) if variables else index
         if key not in self.members:
             shapes = {role: self.shapes[name] for role, name in zip(operation.roles, variables, strict=False)}
+            if len(shapes.get("weight", WEIGHT)) < len(WEIGHT):
+                raise MappingError(f"{variables[0]} has the shape {shapes['weight']}, which is no weight's")
             rank = self.ranks.get(node.inputs[0][0], FLAT_RANK)
             self.members[key] = Member(
                 words=_layer_words(node, dict(zip(operation.roles, variables, strict=False))),
