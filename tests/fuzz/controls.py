@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+import safe_source
 from fuzz import mutation
 from fuzz.targets import Target
 
@@ -32,10 +33,15 @@ def strays(path: Path) -> None:
     (path.parent / "escaped").touch()
 
 
+def injects(path: Path) -> None:
+    safe_source.require_safe(f'"""A network."""\n{path.read_text()}')
+
+
 def empty() -> list[bytes]:
     return []
 
 
 CONTROLS = {
-    read.__name__: Target(read, "a", empty, mutation.flip, runs=0) for read in (leaks, hangs, grabs, strays)
+    read.__name__: Target(read, "a", empty, mutation.flip, runs=0)
+    for read in (leaks, hangs, grabs, strays, injects)
 }

@@ -13,7 +13,11 @@ import re
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from hostile_texts import NAMES, VALUES
+
+from converter.graphs import operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     Mutate = Callable[[bytes, Random], bytes]
 
 MAX_BYTES = 1 << 14  # of a mutated file; larger files are slow and reveal little more
+OPERATORS = sorted(operators.schemas())
+ATTRIBUTES = ("axis", "kernel", "pad", "stride", "num_group", "scalar", "shape", "mode")
 NUMBERS = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
 TOKENS = re.compile(rb"\w+|\s+|.", re.DOTALL)
 WORDS = [
@@ -73,6 +79,32 @@ def words(content: bytes, random: Random) -> bytes:
         kept = tokens[place : place + length]
         tokens[place : place + length] = random.choice(([other], [], [*kept, *kept], [other, *kept]))
     return b"".join(tokens)
+
+
+def graph(content: bytes, random: Random) -> bytes:
+    """Change names, operators, attributes and inputs of a graph, or the tokens of its text."""
+    if random.random() < 0.3:
+        return words(content, random)
+    try:
+        document = json.loads(content)
+        for _ in range(random.choice((1, 2, 4))):
+            _change_node(random.choice(document["nodes"]), random)
+        return json.dumps(document).encode()
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
+        return words(content, random)
+
+
+def _change_node(node: dict[str, Any], random: Random) -> None:
+    match random.randrange(5):
+        case 0:
+            node["name"] = random.choice(NAMES)
+        case 1:
+            node["op"] = random.choice(OPERATORS)
+        case 2:
+            node["inputs"] = [[random.randint(0, 9), random.choice((0, 0, 1)), 0] for _ in node["inputs"]]
+        case _:
+            attributes = node.setdefault("attrs", {})
+            attributes[random.choice([*attributes, *ATTRIBUTES])] = random.choice(VALUES)
 
 
 def zipped(inner: Mutate) -> Mutate:

@@ -14,11 +14,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from operator_cases import CASES
 from records import ENCODED, MIXED, ndarray_list, record
 
 from converter.dtypes import BFLOAT16
 from converter.formats import artifact
 from converter.formats.params import write_params
+from converter.graphs import operators
 from converter.sources.partial import ResumeInfo
 
 ARRAYS = {
@@ -199,6 +201,25 @@ def every_kind() -> list[bytes]:
 def symbols() -> list[bytes]:
     """Return a graph with every supported operator."""
     return [json.dumps(SYMBOL).encode()]
+
+
+def graphs() -> list[bytes]:
+    """Return a graph of each operator; the key ``shapes`` has the shapes of its parameters."""
+    contents = [json.dumps(SYMBOL | {"shapes": {"features.0.weight": [64, 3, 3, 3]}}).encode()]
+    for case in CASES:
+        operation = operators.parse(case.operator, case.attributes)
+        data = len(case.shapes) - len(operation.roles)
+        variables = [{"op": "null", "name": f"x{at}", "inputs": []} for at in range(len(case.shapes))]
+        inputs = [[at, 0, 0] for at in range(len(variables))]
+        node = {"op": case.operator, "name": "stage1_y", "attrs": case.attributes, "inputs": inputs}
+        document = {
+            "nodes": [*variables, node],
+            "heads": [[len(variables), output, 0] for output in range(operation.outputs)],
+            "attrs": {"mxnet_version": ["int", 10901]},
+            "shapes": {f"x{at}": shape for at, shape in enumerate(case.shapes) if at >= data},
+        }
+        contents.append(json.dumps(document).encode())
+    return contents
 
 
 def tables() -> list[bytes]:

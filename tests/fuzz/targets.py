@@ -8,14 +8,16 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
 import numpy as np
+import safe_source
 from fuzz import mutation, seeds
 
 from converter.commands import diff, inspection, inspection_result
 from converter.errors import ConversionError, SourceError
 from converter.formats import detect, labels, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH
-from converter.graphs import reader
+from converter.graphs import codegen, pruning, reader
 from converter.manifests import artifact_checks, converted_file
 from converter.networks import catalog, loading, mapping, naming_styles, selection, state_dicts, wiring
 from converter.networks.selection import ParamsSource
@@ -120,6 +122,29 @@ def _symbol(path: Path) -> None:
     wiring.match(reader.read(path), catalog.find(MODEL))
 
 
+class _Shapes(msgspec.Struct):
+    """The shapes of parameters, which the seeds contain next to the graph."""
+
+    shapes: dict[str, tuple[int, ...]] = {}
+
+
+def _code(path: Path) -> None:
+    """Generate a module of a graph, and of its part before its last node."""
+    graph = reader.read(path)
+    try:
+        shapes = msgspec.json.decode(graph.content, type=_Shapes).shapes
+    except msgspec.DecodeError:
+        shapes = {}
+    for output in (None, *(node.name for node in graph.nodes[-2:-1])):
+        with contextlib.suppress(ConversionError) if output else contextlib.nullcontext():
+            pruned = pruning.prune(graph, output)
+            safe_source.require_safe(codegen.generate(pruned.graph, shapes, graph.nodes[0].name).source)
+
+
+def _inspected(path: Path) -> None:
+    inspection_result.document(inspection.inspect(path, full=True))
+
+
 def _manifest(path: Path) -> None:
     weights = path.with_suffix(".safetensors")
     if not weights.exists():
@@ -164,6 +189,8 @@ TARGETS = {
     ),
     "pth": Target(_checkpoint, "a.pth", seeds.pths, mutation.zipped(mutation.flip), 150_000),
     "symbol": Target(_symbol, "a-symbol.json", seeds.symbols, mutation.words, 100_000),
+    "code": Target(_code, "a-symbol.json", seeds.graphs, mutation.graph, 100_000),
+    "graph": Target(_inspected, "a-symbol.json", seeds.graphs, mutation.graph, 50_000),
     "mapping": Target(
         lambda path: mapping.read(path, "plain", (2, 1)), "a.toml", seeds.tables, mutation.words, 60_000
     ),
