@@ -193,6 +193,14 @@ def add_input(net: Network, parameters: dict[str, Array]) -> None:
     net.nodes[-1] = ("broadcast_mul", "softmax", {}, ["fc1", "softmax_label"])
 
 
+def apply_last(operator: str, **attributes: str) -> Any:  # noqa: ANN401 - a change as above
+    def change(net: Network, parameters: dict[str, Array]) -> None:
+        del parameters
+        net.nodes[-1] = (operator, "softmax", attributes, ["fc1"])
+
+    return change
+
+
 REFUSALS = {
     "a missing parameter": (
         remove_weight,
@@ -202,6 +210,13 @@ REFUSALS = {
     "a parameter stored twice": (store_twice, MappingError, "conv0_weight is stored twice"),
     "another shape": (reshape_weight, MappingError, "conv0_weight has the shape"),
     "an unknown operator": (add_unknown_operator, SymbolError, "Custom  runs Python code"),
+    "an axis that is not there": (apply_last("softmax", axis="7"), ParityError, "does not take an input of"),
+    "too few elements": (apply_last("Reshape", shape="(7, 11)"), ParityError, "does not take an input of"),
+    "a dropout of 7": (
+        apply_last("Dropout", p="7"),
+        SymbolError,
+        "PyTorch refuses the attributes of a layer",
+    ),
     "two inputs": (add_input, UsageError, "its inputs are data, softmax_label"),
 }
 

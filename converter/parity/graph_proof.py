@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.errors import MappingError, ParityError
+from converter.errors import MappingError, ParityError, SymbolError
 from converter.graphs.graph import VARIABLE, descendants
 from converter.parity import comparison, module_execution
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import Difference, GraphProof, GraphRow, Part, difference, limit
-from converter.parity.node_execution import NodeExecution, namespace
+from converter.parity.node_execution import REFUSALS, NodeExecution, namespace
 from converter.references import symbol
 
 if TYPE_CHECKING:
@@ -78,11 +78,15 @@ def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProo
         runs: the dtype and the inputs of each run.
 
     Raises:
-        ParityError: if the module does not take the inputs, or if its outputs are not finite.
+        ParityError: if the module does not take the inputs, if its outputs are not finite, or if the
+            arrays need more memory than there is.
     """
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     reference = ArrayOutputs(converted.pruned.graph, converted.parameters, runs)
-    return GraphProof(comparisons=compare(converted, runs, reference), versions=versions)
+    try:
+        return GraphProof(comparisons=compare(converted, runs, reference), versions=versions)
+    except MemoryError as error:
+        raise ParityError(f"{converted.whole.file}: not enough memory for the graph on arrays") from error
 
 
 def compare(
@@ -273,14 +277,25 @@ class _RunComparison:
 
 
 def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:
-    """Return the network of a generated module with parameters, in evaluation mode."""
+    """Return the network of a generated module with parameters, in evaluation mode.
+
+    Its layers get no memory of their own, whatever their sizes, but the arrays of the file.
+
+    Raises:
+        SymbolError: if PyTorch refuses the attributes of a layer.
+        MappingError: if the parameters have other shapes than the layers.
+    """
     import torch  # noqa: PLC0415 - when a network runs and not before
 
-    net: torch.nn.Module = namespace(module.source)["Network"]()
-    net.to(getattr(torch, dtype))
-    state = {name: torch.from_numpy(np.asarray(array)) for name, array in state_arrays(module, parameters)}
     try:
-        net.load_state_dict(state)
+        with torch.device("meta"):
+            net: torch.nn.Module = namespace(module.source)["Network"]()
+    except REFUSALS as error:
+        raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
+    kind = getattr(torch, dtype)
+    arrays = ((name, np.asarray(array)) for name, array in state_arrays(module, parameters))
+    try:
+        net.load_state_dict({name: torch.from_numpy(array).to(kind) for name, array in arrays}, assign=True)
     except RuntimeError as error:
         raise MappingError(f"the parameters do not fit the graph: {error}") from error
     return net.eval()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.errors import ParityError
+from converter.parity.node_execution import REFUSALS
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(
         try:
             with torch.no_grad():
                 result = net(*(torch.from_numpy(np.asarray(inputs[name])) for name in module.inputs))
-        except RuntimeError as error:
+        except REFUSALS as error:
             raise _shape_error(module, inputs, error) from error
         for hook in hooks:
             hook.remove()
@@ -75,7 +76,7 @@ def run(
         yield ModuleOutputs(layers, heads)
 
 
-def _shape_error(module: GeneratedModule, inputs: Mapping[str, Array], error: RuntimeError) -> ParityError:
+def _shape_error(module: GeneratedModule, inputs: Mapping[str, Array], error: Exception) -> ParityError:
     shapes = " and ".join(str(inputs[name].shape) for name in module.inputs)
     return ParityError(
         f"the generated module does not take an input of shape {shapes}\n"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Entry, Graph
 
 
+# What PyTorch raises for arguments and inputs that do not fit, or that need more memory than there is.
+REFUSALS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 def namespace(source: str) -> dict[str, Any]:
     """Return the names of a generated module."""
     names: dict[str, Any] = {"__name__": "generated"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import typing
 from typing import TYPE_CHECKING, Literal, NewType
@@ -22,8 +23,10 @@ Single = NewType("Single", float)  # MXNet stores it as a float32
 MAX_VALUE_CHARACTERS = 100
 MAX_INTEGER_DIGITS = 20
 MAX_INTEGER = 1 << 63  # MXNet and PyTorch have no wider integers
+MAX_ELEMENTS = 1 << 28  # that one attribute can ask for: 2 GiB in float64
 MAX_AXES = 32  # more than any tensor has
 IMAGE_AXES = 2  # height and width
+SIZES = (int, Axes, Axes | None, Pair, Size)  # the types of sizes; the ends of slices can have any value
 
 
 def parse(key: str, text: str, kind: object) -> Value | None:
@@ -35,9 +38,18 @@ def parse(key: str, text: str, kind: object) -> Value | None:
     try:
         if len(text) > MAX_VALUE_CHARACTERS:
             raise ValueError(text)  # noqa: TRY301 - reported by the caller, with the operator and attribute
-        return None if text == "None" else _parser(kind)(text)
+        value = None if text == "None" else _parser(kind)(text)
     except ValueError as error:
         raise ValueError(f"{key} has the invalid value {text[:MAX_VALUE_CHARACTERS]!r}") from error
+    if kind in SIZES and _elements(value, kind) > MAX_ELEMENTS:
+        raise ValueError(f"{key} is too large: {text!r}, at most {MAX_ELEMENTS:,} elements are supported")
+    return value
+
+
+def _elements(value: Value | None, kind: object) -> int:
+    """Return the product of the numbers in an attribute, without zeros and signs."""
+    numbers = value if isinstance(value, tuple) else (value,) * (IMAGE_AXES if kind in {Pair, Size} else 1)
+    return math.prod(abs(number) for number in numbers if isinstance(number, int) and number)
 
 
 def require_axes(*axes: int) -> None:
