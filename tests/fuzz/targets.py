@@ -133,7 +133,7 @@ def _code(path: Path) -> None:
     graph = reader.read(path)
     try:
         shapes = msgspec.json.decode(graph.content, type=_Shapes).shapes
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         shapes = {}
     for output in (None, *(node.name for node in graph.nodes[-2:-1])):
         with contextlib.suppress(ConversionError) if output else contextlib.nullcontext():
