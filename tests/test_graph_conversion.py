@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,15 @@ import generated_modules
 import graph_files
 import numpy as np
 import pytest
+from graph_building import Network
 from graph_files import save
+from safe_source import require_safe
 from symbols import inserted
 
 from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import ConversionError, MappingError, ParityError, SymbolError, UsageError
+from converter.formats.params import write_params
 from converter.parity import graph_proof
 from converter.parity.options import ParityOptions
 
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from graph_building import Network
 
     from converter.commands.graph_conversion import GraphConversionResult
     from converter.dtypes import Array
@@ -84,6 +87,47 @@ def test_manifest_describes_the_conversion(
     operators = [node for node in net.nodes if node[0] != "null"]
     assert (check["nodes"], check["undecided"], check["single"]) == (len(operators), 0, [])
     assert check["nodes_relative"] < 1e-12
+
+
+HOSTILE = ['"); import os; (', "\x1b[2J\n", "{0}", "\u202e", "../../x", "CON"]
+
+
+@pytest.mark.parametrize(
+    "file", ["torch-symbol.json", "CON.json", "..-symbol.json", "101-symbol.json", '");.json']
+)
+def test_hostile_names_stay_texts_of_the_manifest(file: str, tmp_path: Path) -> None:
+    net = Network()
+    x = "data"
+    for name in HOSTILE:
+        x = net.conv(name, x, 3, 3)
+    parameters = {
+        name: array.astype(np.float32)
+        for name, array in generated_modules.random_parameters(net.shapes).items()
+    }
+    graph, params = tmp_path / file, tmp_path / "x.params"
+    graph.write_bytes(net.build(x).content)
+    with params.open("wb") as stream:
+        write_params(stream, parameters)
+    result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert {path.resolve().parent for path in (result.artifact, result.module)} == {tmp_path / "out"}
+    assert re.fullmatch(r"[a-zA-Z]\w*_network|network_101|network", result.module.stem)
+    document = json.loads(result.manifest_file.read_text())
+    assert {names["source"] for names in document["names"]} == {f"{name}_weight" for name in HOSTILE}
+    assert document["source"]["symbol"] == file
+    assert document["source"]["graph"]["outputs"] == ["CON"]
+    assert "\x1b" not in result.manifest_file.read_text()
+    assert result.module.read_text().isascii()
+    require_safe(result.module.read_text())
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "", "x" * 100_000])
+def test_missing_output_is_shown_without_its_control_characters(
+    name: str, net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    with pytest.raises(SymbolError, match="no node is named") as caught:
+        convert_graph(graph, tmp_path / "out", params=params, output=name, options=NUMPY)
+    assert all(line.isprintable() and len(line) < 2000 for line in str(caught.value).splitlines())
 
 
 def test_network_ends_in_the_chosen_node(net: Network, parameters: dict[str, Array], tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from converter.commands import graph_loading
 from converter.commands.arguments import optional_path, to_path, to_text
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
+from converter.graphs.codegen.module_name import module_name
 from converter.manifests import graph_builder, schema
 from converter.manifests.builder import WrittenFile
 from converter.networks import graph_source
@@ -91,7 +91,7 @@ def _publish(
 ) -> GraphConversionResult:
     """Give the files their final names, unless that would overwrite an input."""
     converted, file = loaded.converted, loaded.source.file
-    stem = name(converted.whole.name)
+    stem = module_name(converted.whole.name, (GRAPH_SUFFIX, ".json"))
     source = converted.module.source.encode()
     weights, code = folder / artifact.file_name(stem, draft.sha256), folder / f"{stem}.py"
     written = (
@@ -115,9 +115,3 @@ def _temporary(folder: Path, content: bytes) -> Iterator[Path]:
         with disk.writing(folder):
             path.write_bytes(content)
         yield path
-
-
-def name(file: str) -> str:
-    """Return the name of the module of a graph's file: an identifier, without MXNet's suffix."""
-    stem = file.removesuffix(GRAPH_SUFFIX).removesuffix(".json")
-    return re.sub(r"[^A-Za-z0-9_]+", "_", stem)[:100].strip("_") or "network"

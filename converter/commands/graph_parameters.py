@@ -30,9 +30,10 @@ def match(graph: Graph, arrays: Arrays, file: str) -> dict[str, AnyArray]:
             raise MappingError(f"{file}: {name} is stored twice")
         by_name[name] = array
     if missing := [name for name in graph.parameters if name not in by_name]:
-        lines = [f"missing  {name}{_hint(name, by_name)}" for name in missing]
+        lines = [f"missing  {name}{_hint(name, by_name)}" for name in missing[:MAX_LINES]]
         headline = f"{file}: {len(missing)} parameters of {graph.file} are missing"
-        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
+        more = names.shorten(missing, MAX_LINES)[MAX_LINES:]
+        raise MappingError("\n  ".join([headline, *names.shorten(lines), *more]))
     _require_shapes(graph, by_name, file)
     variables = set(graph.variables)
     return {name: array for name, array in by_name.items() if name in variables}

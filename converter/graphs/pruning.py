@@ -53,9 +53,10 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
     training = descendants(nodes, roots)
     kept = tuple(entry for entry in chosen if entry[0] not in training)
     if not kept:
+        found = names.shorten(sorted({graph.nodes[index].name for index in roots}), MAX_LINES)
         raise SymbolError(
             f"{graph.file}: every output depends on a label or a loss: it is a graph for training\n"
-            f"  found  {', '.join(names.shorten(sorted({graph.nodes[index].name for index in roots})))}\n"
+            f"  found  {', '.join(found)}\n"
             "  try    --output NODE, the last node before the loss"
         )
     order = depth_first([node.inputs for node in nodes], kept)
@@ -81,14 +82,15 @@ def _outputs_of(graph: Graph, name: str) -> tuple[Entry, ...]:
     found = [
         index for index, node in enumerate(graph.nodes) if node.name in {name, name.removesuffix(SUFFIX)}
     ]
+    shown = names.printable(names.clipped(name))
     if len(found) == 1:
         (index,) = found
         return tuple((index, number) for number in range(graph.nodes[index].operation.outputs))
     if found:
-        raise SymbolError(f"{graph.file}: {len(found)} nodes are named {name}")
+        raise SymbolError(f"{graph.file}: {len(found)} nodes are named {shown}")
     operators = [node.name for node in graph.nodes if node.operation.kind != VARIABLE]
     last = "\n  ".join(names.shorten(operators[-MAX_LINES:][::-1], MAX_LINES))
-    raise SymbolError(f"{graph.file}: no node is named {name}\nThe last nodes are\n  {last}")
+    raise SymbolError(f"{graph.file}: no node is named {shown}\nThe last nodes are\n  {last}")
 
 
 def _without_label(node: Node) -> Node:

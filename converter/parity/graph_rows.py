@@ -167,7 +167,7 @@ class GraphProof:
         if row := self.first_mismatch:
             raise ParityError(
                 f"the generated module differs from the graph in {row.dtype}\n"
-                f"  first at  {row.node} → {row.layer or PLACES[row.part]}\n"
+                f"  first at  {names.printable(names.clipped(row.node))} → {row.layer or PLACES[row.part]}\n"
                 f"  compared  {row.part}\n"
                 f"  expected  a relative error of at most {row.limit:.0e}\n"
                 f"  found     {row.relative:.1e}"
