@@ -13,6 +13,7 @@ from fuzz.controls import CONTROLS
 from fuzz.targets import TARGETS, HangError, StrayError, attempt, limited
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safe_source import UnsafeSourceError
 
 if TYPE_CHECKING:
     from fuzz.targets import Target
@@ -81,6 +82,12 @@ def test_hanging_reader_is_detected(tmp_path: Path) -> None:
 def test_write_outside_the_folder_is_detected(tmp_path: Path) -> None:
     with pytest.raises(StrayError, match="escaped"):
         attempt(CONTROLS["strays"], b"", tmp_path)
+
+
+def test_unsafe_source_is_detected(tmp_path: Path) -> None:
+    assert attempt(CONTROLS["injects"], b"import torch\n", tmp_path)
+    with pytest.raises(UnsafeSourceError, match="import os"):
+        attempt(CONTROLS["injects"], b"import torch\nimport os\n", tmp_path)
 
 
 LOG = """

@@ -41,8 +41,8 @@ def test_name_is_an_identifier(file: str, name: str) -> None:
     ast.parse(f"import {name}")
 
 
-@pytest.mark.parametrize(("name", "works"), [("torch", False), (module_name("torch.json", SUFFIXES), True)])
-def test_torch_is_imported_next_to_a_module(name: str, works: bool, tmp_path: Path) -> None:
-    (tmp_path / f"{name}.py").write_text("import torch\ntorch.Tensor\n")
-    command = [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import torch; torch.Tensor"]
+@pytest.mark.parametrize(("name", "works"), [("json", False), (module_name("json.json", SUFFIXES), True)])
+def test_other_modules_are_imported_next_to_a_module(name: str, works: bool, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").touch()
+    command = [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import json; json.loads"]
     assert (subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0) == works

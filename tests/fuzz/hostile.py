@@ -105,6 +105,21 @@ def graph(attributes: int, inputs: int) -> bytes:
     return json.dumps({"nodes": nodes, "heads": [[0, 0, 0]] * inputs}).encode()
 
 
+def operator(name: str, inputs: int = 1, **attributes: str) -> bytes:
+    """Return a graph of one operator, all inputs of which are the same."""
+    node = {"op": name, "name": "y", "attrs": attributes, "inputs": [[0, 0, 0]] * inputs}
+    data = {"op": "null", "name": "x", "inputs": []}
+    return json.dumps({"nodes": [data, node], "heads": [[1, 0, 0]]}).encode()
+
+
+def chain(count: int) -> bytes:
+    """Return a chain of operators, the last of which is unknown."""
+    nodes = [{"op": "null", "name": "x", "inputs": []}]
+    nodes += [{"op": "relu", "name": "x", "inputs": [[at, 0]]} for at in range(count)]
+    nodes.append({"op": "Custom", "name": "x", "inputs": [[count, 0]]})
+    return json.dumps({"nodes": nodes, "heads": [[count + 1, 0]]}).encode()
+
+
 def arrays(name: Callable[[int], str], count: int = MANY) -> bytes:
     one = np.ones(1, np.float32)
     return seeds.params_bytes({name(number): one for number in range(count)})
@@ -181,6 +196,16 @@ HOSTILE: dict[str, dict[str, Callable[[], bytes]]] = {
         "lists": lambda: b'{"nodes":' + LISTS + b"}",
         "attributes times inputs": lambda: graph(20_000, 20_000),
         "number": lambda: b'{"nodes":[{"op":' + b"9" * 100_000 + b"}]}",
+    },
+    "code": {
+        "outputs": lambda: operator("SliceChannel", num_outputs="200000000"),
+        "negative outputs": lambda: operator("SliceChannel", num_outputs="-200000000"),
+        "axis": lambda: operator("slice_axis", axis="200000000", begin="0", end="1"),
+        "axes": lambda: operator("slice_like", inputs=2, axes="(0, 200000000)"),
+        "size": lambda: operator("tile", reps="(1000000, 1000000)"),
+        "terms": lambda: operator("add_n", inputs=300_000),
+        "depth": lambda: chain(10_000),
+        "joins": lambda: graph(0, 20_000),
     },
     "mapping": {
         "depth": lambda: b"a=" + b"[" * 60_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
@@ -203,6 +204,7 @@ def symbols() -> list[bytes]:
     return [json.dumps(SYMBOL).encode()]
 
 
+@functools.cache
 def graphs() -> list[bytes]:
     """Return a graph of each operator; the key ``shapes`` has the shapes of its parameters."""
     contents = [json.dumps(SYMBOL | {"shapes": {"features.0.weight": [64, 3, 3, 3]}}).encode()]
