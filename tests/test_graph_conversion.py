@@ -20,6 +20,7 @@ from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import ConversionError, MappingError, ParityError, SymbolError, UsageError
 from converter.formats.params import write_params
+from converter.graphs import execute
 from converter.parity import graph_proof
 from converter.parity.options import ParityOptions
 
@@ -211,6 +212,31 @@ def test_module_that_differs_is_not_written(
     ):
         convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_arrays_that_do_not_fit_into_memory_are_an_error(
+    net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(execute, "run", run)
+    graph, params = save(tmp_path, net, parameters)
+    with pytest.raises(ParityError, match="not enough memory"):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+
+
+def test_layers_get_no_memory_of_their_own(tmp_path: Path) -> None:
+    """A Deconvolution says 2^28 outputs, the file has 3: the layer would have 32 GiB."""
+    network = Network()
+    attributes = {"kernel": "(4, 4)", "num_filter": "268435456", "no_bias": "True"}
+    network.nodes += [variable("w"), ("Deconvolution", "y", attributes, ["data", "w"])]
+    graph, params = tmp_path / "x.json", tmp_path / "x.params"
+    graph.write_bytes(network.build("y").content)
+    with params.open("wb") as stream:
+        write_params(stream, {"w": np.ones((3, 3, 4, 4), np.float32)})
+    with pytest.raises(MappingError, match="the parameters do not fit the graph"):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
 
 
 def remove_weight(net: Network, parameters: dict[str, Array]) -> None:
