@@ -13,7 +13,7 @@ from hostile_graphs import IMAGE, Document, hostile_graphs, valid_graphs
 from hypothesis import HealthCheck, given, settings
 from safe_source import require_safe
 
-from converter.errors import ConversionError, MappingError
+from converter.errors import ConversionError, MappingError, SymbolError
 from converter.graphs import codegen, execute, pruning, reader
 
 if TYPE_CHECKING:
@@ -134,3 +134,15 @@ def test_weight_without_inputs_is_refused(shape: tuple[int, ...]) -> None:
     net.conv("conv0", "data", 3, 3)
     with pytest.raises(MappingError, match="conv0_weight has the shape"):
         codegen.generate(net.build("conv0"), {"conv0_weight": shape}, "net")
+
+
+def test_variables_of_the_same_name_are_refused() -> None:
+    """A file has one array for both; MXNet refuses them too."""
+    document = Document()
+    x = document.add("null", "data", [])
+    for name in ("conv0", "conv1"):
+        weight = document.add("null", "weight", [])
+        x = document.add("Convolution", name, [x, weight], kernel="(1, 1)", num_filter="3", no_bias="True")
+    document.heads = [x]
+    with pytest.raises(SymbolError, match=r"several variables have the same name\n  weight \(2\)"):
+        codegen.generate(read(document), {"weight": (3, 3, 1, 1)}, "net")

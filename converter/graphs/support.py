@@ -31,11 +31,15 @@ def operator_counts(graph: Graph) -> Counter[str]:
 
 
 def require(graph: Graph) -> None:
-    """Check that every operator has code.
+    """Check that every operator has code, and that no two variables have the same name.
 
     Raises:
-        SymbolError: with every operator that has none, and the reason.
+        SymbolError: with every operator that has none, and the reason; with the names of several variables.
     """
+    counts = Counter(node.name for node in graph.nodes if node.operation.kind == VARIABLE)
+    if repeated := [f"{name} ({count})" for name, count in counts.items() if count > 1]:
+        lines = [f"{graph.file}: several variables have the same name", *names.shorten(repeated, MAX_LINES)]
+        raise SymbolError("\n  ".join(lines))
     nodes = unsupported(graph)
     if not nodes:
         return
