@@ -114,7 +114,7 @@ def operator(name: str, inputs: int = 1, **attributes: str) -> bytes:
 
 def chain(count: int) -> bytes:
     """Return a chain of operators, the last of which is unknown."""
-    nodes = [{"op": "null", "name": "x", "inputs": []}]
+    nodes: list[dict[str, object]] = [{"op": "null", "name": "x", "inputs": []}]
     nodes += [{"op": "relu", "name": "x", "inputs": [[at, 0]]} for at in range(count)]
     nodes.append({"op": "Custom", "name": "x", "inputs": [[count, 0]]})
     return json.dumps({"nodes": nodes, "heads": [[count + 1, 0]]}).encode()
