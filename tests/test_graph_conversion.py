@@ -11,7 +11,7 @@ import generated_modules
 import graph_files
 import numpy as np
 import pytest
-from graph_building import Network
+from graph_building import Network, variable
 from graph_files import save
 from safe_source import require_safe
 from symbols import inserted
