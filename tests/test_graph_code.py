@@ -213,9 +213,10 @@ def test_gradients_reach_every_parameter() -> None:
     module = codegen.generate(net.build("fc1"), net.shapes, "net")
     network = generated_modules.network(module, generated_modules.random_parameters(net.shapes)).train()
     network(torch.from_numpy(image())).square().sum().backward()
-    assert all(
-        parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters()
-    )
+    gradients = {name: tensor.grad for name, tensor in network.named_parameters() if tensor.requires_grad}
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients.values())
+    fixed = {module.tensors[name] for name in module.ones}
+    assert gradients.keys() == {name for name, _ in network.named_parameters()} - fixed
 
 
 def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -47,12 +47,14 @@ class Line:
         type: its class.
         sources: the member or part of each instance.
         arguments: the arguments that all instances share, and the names of the parameters for the others.
+        constants: the names of its tensors that are not trained.
     """
 
     name: str
     type: str | ModuleClass
     sources: list[Member | Scope] = field(default_factory=list)
     arguments: dict[str, Argument | Name] = field(default_factory=dict)
+    constants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,11 @@ def fold(root: Scope, inputs: list[str]) -> list[ModuleClass]:
         body, arguments = forward(scope, inputs if scope is root else None)
         lines = _lines(scope, owners)
         namespaces = sorted(_relative(path, scope) for path in scope.namespaces)
-        types = tuple((line.name, line.type) for line in lines)
+        types = tuple((line.name, line.type, line.constants) for line in lines)
         key = (types, tuple(body), tuple(arguments), tuple(namespaces), scope is root)
         if key not in classes:
             name = ROOT if scope is root else unique(class_name(scope.path[-1]), names, "")
-            empty = [Line(line.name, line.type) for line in lines]
+            empty = [Line(line.name, line.type, constants=line.constants) for line in lines]
             classes[key] = ModuleClass(name, empty, body, arguments, namespaces)
         owners[scope] = classes[key]
         owners[scope].scopes.append(scope)
@@ -133,7 +135,9 @@ def _lines(scope: Scope, owners: dict[Scope, ModuleClass]) -> list[Line]:
             lines[item.path] = Line(_relative(item.path, scope), owners[item], [item])
         elif item.member:
             path = item.member.path
-            lines.setdefault(path, Line(_relative(path, scope), item.member.type, [item.member]))
+            member = item.member
+            line = Line(_relative(path, scope), member.type, [member], constants=member.constants)
+            lines.setdefault(path, line)
     return list(lines.values())
 
 

@@ -1,4 +1,4 @@
-"""Reads the source of the functions that generated modules contain."""
+"""Reads the source of the functions and layers that generated modules contain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def names() -> list[str]:
 
 
 def sources(names: set[str]) -> list[str]:
-    """Return the source of functions and of those that they call, in a fixed order."""
+    """Return the source of functions and classes, and of those that they use, in a fixed order."""
     functions = _functions()
     needed, waiting = set(), list(names)
     while waiting:
@@ -37,11 +37,11 @@ def _called(name: str) -> set[str]:
 
 @functools.cache
 def _functions() -> dict[str, str]:
-    """Return the source of every function, by its name."""
+    """Return the source of every function and class, by its name."""
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
         text = path.read_text(encoding="utf-8")
         for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found[node.name] = re.sub(r"  # noqa.*", "", ast.get_source_segment(text, node) or "")
     return found

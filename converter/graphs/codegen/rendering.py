@@ -79,7 +79,8 @@ def _assignment(line: Line) -> list[str]:
         owner, _, own = line.name.rpartition(".")
         return [f'{INDENT * 2}self.{owner}{"." * bool(owner)}register_buffer("{own}", {sizes})']
     kind = line.type if isinstance(line.type, str) else line.type.name
-    return _call(2, f"self.{line.name} = {kind}", arguments, "")
+    constants = [f"{INDENT * 2}self.{line.name}.{name}.requires_grad_(False)" for name in line.constants]
+    return _call(2, f"self.{line.name} = {kind}", arguments, "") + constants
 
 
 def _argument(key: str, value: Argument | Name) -> str:

@@ -36,6 +36,7 @@ class Member:
         arguments: the arguments of its class; of a tensor, the sizes.
         tensors: the names of its tensors, by the graph's variables.
         path: its place: the scopes and its own name; set by ``scopes``.
+        constants: the names of its tensors that are not trained.
     """
 
     words: tuple[str, ...]
@@ -43,6 +44,7 @@ class Member:
     arguments: Arguments
     tensors: dict[str, str] = field(default_factory=dict)
     path: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
 
     @property
     def is_tensor(self) -> bool:
@@ -150,7 +152,7 @@ class _Lowering:
                 inputs=inputs,
                 outputs=node.operation.outputs,
                 member=member,
-                helpers=() if layer else code.helpers,
+                helpers=layer.helpers if layer else code.helpers,
             )
         )
 
@@ -179,6 +181,7 @@ class _Lowering:
                 tensors={
                     name: layer.tensors[role] for role, name in zip(operation.roles, variables, strict=False)
                 },
+                constants=layer.constants,
             )
         return self.members[key]
 

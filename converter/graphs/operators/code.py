@@ -24,12 +24,16 @@ class TorchLayer:
         arguments: returns the arguments of its constructor from the shapes of its parameters, by role.
         tensors: the name of each parameter in the module, by role.
         applied: how it is applied: an expression of ``{layer}`` and the data inputs.
+        constants: the parameters that are not trained, by their names in the module.
+        helpers: the class in ``graphs.helpers``, if it is none of ``torch.nn``.
     """
 
     type: str
     arguments: MakeArguments
     tensors: Mapping[str, str] = field(default_factory=dict)
     applied: str = "{layer}({0})"
+    constants: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

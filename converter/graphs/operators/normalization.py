@@ -29,6 +29,7 @@ DEFAULT_EPS = 0.0010000000474974513  # MXNet's default is 1e-3 in float32
 SMALL_EPS = Single(9.999999747378752e-06)  # 1e-5 in float32
 TINY_EPS = Single(1.000000013351432e-10)  # 1e-10 in float32
 LRN_ALPHA = Single(9.999999747378752e-05)  # 1e-4 in float32
+FROZEN = "FrozenBatchNorm"  # in graphs.helpers
 TORCH_EPS, TORCH_MOMENTUM = 1e-5, 0.1  # the defaults of nn.BatchNorm2d
 IMAGE_RANK = 4
 
@@ -49,7 +50,7 @@ def _batch_norm(
     update = round(1 - momentum, 12)  # of the running mean and variance: PyTorch's momentum
     options: Arguments = {
         **({} if eps == TORCH_EPS else {"eps": eps}),
-        **({} if update == TORCH_MOMENTUM else {"momentum": update}),
+        **({} if update == TORCH_MOMENTUM or use_global_stats else {"momentum": update}),
     }
 
     def arguments(shapes: Mapping[str, Shape]) -> Arguments:
@@ -63,7 +64,7 @@ def _batch_norm(
         return y
 
     layer = TorchLayer(
-        type="nn.BatchNorm{dims}d",
+        type=FROZEN if use_global_stats else "nn.BatchNorm{dims}d",
         arguments=arguments,
         tensors={
             "gamma": "weight",
@@ -71,12 +72,15 @@ def _batch_norm(
             "running_mean": "running_mean",
             "running_var": "running_var",
         },
+        constants=("weight",) if fix_gamma else (),
+        helpers=(FROZEN,) if use_global_stats else (),
     )
     settings: Settings = {"eps": eps, "axis": axis}
     if output_mean_var:
         settings["output_mean_var"] = True
     refused = "axis is not 1" if axis != 1 else "output_mean_var is not supported" if output_mean_var else ""
     gamma = "torch.ones_like({1})" if fix_gamma else "{1}"
+    statistics = f"eps={eps!r}" if use_global_stats else f"self.training, {update!r}, {eps!r}"
     return Operation(
         kind=BATCH_NORM,
         roles=("gamma", "beta", "running_mean", "running_var"),
@@ -85,7 +89,7 @@ def _batch_norm(
         training={"momentum": momentum, "use_global_stats": use_global_stats},
         code=None
         if refused
-        else Code(f"F.batch_norm({{0}}, {{3}}, {{4}}, {gamma}, {{2}}, eps={eps!r})", layer),
+        else Code(f"F.batch_norm({{0}}, {{3}}, {{4}}, {gamma}, {{2}}, {statistics})", layer),
         compute=compute,
         refused=refused,
         keeps_rank=True,
@@ -103,7 +107,7 @@ def _sync_batch_norm(
     output_mean_var: bool = False,
     ndev: int = 1,
 ) -> Operation:
-    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma)
+    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma, use_global_stats=use_global_stats)
 
 
 @operator("BatchNorm_v1", "CuDNNBatchNorm")
@@ -115,7 +119,7 @@ def _batch_norm_v1(
     use_global_stats: bool = False,
     output_mean_var: bool = False,
 ) -> Operation:
-    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma)
+    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma, use_global_stats=use_global_stats)
 
 
 @operator("LayerNorm", "_npx_layer_norm")
