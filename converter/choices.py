@@ -30,6 +30,13 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class ExportFormat(StrEnum):
+    """A file that contains the network and its weights, for programs without our code."""
+
+    onnx = "onnx"
+    pt2 = "pt2"
+
+
 class Preprocessing(StrEnum):
     """How an image becomes an input: as in timm, or as in GluonCV."""
 

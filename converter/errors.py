@@ -79,6 +79,10 @@ class ReportError(ConversionError):
     """The libraries that the HTML report needs are not installed."""
 
 
+class ExportError(ConversionError):
+    """The network cannot be written as ONNX or as a program of torch, or a package for that is missing."""
+
+
 class ArtifactError(ConversionError):
     """The output would overwrite another file, or differs when read back."""
 

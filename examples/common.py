@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torchvision.transforms import v2
 
-    from resnext_torch import ResNeXt
-
     Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
@@ -63,7 +61,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 def fit(
     chosen: argparse.Namespace,
-    build: Callable[[int], ResNeXt],
+    build: Callable[[int], tuple[nn.Module, str]],
     transform: v2.Compose,
     *,
     smoothing: float = 0.0,
@@ -73,7 +71,7 @@ def fit(
 
     Args:
         chosen: the parsed options.
-        build: creates the network for a number of classes.
+        build: creates the network for a number of classes, and returns the name of its head, too.
         transform: augments the training images.
         smoothing: label smoothing, from 0 to 1.
         frozen: number of epochs in which only the head learns and the BatchNorms keep their statistics.
@@ -90,7 +88,8 @@ def fit(
     set_seed(chosen.seed, device_specific=True)
     train_set, val_set = read(chosen.data, transform, centred(chosen.model, chosen.size), chosen.batch)
     order, history = Shuffled(len(train_set), chosen.seed), History()
-    model = build(len(train_set.classes))
+    model, head = build(len(train_set.classes))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(groups(model, chosen.decay), lr=chosen.rate, momentum=0.9, nesterov=True)
     steps = len(train_set) // chosen.batch
     model, optimizer, schedule, training, validation = accelerator.prepare(
@@ -106,7 +105,7 @@ def fit(
     begin(accelerator, chosen.out, train_set.classes, resume=chosen.resume)
     for epoch in range(len(history.epochs), chosen.epochs):
         order.epoch = epoch
-        freeze(accelerator.unwrap_model(model), frozen=epoch < frozen)
+        freeze(accelerator.unwrap_model(model), trained, head, frozen=epoch < frozen)
         loss = train(accelerator, model, optimizer, schedule, training, smoothing)
         history.epochs.append(
             {"epoch": epoch + 1, "train_loss": loss, **evaluate(accelerator, model, validation)}
@@ -133,11 +132,12 @@ def cosine(rising: int, steps: int) -> Callable[[int], float]:
     return factor
 
 
-def freeze(model: ResNeXt, *, frozen: bool) -> None:
+def freeze(model: nn.Module, trained: list[nn.Parameter], head: str, *, frozen: bool) -> None:
     """Freeze or unfreeze all layers except the head; frozen layers are in evaluation mode."""
     model.train(not frozen)
-    model.requires_grad_(not frozen)
-    model.fc.requires_grad_()
+    for parameter in trained:  # not those that the network itself keeps constant
+        parameter.requires_grad_(not frozen)
+    model.get_submodule(head).requires_grad_()
 
 
 def train(  # noqa: PLR0913, PLR0917 - the results of Accelerator.prepare

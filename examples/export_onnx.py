@@ -2,7 +2,8 @@
 
 The input is ``images`` (n, 3, size, size) in float32, normalised as for the network, for any n. The output
 is ``logits`` (n, classes). The file is written only if onnxruntime computes the same logits as the network.
-``--fuse`` first folds the BatchNorms into the convolutions.
+``--fuse`` first folds the BatchNorms into the convolutions. Without it, ``convert NAME OUT --format onnx``
+writes such a file too.
 
 Needs torch, onnx, onnxscript and onnxruntime.
 """
@@ -14,17 +15,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnxruntime
 import torch
 
 import resnext_torch
+from converter.formats import onnx_file, program_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import nn
 
-OPSET = 18
 BATCHES = (1, 3)
 LIMIT = 1e-4  # relative to the logits' standard deviation, in float32; measured 6e-7 to 2e-6
 
@@ -60,32 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> float:
 
 def export(model: nn.Module, size: int, path: Path) -> None:
     """Export a network, with its weights and for any batch size, to one file."""
-    torch.onnx.export(
-        model,
-        (torch.zeros(2, 3, size, size),),
-        path,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    traced = program_file.trace(model, (3, size, size))
+    onnx_file.write(traced, path, inputs=("images",), outputs=("logits",))
 
 
 def difference(model: nn.Module, size: int, path: Path) -> float:
     """Return the largest difference of onnxruntime's logits, in standard deviations of the network's."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return max(_difference(model, size, count, session) for count in BATCHES)
+    return max(_difference(model, size, count, path) for count in BATCHES)
 
 
-def _difference(model: nn.Module, size: int, count: int, session: onnxruntime.InferenceSession) -> float:
-    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        ours = model(images)
-    (theirs,) = session.run(["logits"], {"images": images.numpy()})
-    return float((ours - torch.from_numpy(theirs)).abs().max() / ours.std())
+def _difference(model: nn.Module, size: int, count: int, path: Path) -> float:
+    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).numpy()
+    (ours,) = program_file.outputs(model, images)
+    (theirs,) = onnx_file.run(path, images)
+    return float(abs(ours - theirs).max() / ours.std())
 
 
 if __name__ == "__main__":

@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
     parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing, from 0 to 1")
     chosen = parser.parse_args(arguments)
 
-    def build(classes: int) -> ResNeXt:
+    def build(classes: int) -> tuple[ResNeXt, str]:
         model = resnext_torch.create_model(chosen.model, num_classes=classes)
         zero_last_gammas(model)
-        return model
+        return model, "fc"
 
     return fit(chosen, build, augmented(chosen.model, chosen.size, jitter=JITTER), smoothing=chosen.smoothing)
 

@@ -187,7 +187,7 @@ def test_two_graphs_of_the_same_parameters_are_refused(folder: Path, net: Networ
         )
 
 
-@pytest.mark.parametrize("option", [{"output_stride": 8}, {"pth": True}, {"dtype": "float16"}])
+@pytest.mark.parametrize("option", [{"output_stride": 8}, {"dtype": "float16"}])
 def test_options_of_models_are_refused(option: dict[str, object], folder: Path, tmp_path: Path) -> None:
     params = folder / "net-0000.params"
     (name,) = option

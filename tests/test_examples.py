@@ -11,13 +11,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import generated_modules
 import numpy as np
 import pytest
 import torch
+from graph_building import Network, variable
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from converter.commands.graph_conversion import convert_graph
+from converter.formats.params import write_params
+from converter.parity.options import ParityOptions
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -38,7 +43,7 @@ COUNTS = {
 }  # 37 for validation: two processes must pad the last batch
 MODEL = "gluon_resnet18_v1b"
 SHORT = ["--model", MODEL, "--size", "32", "--batch", "12", "--workers", "0", "--warm-up", "1"]
-NAMES = ("common", "finetune", "images", "outputs", "train")
+NAMES = ("common", "finetune", "generated", "images", "outputs", "train")
 
 # Relative difference between one and two processes; measured 1e-7 in losses, 6e-7 in bias updates.
 LIMIT = 1e-5
@@ -52,7 +57,7 @@ import accelerate, common, images, resnext_torch
 
 def build(classes):
     model = resnext_torch.create_model(chosen.model, num_classes=classes)
-    return resnext_torch.fuse(model.eval()).requires_grad_()
+    return resnext_torch.fuse(model.eval()).requires_grad_(), "fc"
 
 if sys.argv.pop(1) == "all":
     accelerate.Accelerator.gather_for_metrics = accelerate.Accelerator.gather
@@ -82,6 +87,31 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors"
     save_file(create_model(MODEL).state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a converted graph: depthwise convolutions as in MobileNet, 7 classes."""
+    net, x, channels = Network(), "data", 3
+    for number, (outputs, stride) in enumerate([(16, 2), (16, 1), (24, 2), (24, 1)]):
+        kernel = {"kernel": "(3, 3)", "pad": "(1, 1)", "num_filter": str(channels), "no_bias": "True"}
+        net.nodes.append(variable(f"depthwise{number}_weight"))
+        net.shapes[f"depthwise{number}_weight"] = (channels, 1, 3, 3)
+        sources = (x, f"depthwise{number}_weight")
+        x = net.apply("Convolution", f"depthwise{number}", *sources, num_group=str(channels), **kernel)
+        x = net.norm(f"bn{number}", net.conv(f"conv{number}", x, channels, outputs, stride), outputs)
+        x, channels = net.apply("Activation", f"relu{number}", x, act_type="relu"), outputs
+    x = net.apply("Pooling", "pool0", x, global_pool="True", pool_type="avg")
+    net.apply("softmax", "softmax0", net.dense("fc1", x, channels, 7))
+    folder = tmp_path_factory.mktemp("converted")
+    graph, params = folder / "net-symbol.json", folder / "net-0000.params"
+    graph.write_bytes(net.build("softmax0").content)
+    arrays = generated_modules.random_parameters(net.shapes)
+    with params.open("wb") as stream:
+        write_params(stream, {name: array.astype(np.float32) for name, array in arrays.items()})
+    for out, node in (("scores", "fc1"), ("softmax", None)):
+        convert_graph(graph, folder / out, params=params, output=node, options=ParityOptions("none"))
+    return folder
 
 
 @pytest.fixture
@@ -130,6 +160,46 @@ def test_fine_tuning_learns_and_best_weights_load_by_name(
     with torch.inference_mode():
         hits = model(torch.stack([image for image, _ in unseen])).argmax(1) == torch.tensor(unseen.targets)
     assert 100 * float(hits.double().mean()) == pytest.approx(best["top1"])
+
+
+def test_converted_graph_is_fine_tuned(
+    programs: dict[str, ModuleType], data: Path, converted: Path, tmp_path: Path
+) -> None:
+    reset_accelerate()
+    options = ["--out", str(tmp_path), *SHORT, "--epochs", "8", "--freeze", "1", "--rate", "0.1"]
+    metrics = programs["finetune"].main([str(data), "--weights", str(converted / "scores"), *options])
+    assert metrics[-1]["train_loss"] < 0.5 * metrics[0]["train_loss"]  # measured 0.13
+    assert max(epoch["top1"] for epoch in metrics) > 80
+    network = programs["generated"].load(converted / "scores")
+    assert programs["generated"].replace_head(network, 3, 32) == "fc1"
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    tuned = load_file(tmp_path / "model.safetensors")
+    network.load_state_dict(tuned)
+    fixed = {name for name, tensor in network.named_parameters() if not tensor.requires_grad}
+    assert fixed == {f"bn{number}.weight" for number in range(4)}
+    assert {name for name in before if torch.equal(before[name], tuned[name])} == fixed
+
+
+def test_converted_graph_without_scores_is_refused(
+    programs: dict[str, ModuleType], converted: Path, tmp_path: Path
+) -> None:
+    generated = programs["generated"]
+    with pytest.raises(SystemExit, match=r"ends in a softmax, .*\n.*, the layer before it: fc1$"):
+        generated.replace_head(generated.load(converted / "softmax"), 3, 32)
+    network = nn.Sequential(generated.load(converted / "scores"), nn.BatchNorm1d(7))
+    with pytest.raises(SystemExit, match=r"the network ends in 1, BatchNorm1d, and returns \(1, 7\)"):
+        generated.replace_head(network, 3, 32)
+    with pytest.raises(SystemExit, match="contains no converted graph"):
+        generated.load(tmp_path)
+
+
+def test_changed_module_is_not_run(programs: dict[str, ModuleType], converted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(converted / "scores", folder)
+    with (folder / "net.py").open("a") as file:
+        file.write("raise SystemError\n")
+    with pytest.raises(SystemExit, match=r"net\.py: is not the file that the manifest describes"):
+        programs["generated"].load(folder)
 
 
 def test_resumed_run_equals_an_uninterrupted_one(

@@ -16,6 +16,8 @@ from converter.graphs import codegen
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from graph_building import Described
+
 IMAGES = np.random.Generator(np.random.PCG64(0)).normal(1, 2, (4, 3, 5, 6))
 
 
@@ -87,7 +89,7 @@ def test_batch_norm_of_computed_parameters_trains_too(*, frozen: bool) -> None:
     net = Network()
     net.norm("bn0", "data", 3, use_global_stats=str(frozen))
     *variables, (operator, name, attributes, inputs) = net.nodes
-    negative = ("negative", "beta", {}, ["bn0_beta"])
+    negative: Described = ("negative", "beta", {}, ["bn0_beta"])
     changed = ["beta" if each == "bn0_beta" else each for each in inputs]
     graph = build(*variables, negative, (operator, name, attributes, changed), heads=["bn0"])
     module = codegen.generate(graph, net.shapes, "net")
@@ -105,7 +107,8 @@ def test_dropout_is_active_in_training_alone() -> None:
     network = generated_modules.network(codegen.generate(graph, {}, "net"), {})
     ones = np.ones((100, 100))
     torch.manual_seed(0)
-    assert np.array_equal(*generated_modules.outputs(network, ones), ones)
+    (output,) = generated_modules.outputs(network, ones)
+    assert np.array_equal(output, ones)
     (output,) = generated_modules.outputs(network.train(), ones)
     assert set(output.ravel()) == {0, 1 / 0.75}
     assert (output == 0).mean() == pytest.approx(0.25, abs=0.02)

@@ -20,9 +20,10 @@ from converter.cli import signals
 from converter.errors import ConversionError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
-    from converter.manifests.schema import ParityRecord, PreprocessingRecord, WrappingRecord
+    from converter.manifests.schema import ExportRecord, ParityRecord, PreprocessingRecord, WrappingRecord
     from converter.progress import Progress as Report
 
 BROKEN_PIPE_STATUS = 128 + 13  # of a process that SIGPIPE ends; Windows has no such signal
@@ -32,8 +33,14 @@ BRIEF_LINES = 10  # of an error message without --verbose
 OPTIONS = {
     "sizes": "size",
     "dtypes": "proof_dtype",
+    "exports": "format",
     "input_shapes": "input",
 }  # where they differ from the parameters
+EXPORT_REFERENCES = {
+    "gluon": "MXNet",
+    "numpy": "the graph on NumPy arrays",
+    "module": "the PyTorch module",
+}
 SURROGATE = re.compile("[\udc80-\udcff]")  # Python's decoding of bytes that are not text
 
 
@@ -163,6 +170,20 @@ def proven(proof: ParityRecord) -> str:
     )
     reference = json_report.describe_reference(proof.reference, proof.definition)
     return f"{checks[0].layers} layers against {reference}: max error {errors}"
+
+
+def print_more_files(files: Iterable[Path], exports: Iterable[ExportRecord], screen: Console) -> None:
+    """Print the files next to the weights, and what exported ones were compared with."""
+    records = {record.file: record for record in exports}
+    for file in files:
+        screen.print(f"[green]wrote[/]   {word(file)}")
+        if record := records.get(file.name):
+            images = " × ".join(map(str, record.shape[1:]))
+            count = "any number of images" if record.dynamic_batch else "one image, whose number is fixed,"
+            screen.print(
+                f"[green]checked[/] {file.suffix[1:]}: float32, {count} of {images}; outputs agree with "
+                f"{EXPORT_REFERENCES[record.reference]} to {record.relative:.1e}"
+            )
 
 
 def wrapping_lines(wrapping: WrappingRecord | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from converter.choices import Precision, ReferenceChoice
+from converter.choices import ExportFormat, Precision, ReferenceChoice
 from converter.cli import console, graph, options
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ AUTO = "auto"
 
 
 class OutputFormat(StrEnum):
-    """The format to write; safetensors is always written."""
+    """A format to write; safetensors is always written."""
 
     safetensors = "safetensors"
     pth = "pth"
+    onnx = "onnx"
+    pt2 = "pt2"
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
@@ -56,10 +58,15 @@ def convert(  # noqa: PLR0913 - the options of the command line
     dtype: Annotated[
         Precision, typer.Option(help="Type of the written weights; `keep` keeps the type of each tensor.")
     ] = Precision.keep,
-    file_format: Annotated[
-        OutputFormat,
-        typer.Option("--format", help="Output format; `pth` also writes a .pth file for torch.hub."),
-    ] = OutputFormat.safetensors,
+    formats: Annotated[
+        list[OutputFormat] | None,
+        typer.Option(
+            "--format",
+            help="A file to write in addition: `pth` for torch.hub; `onnx` and `pt2` (torch.export) "
+            "contain the network in float32; repeatable.",
+            show_default="safetensors only",
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -102,6 +109,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
     from converter.commands.graph_conversion import GraphConversionResult
     from converter.manifests import schema
 
+    pth = OutputFormat.pth in (formats or ())
+    exports = [each for each in formats or () if each in {*ExportFormat}]
     if _is_graph(name, has_params=params is not None or random is not None, verbose=verbose):
         given = {
             "random": random,
@@ -110,7 +119,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             "backbone": backbone or None,
             "output_stride": output_stride,
         }
-        graph.require_options(given, dtype, file_format)
+        graph.require_options(given, dtype)
         parity = options.parity_options(reference, size, proof_dtype, gluon_python)
         graph.convert(
             name,
@@ -119,6 +128,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
             epoch=epoch,
             output=output,
             inputs=graph.input_shapes(inputs or []),
+            pth=pth,
+            exports=exports,
             parity=parity,
             as_json=as_json,
             verbose=verbose,
@@ -143,7 +154,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
             output_stride=options.stride(output_stride),
             labels=labels,
             dtype=dtype,
-            pth=file_format is OutputFormat.pth,
+            pth=pth,
+            exports=exports,
             options=options.parity_options(reference, size, proof_dtype, gluon_python),
             progress=progress,
         )
@@ -195,8 +207,7 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
         f"[green]wrote[/]   {console.word(result.artifact)} "
         f"({artifact.bytes / console.MEGABYTE:.1f} MB, {artifact.tensors} tensors) and its manifest"
     )
-    if result.pth is not None:
-        screen.print(f"[green]wrote[/]   {console.word(result.pth)}")
+    console.print_more_files(result.more, artifact.exports, screen)
     weights = _weights_option(result.artifact)
     if result.model.classifies_images:
         screen.print(f"[blue]next[/]    gluon2torch predict IMAGE --weights {weights}")

@@ -11,8 +11,7 @@ from converter.choices import Precision
 from converter.cli import console
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from enum import StrEnum
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -21,20 +20,14 @@ if TYPE_CHECKING:
     from converter.manifests.graph_records import GraphRecord, NodesRecord
     from converter.parity.options import ParityOptions
 
-SAFETENSORS = "safetensors"
 
-
-def require_options(given: Mapping[str, object], dtype: Precision, file_format: StrEnum) -> None:
+def require_options(given: Mapping[str, object], dtype: Precision) -> None:
     """Refuse the options that a graph does not have.
 
     Raises:
         BadParameter: with the option.
     """
-    others = {
-        "dtype": None if dtype is Precision.keep else dtype,
-        "format": None if file_format == SAFETENSORS else file_format,
-    }
-    for name, value in {**given, **others}.items():
+    for name, value in {**given, "dtype": None if dtype is Precision.keep else dtype}.items():
         if value is not None:
             raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name.replace('_', '-')}")
 
@@ -64,6 +57,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
     epoch: int | None,
     output: str | None,
     inputs: Mapping[str, tuple[int, ...]],
+    pth: bool,
+    exports: Sequence[str],
     parity: ParityOptions,
     as_json: bool,
     verbose: bool,
@@ -79,6 +74,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
             epoch=epoch,
             output=output,
             input_shapes=inputs,
+            pth=pth,
+            exports=exports,
             options=parity,
             progress=progress,
         )
@@ -119,6 +116,7 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
     screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")
+    console.print_more_files(result.more, result.manifest.artifact.exports, screen)
 
 
 def _describe_nodes(dtype: str, nodes: NodesRecord, screen: Console) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from converter.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
 
 E = TypeVar("E", bound=StrEnum)
@@ -57,3 +58,14 @@ def choice(kind: type[E], argument: str, value: str) -> E:
     except ValueError as error:
         message = f"`{argument}`: expected {', '.join(kind)}, found {value!r}"
         raise UsageError(message, argument) from error
+
+
+def choices(kind: type[E], argument: str, values: Iterable[str]) -> tuple[E, ...]:
+    """Return the members of an enumeration with these values, each once.
+
+    Raises:
+        UsageError: if there is none for a value, or if the values are one text.
+    """
+    if isinstance(values, str):
+        raise UsageError(f"`{argument}`: expected a list of names, found {values!r}", argument)
+    return tuple(dict.fromkeys(choice(kind, argument, value) for value in values))

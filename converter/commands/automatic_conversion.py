@@ -16,6 +16,7 @@ from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from converter.commands.conversion import ConversionResult
@@ -42,6 +43,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     labels: Path | None = None,
     dtype: str = KEEP,
     pth: bool = False,
+    exports: Sequence[str] = (),
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
 ) -> ConversionResult | GraphConversionResult:
@@ -55,10 +57,11 @@ def convert(  # noqa: PLR0913 - the options of the command
         random: as in ``conversion.convert``, like the others that follow.
         symbol: the graph; by default it is searched for in the folder or archive of the parameters.
         backbone: excludes the conversion of a graph.
-        output_stride: requires a model, like ``labels``, ``dtype`` and ``pth``.
+        output_stride: requires a model, like ``labels`` and ``dtype``.
         labels: file of class names.
         dtype: type of the written weights.
         pth: whether to write a ``.pth`` too.
+        exports: files of the whole network to write, "onnx" and "pt2".
         options: how to prove the conversion.
         progress: called with a step, the amount done and the total.
 
@@ -83,6 +86,7 @@ def convert(  # noqa: PLR0913 - the options of the command
             labels=labels,
             dtype=dtype,
             pth=pth,
+            exports=exports,
             options=options,
             progress=progress,
         )
@@ -92,11 +96,18 @@ def convert(  # noqa: PLR0913 - the options of the command
         graph = _graph_in_place_of_a_model(error, params, symbol, progress)
         if graph is None:
             raise
-    others = {"output_stride": output_stride, "labels": labels, "pth": pth or None}
+    others = {"output_stride": output_stride, "labels": labels}
     _require_none(others | {"dtype": None if dtype == KEEP else dtype}, graph)
-    if graph.path is None:  # the archive contains both
-        return graph_conversion.convert_graph(params, out, options=options, progress=progress)
-    return graph_conversion.convert_graph(graph.path, out, params=params, options=options, progress=progress)
+    in_archive = graph.path is None  # which contains both
+    return graph_conversion.convert_graph(
+        graph.path or params,
+        out,
+        params=None if in_archive else params,
+        pth=pth,
+        exports=exports,
+        options=options,
+        progress=progress,
+    )
 
 
 def _graph_in_place_of_a_model(

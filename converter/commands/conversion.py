@@ -7,25 +7,29 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from converter.choices import Precision
-from converter.commands.arguments import choice, optional_path, to_path
+from converter.choices import ExportFormat, Precision
+from converter.commands import exporting
+from converter.commands.arguments import choice, choices, optional_path, to_path
+from converter.commands.exporting import ExportSource
 from converter.errors import LabelsError
-from converter.formats import archives, artifact, labels, precision, torch_file
+from converter.formats import archives, artifact, labels, precision, program_file, torch_file
 from converter.manifests import builder, schema
 from converter.manifests.builder import Output, WrittenFile
-from converter.networks import loading, selection
+from converter.networks import figures, loading, selection
 from converter.parity import diagnosis, execution, rounding, runner
 from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
 from converter.progress import silent
+from converter.references.probes import Probe
 from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from os import PathLike
     from pathlib import Path
 
+    from converter.commands.exporting import ExportedFile
     from converter.formats.artifact import ArtifactDraft
     from converter.formats.file_arrays import Arrays
     from converter.formats.torch_file import TorchDraft
@@ -52,6 +56,7 @@ class ConversionRequest:
         precision: type of the written weights.
         labels: file of class names.
         pth: whether to write a ``.pth`` too.
+        exports: the files of the whole network to write too.
     """
 
     source: ParamsSource
@@ -60,6 +65,7 @@ class ConversionRequest:
     precision: Precision = Precision.keep
     labels: Path | None = None
     pth: bool = False
+    exports: tuple[ExportFormat, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,7 @@ class ConversionResult:
         manifest_file: the manifest's file.
         manifest: the manifest.
         pth: the ``.pth``, None if none was requested.
+        more: the ``.pth`` and the exported files that were requested.
         class_list: the list of class names in the archive that was used, or why it was not; empty if
             there is none.
     """
@@ -81,6 +88,7 @@ class ConversionResult:
     manifest_file: Path
     manifest: Manifest
     pth: Path | None = None
+    more: tuple[Path, ...] = ()
     class_list: str = ""
 
 
@@ -91,6 +99,7 @@ class _Written:
     state: Arrays
     draft: ArtifactDraft
     pth: TorchDraft | None
+    exports: tuple[ExportedFile, ...] = ()
 
 
 def convert(  # noqa: PLR0913 - the options of the command
@@ -105,6 +114,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     labels: str | PathLike[str] | None = None,
     dtype: str = "keep",
     pth: bool = False,
+    exports: Sequence[str] = (),
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
 ) -> ConversionResult:
@@ -121,6 +131,8 @@ def convert(  # noqa: PLR0913 - the options of the command
         labels: file of class names, one per line or a JSON list.
         dtype: type of the written weights: "keep", "float32", "float16" or "bfloat16".
         pth: whether to write a ``.pth`` too.
+        exports: files of the whole network to write too, "onnx" and "pt2", for images of the model's
+            input size.
         options: how to prove the conversion.
         progress: called with a step, the amount done and the total.
 
@@ -142,6 +154,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         precision=choice(Precision, "dtype", dtype),
         labels=optional_path(labels),
         pth=pth,
+        exports=choices(ExportFormat, "exports", exports),
     )
     return run(request, progress)
 
@@ -160,15 +173,23 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
         references = stack.enter_context(runner.start_references(plan, loaded))
         written = stack.enter_context(_write(request, loaded, progress))
         proof, rounding_report = _prove(request, loaded, written, references, progress)
+        written = stack.enter_context(_with_exports(request, loaded.model, written))
         weights, pth = _final_names(request, loaded.model, written)
-        output = Output(artifact=weights, dtypes=written.draft.dtypes, pth=pth, labels=class_names)
+        output = Output(
+            artifact=weights,
+            dtypes=written.draft.dtypes,
+            pth=pth,
+            exports=tuple(each.record for each in written.exports),
+            labels=class_names,
+        )
         manifest = builder.build(loaded, output, proof, rounding_report)
         params_file.verify_published_sha1(source, loaded.model.published)
         return replace(_publish(request, loaded, written, manifest), class_list=class_list)
 
 
 def _require_usable(request: ConversionRequest) -> None:
-    """Refuse an output folder or a labels file that cannot be used, before any work is done."""
+    """Refuse an output folder, a labels file or formats that cannot be used, before any work is done."""
+    exporting.require_packages(request.exports)
     disk.require_writable(request.out)
     if request.labels is not None:
         disk.require_regular(request.labels)
@@ -232,11 +253,38 @@ def _prove(
     return proof, rounding.measure(loaded.model, loaded.state, written.state, request.precision)
 
 
+@contextlib.contextmanager
+def _with_exports(request: ConversionRequest, model: Model, written: _Written) -> Iterator[_Written]:
+    """Export the network to temporary files, which are compared with it and deleted on exit."""
+    if not request.exports:
+        yield written
+        return
+    channels, *size = figures.preprocessing(model)["input_size"]
+    image = Probe("float32", (size[0], size[1]), channels=channels).input()
+    network = execution.build(written.state, model.config).float().eval()
+    source = ExportSource(
+        network=network,
+        stem=_stem(request, model),
+        sha256=written.draft.sha256,
+        inputs=("images",),
+        outputs=("logits" if model.config.num_classes else "features",),
+        image=image,
+        expected=program_file.outputs(network, image),
+        reference="module",
+    )
+    with exporting.draft(request.out, request.exports, source) as exported:
+        yield replace(written, exports=exported)
+
+
+def _stem(request: ConversionRequest, model: Model) -> str:
+    return model.name if request.source.seed is None else f"{model.name}.random"
+
+
 def _final_names(
     request: ConversionRequest, model: Model, written: _Written
 ) -> tuple[WrittenFile, WrittenFile | None]:
     """Name the files by their model and SHA-256."""
-    stem = model.name if request.source.seed is None else f"{model.name}.random"
+    stem = _stem(request, model)
     draft, pth = written.draft, written.pth
     weights = WrittenFile(name=artifact.file_name(stem, draft.sha256), sha256=draft.sha256, size=draft.size)
     if pth is None:
@@ -254,12 +302,18 @@ def _publish(
     pth = request.out / manifest.artifact.pth.file if manifest.artifact.pth else None
     graph = loaded.source.graph
     inputs = (loaded.source.params_file.user_path, graph.path if graph else None, request.labels)
-    for file in filter(None, (destination, manifest_file, pth)):
-        disk.require_other(file, inputs)
     more = {written.pth.path: pth} if written.pth and pth else {}
+    more |= {path: request.out / name for each in written.exports for path, name in each.paths.items()}
+    for file in (destination, manifest_file, *more.values()):
+        disk.require_other(file, inputs)
     with disk.locked(request.out):  # also guards against concurrent runs
         builder.require_no_loss(manifest_file, manifest)
         artifact.publish(written.draft, destination, schema.encode(manifest), more)
     return ConversionResult(
-        model=loaded.model, artifact=destination, manifest_file=manifest_file, manifest=manifest, pth=pth
+        model=loaded.model,
+        artifact=destination,
+        manifest_file=manifest_file,
+        manifest=manifest,
+        pth=pth,
+        more=tuple(more.values()),
     )

@@ -65,7 +65,7 @@ def prove(
         if {*module.tensors.values()} != {names.target for names in manifest.names}:
             raise ArtifactError(f"{weights}: its manifest has other names than this version gives the graph")
         runs = graph_loading.runs(loaded.converted, options)
-        return graph_loading.prove(loaded.converted, plan, runs, silent)
+        return graph_loading.prove(loaded.converted, plan, runs, silent).record
 
 
 def _graph(weights: Path, manifest: Manifest, symbol: Path | None) -> graph_loading.OpenedGraph:

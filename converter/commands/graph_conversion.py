@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from converter.commands import graph_loading
-from converter.commands.arguments import optional_path, to_path, to_text
+from converter.choices import ExportFormat, ReferenceChoice
+from converter.commands import exporting, graph_export, graph_loading
+from converter.commands.arguments import choices, optional_path, to_path, to_text
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.graphs.codegen.module_name import module_name
 from converter.manifests import graph_builder, schema
 from converter.manifests.builder import WrittenFile
+from converter.manifests.graph_builder import GraphOutput
 from converter.networks import graph_source
 from converter.parity import graph_proof, runner
 from converter.parity.options import ParityOptions
@@ -26,20 +28,30 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from converter.commands.graph_loading import LoadedGraph
+    from converter.commands.graph_export import MoreFiles
+    from converter.commands.graph_loading import LoadedGraph, ProvenGraph
     from converter.formats.artifact import ArtifactDraft
-    from converter.manifests.schema import Manifest, ParityRecord
+    from converter.manifests.schema import Manifest
     from converter.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphConversionResult:
-    """The written files and the manifest."""
+    """The written files and the manifest.
+
+    Attributes:
+        artifact: the weights.
+        module: the module.
+        manifest_file: the manifest's file.
+        manifest: the manifest.
+        more: the files that were requested in addition.
+    """
 
     artifact: Path
     module: Path
     manifest_file: Path
     manifest: Manifest
+    more: tuple[Path, ...] = ()
 
 
 def convert_graph(  # noqa: PLR0913 - the options of the command
@@ -50,6 +62,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     epoch: int | None = None,
     output: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    pth: bool = False,
+    exports: Sequence[str] = (),
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
 ) -> GraphConversionResult:
@@ -62,6 +76,9 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         epoch: the epoch in the name of the parameters, if there are several.
         output: the name of a node; the network then ends in it.
         input_shapes: the shapes of inputs in the proof, by name; the others are derived from the graph.
+        pth: whether to write the weights as a ``.pth`` too.
+        exports: files of the whole network to write, "onnx" and "pt2". Their images have the first size
+            in ``options``, by default 224 × 224.
         options: how to prove the conversion.
         progress: called with a step, the amount done and the total.
 
@@ -70,6 +87,10 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     folder = to_path(out)
+    formats = choices(ExportFormat, "exports", exports)
+    exporting.require_packages(formats)
+    if formats and not options.sizes and options.reference != ReferenceChoice.none:
+        options = replace(options, sizes=(exporting.DEFAULT_SIZE,))
     plan = runner.resolve_reference(options)
     disk.require_writable(folder)
     with disk.temp_dir() as unpacked:
@@ -81,31 +102,51 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
-            record = graph_loading.prove(loaded.converted, plan, runs, progress)
+            proof = graph_loading.prove(loaded.converted, plan, runs, progress)
             params_file.require_unchanged(file)
-            return _publish(folder, loaded, draft, record)
+            written = graph_export.WrittenWeights(
+                stem=_stem(loaded), sha256=draft.sha256, pth=state if pth else None
+            )
+            with graph_export.draft(folder, loaded.converted, written, formats, proof) as more:
+                return _publish(folder, loaded, draft, proof, more)
+
+
+def _stem(loaded: LoadedGraph) -> str:
+    """Return the start of the names of the files."""
+    return module_name(loaded.converted.whole.name, (GRAPH_SUFFIX, ".json"))
 
 
 def _publish(
-    folder: Path, loaded: LoadedGraph, draft: ArtifactDraft, parity: ParityRecord
+    folder: Path, loaded: LoadedGraph, draft: ArtifactDraft, proof: ProvenGraph, more: MoreFiles
 ) -> GraphConversionResult:
     """Give the files their final names, unless that would overwrite an input."""
     converted, file = loaded.converted, loaded.source.file
-    stem = module_name(converted.whole.name, (GRAPH_SUFFIX, ".json"))
+    stem = _stem(loaded)
     source = converted.module.source.encode()
     weights, code = folder / artifact.file_name(stem, draft.sha256), folder / f"{stem}.py"
     written = (
         WrittenFile(name=weights.name, sha256=draft.sha256, size=draft.size),
         WrittenFile(name=code.name, sha256=hashlib.sha256(source).hexdigest(), size=len(source)),
     )
-    manifest = graph_builder.build(loaded.source, converted, written, draft.dtypes, parity)
+    manifest = graph_builder.build(
+        loaded.source,
+        converted,
+        written,
+        GraphOutput(dtypes=draft.dtypes, pth=more.pth, exports=more.exports),
+        proof.record,
+    )
     manifest_file = weights.with_suffix(".json")
-    for path in (weights, manifest_file, code):
+    others = {temporary: folder / final for temporary, final in more.paths.items()}
+    for path in (weights, manifest_file, code, *others.values()):
         disk.require_other(path, (file.user_path, converted.whole.path))
     with _temporary(folder, source) as temporary, disk.locked(folder):
-        artifact.publish(draft, weights, schema.encode(manifest), {temporary: code})
+        artifact.publish(draft, weights, schema.encode(manifest), {temporary: code, **others})
     return GraphConversionResult(
-        artifact=weights, module=code, manifest_file=manifest_file, manifest=manifest
+        artifact=weights,
+        module=code,
+        manifest_file=manifest_file,
+        manifest=manifest,
+        more=tuple(others.values()),
     )
 
 

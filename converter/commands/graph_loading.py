@@ -65,6 +65,21 @@ class LoadedGraph:
     arrays: Arrays
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenGraph:
+    """A proof.
+
+    Attributes:
+        record: its record in the manifest.
+        proof: the comparisons, None if nothing was compared.
+        runs: the dtype and the inputs of each run.
+    """
+
+    record: ParityRecord
+    proof: GraphProof | None = None
+    runs: Sequence[Run] = ()
+
+
 def prepare(original: Graph, output: str | None = None) -> OpenedGraph:
     """Remove what inference does not need from a graph.
 
@@ -158,19 +173,19 @@ def runs(
 
 def prove(
     converted: ConvertedGraph, plan: ReferencePlan | None, runs: Sequence[Run], progress: Progress
-) -> ParityRecord:
+) -> ProvenGraph:
     """Compare the module with MXNet, or with the graph on arrays.
 
     Raises:
         ParityError: if they differ.
     """
     if plan is None:
-        return graph_builder.UNPROVEN
+        return ProvenGraph(record=graph_builder.UNPROVEN)
     progress("proving", 1, 2)
     proof, reference = compare(converted, runs, plan)
     proof.require()
     progress("proving", 2, 2)
-    return graph_builder.parity(proof, reference, runs)
+    return ProvenGraph(record=graph_builder.parity(proof, reference, runs), proof=proof, runs=runs)
 
 
 def compare(

@@ -202,6 +202,8 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
     with contextlib.suppress(ArtifactError, StorageError):  # already recorded
         manifest = converted.manifest if converted else schema.read(manifest_path)[0]
         names |= {part.file for part in (manifest.artifact.pth, manifest.module) if part}
+        for export in manifest.artifact.exports:
+            names |= {export.file, *([export.data.file] if export.data else [])}
     if key is not None:
         checks.wrong(name, SIGNED, f"a signature by {key}", f"{NOTHING}; only published folders are signed")
     return {(PurePosixPath(name).parent / each).as_posix() for each in names}

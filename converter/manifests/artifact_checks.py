@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.manifests.graph_records import ModuleRecord
-    from converter.manifests.schema import ArtifactRecord, Manifest, PthRecord
+    from converter.manifests.schema import ArtifactRecord, DataRecord, ExportRecord, Manifest, PthRecord
     from converter.networks.catalog import Model
+
+    FileRecord = ArtifactRecord | DataRecord | ExportRecord | PthRecord
 
 MANIFEST = ".json"  # replaces the artifact's suffix
 
@@ -60,7 +62,7 @@ def read(path: Path) -> ConvertedFile:
 
 
 def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
-    """Check a converted file, its manifest and its ``.pth``.
+    """Check a converted file, its manifest, its ``.pth`` and its exported files.
 
     Args:
         checks: list that collects the results.
@@ -83,6 +85,12 @@ def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
         digest = _check_bytes(checks, path.with_name(pth.file), pth.file, pth)
         _check_name(checks, pth.file, pth, digest)
         checks.unchecked(pth.file, "tensors", "a pickle, which is not opened")
+    for export in manifest.artifact.exports:
+        digest = _check_bytes(checks, path.with_name(export.file), export.file, export)
+        _check_name(checks, export.file, export, digest)
+        if export.data:
+            _check_bytes(checks, path.with_name(export.data.file), export.data.file, export.data)
+        checks.unchecked(export.file, "outputs", "the file is not run")
     return ConvertedFile(path, weights.model, manifest, content) if weights else None
 
 
@@ -152,7 +160,7 @@ def of_version(manifest: Manifest) -> str:
     return f"written by version {manifest.version}, this is {__version__}"
 
 
-def _check_bytes(checks: CheckList, path: Path, name: str, record: ArtifactRecord | PthRecord) -> str:
+def _check_bytes(checks: CheckList, path: Path, name: str, record: FileRecord) -> str:
     """Check a file's size and SHA-256 against its manifest; return the SHA-256, "" if unreadable."""
     result = checks.tried(name, "file", record.file, lambda: converted_file.size_and_sha256(path), quiet=True)
     if result is None:
@@ -163,7 +171,7 @@ def _check_bytes(checks: CheckList, path: Path, name: str, record: ArtifactRecor
     return sha256
 
 
-def _check_name(checks: CheckList, name: str, record: ArtifactRecord | PthRecord, sha256: str) -> None:
+def _check_name(checks: CheckList, name: str, record: FileRecord, sha256: str) -> None:
     """Check that a file's name ends in the first digits of its SHA-256."""
     if sha256:
         digits = PurePath(record.file).stem.rpartition("-")[2]

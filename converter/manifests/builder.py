@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +15,7 @@ from converter.manifests import schema, strength
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
+    ExportRecord,
     LogitsRecord,
     Manifest,
     MappingRecord,
@@ -58,12 +60,14 @@ class Output:
         artifact: the ``.safetensors``.
         dtypes: types of the weights in it.
         pth: the ``.pth`` next to it, None if none was written.
+        exports: the exported files next to it.
         labels: class names.
     """
 
     artifact: WrittenFile
     dtypes: tuple[str, ...]
     pth: WrittenFile | None = None
+    exports: tuple[ExportRecord, ...] = ()
     labels: tuple[str, ...] = ()
 
 
@@ -91,6 +95,7 @@ def build(
             tensors=len(model.shapes),
             parameters=model.parameters,
             pth=PthRecord(file=pth.name, sha256=pth.sha256, bytes=pth.size) if pth else None,
+            exports=output.exports,
         ),
         parity=parity(proof if rounding is None else NOT_COMPARED),
         labels=output.labels or None,
@@ -181,7 +186,7 @@ def _rounding(rounding: RoundingReport, proof: ParityResult) -> RoundingRecord:
 
 
 def require_no_loss(path: Path, manifest: Manifest) -> None:
-    """Refuse to replace a manifest of the same bytes that has a stronger proof, a ``.pth`` or labels.
+    """Refuse to replace a manifest of the same bytes that has a stronger proof, more files or labels.
 
     Raises:
         ArtifactError: if any of these would be lost, or if the manifest is of another network with these
@@ -204,6 +209,9 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
         loss.append(f"a proof in {' and '.join(map(str, sorted(strength.strongest(lost))))}")
     if previous.artifact.pth and not manifest.artifact.pth:
         loss.append("a .pth")
+    exported = {PurePath(record.file).suffix for record in previous.artifact.exports}
+    exported -= {PurePath(record.file).suffix for record in manifest.artifact.exports}
+    loss += [f"a {suffix}" for suffix in sorted(exported)]
     if previous.labels and manifest.labels != previous.labels:
         loss.append("class names")
     normalization = previous.source.preprocessing

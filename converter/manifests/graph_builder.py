@@ -22,8 +22,10 @@ from converter.manifests.graph_records import (
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
+    ExportRecord,
     Manifest,
     ParityRecord,
+    PthRecord,
     SourceRecord,
     WorstLayerRecord,
 )
@@ -66,11 +68,26 @@ class GraphSource:
     has_casts: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOutput:
+    """What a conversion wrote besides the names of its files.
+
+    Attributes:
+        dtypes: the types of the weights.
+        pth: the ``.pth``, None without one.
+        exports: the exported files.
+    """
+
+    dtypes: tuple[str, ...]
+    pth: PthRecord | None = None
+    exports: tuple[ExportRecord, ...] = ()
+
+
 def build(
     source: GraphSource,
     converted: ConvertedGraph,
     files: tuple[WrittenFile, WrittenFile],
-    dtypes: tuple[str, ...],
+    output: GraphOutput,
     parity: ParityRecord,
 ) -> Manifest:
     """Build the manifest.
@@ -79,7 +96,7 @@ def build(
         source: the graph and its parameters.
         converted: the graph and the module.
         files: the weights and the module.
-        dtypes: the types of the weights.
+        output: what else was written.
         parity: the proof.
     """
     weights, code = files
@@ -93,7 +110,9 @@ def build(
             file=weights.name,
             sha256=weights.sha256,
             bytes=weights.size,
-            dtypes=dtypes,
+            dtypes=output.dtypes,
+            pth=output.pth,
+            exports=output.exports,
             tensors=len(module.tensors),
             parameters=sum(math.prod(converted.parameters[variable].shape) for variable in module.tensors),
         ),

@@ -126,8 +126,44 @@ class PthRecord(Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class DataRecord(Struct, frozen=True, kw_only=True):
+    """The weights of an ONNX file of more than 2 GB, in a file of their own."""
+
+    file: Annotated[str, Meta(pattern=r"^[^/\\\x00]+\.onnx\.data\Z")]
+    sha256: Sha256
+    bytes: int
+
+
+class ExportRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file with the network and its weights in float32, and what it was compared with.
+
+    Attributes:
+        file: its name.
+        sha256: its SHA-256.
+        bytes: its size.
+        shape: the shape of its input, with one image.
+        reference: what computed the expected outputs; "module" is the PyTorch module itself.
+        relative: the largest difference, over the standard deviation of the expected output.
+        limit: the largest that passes.
+        versions: versions of the packages that wrote it and ran it.
+        dynamic_batch: whether it takes any number of images; absent if it takes one.
+        data: its weights, if they are in a file of their own.
+    """
+
+    file: Annotated[str, Meta(pattern=r"^[^/\\\x00]+\.(onnx|pt2)\Z")]
+    sha256: Sha256
+    bytes: int
+    shape: tuple[int, ...]
+    reference: Literal["gluon", "numpy", "module"]
+    relative: float
+    limit: float
+    versions: dict[str, str]
+    dynamic_batch: bool = False
+    data: DataRecord | None = None
+
+
 class ArtifactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The ``.safetensors`` that was written; ``pth`` is absent without a ``.pth``."""
+    """The ``.safetensors`` that was written; ``pth`` and ``exports`` are absent without such files."""
 
     file: Annotated[str, Meta(pattern=r"^[^/\\\x00]+\.safetensors\Z")]
     sha256: Sha256
@@ -136,6 +172,7 @@ class ArtifactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tensors: int
     parameters: int
     pth: PthRecord | None = None
+    exports: tuple[ExportRecord, ...] = ()
 
 
 class ModelArguments(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,7 +10,8 @@ import numpy as np
 
 from converter.errors import MappingError, ParityError, SymbolError
 from converter.graphs.graph import VARIABLE, descendants
-from converter.parity import comparison, module_execution
+from converter.parity import module_execution
+from converter.parity.comparison import depends_on_weights
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import Difference, GraphProof, GraphRow, Part, difference, limit
 from converter.parity.node_execution import REFUSALS, NodeExecution, namespace
@@ -65,9 +66,11 @@ def prove(converted: ConvertedGraph, runs: Sequence[Run], python: Path) -> Graph
         ParityError: if the module does not take the inputs, or if its outputs are not finite.
     """
     with symbol.start(python, request(converted, runs)) as child:
-        rows = compare(converted, runs, MXNetOutputs(child, converted.pruned))
+        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned))
         versions, replaced, rewriting = child.reply()
-    return GraphProof(comparisons=rows, versions=versions, replaced=replaced, rewriting=rewriting)
+    return GraphProof(
+        comparisons=rows, versions=versions, heads=heads, replaced=replaced, rewriting=rewriting
+    )
 
 
 def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProof:
@@ -84,15 +87,16 @@ def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProo
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     reference = ArrayOutputs(converted.pruned.graph, converted.parameters, runs)
     try:
-        return GraphProof(comparisons=compare(converted, runs, reference), versions=versions)
+        rows, heads = compare(converted, runs, reference)
     except MemoryError as error:
         raise ParityError(f"{converted.whole.file}: not enough memory for the graph on arrays") from error
+    return GraphProof(comparisons=rows, versions=versions, heads=heads)
 
 
 def compare(
     converted: ConvertedGraph, runs: Sequence[Run], reference: GraphReference
-) -> tuple[GraphRow, ...]:
-    """Compare a generated module with a reference in every run.
+) -> tuple[tuple[GraphRow, ...], tuple[tuple[Array, ...], ...]]:
+    """Compare a generated module with a reference in every run; return the reference's outputs, too.
 
     Args:
         converted: the graph and the module.
@@ -104,6 +108,7 @@ def compare(
             reference lacks a node.
     """
     rows: dict[int, list[GraphRow]] = {}
+    heads: dict[int, tuple[Array, ...]] = {}
     for number in reference.order:
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
         dtype, inputs = runs[number]
@@ -111,7 +116,9 @@ def compare(
         with module_execution.run(converted.module, net, inputs) as computed:
             comparison = _RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
             rows[number] = comparison.rows(computed, outputs)
-    return tuple(row for number in sorted(rows) for row in rows[number])
+            heads[number] = tuple(comparison.heads[place] for place in sorted(comparison.heads))
+    in_order = sorted(rows)
+    return tuple(row for number in in_order for row in rows[number]), tuple(heads[each] for each in in_order)
 
 
 def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequest:
@@ -150,6 +157,7 @@ class _RunComparison:
     run: int
     dtype: str
     inputs: Mapping[str, Array]
+    heads: dict[int, Array] = field(default_factory=dict)  # the reference's outputs
     discrete: set[int] = field(init=False)  # the nodes that depend on a discrete operator
     single: set[int] = field(init=False)  # those that depend on one that MXNet computes in float32
 
@@ -180,6 +188,7 @@ class _RunComparison:
                 by_index[index] = replace(row, vacuous=self._is_vacuous(index, arrays[0], row))
             for place, (node, number) in enumerate(self.graph.outputs):
                 if node == index:
+                    self.heads[place] = arrays[number]
                     heads[place] = self._row(index, difference(arrays[number], computed.heads[place]))
             nodes[index] = self._node_row(index, arrays, execution.compute(index))
             execution.store(index, arrays)
@@ -230,7 +239,7 @@ class _RunComparison:
         bias = next((parameters[role] for role in BIASES if role in parameters), None)
         known = bias in self.converted.parameters and expected.ndim > 1
         array = np.asarray(self.converted.parameters[bias]) if bias and known else None
-        return not comparison.depends_on_weights(expected, row.difference.reference, array)
+        return not depends_on_weights(expected, row.difference.reference, array)
 
     def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow:
         node = self.graph.nodes[index]

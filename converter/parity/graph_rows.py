@@ -116,10 +116,12 @@ class GraphProof:
         versions: the versions of MXNet, GluonCV, NumPy and Python.
         replaced: the operators that MXNet does not compute in float64, and other operators replaced.
         rewriting: the largest relative difference that this makes in float32.
+        heads: the reference's outputs of the network, of each run.
     """
 
     comparisons: tuple[GraphRow, ...]
     versions: dict[str, str]
+    heads: tuple[tuple[Array, ...], ...] = ()
     replaced: tuple[str, ...] = ()
     rewriting: float = 0.0
 

@@ -155,7 +155,7 @@ def test_changed_module_fails_at_the_first_layer_that_differs(
     converted = convert(net.build("softmax"), generated_modules.random_parameters(net.shapes))
     assert old in converted.module.source
     changed = replace(converted.module, source=converted.module.source.replace(old, new))
-    rows = graph_proof.compare(replace(converted, module=changed), RUNS, recorded)
+    rows, _ = graph_proof.compare(replace(converted, module=changed), RUNS, recorded)
     proof = GraphProof(comparisons=rows, versions={})
     assert proof.passed == (node is None)
     if node is not None:
@@ -186,7 +186,7 @@ def test_misread_attribute_is_caught_at_its_node(
     if key == "begin":
         nodes = [(op, name, {**a, "end": "9"} if op == operator else a, i) for op, name, a, i in nodes]
     wrong = convert(build(*nodes, heads=["softmax"]), generated_modules.random_parameters(net.shapes))
-    comparisons = graph_proof.compare(wrong, RUNS, recorded)
+    comparisons, _ = graph_proof.compare(wrong, RUNS, recorded)
     failed = [row.node for row in comparisons if row.part is Part.node and not row.passed]
     assert failed[:1] == ([] if node is None else [node])
     assert all(row.passed for row in comparisons) == (node is None)

@@ -65,7 +65,7 @@ class Step:
         return self.graph.content, {"data": self.image, **self.parameters}, self.gradient
 
     def run(self) -> Array:
-        output: torch.Tensor = self.network(torch.from_numpy(self.image))
+        output = self.network(torch.from_numpy(self.image))
         (output * torch.from_numpy(self.gradient)).sum().backward()
         result: Array = output.detach().numpy()
         return result
@@ -83,7 +83,8 @@ class Step:
         return differences
 
     def ours(self, variable: str) -> torch.Tensor:
-        return self.network.state_dict(keep_vars=True)[self.module.tensors[variable]]
+        tensor: torch.Tensor = self.network.state_dict(keep_vars=True)[self.module.tensors[variable]]
+        return tensor
 
 
 @pytest.fixture(scope="module")
