@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mxnet_forks
 import pytest
+
+from converter.references import child_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
 WRITER = Path(__file__).with_name("gluon_files.py")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_children() -> Iterator[None]:
+    """Run MXNet in forks of one process of its own: its import takes three seconds."""
+    mxnet_forks.start_server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "start", mxnet_forks.start_child)
+        yield
+
+
 @pytest.fixture(scope="session")
 def gluon_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of ``.params`` files written by GluonCV: those in gluon_files.py, and resnext50."""
     folder = tmp_path_factory.mktemp("gluon")
-    subprocess.check_call([sys.executable, WRITER, folder])
-    subprocess.check_call([sys.executable, WRITER, folder, "gluon_resnext50_32x4d"])
+    mxnet_forks.run(WRITER, folder)
+    mxnet_forks.run(WRITER, folder, "gluon_resnext50_32x4d")
     return folder
 
 
@@ -28,7 +38,7 @@ def gluon_params(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Yield a function that writes a model's ``.params`` with GluonCV; all of them take 5 GB."""
 
     def write(name: str) -> Path:
-        subprocess.check_call([sys.executable, WRITER, tmp_path, name])
+        mxnet_forks.run(WRITER, tmp_path, name)
         return tmp_path / f"{name}.params"
 
     yield write

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import generated_modules
+import mxnet_forks
 import numpy as np
 import pytest
 
@@ -41,7 +41,7 @@ QUIET_GAMMA = (0.3, 0.6)
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     networks = [f"{name}:{SIZES[name]}" for name in NAMES]
-    subprocess.check_call([sys.executable, HERE / "export_graphs.py", folder, *networks])
+    mxnet_forks.run(HERE / "export_graphs.py", folder, *networks)
     return folder
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import graph_edits
+import mxnet_forks
 import pytest
 from graph_edits import UNRUNNABLE, edits
 
@@ -47,15 +48,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export_network(folder: Path, name: str) -> Path:
-    subprocess.check_call([sys.executable, graph_edits.__file__, "make", folder, name])
+    mxnet_forks.run(graph_edits.__file__, "make", folder, name)
     return folder
 
 
 def run_edits(folder: Path) -> dict[str, float | str]:
     """Return each edit's distance from the original in MXNet, restarted whenever an edit crashes it."""
-    program = [sys.executable, graph_edits.__file__, "judge", str(folder)]
     before = -1
-    while subprocess.run(program, stderr=subprocess.DEVNULL, check=False).returncode:
+    while mxnet_forks.status(graph_edits.__file__, "judge", folder):
         judged = graph_edits.read_results(folder)
         assert len(judged) > before
         before = len(judged)

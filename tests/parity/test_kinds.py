@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mxnet_forks
 import pytest
 
 from converter.commands import inspection
@@ -34,7 +35,7 @@ NAME = "gluon_cifar_resnext29_32x4d"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kinds")
-    subprocess.check_call([sys.executable, WRITER, folder])
+    mxnet_forks.run(WRITER, folder)
     return folder
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import mxnet_forks
 import pytest
 
 from converter.networks import catalog, gluoncv_models
@@ -17,7 +16,7 @@ WRITER = Path(__file__).with_name("gluon_models.py")
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     file = tmp_path_factory.mktemp("models") / "models.json"
-    subprocess.check_call([sys.executable, WRITER, file])
+    mxnet_forks.run(WRITER, file)
     models: dict[str, str] = json.loads(file.read_text())
     return models
 

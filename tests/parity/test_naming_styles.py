@@ -6,11 +6,10 @@ import json
 import random
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mxnet_forks
 import numpy as np
 import pytest
 
@@ -67,7 +66,7 @@ Names = dict[str, dict[str, dict[str, str]]]
 
 
 def run_writer(folder: Path, what: str) -> Path:
-    subprocess.check_call([sys.executable, WRITER, what, folder])
+    mxnet_forks.run(WRITER, what, folder)
     return folder
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mxnet_forks
 import numpy as np
 import pytest
 from operator_cases import CASES, OperatorCase
@@ -38,7 +37,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Array] |
     folder = tmp_path_factory.mktemp("operators")
     asked = [(case.operator, case.attributes, case.arrays()) for case in CASES]
     (folder / "cases").write_bytes(pickle.dumps(asked))
-    subprocess.check_call([sys.executable, PROGRAM, folder / "cases", folder / "outputs"])
+    mxnet_forks.run(PROGRAM, folder / "cases", folder / "outputs")
     results = pickle.loads((folder / "outputs").read_bytes())  # noqa: S301 - written by our program
     return {str(case): result for case, result in zip(CASES, results, strict=True)}
 

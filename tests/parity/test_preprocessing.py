@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mxnet_forks
 import numpy as np
 import pytest
 import torch
@@ -29,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for height, width in SIZES:
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         np.save(folder / f"{height}x{width}.npy", pixels)
-    subprocess.check_call([sys.executable, WRITER, folder])
+    mxnet_forks.run(WRITER, folder)
     return folder
 
 

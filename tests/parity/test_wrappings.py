@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mxnet_forks
 import numpy as np
 import pytest
 import torch
@@ -61,7 +60,7 @@ PLAIN = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("wrappings")
-    subprocess.check_call([sys.executable, WRITER, folder])
+    mxnet_forks.run(WRITER, folder)
     yield folder
     shutil.rmtree(folder)  # 2 GB
 
