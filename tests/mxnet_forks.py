@@ -76,7 +76,9 @@ def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> Fo
         environment: environment variables in addition to those of the server.
     """
     reader, writer = FORKS.Pipe(duplex=False)
-    process = FORKS.Process(target=forked_program.run, args=(arguments, str(log), {**environment}, reader))
+    process = FORKS.Process(
+        target=forked_program.run, args=(arguments, str(log), {**environment}, reader), daemon=True
+    )
     process.start()
     reader.close()
     return Fork(process, writer)

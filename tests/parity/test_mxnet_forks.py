@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FAILS = "import sys\nsys.stdout.write('out of order')\nsys.exit(3)\n"
 KILLED = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-WAITS = "import sys, time\nsys.stdin.read()\nopen(sys.argv[1], 'w').close()\ntime.sleep(600)\n"
+WAITS = "import os, sys, time\nos.read(0, 1)\nopen(sys.argv[1], 'w').close()\ntime.sleep(600)\n"
 
 
 def program(folder: Path, text: str) -> Path:
