@@ -25,6 +25,9 @@ class OperatorCase:
         low: the least value of its data.
         high: the greatest.
         whole: which inputs are whole numbers.
+        integers: which inputs are integers.
+        whole_columns: which columns of the first input are whole numbers.
+        scores: (column, low, high) of columns of the first input, whose other columns are boxes.
     """
 
     operator: str
@@ -33,6 +36,9 @@ class OperatorCase:
     low: float = -2.0
     high: float = 2.0
     whole: tuple[int, ...] = ()
+    integers: tuple[int, ...] = ()
+    whole_columns: tuple[int, ...] = ()
+    scores: tuple[tuple[int, float, float], ...] = ()
 
     def __str__(self) -> str:
         texts = [*map(str, self.shapes), *(f"{key}={value}" for key, value in self.attributes.items())]
@@ -42,7 +48,15 @@ class OperatorCase:
         """Return the inputs in float64; the values are the same at every call."""
         generator = np.random.Generator(np.random.PCG64(0))
         arrays: list[Array] = [generator.uniform(self.low, self.high, shape) for shape in self.shapes]
-        return [np.round(array) if number in self.whole else array for number, array in enumerate(arrays)]
+        for column, low, high in self.scores:
+            arrays[0][..., column] = generator.uniform(low, high, arrays[0].shape[:-1])
+        for column in self.whole_columns:
+            arrays[0][..., column] = np.round(arrays[0][..., column])
+        arrays = [np.round(array) if number in self.whole else array for number, array in enumerate(arrays)]
+        return [
+            array.astype(np.int32) if number in self.integers else array
+            for number, array in enumerate(arrays)
+        ]
 
 
 IMAGE = (2, 4, 9, 7)
@@ -200,7 +214,11 @@ ELEMENTWISE = [
         CASE(name, (IMAGE,))
         for name in (
             "abs",
+            "arcsinh",
             "arctan",
+            "cbrt",
+            "degrees",
+            "radians",
             "ceil",
             "cos",
             "cosh",
@@ -221,7 +239,14 @@ ELEMENTWISE = [
         CASE(name, (IMAGE,), low=0.1)
         for name in ("log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sqrt")
     ),
-    *(CASE(name, (IMAGE,), low=-0.9, high=0.9) for name in ("arccos", "arcsin")),
+    *(CASE(name, (IMAGE,), low=-0.9, high=0.9) for name in ("arccos", "arcsin", "arctanh")),
+    *(CASE(name, (IMAGE,), low=1.1, high=9) for name in ("arccosh", "gammaln")),
+    CASE("logical_not", (IMAGE,), whole=(0,)),
+    *(CASE(f"broadcast_logical_{name}", BROADCAST, whole=(0, 1)) for name in ("and", "or", "xor")),
+    *(
+        CASE(f"_logical_{name}_scalar", (IMAGE,), {"scalar": "0"}, whole=(0,))
+        for name in ("and", "or", "xor")
+    ),
     *(CASE(name, ((40,),), low=-4, high=4) for name in ("rint", "round")),
     CASE("smooth_l1", (IMAGE,), {"scalar": SEVENTH}),
     CASE("add_n", (IMAGE, IMAGE, IMAGE), {"num_args": "3"}),
@@ -234,6 +259,14 @@ SHAPES = [
     *(CASE("Reshape", (IMAGE,), {"shape": codes}) for codes in [*CODES, "(0, 0, -3)", "(-1,)"]),
     *(CASE("Reshape", (IMAGE,), {"shape": codes, "reverse": "True"}) for codes in ("(-1, 0)", "(-1, 0, 0)")),
     CASE("reshape_like", ((2, 6), (3, 4))),
+    *(
+        CASE("reshape_like", ((30, 7), (15, 2, 4)), changed)
+        for changed in (
+            {"lhs_begin": "0", "lhs_end": "1", "rhs_begin": "0", "rhs_end": "2"},
+            {"lhs_begin": "0", "lhs_end": "-1", "rhs_begin": "-3", "rhs_end": "-1"},
+        )
+    ),
+    CASE("reshape_like", ((3, 4, 10), (9, 9, 5, 2)), {"lhs_begin": "2", "rhs_begin": "2"}),
     CASE("transpose", (IMAGE,)),
     CASE("transpose", (IMAGE,), {"axes": "(0, 2, 3, 1)"}),
     CASE("SwapAxis", (IMAGE,), {"dim1": "1", "dim2": "2"}),
@@ -259,6 +292,8 @@ SHAPES = [
     CASE("reverse", (SAME[0],), {"axis": "(0, 2)"}),
     CASE("broadcast_to", ((2, 1, 3),), {"shape": "(0, 4, 0)"}),
     CASE("broadcast_like", ((2, 1, 3), (2, 4, 3))),
+    CASE("broadcast_like", ((2, 1, 3), (4, 5)), {"lhs_axes": "(1,)", "rhs_axes": "(0,)"}),
+    CASE("broadcast_axis", ((2, 1, 1),), {"axis": "(1, 2)", "size": "(4, 5)"}),
     CASE("depth_to_space", ((2, 8, 3, 4),), {"block_size": "2"}),
     CASE("space_to_depth", ((2, 3, 4, 6),), {"block_size": "2"}),
 ]
@@ -268,10 +303,19 @@ INDICES = [
     CASE("slice_axis", (IMAGE,), {"axis": "1", "begin": "0", "end": "3"}),
     CASE("slice_axis", (IMAGE,), {"axis": "1", "begin": "1", "end": "None"}),
     CASE("slice_axis", (IMAGE,), {"axis": "-2", "begin": "-3", "end": "-1"}),
+    CASE("slice", (IMAGE,), {"begin": "(None, 3)", "end": "(None, 0)", "step": "(None, -2)"}),
     CASE("slice_like", (IMAGE, (1, 1, 5, 3)), {"axes": "(2, 3)"}),
+    CASE("slice_like", (IMAGE, (1, 1, 5, 3)), {"axes": "(-2,)"}),
+    CASE("slice_like", (IMAGE, (1, 1, 5, 3))),
     CASE("Crop", (IMAGE, (1, 1, 5, 3)), {"num_args": "2"}),
     CASE("Crop", (IMAGE, (1, 1, 5, 3)), {"num_args": "2", "offset": "(1, 2)"}),
     CASE("Crop", (IMAGE,), {"num_args": "1", "h_w": "(4, 5)", "offset": "(1, 2)"}),
+    CASE("Crop", (IMAGE, (1, 1, 4, 3)), {"num_args": "2", "center_crop": "True"}),
+    CASE("Crop", (IMAGE,), {"num_args": "1", "h_w": "(4, 5)", "center_crop": "True"}),
+    CASE("_split_v2", (IMAGE,), {"indices": "(0, 1, 3)"}),
+    CASE("_split_v2", (IMAGE,), {"indices": "(0, 4)", "axis": "2"}),
+    CASE("_split_v2", (IMAGE,), {"indices": "()", "sections": "2"}),
+    CASE("_split_v2", (IMAGE,), {"indices": "()", "sections": "4", "squeeze_axis": "True"}),
     CASE("SliceChannel", (IMAGE,), {"num_outputs": "2"}),
     CASE("SliceChannel", (IMAGE,), {"num_outputs": "3", "axis": "2"}),
     CASE("SliceChannel", (IMAGE,), {"num_outputs": "4", "squeeze_axis": "True"}),
@@ -282,6 +326,112 @@ INDICES = [
         for mode in ("clip", "wrap")
     ),
 ]
+LOOKUPS = [
+    *(
+        CASE("pick", ((3, 5), (3,)), changed, low=-4, high=9)
+        for changed in ({}, {"mode": "wrap"}, {"keepdims": "True"})
+    ),
+    CASE("pick", ((3, 5), (5,)), {"axis": "0"}, low=0, high=3),
+    CASE("batch_take", ((3, 5), (3,)), low=-1, high=6, integers=(1,)),
+    CASE("gather_nd", ((3, 4, 5), (2, 6)), low=0, high=2.9),
+    CASE("one_hot", ((3, 2),), {"depth": "4"}, low=-1, high=5),
+    CASE("one_hot", ((3, 2),), {"depth": "4"}, low=0, high=4, integers=(0,)),
+    CASE(
+        "one_hot",
+        ((3, 2),),
+        {"depth": "4", "on_value": SEVENTH, "off_value": "-0.1", "dtype": "float64"},
+        low=0,
+        high=4,
+    ),
+    CASE("one_hot", ((3, 2),), {"depth": "4", "dtype": "int32"}, low=0, high=4),
+]
+ORDERS = [
+    *(
+        CASE("topk", ((3, 6, 4),), changed)
+        for changed in (
+            {"k": "2"},
+            {"k": "3", "axis": "1"},
+            {"k": "2", "ret_typ": "both"},
+            {"k": "2", "ret_typ": "value", "is_ascend": "True"},
+            {"k": "2", "ret_typ": "mask", "axis": "1"},
+            {"k": "5", "axis": "None"},
+            {"k": "2", "ret_typ": "both", "dtype": "int32"},
+        )
+    ),
+    *(
+        CASE(name, ((3, 6, 4),), changed)
+        for name in ("sort", "argsort")
+        for changed in ({}, {"axis": "1"}, {"is_ascend": "False"}, {"axis": "None"})
+    ),
+    CASE("argsort", ((3, 6),), {"dtype": "int64"}),
+    *(
+        CASE(name, ((3, 6, 4),), changed)
+        for name in ("argmax", "argmin")
+        for changed in ({}, {"axis": "1"}, {"axis": "2", "keepdims": "True"})
+    ),
+    CASE("argmax_channel", ((3, 6),)),
+]
+CONSTANTS = [
+    *(CASE(name, (), {"shape": "(2, 3)"}) for name in ("_zeros", "_ones")),
+    CASE("_zeros", (), {"shape": "(2, 3)", "dtype": "int32"}),
+    CASE("_full", (), {"shape": "(2, 3)", "value": "7"}),
+    CASE("_full", (), {"shape": "(2, 3)", "value": SEVENTH, "dtype": "float64"}),
+    CASE("_eye", (), {"N": "3"}),
+    CASE("_eye", (), {"N": "3", "M": "4"}),
+    CASE("_arange", (), {"start": "5"}),
+    CASE("_arange", (), {"start": "2", "stop": "9", "step": "3", "repeat": "2"}),
+    CASE("_arange", (), {"start": TENTH, "stop": "2", "step": "0.3", "dtype": "float64"}),
+    CASE("_arange", (), {"start": "2", "stop": "-3", "step": "-2", "dtype": "int64"}),
+    CASE("_contrib_arange_like", ((3, 4),)),
+    CASE("_contrib_arange_like", ((3, 4),), {"start": TENTH, "step": SEVENTH, "repeat": "2"}),
+    CASE("_contrib_arange_like", ((3, 4),), {"axis": "-1"}),
+    CASE("shape_array", (IMAGE,)),
+    CASE("size_array", (IMAGE,)),
+]
+BOXES = [
+    CASE("_contrib_box_decode", ((2, 5, 4), (1, 5, 4)), {"std0": TENTH, "std2": "0.2", "clip": "0.3"}),
+    CASE("_contrib_box_decode", ((2, 5, 4), (1, 5, 4)), {"std1": SEVENTH, "std3": TENTH, "format": "corner"}),
+    CASE("_contrib_box_iou", ((3, 4), (5, 4)), low=0),
+    CASE("_contrib_box_iou", ((2, 3, 4), (5, 4)), {"format": "center"}, low=0),
+    *(
+        CASE("_contrib_box_nms", ((2, 30, 6),), changed, low=-0.3, scores=((0, 0, 3), (1, -0.5, 1)))
+        for changed in (
+            {},
+            {"overlap_thresh": "0.2", "valid_thresh": TENTH, "id_index": "0"},
+            {"overlap_thresh": "0.2", "topk": "7", "id_index": "0", "force_suppress": "True"},
+            {"overlap_thresh": TENTH, "in_format": "center"},
+            {"overlap_thresh": TENTH, "out_format": "center"},
+            {"overlap_thresh": TENTH, "in_format": "center", "out_format": "center"},
+            {"overlap_thresh": TENTH, "coord_start": "1", "score_index": "5"},
+        )
+    ),
+    CASE(
+        "_contrib_box_nms",
+        ((2, 30, 6),),
+        {"overlap_thresh": "0.2", "id_index": "0", "background_id": "1"},
+        whole_columns=(0,),
+        scores=((0, 0, 3), (1, -0.5, 1)),
+    ),
+    *(
+        CASE("_contrib_MultiBoxPrior", ((1, 2, 3, 4),), changed)
+        for changed in (
+            {},
+            {"sizes": "(0.2, 0.37)", "ratios": "(1,2,0.5)"},
+            {"sizes": "(0.2, 0.7)", "ratios": "(2, 3)", "clip": "True"},
+            {"sizes": "[0.2]", "steps": "(0.1, 0.2)", "offsets": "(0.3, 0.4)"},
+        )
+    ),
+    *(
+        CASE("_contrib_MultiBoxDetection", ((2, 4, 20), (2, 80), (1, 20, 4)), changed, low=0, high=1.3)
+        for changed in (
+            {},
+            {"clip": "False", "threshold": SEVENTH, "nms_threshold": "0.2"},
+            {"nms_topk": "6", "force_suppress": "True", "nms_threshold": "0.3"},
+            {"variances": "(0.3, 0.2, 0.1, 0.4)", "nms_threshold": "0.2"},
+            {"nms_threshold": "0"},
+        )
+    ),
+]
 AXES: tuple[dict[str, str], ...] = (
     {},
     {"axis": "1"},
@@ -290,7 +440,18 @@ AXES: tuple[dict[str, str], ...] = (
     {"keepdims": "True"},
 )
 REDUCTIONS = [
-    *(CASE(name, (IMAGE,), changed) for name in ("sum", "max", "min", "mean") for changed in AXES),
+    *(CASE(name, (IMAGE,), changed) for name in ("sum", "max", "min", "mean", "nansum") for changed in AXES),
+    *(CASE(name, (IMAGE,), {"axis": "1", "exclude": "True"}) for name in ("sum", "max", "mean", "nansum")),
+    *(
+        CASE("prod", ((2, 3, 4),), changed)
+        for changed in ({}, {"axis": "1"}, {"axis": "(0, 1)"}, {"axis": "(0, 1)", "keepdims": "True"})
+    ),
+    *(
+        CASE("norm", ((2, 3, 4),), changed)
+        for changed in ({}, {"axis": "1"}, {"ord": "1", "axis": "-1", "keepdims": "True"}, {"axis": "(0, 1)"})
+    ),
+    *(CASE("cumsum", ((2, 3, 4),), changed) for changed in ({}, {"axis": "1"})),
+    *(CASE("dot", ((3, 4), (5, 3)), {"transpose_a": a, "transpose_b": b}) for a, b in (("True", "True"),)),
     CASE("dot", ((4, 3), (3, 5))),
     CASE("dot", ((2, 4, 3), (3, 5))),
     *(CASE("batch_dot", ((2, 4, 3), (2, 3, 5)), changed) for changed in ({}, {"transpose_a": "False"})),
@@ -304,5 +465,9 @@ CASES = [
     *ELEMENTWISE,
     *SHAPES,
     *INDICES,
+    *LOOKUPS,
+    *ORDERS,
+    *CONSTANTS,
+    *BOXES,
     *REDUCTIONS,
 ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from converter.graphs.operators.code import Code, Compute
 
-Value = int | float | bool | str | tuple[int | None, ...]
+Value = int | float | bool | str | tuple[int | None, ...] | tuple[float, ...]
 Settings = dict[str, Value]  # hyper-parameters by our names: kernel, stride, padding, eps, …
 Entry = tuple[int, int]  # (index of a node in ``Graph.nodes``, index of its output)
 
@@ -42,6 +42,8 @@ class Operation:
         discrete: whether it selects or sorts by comparing numbers, as topk and box_nms: the least rounding
             of an input can change which elements its outputs contain.
         precision: the precision in which MXNet computes it for inputs in float64.
+        typed_by: the input whose type, integer or floating, its outputs have.
+        integers: the outputs that are integers, None if ``typed_by`` decides.
     """
 
     kind: str
@@ -61,6 +63,8 @@ class Operation:
     keeps_rank: bool = field(default=False, compare=False, repr=False)
     discrete: bool = field(default=False, compare=False, repr=False)
     precision: Literal["float64", "float32"] = field(default="float64", compare=False, repr=False)
+    typed_by: int = field(default=0, compare=False, repr=False)
+    integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
 
 
 VARIABLE_OPERATION = Operation(kind=VARIABLE, data_inputs=0)

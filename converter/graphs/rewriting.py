@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from converter.graphs import reader
+from converter.graphs import dtypes, reader
 from converter.graphs.graph import CAST
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 def casts(graph: Graph) -> dict[Entry, Entry]:
     """Return the output of every cast between floating types, and the entry that it casts."""
+    integers = dtypes.integers(graph)
     return {
         (index, output): entry
         for index, node in enumerate(graph.nodes)
         if node.operation.kind == CAST
         for output, entry in enumerate(node.inputs)
+        if entry not in integers
     }
 
 

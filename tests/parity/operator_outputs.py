@@ -33,7 +33,10 @@ def symbol(operator: str, attributes: dict[str, str], count: int) -> Any:  # noq
 def run(operator: str, attributes: dict[str, str], arrays: list[Any], dtype: str) -> list[Any]:
     """Return the outputs of an operator."""
     head, _ = symbol(operator, attributes, len(arrays))
-    values = {f"x{n}": mxnet.nd.array(array, dtype=dtype) for n, array in enumerate(arrays)}
+    values = {
+        f"x{n}": mxnet.nd.array(array, dtype=dtype if array.dtype.kind == "f" else array.dtype)
+        for n, array in enumerate(arrays)
+    }
     executor = head.bind(
         mxnet.cpu(),
         {name: values[name] for name in head.list_arguments()},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from converter.graphs.codegen.folding import ROOT, Name
 from converter.graphs.codegen.identifiers import join, quoted, words
-from converter.graphs.codegen.steps import BUFFER, PARAMETER
+from converter.graphs.codegen.steps import BUFFER, CONSTANT, PARAMETER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,11 +76,21 @@ def _assignment(line: Line) -> list[str]:
         sizes = f"torch.zeros({', '.join(arguments)})"
         if line.type == PARAMETER:
             return [f"{INDENT * 2}self.{line.name} = nn.Parameter({sizes})"]
-        owner, _, own = line.name.rpartition(".")
-        return [f'{INDENT * 2}self.{owner}{"." * bool(owner)}register_buffer("{own}", {sizes})']
+        own = line.name.rpartition(".")[2]
+        return [f'{INDENT * 2}self.{_owner(line.name)}register_buffer("{own}", {sizes})']
+    if isinstance(line.type, str) and line.type.startswith(CONSTANT):
+        register = f"{INDENT * 2}self.{_owner(line.name)}register_buffer"
+        own = line.name.rpartition(".")[2]
+        return [f'{register}("{own}", {line.type.removeprefix(CONSTANT)}, persistent=False)']
     kind = line.type if isinstance(line.type, str) else line.type.name
     constants = [f"{INDENT * 2}self.{line.name}.{name}.requires_grad_(False)" for name in line.constants]
     return _call(2, f"self.{line.name} = {kind}", arguments, "") + constants
+
+
+def _owner(name: str) -> str:
+    """Return the part of a member's name before its own, with the dot after it."""
+    owner, dot, _ = name.rpartition(".")
+    return owner + dot
 
 
 def _argument(key: str, value: Argument | Name) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from converter.errors import MappingError
+from converter.graphs import dtypes
 from converter.graphs.codegen import ranks
 from converter.graphs.codegen.identifiers import GLUON_SUFFIX, common_start, words
 from converter.graphs.graph import VARIABLE
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from converter.graphs.operators.code import Arguments, Shape, TorchLayer
 
 PARAMETER, BUFFER = "nn.Parameter", "register_buffer"
+CONSTANT = "constant "  # precedes the expression of a tensor that is no parameter
 STATISTICS = ("running_mean", "running_var")  # roles of tensors that are not trained
 IDENTITY = "{0}"
 FLAT_RANK = 2
@@ -32,7 +34,7 @@ class Member:
 
     Attributes:
         words: the words of its name.
-        type: its class, or ``nn.Parameter`` or ``register_buffer``.
+        type: its class, or ``nn.Parameter`` or ``register_buffer``; of a constant, its expression.
         arguments: the arguments of its class; of a tensor, the sizes.
         tensors: the names of its tensors, by the graph's variables.
         path: its place: the scopes and its own name; set by ``scopes``.
@@ -49,7 +51,7 @@ class Member:
     @property
     def is_tensor(self) -> bool:
         """Whether it is a tensor and not a layer."""
-        return self.type in {PARAMETER, BUFFER}
+        return self.type in {PARAMETER, BUFFER} or self.type.startswith(CONSTANT)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -105,6 +107,7 @@ class _Lowering:
         self.graph = graph
         self.shapes = shapes
         self.ranks = ranks.infer(graph)
+        self.integers = dtypes.integers(graph)
         self.uses = Counter(index for node in graph.nodes for index, _ in node.inputs)
         self.uses.update(index for index, _ in graph.outputs)
         self.aliases: dict[Entry, Entry] = {}
@@ -130,7 +133,9 @@ class _Lowering:
         layer = code.layer if self._owns_parameters(node) else None
         if layer and "{dims}" in layer.type and node.inputs[0][0] not in self.ranks:
             layer = None
-        if layer is None and code.expression == IDENTITY:
+        on_integers = bool(code.on_integers) and node.inputs[0] in self.integers
+        expression = code.on_integers if on_integers else code.expression
+        if layer is None and expression == IDENTITY:
             self.aliases[index, 0] = self._resolve(node.inputs[0])
             return
         if layer is None and not code.expression:
@@ -143,7 +148,9 @@ class _Lowering:
                 template = template.replace(FLATTENED, IDENTITY)
         else:
             member = None
-            inputs, template = self._functional_inputs(node), code.expression
+            if code.constant:
+                member = Member(words=_node_words(node), type=f"{CONSTANT}{code.constant}", arguments={})
+            inputs, template = self._functional_inputs(node), expression
         self.steps.append(
             Step(
                 node=index,

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from converter.graphs.operators import (
     activation,
+    boxes,
+    constants,
     convolution,
     elementwise,
     indexing,
+    lookup,
     losses,
     normalization,
+    ordering,
     reduction,
     resizing,
     shape,
@@ -35,7 +39,21 @@ from converter.graphs.operators.kinds import (
 from converter.graphs.operators.pooling import GLOBAL_AVERAGE
 from converter.graphs.operators.registry import defaults, parse, schemas
 
-FAMILIES = (activation, convolution, elementwise, indexing, losses, normalization, reduction, resizing, shape)
+FAMILIES = (
+    activation,
+    boxes,
+    constants,
+    convolution,
+    elementwise,
+    indexing,
+    lookup,
+    losses,
+    normalization,
+    ordering,
+    reduction,
+    resizing,
+    shape,
+)
 
 __all__ = [
     "ACTIVATIONS",

@@ -18,6 +18,7 @@ Size = int | tuple[int, ...]  # one number for height and width, or one for each
 Pair = int | tuple[int, int]  # the same; MXNet infers from two numbers that the input is an image
 Axes = tuple[int, ...]
 Bounds = tuple[int | None, ...]  # of a slice
+Singles = tuple[float, ...]  # MXNet stores them as float32
 Single = NewType("Single", float)  # MXNet stores it as a float32
 
 MAX_VALUE_CHARACTERS = 100
@@ -122,6 +123,11 @@ def _bounds(text: str) -> Bounds:
     return tuple(None if part == "None" else _integer(part) for part in parts if part)
 
 
+def _singles(text: str) -> Singles:
+    """Parse ``(0.1, 0.2)``, ``[0.1,0.2]`` or ``0.1``."""
+    return tuple(_single(part) for part in re.split(r"[,\s]+", text.strip("()[] ")) if part)
+
+
 def _size(text: str) -> Value | None:
     """Parse up to two numbers; equal ones become one, ``()`` means the default."""
     numbers = _axes(text)
@@ -149,6 +155,7 @@ _PARSERS: dict[object, Callable[[str], Value | None]] = {
     Axes: _axes,
     Axes | None: _axes,
     Bounds: _bounds,
+    Singles: _singles,
     Size: _size,
     Pair: _pair,
 }

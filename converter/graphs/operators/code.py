@@ -48,11 +48,15 @@ class Code:
             value is a sequence if the operation has several outputs. Empty if there is only a layer.
         layer: used in place of the expression if every parameter is a variable that no other layer has.
         helpers: the functions of ``graphs.helpers`` that the expression calls.
+        constant: an expression without inputs that yields a tensor, ``{layer}`` in the expression.
+        on_integers: used in place of the expression if the first input is a tensor of integers.
     """
 
     expression: str = ""
     layer: TorchLayer | None = None
     helpers: tuple[str, ...] = ()
+    constant: str = ""
+    on_integers: str = ""
 
 
 def identity(x: Array) -> Array:

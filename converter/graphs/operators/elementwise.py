@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 1e-100  # a number whose square and its inverse are finite
 FLOATS = {"float16", "float32", "float64", "bfloat16"}  # casts between them are identities, but for rounding
+INTEGERS = {"int8", "int32", "int64", "uint8"}
 
 
 @operator("elemwise_add", "broadcast_add", "broadcast_plus", "_Plus", "_plus", "_add", "_npi_add")
@@ -49,14 +50,22 @@ def _identity() -> Operation:
 
 @operator("Cast", "cast", "amp_cast")
 def _cast(*, dtype: str) -> Operation:
+    if dtype in INTEGERS:
+        code = Code(f"{{0}}.to(torch.{dtype})")
+        return other("Cast", code, lambda x: x.astype(dtype), keeps_rank=True, integers=(0,))
     if dtype not in FLOATS:
         return refuse("Cast", f"dtype is {dtype}")
-    return Operation(kind=CAST, code=Code("{0}"), compute=identity, keeps_rank=True)
+    code = Code("{0}", on_integers="{0}.float()")
+    return Operation(kind=CAST, code=code, compute=_floating, keeps_rank=True, integers=())
 
 
 @operator("amp_multicast")
 def _multicast(*, num_outputs: int, cast_narrow: bool = False) -> Operation:
     return Operation(kind=CAST, data_inputs=num_outputs, outputs=num_outputs)
+
+
+def _floating(x: Array) -> Array:
+    return x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
 
 
 @operator("BlockGrad", "stop_gradient")
@@ -94,25 +103,41 @@ def _round(x: Array) -> Array:
     return y
 
 
+def _divide(x: Array, y: Array) -> Array:
+    """Divide; the quotient of integers is truncated."""
+    if np.issubdtype(np.result_type(x), np.integer):
+        return (np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(x.dtype)
+    quotient: Array = np.divide(x, y)
+    return quotient
+
+
 UNARY: dict[str, tuple[str, Compute]] = {
     "abs": ("{0}.abs()", np.abs),
     "arccos": ("torch.acos({0})", np.arccos),
+    "arccosh": ("torch.acosh({0})", np.arccosh),
     "arcsin": ("torch.asin({0})", np.arcsin),
+    "arcsinh": ("torch.asinh({0})", np.arcsinh),
     "arctan": ("torch.atan({0})", np.arctan),
+    "arctanh": ("torch.atanh({0})", np.arctanh),
+    "cbrt": ("torch.sign({0}) * {0}.abs() ** (1 / 3)", np.cbrt),
     "ceil": ("torch.ceil({0})", np.ceil),
     "cos": ("torch.cos({0})", np.cos),
     "cosh": ("torch.cosh({0})", np.cosh),
+    "degrees": ("torch.rad2deg({0})", np.degrees),
     "erf": ("torch.erf({0})", lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x)),
     "exp": ("torch.exp({0})", np.exp),
     "expm1": ("torch.expm1({0})", np.expm1),
     "fix": ("torch.trunc({0})", np.trunc),
     "floor": ("torch.floor({0})", np.floor),
+    "gammaln": ("torch.lgamma({0})", lambda x: np.vectorize(math.lgamma, otypes=[x.dtype])(x)),
     "log": ("torch.log({0})", np.log),
     "log10": ("torch.log10({0})", np.log10),
     "log1p": ("torch.log1p({0})", np.log1p),
     "log2": ("torch.log2({0})", np.log2),
+    "logical_not": ("({0} == 0).to({0}.dtype)", lambda x: (x == 0).astype(x.dtype)),
     "negative": ("-{0}", np.negative),
     "ones_like": ("torch.ones_like({0})", np.ones_like),
+    "radians": ("torch.deg2rad({0})", np.radians),
     "reciprocal": ("torch.reciprocal({0})", lambda x: 1 / x),
     "rint": ("torch.ceil({0} - 0.5)", lambda x: np.ceil(x - 0.5)),
     "round": ("torch.sign({0}) * torch.floor({0}.abs() + 0.5)", _round),
@@ -137,7 +162,7 @@ BINARY: dict[str, tuple[str, Compute, tuple[str, ...]]] = {
         ("elemwise_sub", "broadcast_sub", "broadcast_minus", "_sub", "_minus", "_Minus", "_npi_subtract"),
     ),
     "mul": ("{0} * {1}", np.multiply, ("elemwise_mul", "_mul", "_Mul")),
-    "div": ("{0} / {1}", np.divide, ("elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide")),
+    "div": ("{0} / {1}", _divide, ("elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide")),
     "power": ("{0} ** {1}", np.power, ("broadcast_power", "_power", "_Power", "_npi_power")),
     "maximum": ("torch.maximum({0}, {1})", np.maximum, ("broadcast_maximum", "_maximum", "_Maximum")),
     "minimum": ("torch.minimum({0}, {1})", np.minimum, ("broadcast_minimum", "_minimum", "_Minimum")),
@@ -152,6 +177,12 @@ COMPARISONS: dict[str, tuple[str, Compute]] = {
     "lesser": ("<", np.less),
     "lesser_equal": ("<=", np.less_equal),
 }
+ON_INTEGERS = {"div": 'torch.div({0}, {1}, rounding_mode="trunc")'}
+LOGICAL: dict[str, Compute] = {
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+}
 REVERSED = ("minus", "div", "power", "mod")
 CLAMPS = {"maximum": "min", "minimum": "max"}  # the bound that each is
 
@@ -165,9 +196,10 @@ def _unary(name: str) -> Callable[[], Operation]:
     return schema
 
 
-def _binary(name: str, expression: str, compute: Compute) -> Callable[[], Operation]:
+def _binary(name: str, expression: str, compute: Compute, on_integers: str = "") -> Callable[[], Operation]:
     def schema() -> Operation:
-        return other(name, Code(expression), compute, data_inputs=2, keeps_rank=True)
+        code = Code(expression, on_integers=on_integers)
+        return other(name, code, compute, data_inputs=2, keeps_rank=True)
 
     return schema
 
@@ -192,6 +224,11 @@ def _before_scalar(expression: str) -> Callable[[str], str]:
     return lambda scalar: expression.replace("{0}", scalar).replace("{1}", "{0}")
 
 
+def _older_name(name: str) -> str:
+    """Return the name of an operator before MXNet 0.9: ``_Greater_Equal``."""
+    return f"_{name.title()}"
+
+
 def _comparison(compute: Compute) -> Compute:
     return lambda x, y: compute(x, y).astype(x.dtype)
 
@@ -205,7 +242,7 @@ def _register() -> None:
         operator(name)(_unary(name))
     for name, (expression, compute, aliases) in BINARY.items():
         if aliases:
-            operator(*aliases)(_binary(aliases[0], expression, compute))
+            operator(*aliases)(_binary(aliases[0], expression, compute, ON_INTEGERS.get(name, "")))
         title = name.title()
         names = (f"_{name}_scalar", f"_{title}Scalar")
         operator(*names)(_scalar(names[0], _with_scalar(name, expression), compute))
@@ -214,8 +251,19 @@ def _register() -> None:
             operator(*names)(_scalar(names[0], _before_scalar(expression), lambda x, y, f=compute: f(y, x)))
     for name, (symbol, compute) in COMPARISONS.items():
         text, compare = _compared(symbol), _comparison(compute)
-        operator(f"broadcast_{name}", f"_{name}")(_binary(f"broadcast_{name}", text, compare))
-        operator(f"_{name}_scalar")(_scalar(f"_{name}_scalar", _with_scalar(name, text), compare))
+        older = _older_name(name)
+        operator(f"broadcast_{name}", f"_{name}", older)(_binary(f"broadcast_{name}", text, compare))
+        operator(f"_{name}_scalar", f"_{older.replace('_', '')}Scalar")(
+            _scalar(f"_{name}_scalar", _with_scalar(name, text), compare)
+        )
+    for name, compute in LOGICAL.items():
+        text, compare = f"torch.{name}({{0}}, {{1}}).to({{0}}.dtype)", _comparison(compute)
+        older = _older_name(name)
+        operator(f"broadcast_{name}", f"_{name}", older)(_binary(f"broadcast_{name}", text, compare))
+        with_scalar = _with_scalar(name, text.replace("{1}", "torch.full_like({0}, {1})"))
+        operator(f"_{name}_scalar", f"_{older.replace('_', '')}Scalar")(
+            _scalar(f"_{name}_scalar", with_scalar, compare)
+        )
 
 
 _register()

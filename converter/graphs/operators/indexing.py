@@ -1,4 +1,4 @@
-"""Slices, splits and lookups.
+"""Slices, splits and selections.
 
 Source: src/operator/tensor/{matrix_op,indexing_op,control_flow_op}-inl.h, src/operator/
 {slice_channel,crop}-inl.h, apache/mxnet 1.9.1.
@@ -6,14 +6,15 @@ Source: src/operator/tensor/{matrix_op,indexing_op,control_flow_op}-inl.h, src/o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.graphs.graph import Operation
 from converter.graphs.operators.attributes import Axes, Bounds, require_axes
-from converter.graphs.operators.code import Code, TorchLayer
-from converter.graphs.operators.registry import operator, other, refuse
+from converter.graphs.operators.code import Code
+from converter.graphs.operators.registry import MXNET, operator, other, refuse
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -26,10 +27,12 @@ def _slice(*, begin: Bounds, end: Bounds, step: Bounds = ()) -> Operation:
     steps = tuple(each or 1 for each in (*step, *(1,) * (len(begin) - len(step))))
     if len(begin) != len(end) or len(steps) != len(begin):
         return refuse("slice", "begin, end and step have different lengths", data_inputs=1)
-    if min(steps, default=1) < 1:
-        return refuse("slice", "step is negative", data_inputs=1)
     slices = tuple(map(slice, begin, end, steps))
-    code = Code(f"{{0}}[{', '.join(map(_slice_text, slices))}]")
+    if min(steps, default=1) < 1:
+        ranges = [(each.start, each.stop, each.step) for each in slices]
+        code = Code(f"slice_backwards({{0}}, {ranges})", helpers=("slice_backwards",))
+    else:
+        code = Code(f"{{0}}[{', '.join(map(_slice_text, slices))}]")
     return other("slice", code, lambda x: x[slices], keeps_rank=True)
 
 
@@ -51,23 +54,32 @@ def _slice_axis(*, axis: int, begin: int, end: int | None) -> Operation:
 
 @operator("slice_like")
 def _slice_like(*, axes: Axes = ()) -> Operation:
-    if not axes or min(axes) < 0:
-        return refuse("slice_like", "axes are omitted or negative", data_inputs=2)
     require_axes(*axes)
-    parts = [f": {{1}}.shape[{axis}]" if axis in axes else ":" for axis in range(max(axes) + 1)]
 
     def compute(x: Array, like: Array) -> Array:
-        return x[tuple(slice(like.shape[axis] if axis in axes else None) for axis in range(max(axes) + 1))]
+        chosen = {axis % x.ndim for axis in axes or range(x.ndim)}
+        return x[tuple(slice(like.shape[axis] if axis in chosen else None) for axis in range(x.ndim))]
 
-    return other("slice_like", Code(f"{{0}}[{', '.join(parts)}]"), compute, data_inputs=2, keeps_rank=True)
+    if not axes:
+        text = "tuple(map(slice, {1}.shape))"
+    elif min(axes) >= 0:
+        text = ", ".join(f": {{1}}.shape[{axis}]" if axis in axes else ":" for axis in range(max(axes) + 1))
+    elif max(axes) < 0:
+        parts = (f": {{1}}.shape[{axis}]" if axis in axes else ":" for axis in range(min(axes), 0))
+        text = ", ".join(["...", *parts])
+    else:
+        return refuse("slice_like", "some axes are negative, and some are not", data_inputs=2)
+    return other("slice_like", Code(f"{{0}}[{text}]"), compute, data_inputs=2, keeps_rank=not axes)
 
 
 @operator("Crop")
 def _crop(
     *, num_args: int, offset: Axes = (0, 0), h_w: Axes = (0, 0), center_crop: bool = False
 ) -> Operation:
-    if num_args not in {1, IMAGE_AXES} or center_crop:
-        return refuse("Crop", "center_crop is not supported" if center_crop else "num_args is not 1 or 2")
+    if num_args not in {1, IMAGE_AXES}:
+        return refuse("Crop", "num_args is not 1 or 2")
+    if center_crop:
+        return _center_crop(num_args, h_w)
     top, left = offset
     size = (
         [f"{{1}}.shape[{axis}]" for axis in (2, 3)] if num_args == IMAGE_AXES else [str(each) for each in h_w]
@@ -80,6 +92,37 @@ def _crop(
         return x[:, :, top : top + height, left : left + width]
 
     return other("Crop", code, compute, data_inputs=num_args, keeps_rank=num_args == 1)
+
+
+def _center_crop(num_args: int, h_w: Axes) -> Operation:
+    def compute(x: Array, like: Array | None = None) -> Array:
+        sizes = h_w if like is None else like.shape[2:]
+        top, left = ((size - part) // 2 for size, part in zip(x.shape[2:], sizes, strict=True))
+        return x[:, :, top : top + sizes[0], left : left + sizes[1]]
+
+    sizes = "{1}.shape[2], {1}.shape[3]" if num_args == IMAGE_AXES else f"{h_w[0]}, {h_w[1]}"
+    code = Code(f"center_crop({{0}}, {sizes})", helpers=("center_crop",))
+    return other("Crop", code, compute, data_inputs=num_args, keeps_rank=num_args == 1)
+
+
+@operator("_split_v2")
+def _split_by_indices(
+    *, indices: Axes, axis: int = 1, squeeze_axis: bool = False, sections: int = 0
+) -> Operation:
+    if sections:
+        operation = _split(num_outputs=sections, axis=axis, squeeze_axis=squeeze_axis)
+        return replace(operation, kind=f"{MXNET}_split_v2")
+    if squeeze_axis or not indices or indices[0]:  # MXNet writes the beginning of each part
+        reason = "squeeze_axis is not supported" if squeeze_axis else "indices do not begin with 0"
+        return refuse("_split_v2", reason, data_inputs=1)
+    code = Code(f"{{0}}.tensor_split({indices[1:]}, {axis})")
+    return other(
+        "_split_v2",
+        code,
+        lambda x: tuple(np.split(x, indices[1:], axis)),
+        outputs=len(indices),
+        keeps_rank=True,
+    )
 
 
 @operator("SliceChannel", "split")
@@ -100,38 +143,9 @@ def _where() -> Operation:
             condition = condition.reshape((-1,) + (1,) * (x.ndim - 1))
         return np.where(condition != 0, x, y)
 
-    return other("where", Code("where({0}, {1}, {2})", helpers=("where",)), compute, data_inputs=3)
-
-
-@operator("Embedding")
-def _embedding(
-    *, input_dim: int, output_dim: int, dtype: str = "float32", sparse_grad: bool = False
-) -> Operation:
-    index = f"{{0}}.long().clamp(0, {input_dim - 1})"
-    layer = TorchLayer(
-        type="nn.Embedding",
-        arguments=lambda _: {"_rows": input_dim, "_columns": output_dim},
-        tensors={"weight": "weight"},
-        applied=f"{{layer}}({index})",
+    return other(
+        "where", Code("where({0}, {1}, {2})", helpers=("where",)), compute, data_inputs=3, typed_by=1
     )
-
-    def compute(x: Array, weight: Array) -> Array:
-        return weight[np.clip(x.astype(np.int64), 0, input_dim - 1)]
-
-    return other("Embedding", Code(f"F.embedding({index}, {{1}})", layer), compute, roles=("weight",))
-
-
-@operator("take")
-def _take(*, axis: int = 0, mode: Literal["clip", "raise", "wrap"] = "clip") -> Operation:
-    if mode == "raise":
-        return refuse("take", "mode is raise", data_inputs=2)
-    code = Code(f"take({{0}}, {{1}}, axis={axis}, wrap={mode == 'wrap'})", helpers=("take",))
-    return other("take", code, lambda x, index: _taken(x, index, axis, mode), data_inputs=2)
-
-
-def _taken(x: Array, index: Array, axis: int, mode: Literal["clip", "wrap"]) -> Array:
-    """Return the elements at indices that are truncated and then limited or wrapped."""
-    return np.take(x, index.astype(np.int64), axis, mode=mode)
 
 
 def _slice_text(part: slice) -> str:

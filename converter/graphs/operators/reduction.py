@@ -31,12 +31,12 @@ def _mean(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> 
     if keepdims and not exclude and axis in {(2, 3), (-2, -1)}:
         return GLOBAL_AVERAGE
     settings: Settings = {"axis": axis, "keepdims": keepdims, "exclude": exclude}
-    refused = "exclude is not supported" if exclude else ""
+    refused = "exclude with negative axes" if exclude and (not axis or min(axis) < 0) else ""
     return Operation(
         kind="mean",
         settings=settings,
-        code=None if refused else Code(_reduced("mean", axis, keepdims=keepdims)),
-        compute=_reduction(np.mean, axis, keepdims=keepdims),
+        code=None if refused else Code(_reduced("mean", axis, keepdims=keepdims, exclude=exclude)),
+        compute=_reduction(np.mean, axis, keepdims=keepdims, exclude=exclude),
         refused=refused,
         keeps_rank=keepdims,
     )
@@ -52,25 +52,31 @@ def _numpy_mean(*, axis: Axes = (), keepdims: bool = False, dtype: str = "", ini
 
 def _reduce(name: str, method: str, function: Callable[..., Array]) -> Callable[..., Operation]:
     def schema(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> Operation:
-        if exclude:
-            return refuse(name, "exclude is not supported", data_inputs=1)
-        code = Code(_reduced(method, axis, keepdims=keepdims))
-        return other(name, code, _reduction(function, axis, keepdims=keepdims), keeps_rank=keepdims)
+        if exclude and (not axis or min(axis) < 0):
+            return refuse(name, "exclude with negative axes is not supported", data_inputs=1)
+        code = Code(_reduced(method, axis, keepdims=keepdims, exclude=exclude))
+        compute = _reduction(function, axis, keepdims=keepdims, exclude=exclude)
+        return other(name, code, compute, keeps_rank=keepdims)
 
     return schema
 
 
-def _reduced(method: str, axis: Axes, *, keepdims: bool) -> str:
+def _reduced(method: str, axis: Axes, *, keepdims: bool, exclude: bool = False) -> str:
     """Return a reduction as PyTorch code; without axes, MXNet's result has one axis."""
     keep = ", keepdim=True" if keepdims else ""
+    if exclude:
+        return f"{{0}}.{method}([axis for axis in range({{0}}.dim()) if axis not in {axis}]{keep})"
     if axis:
         return f"{{0}}.{method}({axis[0] if len(axis) == 1 else axis}{keep})"
     return f"{{0}}.{method}(tuple(range({{0}}.dim())){keep})" if keepdims else f"{{0}}.{method}().reshape(1)"
 
 
-def _reduction(function: Callable[..., Array], axis: Axes, *, keepdims: bool) -> Callable[[Array], Array]:
+def _reduction(
+    function: Callable[..., Array], axis: Axes, *, keepdims: bool, exclude: bool = False
+) -> Callable[[Array], Array]:
     def compute(x: Array) -> Array:
-        y = function(x, axis=axis or None, keepdims=keepdims)
+        axes = tuple(at for at in range(x.ndim) if at not in axis) if exclude else axis or None
+        y = function(x, axis=axes, keepdims=keepdims)
         return np.reshape(y, (1,)) if np.ndim(y) == 0 else y
 
     return compute
@@ -79,14 +85,64 @@ def _reduction(function: Callable[..., Array], axis: Axes, *, keepdims: bool) ->
 operator("sum", "sum_axis")(_reduce("sum", "sum", np.sum))
 operator("max", "max_axis")(_reduce("max", "amax", np.max))
 operator("min", "min_axis")(_reduce("min", "amin", np.min))
+operator("nansum")(_reduce("nansum", "nansum", np.nansum))
+
+
+@operator("prod")
+def _product(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> Operation:
+    if exclude or (keepdims and not axis) or len({each < 0 for each in axis}) > 1:
+        return refuse("prod", "these axes are not supported", data_inputs=1)
+    keep = ", keepdim=True" if keepdims else ""
+    steps = "".join(f".prod({each}{keep})" for each in sorted(axis, reverse=min(axis, default=0) >= 0))
+    code = Code(f"{{0}}{steps or '.prod().reshape(1)'}")
+    return other("prod", code, _reduction(np.prod, axis, keepdims=keepdims), keeps_rank=keepdims)
+
+
+@operator("norm")
+def _norm(
+    *,
+    ord: int = 2,
+    axis: Axes | None = None,
+    out_dtype: str = "",
+    keepdims: bool = False,
+) -> Operation:
+    if ord not in {1, 2} or out_dtype or (ord == 1 and axis is not None and len(axis) > 1):
+        return refuse("norm", "ord is not 1 or 2, or out_dtype is given", data_inputs=1)
+    norm = f"torch.linalg.vector_norm({{0}}, {ord}"
+    along = "tuple(range({0}.dim()))" if axis is None else str(axis)
+    text = f"{norm}, {along}{', keepdim=True' if keepdims else ''})"
+    code = Code(f"{text}.reshape(1)" if axis is None and not keepdims else text)
+
+    def compute(x: Array) -> Array:
+        size = np.abs(x) if ord == 1 else x * x
+        y = _reduction(np.sum, axis or (), keepdims=keepdims)(size)
+        return y if ord == 1 else np.sqrt(y)
+
+    return other("norm", code, compute, keeps_rank=keepdims)
+
+
+@operator("cumsum", "_np_cumsum")
+def _cumulative_sum(*, axis: int | None = None, dtype: str = "") -> Operation:
+    if dtype:
+        return refuse("cumsum", "dtype is not supported", data_inputs=1)
+    code = Code("{0}.flatten().cumsum(0)" if axis is None else f"{{0}}.cumsum({axis})")
+    return other("cumsum", code, lambda x: np.cumsum(x, axis), keeps_rank=axis is not None)
 
 
 @operator("dot")
 def _dot(*, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str = "") -> Operation:
-    if transpose_a or transpose_b or forward_stype not in FORWARD_TYPES:
-        return refuse("dot", "transpose_a, transpose_b and forward_stype are not supported", data_inputs=2)
-    code = Code("torch.tensordot({0}, {1}, 1)")
-    return other("dot", code, lambda x, y: np.tensordot(x, y, 1), data_inputs=2)
+    if forward_stype not in FORWARD_TYPES:
+        return refuse("dot", "forward_stype is not supported", data_inputs=2)
+    one = "{0}.movedim(0, -1)" if transpose_a else "{0}"
+    two = "{1}.movedim(-1, 0)" if transpose_b else "{1}"
+
+    def compute(x: Array, y: Array) -> Array:
+        product = np.tensordot(
+            np.moveaxis(x, 0, -1) if transpose_a else x, np.moveaxis(y, -1, 0) if transpose_b else y, 1
+        )
+        return product.reshape(1) if product.ndim == 0 else product
+
+    return other("dot", Code(f"torch.atleast_1d(torch.tensordot({one}, {two}, 1))"), compute, data_inputs=2)
 
 
 @operator("batch_dot")

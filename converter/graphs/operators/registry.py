@@ -29,6 +29,8 @@ MXNET = "MXNet's "
 
 _SCHEMAS: dict[str, Callable[..., Operation]] = {}
 _OTHER_AXES: dict[str, Callable[..., Operation]] = {}  # of inputs that are no images, by the same names
+# Attributes that MXNet accepts and does not read: these operators take none.
+UNREAD = {"zeros_like": ("dtype",), "ones_like": ("dtype",)}
 SPATIAL = ("kernel", "stride", "dilate", "pad", "adj")  # attributes with a number for each axis
 IMAGE_AXES = 2  # height and width
 
@@ -63,6 +65,8 @@ def other(
     outputs: int = 1,
     rank: int | None = None,
     keeps_rank: bool = False,
+    typed_by: int = 0,
+    integers: tuple[int, ...] | None = None,
 ) -> Operation:
     """Return an operation that no named network has; ``parse`` adds its attributes as its settings.
 
@@ -75,6 +79,8 @@ def other(
         outputs: the number of its outputs.
         rank: the number of axes of its output, None if unknown.
         keeps_rank: whether its output has as many axes as its inputs.
+        typed_by: the input whose type, integer or floating, its outputs have.
+        integers: the outputs that are integers, None if ``typed_by`` decides.
     """
     return Operation(
         kind=MXNET + name,
@@ -85,6 +91,8 @@ def other(
         outputs=outputs,
         rank=rank,
         keeps_rank=keeps_rank,
+        typed_by=typed_by,
+        integers=integers,
     )
 
 
@@ -117,6 +125,7 @@ def parse(name: str, attributes: Mapping[str, str]) -> Operation:
             is_loss=name in refusals.LOSSES,
         )
     fields = _fields(function)
+    attributes = {key: text for key, text in attributes.items() if key not in UNREAD.get(name, ())}
     if unknown := sorted(attributes.keys() - fields.keys()):
         raise ValueError(f"{name} has no attribute {unknown[0]!r}")
     parsed = {key: values.parse(key, text, fields[key][0]) for key, text in attributes.items()}

@@ -55,11 +55,18 @@ def _reshape_like(
     rhs_begin: int | None = None,
     rhs_end: int | None = None,
 ) -> Operation:
+    def compute(x: Array, like: Array) -> Array:
+        end = x.ndim if lhs_end is None else lhs_end
+        return x.reshape(x.shape[: lhs_begin or 0] + like.shape[rhs_begin:rhs_end] + x.shape[end:])
+
+    text = "{1}.shape"
     if (lhs_begin, lhs_end, rhs_begin, rhs_end) != (None,) * 4:
-        return refuse("reshape_like", "a range of axes is not supported", data_inputs=2)
-    return other(
-        "reshape_like", Code("{0}.reshape({1}.shape)"), lambda x, y: x.reshape(y.shape), data_inputs=2
-    )
+        before = [f"*{{0}}.shape[:{lhs_begin}]"] if lhs_begin else []
+        after = [f"*{{0}}.shape[{lhs_end}:]"] if lhs_end is not None else []
+        middle = "".join("" if each is None else str(each) for each in (rhs_begin,))
+        end = "" if rhs_end is None else str(rhs_end)
+        text = ", ".join([*before, f"*{{1}}.shape[{middle}:{end}]", *after])
+    return other("reshape_like", Code(f"{{0}}.reshape({text})"), compute, data_inputs=2)
 
 
 @operator("transpose")
@@ -163,12 +170,34 @@ def _broadcast_to(*, shape: Axes = ()) -> Operation:
 
 @operator("broadcast_like")
 def _broadcast_like(*, lhs_axes: Axes | None = None, rhs_axes: Axes | None = None) -> Operation:
-    if lhs_axes or rhs_axes:
-        return refuse("broadcast_like", "axes are not supported", data_inputs=2)
+    if lhs_axes and rhs_axes:
+        sizes = "".join(f"{{1}}.shape[{axis}], " for axis in rhs_axes)
+        code = Code(f"expand_axes({{0}}, {lhs_axes}, ({sizes.strip()}))", helpers=("expand_axes",))
+
+        def compute(x: Array, like: Array) -> Array:
+            return _expanded(x, lhs_axes, tuple(like.shape[axis] for axis in rhs_axes))
+
+        return other("broadcast_like", code, compute, data_inputs=2)
     code = Code("{0}.expand_as({1})")
     return other(
         "broadcast_like", code, lambda x, y: np.broadcast_to(x, y.shape), data_inputs=2, keeps_rank=True
     )
+
+
+@operator("broadcast_axis", "broadcast_axes")
+def _broadcast_axis(*, axis: Axes = (), size: Axes = ()) -> Operation:
+    if len(axis) != len(size):
+        return refuse("broadcast_axis", "axis and size have different lengths", data_inputs=1)
+    code = Code(f"expand_axes({{0}}, {axis}, {size})", helpers=("expand_axes",))
+    return other("broadcast_axis", code, lambda x: _expanded(x, axis, size), keeps_rank=True)
+
+
+def _expanded(x: Array, axes: Axes, sizes: Axes) -> Array:
+    """Repeat axes of size 1."""
+    shape = list(x.shape)
+    for axis, size in zip(axes, sizes, strict=True):
+        shape[axis] = size
+    return np.broadcast_to(x, shape)
 
 
 @operator("depth_to_space")
