@@ -26,7 +26,9 @@ class OperatorCase:
         high: the greatest.
         whole: which inputs are whole numbers.
         integers: which inputs are integers.
+        single: whether MXNet computes it in float32, in part or as a whole.
         whole_columns: which columns of the first input are whole numbers.
+        second: the second input.
         scores: (column, low, high) of columns of the first input, whose other columns are boxes.
     """
 
@@ -37,7 +39,9 @@ class OperatorCase:
     high: float = 2.0
     whole: tuple[int, ...] = ()
     integers: tuple[int, ...] = ()
+    single: bool = False
     whole_columns: tuple[int, ...] = ()
+    second: tuple[tuple[float, ...] | float, ...] = ()
     scores: tuple[tuple[int, float, float], ...] = ()
 
     def __str__(self) -> str:
@@ -50,6 +54,8 @@ class OperatorCase:
         arrays: list[Array] = [generator.uniform(self.low, self.high, shape) for shape in self.shapes]
         for column, low, high in self.scores:
             arrays[0][..., column] = generator.uniform(low, high, arrays[0].shape[:-1])
+        if self.second:
+            arrays[1] = np.array(self.second)
         for column in self.whole_columns:
             arrays[0][..., column] = np.round(arrays[0][..., column])
         arrays = [np.round(array) if number in self.whole else array for number, array in enumerate(arrays)]
@@ -89,6 +95,10 @@ CONVOLUTIONS = [
     CASE("Deconvolution", (IMAGE, (4, 6, 3, 2)), CONVOLUTION | {"stride": "(2, 3)", "adj": "(1, 2)"}),
     CASE("Deconvolution", (IMAGE, (4, 6, 3, 2), (6,)), CONVOLUTION | {"no_bias": "False"}),
     CASE("Deconvolution", (IMAGE, (4, 3, 3, 2)), CONVOLUTION | {"num_group": "2"}),
+    *(
+        CASE("Deconvolution", (IMAGE, (4, 6, 3, 2)), CONVOLUTION | {"stride": "(2, 2)", "target_shape": size})
+        for size in ("(18, 14)", "(17, 13)")
+    ),
     CASE("FullyConnected", (IMAGE, (5, 252), (5,)), {"num_hidden": "5"}),
     CASE("FullyConnected", (IMAGE, (5, 7), (5,)), {"num_hidden": "5", "flatten": "False"}),
     CASE("FullyConnected", ((3, 6), (5, 6)), {"num_hidden": "5", "no_bias": "True"}),
@@ -103,6 +113,8 @@ NORMALIZATIONS = [
     CASE("LayerNorm", (IMAGE, (7,), (7,)), {"eps": TENTH}),
     CASE("InstanceNorm", (IMAGE, (4,), (4,))),
     CASE("InstanceNorm", (IMAGE, (4,), (4,)), {"eps": TENTH}),
+    CASE("GroupNorm", (IMAGE, (1,), (1,))),
+    CASE("GroupNorm", (IMAGE, (2,), (2,)), {"num_groups": "2", "eps": TENTH}),
     *(
         CASE("L2Normalization", (IMAGE,), {"mode": mode, "eps": TENTH})
         for mode in ("instance", "channel", "spatial")
@@ -150,6 +162,36 @@ POOLS = [
     CASE("_contrib_AdaptiveAvgPooling2D", (IMAGE,)),
     CASE("_contrib_AdaptiveAvgPooling2D", (IMAGE,), {"output_size": "(5, 3)"}),
     CASE("UpSampling", (IMAGE,), {"scale": "3", "sample_type": "nearest", "num_args": "1"}),
+    *(
+        CASE(
+            "UpSampling",
+            ((2, 4, 6, 4), (2, 4, 3, 2)),
+            {"scale": "2", "sample_type": "nearest", "num_args": "2"} | changed,
+        )
+        for changed in ({}, {"multi_input_mode": "sum"})
+    ),
+    *(
+        CASE(
+            "UpSampling",
+            ((2, 4, 6, 4), (4, 1, kernel, kernel)),
+            {"scale": scale, "sample_type": "bilinear", "num_args": "2", "num_filter": "4"},
+        )
+        for scale, kernel in (("2", 4), ("3", 5))
+    ),
+    CASE("_contrib_BilinearResize2D", (IMAGE,), {"scale_height": "1.7", "scale_width": "2.3"}),
+    *(
+        CASE(
+            "_contrib_BilinearResize2D",
+            (shape,),
+            {"scale_height": "2", "scale_width": "0.5", "mode": "odd_scale"},
+        )
+        for shape in (IMAGE, (1, 2, 6, 8))
+    ),
+    *(
+        CASE("_contrib_BilinearResize2D", ((1, 2, 6, 7),), {"mode": f"to_{parity}_{way}"})
+        for parity in ("odd", "even")
+        for way in ("up", "down")
+    ),
     *(
         CASE("_contrib_BilinearResize2D", (IMAGE,), {"height": height, "width": "5"} | changed)
         for height in ("4", "13", "1")
@@ -432,6 +474,121 @@ BOXES = [
         )
     ),
 ]
+REGIONS = (
+    (0, 0.3, 0.7, 5.2, 6.9),
+    (1, 2, 1, 3, 9),
+    (0, -2, -3, 20, 20),
+    (1, 4, 4, 4.1, 4.2),
+    (0, 5, 5, 9, 9),
+)
+DEFORMED = {"kernel": "(3, 2)", "num_filter": "6"}
+REGION_CASES = [
+    *(
+        CASE("_contrib_ROIAlign", (IMAGE, (5, 5)), {"pooled_size": "(3, 2)"} | changed, second=REGIONS)
+        for changed in (
+            {"spatial_scale": "0.5", "sample_ratio": "2"},
+            {"spatial_scale": SEVENTH},
+            {"spatial_scale": "1", "aligned": "True", "sample_ratio": "3"},
+        )
+    ),
+    *(
+        CASE("ROIPooling", (IMAGE, (5, 5)), {"pooled_size": "(3, 2)", "spatial_scale": scale}, second=REGIONS)
+        for scale in ("0.5", "1")
+    ),
+    *(
+        CASE(
+            "_contrib_DeformableConvolution",
+            ((2, 4, 6, 5), (2, 12 * groups, *size), (6, 4, 3, 2), (6,)),
+            DEFORMED | changed,
+        )
+        for changed, groups, size in (
+            ({}, 1, (4, 4)),
+            ({"stride": "(2, 1)", "pad": "(1, 1)"}, 1, (3, 6)),
+            ({"dilate": "(2, 1)", "pad": "(1, 0)"}, 1, (4, 4)),
+            ({"num_deformable_group": "2"}, 2, (4, 4)),
+        )
+    ),
+    CASE(
+        "_contrib_DeformableConvolution",
+        ((2, 4, 6, 5), (2, 12, 4, 4), (6, 2, 3, 2)),
+        DEFORMED | {"num_group": "2", "no_bias": "True"},
+    ),
+    *(
+        CASE(
+            "_contrib_ModulatedDeformableConvolution",
+            ((2, 4, 6, 5), (2, 12 * groups, *size), (2, 6 * groups, *size), (6, 4, 3, 2), (6,)),
+            DEFORMED | changed,
+        )
+        for changed, groups, size in (
+            ({}, 1, (4, 4)),
+            ({"stride": "(2, 1)", "pad": "(1, 1)"}, 1, (3, 6)),
+            ({"dilate": "(2, 1)", "pad": "(1, 0)"}, 1, (4, 4)),
+            ({"num_deformable_group": "2"}, 2, (4, 4)),
+        )
+    ),
+    CASE(
+        "_contrib_ModulatedDeformableConvolution",
+        ((2, 4, 6, 5), (2, 12, 4, 4), (2, 6, 4, 4), (6, 2, 3, 2)),
+        DEFORMED | {"num_group": "2", "no_bias": "True"},
+    ),
+]
+STEPS = (5, 3, 4)
+SEQUENCES = [
+    CASE(
+        "RNN", (STEPS, (288,), (1, 3, 6), (1, 3, 6)), {"mode": "lstm", "state_size": "6", "num_layers": "1"}
+    ),
+    CASE(
+        "RNN",
+        (STEPS, (1152,), (4, 3, 6)),
+        {
+            "mode": "gru",
+            "state_size": "6",
+            "num_layers": "2",
+            "bidirectional": "True",
+            "state_outputs": "True",
+        },
+    ),
+    CASE(
+        "RNN",
+        (STEPS, (624,), (2, 3, 6), (2, 3, 6)),
+        {"mode": "lstm", "state_size": "6", "num_layers": "2", "state_outputs": "True"},
+    ),
+    *(
+        CASE(
+            "RNN",
+            (STEPS, (72,), (1, 3, 6)),
+            {"mode": mode, "state_size": "6", "num_layers": "1"},
+            single=mode == "rnn_relu",
+        )
+        for mode in ("rnn_tanh", "rnn_relu")
+    ),
+    CASE("_rnn_param_concat", ((4,), (6,)), {"num_args": "2", "dim": "0"}),
+    *(
+        CASE(name, ((5, 3, 4), (3,)), {"use_sequence_length": "True"}, second=(2, 5, 1))
+        for name in ("SequenceMask", "SequenceLast", "SequenceReverse")
+    ),
+    *(CASE(name, ((5, 3, 4),)) for name in ("SequenceMask", "SequenceLast", "SequenceReverse")),
+    CASE("SequenceLast", ((3, 5, 4),), {"axis": "1"}),
+    CASE("SequenceLast", ((3, 5, 4), (3,)), {"axis": "1", "use_sequence_length": "True"}, second=(2, 5, 1)),
+    CASE(
+        "SequenceMask",
+        ((3, 5, 4), (3,)),
+        {"axis": "1", "use_sequence_length": "True", "value": SEVENTH},
+        second=(2, 5, 1),
+    ),
+]
+SAMPLES = [
+    CASE("GridGenerator", ((2, 6),), {"transform_type": "affine", "target_shape": "(4, 5)"}),
+    CASE("GridGenerator", ((2, 2, 4, 5),), {"transform_type": "warp"}),
+    CASE("BilinearSampler", (IMAGE, (2, 2, 4, 5)), low=-1.2, high=1.2),
+    CASE(
+        "SpatialTransformer",
+        (IMAGE, (2, 6)),
+        {"transform_type": "affine", "sampler_type": "bilinear", "target_shape": "(4, 5)"},
+        low=-1,
+        high=1,
+    ),
+]
 AXES: tuple[dict[str, str], ...] = (
     {},
     {"axis": "1"},
@@ -469,5 +626,8 @@ CASES = [
     *ORDERS,
     *CONSTANTS,
     *BOXES,
+    *REGION_CASES,
+    *SEQUENCES,
+    *SAMPLES,
     *REDUCTIONS,
 ]

@@ -44,6 +44,9 @@ class Operation:
         precision: the precision in which MXNet computes it for inputs in float64.
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
+        discrete: whether it selects or sorts by comparing numbers, as topk and box_nms: the least rounding
+            of an input can change which elements its outputs contain.
+        precision: the precision in which MXNet computes it for inputs in float64.
     """
 
     kind: str
@@ -65,6 +68,8 @@ class Operation:
     precision: Literal["float64", "float32"] = field(default="float64", compare=False, repr=False)
     typed_by: int = field(default=0, compare=False, repr=False)
     integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+    discrete: bool = field(default=False, compare=False, repr=False)
+    precision: Literal["float64", "float32"] = field(default="float64", compare=False, repr=False)
 
 
 VARIABLE_OPERATION = Operation(kind=VARIABLE, data_inputs=0)

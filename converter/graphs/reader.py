@@ -173,7 +173,7 @@ def _operations(file: str, symbol: _Symbol, order: list[int]) -> dict[int, Opera
 
 
 def _operation(node: _Node) -> Operation:
-    if node.control_deps or node.subgraphs:
+    if (node.control_deps or node.subgraphs) and node.op not in operators.REASONS:
         raise ValueError("control dependencies and subgraphs are not supported")
     return VARIABLE_OPERATION if node.op == NULL else operators.parse(node.op, _attributes(node))
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 FLOAT32_TYPES = {"float32", "None"}
-TYPED = {"_zeros", "_ones", "_full", "_arange", "one_hot", "topk", "argsort", "Cast", "cast", "amp_cast"}
+TYPED = {"_zeros", "_ones", "_full", "_arange", "_eye", "one_hot", "topk", "argsort"}
+TYPED |= {"Cast", "cast", "amp_cast"}
 RENAMED = {
     "BatchNorm_v1": "BatchNorm",
     "Convolution_v1": "Convolution",
@@ -193,12 +194,12 @@ def softmax_activation(to: Rewriting, attributes: dict[str, str], inputs: list[E
     return to.add("softmax", inputs[0], axis=1 if attributes.get("mode") == "channel" else -1)
 
 
-def crop(to: Rewriting, attributes: dict[str, str], inputs: list[Entry]) -> Any:  # noqa: ANN401 - None keeps the node
+def crop(to: Rewriting, attributes: dict[str, str], inputs: list[Entry]) -> Entry:
     """MXNet has no float64 kernel."""
-    if attributes.get("center_crop", "False") in ("True", "1", "true"):
-        return None
     top, left = ast.literal_eval(attributes.get("offset", "(0, 0)"))
     height, width = to.input_shape(1)[2:] if len(inputs) > 1 else ast.literal_eval(attributes["h_w"])
+    if is_true(attributes, "center_crop"):
+        top, left = ((old - new) // 2 for old, new in zip(to.input_shape()[2:], (height, width)))  # noqa: B905 - Python 3.8
     begin, end = (None, None, top, left), (None, None, top + height, left + width)
     return to.add("slice", inputs[0], begin=begin, end=end)
 
@@ -260,6 +261,50 @@ def instance_norm(to: Rewriting, attributes: dict[str, str], inputs: list[Entry]
     return to.add("broadcast_add", scaled, beta)
 
 
+def multibox_prior(to: Rewriting, attributes: dict[str, str], _: list[Entry]) -> Entry:
+    """MXNet has no float64 kernel, and the output depends on shapes alone."""
+    height, width = to.input_shape()[2:]
+    sizes, ratios = (singles(attributes.get(key, "(1,)")) for key in ("sizes", "ratios"))
+    steps, offsets = (
+        singles(attributes.get("steps", "(-1, -1)")),
+        singles(attributes.get("offsets", "(.5, .5)")),
+    )
+    step_y, step_x = (
+        step if step > 0 else 1 / size
+        for step, size in zip(steps, (height, width))  # noqa: B905 - Python 3.8
+    )
+    kinds = [(size, ratios[0]) for size in sizes] + [(sizes[0], ratio) for ratio in ratios[1:]]
+    halves = [
+        (size * height / width * math.sqrt(ratio) / 2, size / math.sqrt(ratio) / 2) for size, ratio in kinds
+    ]
+    boxes = []
+    for row in range(height):
+        for column in range(width):
+            y, x = (row + offsets[0]) * step_y, (column + offsets[1]) * step_x
+            boxes += [[x - wide, y - high, x + wide, y + high] for wide, high in halves]
+    if is_true(attributes, "clip"):
+        boxes = [[min(max(each, 0.0), 1.0) for each in box] for box in boxes]
+    return to.constant([boxes])
+
+
+def grid_generator(to: Rewriting, attributes: dict[str, str], inputs: list[Entry]) -> Entry:
+    """MXNet has no float64 kernel."""
+    height, width = to.shapes[to.index, 0][2:]
+    rows, columns = (
+        [-1 + 2 * place / (size - 1) if size > 1 else -1.0 for place in range(size)]
+        for size in (height, width)
+    )
+    x = [column for _ in rows for column in columns]
+    y = [row for row in rows for _ in columns]
+    if attributes["transform_type"] == "affine":
+        base = to.constant([x, y, [1.0] * len(x)])
+        moved = to.add("dot", to.add("Reshape", inputs[0], shape=(-1, 3)), base)
+        return to.add("Reshape", moved, shape=(-1, 2, height, width))
+    base = to.add("Reshape", to.constant([x, y]), shape=(1, 2, height, width))
+    scale = to.add("Reshape", to.constant([2 / (width - 1), 2 / (height - 1)]), shape=(1, 2, 1, 1))
+    return to.add("broadcast_add", to.add("broadcast_mul", inputs[0], scale), base)
+
+
 def data(to: Rewriting, _: dict[str, str], inputs: list[Entry]) -> Entry:
     """Replace a loss that passes its data on, but needs a label."""
     return to.add("_copy", inputs[0])
@@ -270,9 +315,20 @@ def logistic(to: Rewriting, _: dict[str, str], inputs: list[Entry]) -> Entry:
     return to.add("sigmoid", inputs[0])
 
 
+def singles(text: str) -> tuple[float, ...]:
+    """Return the numbers of a tuple, rounded to float32."""
+    return tuple(single(part) for part in text.strip("()[] ").replace(",", " ").split())
+
+
+def is_true(attributes: dict[str, str], key: str) -> bool:
+    """Return whether an attribute, False by default, is true."""
+    return attributes.get(key, "False") in ("True", "1", "true")
+
+
 RULES: dict[str, Rule] = {
     "BilinearResize2D": bilinear_resize,
     "Crop": crop,
+    "GridGenerator": grid_generator,
     "InstanceNorm": instance_norm,
     "LRN": local_response_norm,
     "LeakyReLU": leaky_relu,
@@ -284,5 +340,6 @@ RULES: dict[str, Rule] = {
     "SoftmaxActivation": softmax_activation,
     "SoftmaxOutput": softmax_output,
     "_contrib_BilinearResize2D": bilinear_resize,
+    "_contrib_MultiBoxPrior": multibox_prior,
     "hard_sigmoid": hard_sigmoid,
 }

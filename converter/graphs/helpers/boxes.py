@@ -1,4 +1,4 @@
-"""Boxes of detectors: decoding, overlaps and non-maximum suppression. Every shape depends on the inputs' alone."""
+"""Boxes of detectors: decoding, overlaps and non-maximum suppression. No shape depends on values."""
 
 from __future__ import annotations
 

@@ -16,8 +16,11 @@ from converter.graphs.operators import (
     losses,
     normalization,
     ordering,
+    recurrent,
     reduction,
+    regions,
     resizing,
+    sampling,
     shape,
 )
 from converter.graphs.operators.kinds import (
@@ -37,6 +40,7 @@ from converter.graphs.operators.kinds import (
     SOFTMAX,
 )
 from converter.graphs.operators.pooling import GLOBAL_AVERAGE
+from converter.graphs.operators.refusals import REASONS
 from converter.graphs.operators.registry import defaults, parse, schemas
 
 FAMILIES = (
@@ -50,8 +54,11 @@ FAMILIES = (
     losses,
     normalization,
     ordering,
+    recurrent,
     reduction,
+    regions,
     resizing,
+    sampling,
     shape,
 )
 
@@ -69,6 +76,7 @@ __all__ = [
     "MULTIPLY",
     "NO_FLOAT64",
     "POOLING",
+    "REASONS",
     "RELU",
     "SIGMOID",
     "SOFTMAX",

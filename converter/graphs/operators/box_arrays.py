@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -17,7 +17,8 @@ def overlap(one: Array, others: Array, *, center: bool = False) -> Array:
     sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
     common = np.where((sides > 0).all(1), sides[:, 0] * sides[:, 1], 0)
     union = area(one[None]) + area(others) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    ratio: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return ratio
 
 
 def area(boxes: Array) -> Array:
@@ -51,39 +52,44 @@ def decode(x: Array, anchors: Array, deviations: tuple[float, ...], clip: float,
     )
 
 
-def nms(
-    rows: Array,
-    *,
-    overlap_thresh: float,
-    valid_thresh: float,
-    topk: int,
-    coord_start: int,
-    score_index: int,
-    id_index: int,
-    background_id: int,
-    force_suppress: bool,
-    in_center: bool,
-    out_center: bool,
-) -> Array:
+class Suppression(TypedDict):
+    """The options of a non-maximum suppression, by MXNet's names; a format is center, or else corner."""
+
+    overlap_thresh: float
+    valid_thresh: float
+    topk: int
+    coord_start: int
+    score_index: int
+    id_index: int
+    background_id: int
+    force_suppress: bool
+    in_center: bool
+    out_center: bool
+
+
+def nms(rows: Array, options: Suppression) -> Array:
     """Suppress the boxes of (boxes, columns) that better ones overlap."""
-    scores = rows[:, score_index]
-    order = [place for place in np.argsort(-scores, kind="stable") if scores[place] > valid_thresh]
-    classes = rows[:, id_index].astype(np.int64)
-    if id_index >= 0 and background_id >= 0:
-        order = [place for place in order if rows[place, id_index] != background_id]
-    order = order if topk < 0 else order[:topk]
-    boxes = rows[:, coord_start : coord_start + 4]
+    id_index, start, center = options["id_index"], options["coord_start"], options["in_center"]
+    scores, classes = rows[:, options["score_index"]], rows[:, id_index].astype(np.int64)
+    order = [
+        place
+        for place in np.argsort(-scores, kind="stable")
+        if scores[place] > options["valid_thresh"]
+        and (min(id_index, options["background_id"]) < 0 or rows[place, id_index] != options["background_id"])
+    ]
+    anyone = options["force_suppress"] or id_index < 0
+    boxes = rows[:, start : start + 4]
     kept: list[int] = []
-    for place in order:
-        rivals = [each for each in kept if force_suppress or id_index < 0 or classes[each] == classes[place]]
-        if not (overlap(boxes[place], boxes[rivals], center=in_center) > overlap_thresh).any():
+    for place in order if options["topk"] < 0 else order[: options["topk"]]:
+        rivals = [each for each in kept if anyone or classes[each] == classes[place]]
+        if not (overlap(boxes[place], boxes[rivals], center=center) > options["overlap_thresh"]).any():
             kept.append(place)
     y = np.full_like(rows, -1)
     y[: len(kept)] = rows[kept]
-    for row in y if in_center != out_center else ():
-        box = row[coord_start : coord_start + 4]
+    for row in y if center != options["out_center"] else ():
+        box = row[start : start + 4]
         if box[0] >= 0:
-            box[:] = ranges(box) if in_center else [*(box[:2] + box[2:]) / 2, *(box[2:] - box[:2])]
+            box[:] = ranges(box) if center else [*(box[:2] + box[2:]) / 2, *(box[2:] - box[:2])]
     return y
 
 
@@ -119,7 +125,7 @@ def detection(
     force_suppress: bool,
     nms_topk: int,
 ) -> Array:
-    """Return (class, score, corners) of boxes (count, 4) with scores (classes, count), the background first."""
+    """Return (class, score, corners) of boxes (count, 4) from scores (classes, count), background first."""
     y = np.full((len(boxes), 6), -1.0, scores.dtype)
     best = scores[1:].argmax(0)
     chosen = [place for place in range(len(boxes)) if scores[best[place] + 1, place] >= threshold]

@@ -5,6 +5,7 @@ Source: src/operator/contrib/{bounding_box,multibox_prior,multibox_detection}-in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -77,7 +78,7 @@ def _box_nms(
 ) -> Operation:
     if topk == 0 or min(coord_start, score_index) < 0:
         return refuse("_contrib_box_nms", "topk is 0, or an index is negative", data_inputs=1)
-    options = {
+    options: box_arrays.Suppression = {
         "overlap_thresh": overlap_thresh,
         "valid_thresh": valid_thresh,
         "topk": topk,
@@ -92,11 +93,11 @@ def _box_nms(
 
     def compute(x: Array) -> Array:
         batches = x.reshape(-1, *x.shape[-2:])
-        return np.stack([box_arrays.nms(rows, **options) for rows in batches]).reshape(x.shape)
+        return np.stack([box_arrays.nms(rows, options) for rows in batches]).reshape(x.shape)
 
     text = ", ".join(f"{key}={value!r}" for key, value in options.items())
     code = Code(f"box_nms({{0}}, {text})", helpers=("box_nms",))
-    return other("_contrib_box_nms", code, compute, keeps_rank=True)
+    return replace(other("_contrib_box_nms", code, compute, keeps_rank=True), discrete=True)
 
 
 @operator("_contrib_MultiBoxPrior", "MultiBoxPrior")
@@ -157,4 +158,5 @@ def _multibox_detection(
         f"force_suppress={force_suppress}, variances={variances}, nms_topk={nms_topk}"
     )
     code = Code(f"multibox_detection({{0}}, {{1}}, {{2}}, {text})", helpers=("multibox_detection",))
-    return other("_contrib_MultiBoxDetection", code, compute, data_inputs=3, rank=3)
+    operation = other("_contrib_MultiBoxDetection", code, compute, data_inputs=3, rank=3)
+    return replace(operation, discrete=True, precision="float32")

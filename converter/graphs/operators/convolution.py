@@ -149,7 +149,7 @@ def _deconvolution(
     if layout != "NCHW":
         return refuse("Deconvolution", "layout is not NCHW")
     if target_shape != 0:
-        return refuse("Deconvolution", "target_shape is not supported")
+        return _deconvolution_to(target_shape, kernel, stride, dilate, num_group, roles)
     given: Arguments = {
         "stride": stride,
         "padding": pad,
@@ -181,6 +181,45 @@ def _deconvolution(
         kind=f"{MXNET}Deconvolution",
         roles=roles,
         code=Code(_functional("F.conv_transpose2d", roles, options), layer),
+        compute=compute,
+        input_rank=IMAGE_RANK,
+        rank=IMAGE_RANK,
+    )
+
+
+def _deconvolution_to(  # noqa: PLR0917 - the attributes that count
+    target: Pair, kernel: Pair, stride: Pair, dilate: Pair, groups: int, roles: tuple[str, ...]
+) -> Operation:
+    """Return a deconvolution to an image of a given size."""
+
+    def edges(sizes: tuple[int, ...]) -> tuple[Axes, Axes]:
+        spare = [
+            jump * (size - 1) + step * (width - 1) + 1 - wanted
+            for size, width, jump, step, wanted in zip(
+                sizes, both(kernel), both(stride), both(dilate), both(target), strict=True
+            )
+        ]
+        return tuple((each + 1) // 2 for each in spare), tuple(each % 2 for each in spare)
+
+    def compute(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        padding, added = edges(x.shape[2:])
+        return transpose_convolve(
+            x,
+            weight,
+            bias,
+            stride=both(stride),
+            padding=padding,
+            added=added,
+            dilation=both(dilate),
+            groups=groups,
+        )
+
+    inputs = ", ".join(["{0}", "{1}", "{2}" if len(roles) > 1 else "None"])
+    options = f"size={both(target)}, stride={both(stride)}, dilation={both(dilate)}, groups={groups}"
+    return Operation(
+        kind=f"{MXNET}Deconvolution",
+        roles=roles,
+        code=Code(f"deconvolve_to({inputs}, {options})", helpers=("deconvolve_to",)),
         compute=compute,
         input_rank=IMAGE_RANK,
         rank=IMAGE_RANK,

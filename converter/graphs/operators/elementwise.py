@@ -106,7 +106,8 @@ def _round(x: Array) -> Array:
 def _divide(x: Array, y: Array) -> Array:
     """Divide; the quotient of integers is truncated."""
     if np.issubdtype(np.result_type(x), np.integer):
-        return (np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(x.dtype)
+        whole: Array = (np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(x.dtype)
+        return whole
     quotient: Array = np.divide(x, y)
     return quotient
 

@@ -77,7 +77,8 @@ def _batch_take() -> Operation:
     def compute(x: Array, index: Array) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         places = index.astype(np.int64).reshape(-1).clip(0, rows.shape[1] - 1)
-        return rows[np.arange(len(rows)), places].reshape(index.shape)
+        chosen: Array = rows[np.arange(len(rows)), places].reshape(index.shape)
+        return chosen
 
     code = Code("pick({0}, {1}, axis=-1, keepdims=False, wrap=False)", helpers=("pick",))
     return other("batch_take", code, compute, data_inputs=2)
@@ -86,7 +87,8 @@ def _batch_take() -> Operation:
 @operator("gather_nd")
 def _gather_nd() -> Operation:
     def compute(x: Array, index: Array) -> Array:
-        return x[tuple(index.astype(np.int64))]
+        chosen: Array = x[tuple(index.astype(np.int64))]
+        return chosen
 
     return other("gather_nd", Code("{0}[tuple({1}.long())]"), compute, data_inputs=2)
 

@@ -141,6 +141,26 @@ def _layer_norm(*, axis: int = -1, eps: Single = SMALL_EPS, output_mean_var: boo
     return other("LayerNorm", code, compute, roles=("gamma", "beta"), keeps_rank=True)
 
 
+@operator("GroupNorm")
+def _group_norm(*, num_groups: int = 1, eps: Single = SMALL_EPS, output_mean_var: bool = False) -> Operation:
+    if output_mean_var:
+        return refuse("GroupNorm", "output_mean_var is not supported")
+
+    def compute(x: Array, gamma: Array, beta: Array) -> Array:
+        parts = x.reshape(len(x), num_groups, -1)
+        centered = parts - parts.mean(-1, keepdims=True)
+        scale = np.sqrt((centered * centered).mean(-1, keepdims=True) + x.dtype.type(eps))
+        y: Array = (centered / scale).reshape(len(x), len(gamma), -1)  # parameters of groups or of channels
+        y = y * gamma.astype(x.dtype)[:, None] + beta.astype(x.dtype)[:, None]
+        return y.reshape(x.shape)
+
+    code = Code(
+        f"(F.group_norm({{0}}, {num_groups}, eps={eps!r}).reshape(len({{0}}), len({{1}}), -1)"
+        " * {1}[:, None] + {2}[:, None]).view_as({0})"
+    )
+    return other("GroupNorm", code, compute, roles=("gamma", "beta"), keeps_rank=True)
+
+
 @operator("InstanceNorm")
 def _instance_norm(*, eps: Single = Single(DEFAULT_EPS)) -> Operation:  # noqa: B008 - a number
     def compute(x: Array, gamma: Array, beta: Array) -> Array:

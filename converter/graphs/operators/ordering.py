@@ -6,6 +6,7 @@ elements is undefined in MXNet.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -49,12 +50,15 @@ def _topk(
             np.put_along_axis(mask, order, 1, along)
             return mask
         places = order.astype(dtype if dtype in INTEGERS else x.dtype)
-        return {"both": (values, places), "indices": places, "value": values}[ret_typ]
+        if ret_typ == "both":
+            return values, places
+        return places if ret_typ == "indices" else values
 
     integers = {"both": (1,), "indices": (0,)}.get(ret_typ, ()) if dtype in INTEGERS else ()
     code = Code(expressions[ret_typ], helpers=("top",))
     outputs = 2 if ret_typ == "both" else 1
-    return other("topk", code, compute, outputs=outputs, integers=integers, keeps_rank=axis is not None)
+    operation = other("topk", code, compute, outputs=outputs, integers=integers, keeps_rank=axis is not None)
+    return replace(operation, discrete=True)
 
 
 @operator("sort")
@@ -66,7 +70,7 @@ def _sort(*, axis: int | None = -1, is_ascend: bool = True) -> Operation:
         return y if is_ascend else np.flip(y, along)
 
     code = Code(f"{data}.sort({along}, descending={not is_ascend}).values")
-    return other("sort", code, compute, keeps_rank=axis is not None)
+    return replace(other("sort", code, compute, keeps_rank=axis is not None), discrete=True)
 
 
 @operator("argsort")
@@ -79,7 +83,8 @@ def _argsort(*, axis: int | None = -1, is_ascend: bool = True, dtype: str = "flo
 
     code = Code(f"{data}.sort(dim={along}, descending={not is_ascend}, stable=True).indices{_type(dtype)}")
     integers = (0,) if dtype in INTEGERS else ()
-    return other("argsort", code, compute, integers=integers, keeps_rank=axis is not None)
+    operation = other("argsort", code, compute, integers=integers, keeps_rank=axis is not None)
+    return replace(operation, discrete=True)
 
 
 @operator("argmax")
@@ -95,7 +100,8 @@ def _argmin(*, axis: int | None = None, keepdims: bool = False) -> Operation:
 @operator("argmax_channel")
 def _argmax_channel() -> Operation:
     code = Code("{0}.argmax(1).to({0}.dtype)")
-    return other("argmax_channel", code, lambda x: np.argmax(x, 1).astype(x.dtype))
+    operation = other("argmax_channel", code, lambda x: np.argmax(x, 1).astype(x.dtype))
+    return replace(operation, discrete=True)
 
 
 def _extreme(name: Literal["argmax", "argmin"], axis: int | None, *, keepdims: bool) -> Operation:
@@ -112,7 +118,7 @@ def _extreme(name: Literal["argmax", "argmin"], axis: int | None, *, keepdims: b
         code = Code(f"{{0}}.{name}().reshape(1).to({{0}}.dtype)")
     else:
         code = Code(f"{{0}}.{name}({axis}{', keepdim=True' if keepdims else ''}).to({{0}}.dtype)")
-    return other(name, code, compute, keeps_rank=keepdims)
+    return replace(other(name, code, compute, keeps_rank=keepdims), discrete=True)
 
 
 def _order(x: Array, axis: int, *, ascending: bool) -> Array:

@@ -101,7 +101,7 @@ def _product(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) 
 @operator("norm")
 def _norm(
     *,
-    ord: int = 2,
+    ord: int = 2,  # noqa: A002 - MXNet's name
     axis: Axes | None = None,
     out_dtype: str = "",
     keepdims: bool = False,

@@ -12,6 +12,7 @@ import numpy as np
 from converter.graphs.graph import Operation
 from converter.graphs.operators.attributes import Single
 from converter.graphs.operators.code import Code
+from converter.graphs.operators.convolution_arrays import transpose_convolve
 from converter.graphs.operators.registry import operator, other, refuse
 
 if TYPE_CHECKING:
@@ -30,11 +31,38 @@ def _upsampling(
     multi_input_mode: Literal["concat", "sum"] = "concat",
     workspace: int = 512,
 ) -> Operation:
-    if sample_type != "nearest" or num_args != 1:
-        reason = "sample_type is not nearest" if sample_type != "nearest" else "num_args is not 1"
-        return refuse("UpSampling", reason)
-    code = Code(f"F.interpolate({{0}}, scale_factor={scale})")
-    return other("UpSampling", code, lambda x: x.repeat(scale, 2).repeat(scale, 3), rank=IMAGE_RANK)
+    if sample_type == "bilinear":
+        return _bilinear_upsampling(scale)
+    if num_args == 1:
+        code = Code(f"F.interpolate({{0}}, scale_factor={scale})")
+        return other("UpSampling", code, lambda x: x.repeat(scale, 2).repeat(scale, 3), rank=IMAGE_RANK)
+    summed = multi_input_mode == "sum"
+
+    def compute(*arrays: Array) -> Array:
+        height = arrays[0].shape[2] * scale
+        whole = [x.repeat(height // x.shape[2], 2).repeat(height // x.shape[2], 3) for x in arrays]
+        total: Array = sum(whole[1:], whole[0]) if summed else np.concatenate(whole, 1)
+        return total
+
+    joined = "torch.stack({0}).sum(0)" if summed else "torch.cat({0}, 1)"
+    inputs = ", ".join(f"{{{number}}}" for number in range(num_args))
+    code = Code(joined.replace("{0}", f"upsample({scale}, {inputs})"), helpers=("upsample",))
+    return other("UpSampling", code, compute, data_inputs=num_args, rank=IMAGE_RANK)
+
+
+def _bilinear_upsampling(scale: int) -> Operation:
+    """Return a deconvolution of each channel, with a weight that is an input."""
+    kernel, padding = 2 * scale - scale % 2, -(-(scale - 1) // 2)
+
+    def compute(x: Array, weight: Array) -> Array:
+        options = {"stride": (scale, scale), "padding": (padding, padding), "added": (0, 0)}
+        return transpose_convolve(
+            x, weight.reshape(-1, 1, kernel, kernel), None, **options, dilation=(1, 1), groups=x.shape[1]
+        )
+
+    options = f"stride={scale}, padding={padding}, groups={{0}}.shape[1]"
+    code = Code(f"F.conv_transpose2d({{0}}, {{1}}, {options})")
+    return other("UpSampling", code, compute, roles=("weight",), rank=IMAGE_RANK)
 
 
 @operator("_contrib_BilinearResize2D")
@@ -49,12 +77,8 @@ def _bilinear_resize(
     ] = "size",
     align_corners: bool = True,
 ) -> Operation:
-    scales = scale_height is not None or scale_width is not None
-    if mode not in {"size", "like"} or scales:
-        reason = (
-            "mode is not size or like" if mode not in {"size", "like"} else "scale_height is not supported"
-        )
-        return refuse("_contrib_BilinearResize2D", reason)
+    if scale_height is not None or scale_width is not None or mode not in {"size", "like"}:
+        return _bilinear_rescale(mode, scale_height, scale_width, align_corners=align_corners)
     if mode == "like" and not align_corners:
         return refuse("_contrib_BilinearResize2D", "mode is like with align_corners False")
     size = "{1}.shape[2:]" if mode == "like" else f"({height}, {width})"
@@ -77,6 +101,35 @@ def _bilinear_resize(
         data_inputs=2 if mode == "like" else 1,
         rank=IMAGE_RANK,
     )
+
+
+def _bilinear_rescale(
+    mode: str, scale_height: float | None, scale_width: float | None, *, align_corners: bool
+) -> Operation:
+    """Return a resizing to a size that depends on that of the input."""
+    scaled = mode in {"size", "odd_scale"}
+    if not align_corners or (scaled and None in {scale_height, scale_width}):
+        reason = "one scale is missing" if align_corners else "align_corners is False with a scale or mode"
+        return refuse("_contrib_BilinearResize2D", reason, data_inputs=1)
+    if mode == "like":
+        return refuse("_contrib_BilinearResize2D", "mode is like with a scale", data_inputs=2)
+
+    def size(length: int, scale: float | None) -> int:
+        if mode == "size":
+            return int(length * (scale or 1))
+        if mode == "odd_scale":
+            return int(length * (scale or 1)) if length % 2 == 0 else int((length - 1) * (scale or 1)) + 1
+        wanted, step = int("odd" in mode), 1 if mode.endswith("up") else -1
+        return length if length % 2 == wanted else length + step
+
+    def compute(x: Array) -> Array:
+        for axis, scale in ((2, scale_height), (3, scale_width)):
+            x = _resized(x, axis, size(x.shape[axis], scale), align_corners=True)
+        return x
+
+    text = f'mode="{mode}", scales=({scale_height!r}, {scale_width!r})' if scaled else f'mode="{mode}"'
+    code = Code(f"resize({{0}}, {text})", helpers=("resize",))
+    return other("_contrib_BilinearResize2D", code, compute, rank=IMAGE_RANK)
 
 
 def _resized(x: Array, axis: int, count: int, *, align_corners: bool) -> Array:
