@@ -80,8 +80,20 @@ OTHER_NAMES = [  # of operators that the named networks do not have
     ),
     *([f"_{name}_scalar", f"_{name.title()}Scalar"] for name in ("maximum", "minimum", "hypot")),
     *([f"_r{name}_scalar", f"_R{name.title()}Scalar"] for name in ("minus", "div", "power", "mod")),
-    *([f"_{name}", f"broadcast_{name}"] for name in ("equal", "not_equal", "greater", "greater_equal")),
-    *([f"_{name}", f"broadcast_{name}"] for name in ("lesser", "lesser_equal")),
+    *(
+        [f"_{name}", f"broadcast_{name}", f"_{name.title()}"]
+        for name in (*operator_cases.COMPARED, "logical_and", "logical_or", "logical_xor")
+    ),
+    *(
+        [f"_{name}_scalar", f"_{name.title().replace('_', '')}Scalar"]
+        for name in (*operator_cases.COMPARED, "logical_and", "logical_or", "logical_xor")
+    ),
+    ["MultiBoxDetection", "_contrib_MultiBoxDetection"],
+    ["MultiBoxPrior", "_contrib_MultiBoxPrior"],
+    ["_contrib_box_nms", "_contrib_box_non_maximum_suppression"],
+    ["_np_cumsum", "cumsum"],
+    ["broadcast_axes", "broadcast_axis"],
+    ["choose_element_0index", "pick"],
 ]
 
 

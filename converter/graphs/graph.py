@@ -36,14 +36,11 @@ class Operation:
         code: the operation as PyTorch code, None if it is unknown.
         compute: the operation on arrays: the data inputs, then the parameters.
         refused: the reason why it has no code, "" if the operator is unknown or the code is there.
+        typed_by: the input whose type, integer or floating, its outputs have.
+        integers: the outputs that are integers, None if ``typed_by`` decides.
         rank: the number of axes of its output, None if unknown.
         input_rank: the number of axes of its first input, None if unknown.
         keeps_rank: whether its output has as many axes as its data inputs.
-        discrete: whether it selects or sorts by comparing numbers, as topk and box_nms: the least rounding
-            of an input can change which elements its outputs contain.
-        precision: the precision in which MXNet computes it for inputs in float64.
-        typed_by: the input whose type, integer or floating, its outputs have.
-        integers: the outputs that are integers, None if ``typed_by`` decides.
         discrete: whether it selects or sorts by comparing numbers, as topk and box_nms: the least rounding
             of an input can change which elements its outputs contain.
         precision: the precision in which MXNet computes it for inputs in float64.
@@ -61,13 +58,11 @@ class Operation:
     code: Code | None = field(default=None, compare=False, repr=False)
     compute: Compute | None = field(default=None, compare=False, repr=False)
     refused: str = field(default="", compare=False, repr=False)
+    typed_by: int = field(default=0, compare=False, repr=False)
+    integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
     rank: int | None = field(default=None, compare=False, repr=False)
     input_rank: int | None = field(default=None, compare=False, repr=False)
     keeps_rank: bool = field(default=False, compare=False, repr=False)
-    discrete: bool = field(default=False, compare=False, repr=False)
-    precision: Literal["float64", "float32"] = field(default="float64", compare=False, repr=False)
-    typed_by: int = field(default=0, compare=False, repr=False)
-    integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
     discrete: bool = field(default=False, compare=False, repr=False)
     precision: Literal["float64", "float32"] = field(default="float64", compare=False, repr=False)
 

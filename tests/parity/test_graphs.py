@@ -235,7 +235,7 @@ MEANS_DEFAULT = {  # (attribute, MXNet's text): our default
     ("p_value", "None"): 0,
 }
 # CuDNNBatchNorm only in GPU builds, the others in other versions.
-NOT_IN_THIS_MXNET = {"CuDNNBatchNorm", "MultiBoxTarget", "_npi_copy"}
+NOT_IN_THIS_MXNET = {"CuDNNBatchNorm", "MultiBoxDetection", "MultiBoxPrior", "MultiBoxTarget", "_npi_copy"}
 
 
 def test_operator_attributes_equal_those_of_mxnet() -> None:
