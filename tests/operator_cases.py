@@ -27,6 +27,7 @@ class OperatorCase:
         whole: which inputs are whole numbers.
         integers: which inputs are integers.
         single: whether MXNet computes it in float32, in part or as a whole.
+        boxes: which inputs end in the corners of boxes.
         whole_columns: which columns of the first input are whole numbers.
         second: the second input.
         scores: (column, low, high) of columns of the first input, whose other columns are boxes.
@@ -40,12 +41,14 @@ class OperatorCase:
     whole: tuple[int, ...] = ()
     integers: tuple[int, ...] = ()
     single: bool = False
+    boxes: tuple[int, ...] = ()
     whole_columns: tuple[int, ...] = ()
     second: tuple[tuple[float, ...] | float, ...] = ()
     scores: tuple[tuple[int, float, float], ...] = ()
 
     def __str__(self) -> str:
         texts = [*map(str, self.shapes), *(f"{key}={value}" for key, value in self.attributes.items())]
+        texts += [f"x{number} of integers" for number in self.integers]
         return f"{self.operator}({', '.join(texts)})"
 
     def arrays(self) -> list[Array]:
@@ -56,6 +59,12 @@ class OperatorCase:
             arrays[0][..., column] = generator.uniform(low, high, arrays[0].shape[:-1])
         if self.second:
             arrays[1] = np.array(self.second)
+        for number in self.boxes:
+            one, other = arrays[number][..., -4:-2].copy(), arrays[number][..., -2:].copy()
+            arrays[number][..., -4:-2], arrays[number][..., -2:] = (
+                np.minimum(one, other),
+                np.maximum(one, other),
+            )
         for column in self.whole_columns:
             arrays[0][..., column] = np.round(arrays[0][..., column])
         arrays = [np.round(array) if number in self.whole else array for number, array in enumerate(arrays)]
@@ -259,8 +268,6 @@ ELEMENTWISE = [
             "arcsinh",
             "arctan",
             "cbrt",
-            "degrees",
-            "radians",
             "ceil",
             "cos",
             "cosh",
@@ -417,6 +424,7 @@ CONSTANTS = [
     *(CASE(name, (), {"shape": "(2, 3)"}) for name in ("_zeros", "_ones")),
     CASE("_zeros", (), {"shape": "(2, 3)", "dtype": "int32"}),
     CASE("_full", (), {"shape": "(2, 3)", "value": "7"}),
+    CASE("_full", (), {"shape": "(2, 3)", "value": "7", "dtype": "int32"}),
     CASE("_full", (), {"shape": "(2, 3)", "value": SEVENTH, "dtype": "float64"}),
     CASE("_eye", (), {"N": "3"}),
     CASE("_eye", (), {"N": "3", "M": "4"}),
@@ -430,19 +438,25 @@ CONSTANTS = [
     CASE("shape_array", (IMAGE,)),
     CASE("size_array", (IMAGE,)),
 ]
+SCORES = ((0, 0, 3), (1, -0.5, 1))  # classes and scores
 BOXES = [
     CASE("_contrib_box_decode", ((2, 5, 4), (1, 5, 4)), {"std0": TENTH, "std2": "0.2", "clip": "0.3"}),
     CASE("_contrib_box_decode", ((2, 5, 4), (1, 5, 4)), {"std1": SEVENTH, "std3": TENTH, "format": "corner"}),
     CASE("_contrib_box_iou", ((3, 4), (5, 4)), low=0),
     CASE("_contrib_box_iou", ((2, 3, 4), (5, 4)), {"format": "center"}, low=0),
     *(
-        CASE("_contrib_box_nms", ((2, 30, 6),), changed, low=-0.3, scores=((0, 0, 3), (1, -0.5, 1)))
+        CASE("_contrib_box_nms", ((2, 30, 6),), changed, low=-0.3, scores=SCORES, boxes=(0,))
         for changed in (
             {},
             {"overlap_thresh": "0.2", "valid_thresh": TENTH, "id_index": "0"},
-            {"overlap_thresh": "0.2", "topk": "7", "id_index": "0", "force_suppress": "True"},
-            {"overlap_thresh": TENTH, "in_format": "center"},
+            {"overlap_thresh": "0.2", "topk": "12", "id_index": "0", "force_suppress": "True"},
             {"overlap_thresh": TENTH, "out_format": "center"},
+        )
+    ),
+    *(
+        CASE("_contrib_box_nms", ((2, 30, 6),), changed, low=-0.3, scores=SCORES)
+        for changed in (
+            {"overlap_thresh": TENTH, "in_format": "center"},
             {"overlap_thresh": TENTH, "in_format": "center", "out_format": "center"},
             {"overlap_thresh": TENTH, "coord_start": "1", "score_index": "5"},
         )
@@ -452,7 +466,8 @@ BOXES = [
         ((2, 30, 6),),
         {"overlap_thresh": "0.2", "id_index": "0", "background_id": "1"},
         whole_columns=(0,),
-        scores=((0, 0, 3), (1, -0.5, 1)),
+        boxes=(0,),
+        scores=SCORES,
     ),
     *(
         CASE("_contrib_MultiBoxPrior", ((1, 2, 3, 4),), changed)
@@ -464,11 +479,18 @@ BOXES = [
         )
     ),
     *(
-        CASE("_contrib_MultiBoxDetection", ((2, 4, 20), (2, 80), (1, 20, 4)), changed, low=0, high=1.3)
+        CASE(
+            "_contrib_MultiBoxDetection",
+            ((2, 4, 20), (2, 80), (1, 20, 4)),
+            changed,
+            low=0,
+            high=1,
+            boxes=(2,),
+        )
         for changed in (
             {},
             {"clip": "False", "threshold": SEVENTH, "nms_threshold": "0.2"},
-            {"nms_topk": "6", "force_suppress": "True", "nms_threshold": "0.3"},
+            {"nms_topk": "12", "force_suppress": "True", "nms_threshold": "0.05"},
             {"variances": "(0.3, 0.2, 0.1, 0.4)", "nms_threshold": "0.2"},
             {"nms_threshold": "0"},
         )

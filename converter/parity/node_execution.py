@@ -64,6 +64,8 @@ class NodeExecution:
 
         node = self.graph.nodes[index]
         operands = {f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs)}
+        if index in self.module.constants:
+            return [self._state[self.module.constants[index]].numpy()]
         if index not in self.module.expressions:
             return [operands["x0"].numpy()]
         layer = self.module.layers.get(index)

@@ -227,6 +227,8 @@ MEANS_DEFAULT = {  # (attribute, MXNet's text): our default
     **{(key, "[]"): 1 for key in ("kernel", "stride", "dilate", "output_size")},
     **{(key, "[]"): 0 for key in ("pad", "adj", "target_shape")},
     ("axis", "None"): (),
+    ("shape", "None"): (),
+    ("out_dtype", "None"): "",
     ("initial", "None"): "",
     ("momentum", "0.899999976"): 0.9,
     ("min_calib_range", "None"): 0.0,

@@ -43,6 +43,7 @@ class GeneratedModule:
         layers: the name of the layer that computes a node's output, by the node's index.
         expressions: the expression of the inputs ``{0}``, ``{1}``, … and of its ``{layer}`` that computes a
             node's outputs, by the node's index; a node without one returns its first input.
+        constants: the name of the buffer that a node without inputs takes, by the node's index.
         ones: the variables in whose place the network takes ones: gammas that MXNet fixes.
         inputs: the names of the input variables in the graph.
     """
@@ -51,6 +52,7 @@ class GeneratedModule:
     tensors: dict[str, str]
     layers: dict[int, str]
     expressions: dict[int, str]
+    constants: dict[int, str]
     ones: frozenset[str]
     inputs: tuple[str, ...]
 
@@ -97,6 +99,7 @@ def generate(graph: Graph, shapes: Mapping[str, Shape], title: str) -> Generated
         expressions={
             step.node: step.template for step in program.steps if not (step.member and step.member.is_tensor)
         },
+        constants={node: ".".join(member.path) for node, member in members if member.is_constant},
         ones=_fixed_gammas(graph),
         inputs=tuple(inputs),
     )

@@ -79,9 +79,9 @@ def _assignment(line: Line) -> list[str]:
         own = line.name.rpartition(".")[2]
         return [f'{INDENT * 2}self.{_owner(line.name)}register_buffer("{own}", {sizes})']
     if isinstance(line.type, str) and line.type.startswith(CONSTANT):
-        register = f"{INDENT * 2}self.{_owner(line.name)}register_buffer"
-        own = line.name.rpartition(".")[2]
-        return [f'{register}("{own}", {line.type.removeprefix(CONSTANT)}, persistent=False)']
+        own, value = line.name.rpartition(".")[2], line.type.removeprefix(CONSTANT)
+        register = f"self.{_owner(line.name)}register_buffer"
+        return _call(2, register, [f'"{own}"', value, "persistent=False"], "")
     kind = line.type if isinstance(line.type, str) else line.type.name
     constants = [f"{INDENT * 2}self.{line.name}.{name}.requires_grad_(False)" for name in line.constants]
     return _call(2, f"self.{line.name} = {kind}", arguments, "") + constants

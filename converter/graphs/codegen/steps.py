@@ -51,7 +51,12 @@ class Member:
     @property
     def is_tensor(self) -> bool:
         """Whether it is a tensor and not a layer."""
-        return self.type in {PARAMETER, BUFFER} or self.type.startswith(CONSTANT)
+        return self.type in {PARAMETER, BUFFER} or self.is_constant
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a tensor that is no parameter."""
+        return self.type.startswith(CONSTANT)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
