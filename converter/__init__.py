@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from converter.commands.batch import convert_many
     from converter.commands.conversion import convert
     from converter.commands.diff import diff
+    from converter.commands.graph_comparison import compare_graph
+    from converter.commands.graph_conversion import convert_graph
     from converter.commands.inspection import inspect
     from converter.commands.parity_check import compare
     from converter.commands.publication import publish
@@ -69,7 +71,9 @@ __all__ = [
     "ConversionError",
     "ParityOptions",
     "compare",
+    "compare_graph",
     "convert",
+    "convert_graph",
     "convert_many",
     "diff",
     "inspect",
@@ -84,7 +88,9 @@ __all__ = [
 _MODULES = {
     "ParityOptions": "parity.options",
     "compare": "commands.parity_check",
+    "compare_graph": "commands.graph_comparison",
     "convert": "commands.conversion",
+    "convert_graph": "commands.graph_conversion",
     "convert_many": "commands.batch",
     "diff": "commands.diff",
     "inspect": "commands.inspection",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import generated_modules
@@ -14,6 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from converter import testing
+from converter.cli import app
 from converter.commands import diff, inspection, publication, reverse_conversion
 from converter.commands.graph_conversion import convert_graph
 from converter.commands.verification import verify
@@ -21,10 +25,12 @@ from converter.errors import (
     ArtifactError,
     ClassifierError,
     ConversionError,
+    MappingError,
     ParityError,
     PrecisionError,
     PublicationError,
     SymbolError,
+    UsageError,
 )
 from converter.formats.params import load_params
 from converter.manifests import artifact_checks
@@ -267,6 +273,85 @@ def test_graph_of_the_proof_must_be_the_converted_one(weights: Path, folder: Pat
 def test_way_back_refuses_to_round(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(PrecisionError, match="do not fit float16 without rounding"):
         reverse(weights, tmp_path / "back.params", dtype="float16")
+
+
+SIZE: dict[str, Any] = {"reference": "numpy", "sizes": [32], "dtypes": ["float64"]}
+
+
+def test_conversion_agrees_with_its_graph(folder: Path) -> None:
+    document = testing.assert_parity(folder / "face net-symbol.json", **SIZE)
+    assert (document["model"], document["agrees"], document["beside"]) == ("face_net", True, "the conversion")
+    assert document["reference"]["definition"] == "graph"
+    (check,) = document["checks"]
+    assert {row["source"] for row in check["layers"]} >= {"conv0", "stage1_unit2_bn2", "softmax"}
+    assert all(row["relative"] <= row["limit"] == 1e-12 for row in check["layers"])
+
+
+def test_weights_agree_with_their_graph(weights: Path, folder: Path) -> None:
+    document = testing.assert_parity(folder / "face net", weights=weights, **SIZE)
+    assert document["weights"]["file"] == weights.name
+    assert document["tensors"] == {"compared": len(load_file(weights)), "apart": []}
+
+
+def test_changed_weights_differ_from_the_graph(weights: Path, folder: Path) -> None:
+    state = load_file(weights)
+    state["stage1.unit2.conv1.weight"] *= 1.001
+    torch.save(state, folder / "trained.pth")
+    with pytest.raises(AssertionError) as error:
+        testing.assert_parity(folder / "face net", weights=folder / "trained.pth", **SIZE)
+    text = str(error.value)
+    assert "1 tensor differs" in text
+    assert "first mismatch in float64: stage1_unit2_conv1 (Convolution) → stage1.unit2.conv1" in text
+    assert "the weights differ: stage1.unit2.conv1.weight" in text
+
+
+def test_module_is_compared_with_the_graph(weights: Path, folder: Path) -> None:
+    network = generated_modules.load_source((folder / "face_net.py").read_text())["load"](str(weights))
+    assert testing.assert_parity(folder / "face net", module=network.train(), **SIZE)["agrees"]
+    network.get_submodule("stage1.unit1.bn2").eps = 1e-2
+    with pytest.raises(AssertionError, match=r"first mismatch in float64: stage1_unit1_bn2 \(BatchNorm\)"):
+        testing.assert_parity(folder / "face net", module=network, **SIZE)
+    del network.fc1
+    with pytest.raises(MappingError, match=r"the module has no fc1\.weight"):
+        testing.assert_parity(folder / "face net", module=network, **SIZE)
+
+
+def test_options_of_models_do_not_apply_to_graphs(folder: Path) -> None:
+    with pytest.raises(UsageError, match="`symbol` requires a model"):
+        testing.assert_parity(folder / "face net", symbol=folder / "face net-symbol.json", **SIZE)
+    with pytest.raises(UsageError, match="`output` requires a graph"):
+        testing.assert_parity("gluon_resnet18_v1b", folder / "x.params", output="fc1", **SIZE)
+
+
+def test_report_of_a_graph_is_published_with_it(weights: Path, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "parity.html"
+    testing.assert_parity(folder / "face net", weights=weights, report_file=page, **SIZE)
+    assert "face net-symbol.json" in page.read_text()
+    published = publish(weights, tmp_path / "published", report=page)
+    assert (published / "parity.html").read_bytes() == page.read_bytes()
+    assert verify(published).holds
+    page.write_text(re.sub(r"\"relative\":[^,]+", '"relative":0.5', page.read_text(), count=1))
+    with pytest.raises(PublicationError, match="not a report of"):
+        publish(weights, tmp_path / "other", report=page)
+
+
+def run(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["gluon2torch", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_info:
+        app.app()
+    return int(exit_info.value.code or 0)
+
+
+def test_command_compares_a_graph(
+    weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--reference", "numpy", "--size", "32", "--dtype", "float64")
+    arguments = ("parity", folder / "face net-symbol.json", "--weights", weights)
+    assert run(*arguments, *options, "--json", monkeypatch=monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out)["agrees"]
+    assert run(*arguments, *options, "--output", "fc1", monkeypatch=monkeypatch) == 0
+    assert "agrees" in capsys.readouterr().out
+    assert run(*arguments, *options, "--backbone", monkeypatch=monkeypatch) == 2
 
 
 def test_diff_relates_the_names_by_the_manifest(weights: Path, folder: Path) -> None:

@@ -45,12 +45,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     ],
     *,
     params: options.Params = None,
-    epoch: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Epoch of the parameters, the number in their file name, if there are several."
-        ),
-    ] = None,
+    epoch: options.Epoch = None,
     symbol: options.Symbol = None,
     output_stride: options.OutputStride = None,
     random: options.Random = None,
@@ -74,19 +69,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
             dir_okay=False,
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="NODE", help="Of a graph: the node in which the network ends, e.g. fc1."),
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="NAME=SHAPE",
-            help="Of a graph: the shape of an input in the proof, e.g. data=1x3x224x224; repeatable.",
-            show_default="derived from the graph and --size",
-        ),
-    ] = None,
+    output: options.Output = None,
+    inputs: options.Inputs = None,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
@@ -127,7 +111,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             params=params,
             epoch=epoch,
             output=output,
-            inputs=graph.input_shapes(inputs or []),
+            inputs=options.input_shapes(inputs),
             pth=pth,
             exports=exports,
             parity=parity,

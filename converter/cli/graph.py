@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import typer
@@ -32,23 +31,6 @@ def require_options(given: Mapping[str, object], dtype: Precision) -> None:
             raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name.replace('_', '-')}")
 
 
-def input_shapes(options: list[str]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the options ``NAME=1x3x224x224``, by name.
-
-    Raises:
-        BadParameter: with the option that has another form.
-    """
-    shapes = {}
-    for option in options:
-        match = re.fullmatch(r"(.+)=(\d{1,5}(?:[x×]\d{1,5})*)", option)
-        if match is None or 0 in (shape := tuple(map(int, re.split("[x×]", match[2])))):
-            raise typer.BadParameter(
-                f"{option!r} is not NAME=SHAPE, such as data=1x3x224x224", param_hint="--input"
-            )
-        shapes[match[1]] = shape
-    return shapes
-
-
 def convert(  # noqa: PLR0913 - the options of the command line
     name: str,
     out: Path,
@@ -56,7 +38,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     params: Path | None,
     epoch: int | None,
     output: str | None,
-    inputs: Mapping[str, tuple[int, ...]],
+    inputs: Mapping[str, tuple[int, ...]] | None,
     pth: bool,
     exports: Sequence[str],
     parity: ParityOptions,

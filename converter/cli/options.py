@@ -133,9 +133,45 @@ Verbose = Annotated[
 ]
 
 
+Epoch = Annotated[
+    int | None,
+    typer.Option(min=0, help="Epoch of the parameters, the number in their file name, if there are several."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(metavar="NODE", help="Of a graph: the node in which the network ends, e.g. fc1."),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=SHAPE",
+        help="Of a graph: the shape of an input in the proof, e.g. data=1x3x224x224; repeatable.",
+        show_default="derived from the graph and --size",
+    ),
+]
+
+
 def stride(option: OutputStrideOption | None) -> int | None:
     """Return an output stride as a number."""
     return None if option is None else int(option)
+
+
+def input_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:
+    """Return the shapes of the options ``NAME=1x3x224x224``, by name; None without any.
+
+    Raises:
+        BadParameter: with the option that has another form.
+    """
+    shapes = {}
+    for option in options or ():
+        match = re.fullmatch(r"(.+)=(\d{1,5}(?:[x×]\d{1,5})*)", option)
+        if match is None or 0 in (shape := tuple(map(int, re.split("[x×]", match[2])))):
+            raise typer.BadParameter(
+                f"{option!r} is not NAME=SHAPE, such as data=1x3x224x224", param_hint="--input"
+            )
+        shapes[match[1]] = shape
+    return shapes or None
 
 
 def parity_options(

@@ -20,13 +20,23 @@ if TYPE_CHECKING:
 
 
 def parity(  # noqa: PLR0913 - the options of the command line
-    name: options.Name,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|GRAPH",
+            help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or "
+            "a graph: a -symbol.json, its prefix, a folder or an archive.",
+        ),
+    ],
     *,
     params: options.Params = None,
+    epoch: options.Epoch = None,
     symbol: options.Symbol = None,
     output_stride: options.OutputStride = None,
     random: options.Random = None,
     backbone: options.Backbone = False,
+    output: options.Output = None,
+    inputs: options.Inputs = None,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +66,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     ] = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Compare a checkpoint with GluonCV parameters, by tensor and by layer.
+    """Compare a checkpoint with GluonCV parameters or a graph, by tensor and by layer.
 
     In GitHub Actions, it also writes a job summary, and an annotation if they
     differ.
@@ -65,7 +75,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
     usage error.
     """
     from converter.commands import parity_check
-    from converter.parity import github, json_report, report
+    from converter.parity import github, report
 
     if report_file is not None and report_file.suffix not in {".html", ".htm"}:
         raise typer.BadParameter(
@@ -78,19 +88,25 @@ def parity(  # noqa: PLR0913 - the options of the command line
             disk.require_writable(report_file.parent)
             disk.require_other(report_file, (params, weights, symbol))
         with console.progress() as progress:
-            comparison = parity_check.compare(
+            document = parity_check.check(
                 name,
+                model_options={
+                    "random": random,
+                    "symbol": symbol,
+                    "backbone": backbone or None,
+                    "output_stride": options.stride(output_stride),
+                },
+                graph_options={
+                    "epoch": epoch,
+                    "output": output,
+                    "input_shapes": options.input_shapes(inputs),
+                },
                 params=params,
-                random=random,
-                symbol=symbol,
-                backbone=backbone,
-                output_stride=options.stride(output_stride),
                 weights=weights,
                 key=key,
                 options=options.parity_options(reference, size, dtype, gluon_python),
                 progress=progress,
             )
-        document = json_report.build(comparison)
         if as_json:
             console.print_json(document)
         _show(document, console.lines(stderr=as_json), verbose=verbose)

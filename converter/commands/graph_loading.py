@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph
     from converter.manifests.schema import ParityRecord
     from converter.parity.graph_outputs import Run
+    from converter.parity.graph_proof import Network
     from converter.parity.graph_rows import GraphProof
     from converter.parity.options import ParityOptions
     from converter.parity.runner import ReferencePlan
@@ -189,13 +190,20 @@ def prove(
 
 
 def compare(
-    converted: ConvertedGraph, runs: Sequence[Run], plan: ReferencePlan
+    converted: ConvertedGraph, runs: Sequence[Run], plan: ReferencePlan, network: Network | None = None
 ) -> tuple[GraphProof, ReferenceName]:
-    """Return the comparison of the module with the graph, and what ran the graph."""
+    """Return the comparison of a network with the graph, and what ran the graph.
+
+    Args:
+        converted: the graph and the module.
+        runs: the dtype and the inputs of each run.
+        plan: the references to try.
+        network: returns the network in a precision; by default the module with the graph's parameters.
+    """
     if plan.python is not None:
         try:
-            return graph_proof.prove(converted, runs, plan.python), "gluon"
+            return graph_proof.prove(converted, runs, plan.python, network), "gluon"
         except ReferenceUnavailableError:
             if not plan.fallback:
                 raise
-    return graph_proof.prove_on_arrays(converted, runs), "numpy"
+    return graph_proof.prove_on_arrays(converted, runs, network), "numpy"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from converter.commands.arguments import optional_path
+from converter.commands import graph_comparison
+from converter.commands.arguments import optional_path, to_text
 from converter.errors import UsageError
 from converter.formats import array_comparison
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.manifests import converted_file
-from converter.networks import catalog, loading, matching, selection, state_dicts
-from converter.parity import diagnosis, execution, runner
+from converter.networks import catalog, graph_source, loading, matching, selection, state_dicts
+from converter.parity import diagnosis, execution, graph_report, json_report, runner
 from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
 from converter.parity.options import ParityOptions
 from converter.progress import silent
@@ -21,7 +23,7 @@ from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from os import PathLike
     from pathlib import Path
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from converter.formats.state_dicts import Location
     from converter.networks.loading import LoadedModel
     from converter.networks.selection import ParamsSource
+    from converter.parity.json_report import Document
     from converter.progress import Progress
 
 STEPS = 2
@@ -55,6 +58,54 @@ class ComparisonRequest:
     key: str | None = None
     module: nn.Module | None = None
     options: ParityOptions = ParityOptions()
+
+
+def check(  # noqa: PLR0913 - the options of the command
+    name: str | PathLike[str],
+    *,
+    params: str | PathLike[str] | None = None,
+    weights: str | PathLike[str] | None = None,
+    key: str | None = None,
+    module: nn.Module | None = None,
+    model_options: Mapping[str, Any] = MappingProxyType({}),
+    graph_options: Mapping[str, Any] = MappingProxyType({}),
+    options: ParityOptions = ParityOptions(),
+    progress: Progress = silent,
+) -> Document:
+    """Compare a model or a graph with a checkpoint or a module; return the result's document.
+
+    Args:
+        name: the model, or a graph as in ``compare_graph``.
+        params: parameters.
+        weights: as in ``compare`` and ``compare_graph``.
+        key: likewise.
+        module: likewise.
+        model_options: other arguments of ``compare``; None is not given.
+        graph_options: other arguments of ``compare_graph``, likewise.
+        options: how to compare.
+        progress: called with a step, the amount done and the total.
+
+    Raises:
+        UsageError: if the arguments contradict each other, or do not apply to a model or a graph.
+        ConversionError: if nothing can be compared.
+    """
+    common: dict[str, Any] = {"params": params, "weights": weights, "key": key, "module": module}
+    common |= {"options": options, "progress": progress}
+    given = [
+        {key: value for key, value in each.items() if value is not None}
+        for each in (model_options, graph_options)
+    ]
+    of_model, of_graph = given
+    if graph_source.is_meant(to_text(name), has_params=params is not None or "random" in of_model):
+        _require_none(of_model, "a model")
+        return graph_report.build(graph_comparison.compare_graph(name, **common, **of_graph))
+    _require_none(of_graph, "a graph")
+    return json_report.build(compare(to_text(name), **common, **of_model))
+
+
+def _require_none(given: Mapping[str, Any], what: str) -> None:
+    for name in given:
+        raise UsageError(f"`{name}` requires {what}", name)
 
 
 def compare(  # noqa: PLR0913 - the options of the command

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from converter.errors import ArtifactError, CheckpointError, StorageError
+from converter import names
+from converter.errors import ArtifactError, CheckpointError, MappingError, StorageError
 from converter.formats import checkpoint
 from converter.formats.state_dicts import Location, NetworkNames
 from converter.manifests import schema
 from converter.storage import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
+    from converter.formats.checkpoint import Checkpoint
     from converter.formats.file_arrays import Arrays
     from converter.manifests.schema import Manifest
 
+MAX_LINES = 8  # of an error
 COUNTER, STATISTIC = "num_batches_tracked", "running_mean"  # of a BatchNorm in PyTorch
 
 
@@ -79,17 +83,35 @@ def _manifests(folder: Path) -> list[Manifest]:
 
 def _read(path: Path, key: str | None, manifest: Manifest, converted: bool) -> GeneratedWeights | None:
     """Return the weights, None if the tensors are not those in the manifest."""
-    targets = frozenset(names.target for names in manifest.names)
-    counters = frozenset(
-        f"{name.removesuffix(STATISTIC)}{COUNTER}" for name in targets if name.endswith(STATISTIC)
-    )
     try:
-        found = checkpoint.load(path, key, [NetworkNames(targets, counters)])
-    except CheckpointError:
+        found = read(path, key, [each.target for each in manifest.names])
+    except (CheckpointError, MappingError):
         if converted:
             raise
         return None
-    if not targets <= found.arrays.keys() <= targets | counters:
-        return None
-    arrays = {name: found.arrays[name] for name in targets}
-    return GeneratedWeights(manifest, arrays, found.location, converted)
+    return GeneratedWeights(manifest, found.arrays, found.location, converted)
+
+
+def read(path: Path, key: str | None, targets: Collection[str]) -> Checkpoint:
+    """Return the arrays of a generated module in a checkpoint, without PyTorch's counters.
+
+    Args:
+        path: the checkpoint.
+        key: the key of the state dict, None to detect it.
+        targets: the names of the tensors.
+
+    Raises:
+        CheckpointError: if it cannot be read, or if it contains no such state dict or several.
+        MappingError: if tensors are missing or unknown.
+    """
+    counters = frozenset(
+        f"{name.removesuffix(STATISTIC)}{COUNTER}" for name in targets if name.endswith(STATISTIC)
+    )
+    found = checkpoint.load(path, key, [NetworkNames(frozenset(targets), counters)])
+    missing = names.collapse([name for name in targets if name not in found.arrays])
+    unknown = names.collapse(sorted(found.arrays.keys() - {*targets, *counters}))
+    if missing or unknown:
+        lines = [*(f"missing     {name}" for name in missing), *(f"unexpected  {name}" for name in unknown)]
+        headline = f"{path}: its tensors are not those of the generated module"
+        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
+    return replace(found, arrays={name: found.arrays[name] for name in targets})

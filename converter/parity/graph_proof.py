@@ -18,7 +18,7 @@ from converter.parity.node_execution import REFUSALS, NodeExecution, namespace
 from converter.references import symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from converter.graphs.pruning import InferenceGraph
     from converter.parity.graph_outputs import GraphReference, Run
     from converter.parity.module_execution import ModuleOutputs
+
+    Network = Callable[[str], torch.nn.Module]
 
 
 BIASES = ("bias", "beta")  # roles of the parameter that is added to a layer's output
@@ -52,13 +54,16 @@ class ConvertedGraph:
     parameters: Arrays
 
 
-def prove(converted: ConvertedGraph, runs: Sequence[Run], python: Path) -> GraphProof:
+def prove(
+    converted: ConvertedGraph, runs: Sequence[Run], python: Path, network: Network | None = None
+) -> GraphProof:
     """Run a graph in MXNet and the generated source in PyTorch, and compare them.
 
     Args:
         converted: the graph and the module.
         runs: the dtype and the inputs of each run.
         python: an interpreter with MXNet.
+        network: returns the network in a precision; by default the module with the graph's parameters.
 
     Raises:
         ReferenceUnavailableError: if MXNet cannot run.
@@ -66,14 +71,16 @@ def prove(converted: ConvertedGraph, runs: Sequence[Run], python: Path) -> Graph
         ParityError: if the module does not take the inputs, or if its outputs are not finite.
     """
     with symbol.start(python, request(converted, runs)) as child:
-        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned))
+        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned), network)
         versions, replaced, rewriting = child.reply()
     return GraphProof(
         comparisons=rows, versions=versions, heads=heads, replaced=replaced, rewriting=rewriting
     )
 
 
-def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProof:
+def prove_on_arrays(
+    converted: ConvertedGraph, runs: Sequence[Run], network: Network | None = None
+) -> GraphProof:
     """Run a graph on arrays and the generated source in PyTorch, and compare them.
 
     Args:
@@ -87,14 +94,17 @@ def prove_on_arrays(converted: ConvertedGraph, runs: Sequence[Run]) -> GraphProo
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     reference = ArrayOutputs(converted.pruned.graph, converted.parameters, runs)
     try:
-        rows, heads = compare(converted, runs, reference)
+        rows, heads = compare(converted, runs, reference, network)
     except MemoryError as error:
         raise ParityError(f"{converted.whole.file}: not enough memory for the graph on arrays") from error
     return GraphProof(comparisons=rows, versions=versions, heads=heads)
 
 
 def compare(
-    converted: ConvertedGraph, runs: Sequence[Run], reference: GraphReference
+    converted: ConvertedGraph,
+    runs: Sequence[Run],
+    reference: GraphReference,
+    network: Network | None = None,
 ) -> tuple[tuple[GraphRow, ...], tuple[tuple[Array, ...], ...]]:
     """Compare a generated module with a reference in every run; return the reference's outputs, too.
 
@@ -112,7 +122,7 @@ def compare(
     for number in reference.order:
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
         dtype, inputs = runs[number]
-        net = load(converted.module, converted.parameters, dtype)
+        net = network(dtype) if network else load(converted.module, converted.parameters, dtype)
         with module_execution.run(converted.module, net, inputs) as computed:
             comparison = _RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
             rows[number] = comparison.rows(computed, outputs)
@@ -288,11 +298,21 @@ class _RunComparison:
 def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:
     """Return the network of a generated module with parameters, in evaluation mode.
 
-    Its layers get no memory of their own, whatever their sizes, but the arrays of the file.
-
     Raises:
         SymbolError: if PyTorch refuses the attributes of a layer.
         MappingError: if the parameters have other shapes than the layers.
+    """
+    return build(module, dict(state_arrays(module, parameters)), dtype)
+
+
+def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module:
+    """Return the network of a generated module with a state dict, in evaluation mode.
+
+    Its layers get no memory of their own, whatever their sizes, but the given arrays.
+
+    Raises:
+        SymbolError: if PyTorch refuses the attributes of a layer.
+        MappingError: if the arrays have other shapes than the layers.
     """
     import torch  # noqa: PLC0415 - when a network runs and not before
 
@@ -302,7 +322,7 @@ def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Mo
     except REFUSALS as error:
         raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
     kind = getattr(torch, dtype)
-    arrays = ((name, np.asarray(array)) for name, array in state_arrays(module, parameters))
+    arrays = ((name, np.asarray(array)) for name, array in state.items())
     try:
         net.load_state_dict({name: torch.from_numpy(array).to(kind) for name, array in arrays}, assign=True)
     except RuntimeError as error:
