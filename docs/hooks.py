@@ -12,6 +12,8 @@ from typer.main import get_command
 
 import converter
 from converter.cli.app import app
+from converter.graphs import operators
+from converter.graphs.operators import registry
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -23,6 +25,20 @@ PACKAGES = ("converter", "resnext_torch")
 # Modules that a program can rely on come first; the other packages follow in alphabetical order.
 FIRST = ("converter", "converter.testing", "converter.commands", "converter.errors", "resnext_torch")
 PUBLIC = f"    options:\n      members: {converter.__all__}\n"
+OPERATORS = """# Operators
+
+The operators of MXNet that any graph may contain, under the names that the versions of MXNet have for them, with
+their attributes and defaults. An operator, an attribute or a value that is not supported is refused by name; the
+message lists all of them at once.
+
+Tests compare every operator with MXNet 1.9.1 in float64, or with the precision of float32 where MXNet has no other.
+"""
+REFUSED = """
+## Refused
+
+| operator | reason |
+|---|---|
+"""
 HEADING = re.compile(r"# (?:\d+\. )?")  # of a decision, with its number
 
 
@@ -40,10 +56,10 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Generate the reference of the command line and of the Python API."""
+    """Generate the reference of the command line, of the operators and of the Python API."""
     pages = api_pages()
     index = "# Python API\n\n" + "".join(f"* [`{name}`]({name}.md)\n" for name in pages)
-    contents = {"index": index, "cli": command_line()}
+    contents = {"index": index, "cli": command_line(), "operators": operator_tables()}
     contents |= {name: f"# {name}\n\n" + _directives(modules) for name, modules in pages.items()}
     for name, content in contents.items():
         files.append(File.generated(config, f"reference/{name}.md", content=content))
@@ -55,6 +71,30 @@ def command_line() -> str:
     context = command.context_class(command, info_name="gluon2torch")
     text = get_docs_for_click(obj=command, ctx=context, name="gluon2torch", title="Command line")
     return text.replace("\\[", "[")
+
+
+def operator_tables() -> str:
+    """Return the tables of the supported and of the refused operators."""
+    lines = [OPERATORS]
+    for family in operators.FAMILIES:
+        title = (family.__doc__ or "").partition("\n")[0].rstrip(".")
+        lines += [f"## {title}\n", "| operator | other names | attributes |", "|---|---|---|"]
+        for function, (name, *others) in registry.names().items():
+            if function.__module__ == family.__name__:
+                cells = [f"`{name}`", ", ".join(f"`{other}`" for other in others), _attributes(name)]
+                lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    refused = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(operators.REASONS.items()))
+    return "\n".join(lines) + REFUSED + refused
+
+
+def _attributes(operator: str) -> str:
+    """Return the attributes of an operator, with their defaults."""
+    defaults = registry.defaults()[operator]
+    return ", ".join(
+        f"`{key}`" + (f" = `{defaults[key]!r}`" if defaults.get(key, "") != "" else "")
+        for key in registry.types(operator)
+    )
 
 
 def api_pages() -> dict[str, list[str]]:

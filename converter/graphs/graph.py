@@ -36,6 +36,7 @@ class Operation:
         code: the operation as PyTorch code, None if it is unknown.
         compute: the operation on arrays: the data inputs, then the parameters.
         refused: the reason why it has no code, "" if the operator is unknown or the code is there.
+        shapes_only: the inputs of which only the shape counts.
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
         rank: the number of axes of its output, None if unknown.
@@ -58,6 +59,7 @@ class Operation:
     code: Code | None = field(default=None, compare=False, repr=False)
     compute: Compute | None = field(default=None, compare=False, repr=False)
     refused: str = field(default="", compare=False, repr=False)
+    shapes_only: tuple[int, ...] = field(default=(), compare=False, repr=False)
     typed_by: int = field(default=0, compare=False, repr=False)
     integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
     rank: int | None = field(default=None, compare=False, repr=False)

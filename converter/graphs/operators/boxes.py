@@ -118,7 +118,7 @@ def _multibox_prior(
 
     text = f"sizes={sizes}, ratios={ratios}, steps={steps}, offsets={offsets}, clip={clip}"
     code = Code(f"multibox_prior({{0}}, {text})", helpers=("multibox_prior",))
-    return other("_contrib_MultiBoxPrior", code, compute, rank=3)
+    return other("_contrib_MultiBoxPrior", code, compute, rank=3, shapes_only=(0,))
 
 
 @operator("_contrib_MultiBoxDetection", "MultiBoxDetection")

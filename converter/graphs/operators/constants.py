@@ -90,19 +90,23 @@ def _arange_like(
 
     arguments = f"start={start!r}, step={step!r}, repeat={repeat}, axis={axis}"
     code = Code(f"arange_like({{0}}, {arguments})", helpers=("arange_like",))
-    return other("_contrib_arange_like", code, compute, keeps_rank=axis is None)
+    return other("_contrib_arange_like", code, compute, keeps_rank=axis is None, shapes_only=(0,))
 
 
 @operator("shape_array")
 def _shape_array() -> Operation:
     code = Code("torch.tensor({0}.shape, device={0}.device)")
-    return other("shape_array", code, lambda x: np.array(x.shape, np.int64), rank=1, integers=(0,))
+    return other(
+        "shape_array", code, lambda x: np.array(x.shape, np.int64), rank=1, integers=(0,), shapes_only=(0,)
+    )
 
 
 @operator("size_array")
 def _size_array() -> Operation:
     code = Code("torch.tensor([{0}.numel()], device={0}.device)")
-    return other("size_array", code, lambda x: np.array([x.size], np.int64), rank=1, integers=(0,))
+    return other(
+        "size_array", code, lambda x: np.array([x.size], np.int64), rank=1, integers=(0,), shapes_only=(0,)
+    )
 
 
 def _filled(name: str, shape: Axes, value: float, dtype: str) -> Operation:

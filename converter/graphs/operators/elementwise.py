@@ -190,7 +190,8 @@ def _unary(name: str) -> Callable[[], Operation]:
     expression, compute = UNARY[name]
 
     def schema() -> Operation:
-        return other(name, Code(expression), compute, keeps_rank=True)
+        shapes_only = (0,) if name in {"ones_like", "zeros_like"} else ()
+        return other(name, Code(expression), compute, keeps_rank=True, shapes_only=shapes_only)
 
     return schema
 
@@ -203,9 +204,15 @@ def _binary(name: str, expression: str, compute: Compute, on_integers: str = "")
     return schema
 
 
-def _scalar(name: str, make: Callable[[str], str], compute: Compute) -> Callable[..., Operation]:
+def _scalar(
+    name: str, make: Callable[[str], str], compute: Compute, on_integers: Callable[[str], str] | None = None
+) -> Callable[..., Operation]:
     def schema(*, scalar: float = 1.0, is_int: bool = True) -> Operation:
-        code = Code(make(repr(scalar) if scalar >= 0 else f"({scalar!r})"))
+        whole = int(scalar)  # what MXNet adds to integers, or multiplies them with
+        code = Code(
+            make(repr(scalar) if scalar >= 0 else f"({scalar!r})"),
+            on_integers=(on_integers or make)(str(whole) if whole >= 0 else f"({whole})"),
+        )
         return other(name, code, lambda x: compute(x, x.dtype.type(scalar)), keeps_rank=True)
 
     return schema
@@ -220,7 +227,14 @@ def _with_scalar(name: str, expression: str) -> Callable[[str], str]:
 
 
 def _before_scalar(expression: str) -> Callable[[str], str]:
+    if expression.startswith("torch.div"):
+        expression = expression.replace("{0}", "torch.full_like({1}, {0})")
     return lambda scalar: expression.replace("{0}", scalar).replace("{1}", "{0}")
+
+
+def _swapped(compute: Compute, x: Array, y: Array) -> Array:
+    result: Array = compute(y, x)
+    return result
 
 
 def _older_name(name: str) -> str:
@@ -244,10 +258,14 @@ def _register() -> None:
             operator(*aliases)(_binary(aliases[0], expression, compute, ON_INTEGERS.get(name, "")))
         title = name.title()
         names = (f"_{name}_scalar", f"_{title}Scalar")
-        operator(*names)(_scalar(names[0], _with_scalar(name, expression), compute))
+        whole = ON_INTEGERS.get(name, expression)
+        operator(*names)(
+            _scalar(names[0], _with_scalar(name, expression), compute, _with_scalar(name, whole))
+        )
         if name in REVERSED:
             names = (f"_r{name}_scalar", f"_R{title}Scalar")
-            operator(*names)(_scalar(names[0], _before_scalar(expression), lambda x, y, f=compute: f(y, x)))
+            reverse = functools.partial(_swapped, compute)
+            operator(*names)(_scalar(names[0], _before_scalar(expression), reverse, _before_scalar(whole)))
     for name, (symbol, compute) in COMPARISONS.items():
         text, compare = _compared(symbol), _comparison(compute)
         older = _older_name(name)

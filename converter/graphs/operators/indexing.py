@@ -69,7 +69,9 @@ def _slice_like(*, axes: Axes = ()) -> Operation:
         text = ", ".join(["...", *parts])
     else:
         return refuse("slice_like", "some axes are negative, and some are not", data_inputs=2)
-    return other("slice_like", Code(f"{{0}}[{text}]"), compute, data_inputs=2, keeps_rank=not axes)
+    return other(
+        "slice_like", Code(f"{{0}}[{text}]"), compute, data_inputs=2, keeps_rank=not axes, shapes_only=(1,)
+    )
 
 
 @operator("Crop")
@@ -91,7 +93,7 @@ def _crop(
         height, width = h_w if like is None else like.shape[2:]
         return x[:, :, top : top + height, left : left + width]
 
-    return other("Crop", code, compute, data_inputs=num_args, keeps_rank=num_args == 1)
+    return other("Crop", code, compute, data_inputs=num_args, keeps_rank=num_args == 1, shapes_only=(1,))
 
 
 def _center_crop(num_args: int, h_w: Axes) -> Operation:
@@ -102,7 +104,7 @@ def _center_crop(num_args: int, h_w: Axes) -> Operation:
 
     sizes = "{1}.shape[2], {1}.shape[3]" if num_args == IMAGE_AXES else f"{h_w[0]}, {h_w[1]}"
     code = Code(f"center_crop({{0}}, {sizes})", helpers=("center_crop",))
-    return other("Crop", code, compute, data_inputs=num_args, keeps_rank=num_args == 1)
+    return other("Crop", code, compute, data_inputs=num_args, keeps_rank=num_args == 1, shapes_only=(1,))
 
 
 @operator("_split_v2")
@@ -128,6 +130,8 @@ def _split_by_indices(
 @operator("SliceChannel", "split")
 def _split(*, num_outputs: int, axis: int = 1, squeeze_axis: bool = False) -> Operation:
     code = Code(f"{{0}}.unbind({axis})" if squeeze_axis else f"{{0}}.chunk({num_outputs}, {axis})")
+    if num_outputs == 1:
+        code = Code(f"{{0}}.squeeze({axis})" if squeeze_axis else "{0}")
 
     def compute(x: Array) -> tuple[Array, ...]:
         parts = np.split(x, num_outputs, axis)

@@ -65,6 +65,7 @@ def other(
     outputs: int = 1,
     rank: int | None = None,
     keeps_rank: bool = False,
+    shapes_only: tuple[int, ...] = (),
     typed_by: int = 0,
     integers: tuple[int, ...] | None = None,
 ) -> Operation:
@@ -79,6 +80,7 @@ def other(
         outputs: the number of its outputs.
         rank: the number of axes of its output, None if unknown.
         keeps_rank: whether its output has as many axes as its inputs.
+        shapes_only: the inputs of which only the shape counts.
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
     """
@@ -91,6 +93,7 @@ def other(
         outputs=outputs,
         rank=rank,
         keeps_rank=keeps_rank,
+        shapes_only=shapes_only,
         typed_by=typed_by,
         integers=integers,
     )
@@ -153,6 +156,14 @@ def schema(name: str) -> Callable[..., Operation] | None:
 def schemas() -> dict[str, frozenset[str]]:
     """Return the attributes of every known operator, by MXNet's names."""
     return {name: frozenset(_fields(function)) for name, function in _SCHEMAS.items()}
+
+
+def names() -> dict[Callable[..., Operation], list[str]]:
+    """Return MXNet's names of each schema, in the order of registration."""
+    found: dict[Callable[..., Operation], list[str]] = {}
+    for name, function in _SCHEMAS.items():
+        found.setdefault(function, []).append(name)
+    return found
 
 
 def types(name: str) -> dict[str, object]:

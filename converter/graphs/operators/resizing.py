@@ -99,6 +99,7 @@ def _bilinear_resize(
         code,
         compute,
         data_inputs=2 if mode == "like" else 1,
+        shapes_only=(1,),
         rank=IMAGE_RANK,
     )
 

@@ -66,7 +66,8 @@ def _reshape_like(
         middle = "".join("" if each is None else str(each) for each in (rhs_begin,))
         end = "" if rhs_end is None else str(rhs_end)
         text = ", ".join([*before, f"*{{1}}.shape[{middle}:{end}]", *after])
-    return other("reshape_like", Code(f"{{0}}.reshape({text})"), compute, data_inputs=2)
+    code = Code(f"{{0}}.reshape({text})")
+    return other("reshape_like", code, compute, data_inputs=2, shapes_only=(1,))
 
 
 @operator("transpose")
@@ -177,10 +178,15 @@ def _broadcast_like(*, lhs_axes: Axes | None = None, rhs_axes: Axes | None = Non
         def compute(x: Array, like: Array) -> Array:
             return _expanded(x, lhs_axes, tuple(like.shape[axis] for axis in rhs_axes))
 
-        return other("broadcast_like", code, compute, data_inputs=2)
+        return other("broadcast_like", code, compute, data_inputs=2, shapes_only=(1,))
     code = Code("{0}.expand_as({1})")
     return other(
-        "broadcast_like", code, lambda x, y: np.broadcast_to(x, y.shape), data_inputs=2, keeps_rank=True
+        "broadcast_like",
+        code,
+        lambda x, y: np.broadcast_to(x, y.shape),
+        data_inputs=2,
+        keeps_rank=True,
+        shapes_only=(1,),
     )
 
 
