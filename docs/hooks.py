@@ -27,11 +27,12 @@ FIRST = ("converter", "converter.testing", "converter.commands", "converter.erro
 PUBLIC = f"    options:\n      members: {converter.__all__}\n"
 OPERATORS = """# Operators
 
-The operators of MXNet that any graph may contain, under the names that the versions of MXNet have for them, with
-their attributes and defaults. An operator, an attribute or a value that is not supported is refused by name; the
-message lists all of them at once.
+The operators of MXNet that any graph may contain, under the names that the versions of MXNet have for them,
+with their attributes and defaults. An operator, an attribute or a value that is not supported is refused by
+name; the message lists all of them at once.
 
-Tests compare every operator with MXNet 1.9.1 in float64, or with the precision of float32 where MXNet has no other.
+Tests compare every operator with MXNet 1.9.1 in float64, or with the precision of float32 where MXNet has no
+other.
 """
 REFUSED = """
 ## Refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import typer
 from typer.main import get_command
 
 from converter.cli.app import app
+from converter.graphs import operators
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -60,3 +62,12 @@ def test_every_documented_option_exists(page: str, line: str) -> None:
 
 def test_unknown_option_is_detected() -> None:
     assert not options("gluon2torch parity NAME --frobnicate") <= command_options("parity")
+
+
+def test_page_of_operators_lists_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    page = importlib.import_module("hooks").operator_tables()
+    names = set(re.findall(r"`([^`]+)`", page))
+    assert names >= {*operators.schemas(), *operators.REASONS}
+    assert "| `Custom` | runs Python code that the graph does not contain |" in page

@@ -345,7 +345,7 @@ def run(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
 def test_command_compares_a_graph(
     weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--reference", "numpy", "--size", "32", "--dtype", "float64")
+    options = ("--reference", "numpy", "--size", "32", "--proof-dtype", "float64")
     arguments = ("parity", folder / "face net-symbol.json", "--weights", weights)
     assert run(*arguments, *options, "--json", monkeypatch=monkeypatch) == 0
     assert json.loads(capsys.readouterr().out)["agrees"]

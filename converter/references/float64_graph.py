@@ -284,7 +284,7 @@ def multibox_prior(to: Rewriting, attributes: dict[str, str], _: list[Entry]) ->
             boxes += [[x - wide, y - high, x + wide, y + high] for wide, high in halves]
     if is_true(attributes, "clip"):
         boxes = [[min(max(each, 0.0), 1.0) for each in box] for box in boxes]
-    return to.constant([boxes])
+    return to.add("_copy", to.constant([boxes]))
 
 
 def grid_generator(to: Rewriting, attributes: dict[str, str], inputs: list[Entry]) -> Entry:
