@@ -15,6 +15,7 @@ from converter.errors import ParityError
 from converter.graphs import codegen, pruning
 from converter.parity import graph_proof
 from converter.parity.graph_proof import ConvertedGraph
+from converter.parity.graph_rows import GraphProof
 
 CLASSES = 3
 BOXES = 48  # 4 × 4 places with 3 boxes each
@@ -66,7 +67,7 @@ def converted() -> ConvertedGraph:
     return ConvertedGraph(whole=graph, pruned=pruned, module=module, parameters=parameters)
 
 
-def prove(converted: ConvertedGraph) -> graph_proof.GraphProof:
+def prove(converted: ConvertedGraph) -> GraphProof:
     image = np.random.Generator(np.random.PCG64(4)).normal(0, 1, (1, 3, 4, 4))
     return graph_proof.prove(converted, [("float64", {"data": image})], Path(sys.executable))
 
