@@ -49,7 +49,7 @@ def _topk(
             mask = np.zeros_like(x)
             np.put_along_axis(mask, order, 1, along)
             return mask
-        places = order.astype(dtype if dtype in INTEGERS else x.dtype)
+        places = order.astype(dtype if dtype in INTEGERS else np.promote_types(x.dtype, np.float32))
         if ret_typ == "both":
             return values, places
         return places if ret_typ == "indices" else values
@@ -79,7 +79,7 @@ def _argsort(*, axis: int | None = -1, is_ascend: bool = True, dtype: str = "flo
 
     def compute(x: Array) -> Array:
         order = _order(x.reshape(-1) if axis is None else x, along, ascending=is_ascend)
-        return order.astype(dtype if dtype in INTEGERS else x.dtype)
+        return order.astype(dtype if dtype in INTEGERS else np.promote_types(x.dtype, np.float32))
 
     code = Code(f"{data}.sort(dim={along}, descending={not is_ascend}, stable=True).indices{_type(dtype)}")
     integers = (0,) if dtype in INTEGERS else ()
@@ -127,5 +127,6 @@ def _order(x: Array, axis: int, *, ascending: bool) -> Array:
 
 
 def _type(dtype: str) -> str:
-    """Return the conversion of indices: to the input's type if MXNet's is floating."""
-    return f".to(torch.{dtype})" if dtype in INTEGERS else ".to({0}.dtype)"
+    """Return the conversion of indices: to the input's type, at least float32, if MXNet's is floating."""
+    floating = "torch.promote_types({0}.dtype, torch.float32)"
+    return f".to({f'torch.{dtype}' if dtype in INTEGERS else floating})"
