@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from graph_building import Network, build, variable
-from operator_cases import CASES, OperatorCase
+from operator_cases import CASES
 from symbols import inserted, node
 
 from converter.errors import SymbolError
@@ -24,6 +24,8 @@ from converter.graphs import codegen, execute, operators, reader
 from converter.graphs.codegen.identifiers import RESERVED
 
 if TYPE_CHECKING:
+    from operator_case import OperatorCase
+
     from converter.dtypes import Array
     from converter.graphs.codegen import GeneratedModule
     from converter.graphs.graph import Graph

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import mxnet_forks
 import numpy as np
 import pytest
-from operator_cases import CASES, OperatorCase
+from operator_cases import CASES
 
 from converter.graphs import operators
 
 if TYPE_CHECKING:
+    from operator_case import OperatorCase
+
     from converter.dtypes import Array
 
 PROGRAM = Path(__file__).with_name("operator_outputs.py")
