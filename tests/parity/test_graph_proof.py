@@ -56,6 +56,8 @@ def every_operator() -> tuple[Graph, dict[str, Array]]:
     heads: list[str] = []
     values: dict[str, Array] = {}
     for number, case in enumerate(CASES):
+        if case.integers:  # the inputs of a proof are floating
+            continue
         operation = operators.parse(case.operator, case.attributes)
         names = [f"c{number}_{place}" for place in range(len(case.shapes))]
         nodes += [*map(variable, names), (case.operator, f"case{number}", case.attributes, names)]
@@ -76,7 +78,7 @@ def test_every_operator_is_proven_in_both_dtypes() -> None:
         if not row.passed
     }
     assert wrong == {}
-    assert len(proof.rows) >= 2 * len(CASES)
+    assert len(proof.rows) >= 2 * sum(not case.integers for case in CASES)
     assert {"BilinearResize2D", "Crop", "InstanceNorm", "LRN", "LeakyReLU"} & set(proof.replaced)
     assert proof.rewriting < 1e-5  # 1e-6 measured
 
