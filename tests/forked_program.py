@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 LOADER = "loaded_mxnet"  # next to this file; the server imports it before it is forked
 
 
-def run(arguments: list[str], log: str, environment: dict[str, str], stdin: Connection[Any, Any]) -> None:
+def run(
+    arguments: list[str],
+    log: str,
+    environment: dict[str, str],
+    stdin: Connection[Any, Any],
+    stdout: Connection[Any, Any] | None,
+) -> None:
     """Run a program with its output in a log.
 
     Args:
@@ -22,9 +28,11 @@ def run(arguments: list[str], log: str, environment: dict[str, str], stdin: Conn
         log: the file for its output.
         environment: environment variables in addition to those of the server.
         stdin: the standard input.
+        stdout: the standard output, None if it goes to the log.
     """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for descriptor, source in enumerate((stdin.fileno(), output, output)):
+    standard = stdin.fileno(), stdout.fileno() if stdout else output, output
+    for descriptor, source in enumerate(standard):
         os.dup2(source, descriptor)
     if LOADER not in sys.modules:
         raise ImportError(f"the forked process has not imported {LOADER}")

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import forked_program
 import pytest
@@ -46,10 +46,12 @@ class Fork:
     Attributes:
         process: the fork.
         stdin: the other end of the program's standard input.
+        stdout: its standard output, None if that goes to the log.
     """
 
     process: ForkServerProcess
     stdin: Connection[Any, Any]
+    stdout: BinaryIO | None
 
     def wait(self, timeout: float | None = None) -> int:
         self.process.join(timeout)
@@ -65,23 +67,31 @@ class Fork:
         self.process.kill()
         self.process.join()
         self.stdin.close()
+        if self.stdout:
+            self.stdout.close()
 
 
-def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> Fork:
+def start(arguments: list[str], log: Path, environment: Mapping[str, str], *, streamed: bool = False) -> Fork:
     """Start a program, as ``python *arguments``, in a fork.
 
     Args:
         arguments: the script and its arguments.
         log: the file for its output.
         environment: environment variables in addition to those of the server.
+        streamed: whether its standard output can be read.
     """
-    reader, writer = FORKS.Pipe(duplex=False)
+    stdin, other_stdin = FORKS.Pipe(duplex=False)
+    other_stdout, stdout = FORKS.Pipe(duplex=False) if streamed else (None, None)
     process = FORKS.Process(
-        target=forked_program.run, args=(arguments, str(log), {**environment}, reader), daemon=True
+        target=forked_program.run, args=(arguments, str(log), {**environment}, stdin, stdout), daemon=True
     )
     process.start()
-    reader.close()
-    return Fork(process, writer)
+    stdin.close()
+    if stdout is None or other_stdout is None:
+        return Fork(process, other_stdin, None)
+    stdout.close()
+    with other_stdout:
+        return Fork(process, other_stdin, os.fdopen(os.dup(other_stdout.fileno()), "rb"))
 
 
 def status(*arguments: object) -> int:
@@ -104,14 +114,19 @@ def run(*arguments: object) -> None:
 
 @contextlib.contextmanager
 def start_child(
-    python: Path, script: Path, folder: Path, environment: Mapping[str, str] | None = None
+    python: Path,
+    script: Path,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    streamed: bool = False,
 ) -> Iterator[ChildProcess]:
     """Do what ``child_process.start`` does, in a fork if the interpreter is ours."""
     if python != Path(sys.executable):
-        with START(python, script, folder, environment) as child:
+        with START(python, script, folder, environment, streamed=streamed) as child:
             yield child
         return
-    fork = start([str(script), str(folder)], folder / LOG, environment or {})
+    fork = start([str(script), str(folder)], folder / LOG, environment or {}, streamed=streamed)
     try:
         yield ChildProcess(cast("subprocess.Popen[bytes]", fork), folder)
     finally:

@@ -168,11 +168,13 @@ class _RunComparison:
     dtype: str
     inputs: Mapping[str, Array]
     heads: dict[int, Array] = field(default_factory=dict)  # the reference's outputs
+    used: set[Entry] = field(init=False)  # the outputs that a node or the caller takes
     discrete: set[int] = field(init=False)  # the nodes that depend on a discrete operator
     single: set[int] = field(init=False)  # those that depend on one that MXNet computes in float32
 
     def __post_init__(self) -> None:
         nodes = self.graph.nodes
+        self.used = {*self.graph.outputs, *(entry for node in nodes for entry in node.inputs)}
         self.discrete = descendants(nodes, [i for i, node in enumerate(nodes) if node.operation.discrete])
         self.single = descendants(
             nodes, [i for i, node in enumerate(nodes) if node.operation.precision == "float32"]
@@ -191,7 +193,7 @@ class _RunComparison:
         by_index: dict[int, GraphRow] = {}
         nodes: dict[int, GraphRow] = {}
         heads: dict[int, GraphRow] = {}
-        for index, arrays in outputs:
+        for index, arrays in _inputs_first(self.graph, outputs):
             if index in layers:
                 output = np.load(computed.layers[layers[index]], mmap_mode="r")
                 row = self._row(index, difference(arrays[0], output), layers[index])
@@ -253,7 +255,11 @@ class _RunComparison:
 
     def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow:
         node = self.graph.nodes[index]
-        found = [difference(one, other) for one, other in zip(expected, outputs, strict=True)]
+        found = [
+            difference(one, other)
+            for number, (one, other) in enumerate(zip(expected, outputs, strict=True))
+            if (index, number) in self.used  # MXNet leaves the others as they are
+        ]
         return GraphRow(
             dtype=self.dtype,
             node=node.name,
@@ -316,8 +322,10 @@ def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module
     """
     import torch  # noqa: PLC0415 - when a network runs and not before
 
+    from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
+
     try:
-        with torch.device("meta"):
+        with EmptyLayers():
             net: torch.nn.Module = namespace(module.source)["Network"]()
     except REFUSALS as error:
         raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
@@ -327,7 +335,7 @@ def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module
         net.load_state_dict({name: torch.from_numpy(array).to(kind) for name, array in arrays}, assign=True)
     except RuntimeError as error:
         raise MappingError(f"the parameters do not fit the graph: {error}") from error
-    return net.eval()
+    return net.to(kind).eval()
 
 
 def state_arrays(module: GeneratedModule, parameters: Arrays) -> Iterator[tuple[str, AnyArray]]:
@@ -335,6 +343,21 @@ def state_arrays(module: GeneratedModule, parameters: Arrays) -> Iterator[tuple[
     for variable, name in module.tensors.items():
         array = parameters[variable]
         yield name, np.ones(array.shape, array.dtype) if variable in module.ones else array
+
+
+def _inputs_first(
+    graph: Graph, outputs: Iterator[tuple[int, tuple[Array, ...]]]
+) -> Iterator[tuple[int, tuple[Array, ...]]]:
+    """Yield nodes after those that they take inputs from; MXNet may replace one by a constant, earlier."""
+    done = {index for index, node in enumerate(graph.nodes) if node.operation.kind == VARIABLE}
+    waiting: dict[int, tuple[Array, ...]] = {}
+    for node, arrays in outputs:
+        waiting[node] = arrays
+        while ready := [
+            index for index in waiting if all(source in done for source, _ in graph.nodes[index].inputs)
+        ]:
+            done.update(ready)
+            yield from ((index, waiting.pop(index)) for index in sorted(ready))
 
 
 def _first_uses(layers: Mapping[int, str]) -> dict[int, str]:

@@ -64,16 +64,20 @@ class NodeExecution:
 
         node = self.graph.nodes[index]
         operands = {f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs)}
-        if index in self.module.constants:
-            return [self._state[self.module.constants[index]].numpy()]
         if index not in self.module.expressions:
             return [operands["x0"].numpy()]
-        layer = self.module.layers.get(index)
-        names = {**self._names, **operands, "layer": layer and self.net.get_submodule(layer)}
+        names = {**self._names, **operands, "layer": self._layer(index)}
         text = self.module.expressions[index].format(*operands, layer="layer")
         with torch.no_grad():
             result = eval(text, names)  # noqa: S307 - an expression of ours
         return [each.numpy() for each in (result if node.operation.outputs > 1 else [result])]
+
+    def _layer(self, index: int) -> torch.nn.Module | torch.Tensor | None:
+        """Return the layer or the constant that computes a node."""
+        if index in self.module.constants:
+            return self.net.get_buffer(self.module.constants[index])
+        layer = self.module.layers.get(index)
+        return self.net.get_submodule(layer) if layer else None
 
     def store(self, index: int, outputs: list[Array] | tuple[Array, ...]) -> None:
         """Store the outputs of a node for later ones, and free those that it was the last to use."""

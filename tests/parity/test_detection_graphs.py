@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import generated_modules
 import numpy as np
@@ -15,7 +16,9 @@ from converter.errors import ParityError
 from converter.graphs import codegen, pruning
 from converter.parity import graph_proof
 from converter.parity.graph_proof import ConvertedGraph
-from converter.parity.graph_rows import GraphProof
+
+if TYPE_CHECKING:
+    from converter.parity.graph_rows import GraphProof
 
 CLASSES = 3
 BOXES = 48  # 4 × 4 places with 3 boxes each

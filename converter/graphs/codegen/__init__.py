@@ -97,7 +97,9 @@ def generate(graph: Graph, shapes: Mapping[str, Shape], title: str) -> Generated
         },
         layers={node: ".".join(member.path) for node, member in members if not member.is_tensor},
         expressions={
-            step.node: step.template for step in program.steps if not (step.member and step.member.is_tensor)
+            step.node: step.template
+            for step in program.steps
+            if not (step.member and step.member.is_parameter)
         },
         constants={node: ".".join(member.path) for node, member in members if member.is_constant},
         ones=_fixed_gammas(graph),

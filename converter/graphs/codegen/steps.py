@@ -51,7 +51,12 @@ class Member:
     @property
     def is_tensor(self) -> bool:
         """Whether it is a tensor and not a layer."""
-        return self.type in {PARAMETER, BUFFER} or self.is_constant
+        return self.is_parameter or self.is_constant
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a tensor of the state dict."""
+        return self.type in {PARAMETER, BUFFER}
 
     @property
     def is_constant(self) -> bool:
