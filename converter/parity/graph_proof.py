@@ -18,7 +18,7 @@ from converter.parity.node_execution import REFUSALS, NodeExecution, namespace
 from converter.references import symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -168,13 +168,13 @@ class _RunComparison:
     dtype: str
     inputs: Mapping[str, Array]
     heads: dict[int, Array] = field(default_factory=dict)  # the reference's outputs
-    used: set[Entry] = field(init=False)  # the outputs that a node or the caller takes
+    live: set[Entry] = field(init=False)  # the outputs whose values are needed
     discrete: set[int] = field(init=False)  # the nodes that depend on a discrete operator
     single: set[int] = field(init=False)  # those that depend on one that MXNet computes in float32
 
     def __post_init__(self) -> None:
         nodes = self.graph.nodes
-        self.used = {*self.graph.outputs, *(entry for node in nodes for entry in node.inputs)}
+        self.live = _live(self.graph)
         self.discrete = descendants(nodes, [i for i, node in enumerate(nodes) if node.operation.discrete])
         self.single = descendants(
             nodes, [i for i, node in enumerate(nodes) if node.operation.precision == "float32"]
@@ -191,7 +191,7 @@ class _RunComparison:
         layers = _first_uses(self.converted.module.layers)
         execution = self._execution()
         by_index: dict[int, GraphRow] = {}
-        nodes: dict[int, GraphRow] = {}
+        nodes: dict[int, GraphRow | None] = {}
         heads: dict[int, GraphRow] = {}
         for index, arrays in _inputs_first(self.graph, outputs):
             if index in layers:
@@ -206,13 +206,13 @@ class _RunComparison:
             execution.store(index, arrays)
         self._require_complete(nodes)
         return [
-            *(nodes[index] for index in sorted(nodes)),
+            *(row for _, row in sorted(nodes.items()) if row),
             *self._composition(computed),
             *(by_index[index] for index in sorted(by_index)),
             *(heads[place] for place in sorted(heads)),
         ]
 
-    def _require_complete(self, nodes: Mapping[int, GraphRow]) -> None:
+    def _require_complete(self, nodes: Collection[int]) -> None:
         """Check that the reference has computed every node.
 
         Raises:
@@ -253,13 +253,15 @@ class _RunComparison:
         array = np.asarray(self.converted.parameters[bias]) if bias and known else None
         return not depends_on_weights(expected, row.difference.reference, array)
 
-    def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow:
+    def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow | None:
         node = self.graph.nodes[index]
         found = [
             difference(one, other)
             for number, (one, other) in enumerate(zip(expected, outputs, strict=True))
-            if (index, number) in self.used  # MXNet leaves the others as they are
+            if (index, number) in self.live
         ]
+        if not found:
+            return None
         return GraphRow(
             dtype=self.dtype,
             node=node.name,
@@ -343,6 +345,16 @@ def state_arrays(module: GeneratedModule, parameters: Arrays) -> Iterator[tuple[
     for variable, name in module.tensors.items():
         array = parameters[variable]
         yield name, np.ones(array.shape, array.dtype) if variable in module.ones else array
+
+
+def _live(graph: Graph) -> set[Entry]:
+    """Return the outputs whose values are needed; MXNet leaves memory of others as it finds it."""
+    live = set(graph.outputs)
+    for index, node in reversed([*enumerate(graph.nodes)]):
+        if any((index, number) in live for number in range(node.operation.outputs)):
+            unread = node.operation.shapes_only
+            live.update(entry for place, entry in enumerate(node.inputs) if place not in unread)
+    return live
 
 
 def _inputs_first(

@@ -26,9 +26,9 @@ from converter.references import symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from operator_case import OperatorCase
 
     from graph_building import Described
+    from operator_case import OperatorCase
 
     from converter.dtypes import Array
     from converter.graphs.graph import Graph
