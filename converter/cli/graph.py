@@ -99,6 +99,8 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
     screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")
     console.print_more_files(result.more, result.manifest.artifact.exports, screen)
+    name = result.manifest.model
+    screen.print(f"[blue]next[/]    import {name}; {console.word(f'{name}.load({str(result.artifact)!r})')}")
 
 
 def _describe_nodes(dtype: str, nodes: NodesRecord, screen: Console) -> None:

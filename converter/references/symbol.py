@@ -59,6 +59,7 @@ class SymbolRequest:
         compared: the entries in which the graph and its rewriting for float64 are compared.
         nodes: the indices of the nodes whose outputs are streamed.
         single: the indices of the nodes that MXNet computes in float32 only.
+        labelled: the indices of the nodes whose last input is a label, which has no effect.
         runs: the dtype and the inputs by name of each run.
     """
 
@@ -68,6 +69,7 @@ class SymbolRequest:
     compared: Sequence[Entry]
     nodes: Sequence[int]
     single: Sequence[int] = ()
+    labelled: Sequence[int] = ()
     runs: Sequence[tuple[str, Mapping[str, Array]]]
 
 
@@ -170,6 +172,7 @@ def document(
         "compared": [],
         "nodes": [[index, graph.nodes[index].name] for index in nodes],
         "single": [],
+        "labelled": [],
         "stream": False,
     }
 
@@ -189,6 +192,7 @@ def _write(folder: Path, request: SymbolRequest) -> None:
         **document(request.graph, folder / PARAMS, variables, request.nodes, request.heads),
         "compared": [list(entry) for entry in request.compared],
         "single": list(request.single),
+        "labelled": list(request.labelled),
         "stream": True,
         "runs": runs,
     }

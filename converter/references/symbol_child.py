@@ -13,7 +13,8 @@ FOLDER/request.json contains
 * ``stream``. If it is false, the first output of the L-th node in run R is written to FOLDER/R-L.npy, both
   counted from 0. If it is true, all outputs of the nodes are written to standard output while they are
   computed, and the symbol is rewritten for float64; in float32 it is run as it is, and compared with the
-  rewritten one. ``single`` contains the indices of the nodes that are computed in float32 nevertheless.
+  rewritten one. ``single`` contains the indices of the nodes that are computed in float32 nevertheless;
+* ``labelled``, the indices of the nodes whose last input is a label. Labels that nodes compute are replaced.
 
 The stream consists of lines of JSON. A line with ``node``, ``output``, ``dtype`` and ``shape`` is followed by
 the bytes of the array; those with ``begin`` and ``end`` contain the number of a run.
@@ -127,6 +128,7 @@ class Run:
             *(head for head in request["heads"] if head not in request["compared"]),
         ]
         document["heads"] = [[*head, 0] for head in heads]
+        free_labels(document, request["labelled"])
         self.document = json.loads(self.mxnet.sym.load_json(json.dumps(document)).tojson())
         stored = self.mxnet.nd.load(request["params"]) if request["variables"] else {}
         self.arrays = {variable: stored.pop(name) for variable, name in request["variables"].items()}
@@ -275,6 +277,23 @@ class OutputMonitor:
             raise self.error
         if self.requested:
             raise ValueError(f"MXNet did not compute {sorted(self.requested)}")
+
+
+def free_labels(document: Any, labelled: list[int]) -> None:  # noqa: ANN401 - JSON
+    """Replace labels that nodes compute by variables: they have no effect at inference."""
+    nodes = document["nodes"]
+    computed = [index for index in labelled if nodes[nodes[index]["inputs"][-1][0]]["op"] != "null"]
+    shift = len(computed)
+    for node in nodes:
+        node["inputs"] = [[entry[0] + shift, entry[1], 0] for entry in node["inputs"]]
+    for place, index in enumerate(computed):
+        nodes[index]["inputs"][-1] = [place, 0, 0]
+    document["heads"] = [[head[0] + shift, head[1], 0] for head in document["heads"]]
+    document["nodes"] = [
+        {"op": "null", "name": f"label{place}", "inputs": []} for place in range(shift)
+    ] + nodes
+    document["arg_nodes"] = [place for place, node in enumerate(document["nodes"]) if node["op"] == "null"]
+    document.pop("node_row_ptr", None)
 
 
 def entries(internals: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - as above
