@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 IMPORTS = {"import torch", "import torch.nn.functional as F", "from torch import Tensor, nn"}
 IMPORTED = {"torch", "F", "Tensor", "nn"}
-BUILTINS = {"int", "float", "bool", "tuple", "super", "range"}
+BUILTINS = {"int", "float", "bool", "len", "map", "range", "slice", "super", "tuple"}
 # The places of instances in a class's docstring, and the name of a buffer.
 PLACES = re.compile(
     r"[a-z0-9_]+(\.[a-z0-9_]+)*(, [a-z0-9_]+(\.[a-z0-9_]+)*)*( and \d+ more)?\.|\d+ instances\."

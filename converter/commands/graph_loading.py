@@ -16,7 +16,7 @@ from converter.formats import precision
 from converter.formats.params import open_params
 from converter.graphs import codegen, pruning, rewriting
 from converter.manifests import graph_builder
-from converter.manifests.graph_builder import GraphSource
+from converter.manifests.graph_builder import ConvertedSource
 from converter.parity import graph_inputs, graph_proof
 from converter.parity.graph_proof import ConvertedGraph
 
@@ -61,7 +61,7 @@ class LoadedGraph:
         arrays: the parameters by variable, in the types of the file.
     """
 
-    source: GraphSource
+    source: ConvertedSource
     converted: ConvertedGraph
     arrays: Arrays
 
@@ -113,7 +113,7 @@ def load(graph: OpenedGraph, file: ParamsFile) -> LoadedGraph:
     _require_finite(matched, str(file.user_path))
     parameters = {name: precision.widen(array) for name, array in matched.items()}
     return LoadedGraph(
-        source=GraphSource(
+        source=ConvertedSource(
             graph=graph.original,
             file=file,
             params=params,

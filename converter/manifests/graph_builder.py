@@ -50,7 +50,7 @@ UNPROVEN = ParityRecord(proven=False, reference="none", versions={}, checks=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphSource:
+class ConvertedSource:
     """What a module was generated from.
 
     Attributes:
@@ -84,7 +84,7 @@ class GraphOutput:
 
 
 def build(
-    source: GraphSource,
+    source: ConvertedSource,
     converted: ConvertedGraph,
     files: tuple[WrittenFile, WrittenFile],
     output: GraphOutput,
@@ -127,7 +127,7 @@ def build(
     )
 
 
-def _source(source: GraphSource, converted: ConvertedGraph) -> SourceRecord:
+def _source(source: ConvertedSource, converted: ConvertedGraph) -> SourceRecord:
     file, pruned, module = source.file, converted.pruned, converted.module
     return SourceRecord(
         file=file.name,
