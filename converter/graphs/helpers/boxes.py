@@ -18,7 +18,7 @@ def box_area(boxes: Tensor) -> Tensor:
 
 
 def box_overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Return the intersection over union of boxes (…, 4) given by their corners, NaN if both are empty."""
+    """Return the intersection over union of boxes (..., 4) given by their corners, NaN if both are empty."""
     left, top, right, bottom = one.unbind(-1)
     other_left, other_top, other_right, other_bottom = other.unbind(-1)
     width = torch.minimum(right, other_right) - torch.maximum(left, other_left)
@@ -28,7 +28,7 @@ def box_overlap(one: Tensor, other: Tensor) -> Tensor:
 
 
 def box_iou(one: Tensor, other: Tensor, *, center: bool) -> Tensor:
-    """Return the intersection over union of every two boxes of (…, 4) and (…, 4)."""
+    """Return the intersection over union of every two boxes of (..., 4) and (..., 4)."""
     one, other = (to_corners(one), to_corners(other)) if center else (one, other)
     overlap = box_overlap(one.reshape(-1, 1, 4), other.reshape(1, -1, 4)).nan_to_num(0)
     return overlap.reshape(one.shape[:-1] + other.shape[:-1])
@@ -107,7 +107,7 @@ def box_nms(
     """Sort boxes by their scores, and replace those that better ones overlap, at the end, with -1.
 
     Shape:
-        x: (…, boxes, columns), with a score and four coordinates at the given columns.
+        x: (..., boxes, columns), with a score and four coordinates at the given columns.
         output: as x.
     """
     rows = x.reshape(-1, x.shape[-2], x.shape[-1])
@@ -156,7 +156,7 @@ def multibox_prior(
 
     Shape:
         x: (n, channels, h, w)
-        output: (1, h · w · (sizes + ratios - 1), 4)
+        output: (1, h * w * (sizes + ratios - 1), 4)
     """
     height, width = x.shape[2:]
     step_y, step_x = (
@@ -188,7 +188,7 @@ def multibox_detection(
 
     Shape:
         scores: (n, classes, boxes), the background first.
-        offsets: (n, 4 · boxes)
+        offsets: (n, 4 * boxes)
         anchors: (1, boxes, 4), their corners.
         output: (n, boxes, 6)
     """

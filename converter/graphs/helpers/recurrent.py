@@ -22,7 +22,7 @@ def rnn(
     Args:
         x: (steps, n, features)
         parameters: the weights of all layers and directions, then the biases.
-        state: (layers · directions, n, size), or with n = 1 for the whole batch.
+        state: (layers * directions, n, size), or with n = 1 for the whole batch.
         cell: the same, of an LSTM.
         mode: lstm, gru, rnn_tanh or rnn_relu.
         size: the size of a state.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def sample_places(begin: Tensor, size: Tensor, count: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return the places of samples along an axis, and which of them count, as (regions, count · samples).
+    """Return the places of samples along an axis, and which of them count, as (regions, count * samples).
 
     Args:
         begin: the beginnings of the regions.
@@ -130,8 +130,8 @@ def deformable_convolution(
 
     Shape:
         x: (n, channels, h, w)
-        offset: (n, offset_groups · kernel · 2, h', w'), first along the rows, then along the columns.
-        mask: (n, offset_groups · kernel, h', w')
+        offset: (n, offset_groups * kernel * 2, h', w'), first along the rows, then along the columns.
+        mask: (n, offset_groups * kernel, h', w')
         output: (n, filters, h', w')
     """
     rows, columns = offset.shape[2:]
@@ -147,7 +147,7 @@ def deformable_convolution(
         if mask is not None:
             part = part * mask.reshape(len(x), offset_groups, kernel, 1, rows, columns)[:, :, place]
         parts.append(part.flatten(1, 2))
-    samples = torch.stack(parts, 2).flatten(1, 2)  # (n, channels · kernel, h', w')
+    samples = torch.stack(parts, 2).flatten(1, 2)  # (n, channels * kernel, h', w')
     return F.conv2d(samples, weight.reshape(len(weight), -1, 1, 1), bias, groups=groups)
 
 

@@ -20,7 +20,7 @@ def sequence_last(x: Tensor, lengths: Tensor, *, axis: int) -> Tensor:
 
 
 def sequence_reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse each sequence of (steps, n, …), and leave what follows its end."""
+    """Reverse each sequence of (steps, n, ...), and leave what follows its end."""
     steps = torch.arange(len(x), device=x.device)[:, None]
     ends = lengths.long()
     places = torch.where(steps < ends, ends - 1 - steps, steps)

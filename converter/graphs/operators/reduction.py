@@ -35,7 +35,7 @@ def _mean(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> 
     return Operation(
         kind="mean",
         settings=settings,
-        code=None if refused else Code(_reduced("mean", axis, keepdims=keepdims, exclude=exclude)),
+        code=None if refused else _reduced("mean", axis, keepdims=keepdims, exclude=exclude),
         compute=_reduction(np.mean, axis, keepdims=keepdims, exclude=exclude),
         refused=refused,
         keeps_rank=keepdims,
@@ -54,21 +54,23 @@ def _reduce(name: str, method: str, function: Callable[..., Array]) -> Callable[
     def schema(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> Operation:
         if exclude and (not axis or min(axis) < 0):
             return refuse(name, "exclude with negative axes is not supported", data_inputs=1)
-        code = Code(_reduced(method, axis, keepdims=keepdims, exclude=exclude))
+        code = _reduced(method, axis, keepdims=keepdims, exclude=exclude)
         compute = _reduction(function, axis, keepdims=keepdims, exclude=exclude)
         return other(name, code, compute, keeps_rank=keepdims)
 
     return schema
 
 
-def _reduced(method: str, axis: Axes, *, keepdims: bool, exclude: bool = False) -> str:
+def _reduced(method: str, axis: Axes, *, keepdims: bool, exclude: bool = False) -> Code:
     """Return a reduction as PyTorch code; without axes, MXNet's result has one axis."""
     keep = ", keepdim=True" if keepdims else ""
     if exclude:
-        return f"{{0}}.{method}([axis for axis in range({{0}}.dim()) if axis not in {axis}]{keep})"
+        return Code(f"{{0}}.{method}(other_axes({{0}}, {axis}){keep})", helpers=("other_axes",))
     if axis:
-        return f"{{0}}.{method}({axis[0] if len(axis) == 1 else axis}{keep})"
-    return f"{{0}}.{method}(tuple(range({{0}}.dim())){keep})" if keepdims else f"{{0}}.{method}().reshape(1)"
+        return Code(f"{{0}}.{method}({axis[0] if len(axis) == 1 else axis}{keep})")
+    if keepdims:
+        return Code(f"{{0}}.{method}(tuple(range({{0}}.dim())){keep})")
+    return Code(f"{{0}}.{method}().reshape(1)")
 
 
 def _reduction(
