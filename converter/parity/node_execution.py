@@ -66,7 +66,7 @@ class NodeExecution:
         operands = {f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs)}
         if index not in self.module.expressions:
             return [operands["x0"].numpy()]
-        names = {**self._names, **operands, "layer": self._layer(index)}
+        names = {**self._names, **operands, "layer": self._layer(index), "self": self.net}
         text = self.module.expressions[index].format(*operands, layer="layer")
         with torch.no_grad():
             result = eval(text, names)  # noqa: S307 - an expression of ours

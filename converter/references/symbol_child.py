@@ -30,6 +30,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -60,7 +61,10 @@ def main(folder: Path, stream: Any) -> None:  # noqa: ANN401 - a binary file
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
         write = Stream(stream) if request["stream"] else Files(frameworks.numpy, folder, request["nodes"])
-        answer = {**Run(frameworks, request, folder, write).all(), "versions": versions}
+        try:
+            answer = {**Run(frameworks, request, folder, write).all(), "versions": versions}
+        except frameworks.mxnet.base.MXNetError as error:
+            raise RuntimeError(with_names(str(error), request["nodes"])) from None
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -277,6 +281,12 @@ class OutputMonitor:
             raise self.error
         if self.requested:
             raise ValueError(f"MXNet did not compute {sorted(self.requested)}")
+
+
+def with_names(message: str, nodes: Any) -> str:  # noqa: ANN401 - JSON
+    """Return a message of MXNet with the names that nodes have in the graph's file."""
+    names = dict(nodes)
+    return re.sub(r"\bnode(\d+)\b", lambda match: names.get(int(match[1]), match[0]), message)
 
 
 def free_labels(document: Any, labelled: list[int]) -> None:  # noqa: ANN401 - JSON

@@ -255,7 +255,7 @@ def test_graph_that_mxnet_refuses_is_not_proven() -> None:
     x = net.conv("conv0", "data", 3, 8)
     net.nodes.append(("elemwise_add", "sum", {}, [x, "data"]))
     converted = convert(net.build("sum"), generated_modules.random_parameters(net.shapes))
-    with pytest.raises(ReferenceFailedError, match=r"operator node[0-9]+"):
+    with pytest.raises(ReferenceFailedError, match="operator sum"):
         graph_proof.prove(converted, [("float64", {"data": images()})], PYTHON)
 
 
