@@ -121,6 +121,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], object]] = {
     "model arguments": (("model_args",), {"in_chans": 1}),
     "GluonCV's own file": (("source", "official"), True),
     "another kind": (("kind",), "native"),
+    "another model": (("model",), "other"),
     "an unknown kind": (("kind",), "trained"),
     "no module": (("module",), None),
     "a module elsewhere": (("module", "file"), "../face_net.py"),
@@ -268,6 +269,19 @@ def test_graph_of_the_proof_must_be_the_converted_one(weights: Path, folder: Pat
         reverse(weights, tmp_path / "back.params")
     assert not (tmp_path / "back.params").exists()
     assert not reverse(weights, tmp_path / "back.params", options=UNPROVEN).parity.proven
+
+
+def test_exchanged_names_in_the_manifest_are_refused(
+    weights: Path, tmp_path: Path, edit: Callable[..., None]
+) -> None:
+    names = json.loads(weights.with_suffix(".json").read_text())["names"]
+    one, other = (
+        next(each for each in names if each["target"] == f"stage1.unit{unit}.conv1.weight") for unit in (1, 2)
+    )
+    one["target"], other["target"] = other["target"], one["target"]
+    edit("names", value=names)
+    with pytest.raises(ArtifactError, match="its manifest has other names than this version gives the graph"):
+        reverse(weights, tmp_path / "back.params")
 
 
 def test_way_back_refuses_to_round(weights: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from converter.commands import graph_loading
+from converter.commands import graph_loading, graph_parameters
 from converter.errors import ArtifactError, PrecisionError, SymbolError
 from converter.formats import precision
 from converter.graphs import reader
@@ -61,8 +61,8 @@ def prove(
     graph = _graph(weights, manifest, symbol)
     with disk.temp_dir() as folder:
         loaded = graph_loading.load(graph, params_file.from_file(written, folder, silent))
-        module = loaded.converted.module
-        if {*module.tensors.values()} != {names.target for names in manifest.names}:
+        recorded = {graph_parameters.variable(names.source): names.target for names in manifest.names}
+        if recorded != loaded.converted.module.tensors:
             raise ArtifactError(f"{weights}: its manifest has other names than this version gives the graph")
         runs = graph_loading.runs(loaded.converted, options)
         return graph_loading.prove(loaded.converted, plan, runs, silent).record

@@ -105,7 +105,7 @@ def load(graph: OpenedGraph, file: ParamsFile) -> LoadedGraph:
     """
     whole, pruned = graph.whole, graph.pruned
     params = open_params(file.path, name=str(file.user_path))
-    variables = {name: graph_parameters.PREFIX.sub("", name, count=1) for name in params.arrays}
+    variables = {name: graph_parameters.variable(name) for name in params.arrays}
     matched = graph_parameters.match(pruned.graph, params.arrays, str(file.user_path))
     shapes = {name: tuple(array.shape) for name, array in matched.items()}
     module = codegen.generate(pruned.graph, shapes, whole.name)

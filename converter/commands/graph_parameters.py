@@ -17,6 +17,11 @@ MAX_LINES = 10  # of an error
 PREFIX = re.compile(r"(arg|aux):")  # of names that MXNet's Module wrote
 
 
+def variable(name: str) -> str:
+    """Return the variable of a parameter: its name in the file without the prefix of MXNet's Module."""
+    return PREFIX.sub("", name, count=1)
+
+
 def match(graph: Graph, arrays: Arrays, file: str) -> dict[str, AnyArray]:
     """Return the parameters of a graph by variable.
 
@@ -25,7 +30,7 @@ def match(graph: Graph, arrays: Arrays, file: str) -> dict[str, AnyArray]:
     """
     by_name: dict[str, AnyArray] = {}
     for stored, array in arrays.items():
-        name = PREFIX.sub("", stored, count=1)
+        name = variable(stored)
         if name in by_name:
             raise MappingError(f"{file}: {name} is stored twice")
         by_name[name] = array

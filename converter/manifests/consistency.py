@@ -59,6 +59,8 @@ def _require_kind(path: Path, manifest: Manifest) -> None:
         required, others = native, [*generated, manifest.names or None]
     if None in required or any(part is not None for part in others):
         raise ArtifactError(f"{path}: does not have exactly the parts of a {manifest.kind} network")
+    if manifest.module is not None and manifest.module.file != f"{manifest.model}.py":
+        raise ArtifactError(f"{path}: describes {manifest.model}, but its module is {manifest.module.file}")
     for names in zip(*((names.source, names.target) for names in manifest.names), strict=True):
         if len({*names}) < len(names):
             raise ArtifactError(f"{path}: names a tensor twice")
