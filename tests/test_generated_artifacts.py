@@ -122,6 +122,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], object]] = {
     "GluonCV's own file": (("source", "official"), True),
     "another kind": (("kind",), "native"),
     "another model": (("model",), "other"),
+    "class names": (("labels",), ["cat"]),
     "an unknown kind": (("kind",), "trained"),
     "no module": (("module",), None),
     "a module elsewhere": (("module", "file"), "../face_net.py"),
@@ -179,7 +180,9 @@ def test_published_folder_contains_the_module(weights: Path, tmp_path: Path) -> 
         "inputs": {"data": [1, 1, 32, 32]},
         "outputs": ["softmax"],
     }
-    assert verify(published).holds
+    result = verify(published)
+    assert result.holds
+    assert not [check for check in result.checks if check.actual == "not written by publish"]
     network = generated_modules.load_source((published / "face_net.py").read_text())["load"](
         str(published / "model.safetensors")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import generated_modules
@@ -18,15 +19,21 @@ from symbols import inserted
 
 from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
-from converter.errors import ConversionError, MappingError, ParityError, SymbolError, UsageError
+from converter.errors import (
+    ConversionError,
+    MappingError,
+    ParityError,
+    ReferenceFailedError,
+    ReferenceUnavailableError,
+    SymbolError,
+    UsageError,
+)
 from converter.formats.params import write_params
 from converter.graphs import execute
-from converter.parity import graph_proof
+from converter.parity import graph_proof, runner
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from converter.commands.graph_conversion import GraphConversionResult
@@ -119,6 +126,15 @@ def test_hostile_names_stay_texts_of_the_manifest(file: str, tmp_path: Path) -> 
     assert "\x1b" not in result.manifest_file.read_text()
     assert result.module.read_text().isascii()
     require_safe(result.module.read_text())
+
+
+@pytest.mark.parametrize("name", ["data", "fc1_weight"])
+def test_output_that_no_node_computes_is_refused(
+    name: str, net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    with pytest.raises(SymbolError, match=f"{name} is an input or a parameter, not the output of a node"):
+        convert_graph(graph, tmp_path / "out", params=params, output=name, options=NUMPY)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "", "x" * 100_000])
@@ -307,6 +323,32 @@ def test_refusal_leaves_nothing(
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.parametrize(
+    ("error", "reference"), [(ReferenceFailedError, None), (ReferenceUnavailableError, "numpy")]
+)
+def test_graph_that_mxnet_refuses_is_not_proven_on_arrays(
+    error: type[ConversionError],
+    reference: str | None,
+    net: Network,
+    parameters: dict[str, Array],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error("no")
+
+    plan = runner.ReferencePlan(probes=NUMPY.probes, python=Path(sys.executable), fallback=True)
+    monkeypatch.setattr(runner, "resolve_reference", lambda _: plan)
+    monkeypatch.setattr(graph_proof, "prove", refuse)
+    graph, params = save(tmp_path, net, parameters)
+    if reference is None:
+        with pytest.raises(error, match="no"):
+            convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    else:
+        result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+        assert result.manifest.parity.reference == reference
+
+
 def test_graph_with_several_inputs_is_written_without_a_proof(
     net: Network, parameters: dict[str, Array], tmp_path: Path
 ) -> None:
@@ -371,6 +413,21 @@ def test_wrong_input_option_is_a_usage_error(
     assert "--input" in capsys.readouterr().err
     assert run("auto", tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
     assert "requires a graph" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--size", "0x0"), ("--input", "data=1x1x32x32", "--input", "data=2x1x32x32")]
+)
+def test_invalid_shapes_are_usage_errors(
+    options: tuple[str, ...],
+    net: Network,
+    parameters: dict[str, Array],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph, _ = save(tmp_path, net, parameters)
+    assert run(graph, tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_graph_without_parameters_is_a_usage_error(

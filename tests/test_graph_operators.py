@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import operator_cases
 import pytest
+import torch
 
 from converter.graphs import operators
 from converter.graphs.operators import registry
@@ -293,3 +295,33 @@ def test_ends_of_slices_can_have_any_value() -> None:
     end = "9223372036854775807"
     assert operators.parse("slice_axis", {"axis": "1", "begin": "0", "end": end}).code is not None
     assert operators.parse("slice", {"begin": "(0,)", "end": f"({end},)"}).code is not None
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "expected"),
+    [
+        (
+            "rint",
+            [8388609, 16777215, 0.49999997, -0.49999997, 0.5, 1.5, -0.5],
+            [8388609, 16777215, 0, 0, 0, 1, -1],
+        ),
+        ("round", [8388609, 16777215, 0.49999997, -0.49999997, 0.5, -2.5], [8388609, 16777215, 0, 0, 1, -3]),
+    ],
+)
+def test_rounding_is_exact_in_float32(operator: str, values: list[float], expected: list[float]) -> None:
+    """As measured with MXNet 1.9.1."""
+    operation = operators.parse(operator, {})
+    assert operation.code
+    assert operation.compute
+    array = np.array(values, np.float32)
+    x = torch.from_numpy(array)
+    result = eval(operation.code.expression.format("x"), {"torch": torch, "x": x})  # noqa: S307 - ours
+    assert result.tolist() == expected
+    assert operation.compute(array).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["_zeros", "_ones", "_full"])
+def test_constant_whose_shape_is_to_be_inferred_is_refused(name: str) -> None:
+    value = {"value": "2"} if name == "_full" else {}
+    operation = operators.parse(name, {"shape": "(0, 4)", **value})
+    assert (operation.code, operation.refused) == (None, "a part of shape is left to be inferred")

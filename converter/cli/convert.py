@@ -104,7 +104,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
             "output_stride": output_stride,
         }
         graph.require_options(given, dtype)
-        parity = options.parity_options(reference, size, proof_dtype, gluon_python)
+        with console.refusals(verbose=verbose):
+            parity = options.parity_options(reference, size, proof_dtype, gluon_python)
         graph.convert(
             name,
             out,

@@ -9,6 +9,7 @@ import typer
 from rich import box
 from rich.table import Column, Table
 
+from converter import names
 from converter.cli import console, options
 from converter.formats.kinds import Kind
 
@@ -155,7 +156,7 @@ def _left_out(summary: GraphSummary) -> str:
 
 def _listing(texts: Sequence[str]) -> str:
     more = [f"and {len(texts) - MAX_NAMES} more"] if len(texts) > MAX_NAMES else []
-    return ", ".join([*texts[:MAX_NAMES], *more])
+    return ", ".join([*map(names.printable, texts[:MAX_NAMES]), *more])
 
 
 def _show_parameters(summary: GraphSummary, screen: Console) -> None:

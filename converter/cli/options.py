@@ -170,6 +170,8 @@ def input_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None
             raise typer.BadParameter(
                 f"{option!r} is not NAME=SHAPE, such as data=1x3x224x224", param_hint="--input"
             )
+        if match[1] in shapes:
+            raise typer.BadParameter(f"{match[1]} has two shapes", param_hint="--input")
         shapes[match[1]] = shape
     return shapes or None
 

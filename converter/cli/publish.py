@@ -103,7 +103,9 @@ def publish(  # noqa: PLR0913 - the options of the command line
 
 def _show(result: PublishedFolder, screen: Console) -> None:
     converted = result.converted
-    screen.print(f"[green]published[/]  {console.plain(result.folder)}: {converted.model}")
+    screen.print(
+        f"[green]published[/]  {console.plain(result.folder)}: {converted.model or converted.manifest.model}"
+    )
     for applies, text in (
         (converted.random, "random weights, allowed by --allow-random; the model card says so"),
         (

@@ -264,7 +264,7 @@ def _published_names(folder: Path) -> set[str]:
         digests = sums.read(folder)
     except (PublicationError, StorageError):
         return set()
-    ours = {*ALWAYS, REPORT, *_module_name(folder)}
+    ours = {*ALWAYS, REPORT, *module_names(folder)}
     if not set(ALWAYS) <= digests.keys() <= ours:
         return set()
     unchanged = {
@@ -273,7 +273,7 @@ def _published_names(folder: Path) -> set[str]:
     return {SUMS, SIGNATURE, *unchanged}
 
 
-def _module_name(folder: Path) -> set[str]:
+def module_names(folder: Path) -> set[str]:
     """Return the name of the generated module in a published folder, if its manifest names one."""
     try:
         module = schema.read(folder / MANIFEST)[0].module

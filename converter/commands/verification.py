@@ -264,7 +264,7 @@ def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> N
             checks.equal(prefix + name, "sum", digest, _digest(tree.files[name]))
             if name in {publication.CARD, publication.REPORT}:
                 checks.unchecked(prefix + name, "contents", "documentation")
-            elif name not in publication.ALWAYS:
+            elif name not in {*publication.ALWAYS, *publication.module_names(folder)}:
                 checks.unchecked(prefix + name, "contents", "not written by publish")
 
 

@@ -85,6 +85,8 @@ def _outputs_of(graph: Graph, name: str) -> tuple[Entry, ...]:
     shown = names.printable(names.clipped(name))
     if len(found) == 1:
         (index,) = found
+        if graph.nodes[index].operation.kind == VARIABLE:
+            raise SymbolError(f"{graph.file}: {shown} is an input or a parameter, not the output of a node")
         return tuple((index, number) for number in range(graph.nodes[index].operation.outputs))
     if found:
         raise SymbolError(f"{graph.file}: {len(found)} nodes are named {shown}")

@@ -48,6 +48,7 @@ def _require_kind(path: Path, manifest: Manifest) -> None:
     options = [
         manifest.model_args,
         manifest.narrowing,
+        manifest.labels,
         source.wrapping,
         source.preprocessing,
         source.official or None,

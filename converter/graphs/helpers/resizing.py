@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name
 from torch import Tensor
 
@@ -16,10 +17,10 @@ def resize(x: Tensor, *, mode: str, scales: tuple[float, float] = (1, 1)) -> Ten
     """Resize (n, channels, h, w) bilinearly to a size that depends on its own."""
     sizes = []
     for size, scale in zip(x.shape[2:], scales, strict=True):
-        if mode == "size":
-            sizes.append(int(size * scale))
-        elif mode == "odd_scale":
-            sizes.append(int(size * scale) if size % 2 == 0 else int((size - 1) * scale) + 1)
+        if mode in ("size", "odd_scale"):
+            odd = size % 2 if mode == "odd_scale" else 0
+            product = torch.tensor(float(size - odd)) * scale  # in float32, as in MXNet
+            sizes.append(int(product) + odd)
         elif size % 2 == ("odd" in mode):
             sizes.append(size)
         else:

@@ -110,10 +110,12 @@ def _size_array() -> Operation:
 
 
 def _filled(name: str, shape: Axes, value: float, dtype: str) -> Operation:
-    if not shape or min(shape) < 0 or dtype not in FLOATS | INTEGERS:
-        reason = "shape is omitted or negative" if dtype in FLOATS | INTEGERS else f"dtype is {dtype}"
+    if not shape or min(shape) < 1 or dtype not in FLOATS | INTEGERS:
+        reason = (
+            "a part of shape is left to be inferred" if dtype in FLOATS | INTEGERS else f"dtype is {dtype}"
+        )
         return refuse(name, reason, data_inputs=0)
-    sizes = tuple(size or 1 for size in shape)  # MXNet infers a 0 from the other operand, which broadcasts
+    sizes = shape
     array = np.full(sizes, value)
     factory = {0.0: "torch.zeros({0}{1})", 1.0: "torch.ones({0}{1})"}.get(value, "torch.full({0}, {2}{1})")
     if dtype in INTEGERS:

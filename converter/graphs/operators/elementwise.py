@@ -99,7 +99,15 @@ def _smooth_l1(*, scalar: float = 1.0) -> Operation:
 
 def _round(x: Array) -> Array:
     """Round halves away from zero."""
-    y: Array = np.sign(x) * np.floor(np.abs(x) + 0.5)
+    whole = np.trunc(x)
+    y: Array = np.where(np.abs(x - whole) >= 0.5, whole + np.sign(x), whole)  # noqa: PLR2004 - a half
+    return y
+
+
+def _rint(x: Array) -> Array:
+    """Round halves down."""
+    below, above = np.floor(x), np.ceil(x)
+    y: Array = np.where(x - below <= above - x, below, above)
     return y
 
 
@@ -138,8 +146,8 @@ UNARY: dict[str, tuple[str, Compute]] = {
     "negative": ("-{0}", np.negative),
     "ones_like": ("torch.ones_like({0})", np.ones_like),
     "reciprocal": ("torch.reciprocal({0})", lambda x: 1 / x),
-    "rint": ("torch.ceil({0} - 0.5)", lambda x: np.ceil(x - 0.5)),
-    "round": ("torch.sign({0}) * torch.floor({0}.abs() + 0.5)", _round),
+    "rint": ("torch.where({0} - {0}.floor() <= {0}.ceil() - {0}, {0}.floor(), {0}.ceil())", _rint),
+    "round": ("torch.where({0}.frac().abs() >= 0.5, {0}.trunc() + {0}.sign(), {0}.trunc())", _round),
     "rsqrt": ("torch.rsqrt({0})", lambda x: 1 / np.sqrt(x)),
     "sign": ("torch.sign({0})", np.sign),
     "sin": ("torch.sin({0})", np.sin),

@@ -104,6 +104,11 @@ def _bilinear_resize(
     )
 
 
+def _single_product(length: int, scale: float | None) -> int:
+    """Return a size times a scale, in MXNet's float32, without its fraction."""
+    return int(np.float32(length) * np.float32(scale or 1))
+
+
 def _bilinear_rescale(
     mode: str, scale_height: float | None, scale_width: float | None, *, align_corners: bool
 ) -> Operation:
@@ -117,9 +122,9 @@ def _bilinear_rescale(
 
     def size(length: int, scale: float | None) -> int:
         if mode == "size":
-            return int(length * (scale or 1))
+            return _single_product(length, scale)
         if mode == "odd_scale":
-            return int(length * (scale or 1)) if length % 2 == 0 else int((length - 1) * (scale or 1)) + 1
+            return _single_product(length - length % 2, scale) + length % 2
         wanted, step = int("odd" in mode), 1 if mode.endswith("up") else -1
         return length if length % 2 == wanted else length + step
 
