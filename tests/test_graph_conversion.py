@@ -20,6 +20,7 @@ from symbols import inserted
 from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import (
+    ArtifactError,
     ConversionError,
     MappingError,
     ParityError,
@@ -126,6 +127,19 @@ def test_hostile_names_stay_texts_of_the_manifest(file: str, tmp_path: Path) -> 
     assert "\x1b" not in result.manifest_file.read_text()
     assert result.module.read_text().isascii()
     require_safe(result.module.read_text())
+
+
+def test_module_that_earlier_weights_need_is_not_replaced(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    first = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ArtifactError, match=r"face_net\.py: exists, and is another module"):
+        convert_graph(graph, tmp_path / "out", params=params, output="fc1", options=NUMPY)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    again = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert again.artifact == first.artifact
 
 
 @pytest.mark.parametrize("name", ["data", "fc1_weight"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from converter.graphs import operators
+from converter.graphs.helpers import arithmetic
 from converter.graphs.operators import registry
 
 CONVOLUTION = {"kernel": "(3, 3)", "num_filter": "8", "pad": "(1, 1)", "stride": "(2, 2)", "num_group": "2"}
@@ -325,3 +326,18 @@ def test_constant_whose_shape_is_to_be_inferred_is_refused(name: str) -> None:
     value = {"value": "2"} if name == "_full" else {}
     operation = operators.parse(name, {"shape": "(0, 4)", **value})
     assert (operation.code, operation.refused) == (None, "a part of shape is left to be inferred")
+
+
+def test_remainder_of_a_division_by_0_is_0() -> None:
+    """As measured with MXNet 1.9.1; 0.7 is a number that float32 does not hold."""
+    x, y = (
+        torch.tensor([5.0, -5.0, 1.0], dtype=torch.float64),
+        torch.tensor([0.0, 3.0, 0.7], dtype=torch.float64),
+    )
+    assert arithmetic.remainder(x, y).tolist() == [0.0, 1.0, 1.0 % 0.7]
+    assert arithmetic.remainder(2.0, torch.tensor([0.0, 3.0])).tolist() == [0.0, 2.0]
+    assert arithmetic.remainder(x, 0.7).tolist() == [each % 0.7 for each in x.tolist()]
+    assert arithmetic.remainder(torch.tensor([7, 8]), 0).tolist() == [0, 0]
+    operation = operators.parse("broadcast_mod", {})
+    assert operation.compute
+    assert operation.compute(x.numpy(), y.numpy()).tolist() == [0.0, 1.0, 1.0 % 0.7]

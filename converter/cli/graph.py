@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
@@ -99,8 +100,10 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
     screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")
     console.print_more_files(result.more, result.manifest.artifact.exports, screen)
-    name = result.manifest.model
-    screen.print(f"[blue]next[/]    import {name}; {console.word(f'{name}.load({str(result.artifact)!r})')}")
+    name, folder = result.manifest.model, shlex.quote(str(result.artifact.parent))
+    statements = f"import {name}; print({name}.load('{result.artifact.name}'))"
+    command = f'cd {folder} && python -c "{statements}"'
+    screen.print(f"[blue]next[/]    {console.word(command)}")
 
 
 def _describe_nodes(dtype: str, nodes: NodesRecord, screen: Console) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from converter.choices import ExportFormat, ReferenceChoice
 from converter.commands import exporting, graph_export, graph_loading
 from converter.commands.arguments import choices, optional_path, to_path, to_text
+from converter.errors import ArtifactError
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.graphs.codegen.module_name import module_name
@@ -140,6 +141,7 @@ def _publish(
     for path in (weights, manifest_file, code, *others.values()):
         disk.require_other(path, (file.user_path, converted.whole.path))
     with _temporary(folder, source) as temporary, disk.locked(folder):
+        _require_same(code, source)
         artifact.publish(draft, weights, schema.encode(manifest), {temporary: code, **others})
     return GraphConversionResult(
         artifact=weights,
@@ -148,6 +150,18 @@ def _publish(
         manifest=manifest,
         more=tuple(others.values()),
     )
+
+
+def _require_same(code: Path, source: bytes) -> None:
+    """Refuse to replace another module, which earlier weights in the folder need.
+
+    Raises:
+        ArtifactError: if the file exists and has other contents.
+    """
+    if code.exists() and (code.stat().st_size != len(source) or code.read_bytes() != source):
+        raise ArtifactError(
+            f"{code}: exists, and is another module\n  try  another folder, or remove it first"
+        )
 
 
 @contextlib.contextmanager

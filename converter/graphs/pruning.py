@@ -73,7 +73,7 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
         graph=reduced,
         origins=tuple(order),
         labels=_names(graph, (index for index in labels if index not in place)),
-        heads=_names(graph, (index for index, _ in graph.outputs if index not in dict(kept))),
+        heads=_names(graph, (index for index, _ in graph.outputs if index in training)),
     )
 
 

@@ -111,6 +111,12 @@ def _rint(x: Array) -> Array:
     return y
 
 
+def _remainder(x: Array, y: Array) -> Array:
+    """Return the remainder with the divisor's sign, 0 for the divisor 0."""
+    z: Array = np.where(y == 0, np.zeros_like(x), np.mod(x, np.where(y == 0, np.ones_like(y), y)))
+    return z
+
+
 def _divide(x: Array, y: Array) -> Array:
     """Divide; the quotient of integers is truncated."""
     if np.issubdtype(np.result_type(x), np.integer):
@@ -173,7 +179,7 @@ BINARY: dict[str, tuple[str, Compute, tuple[str, ...]]] = {
     "power": ("{0} ** {1}", np.power, ("broadcast_power", "_power", "_Power", "_npi_power")),
     "maximum": ("torch.maximum({0}, {1})", np.maximum, ("broadcast_maximum", "_maximum", "_Maximum")),
     "minimum": ("torch.minimum({0}, {1})", np.minimum, ("broadcast_minimum", "_minimum", "_Minimum")),
-    "mod": ("torch.remainder({0}, {1})", np.mod, ("broadcast_mod", "_mod", "_Mod")),
+    "mod": ("remainder({0}, {1})", _remainder, ("broadcast_mod", "_mod", "_Mod")),
     "hypot": ("torch.hypot({0}, {1})", np.hypot, ("broadcast_hypot", "_hypot")),
 }
 COMPARISONS: dict[str, tuple[str, Compute]] = {
@@ -184,6 +190,7 @@ COMPARISONS: dict[str, tuple[str, Compute]] = {
     "lesser": ("<", np.less),
     "lesser_equal": ("<=", np.less_equal),
 }
+HELPERS = {"mod": ("remainder",)}
 ON_INTEGERS = {"div": 'torch.div({0}, {1}, rounding_mode="trunc")'}
 LOGICAL: dict[str, Compute] = {
     "logical_and": np.logical_and,
@@ -204,22 +211,29 @@ def _unary(name: str) -> Callable[[], Operation]:
     return schema
 
 
-def _binary(name: str, expression: str, compute: Compute, on_integers: str = "") -> Callable[[], Operation]:
+def _binary(
+    name: str, expression: str, compute: Compute, on_integers: str = "", helpers: tuple[str, ...] = ()
+) -> Callable[[], Operation]:
     def schema() -> Operation:
-        code = Code(expression, on_integers=on_integers)
+        code = Code(expression, on_integers=on_integers, helpers=helpers)
         return other(name, code, compute, data_inputs=2, keeps_rank=True)
 
     return schema
 
 
 def _scalar(
-    name: str, make: Callable[[str], str], compute: Compute, on_integers: Callable[[str], str] | None = None
+    name: str,
+    make: Callable[[str], str],
+    compute: Compute,
+    on_integers: Callable[[str], str] | None = None,
+    helpers: tuple[str, ...] = (),
 ) -> Callable[..., Operation]:
     def schema(*, scalar: float = 1.0, is_int: bool = True) -> Operation:
         whole = int(scalar)  # what MXNet adds to integers, or multiplies them with
         code = Code(
             make(repr(scalar) if scalar >= 0 else f"({scalar!r})"),
             on_integers=(on_integers or make)(str(whole) if whole >= 0 else f"({whole})"),
+            helpers=helpers,
         )
         return other(name, code, lambda x: compute(x, x.dtype.type(scalar)), keeps_rank=True)
 
@@ -262,18 +276,21 @@ def _register() -> None:
     for name in UNARY:
         operator(name)(_unary(name))
     for name, (expression, compute, aliases) in BINARY.items():
+        helpers = HELPERS.get(name, ())
         if aliases:
-            operator(*aliases)(_binary(aliases[0], expression, compute, ON_INTEGERS.get(name, "")))
+            operator(*aliases)(_binary(aliases[0], expression, compute, ON_INTEGERS.get(name, ""), helpers))
         title = name.title()
         names = (f"_{name}_scalar", f"_{title}Scalar")
         whole = ON_INTEGERS.get(name, expression)
         operator(*names)(
-            _scalar(names[0], _with_scalar(name, expression), compute, _with_scalar(name, whole))
+            _scalar(names[0], _with_scalar(name, expression), compute, _with_scalar(name, whole), helpers)
         )
         if name in REVERSED:
             names = (f"_r{name}_scalar", f"_R{title}Scalar")
             reverse = functools.partial(_swapped, compute)
-            operator(*names)(_scalar(names[0], _before_scalar(expression), reverse, _before_scalar(whole)))
+            operator(*names)(
+                _scalar(names[0], _before_scalar(expression), reverse, _before_scalar(whole), helpers)
+            )
     for name, (symbol, compute) in COMPARISONS.items():
         text, compare = _compared(symbol), _comparison(compute)
         older = _older_name(name)
