@@ -54,6 +54,19 @@ def test_quotient_of_integers_is_truncated() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_true_quotient_of_integers_is_floating() -> None:
+    """As measured with MXNet 1.9.1."""
+    graph = build(*PLACES, ("_npi_true_divide", "quotient", {}, ["row", "index"]), heads=["quotient"])
+    operation = graph.nodes[-1].operation
+    assert operation.compute
+    quotient = operation.compute(np.array([5, 7], np.int32), np.array([2, 0], np.int32))
+    assert (quotient.tolist(), quotient.dtype) == ([2.5, np.inf], np.float32)
+    assert (len(graph.nodes) - 1, 0) not in dtypes.integers(graph)
+    module = codegen.generate(graph, {}, "net")
+    (output,) = generated_modules.outputs(generated_modules.network(module, {}), data())
+    assert output.dtype == np.float32
+
+
 def test_constant_is_a_buffer_that_is_not_saved() -> None:
     nodes = [
         variable("data"),

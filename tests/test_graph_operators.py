@@ -71,7 +71,7 @@ OTHER_NAMES = [  # of operators that the named networks do not have
     ["sum", "sum_axis"],
     ["elemwise_sub", "broadcast_sub", "broadcast_minus", "_sub", "_minus", "_Minus", "_npi_subtract"],
     ["elemwise_mul", "_mul", "_Mul"],
-    ["elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide"],
+    ["elemwise_div", "broadcast_div", "_div", "_Div"],
     ["_power", "_Power", "_npi_power", "broadcast_power"],
     ["_maximum", "_Maximum", "broadcast_maximum"],
     ["_minimum", "_Minimum", "broadcast_minimum"],
@@ -319,6 +319,17 @@ def test_rounding_is_exact_in_float32(operator: str, values: list[float], expect
     result = eval(operation.code.expression.format("x"), {"torch": torch, "x": x})  # noqa: S307 - ours
     assert result.tolist() == expected
     assert operation.compute(array).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm", "LayerNorm", "GroupNorm"],
+)
+def test_normalization_with_its_statistics_as_outputs_is_refused(name: str) -> None:
+    key = {"key": "bn"} if name == "_contrib_SyncBatchNorm" else {}
+    operation = operators.parse(name, key | {"output_mean_var": "True"})
+    assert operation.refused == "output_mean_var is not supported"
+    assert operators.parse(name, key | {"output_mean_var": "False"}).refused == ""
 
 
 @pytest.mark.parametrize("name", ["_zeros", "_ones", "_full"])

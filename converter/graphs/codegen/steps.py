@@ -161,6 +161,8 @@ class _Lowering:
             if code.constant:
                 member = Member(words=_node_words(node), type=f"{CONSTANT}{code.constant}", arguments={})
             inputs, template = self._functional_inputs(node), expression
+            if code.removed_axes and self.ranks.get(node.inputs[0][0], 0) <= code.removed_axes:
+                template = f"torch.atleast_1d({template})"
         self.steps.append(
             Step(
                 node=index,

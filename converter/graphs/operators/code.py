@@ -50,6 +50,8 @@ class Code:
         helpers: the functions of ``graphs.helpers`` that the expression calls.
         constant: an expression without inputs that yields a tensor, ``{layer}`` in the expression.
         on_integers: used in place of the expression if the first input is a tensor of integers.
+        removed_axes: the number of axes that its value has less than the first input. MXNet keeps one; if
+            all may be removed, ``torch.atleast_1d`` is added.
     """
 
     expression: str = ""
@@ -57,6 +59,7 @@ class Code:
     helpers: tuple[str, ...] = ()
     constant: str = ""
     on_integers: str = ""
+    removed_axes: int = 0
 
 
 def identity(x: Array) -> Array:

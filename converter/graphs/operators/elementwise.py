@@ -175,7 +175,7 @@ BINARY: dict[str, tuple[str, Compute, tuple[str, ...]]] = {
         ("elemwise_sub", "broadcast_sub", "broadcast_minus", "_sub", "_minus", "_Minus", "_npi_subtract"),
     ),
     "mul": ("{0} * {1}", np.multiply, ("elemwise_mul", "_mul", "_Mul")),
-    "div": ("{0} / {1}", _divide, ("elemwise_div", "broadcast_div", "_div", "_Div", "_npi_true_divide")),
+    "div": ("{0} / {1}", _divide, ("elemwise_div", "broadcast_div", "_div", "_Div")),
     "power": ("{0} ** {1}", np.power, ("broadcast_power", "_power", "_Power", "_npi_power")),
     "maximum": ("torch.maximum({0}, {1})", np.maximum, ("broadcast_maximum", "_maximum", "_Maximum")),
     "minimum": ("torch.minimum({0}, {1})", np.minimum, ("broadcast_minimum", "_minimum", "_Minimum")),
@@ -270,6 +270,16 @@ def _comparison(compute: Compute) -> Compute:
 
 def _compared(symbol: str) -> str:
     return f"({{0}} {symbol} {{1}}).to({{0}}.dtype)"
+
+
+@operator("_npi_true_divide")
+def _true_divide() -> Operation:
+    def compute(x: Array, y: Array) -> Array:
+        with np.errstate(all="ignore"):
+            quotient: Array = x / y  # of integers, in float64
+        return quotient if np.issubdtype(np.result_type(x), np.floating) else quotient.astype(np.float32)
+
+    return other("_npi_true_divide", Code("{0} / {1}"), compute, data_inputs=2, keeps_rank=True, integers=())
 
 
 def _register() -> None:

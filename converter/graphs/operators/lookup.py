@@ -64,10 +64,12 @@ def _pick(
         whole = whole % size if mode == "wrap" else whole.clip(0, size - 1)
         whole = whole.reshape([1 if at == axis % x.ndim else size for at, size in enumerate(x.shape)])
         y = np.take_along_axis(x, whole, axis)
-        return y if keepdims else y.squeeze(axis)
+        return y if keepdims else np.atleast_1d(y.squeeze(axis))
 
     code = Code(
-        f"pick({{0}}, {{1}}, axis={axis}, keepdims={keepdims}, wrap={mode == 'wrap'})", helpers=("pick",)
+        f"pick({{0}}, {{1}}, axis={axis}, keepdims={keepdims}, wrap={mode == 'wrap'})",
+        helpers=("pick",),
+        removed_axes=not keepdims,
     )
     return other("pick", code, compute, data_inputs=2)
 

@@ -107,7 +107,13 @@ def _sync_batch_norm(
     output_mean_var: bool = False,
     ndev: int = 1,
 ) -> Operation:
-    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma, use_global_stats=use_global_stats)
+    return _batch_norm(
+        eps=eps,
+        momentum=momentum,
+        fix_gamma=fix_gamma,
+        use_global_stats=use_global_stats,
+        output_mean_var=output_mean_var,
+    )
 
 
 @operator("BatchNorm_v1", "CuDNNBatchNorm")
@@ -119,7 +125,13 @@ def _batch_norm_v1(
     use_global_stats: bool = False,
     output_mean_var: bool = False,
 ) -> Operation:
-    return _batch_norm(eps=eps, momentum=momentum, fix_gamma=fix_gamma, use_global_stats=use_global_stats)
+    return _batch_norm(
+        eps=eps,
+        momentum=momentum,
+        fix_gamma=fix_gamma,
+        use_global_stats=use_global_stats,
+        output_mean_var=output_mean_var,
+    )
 
 
 @operator("LayerNorm", "_npx_layer_norm")

@@ -111,13 +111,13 @@ def _extreme(name: Literal["argmax", "argmin"], axis: int | None, *, keepdims: b
     function = {"argmax": np.argmax, "argmin": np.argmin}[name]
 
     def compute(x: Array) -> Array:
-        y = np.asarray(function(x, axis, keepdims=keepdims)).astype(x.dtype)
-        return y.reshape(1) if axis is None else y
+        return np.atleast_1d(function(x, axis, keepdims=keepdims)).astype(x.dtype)
 
     if axis is None:
         code = Code(f"{{0}}.{name}().reshape(1).to({{0}}.dtype)")
     else:
-        code = Code(f"{{0}}.{name}({axis}{', keepdim=True' if keepdims else ''}).to({{0}}.dtype)")
+        keep = ", keepdim=True" if keepdims else ""
+        code = Code(f"{{0}}.{name}({axis}{keep}).to({{0}}.dtype)", removed_axes=not keepdims)
     return replace(other(name, code, compute, keeps_rank=keepdims), discrete=True)
 
 

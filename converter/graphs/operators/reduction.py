@@ -62,12 +62,13 @@ def _reduce(name: str, method: str, function: Callable[..., Array]) -> Callable[
 
 
 def _reduced(method: str, axis: Axes, *, keepdims: bool, exclude: bool = False) -> Code:
-    """Return a reduction as PyTorch code; without axes, MXNet's result has one axis."""
+    """Return a reduction as PyTorch code; MXNet's result has at least one axis."""
     keep = ", keepdim=True" if keepdims else ""
     if exclude:
         return Code(f"{{0}}.{method}(other_axes({{0}}, {axis}){keep})", helpers=("other_axes",))
     if axis:
-        return Code(f"{{0}}.{method}({axis[0] if len(axis) == 1 else axis}{keep})")
+        removed = 0 if keepdims else len(axis)
+        return Code(f"{{0}}.{method}({axis[0] if len(axis) == 1 else axis}{keep})", removed_axes=removed)
     if keepdims:
         return Code(f"{{0}}.{method}(tuple(range({{0}}.dim())){keep})")
     return Code(f"{{0}}.{method}().reshape(1)")
@@ -96,7 +97,7 @@ def _product(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) 
         return refuse("prod", "these axes are not supported", data_inputs=1)
     keep = ", keepdim=True" if keepdims else ""
     steps = "".join(f".prod({each}{keep})" for each in sorted(axis, reverse=min(axis, default=0) >= 0))
-    code = Code(f"{{0}}{steps or '.prod().reshape(1)'}")
+    code = Code(f"{{0}}{steps or '.prod().reshape(1)'}", removed_axes=0 if keepdims else len(axis))
     return other("prod", code, _reduction(np.prod, axis, keepdims=keepdims), keeps_rank=keepdims)
 
 
@@ -113,7 +114,8 @@ def _norm(
     norm = f"torch.linalg.vector_norm({{0}}, {ord}"
     along = "tuple(range({0}.dim()))" if axis is None else str(axis)
     text = f"{norm}, {along}{', keepdim=True' if keepdims else ''})"
-    code = Code(f"{text}.reshape(1)" if axis is None and not keepdims else text)
+    removed = 0 if keepdims else len(axis or ())
+    code = Code(f"{text}.reshape(1)" if axis is None and not keepdims else text, removed_axes=removed)
 
     def compute(x: Array) -> Array:
         size = np.abs(x) if ord == 1 else x * x

@@ -97,8 +97,11 @@ def _expand_dims(*, axis: int) -> Operation:
 
 @operator("squeeze")
 def _squeeze(*, axis: Axes | None = None) -> Operation:
-    code = Code("{0}.squeeze()" if axis is None else f"{{0}}.squeeze({axis[0] if len(axis) == 1 else axis})")
-    return other("squeeze", code, lambda x: x.squeeze(axis))
+    if axis is None:
+        code = Code("torch.atleast_1d({0}.squeeze())")
+    else:
+        code = Code(f"{{0}}.squeeze({axis[0] if len(axis) == 1 else axis})", removed_axes=len(axis))
+    return other("squeeze", code, lambda x: np.atleast_1d(x.squeeze(axis)))
 
 
 @operator("Concat", "concat")
