@@ -99,15 +99,21 @@ def convert(  # noqa: PLR0913 - the options of the command
     others = {"output_stride": output_stride, "labels": labels}
     _require_none(others | {"dtype": None if dtype == KEEP else dtype}, graph)
     in_archive = graph.path is None  # which contains both
-    return graph_conversion.convert_graph(
-        graph.path or params,
-        out,
-        params=None if in_archive else params,
-        pth=pth,
-        exports=exports,
-        options=options,
-        progress=progress,
-    )
+    try:
+        return graph_conversion.convert_graph(
+            graph.path or params,
+            out,
+            params=None if in_archive else params,
+            pth=pth,
+            exports=exports,
+            options=options,
+            progress=progress,
+        )
+    except UsageError as error:
+        if "input_shapes" not in error.parameters:
+            raise
+        command = graph_source.command(graph, str(params))
+        raise UsageError(f"{error}\n  with     {command}", *error.parameters) from error
 
 
 def _graph_in_place_of_a_model(

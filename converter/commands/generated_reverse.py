@@ -64,7 +64,8 @@ def prove(
         recorded = {graph_parameters.variable(names.source): names.target for names in manifest.names}
         if recorded != loaded.converted.module.tensors:
             raise ArtifactError(f"{weights}: its manifest has other names than this version gives the graph")
-        runs = graph_loading.runs(loaded.converted, options)
+        shapes = None if options.sizes else manifest.input_shapes
+        runs = graph_loading.runs(loaded.converted, options, shapes)
         return graph_loading.prove(loaded.converted, plan, runs, silent).record
 
 
@@ -81,8 +82,7 @@ def _graph(weights: Path, manifest: Manifest, symbol: Path | None) -> graph_load
             f"{path}: missing; the proof runs the graph\n"
             "  try  --symbol GRAPH, or --reference none, which writes the file without a proof"
         )
-    outputs = source.graph.outputs if source.graph else ()
-    opened = graph_loading.prepare(reader.read(path), outputs[0] if len(outputs) == 1 else None)
+    opened = graph_loading.prepare(reader.read(path), source.graph.output if source.graph else None)
     found = hashlib.sha256(opened.original.content).hexdigest()
     if found != source.symbol_sha256:
         raise SymbolError(f"{path}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}")

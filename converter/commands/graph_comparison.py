@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from converter.formats.array_comparison import TensorDiff
     from converter.formats.file_arrays import Arrays
     from converter.formats.state_dicts import Location
+    from converter.graphs.graph import Graph
+    from converter.manifests.schema import Manifest
     from converter.parity.graph_proof import Network
     from converter.progress import Progress
 
@@ -78,8 +81,10 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
         graph: the ``-symbol.json``, MXNet's prefix of it, a folder, or an archive with the parameters.
         params: its ``.params`` file; by default those that ``graph`` names.
         epoch: the epoch in the name of the parameters, if there are several.
-        output: the name of a node; the network then ends in it.
-        input_shapes: the shapes of inputs, by name; the others are derived from the graph.
+        output: the name of a node; the network then ends in it. By default, as the manifest of ``weights``
+            records it.
+        input_shapes: the shapes of inputs, by name; by default, as the manifest of ``weights`` records them.
+            The others are derived from the graph.
         weights: ``.safetensors`` or ``.pth`` file with the names of the generated module. Without
             ``weights`` and ``module``, the conversion of the graph is compared.
         key: key of the state dict in a ``.pth``, with dots between nested keys.
@@ -101,6 +106,11 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     path = optional_path(weights)
     with disk.temp_dir() as unpacked:
         source = graph_source.open_source(to_text(graph), optional_path(params), epoch, unpacked, progress)
+        recorded = _recorded(path, key, source.graph)
+        if recorded and output is None and recorded.source.graph:
+            output = recorded.source.graph.output
+        if recorded and input_shapes is None and not options.sizes:
+            input_shapes = recorded.input_shapes
         loaded = graph_loading.load(graph_loading.prepare(source.graph, output), source.params)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         progress("comparing", 0, STEPS)
@@ -122,6 +132,14 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
             reference=reference,
             runs=runs,
         )
+
+
+def _recorded(weights: Path | None, key: str | None, graph: Graph) -> Manifest | None:
+    """Return the manifest of weights that were converted from a graph."""
+    if weights is None:
+        return None
+    found = generated_weights.find(weights, key, hashlib.sha256(graph.content).hexdigest())
+    return found.manifest if found else None
 
 
 def _other_side(

@@ -28,12 +28,14 @@ class InferenceGraph:
         origins: the index of each of its nodes in the whole graph.
         labels: the names of the labels that are no longer inputs.
         heads: the names of the outputs that were left out.
+        output: the name of the node that was requested as its end, None for the outputs in the file.
     """
 
     graph: Graph
     origins: tuple[int, ...]
     labels: tuple[str, ...]
     heads: tuple[str, ...]
+    output: str | None = None
 
 
 def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
@@ -74,6 +76,7 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
         origins=tuple(order),
         labels=_names(graph, (index for index in labels if index not in place)),
         heads=_names(graph, (index for index, _ in graph.outputs if index in training)),
+        output=output,
     )
 
 

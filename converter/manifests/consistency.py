@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from converter.errors import ArtifactError
 from converter.formats import labels
 from converter.manifests.schema import GENERATED
-from converter.parity.graph_rows import SINGLE_LIMIT
+from converter.parity.graph_rows import REWRITING_LIMIT, SINGLE_LIMIT
 from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
 if TYPE_CHECKING:
@@ -140,6 +142,12 @@ def _require_proof(path: Path, manifest: Manifest) -> None:
     packages = {"numpy", "torch", *(("mxnet", "gluoncv") if proof.reference == "gluon" else ())}
     if absent := sorted(packages - proof.versions.keys()):
         raise ArtifactError(f"{path}: claims a proof without the version of {' and '.join(absent)}")
+    if proof.replaced is not UNSET and not 0 <= proof.replaced.relative <= REWRITING_LIMIT:
+        operators = ", ".join(proof.replaced.operators)
+        raise ArtifactError(
+            f"{path}: claims a proof, but the operators in place of {operators} differ by "
+            f"{proof.replaced.relative:.1e}; expected at most {REWRITING_LIMIT:.0e}"
+        )
     if len({(check.dtype, check.shape, check.seed) for check in proof.checks}) < len(proof.checks):
         raise ArtifactError(f"{path}: lists the same check twice")
 

@@ -50,16 +50,25 @@ class GeneratedWeights:
         )
 
 
-def find(path: Path, key: str | None = None) -> GeneratedWeights | None:
+def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -> GeneratedWeights | None:
     """Return the weights in a checkpoint; None if no manifest in its folder has the names of its tensors.
 
     The manifest that records the file's SHA-256 is preferred. Others are of the weights before training.
+
+    Args:
+        path: the checkpoint.
+        key: the key of the state dict, None to detect it.
+        symbol_sha256: SHA-256 of their graph, None for any.
 
     Raises:
         CheckpointError: if the tensors are those of several generated modules with different names.
         StorageError: if the file cannot be read.
     """
-    manifests = _manifests(path.parent)
+    manifests = [
+        manifest
+        for manifest in _manifests(path.parent)
+        if symbol_sha256 in {None, manifest.source.symbol_sha256}
+    ]
     if not manifests:
         return None
     sha256 = disk.sha256(path)

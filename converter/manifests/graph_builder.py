@@ -143,6 +143,7 @@ def _source(source: ConvertedSource, converted: ConvertedGraph) -> SourceRecord:
         graph=GraphRecord(
             inputs=module.inputs,
             outputs=tuple(pruned.graph.nodes[index].name for index, _ in pruned.graph.outputs),
+            output=pruned.output,
             labels=pruned.labels,
             dropped=pruned.heads,
             unused=tuple(sorted({*source.variables.values()} - module.tensors.keys())),

@@ -13,6 +13,7 @@ class GraphRecord(Struct, frozen=True, kw_only=True):
     Attributes:
         inputs: names of the inputs, in the order of ``forward``.
         outputs: names of the nodes that compute the outputs.
+        output: the node that was requested as the end of the network, null for the outputs in the file.
         labels: names of the labels, which are no longer inputs.
         dropped: names of outputs for training only.
         unused: names of the parameters that no output needs.
@@ -20,6 +21,7 @@ class GraphRecord(Struct, frozen=True, kw_only=True):
 
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    output: str | None = None
     labels: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()

@@ -308,6 +308,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     names: tuple[TensorRecord, ...] = ()
     schema_version: Annotated[int, Meta(ge=0)] = 0
 
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of a generated module's inputs in the first check, by name; empty without a proof."""
+        return next((dict(check.inputs or {}) for check in self.parity.checks), {})
+
 
 def encode(manifest: Manifest) -> bytes:
     """Encode a manifest as JSON, with sorted keys."""

@@ -18,7 +18,7 @@ from converter.parity.run_comparison import RunComparison
 from converter.references import symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -64,14 +64,33 @@ def prove(
     Raises:
         ReferenceUnavailableError: if MXNet cannot run.
         ReferenceFailedError: if MXNet refuses the graph or the inputs.
-        ParityError: if the module does not take the inputs, or if its outputs are not finite.
+        ParityError: if the module does not take the inputs, if its outputs are not finite, or if an operator
+            that is replaced in float64 is not compared with the original in float32.
     """
     with symbol.start(python, request(converted, runs)) as child:
         rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned), network)
         versions, replaced, rewriting = child.reply()
+    if all(dtype == "float64" for dtype, _ in runs):
+        _require_originals(converted.pruned, replaced)
+    operators = tuple(sorted(set(replaced.values())))
     return GraphProof(
-        comparisons=rows, versions=versions, heads=heads, replaced=replaced, rewriting=rewriting
+        comparisons=rows, versions=versions, heads=heads, replaced=operators, rewriting=rewriting
     )
+
+
+def _require_originals(pruned: InferenceGraph, replaced: Mapping[int, str]) -> None:
+    """Check that no replaced operator comes after a discrete one: float64 alone does not prove it.
+
+    Raises:
+        ParityError: with the operators that do.
+    """
+    undecided = {pruned.origins[index] for index in _after_discrete(pruned.graph)}
+    if operators := sorted({operator for index, operator in replaced.items() if index in undecided}):
+        raise ParityError(
+            f"a proof in float64 alone does not cover {', '.join(operators)}\n"
+            "  reason  after an operator that sorts or selects, MXNet's own are compared in float32 only\n"
+            "  try     --proof-dtype float64 --proof-dtype float32"
+        )
 
 
 def prove_on_arrays(
@@ -130,13 +149,13 @@ def compare(
 def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequest:
     """Return the request to run the inference part of a graph in MXNet.
 
-    The rewriting is compared in the outputs; where these depend on a discrete operator, in its inputs.
+    The rewriting is compared in the outputs; those that depend on a discrete operator are replaced by what
+    it and the nodes after it take from the nodes that do not.
     """
     origins, graph = converted.pruned.origins, converted.pruned.graph
     operators = {index for index, node in enumerate(graph.nodes) if node.operation.kind != VARIABLE}
-    discrete = {index for index in operators if graph.nodes[index].operation.discrete}
-    after = descendants(graph.nodes, discrete)
-    inputs = [entry for index in sorted(discrete) for entry in graph.nodes[index].inputs]
+    after = _after_discrete(graph)
+    inputs = [entry for index in sorted(after) for entry in graph.nodes[index].inputs]
     ends = [*graph.outputs, *(entry for entry in inputs if entry[0] in operators)]
     compared = dict.fromkeys(entry for entry in ends if entry[0] not in after)
     return symbol.SymbolRequest(
@@ -153,6 +172,12 @@ def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequ
         labelled=[index for index, node in enumerate(converted.whole.nodes) if node.operation.takes_label],
         runs=runs,
     )
+
+
+def _after_discrete(graph: Graph) -> set[int]:
+    """Return the nodes whose outputs depend on a discrete operator, itself included."""
+    nodes = graph.nodes
+    return descendants(nodes, [index for index, node in enumerate(nodes) if node.operation.discrete])
 
 
 def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:

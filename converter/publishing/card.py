@@ -117,8 +117,7 @@ def _render(template: str, converted: ConvertedFile, options: CardOptions, facts
 
 def _module_facts(converted: ConvertedFile, options: CardOptions) -> dict[str, Any]:
     """Return what the card of a generated module says beyond its manifest."""
-    checks, graph = converted.manifest.parity.checks, converted.manifest.source.graph
-    inputs = (checks[0].inputs or {}) if checks else {}
+    graph, inputs = converted.manifest.source.graph, converted.manifest.input_shapes
     return {
         "graph": graph,
         "shapes": [inputs[name] for name in graph.inputs if name in inputs] if graph else [],

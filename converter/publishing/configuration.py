@@ -21,8 +21,7 @@ def document(manifest: Manifest, model: Model | None) -> dict[str, Any]:
     """
     if model is not None:
         return timm_config.document(model, manifest.labels, converted_file.normalization(manifest))
-    graph, checks = manifest.source.graph, manifest.parity.checks
-    shapes = (checks[0].inputs or {}) if checks else {}
+    graph, shapes = manifest.source.graph, manifest.input_shapes
     return {
         "module": manifest.module.file if manifest.module else None,
         "inputs": {name: list(shapes.get(name, ())) or None for name in (graph.inputs if graph else ())},

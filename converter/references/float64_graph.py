@@ -57,7 +57,7 @@ class Rewriting:
         nodes: the new nodes.
         places: the new entry of each entry.
         constants: values of new variables, as nested lists, by name.
-        replaced: the operators that were replaced.
+        replaced: the operators that were replaced, by the name of the node.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Rewriting:
         self.nodes: list[Node] = []
         self.places: dict[tuple[int, int], Entry] = {}
         self.constants: dict[str, Any] = {}
-        self.replaced: list[str] = []
+        self.replaced: dict[str, str] = {}
         self.node: Node = {}
         self.index = 0
         for self.index, self.node in enumerate(document["nodes"]):
@@ -98,7 +98,7 @@ class Rewriting:
         if result is None:
             self._copy(inputs)
         else:
-            self.replaced.append(node["op"])
+            self.replaced[node["name"]] = node["op"]
             self.nodes[result[0]]["name"] = node["name"]
             self.places[self.index, 0] = result
 
@@ -109,7 +109,7 @@ class Rewriting:
             attributes["dtype"] = self.dtype
         operator = RENAMED.get(node["op"], node["op"])
         if operator != node["op"]:
-            self.replaced.append(node["op"])
+            self.replaced[node["name"]] = node["op"]
             attributes = {key: text for key, text in attributes.items() if key not in TRAINING}
         self.nodes.append({"op": operator, "name": node["name"], "attrs": attributes, "inputs": inputs})
         for number in range(self._outputs()):

@@ -33,7 +33,7 @@ class _SymbolReply(msgspec.Struct, frozen=True):
 
     unavailable: str = ""
     versions: dict[str, str] = {}
-    replaced: tuple[str, ...] = ()
+    replaced: dict[int, str] = {}
     rewriting: float = 0.0
 
 
@@ -123,12 +123,12 @@ class SymbolRun:
         except msgspec.DecodeError as error:
             raise self.child.failure() from error
 
-    def reply(self) -> tuple[dict[str, str], tuple[str, ...], float]:
+    def reply(self) -> tuple[dict[str, str], dict[int, str], float]:
         """Wait for the end of the child.
 
         Returns:
-            The versions of MXNet, GluonCV, NumPy and Python; the operators that were replaced for float64;
-            the largest relative difference that this makes in float32.
+            The versions of MXNet, GluonCV, NumPy and Python; the operators that were replaced for float64,
+            by the index of the node; the largest relative difference that this makes in float32.
         """
         reply = self.child.reply(_SymbolReply)
         return reply.versions, reply.replaced, reply.rewriting

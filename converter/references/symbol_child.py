@@ -19,7 +19,7 @@ FOLDER/request.json contains
 The stream consists of lines of JSON. A line with ``node``, ``output``, ``dtype`` and ``shape`` is followed by
 the bytes of the array; those with ``begin`` and ``end`` contain the number of a run.
 
-FOLDER/reply.json then contains ``versions``, ``replaced`` (the operators that were rewritten) and
+FOLDER/reply.json then contains ``versions``, ``replaced`` (the operators that were rewritten, by node) and
 ``rewriting`` (the largest difference between both in float32, relative to the largest value), or
 ``unavailable``, the reason why MXNet cannot be imported.
 """
@@ -139,7 +139,7 @@ class Run:
 
     def all(self) -> dict[str, Any]:
         """Run everything; the wider precision first: what is rounded to the narrower does not come back."""
-        answer: dict[str, Any] = {"replaced": [], "rewriting": 0.0}
+        answer: dict[str, Any] = {"replaced": {}, "rewriting": 0.0}
         runs = sorted(enumerate(self.request["runs"]), key=lambda each: each[1]["dtype"], reverse=True)
         for number, run in runs:
             values = self.values(run["dtype"], run["inputs"])
@@ -147,7 +147,7 @@ class Run:
                 self.forward(self.symbol(), values, number)
                 continue
             rewriting, rewritten, others = self.rewritten(values, run["dtype"])
-            answer["replaced"] = sorted(set(rewriting.replaced))
+            answer["replaced"] = {node_index(name): operator for name, operator in rewriting.replaced.items()}
             if run["dtype"] == "float64":
                 self.forward(rewritten, others, number)
             else:
@@ -314,6 +314,11 @@ def entries(internals: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - as above
 def node_name(index: int) -> str:
     """Return the name of a node of the whole symbol."""
     return f"node{index}"
+
+
+def node_index(name: str) -> int:
+    """Return the index of a node in the whole symbol, from its name."""
+    return int(name[len("node") :])
 
 
 if __name__ == "__main__":
