@@ -57,7 +57,8 @@ def test_way_back_uses_the_recorded_output_and_shapes(graph: Path, output: str |
     weights = convert(graph, output)
     manifest, _ = schema.read(weights.with_suffix(".json"))
     assert manifest.source.graph
-    assert (manifest.source.graph.output, manifest.input_shapes) == (output, {"words": (1, 4)})
+    assert manifest.source.graph.output == (output and output.removesuffix("_output"))
+    assert manifest.input_shapes == {"words": (1, 4)}
     back = graph.parent / "back.params"
     result = reverse_conversion.to_gluon(weights, back, symbol=graph, options=NUMPY)
     assert result.parity.proven

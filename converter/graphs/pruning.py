@@ -76,7 +76,7 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
         origins=tuple(order),
         labels=_names(graph, (index for index in labels if index not in place)),
         heads=_names(graph, (index for index, _ in graph.outputs if index in training)),
-        output=output,
+        output=graph.nodes[chosen[0][0]].name if output else None,
     )
 
 
