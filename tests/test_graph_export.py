@@ -255,3 +255,20 @@ def test_command_prints_what_was_checked(
     text = capsys.readouterr().out
     assert "checked pt2: float32, any number of images of 3 × 32 × 32; outputs agree with the graph" in text
     assert ".pth\n" in text
+
+
+def test_outputs_after_a_sort_are_compared_with_the_module(tmp_path: Path) -> None:
+    """There a rounding may select another element than the reference in float64."""
+    net = network()
+    net.apply("topk", "top", net.apply("Activation", "act", "fc1", act_type="tanh"), k="2", ret_typ="value")
+    params = tmp_path / "net-0000.params"
+    with params.open("wb") as stream:
+        write_params(stream, generated_modules.random_parameters(net.shapes))
+    for head, reference in (("top", "module"), ("act", "numpy")):
+        graph = tmp_path / f"{head}-symbol.json"
+        graph.write_bytes(net.build(head).content)
+        result = graph_conversion.convert_graph(
+            graph, tmp_path / head, params=params, exports=["pt2"], options=NUMPY
+        )
+        (record,) = result.manifest.artifact.exports
+        assert (record.reference, record.shape) == (reference, (1, 3, SIZE, SIZE))

@@ -136,6 +136,46 @@ def test_shape_that_the_file_states_is_the_default(key: str) -> None:
     assert graph_inputs.shapes(converted, (33, 34)) == {"data": (1, 2, 33, 34)}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("(1, 3", "1, 3", "()", "(None, 3)", "(1.5, 3)", "__import__('os')", "(1, 3)" * 50),
+        *(
+            "(" * 100_000,
+            "(1, " * 100_000,
+            "(1, 99999999999999999999)",
+            "('1', '3')",
+            "[[1, 3]]",
+            "(1, 2, 3)",
+        ),
+    ],
+    ids=lambda text: f"{text[:9]} {len(text)}",
+)
+def test_other_texts_than_a_shape_of_an_image_are_not_used(text: str) -> None:
+    net = Network()
+    net.conv("conv0", "data", 2, 4)
+    content = json.loads(net.build("conv0").content)
+    content["nodes"][0]["attrs"] = {"__shape__": text}
+    graph = reader.parse(json.dumps(content).encode(), file="net", name="net")
+    if text == "(1, 2, 3)":  # a shape of something else: used, and refused by the module
+        assert graph_inputs.shapes(convert(graph, net.shapes)) == {"data": (1, 2, 3)}
+    else:
+        assert graph_inputs.shapes(convert(graph, net.shapes)) == {"data": (1, 2, 65, 95)}
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_input_that_is_too_large_is_refused(stated: bool) -> None:
+    net = Network()
+    net.conv("conv0", "data", 2, 4)
+    content = json.loads(net.build("conv0").content)
+    content["nodes"][0]["attrs"] = {"__shape__": "(1, 2, 11586, 11586)"} if stated else {}
+    converted = convert(reader.parse(json.dumps(content).encode(), file="net", name="net"), net.shapes)
+    with pytest.raises(UsageError, match=r"the input data is too large: .*\n  try  --input data=SHAPE"):
+        graph_inputs.shapes(converted, None, None if stated else {"data": (1, 2, 11586, 11586)})
+    smaller = (1, 2, 11585, 11585)
+    assert graph_inputs.shapes(converted, None, {"data": smaller}) == {"data": smaller}
+
+
 @pytest.mark.parametrize(("side", "option"), [(112, "--size 112x112"), (24, "--input data=1x1x24x24")])
 def test_fixed_size_is_named_if_the_default_does_not_fit(side: int, option: str) -> None:
     net = Network()

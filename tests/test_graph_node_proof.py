@@ -12,6 +12,7 @@ from graph_building import Network, variable
 
 from converter.errors import ParityError, ReferenceFailedError
 from converter.graphs import codegen, execute, pruning
+from converter.manifests import graph_builder
 from converter.parity import graph_proof
 from converter.parity.graph_proof import ConvertedGraph
 from converter.parity.graph_rows import GraphProof, Part
@@ -50,6 +51,13 @@ class Reference:
 
     def outputs(self, _number: int) -> Iterator[tuple[int, tuple[Array, ...]]]:
         return execute.run(self.graph, {"data": image()}, self.converted.parameters)
+
+
+def changed(converted: ConvertedGraph, name: str, expression: str) -> ConvertedGraph:
+    """Return a module in which one node is computed by another expression on its own."""
+    (index,) = (i for i, node in enumerate(converted.pruned.graph.nodes) if node.name == name)
+    expressions = {**converted.module.expressions, index: expression}
+    return replace(converted, module=replace(converted.module, expressions=expressions))
 
 
 def prove(converted: ConvertedGraph, graph: Graph) -> GraphProof:
@@ -240,3 +248,50 @@ def test_broken_stream_is_an_error(
         pytest.raises(ReferenceFailedError, match=message),
     ):
         list(child.outputs(0))
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("torch.cat([{0}, {0}[:, :2, :1]])", "Sizes of tensors must match"),
+        ("{0}.split(1, 1)[:3]", "3 outputs in place of 2"),
+        ("[{0}]", "1 outputs in place of 2"),
+    ],
+)
+def test_node_that_cannot_be_computed_on_its_own_is_named(expression: str, found: str) -> None:
+    net = Network()
+    net.apply("SliceChannel", "split", net.conv("conv0", "data", 3, 8), num_outputs="2")
+    graph = net.build("split", "split:1")
+    converted = convert(net, graph)
+    assert prove(converted, graph).passed
+    message = (
+        rf"(?s)^split cannot be computed on its own, from inputs of shape \(1, 8, 8, 6\)\n  found .*{found}"
+    )
+    with pytest.raises(ParityError, match=message):
+        prove(changed(converted, "split", expression), graph)
+
+
+def test_layers_that_differ_after_a_sort_are_not_counted() -> None:
+    net = Network()
+    x = net.apply("Flatten", "flat", net.conv("conv0", "data", 3, 8))
+    x = net.apply("topk", "top", x, k="6", ret_typ="value")
+    net.dense("fc1", net.dense("fc0", x, 6, 4), 4, 2)
+    graph = net.build("fc1")
+    runs = [("float64", {"data": image()})]
+    proof = prove(convert(net, graph), graph)
+    (check,) = graph_builder.parity(proof, "numpy", runs).checks
+    assert (check.layers, check.nodes.undecided if check.nodes else None) == (
+        4,
+        0,
+    )  # three layers, one output
+    rows = tuple(
+        replace(row, difference=replace(row.difference, relative=1.0))
+        if row.node in {"fc0", "fc1"} and row.part is Part.end_to_end
+        else row
+        for row in proof.comparisons
+    )
+    apart = replace(proof, comparisons=rows)
+    assert apart.passed
+    (check,) = graph_builder.parity(apart, "numpy", runs).checks
+    # fc0, fc1 and the output differ end to end; the output is proven by the composition of its nodes.
+    assert (check.layers, check.nodes.undecided if check.nodes else None) == (2, 3)

@@ -169,7 +169,8 @@ def proven(proof: ParityRecord) -> str:
         for check in checks
     )
     reference = json_report.describe_reference(proof.reference, proof.definition)
-    return f"{checks[0].layers} layers against {reference}: max error {errors}"
+    counted = "layers and outputs" if checks[0].nodes else "layers"
+    return f"{checks[0].layers} {counted} against {reference}: max error {errors}"
 
 
 def print_more_files(files: Iterable[Path], exports: Iterable[ExportRecord], screen: Console) -> None:

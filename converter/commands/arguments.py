@@ -47,6 +47,18 @@ def optional_path(value: str | PathLike[str] | None) -> Path | None:
     return None if value is None else to_path(value)
 
 
+def require_one_side(weights: object, module: object, key: str | None) -> None:
+    """Check that one thing at most is compared with, and that a key belongs to a checkpoint.
+
+    Raises:
+        UsageError: if the arguments contradict each other.
+    """
+    if weights is not None and module is not None:
+        raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
+    if key is not None and weights is None:
+        raise UsageError("`key` requires `weights`", "key", "weights")
+
+
 def choice(kind: type[E], argument: str, value: str) -> E:
     """Return the member of an enumeration with this value.
 

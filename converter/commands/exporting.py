@@ -13,6 +13,7 @@ from converter.errors import ExportError
 from converter.formats import artifact, onnx_file, program_file
 from converter.manifests.schema import DataRecord, ExportRecord
 from converter.parity import graph_rows
+from converter.parity.result import LAYER_LIMITS
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from converter.formats.program_file import TracedNetwork
 
 DEFAULT_SIZE = 224  # of the images, in pixels, for a network that does not say it
-LIMIT = graph_rows.LIMITS["float32"]
+LIMIT = LAYER_LIMITS["float32"]
 SUFFIXES = {ExportFormat.onnx: onnx_file.SUFFIX, ExportFormat.pt2: program_file.SUFFIX}
 MORE_IMAGES = 3  # of the second comparison, of a network that takes any number
 
@@ -37,7 +38,7 @@ class ReferenceRun:
 
     image: Array
     outputs: Sequence[Array]
-    reference: Literal["gluon", "numpy"]
+    reference: Literal["gluon", "numpy", "module"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

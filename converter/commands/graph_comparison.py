@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.commands import graph_loading
-from converter.commands.arguments import optional_path, to_text
-from converter.errors import MappingError, UsageError
+from converter.commands.arguments import optional_path, require_one_side, to_text
+from converter.errors import MappingError
 from converter.formats import array_comparison
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.state_dicts import TOP_LEVEL
@@ -96,13 +96,8 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
         UsageError: if the arguments contradict each other, or if the shape of an input is unknown.
         ConversionError: if nothing can be compared.
     """
-    if weights is not None and module is not None:
-        raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
-    if key is not None and weights is None:
-        raise UsageError("`key` requires `weights`", "key", "weights")
-    plan = runner.resolve_reference(options)
-    if plan is None:
-        raise UsageError("a comparison requires a `reference`: auto, gluon or numpy", "reference")
+    require_one_side(weights, module, key)
+    plan = runner.require_reference(options)
     path = optional_path(weights)
     with disk.temp_dir() as unpacked:
         source = graph_source.open_source(to_text(graph), optional_path(params), epoch, unpacked, progress)

@@ -13,6 +13,7 @@ from converter.commands.exporting import DEFAULT_SIZE, ExportSource, ReferenceRu
 from converter.errors import UsageError
 from converter.formats import artifact, program_file, torch_file
 from converter.graphs.codegen.identifiers import unique
+from converter.graphs.graph import after_discrete
 from converter.manifests.schema import PthRecord
 from converter.parity import graph_inputs, graph_proof
 
@@ -125,6 +126,10 @@ def _source(converted: ConvertedGraph, run: ReferenceRun | None, weights: Writte
         )
     network = graph_proof.load(module, converted.parameters, "float32")
     image = run.image if run else _image(converted)
+    # There a rounding may select other elements: float32 is held to the module in float32.
+    is_discrete = not after_discrete(graph.nodes).isdisjoint(index for index, _ in graph.outputs)
+    if run is None or is_discrete:
+        run = ReferenceRun(image=image, outputs=program_file.outputs(network, image), reference="module")
     taken: dict[str, int] = {}
     return ExportSource(
         network=network,
@@ -132,9 +137,9 @@ def _source(converted: ConvertedGraph, run: ReferenceRun | None, weights: Writte
         sha256=weights.sha256,
         inputs=module.inputs,
         outputs=tuple(unique(graph.nodes[index].name, taken) for index, _ in graph.outputs),
-        image=image,
-        expected=run.outputs if run else program_file.outputs(network, image),
-        reference=run.reference if run else "module",
+        image=run.image,
+        expected=run.outputs,
+        reference=run.reference,
     )
 
 

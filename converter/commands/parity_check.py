@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from converter.commands import graph_comparison
-from converter.commands.arguments import optional_path, to_text
+from converter.commands.arguments import optional_path, require_one_side, to_text
 from converter.errors import UsageError
 from converter.formats import array_comparison
 from converter.formats.state_dicts import TOP_LEVEL
@@ -146,10 +146,7 @@ def compare(  # noqa: PLR0913 - the options of the command
         ConversionError: if nothing can be compared: a file is unreadable, names or shapes are of another
             model, or no reference can run.
     """
-    if weights is not None and module is not None:
-        raise UsageError("`weights` and `module` cannot be used together", "weights", "module")
-    if key is not None and weights is None:
-        raise UsageError("`key` requires `weights`", "key", "weights")
+    require_one_side(weights, module, key)
     request = ComparisonRequest(
         source=selection.select(
             model,
@@ -173,9 +170,7 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
     Raises:
         ConversionError: if nothing can be compared.
     """
-    plan = runner.resolve_reference(request.options)
-    if plan is None:
-        raise UsageError("a comparison requires a `reference`: auto, gluon or numpy", "reference")
+    plan = runner.require_reference(request.options)
     selected = _with_recorded_stride(request)
     with selection.open_source(selected, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(selected, source)

@@ -39,6 +39,7 @@ class Operation:
         shapes_only: the inputs of which only the shape counts.
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
+        index_input: the input that contains indices into an axis of a table, None without one.
         rank: the number of axes of its output, None if unknown.
         input_rank: the number of axes of its first input, None if unknown.
         keeps_rank: whether its output has as many axes as its data inputs.
@@ -62,6 +63,7 @@ class Operation:
     shapes_only: tuple[int, ...] = field(default=(), compare=False, repr=False)
     typed_by: int = field(default=0, compare=False, repr=False)
     integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+    index_input: int | None = field(default=None, compare=False, repr=False)
     rank: int | None = field(default=None, compare=False, repr=False)
     input_rank: int | None = field(default=None, compare=False, repr=False)
     keeps_rank: bool = field(default=False, compare=False, repr=False)
@@ -137,3 +139,8 @@ def descendants(nodes: Sequence[Node], roots: Iterable[int]) -> set[int]:
         if any(source in found for source, _ in node.inputs):
             found.add(index)
     return found
+
+
+def after_discrete(nodes: Sequence[Node]) -> set[int]:
+    """Return the indices of the discrete nodes, and of those that depend on one."""
+    return descendants(nodes, [index for index, node in enumerate(nodes) if node.operation.discrete])

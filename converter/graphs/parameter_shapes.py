@@ -28,7 +28,7 @@ def find(graph: Graph, names: Iterable[str]) -> dict[str, PartialShape | None]:
     Sizes come from the attributes of convolutions and dense layers, also for a BatchNorm after them, and
     from what the file declares.
     """
-    shapes = {**_declared(graph)}
+    shapes = declared(graph)
     for name, shape in _of_operators(graph):
         shapes[name] = _merged(shape, shapes.get(name))
     return {name: shapes.get(name) for name in names}
@@ -67,8 +67,8 @@ def _shapes(operation: Operation) -> dict[str, PartialShape]:
     return {}
 
 
-def _declared(graph: Graph) -> dict[str, PartialShape]:
-    """Return the shapes that the file declares."""
+def declared(graph: Graph) -> dict[str, PartialShape]:
+    """Return the shapes of variables that the file declares."""
     document: dict[str, Any] = msgspec.json.decode(graph.content)
     shapes = {}
     for node in document["nodes"]:

@@ -29,8 +29,9 @@ from converter.manifests.schema import (
     SourceRecord,
     WorstLayerRecord,
 )
-from converter.parity.graph_rows import LIMITS, Part
-from converter.parity.result import GRAPH
+from converter.parity.graph_inputs import SEED
+from converter.parity.graph_rows import Part
+from converter.parity.result import GRAPH, LAYER_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from converter.references import ReferenceName
     from converter.sources.params_file import ParamsFile
 
-SEED = 0  # of the inputs
 UNPROVEN = ParityRecord(proven=False, reference="none", versions={}, checks=())
 
 
@@ -182,7 +182,7 @@ def _check(proof: GraphProof, number: int, dtype: str, inputs: Mapping[str, Arra
         dtype=dtype,
         seed=SEED,
         limit=output.limit,
-        layers=len(rows),
+        layers=sum(row.agrees for row in rows if row.layer) + len(outputs),
         max_abs=output.difference.max_abs,
         relative=output.relative,
         worst=WorstLayerRecord(layer=worst.node, relative=worst.relative, limit=worst.limit),
@@ -198,7 +198,7 @@ def _nodes(nodes: list[GraphRow], rows: list[GraphRow]) -> NodesRecord:
         node=worst.node,
         relative=worst.relative,
         limit=worst.limit,
-        single=tuple(sorted({row.node for row in nodes if row.limit > LIMITS[row.dtype]})),
+        single=tuple(sorted({row.node for row in nodes if row.limit > LAYER_LIMITS[row.dtype]})),
         undecided=sum(not row.agrees for row in rows),
     )
 

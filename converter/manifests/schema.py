@@ -190,7 +190,7 @@ class ModelArguments(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorstLayerRecord(Struct, frozen=True, kw_only=True):
-    """The layer with the largest relative difference."""
+    """The layer with the largest relative difference, of those that agree."""
 
     layer: str
     relative: float
@@ -204,7 +204,7 @@ class CheckRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         dtype: precision of the run.
         seed: seed of the input.
         limit: largest relative difference of the logits that passes.
-        layers: number of compared layers.
+        layers: number of layers that agree; of a generated module, of layers and outputs.
         max_abs: largest absolute difference of the logits.
         relative: ``max_abs`` over the standard deviation of the reference's logits.
         worst: the layer with the largest relative difference.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from converter.errors import UsageError
+from converter.errors import ParityError, UsageError
+from converter.graphs import parameter_shapes
 from converter.graphs.codegen import ranks
 from converter.graphs.graph import VARIABLE
+from converter.graphs.operators.attributes import MAX_ELEMENTS
 from converter.parity import graph_proof, graph_sizes
 from converter.parity.graph_sizes import FLAT, IMAGE
 from converter.parity.node_execution import NodeExecution
@@ -23,32 +25,19 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.graphs.graph import Entry, Graph, Node
     from converter.graphs.operators.code import Shape
+    from converter.graphs.parameter_shapes import PartialShape
     from converter.parity.graph_proof import ConvertedGraph
 
 Size = tuple[int, int]
 
+SEED = 0
 CHANNELS = 3  # of an image whose first layer does not determine them
 FRAMES = 16  # of a video
-INDICES = {"Embedding": 0, "batch_take": 1, "one_hot": 0, "pick": 1, "take": 1}  # the place of the indices
 UNKNOWN_TABLE = 2  # indices below it are valid in every table that is worth a lookup
 SAME_SHAPES = {  # operators whose inputs have equal shapes
     *("elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div", "_grad_add", "add_n", "ElementWiseSum"),
     *("_Plus", "_plus", "_add", "_Minus", "_minus", "_sub", "_Mul", "_mul", "_Div", "_div"),
 }
-
-
-class _Variable(msgspec.Struct, frozen=True):
-    """A node in the file, as far as it states the shape of a variable."""
-
-    op: str
-    name: str
-    attrs: dict[str, str] | None = None
-    attr: dict[str, str] | None = None
-    param: dict[str, str] | None = None
-
-
-class _VariableNodes(msgspec.Struct, frozen=True):
-    nodes: tuple[_Variable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +53,11 @@ class Reader:
     node: Node
     place: int
     direct: bool
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether the input contains indices into a table."""
+        return self.node.operation.index_input == self.place
 
 
 def shapes(
@@ -87,7 +81,7 @@ def shapes(
             f"`input_shapes`: {graph.file} has no input {unknown[0]}; its inputs are {', '.join(inputs)}",
             "input_shapes",
         )
-    stated = {} if size else _stated(graph)
+    stated = {} if size else parameter_shapes.declared(graph)
     known: dict[str, Shape] = {}
     for name in inputs:
         shape = chosen.get(name) or _shape(converted, name, size or DEFAULT_SIZES[0])
@@ -100,6 +94,8 @@ def shapes(
         if not found:
             raise _unknown(graph, missing[0], inputs)
         known |= found
+    for name, shape in known.items():
+        _require_elements(name, shape)
     if size is None and not chosen and not stated and any(len(shape) == IMAGE for shape in known.values()):
         graph_sizes.require_accepted(converted, known)
     return {name: known[name] for name in inputs}
@@ -107,7 +103,7 @@ def shapes(
 
 def values(converted: ConvertedGraph, chosen: Mapping[str, Shape], dtype: str) -> dict[str, Array]:
     """Return random values of every input: normally distributed, or indices into a table."""
-    generator = np.random.Generator(np.random.PCG64(0))
+    generator = np.random.Generator(np.random.PCG64(SEED))
     made: dict[str, Array] = {}
     for name, shape in chosen.items():
         table = _table(converted, name)
@@ -125,8 +121,9 @@ def reader(graph: Graph, name: str) -> Reader | None:
         for place, (source, _) in enumerate(node.inputs):
             if source not in sources:
                 continue
-            if node.operation.roles or INDICES.get(node.operator) == place:
-                return Reader(node, place, sources[source])
+            found = Reader(node, place, sources[source])
+            if node.operation.roles or found.takes_indices:
+                return found
             sources[index] = sources[source] and node.operation.keeps_rank
     return None
 
@@ -136,7 +133,7 @@ def _shape(converted: ConvertedGraph, name: str, size: Size) -> Shape | None:
     graph = converted.pruned.graph
     first = reader(graph, name)
     parameter = _parameter(converted, first) if first else None
-    if first and INDICES.get(first.node.operator) == first.place:
+    if first and first.takes_indices:
         return None
     known = ranks.infer(graph)
     rank = next((known[i] for i, node in enumerate(graph.nodes) if node.name == name and i in known), None)
@@ -183,7 +180,7 @@ def _table(converted: ConvertedGraph, name: str) -> int:
     """Return the number of rows of the table that an input is an index of, 0 if it is none."""
     graph = converted.pruned.graph
     first = reader(graph, name)
-    if first is None or INDICES.get(first.node.operator) != first.place:
+    if first is None or not first.takes_indices:
         return 0
     settings = first.node.operation.settings
     for key in ("input_dim", "depth"):
@@ -195,27 +192,29 @@ def _table(converted: ConvertedGraph, name: str) -> int:
     return UNKNOWN_TABLE
 
 
-def _stated(graph: Graph) -> dict[str, Shape]:
-    """Return the shapes that the graph's file states for its variables."""
-    found = {}
-    for node in msgspec.json.decode(graph.content, type=_VariableNodes).nodes:
-        attributes = {**(node.param or {}), **(node.attr or {}), **(node.attrs or {})}
-        try:
-            shape = ast.literal_eval(attributes.get("__shape__", "()"))
-        except (ValueError, SyntaxError):
-            continue
-        if isinstance(shape, tuple) and shape and all(isinstance(axis, int) for axis in shape):
-            found[node.name] = (max(shape[0], 1), *shape[1:])
-    return found
-
-
-def _completed(stated: Shape, derived: Shape | None) -> Shape | None:
-    """Return a stated shape; axes that it leaves open, with 0 or -1, have the derived length."""
-    if min(stated) > 0:
-        return stated
-    if derived is None or len(derived) != len(stated):
+def _completed(stated: PartialShape, derived: Shape | None) -> Shape | None:
+    """Return a stated shape; sizes that it leaves open are the derived ones, and the batch has size 1."""
+    batched = (stated[0] or 1, *stated[1:])
+    complete = tuple(size for size in batched if size is not None)
+    if len(complete) == len(batched):
+        return complete
+    if derived is None or len(derived) != len(batched):
         return derived
-    return tuple(one if one > 0 else other for one, other in zip(stated, derived, strict=True))
+    return tuple(one or other for one, other in zip(batched, derived, strict=True))
+
+
+def _require_elements(name: str, shape: Shape) -> None:
+    """Check that an input is not too large.
+
+    Raises:
+        UsageError: if it is.
+    """
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise UsageError(
+            f"the input {name} is too large: {shape}; at most {MAX_ELEMENTS:,} elements are supported\n"
+            f"  try  --input {name}=SHAPE, with a smaller one",
+            "input_shapes",
+        )
 
 
 def _of_partners(
@@ -232,10 +231,16 @@ def _of_partners(
     )
     computed = {index for index, node in enumerate(graph.nodes) if node.name not in missing}
     for index, node in enumerate(graph.nodes):
-        if node.operation.kind != VARIABLE and all(source in computed for source, _ in node.inputs):
-            execution.store(index, execution.compute(index))
-        elif node.operation.kind != VARIABLE:
+        if node.operation.kind == VARIABLE:
+            continue
+        outputs = None
+        if all(source in computed for source, _ in node.inputs):
+            with contextlib.suppress(ParityError):  # the shapes before it do not fit: the proof says so
+                outputs = execution.compute(index)
+        if outputs is None:
             computed.discard(index)
+        else:
+            execution.store(index, outputs)
     found = {
         name: tuple(execution.values[entry].shape) for name, entry in partners if entry in execution.values
     }
@@ -251,8 +256,7 @@ def _partners(graph: Graph, name: str) -> Iterator[Entry]:
 
 def _unknown(graph: Graph, name: str, inputs: tuple[str, ...]) -> UsageError:
     first = reader(graph, name)
-    is_index = first is not None and INDICES.get(first.node.operator) == first.place
-    example = "1x16" if is_index else "1x3x224x224"
+    example = "1x16" if first and first.takes_indices else "1x3x224x224"
     return UsageError(
         f"{graph.file}: cannot be proven: its inputs are {', '.join(inputs) or '(none)'}\n"
         f"  unknown  the shape of {name}\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.errors import MappingError, ParityError, SymbolError
-from converter.graphs.graph import VARIABLE, descendants
+from converter.graphs.graph import VARIABLE, after_discrete
 from converter.parity import module_execution
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import GraphProof, GraphRow
@@ -84,7 +84,7 @@ def _require_originals(pruned: InferenceGraph, replaced: Mapping[int, str]) -> N
     Raises:
         ParityError: with the operators that do.
     """
-    undecided = {pruned.origins[index] for index in _after_discrete(pruned.graph)}
+    undecided = {pruned.origins[index] for index in after_discrete(pruned.graph.nodes)}
     if operators := sorted({operator for index, operator in replaced.items() if index in undecided}):
         raise ParityError(
             f"a proof in float64 alone does not cover {', '.join(operators)}\n"
@@ -154,7 +154,7 @@ def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequ
     """
     origins, graph = converted.pruned.origins, converted.pruned.graph
     operators = {index for index, node in enumerate(graph.nodes) if node.operation.kind != VARIABLE}
-    after = _after_discrete(graph)
+    after = after_discrete(graph.nodes)
     inputs = [entry for index in sorted(after) for entry in graph.nodes[index].inputs]
     ends = [*graph.outputs, *(entry for entry in inputs if entry[0] in operators)]
     compared = dict.fromkeys(entry for entry in ends if entry[0] not in after)
@@ -172,12 +172,6 @@ def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequ
         labelled=[index for index, node in enumerate(converted.whole.nodes) if node.operation.takes_label],
         runs=runs,
     )
-
-
-def _after_discrete(graph: Graph) -> set[int]:
-    """Return the nodes whose outputs depend on a discrete operator, itself included."""
-    nodes = graph.nodes
-    return descendants(nodes, [index for index, node in enumerate(nodes) if node.operation.discrete])
 
 
 def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter import __version__, names
+from converter.parity.graph_inputs import SEED
 from converter.parity.graph_rows import Part
 from converter.parity.json_report import (
     CheckRow,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from converter.references import ReferenceName
     from converter.sources.params_file import ParamsFile
 
-SEED = 0  # of the inputs
 OUTPUT = "output"  # the part of the network's outputs
 UNDECIDED = "after an operator that sorts or selects: its nodes are compared one by one"
 

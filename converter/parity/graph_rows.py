@@ -10,18 +10,18 @@ import numpy as np
 
 from converter import names
 from converter.errors import ParityError
-from converter.parity.result import Statistics
+from converter.parity.result import LAYER_LIMITS, Statistics
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
 
-LIMITS = {"float64": 1e-12, "float32": 1e-4}  # of the relative error, as for named networks
 SINGLE_LIMIT = 1e-6  # in float64, after an operator that MXNet computes in float32
 MAX_LINES = 10  # of an error
 VACUOUS = (
     "these layers prove nothing, because their outputs do not depend on their weights; "
     "is the network untrained?"
 )
+ROUNDINGS = 64
 REWRITING_LIMIT = 1e-4  # of the difference that replaced operators make in MXNet's float32
 
 
@@ -43,7 +43,7 @@ def limit(dtype: str, *, single: bool) -> float:
         dtype: the precision of the run.
         single: whether MXNet computes a part of it in float32.
     """
-    return max(LIMITS[dtype], SINGLE_LIMIT) if single else LIMITS[dtype]
+    return max(LAYER_LIMITS[dtype], SINGLE_LIMIT) if single else LAYER_LIMITS[dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class GraphProof:
         return next((row for row in self.comparisons if not row.passed), None)
 
     def worst(self, dtype: str) -> float:
-        """Return the largest relative difference in a dtype."""
+        """Return the largest relative difference in a dtype, of those that decide."""
         rows = [row for row in self.comparisons if row.dtype == dtype and row.decisive]
         return max((row.relative for row in rows), default=0.0)
 
@@ -188,14 +188,22 @@ def difference(reference: Array, output: Array) -> Difference:
     with np.errstate(all="ignore"):  # a max pool of nothing is the least number
         same = (reference == output) | (np.isnan(reference) & np.isnan(output))
         worst = float(np.max(np.abs(reference.astype(np.float64) - output), where=~same, initial=0.0))
-        wide = reference.astype(np.float64)
-        scale = float(np.std(wide)) or float(
-            np.max(np.abs(wide), initial=0.0)
-        )  # a single number has no deviation
+        scale = _scale(reference)
     if worst == 0:
         return Difference(0.0, 0.0, *statistics)
     relative = worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
     return Difference(worst, relative, *statistics)
+
+
+def _scale(reference: Array) -> float:
+    """Return what a difference is relative to: the standard deviation, or the largest value of a constant.
+
+    What deviates by a few roundings is a constant, too.
+    """
+    wide = reference.astype(np.float64)
+    deviation, largest = float(np.std(wide)), float(np.max(np.abs(wide), initial=0.0))
+    rounding = float(np.finfo(reference.dtype).eps) if np.issubdtype(reference.dtype, np.floating) else 0.0
+    return deviation if deviation > ROUNDINGS * rounding * largest else largest
 
 
 def _statistics(output: Array) -> Statistics:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from converter.errors import UsageError
-from converter.parity.node_execution import namespace
+from converter.graphs.operators.attributes import MAX_ELEMENTS
+from converter.parity import graph_proof
+from converter.parity.node_execution import REFUSALS
 from converter.parity.options import DEFAULT_SIZES
 from converter.parity.result import SMALLEST
 
@@ -33,7 +36,7 @@ def require_accepted(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> 
         UsageError: with a size that it takes.
     """
     inputs = converted.module.inputs
-    net: torch.nn.Module = namespace(converted.module.source)["Network"]().eval()
+    net = graph_proof.load(converted.module, converted.parameters, "float32")
     if _accepts(net, [chosen[name] for name in inputs]):
         return
     for size in USUAL_SIZES:
@@ -59,9 +62,11 @@ def _accepts(net: torch.nn.Module, shapes: list[Shape]) -> bool:
     """Return whether a network takes inputs of these shapes."""
     import torch  # noqa: PLC0415 - when a network runs and not before
 
+    if any(math.prod(shape) > MAX_ELEMENTS for shape in shapes):
+        return False
     try:
         with torch.no_grad():
             net(*map(torch.zeros, shapes))
-    except (RuntimeError, IndexError, ValueError):
+    except REFUSALS:
         return False
     return True

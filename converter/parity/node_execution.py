@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converter import names
+from converter.errors import ParityError
 from converter.graphs.graph import VARIABLE
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ REFUSALS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
 def namespace(source: str) -> dict[str, Any]:
     """Return the names of a generated module."""
-    names: dict[str, Any] = {"__name__": "generated"}
-    exec(compile(source, "generated module", "exec"), names)  # noqa: S102 - our own code: see decision 18
-    return names
+    scope: dict[str, Any] = {"__name__": "generated"}
+    exec(compile(source, "generated module", "exec"), scope)  # noqa: S102 - our own code: see decision 18
+    return scope
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,18 +61,37 @@ class NodeExecution:
         self._state = self.net.state_dict()
 
     def compute(self, index: int) -> list[Array]:
-        """Return the outputs of a node for the stored outputs of the nodes before it."""
+        """Return the outputs of a node for the stored outputs of the nodes before it.
+
+        Raises:
+            ParityError: if PyTorch refuses the inputs, or returns another number of outputs than the graph.
+        """
         import torch  # noqa: PLC0415 - when a network runs and not before
 
         node = self.graph.nodes[index]
         operands = {f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs)}
         if index not in self.module.expressions:
             return [operands["x0"].numpy()]
-        names = {**self._names, **operands, "layer": self._layer(index), "self": self.net}
+        scope = {**self._names, **operands, "layer": self._layer(index), "self": self.net}
         text = self.module.expressions[index].format(*operands, layer="layer")
-        with torch.no_grad():
-            result = eval(text, names)  # noqa: S307 - an expression of ours
-        return [each.numpy() for each in (result if node.operation.outputs > 1 else [result])]
+        try:
+            with torch.no_grad():
+                result = eval(text, scope)  # noqa: S307 - an expression of ours
+        except REFUSALS as error:
+            raise self._error(index, str(error).partition("\n")[0]) from error
+        outputs = result if node.operation.outputs > 1 else [result]
+        if len(outputs) != node.operation.outputs:
+            raise self._error(index, f"{len(outputs)} outputs in place of {node.operation.outputs}")
+        return [each.numpy() for each in outputs]
+
+    def _error(self, index: int, found: str) -> ParityError:
+        name = names.printable(names.clipped(self.graph.nodes[index].name))
+        shapes = " and ".join(
+            str(tuple(self._value(entry).shape)) for entry in self.graph.nodes[index].inputs
+        )
+        return ParityError(
+            f"{name} cannot be computed on its own, from inputs of shape {shapes or '()'}\n  found  {found}"
+        )
 
     def _layer(self, index: int) -> torch.nn.Module | torch.Tensor | None:
         """Return the layer or the constant that computes a node."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.errors import ParityError
-from converter.graphs.graph import VARIABLE, descendants
+from converter.graphs.graph import VARIABLE, after_discrete, descendants
 from converter.parity.comparison import depends_on_weights
 from converter.parity.graph_rows import Difference, GraphRow, Part, difference, limit
 from converter.parity.node_execution import NodeExecution
@@ -43,7 +43,7 @@ class RunComparison:
     def __post_init__(self) -> None:
         nodes = self.graph.nodes
         self.live = _live(self.graph)
-        self.discrete = descendants(nodes, [i for i, node in enumerate(nodes) if node.operation.discrete])
+        self.discrete = after_discrete(nodes)
         self.single = descendants(
             nodes, [i for i, node in enumerate(nodes) if node.operation.precision == "float32"]
         )
@@ -173,7 +173,7 @@ class RunComparison:
 
 
 def _live(graph: Graph) -> set[Entry]:
-    """Return the outputs whose values are needed; MXNet leaves memory of others as it finds it."""
+    """Return the outputs whose values are needed; MXNet does not initialize the memory of the others."""
     live = set(graph.outputs)
     for index, node in reversed([*enumerate(graph.nodes)]):
         if any((index, number) in live for number in range(node.operation.outputs)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter.choices import ReferenceChoice
-from converter.errors import ReferenceFailedError, ReferenceUnavailableError
+from converter.errors import ReferenceFailedError, ReferenceUnavailableError, UsageError
 from converter.parity import comparison
 from converter.parity.result import GLUONCV, GRAPH
 from converter.references import gluon, gluon_params, numpy
@@ -59,6 +59,19 @@ def resolve_reference(options: ParityOptions) -> ReferencePlan | None:
             raise
         return ReferencePlan(probes=options.probes)
     return ReferencePlan(probes=options.probes, python=python, fallback=not required)
+
+
+def require_reference(options: ParityOptions) -> ReferencePlan:
+    """Choose the references of a comparison, which is nothing without one.
+
+    Raises:
+        UsageError: if no comparison is requested.
+        ReferenceUnavailableError: as ``resolve_reference``.
+    """
+    plan = resolve_reference(options)
+    if plan is None:
+        raise UsageError("a comparison requires a `reference`: auto, gluon or numpy", "reference")
+    return plan
 
 
 @contextlib.contextmanager

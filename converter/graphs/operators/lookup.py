@@ -35,7 +35,7 @@ def _embedding(
         return weight[np.clip(x.astype(np.int64), 0, input_dim - 1)]
 
     code = Code(f"F.embedding({index}, {{1}})", layer)
-    return other("Embedding", code, compute, roles=("weight",), integers=())
+    return other("Embedding", code, compute, roles=("weight",), integers=(), index_input=0)
 
 
 @operator("take")
@@ -43,7 +43,7 @@ def _take(*, axis: int = 0, mode: Literal["clip", "raise", "wrap"] = "clip") -> 
     if mode == "raise":
         return refuse("take", "mode is raise", data_inputs=2)
     code = Code(f"take({{0}}, {{1}}, axis={axis}, wrap={mode == 'wrap'})", helpers=("take",))
-    return other("take", code, lambda x, index: _taken(x, index, axis, mode), data_inputs=2)
+    return other("take", code, lambda x, index: _taken(x, index, axis, mode), data_inputs=2, index_input=1)
 
 
 def _taken(x: Array, index: Array, axis: int, mode: Literal["clip", "wrap"]) -> Array:
@@ -71,7 +71,7 @@ def _pick(
         helpers=("pick",),
         removed_axes=not keepdims,
     )
-    return other("pick", code, compute, data_inputs=2)
+    return other("pick", code, compute, data_inputs=2, index_input=1)
 
 
 @operator("batch_take")
@@ -83,7 +83,7 @@ def _batch_take() -> Operation:
         return chosen
 
     code = Code("pick({0}, {1}, axis=-1, keepdims=False, wrap=False)", helpers=("pick",))
-    return other("batch_take", code, compute, data_inputs=2)
+    return other("batch_take", code, compute, data_inputs=2, index_input=1)
 
 
 @operator("gather_nd")
@@ -115,4 +115,4 @@ def _one_hot(
             return y.astype(dtype)
         return y.astype(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float32)
 
-    return other("one_hot", code, compute, integers=(0,) if dtype in INTEGERS else ())
+    return other("one_hot", code, compute, integers=(0,) if dtype in INTEGERS else (), index_input=0)

@@ -68,6 +68,7 @@ def other(
     shapes_only: tuple[int, ...] = (),
     typed_by: int = 0,
     integers: tuple[int, ...] | None = None,
+    index_input: int | None = None,
 ) -> Operation:
     """Return an operation that no named network has; ``parse`` adds its attributes as its settings.
 
@@ -83,6 +84,7 @@ def other(
         shapes_only: the inputs of which only the shape counts.
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
+        index_input: the input that contains indices into an axis of a table, None without one.
     """
     return Operation(
         kind=MXNET + name,
@@ -96,6 +98,7 @@ def other(
         shapes_only=shapes_only,
         typed_by=typed_by,
         integers=integers,
+        index_input=index_input,
     )
 
 

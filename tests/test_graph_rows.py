@@ -1,0 +1,48 @@
+"""Differences are relative to the deviation of an output; that of a constant is its value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from converter.parity import graph_rows
+
+if TYPE_CHECKING:
+    from converter.dtypes import Array
+
+NOISE = np.random.Generator(np.random.PCG64(3)).integers(-1, 2, 500)
+EPS = {dtype: float(np.finfo(dtype).eps) for dtype in ("float64", "float32")}
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_roundings_of_a_constant_pass(dtype: str) -> None:
+    """Such as the sums of a softmax."""
+    ones = (1 + NOISE * EPS[dtype]).astype(dtype)
+    others = (1 - NOISE * EPS[dtype]).astype(dtype)
+    assert ones.std() > 0
+    found = graph_rows.difference(ones, others)
+    assert found.relative == pytest.approx(2 * EPS[dtype])
+
+
+@pytest.mark.parametrize("noise", [0, NOISE * EPS["float64"]], ids=["constant", "rounded"])
+@pytest.mark.parametrize("value", [1.0, 1e-3, 1e8])
+def test_another_constant_fails(value: float, noise: Array | int) -> None:
+    constant = value * (1 + noise * np.ones(500))
+    found = graph_rows.difference(constant, constant + 1e-9 * value)
+    assert found.relative == pytest.approx(1e-9, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_deviation_of_more_than_roundings_is_the_scale(dtype: str) -> None:
+    output = (1 + NOISE * EPS[dtype] * 1000).astype(dtype)
+    moved = output.copy()
+    moved[0] += 8 * EPS[dtype]
+    found = graph_rows.difference(output, moved)
+    assert found.relative == pytest.approx(found.max_abs / output.astype(np.float64).std())
+    assert found.relative > 8e-3
+
+
+def test_integers_are_relative_to_their_deviation() -> None:
+    assert graph_rows.difference(np.arange(5), np.arange(5) + 1).relative == pytest.approx(2**-0.5)
