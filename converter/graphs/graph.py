@@ -35,7 +35,7 @@ class Operation:
         training: the hyper-parameters that have no effect at inference: momentum, dropout.
         code: the operation as PyTorch code, None if it is unknown.
         compute: the operation on arrays: the data inputs, then the parameters.
-        refused: the reason why it has no code, "" if the operator is unknown or the code is there.
+        refused: the reason why it has no code, "" if the operator is unknown or supported.
         shapes_only: the inputs of which only the shape counts.
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class EmptyLayers(TorchFunctionMode):
     """A context in which layers get no memory of their own, whatever their sizes.
 
-    The layers of ``torch.nn`` allocate their parameters by ``torch.empty``. Constants of a network are
-    computed as ever; on the whole device ``meta`` they would be lost.
+    The layers of ``torch.nn`` allocate their parameters by ``torch.empty``. Constants are still computed;
+    building the whole network on the ``meta`` device would lose them.
     """
 
     def __torch_function__(

@@ -138,7 +138,7 @@ class Run:
         self.arrays = {variable: stored.pop(name) for variable, name in request["variables"].items()}
 
     def all(self) -> dict[str, Any]:
-        """Run everything; the wider precision first: what is rounded to the narrower does not come back."""
+        """Run everything, float64 first: parameters are rounded in place."""
         answer: dict[str, Any] = {"replaced": {}, "rewriting": 0.0}
         runs = sorted(enumerate(self.request["runs"]), key=lambda each: each[1]["dtype"], reverse=True)
         for number, run in runs:

@@ -1,4 +1,4 @@
-"""Pools of regions of a feature map, and convolutions at shifted places."""
+"""Region pooling (ROIAlign, ROIPooling) and deformable convolution."""
 
 from __future__ import annotations
 

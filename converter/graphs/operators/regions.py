@@ -1,4 +1,4 @@
-"""Pools of regions of a feature map, and convolutions at shifted places.
+"""Region pooling (ROIAlign, ROIPooling) and deformable convolution.
 
 Source: src/operator/contrib/{roi_align,deformable_convolution,modulated_deformable_convolution}-inl.h,
 src/operator/roi_pooling-inl.h, apache/mxnet 1.9.1.
