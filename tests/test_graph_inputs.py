@@ -176,12 +176,19 @@ def test_input_that_is_too_large_is_refused(stated: bool) -> None:
     assert graph_inputs.shapes(converted, None, {"data": smaller}) == {"data": smaller}
 
 
-@pytest.mark.parametrize(("side", "option"), [(112, "--size 112x112"), (24, "--input data=1x1x24x24")])
-def test_fixed_size_is_named_if_the_default_does_not_fit(side: int, option: str) -> None:
+@pytest.mark.parametrize("side", [112, 24])
+def test_size_that_the_graph_fixes_is_used(side: int) -> None:
     net = Network()
     x = net.conv("conv0", "data", 1, 2, stride=2)
     net.dense("fc1", x, 2 * (side // 2) ** 2, 5)
     converted = convert(net.build("fc1"), net.shapes)
-    with pytest.raises(UsageError, match=f"(?s)takes images of {side}x{side}, not of 65x95.*{option}$"):
-        graph_inputs.shapes(converted)
-    assert graph_inputs.shapes(converted, (side, side)) == {"data": (1, 1, side, side)}
+    assert graph_inputs.shapes(converted) == {"data": (1, 1, side, side)}
+    assert graph_inputs.shapes(converted, (33, 40)) == {"data": (1, 1, 33, 40)}
+
+
+def test_graph_of_no_usual_size_gets_the_default() -> None:
+    net = Network()
+    net.dense("fc1", net.conv("conv0", "data", 1, 2), 2 * 33 * 34, 5)
+    converted = convert(net.build("fc1"), net.shapes)
+    assert graph_inputs.shapes(converted) == {"data": (1, 1, 65, 95)}
+    assert graph_inputs.shapes(converted, (33, 34)) == {"data": (1, 1, 33, 34)}

@@ -165,11 +165,12 @@ def runs(
     """
     if options.reference == ReferenceChoice.none:
         return []
-    chosen: list[Run] = []
-    for probe in options.probes:
-        inputs = graph_inputs.shapes(converted, probe.size if options.sizes else None, shapes)
-        chosen.append((probe.dtype, graph_inputs.values(converted, inputs, probe.dtype)))
-    return chosen
+    sizes = [probe.size if options.sizes else None for probe in options.probes]
+    inputs = {size: graph_inputs.shapes(converted, size, shapes) for size in dict.fromkeys(sizes)}
+    return [
+        (probe.dtype, graph_inputs.values(converted, inputs[size], probe.dtype))
+        for probe, size in zip(options.probes, sizes, strict=True)
+    ]
 
 
 def prove(

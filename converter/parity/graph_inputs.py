@@ -67,12 +67,12 @@ def shapes(
 
     Args:
         converted: the graph.
-        size: height and width of images; None for those that the graph states, else 65×95.
+        size: height and width of images; None for those that the graph states, else 65×95, else the first
+            usual size that the module takes.
         given: the shapes of some inputs.
 
     Raises:
-        UsageError: if a given name is no input, if a shape is unknown, or if the graph takes images of
-            another size.
+        UsageError: if a given name is not an input, or if a shape is unknown or too large.
     """
     graph, inputs = converted.pruned.graph, converted.module.inputs
     chosen = {name: tuple(shape) for name, shape in (given or {}).items()}
@@ -97,7 +97,7 @@ def shapes(
     for name, shape in known.items():
         _require_elements(name, shape)
     if size is None and not chosen and not stated and any(len(shape) == IMAGE for shape in known.values()):
-        graph_sizes.require_accepted(converted, known)
+        known.update(graph_sizes.with_accepted_size(converted, known))
     return {name: known[name] for name in inputs}
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
-from converter.errors import UsageError
 from converter.graphs.operators.attributes import MAX_ELEMENTS
 from converter.parity import graph_proof
 from converter.parity.node_execution import REFUSALS
-from converter.parity.options import DEFAULT_SIZES
-from converter.parity.result import SMALLEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,33 +27,22 @@ OTHERS = ((112, 96), (256, 128), (128, 64), (256, 192), (384, 288), (160, 80), (
 USUAL_SIZES = (*((side, side) for side in SQUARES), *OTHERS)  # of recognition first, of detectors last
 
 
-def require_accepted(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> None:
-    """Check that the module takes images of the default size, if it takes any usual size.
+def with_accepted_size(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -> Mapping[str, Shape]:
+    """Return shapes of inputs that the module takes: those chosen, else with images of a usual size.
 
-    Raises:
-        UsageError: with a size that it takes.
+    Without a size that it takes, the chosen ones are returned, and the proof says why they do not fit.
     """
     inputs = converted.module.inputs
     net = graph_proof.load(converted.module, converted.parameters, "float32")
-    if _accepts(net, [chosen[name] for name in inputs]):
-        return
-    for size in USUAL_SIZES:
-        resized = {
-            name: (*shape[:FLAT], *size) if len(shape) == IMAGE else shape for name, shape in chosen.items()
-        }
-        if not _accepts(net, [resized[name] for name in inputs]):
-            continue
-        if min(size) >= SMALLEST:
-            option = f"--size {size[0]}x{size[1]}"
-        else:
-            shapes = {name: "x".join(map(str, shape)) for name, shape in resized.items()}
-            option = " ".join(f"--input {name}={text}" for name, text in shapes.items())
-        default = "x".join(map(str, DEFAULT_SIZES[0]))
-        raise UsageError(
-            f"{converted.pruned.graph.file}: takes images of {size[0]}x{size[1]}, not of {default}, "
-            f"the default of the proof\n  try  {option}",
-            "sizes",
-        )
+    resized = (_resized(chosen, size) for size in USUAL_SIZES)
+    for shapes in itertools.chain([chosen], resized):
+        if _accepts(net, [shapes[name] for name in inputs]):
+            return shapes
+    return chosen
+
+
+def _resized(shapes: Mapping[str, Shape], size: tuple[int, int]) -> dict[str, Shape]:
+    return {name: (*shape[:FLAT], *size) if len(shape) == IMAGE else shape for name, shape in shapes.items()}
 
 
 def _accepts(net: torch.nn.Module, shapes: list[Shape]) -> bool:

@@ -20,6 +20,8 @@ def main(folder: Path, networks: list[str]) -> None:
         name, _, size = network.rpartition(":")
         net = frameworks.gluoncv.model_zoo.get_model(name, pretrained=False)
         symbol = net(frameworks.mxnet.sym.var("data"))
+        if isinstance(symbol, tuple):  # with the outputs of auxiliary heads
+            symbol = frameworks.mxnet.sym.Group([*symbol])
         symbol.save(str(folder / f"{name}-symbol.json"))
         arguments, _, states = symbol.infer_shape(data=(1, 3, int(size), int(size)))
         shapes = dict(zip(symbol.list_arguments(), arguments, strict=True))
