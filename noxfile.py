@@ -128,10 +128,10 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def zoo(session: nox.Session) -> None:
-    """Prove every classification network of GluonCV that can be exported, from its graph."""
+    """Prove every classification network of GluonCV that can be exported, and several of each other task."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     environment = ONE_THREAD | {"GRAPH_ZOO": "all"}
-    session.run("pytest", "tests/parity/test_gluoncv_classification.py", *session.posargs, env=environment)
+    session.run("pytest", "tests/parity/test_gluoncv_networks.py", *session.posargs, env=environment)
 
 
 @nox.session

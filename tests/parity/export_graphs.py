@@ -1,6 +1,6 @@
-"""Exports networks of GluonCV: ``python export_graphs.py FOLDER NAME:SIZE …``.
+"""Exports networks of GluonCV: ``python export_graphs.py FOLDER NAME:SHAPE …``.
 
-Writes NAME-symbol.json, and NAME-shapes.json with the shapes of its parameters for an input of SIZE × SIZE.
+Writes NAME-symbol.json, and NAME-shapes.json with the shapes of its parameters for an input of SHAPE.
 """
 
 from __future__ import annotations
@@ -12,18 +12,25 @@ from pathlib import Path
 
 from converter.references.gluon_child import import_frameworks
 
+SEGMENTATION = ("deeplab", "fcn", "psp")
+WITH_BASE = (*SEGMENTATION, "alpha_pose", "center_net", "i3d", "mobile_pose", "simple_pose", "ssd", "yolo3")
+
 
 def main(folder: Path, networks: list[str]) -> None:
     """Export the networks."""
     frameworks = import_frameworks()
     for network in networks:
-        name, _, size = network.rpartition(":")
-        net = frameworks.gluoncv.model_zoo.get_model(name, pretrained=False)
+        name, _, text = network.rpartition(":")
+        shape = tuple(map(int, text.split("x")))
+        options: dict[str, object] = {"pretrained_base": False} if name.startswith(WITH_BASE) else {}
+        if name.startswith(SEGMENTATION):
+            options["crop_size"] = shape[-1]
+        net = frameworks.gluoncv.model_zoo.get_model(name, pretrained=False, **options)
         symbol = net(frameworks.mxnet.sym.var("data"))
         if isinstance(symbol, tuple):  # with the outputs of auxiliary heads
             symbol = frameworks.mxnet.sym.Group([*symbol])
         symbol.save(str(folder / f"{name}-symbol.json"))
-        arguments, _, states = symbol.infer_shape(data=(1, 3, int(size), int(size)))
+        arguments, _, states = symbol.infer_shape(data=shape)
         shapes = dict(zip(symbol.list_arguments(), arguments, strict=True))
         shapes.update(zip(symbol.list_auxiliary_states(), states, strict=True))
         del shapes["data"]
