@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,22 +20,31 @@ from converter.cli import (
     verify,
     zoo,
 )
+from converter.cli.plain_help import Command, Group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "convert": convert.convert,
+    "convert-zoo": zoo.convert_zoo,
+    "to-gluon": to_gluon.to_gluon,
+    "predict": predict.predict,
+    "evaluate": evaluate.evaluate,
+    "publish": publish.publish,
+    "verify": verify.verify,
+    "parity": parity.parity,
+    "diff": diff.diff,
+    "inspect": inspect.inspect,
+    "list": listing.list_models,
+}
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False)
 
-convert_app.command()(convert.convert)
-app.command("convert")(convert.convert)
-app.command("convert-zoo")(zoo.convert_zoo)
-app.command("to-gluon")(to_gluon.to_gluon)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("publish")(publish.publish)
-app.command("verify")(verify.verify)
-app.command("parity")(parity.parity)
-app.command("diff")(diff.diff)
-app.command("inspect")(inspect.inspect)
-app.command("list")(listing.list_models)
+convert_app.command(cls=Command)(convert.convert)
+for name, function in COMMANDS.items():
+    app.command(name, cls=Command)(function)
 
 
 @app.callback(invoke_without_command=True)

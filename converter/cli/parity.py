@@ -57,7 +57,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
         Path | None,
         typer.Option(
             "--report",
-            help="HTML report to write (pip install 'gluon2torch\\[report]').",
+            help="HTML report to write (pip install 'gluon2torch[report]').",
             dir_okay=False,
         ),
     ] = None,

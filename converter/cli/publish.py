@@ -48,7 +48,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
         Path | None,
         typer.Option(
             help="Private key to sign the folder with: elliptic curve, not encrypted (pip install "
-            "'gluon2torch\\[sign]').",
+            "'gluon2torch[sign]').",
             metavar="KEY.pem",
             dir_okay=False,
         ),
