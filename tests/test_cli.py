@@ -309,6 +309,18 @@ def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
     assert row == ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d"]
 
 
+def test_list_selects_by_pattern(runner: CliRunner) -> None:
+    models = json.loads(runner.invoke(app.app, ["list", "gluon_resnext*", "--json"]).stdout)
+    assert [model["model"] for model in models] == catalog.list_models("gluon_resnext*")
+    assert len(models) == 4
+
+
+def test_pattern_without_a_model_is_refused(runner: CliRunner) -> None:
+    result = runner.invoke(app.app, ["list", "resnext*"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "refused  no model matches 'resnext*'; try gluon2torch list\n"
+
+
 def test_list_as_json_separates_published_figures(runner: CliRunner) -> None:
     models = json.loads(runner.invoke(app.app, ["list", "--json"]).stdout)
     by_name = {model["model"]: model for model in models}

@@ -39,7 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": listing.list_models,
 }
 
-convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+convert_app = typer.Typer(pretty_exceptions_enable=False)
 app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False)
 
 convert_app.command(cls=Command)(convert.convert)

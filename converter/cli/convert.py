@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from converter.commands import conversion
     from converter.manifests.schema import RoundingRecord, SourceRecord
 
-AUTO = "auto"
-
 
 class OutputFormat(StrEnum):
     """A format to write; safetensors is always written."""
@@ -32,14 +30,7 @@ class OutputFormat(StrEnum):
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|GRAPH",
-            help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or "
-            "a graph: a -symbol.json, its prefix, a folder or an archive.",
-        ),
-    ],
+    name: options.Name,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Output folder; created if missing.", file_okay=False)
     ],
@@ -123,7 +114,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     for option, value in (("--output", output), ("--input", inputs)):
         if value is not None:
             raise typer.BadParameter("requires a graph in place of NAME", param_hint=option)
-    if epoch is not None and name != AUTO:
+    if epoch is not None and name != options.AUTO:
         raise typer.BadParameter("requires a graph in place of NAME, or auto", param_hint="--epoch")
     with console.refusals(verbose=verbose), console.progress() as progress:
         # Two networks run side by side: idle threads of one must not occupy cores that the other needs.
@@ -150,7 +141,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     if as_json:
         typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
-    if name == AUTO or result.model.arguments:
+    if name == options.AUTO or result.model.arguments:
         screen.print(f"[green]model[/]   {result.model}")
     _summary(result, screen)
 

@@ -9,17 +9,31 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from converter.cli import console
+from converter.cli import console, options
 
 
 def list_models(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATTERN",
+            help="Model name or pattern, such as 'gluon_resnext*'.",
+            show_default="all models",
+            autocompletion=options.complete_model,
+        ),
+    ] = "*",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False,
 ) -> None:
-    """List the supported models with their parameters and published accuracy."""
+    """List the supported models with their parameters and published accuracy.
+
+    Exits with 0 if a model matches, 1 with the reason if none does, 2 on a usage
+    error.
+    """
     from converter.networks import catalog
 
     with console.refusals():
-        models = list(catalog.models().values())
+        models = catalog.select([pattern])
         if as_json:
             from converter.networks import figures
 

@@ -14,6 +14,8 @@ from converter.choices import ReferenceChoice
 if TYPE_CHECKING:
     from converter.parity.options import ParityOptions
 
+AUTO = "auto"
+
 
 class ReferenceOption(StrEnum):
     """The references of `gluon2torch parity`, which needs one."""
@@ -50,11 +52,25 @@ def read_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def complete_model(incomplete: str) -> list[str]:
+    """Return the names of models for a word in the shell."""
+    from converter.networks import catalog
+
+    return catalog.completions(incomplete)
+
+
+def complete_name(incomplete: str) -> list[str]:
+    """Return the names of models, or `auto`, for a word in the shell."""
+    return [*([AUTO] if AUTO.startswith(incomplete) else []), *complete_model(incomplete)]
+
+
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME",
-        help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors.",
+        metavar="NAME|GRAPH",
+        help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or "
+        "a graph: a -symbol.json, its prefix, a folder or an archive.",
+        autocompletion=complete_name,
     ),
 ]
 Params = Annotated[

@@ -20,14 +20,7 @@ if TYPE_CHECKING:
 
 
 def parity(  # noqa: PLR0913 - the options of the command line
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|GRAPH",
-            help="Model name, as shown by `gluon2torch list`; `auto` detects the model from the tensors. Or "
-            "a graph: a -symbol.json, its prefix, a folder or an archive.",
-        ),
-    ],
+    name: options.Name,
     *,
     params: options.Params = None,
     epoch: options.Epoch = None,

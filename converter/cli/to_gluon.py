@@ -29,7 +29,13 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
     out: Annotated[Path, typer.Argument(metavar="OUT", help=".params file to write.", dir_okay=False)],
     *,
     model: Annotated[
-        str | None, typer.Option(help="Model name.", show_default="detected from the tensors", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="Model name.",
+            show_default="detected from the tensors",
+            metavar="NAME",
+            autocompletion=options.complete_model,
+        ),
     ] = None,
     key: options.Key = None,
     symbol: Annotated[

@@ -39,7 +39,9 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model name or pattern, such as 'gluon_resnet50_*'; repeatable.", show_default="all"
+            help="Model name or pattern, such as 'gluon_resnet50_*'; repeatable.",
+            show_default="all",
+            autocompletion=options.complete_model,
         ),
     ] = None,
     params_dir: Annotated[
@@ -73,10 +75,11 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     Exits with 0 if all models are converted, 1 if any failed, 2 on a usage error.
     """
     from converter.commands import batch
+    from converter.networks import catalog
     from converter.storage import disk
 
     with console.refusals(verbose=verbose):
-        names = [model.name for model in batch.select_models(models or ["*"])]
+        names = [model.name for model in catalog.select(models or ["*"])]
         with _progress(len(names)) as (on_start, on_end):
             outcomes = batch.convert_many(
                 names,

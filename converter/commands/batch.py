@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,7 @@ from converter.choices import ReferenceChoice
 from converter.commands.arguments import optional_path, to_path
 from converter.commands.conversion import ConversionRequest
 from converter.commands.worker_pool import WorkerPool, cores
-from converter.errors import CatalogError, ConversionError, SourceError, UsageError
+from converter.errors import ConversionError, SourceError, UsageError
 from converter.manifests import artifact_checks, strength
 from converter.manifests.converted_file import RANDOM
 from converter.manifests.strength import Claim
@@ -149,7 +148,7 @@ def convert_many(  # noqa: PLR0913 - the options of the command
     if params_dir is not None and random is not None:
         raise UsageError("`params_dir` and `random` cannot be used together", "params_dir", "random")
     request = BatchRequest(
-        models=select_models([models] if isinstance(models, str) else models),
+        models=catalog.select([models] if isinstance(models, str) else models),
         out=to_path(out),
         params_dir=optional_path(params_dir),
         seed=random,
@@ -157,24 +156,6 @@ def convert_many(  # noqa: PLR0913 - the options of the command
         jobs=max(1, cores() // 2) if jobs is None else jobs,
     )
     return run(request, on_start, on_end)
-
-
-def select_models(patterns: Sequence[str]) -> tuple[Model, ...]:
-    """Return the models that match any pattern.
-
-    Raises:
-        CatalogError: if a pattern matches no model.
-    """
-    models = catalog.models()
-    selected: dict[str, Model] = {}
-    for pattern in patterns:
-        matches = fnmatch.filter(models, pattern)
-        if not matches and not set(pattern) & set("*?["):
-            matches = [catalog.find(pattern).name]  # or its error, which names the closest model
-        if not matches:
-            raise CatalogError(f"no model matches {pattern!r}; try gluon2torch list")
-        selected |= {name: models[name] for name in matches}
-    return tuple(selected.values())
 
 
 def run(

@@ -16,6 +16,7 @@ from resnext_torch import CONFIGS, HEAD, Config, parameter_count, state_spec
 from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from converter.networks.mapping import Mapping
@@ -147,6 +148,31 @@ def models() -> dict[str, Model]:
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of the models that match a pattern, such as "*50*"."""
     return fnmatch.filter(models(), pattern)
+
+
+def select(patterns: Sequence[str]) -> tuple[Model, ...]:
+    """Return the models that match any pattern.
+
+    Raises:
+        CatalogError: if a pattern matches no model.
+    """
+    by_name = models()
+    selected: dict[str, Model] = {}
+    for pattern in patterns:
+        matches = fnmatch.filter(by_name, pattern)
+        if not matches and not set(pattern) & set("*?["):
+            matches = [find(pattern).name]  # or its error, which names the closest model
+        if not matches:
+            raise CatalogError(f"no model matches {pattern!r}; try gluon2torch list")
+        selected |= {name: by_name[name] for name in matches}
+    return tuple(selected.values())
+
+
+def completions(prefix: str) -> list[str]:
+    """Return the names that begin with ``prefix``: our own, or GluonCV's if no own name does."""
+    own = [name for name in models() if name.startswith(prefix)]
+    gluon = (model.entry.gluon for model in models().values())
+    return own or [name for name in gluon if name.startswith(prefix)]
 
 
 def find(name: str) -> Model:
