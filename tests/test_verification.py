@@ -354,6 +354,23 @@ def test_unknown_path_is_refused(
         verify(tmp_path / name)
 
 
+def test_folder_that_was_never_published_is_refused_in_one_message(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "config.json", "README.md", "vocab.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        VerificationError, match=r": not a published folder, and not a folder of conv"
+    ) as caught:
+        verify(tmp_path)
+    assert str(caught.value).splitlines()[-1] == f"  try         gluon2torch inspect {tmp_path}"
+
+
+@pytest.mark.parametrize("names", [{SUMS}, {"manifest.json"}, {SUMS, CONFIG, "README.md"}])
+def test_published_folder_with_missing_files_is_still_checked(published: Path, names: set[str]) -> None:
+    for name in names:
+        (published / name).unlink()
+    assert {name for name, _ in failing(published)} & names
+
+
 def test_verification_does_not_import_torch(originals: Path) -> None:
     program = (
         "import sys, pathlib; from converter.commands.verification import verify\n"

@@ -7,6 +7,7 @@ detects that too, if its key was obtained through another channel.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from converter import __version__
 from converter.commands import arguments, publication
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, StorageError, VerificationError
+from converter.formats import artifact
 from converter.manifests import artifact_checks, schema
 from converter.manifests.checks import CheckList
 from converter.publishing import configuration, signature, sums
@@ -154,7 +156,24 @@ def document(path: Path, result: Verification) -> VerificationRecord:
 
 
 def _is_published(folder: Path) -> bool:
-    return not {SUMS, WEIGHTS}.isdisjoint(folders.names(folder))
+    """Return whether `publish` wrote a folder, even if some of its files are missing now."""
+    return not {SUMS, MANIFEST}.isdisjoint(folders.names(folder))
+
+
+def _is_ours(name: str, tree: Folder) -> bool:
+    """Return whether weights have a manifest, or the name of a converted file, which has lost its own."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix(artifact_checks.MANIFEST)) in tree.files or artifact.has_hash(path.name)
+
+
+def _not_published(folder: Path, weights: int) -> VerificationError:
+    """Return the error for a folder with weights that were neither converted nor published by us."""
+    return VerificationError(
+        f"{folder}: not a published folder, and not a folder of converted files\n"
+        f"  published   needs {SUMS} and {MANIFEST}, which are not there\n"
+        f"  converted   needs a manifest next to each {ARTIFACT} file; none of {weights} has one\n"
+        f"  try         gluon2torch inspect {shlex.quote(str(folder))}"
+    )
 
 
 def _is_left_over(name: str) -> bool:
@@ -173,6 +192,8 @@ def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
     artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not _is_left_over(name)]
     if not artifacts and not published:
         raise VerificationError(f"{folder}: contains neither a converted file nor a published folder")
+    if not published and not any(_is_ours(name, tree) for name in artifacts):
+        raise _not_published(folder, len(artifacts))
     _check_entries(checks, tree, "")
     names: set[str] = set()
     for name in artifacts:
@@ -188,8 +209,7 @@ def _check_unrelated(checks: CheckList, path: Path, name: str) -> None:
     """Record a file that belongs to no artifact; a manifest fails, as its artifact is missing."""
     with contextlib.suppress(ArtifactError, StorageError):  # not a manifest
         if path.suffix == artifact_checks.MANIFEST:
-            artifact = schema.read(path)[0].artifact.file
-            checks.wrong(name, "artifact", artifact, NOTHING)
+            checks.wrong(name, "artifact", schema.read(path)[0].artifact.file, NOTHING)
             return
     checks.unchecked(name, "file", "does not belong to a converted file")
 

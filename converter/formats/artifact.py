@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import struct
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ def verify(written: ArtifactDraft, state: Arrays) -> None:
 def file_name(stem: str, sha256: str, suffix: str = ".safetensors") -> str:
     """Return the file name, with the start of the hash as torch.hub, torchvision and timm expect it."""
     return f"{stem}-{sha256[:HASH_DIGITS]}{suffix}"
+
+
+def has_hash(name: str) -> bool:
+    """Return whether a file name is one that ``file_name`` returns."""
+    return re.fullmatch(rf".+-[0-9a-f]{{{HASH_DIGITS}}}\.safetensors", name) is not None
 
 
 def publish(
