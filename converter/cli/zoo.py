@@ -14,10 +14,12 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from converter.choices import ReferenceChoice
 from converter.cli import console, options
@@ -100,11 +102,18 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
     raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
 
 
+class _CountColumn(MofNCompleteColumn):
+    """The number of models that are done; nothing for a model, which is not divided into steps."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Outcome], None]]]:
     """Show the overall progress and a line for each running model on stderr, if it is a terminal."""
     screen = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _CountColumn())
     with Progress(
         *columns, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal
     ) as bars:
