@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,17 +64,47 @@ def parse(text: str) -> dict[str, object]:
 def test_identical_checkpoints_exit_0(run: Callable[..., Result]) -> None:
     result = run(STATE)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "identical  3 tensors, bit for bit\n"
+    verdict, following = result.stdout.splitlines()
+    assert verdict == "identical  3 tensors, bit for bit"
+    assert re.fullmatch(r"next       gluon2torch inspect \S+/second\.pth", following)
 
 
 def test_different_checkpoints_exit_1_with_a_row_per_tensor(run: Callable[..., Result]) -> None:
     result = run({"fc.bias": np.ones(3, np.float32), "x": np.zeros(1), "bn1.bias": np.zeros(1, np.float32)})
     assert (result.exit_code, result.stderr) == (1, "")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "fc.bias 3 of 3 elements differ, by up to 1.0e+00" in lines
-    assert "bn1.bias 1 of 1 elements differ, some not finite" in lines
+    assert lines[0] == "different 2 of 2 tensors differ, 1 only in FIRST, 1 only in SECOND"
+    assert "fc.bias 3 of 3 1.0e+00" in lines
+    assert "bn1.bias 1 of 1 not finite" in lines
     assert "x only in SECOND" in lines
-    assert lines[-1] == "different 2 of 2 tensors differ, 1 only in FIRST, 1 only in SECOND"
+    assert re.fullmatch(r"next gluon2torch inspect \S+/second\.pth --full", lines[-1])
+
+
+def test_output_fits_into_80_columns(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    changed = {LONG: np.zeros((3, 2), np.float16), f"{LONG}.more": np.zeros(1)}
+    result = run(STATE | changed | {"fc.bias": np.ones(3, np.float16)})
+    table = [line for line in result.stdout.splitlines() if not line.startswith("next")]
+    assert max(map(len, table)) <= 80
+
+
+def test_rows_beyond_20_need_verbose(run: Callable[..., Result]) -> None:
+    first = {f"layer.{'x' * number}": np.zeros(1) for number in range(25)}
+    second = dict.fromkeys(first, np.ones(1))
+    brief, full = run(second, first=first), run(second, "--verbose", first=first)
+    assert (brief.stdout.count("1 of 1"), full.stdout.count("1 of 1")) == (20, 25)
+    assert "  and 5 more: --verbose\n" in brief.stdout
+    assert "--verbose" not in full.stdout
+
+
+def test_tensors_of_one_side_and_other_shapes_come_first(run: Callable[..., Result]) -> None:
+    other = {"a": np.ones(1), "b": np.zeros(2), "only.0": np.zeros(1), "only.1": np.zeros(1)}
+    result = run(other, first={"a": np.zeros(1), "b": np.zeros(1)})
+    rows = [line.split()[0] for line in result.stdout.splitlines()[3:-2] if line.strip()]
+    assert rows == ["─" * len(rows[0]), "only.{0…1}", "b", "a"]
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
@@ -134,9 +165,11 @@ def test_gluon_names_are_mapped_and_the_mapping_is_shown(
     torch.save({name: torch.tensor(array) for name, array in state.items()}, tmp_path / "a.pth")
     result = CliRunner().invoke(app, ["diff", str(write(tiny_params)), str(tmp_path / "a.pth")])
     assert result.exit_code == 0
-    assert result.stdout == (
-        "identical  102 tensors, bit for bit; names mapped by resnext.toml, 20 BatchNorm counters ignored\n"
-    )
+    verdict, mapped, following = result.stdout.splitlines()
+    assert verdict == "identical  102 tensors, bit for bit"
+    assert mapped == "names      mapped by resnext.toml, 20 BatchNorm counters ignored"
+    assert following.startswith("next       gluon2torch parity auto --params ")
+    assert following.endswith(f" --weights {tmp_path / 'a.pth'}")
 
 
 def test_incomparable_files_exit_1_with_the_reason_on_stderr(

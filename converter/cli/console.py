@@ -7,6 +7,7 @@ import io
 import json
 import operator
 import re
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -171,6 +172,11 @@ def proven(proof: ParityRecord) -> str:
     reference = json_report.describe_reference(proof.reference, proof.definition)
     counted = "layers and outputs" if checks[0].nodes else "layers"
     return f"{checks[0].layers} {counted} against {reference}: max error {errors}"
+
+
+def print_next(screen: Console, words: Iterable[object], width: int = 8) -> None:
+    """Print the likely next command, quoted for a shell; ``width`` is that of the command's labels."""
+    screen.print(f"[blue]next[/]{' ' * (width - len('next'))}{word(shlex.join(map(str, words)))}")
 
 
 def print_more_files(files: Iterable[Path], exports: Iterable[ExportRecord], screen: Console) -> None:
