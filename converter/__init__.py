@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from converter.commands.parity_check import compare
     from converter.commands.publication import publish
     from converter.commands.reverse_conversion import to_gluon
+    from converter.commands.summary import summary
     from converter.commands.verification import verify
     from converter.formats.params import load_params, save_params
     from converter.networks.catalog import list_models
@@ -81,6 +82,7 @@ __all__ = [
     "load_params",
     "publish",
     "save_params",
+    "summary",
     "to_gluon",
     "verify",
 ]
@@ -98,6 +100,7 @@ _MODULES = {
     "load_params": "formats.params",
     "publish": "commands.publication",
     "save_params": "formats.params",
+    "summary": "commands.summary",
     "to_gluon": "commands.reverse_conversion",
     "verify": "commands.verification",
 }

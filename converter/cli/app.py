@@ -16,6 +16,7 @@ from converter.cli import (
     parity,
     predict,
     publish,
+    summary,
     to_gluon,
     verify,
     zoo,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff.diff,
     "inspect": inspect.inspect,
     "list": listing.list_models,
+    "summary": summary.summary,
 }
 
 convert_app = typer.Typer(pretty_exceptions_enable=False)

@@ -45,6 +45,14 @@ class Cost:
         return FLOPS_PER_MULTIPLY_ADD * self.multiply_adds
 
 
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """The output of a layer for one image, (channels, height, width) or (classes,), and its cost."""
+
+    shape: Shape
+    cost: Cost
+
+
 def preprocessing(model: Model) -> DataConfig:
     """Return the preprocessing settings of a model's input."""
     return resolve_data_config(model.config)
@@ -59,21 +67,30 @@ def pool_size(model: Model) -> tuple[int, int]:
 
 def cost(model: Model) -> Cost:
     """Return the cost of one image of the model's input size, from the shapes in its definition."""
+    costs = [layer.cost for layer in layer_costs(model, preprocessing(model)["input_size"]).values()]
+    return Cost(sum(each.multiply_adds for each in costs), sum(each.activations for each in costs))
+
+
+def layer_costs(model: Model, input_size: Shape) -> dict[str, LayerCost]:
+    """Return the output and the cost of every layer for one image, by Gluon's name.
+
+    Shape:
+        ``input_size``: (channels, height, width)
+    """
     counter = _Counter(model.source_shapes)
-    for _ in GluonNetwork(counter.shapes, counter, model.config.output_stride).run(
-        preprocessing(model)["input_size"]
-    ):
-        pass
-    return Cost(counter.multiply_adds, counter.activations)
+    network = GluonNetwork(counter.shapes, counter, model.config.output_stride)
+    return {
+        layer.layer: LayerCost(layer.value, counter.costs.get(layer.layer, Cost(0, 0)))
+        for layer in network.run(input_size)
+    }
 
 
 class _Counter:
-    """Applies operations to image shapes, (channels, height, width), and counts their cost."""
+    """Applies operations to image shapes, (channels, height, width), and counts the cost of each layer."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self.shapes = shapes
-        self.multiply_adds = 0
-        self.activations = 0
+        self.costs: dict[str, Cost] = {}
 
     def apply(self, operation: Operation, inputs: tuple[Shape, ...], layer: str) -> Shape:
         """Return the shape of an operation's output."""
@@ -83,8 +100,7 @@ class _Counter:
         elif operation.roles[:1] == ("weight",):
             weight = self.shapes[f"{layer}.weight"]
             channels, size = weight[0], [_size(side, operation) for side in size[: len(weight) - 2]]
-            self.activations += math.prod((channels, *size))
-            self.multiply_adds += math.prod((*weight, *size))
+            self.costs[layer] = Cost(math.prod((*weight, *size)), math.prod((channels, *size)))
         return (channels, *size)
 
 
