@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from converter.commands.batch import convert_many
     from converter.commands.conversion import convert
     from converter.commands.diff import diff
+    from converter.commands.doctor import doctor
     from converter.commands.graph_comparison import compare_graph
     from converter.commands.graph_conversion import convert_graph
     from converter.commands.inspection import inspect
@@ -77,6 +78,7 @@ __all__ = [
     "convert_graph",
     "convert_many",
     "diff",
+    "doctor",
     "inspect",
     "list_models",
     "load_params",
@@ -95,6 +97,7 @@ _MODULES = {
     "convert_graph": "commands.graph_conversion",
     "convert_many": "commands.batch",
     "diff": "commands.diff",
+    "doctor": "commands.doctor",
     "inspect": "commands.inspection",
     "list_models": "networks.catalog",
     "load_params": "formats.params",

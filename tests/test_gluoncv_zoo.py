@@ -20,6 +20,7 @@ from converter.formats import archives
 from converter.progress import silent
 from converter.sources import gluoncv_zoo
 from converter.sources.download import DownloadLimits
+from converter.sources.published_file import cache_folder
 from converter.storage import locks
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def files(cache: Path) -> list[str]:
 def test_cache_folder_is_gluoncvs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MXNET_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert gluoncv_zoo.cache_folder() == tmp_path / ".mxnet" / "models"
+    assert cache_folder() == tmp_path / ".mxnet" / "models"
     monkeypatch.setenv("MXNET_HOME", "/data/mxnet")
-    assert str(gluoncv_zoo.cache_folder()) == "/data/mxnet/models"
+    assert str(cache_folder()) == "/data/mxnet/models"
 
 
 def test_default_bucket_is_gluoncvs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +299,7 @@ def test_full_disk_is_reported_without_a_retry(
     model: Model, mirror: Server, fetch: Callable[..., ParamsFile]
 ) -> None:
     part = f".download-{model.official_file.removesuffix('.params')}.zip"
-    (gluoncv_zoo.cache_folder() / part).symlink_to("/dev/full")
+    (cache_folder() / part).symlink_to("/dev/full")
     mirror.answers = [whole(zipped(("a.params", CONTENT)))]
     with pytest.raises(SourceError, match=r"(?s)No space left on device.*Use one of:"):
         fetch()

@@ -10,6 +10,7 @@ from converter import __version__
 from converter.cli import (
     convert,
     diff,
+    doctor,
     evaluate,
     inspect,
     listing,
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect.inspect,
     "list": listing.list_models,
     "summary": summary.summary,
+    "doctor": doctor.doctor,
 }
 
 convert_app = typer.Typer(pretty_exceptions_enable=False)

@@ -143,6 +143,20 @@ def find_python(chosen: Path | None) -> Path:
     return Path(sys.executable)
 
 
+def import_versions(python: Path) -> dict[str, str]:
+    """Import MXNet and GluonCV in an interpreter, and return their versions.
+
+    Raises:
+        ReferenceUnavailableError: if they cannot be imported.
+        ReferenceFailedError: if the interpreter fails.
+    """
+    with disk.temp_dir() as folder:
+        with disk.writing(folder):
+            (folder / "request.json").write_text("{}")
+        with child_process.start(python, CHILD, folder) as child:
+            return child.reply(_Reply).versions
+
+
 def require_float64(graph: Graph) -> None:
     """Check that MXNet computes every operator of a graph in float64, with its full precision.
 

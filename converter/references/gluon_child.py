@@ -9,7 +9,7 @@ FOLDER/request.json contains ``model`` (GluonCV's name), ``options`` (arguments 
 
 The output of layer L in run R is written to FOLDER/R-L.npy, both counted from 0. FOLDER/reply.json then
 contains ``versions`` and ``settings`` (the hyper-parameters of each of GluonCV's layers), or
-``unavailable``, the reason why MXNet cannot be imported.
+``unavailable``, the reason why MXNet cannot be imported. A request without ``model`` only asks for that.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def main(folder: Path) -> None:
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         answer: dict[str, Any] = {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        answer = {**run(frameworks, request, folder), "versions": versions()}
+        answer = {**(run(frameworks, request, folder) if "model" in request else {}), "versions": versions()}
     (folder / "reply.json").write_text(json.dumps(answer), encoding="utf-8")
 
 

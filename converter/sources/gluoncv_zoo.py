@@ -14,6 +14,7 @@ from converter.formats import archives
 from converter.formats.detect import PARAMS_SUFFIX
 from converter.sources import params_file
 from converter.sources.partial import PartialDownload
+from converter.sources.published_file import cache_folder
 from converter.storage import locks
 
 if TYPE_CHECKING:
@@ -69,11 +70,6 @@ def take(
             f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
             f"{USE_RANDOM}"
         ) from error
-
-
-def cache_folder() -> Path:
-    """Return GluonCV's cache folder, which the environment variable ``MXNET_HOME`` can select."""
-    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"  # noqa: PTH111 - never raises
 
 
 def download_url(published: PublishedFile) -> str:

@@ -1,8 +1,10 @@
-"""The description of a file that GluonCV published."""
+"""The description of a file that GluonCV published, and the folder of its cache."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +20,8 @@ class PublishedFile:
     model: str
     name: str
     sha1: str
+
+
+def cache_folder() -> Path:
+    """Return GluonCV's cache folder, which the environment variable ``MXNET_HOME`` can select."""
+    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"  # noqa: PTH111 - never raises
