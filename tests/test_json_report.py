@@ -70,6 +70,9 @@ def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny
         ("65x95", 2),
         ("224x224", 2),
     ]
+    diagram = document["diagram"]
+    assert (diagram["check"], diagram["compared"], diagram["culprit"]) == (0, "end to end", None)
+    assert [box["target"] for box in diagram["boxes"]] == [layer.target for layer in tiny_mapping.layers]
     summary = "2 layers agree, largest difference / deviation 1e-15 (limit 1e-12)"
     assert document == {
         "model": "tiny",
@@ -94,6 +97,7 @@ def test_document_names_everything_compared(agreeing: CheckpointComparison, tiny
         "diagnosis": None,
         "version": __version__,
         "state_dict": {"key": None, "prefix": None, "ignored": []},
+        "diagram": diagram,
     }
 
 
@@ -112,6 +116,7 @@ def test_every_layer_of_a_check_is_a_row(agreeing: CheckpointComparison) -> None
         "module": {"mean": 0.5, "deviation": 2.0},
         "settings": [],
         "remark": "",
+        "compared": "",
     }
     assert layers[1]["target"] == "bn1"
 
@@ -143,7 +148,9 @@ def test_document_lists_every_difference(differing: CheckpointComparison) -> Non
             "    module     mean nan, deviation inf\n"
             f"    suspect    bn1.bias: {text}"
         ),
+        "samples": None,
     }
+    assert document["diagram"]["culprit"] == 1
 
 
 def test_conversion_itself_has_no_weights_file(agreeing: CheckpointComparison) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from converter import names
 from converter.errors import ParityError
+from converter.parity import samples
 from converter.parity.result import LAYER_LIMITS, LIMITS, LayerDiff, ParityResult, ProbeResult, Statistics
 
 if TYPE_CHECKING:
@@ -155,6 +157,7 @@ class _Comparison:
         self.limits = limits
         self.outputs = outputs
         self.rows: dict[str, LayerDiff] = {}
+        self.sampled = 0
         self.vacuous_layers: list[str] = []
 
     def visit(self, name: str, output: Array, settings: Settings) -> None:
@@ -163,6 +166,9 @@ class _Comparison:
         row = layer_diff(
             layer, self.limits[name], expected.array, output, _different_settings(expected.settings, settings)
         )
+        if not row.agrees and self.sampled < samples.MAX_LAYERS:
+            row = replace(row, samples=samples.select(expected.array, output))
+            self.sampled += 1
         self.rows[name] = row
         if layer.source in self.biases and not depends_on_weights(
             expected.array, row.reference, self.biases[layer.source]

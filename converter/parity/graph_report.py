@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter import __version__, names
+from converter.parity import diagram_rows
 from converter.parity.graph_inputs import SEED
 from converter.parity.graph_rows import Part
 from converter.parity.json_report import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from converter.formats.array_comparison import TensorDiff
     from converter.graphs.graph import Graph
     from converter.parity.checkpoint_comparison import WeightsFile
+    from converter.parity.diagram_rows import DiagramRow
     from converter.parity.graph_outputs import Run
     from converter.parity.graph_proof import ConvertedGraph
     from converter.parity.graph_rows import GraphProof, GraphRow
@@ -99,6 +101,7 @@ def build(comparison: GraphComparison) -> Document:
         diagnosis=_diagnosis(comparison),
         version=__version__,
         state_dict=weights.location if weights else None,
+        diagram=_diagram(comparison),
     )
 
 
@@ -106,7 +109,9 @@ def _check(proof: GraphProof, number: int, run: Run) -> CheckRow:
     dtype, _ = run
     rows = [row for row in proof.comparisons if row.run == number]
     nodes = [row for row in rows if row.part is Part.node]
-    shown = [row for row in nodes if not row.passed] + [row for row in rows if row.part is not Part.node]
+    # In the order of the network: a node that failed comes before its layer, the outputs come last.
+    shown = [row for row in rows if row.part is not Part.node or not row.passed]
+    shown.sort(key=lambda row: (not row.layer and row.part is not Part.node, row.index))
     return CheckRow(
         dtype=dtype,
         size=_size(run),
@@ -143,6 +148,7 @@ def _layer(row: GraphRow) -> LayerRow:
         module=_statistics(row.difference.module),
         settings=(),
         remark=remark,
+        compared=row.part,
     )
 
 
@@ -170,8 +176,23 @@ def _diagnosis(comparison: GraphComparison) -> DiagnosisRow | None:
         ]
     )
     return DiagnosisRow(
-        dtype=row.dtype, size=_size(comparison.runs[row.run]), layer=layer, suspicions=suspicions, text=text
+        dtype=row.dtype,
+        size=_size(comparison.runs[row.run]),
+        layer=layer,
+        suspicions=suspicions,
+        text=text,
+        samples=row.samples,
     )
+
+
+def _diagram(comparison: GraphComparison) -> DiagramRow | None:
+    """Return the nodes with the errors of the run that failed first, else of the one with the least limit."""
+    proof, converted = comparison.proof, comparison.converted
+    if not proof.comparisons:
+        return None
+    shown = proof.first_mismatch or min(proof.comparisons, key=lambda row: row.limit)
+    rows = [row for row in proof.comparisons if row.run == shown.run]
+    return diagram_rows.of_graph(converted.pruned.graph, converted.module.layers, rows, shown.run)
 
 
 def _number(value: float) -> float | None:

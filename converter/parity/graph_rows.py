@@ -14,6 +14,7 @@ from converter.parity.result import LAYER_LIMITS, Statistics
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
+    from converter.parity.samples import Samples
 
 SINGLE_LIMIT = 1e-6  # in float64, after an operator that MXNet computes in float32
 MAX_LINES = 10  # of an error
@@ -78,6 +79,8 @@ class GraphRow:
         decisive: whether a larger one fails; not after a discrete operator.
         part: what is compared.
         vacuous: whether the output of a layer does not depend on its weights.
+        index: the index of the node in the graph for inference.
+        samples: values of both outputs, if the comparison failed; None after the first such rows.
     """
 
     dtype: str
@@ -90,6 +93,8 @@ class GraphRow:
     decisive: bool = True
     part: Part = Part.end_to_end
     vacuous: bool = False
+    index: int = 0
+    samples: Samples | None = None
 
     @property
     def relative(self) -> float:

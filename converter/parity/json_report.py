@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from converter import __version__, names
 from converter.formats.state_dicts import Location  # noqa: TC001 - msgspec reads the annotations
-from converter.parity import result
+from converter.parity import diagram_rows, result
+from converter.parity.diagram_rows import DiagramRow  # noqa: TC001 - as above
+from converter.parity.samples import Samples  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from converter.networks.loading import LoadedModel
@@ -82,7 +84,10 @@ class SettingRow(Struct, frozen=True, kw_only=True):
 
 
 class LayerRow(Struct, frozen=True, kw_only=True):
-    """The comparison of one layer, as in ``LayerDiff``; None for a number that is not finite."""
+    """The comparison of one layer, as in ``LayerDiff``; None for a number that is not finite.
+
+    ``compared`` is "" for a layer of a named network; of a graph, it is what was compared.
+    """
 
     source: str
     target: str
@@ -96,6 +101,7 @@ class LayerRow(Struct, frozen=True, kw_only=True):
     module: StatisticsRow
     settings: tuple[SettingRow, ...]
     remark: str
+    compared: str = ""
 
 
 class CheckRow(Struct, frozen=True, kw_only=True):
@@ -111,13 +117,14 @@ class CheckRow(Struct, frozen=True, kw_only=True):
 
 
 class DiagnosisRow(Struct, frozen=True, kw_only=True):
-    """The first layer that differs, and the likely causes."""
+    """The first layer that differs, the likely causes, and some of its values."""
 
     dtype: str
     size: str
     layer: LayerRow
     suspicions: tuple[str, ...]
     text: str
+    samples: Samples | None = None
 
 
 class Document(Struct, frozen=True, kw_only=True, rename={"target": "beside", "vacuous_layers": "blind"}):
@@ -137,6 +144,7 @@ class Document(Struct, frozen=True, kw_only=True, rename={"target": "beside", "v
         checks: one per probe.
         diagnosis: likely causes of the first mismatch, None if no layer mismatches.
         version: version of gluon2torch.
+        diagram: the network with the errors of the strictest check, None if there is no check.
     """
 
     model: str
@@ -152,6 +160,7 @@ class Document(Struct, frozen=True, kw_only=True, rename={"target": "beside", "v
     diagnosis: DiagnosisRow | None
     version: str
     state_dict: Location | None = None
+    diagram: DiagramRow | None = None
 
 
 def describe_reference(reference: str, definition: str | None) -> str:
@@ -182,6 +191,7 @@ def build(comparison: CheckpointComparison) -> Document:
         diagnosis=_diagnosis(comparison.diagnosis) if comparison.diagnosis else None,
         version=__version__,
         state_dict=weights.location if weights else None,
+        diagram=diagram_rows.of_layers(loaded.mapping.layers, proof) if proof.checks else None,
     )
 
 
@@ -272,6 +282,7 @@ def _diagnosis(diagnosis: Diagnosis) -> DiagnosisRow:
         layer=_row(diagnosis.row),
         suspicions=tuple(diagnosis.suspicions),
         text=str(diagnosis),
+        samples=diagnosis.row.samples,
     )
 
 

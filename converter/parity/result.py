@@ -10,6 +10,7 @@ from converter.errors import ParityError
 
 if TYPE_CHECKING:
     from converter.networks.mapping import Layer
+    from converter.parity.samples import Samples
     from converter.references import ReferenceName
     from converter.references.probes import Probe
 
@@ -46,6 +47,7 @@ class LayerDiff:
         module: statistics of the module's output.
         settings: hyperparameters that differ: (name, value in the reference, value in the module).
         remark: why the outputs cannot be compared, or an empty string.
+        samples: values of both outputs, if they do not agree; None after the first such layers.
     """
 
     layer: Layer
@@ -56,6 +58,7 @@ class LayerDiff:
     module: Statistics
     settings: tuple[tuple[str, object, object], ...] = ()
     remark: str = ""
+    samples: Samples | None = None
 
     @property
     def agrees(self) -> bool:

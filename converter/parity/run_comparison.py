@@ -9,8 +9,9 @@ import numpy as np
 
 from converter.errors import ParityError
 from converter.graphs.graph import VARIABLE, after_discrete, descendants
+from converter.parity import samples
 from converter.parity.comparison import depends_on_weights
-from converter.parity.graph_rows import Difference, GraphRow, Part, difference, limit
+from converter.parity.graph_rows import GraphRow, Part, difference, limit
 from converter.parity.node_execution import NodeExecution
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RunComparison:
     dtype: str
     inputs: Mapping[str, Array]
     heads: dict[int, Array] = field(default_factory=dict)  # the reference's outputs
+    sampled: int = 0  # the rows with samples
     live: set[Entry] = field(init=False)  # the outputs whose values are needed
     discrete: set[int] = field(init=False)  # the nodes that depend on a discrete operator
     single: set[int] = field(init=False)  # those that depend on one that MXNet computes in float32
@@ -65,12 +67,12 @@ class RunComparison:
         for index, arrays in _inputs_first(self.graph, outputs):
             if index in layers:
                 output = np.load(computed.layers[layers[index]], mmap_mode="r")
-                row = self._row(index, difference(arrays[0], output), layers[index])
+                row = self._row(index, arrays[0], output, layers[index])
                 by_index[index] = replace(row, vacuous=self._is_vacuous(index, arrays[0], row))
             for place, (node, number) in enumerate(self.graph.outputs):
                 if node == index:
                     self.heads[place] = arrays[number]
-                    heads[place] = self._row(index, difference(arrays[number], computed.heads[place]))
+                    heads[place] = self._row(index, arrays[number], computed.heads[place])
             nodes[index] = self._node_row(index, arrays, execution.compute(index))
             execution.store(index, arrays)
         self._require_complete(nodes)
@@ -95,17 +97,26 @@ class RunComparison:
     def _execution(self) -> NodeExecution:
         return NodeExecution(graph=self.graph, module=self.converted.module, net=self.net, inputs=self.inputs)
 
-    def _row(self, index: int, found: Difference, layer: str = "") -> GraphRow:
-        return GraphRow(
+    def _row(self, index: int, expected: Array, output: Array, layer: str = "") -> GraphRow:
+        row = GraphRow(
             dtype=self.dtype,
             node=self.graph.nodes[index].name,
             operator=self.graph.nodes[index].operator,
             layer=layer,
-            difference=found,
+            difference=difference(expected, output),
             run=self.run,
             limit=limit(self.dtype, single=index in self.single),
             decisive=index not in self.discrete,
+            index=index,
         )
+        return self._with_samples(row, expected, output)
+
+    def _with_samples(self, row: GraphRow, expected: Array, output: Array) -> GraphRow:
+        """Add values of both outputs to the first rows that failed."""
+        if row.passed or self.sampled >= samples.MAX_LAYERS:
+            return row
+        self.sampled += 1
+        return replace(row, samples=samples.select(expected, output))
 
     def _is_vacuous(self, index: int, expected: Array, row: GraphRow) -> bool:
         """Return whether the output of a layer with weights does not depend on them."""
@@ -124,23 +135,23 @@ class RunComparison:
 
     def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow | None:
         node = self.graph.nodes[index]
-        found = [
-            difference(one, other)
-            for number, (one, other) in enumerate(zip(expected, outputs, strict=True))
-            if (index, number) in self.live
-        ]
-        if not found:
+        live = [number for number in range(len(expected)) if (index, number) in self.live]
+        differences = {number: difference(expected[number], outputs[number]) for number in live}
+        if not differences:
             return None
-        return GraphRow(
+        worst = max(differences, key=lambda number: differences[number].relative)
+        row = GraphRow(
             dtype=self.dtype,
             node=node.name,
             operator=node.operator,
             layer=self.converted.module.layers.get(index, ""),
-            difference=max(found, key=lambda each: each.relative),
+            difference=differences[worst],
             run=self.run,
             limit=limit(self.dtype, single=node.operation.precision == "float32"),
             part=Part.node,
+            index=index,
         )
+        return self._with_samples(row, expected[worst], outputs[worst])
 
     def _composition(self, computed: ModuleOutputs) -> Iterator[GraphRow]:
         """Compare outputs after discrete operators with those of the nodes computed one after another.
@@ -160,7 +171,7 @@ class RunComparison:
             }
         for place in places:
             entry = self.graph.outputs[place]
-            yield GraphRow(
+            row = GraphRow(
                 dtype=self.dtype,
                 node=self.graph.nodes[entry[0]].name,
                 operator=self.graph.nodes[entry[0]].operator,
@@ -169,7 +180,9 @@ class RunComparison:
                 run=self.run,
                 limit=limit(self.dtype, single=False),
                 part=Part.composition,
+                index=entry[0],
             )
+            yield self._with_samples(row, wanted[entry], computed.heads[place])
 
 
 def _live(graph: Graph) -> set[Entry]:
