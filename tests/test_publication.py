@@ -565,7 +565,7 @@ def test_report_with_two_documents_is_refused(
     proven: Path, page: str, make_request: Callable[..., PublicationRequest], tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
-    (data,) = re.findall(r'<script type="application/json".*?</script>', page)
+    (data,) = re.findall(r'<script type="application/json" id="document".*?</script>', page)
     path.write_text(page.replace(data, data + data), encoding="utf-8")
     with pytest.raises(ReportError, match="expected one document, found 2"):
         publication.run(make_request(proven, report=path))

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,6 @@ from converter.parity import execution, json_report, report
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
     from converter.dtypes import Array
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from converter.networks.mapping import Mapping
 
 OPTIONS = ParityOptions("numpy", sizes=[(33, 47)])
+FIRST_TABLE = 11  # rows of the table of the first mismatch, with its head
 FETCHING_ATTRIBUTES = {
     "src",
     "srcset",
@@ -52,6 +52,7 @@ class Page(HTMLParser):
         self.classes: list[str] = []
         self.text = ""
         self.inside = ""
+        self.in_cell = False
         self.feed(text)
         self.close()
 
@@ -63,22 +64,24 @@ class Page(HTMLParser):
             self.rows.append([])
             self.classes.append(dict(attributes).get("class") or "")
         if tag in {"td", "th"}:
+            self.in_cell = True
             self.rows[-1].append("")
 
-    def handle_endtag(self, _tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:
         self.inside = ""
+        self.in_cell = self.in_cell and tag not in {"td", "th"}
 
     def handle_data(self, data: str) -> None:
         if self.inside == "style":
             self.fetched += re.findall(r"@import[^;]*|url\([^)]*\)", data)
-        if self.inside in {"td", "th"}:
+        if self.in_cell:
             self.rows[-1][-1] += data
         if self.inside not in {"style", "script"}:
             self.text += data
 
 
 def network_fetches(text: str) -> list[str]:
-    return [address for address in Page(text).fetched if not address.startswith("data:")]
+    return [address for address in Page(text).fetched if not address.startswith(("data:", "#"))]
 
 
 def compare(tiny: Model, module: nn.Module | None = None) -> dict[str, Any]:
@@ -118,9 +121,10 @@ def failed(differing: dict[str, Any]) -> Page:
 def test_page_is_one_document_and_fetches_nothing(text: str) -> None:
     assert text.startswith("<!doctype html>")
     page = Page(text)
-    assert [page.elements.count(tag) for tag in ("html", "head", "body", "title", "h1")] == [1] * 5
+    assert [page.elements.count(tag) for tag in ("html", "head", "body", "h1")] == [1] * 4
     assert network_fetches(text) == []
-    assert page.fetched == ["data:,"]  # the icon: without one, a browser would request it from the server
+    # The icon: without one, a browser would request it from the server.
+    assert [address for address in page.fetched if address[0] != "#"] == ["data:,"]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +162,7 @@ def test_page_names_everything_compared(agreeing: dict[str, Any], text: str) -> 
         f"torch {versions['torch']})" in output
     )
     assert "Findings" not in output
+    assert "First mismatch" not in output
 
 
 def test_checkpoint_is_shown_with_its_hash(agreeing: dict[str, Any]) -> None:
@@ -169,10 +174,15 @@ def test_every_layer_of_every_check_has_a_row(agreeing: dict[str, Any], text: st
     page = Page(text)
     expected = [row for check in agreeing["checks"] for row in check["layers"]]
     assert len(expected) == 2 * 48
-    rows = [row for row in page.rows if row[0] != "Gluon"]
-    assert [row[:3] for row in rows] == [[row["source"], row["target"], row["kind"]] for row in expected]
+    rows = [row for row in page.rows if not row[0].startswith("#")]
+    assert [row[1:3] for row in rows] == [[row["target"] + row["source"], row["kind"]] for row in expected]
     assert [row[3:6] for row in rows] == [
-        [f"{row[number]:.2e}" for number in ("max_abs", "relative", "limit")] for row in expected
+        [
+            f"{row['relative']:.2e}" if row["relative"] else "equal",
+            f"{row['limit']:.0e}",
+            f"{row['max_abs']:.2e}",
+        ]
+        for row in expected
     ]
     assert set(page.classes) == {""}
 
@@ -185,57 +195,79 @@ def test_failure_is_shown_with_suspects(differing: dict[str, Any], failed: Page)
 
 
 def test_differing_layers_are_marked(differing: dict[str, Any], failed: Page) -> None:
-    marked = [row[1] for row, name in zip(failed.rows, failed.classes, strict=True) if name == "mismatch"]
-    expected = [
-        row["target"] for check in differing["checks"] for row in check["layers"] if not row["agrees"]
+    rows = [*zip(failed.rows, failed.classes, strict=True)][FIRST_TABLE:]
+    marked = [row[1] for row, name in rows if name == "mismatch"]
+    mismatches = [row for check in differing["checks"] for row in check["layers"] if not row["agrees"]]
+    assert marked == [row["target"] + row["source"] + row["remark"] for row in mismatches]
+    assert marked[0].startswith("layer1.0.bn1")
+
+
+def test_first_mismatch_is_shown_with_five_layers_around_it(failed: Page) -> None:
+    rows = failed.rows[1:FIRST_TABLE]
+    assert [row[0] for row in rows] == [
+        *("conv1", "bn1", "maxpool", "layer1.0.conv1", "▶ layer1.0.bn1", "layer1.0.conv2"),
+        *("layer1.0.bn2", "layer1.0.conv3", "layer1.0.bn3", "layer1.0.downsample.0"),
     ]
-    assert marked == expected
-    assert marked[0] == "layer1.0.bn1"
+    assert failed.classes[1:FIRST_TABLE] == [*[""] * 4, "culprit mismatch", *["mismatch"] * 4, ""]
+
+
+def test_first_mismatch_comes_before_everything_else(failed: Page) -> None:
+    places = [
+        failed.text.index(text)
+        for text in ("✗ differs", "First mismatch", "▶ layer1.0.bn1", "Error against depth", "All layers")
+    ]
+    assert places == sorted(places)
+
+
+def test_cause_and_samples_of_the_first_mismatch_are_shown(differing: dict[str, Any], failed: Page) -> None:
+    text = " ".join(failed.text.split())
+    assert f"likely cause{differing['diagnosis']['suspicions'][0]}" in text
+    samples = differing["diagnosis"]["samples"]
+    assert len(samples["reference"]) == len(samples["module"]) == samples["total"] == 864
+    assert "All 864 values." in text
+
+
+def test_network_is_drawn_with_a_link_to_each_row(agreeing: dict[str, Any], text: str) -> None:
+    links = re.findall(r'<a href="#(r1-\d+)"><g class="(\w+)"', text)
+    assert [name for name, _ in links] == [f"r1-{number}" for number in range(48)]
+    assert {level for _, level in links} <= {"equal", "low", "mid"}
+    assert agreeing["diagram"]["culprit"] is None
+
+
+def test_culprit_is_marked_in_the_network(failed: Page, differing: dict[str, Any]) -> None:
+    culprit = differing["diagram"]["boxes"][differing["diagram"]["culprit"]]
+    assert culprit["target"] == "layer1.0.bn1"
+    assert failed.text.count("▶ bn1") == 1
+    assert failed.text.count("first mismatch\n") == 1
 
 
 def test_nonfinite_values_are_shown(differing: dict[str, Any], failed: Page) -> None:
     head = failed.rows[-1]
-    assert head[1:6] == ["fc", "dense", "not finite in the module", "∞", "1.00e-12"]
+    source = differing["checks"][1]["layers"][-1]["source"]
+    assert head[1] == f"fc{source}not finite in the module"
+    assert head[2:6] == ["dense", "∞", "1e-12", "—"]
     assert head[7] == head[9] == "—"
-    column = chart_data(differing, "columns")[-1]
-    assert column["float64 at 33x47"] == "not finite in the module"
 
 
-def test_missing_relative_difference_is_shown_as_infinite(agreeing: dict[str, Any]) -> None:
+def test_equal_outputs_are_shown_as_equal(agreeing: dict[str, Any]) -> None:
     document = copy.deepcopy(agreeing)
-    document["checks"][1]["layers"][0] |= {"relative": None, "agrees": False}
-    assert Page(report.render(as_document(document))).rows[-48][4] == "∞"
-    assert chart_data(document, "columns")[0]["float64 at 33x47"] == "∞ (limit 1e-12)"
-    assert chart_data(document, "error")[48]["error"] == report.HIGHEST
+    document["checks"][1]["layers"][0] |= {"relative": 0.0}
+    document["checks"][1]["layers"][1] |= {"relative": None, "agrees": False}
+    rows = Page(report.render(as_document(document))).rows
+    assert [row[3] for row in rows[-48:-46]] == ["equal", "∞"]
 
 
-def test_equal_outputs_are_drawn_at_the_bottom(agreeing: dict[str, Any]) -> None:
-    document = copy.deepcopy(agreeing)
-    document["checks"][0]["layers"][0]["relative"] = 0.0
-    assert chart_data(document, "error")[0]["error"] == report.LOWEST
-    assert chart_data(document, "columns")[0]["float32 at 33x47"] == "0.00e+00 (limit 1e-04)"
-
-
-def chart_data(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return the data of the chart's layer with the given name or field."""
-    layers = json.loads(report.chart(as_document(document)))["layer"]
-    data: list[dict[str, Any]] = next(
-        layer["data"]["values"]
-        for layer in layers
-        if name in {layer.get("name"), *layer["data"]["values"][0]}
-    )
-    return data
-
-
-def test_chart_has_a_point_per_layer_and_a_band_per_part(agreeing: dict[str, Any]) -> None:
-    points = chart_data(agreeing, "error")
-    assert [point["depth"] for point in points] == [*range(1, 49)] * 2
-    bands = chart_data(agreeing, "part")
-    assert [band["part"] for band in bands] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
-    assert [band["begin"] for band in bands] == [0.5, 3.5, 12.5, 28.5, 37.5, 46.5]
-    assert [band["end"] for band in bands] == [3.5, 12.5, 28.5, 37.5, 46.5, 48.5]
-    assert [band["shade"] for band in bands] == [0, 1] * 3
-    assert [band["label"] for band in bands] == [False, True, True, True, True, False]
+def test_report_without_diagram_and_samples_is_read(agreeing: dict[str, Any], text: str) -> None:
+    """Reports of earlier versions have neither."""
+    document = {name: value for name, value in agreeing.items() if name != "diagram"}
+    document |= {"diagnosis": diagnosis(agreeing, "first mismatch")}
+    begin = text.index('id="document">') + len('id="document">')
+    page = text[:begin] + json.dumps(document) + text[text.index("</script>", begin) :]
+    parsed = report.parse(page.encode(), Path("report.html"))
+    assert parsed.diagram is None
+    assert parsed.diagnosis is not None
+    assert parsed.diagnosis.samples is None
+    assert "The network" not in report.render(parsed)
 
 
 HOSTILE = '<img src=x onerror="alert(1)">&amp;</script><script>alert(2)</script>.params'
@@ -248,12 +280,13 @@ def test_texts_from_files_and_errors_are_escaped(agreeing: dict[str, Any]) -> No
         result["beside"] = text
         result["weights"] = {"file": text, "sha256": "5ac1"}
         result["checks"][0] |= {"summary": text, "agrees": False}
-        result["checks"][0]["layers"][0]["remark"] = text
-        result["diagnosis"] = diagnosis(result, text)
+        result["checks"][0]["layers"][0] |= {"remark": text, "source": text, "target": text, "kind": text}
+        result["diagnosis"] = diagnosis(result, text) | {"suspicions": [text]}
+        result["diagram"]["boxes"][0] |= {"source": text, "kind": text}
+        result["diagram"]["culprit"] = 0
     page, expected = Page(report.render(as_document(hostile))), Page(report.render(as_document(plain)))
     assert page.elements == expected.elements
     assert page.text == expected.text.replace("plain", HOSTILE)
-    assert chart_data(hostile, "columns")[0]["float32 at 33x47"] == HOSTILE
     assert Page(f"<p>{HOSTILE}").elements == [
         "p",
         "img",
@@ -267,15 +300,8 @@ def test_report_of_a_network_without_outputs_is_rendered(agreeing: dict[str, Any
         check |= {"layers": [], "agrees": False, "summary": "the module failed: at once"}
     page = Page(report.render(as_document(document)))
     assert "float64 at 33x47: the module failed: at once" in page.text
-    assert [row[0] for row in page.rows] == ["Gluon", "Gluon"]
-
-
-def test_shorter_check_leaves_chart_columns_empty(agreeing: dict[str, Any]) -> None:
-    document = copy.deepcopy(agreeing)
-    document["checks"][0]["layers"] = document["checks"][0]["layers"][:3]
-    columns = chart_data(document, "columns")
-    assert len(columns) == 48
-    assert ["float32 at 33x47" in column for column in columns[2:4]] == [True, False]
+    assert page.rows == []
+    assert "there is no chart" in page.text
 
 
 def test_report_is_written_into_new_folders(agreeing: dict[str, Any], text: str, tmp_path: Path) -> None:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from collections import Counter
+from importlib import resources
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from converter.errors import ReportError
-from converter.parity import json_report
+from converter.parity import block_diagram, charts, json_report, report_rows
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.parity.json_report import Document, LayerRow
+    from converter.parity.json_report import CheckRow, Document, LayerRow
 
-# A logarithmic axis has neither 0 nor infinity: identical outputs are drawn at the bottom, differences
-# that are not finite at the top.
-LOWEST, HIGHEST = 1e-18, 1e4
-CHART_HEIGHT = 360  # pixels
-LABELLED = 0.09  # fraction of the width; a narrower part has no room for its name
-LEGEND_COLUMNS = 2
-# CSS variables of the page, so that the chart follows its dark theme.
-TEXT, GRID, BAND, LIMIT = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)"
-SERIES = [f"var(--series-{number})" for number in range(8)]
-MAX_BYTES = 1 << 24  # our reports have less than 1 MB
+MAX_BYTES = 1 << 24  # our reports have 1 MB of scripts, and 4 KB for a layer
 DATA = re.compile(rb'<script type="application/json" id="document">(.*?)</script>', re.DOTALL)
+# The scale at which a network of so many boxes is drawn first.
+ZOOMS = {100: 0.85, 200: 0.6, 400: 0.45}
+SMALLEST_ZOOM = 0.3
 LIBRARIES = ("altair", "jinja2", "vl_convert")  # the extra `report`
 
 
@@ -57,21 +55,91 @@ def write(document: Document, path: Path) -> None:
 
 
 def render(document: Document) -> str:
-    """Render the HTML page."""
+    """Render the HTML page.
+
+    It fetches nothing, and browsers execute only the two scripts whose hashes its policy names: no text of a
+    model's file is executed, even if it were not escaped.
+    """
     import jinja2  # noqa: PLC0415 - only reports need it
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("converter.parity"), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    programs = {"scripts": scripts(), "program": _template("report.js")}
     return environment.get_template("report.html").render(
         document=document,
         data=_script_safe(msgspec.json.encode(document).decode()),
         sentence=json_report.sentence(document),
         against=json_report.describe_reference(document.reference.name, document.reference.definition),
         problems=json_report.problems(document),
-        chart=chart(document),
-        scripts=scripts(),
+        checks=[
+            (name, check, _worst(check))
+            for name, check in zip(report_rows.check_names(document), document.checks, strict=True)
+        ],
+        neighbours=report_rows.neighbours(document),
+        limits=report_rows.limits(document),
+        error=report_rows.error,
+        excess=report_rows.excess,
+        style=_template("report.css"),
+        hashes=[_source_hash(text) for text in programs.values()],
+        **programs,
+        **_charts(document),
+        **_diagram(document),
     )
+
+
+def _charts(document: Document) -> dict[str, Any]:
+    """Return the charts as JSON that is safe in a ``<script>`` element, "" if there is nothing to draw."""
+    diagnosis = document.diagnosis
+    has_layers = any(check.layers for check in document.checks)
+    result = {"chart": _script_safe(charts.depth_chart(document).to_json(indent=None)) if has_layers else ""}
+    if diagnosis is None or diagnosis.samples is None:
+        return result | {"scatter": "", "scatter_is_difference": False}
+    deviation = diagnosis.layer.reference.deviation
+    chart = charts.scatter(diagnosis.samples, deviation)
+    return result | {
+        "scatter": _script_safe(chart.to_json(indent=None)),
+        "scatter_is_difference": charts.is_small(diagnosis.samples, deviation),
+    }
+
+
+def _diagram(document: Document) -> dict[str, Any]:
+    """Return the block diagram, and the links from its boxes to the rows of the table."""
+    diagram = document.diagram if document.checks else None
+    sections = block_diagram.sections(diagram) if diagram else []
+    rows = document.checks[diagram.check].layers if diagram else ()
+    count = len(diagram.boxes) if diagram else 0
+    return {
+        "sections": sections,
+        "levels": block_diagram.LEVELS,
+        "counts": Counter(level for section in sections for level in section.levels),
+        "links": {
+            (row.source, row.target): f"r{diagram.check}-{number}"
+            for number, row in enumerate(rows)
+            if diagram
+        },
+        "zoom": next((zoom for most, zoom in ZOOMS.items() if count <= most), SMALLEST_ZOOM),
+        "box_width": block_diagram.WIDTH,
+        "box_height": block_diagram.HEIGHT,
+    }
+
+
+def _worst(check: CheckRow) -> LayerRow | None:
+    """Return the row whose error is largest in relation to its limit."""
+    return max(
+        check.layers,
+        key=lambda row: float("inf") if row.relative is None else row.relative / (row.limit or 1),
+        default=None,
+    )
+
+
+def _template(name: str) -> str:
+    return (resources.files("converter.parity") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _source_hash(script: str) -> str:
+    """Return the source expression of a script in a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def parse(page: bytes, path: Path) -> Document:
@@ -100,112 +168,6 @@ def scripts() -> str:
     return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # has a default
 
 
-def chart(document: Document) -> str:
-    """Return the chart of error against depth, one line per check, as Vega-Lite JSON.
-
-    Hovering anywhere above a layer shows its names and its numbers in all checks. The JSON is safe
-    inside a ``<script>`` element.
-    """
-    import altair as alt  # noqa: PLC0415 - as above
-
-    checks = [f"{check.dtype} at {check.size}" for check in document.checks]
-    points = [
-        {"depth": depth, "check": name, "error": _plotted_value(row.relative), "limit": row.limit}
-        for name, check in zip(checks, document.checks, strict=True)
-        for depth, row in enumerate(check.layers, start=1)
-    ]
-    depth = alt.X("depth:Q", axis=alt.Axis(title="layer, in network order", grid=False, tickMinStep=1))
-    scale, axis = alt.Scale(type="log"), alt.Axis(title="error", format="~e")
-    palette = [SERIES[number % len(SERIES)] for number in range(len(checks))]
-    colour = alt.Color(
-        "check:N",
-        title=None,
-        scale=alt.Scale(domain=checks, range=palette),
-        legend=alt.Legend(orient="top", columns=LEGEND_COLUMNS),
-    )
-    lines = alt.Chart(_data(points)).encode(x=depth)
-    errors = lines.encode(y=alt.Y("error:Q", scale=scale, axis=axis), color=colour)
-    bands = alt.Chart(_data(_bands(document))).encode(x="begin:Q")
-    hover = alt.selection_point("pointed", on="pointerover", clear="pointerout", empty=False, encodings=["x"])
-    layers = [
-        bands.mark_rect(fill=BAND).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None)),
-        bands.mark_text(align="left", baseline="top", dx=3, dy=3, color=TEXT)
-        .transform_filter("datum.label")
-        .encode(text="part:N", y=alt.value(0)),
-        lines.mark_line(strokeDash=[4, 4], stroke=LIMIT, interpolate="step").encode(
-            y="limit:Q", detail="check:N"
-        ),
-        errors.mark_line(strokeWidth=1),
-        errors.mark_point(filled=True, size=16),
-        alt.Chart(_data(_columns(document, checks)), name="columns")
-        .mark_rect(fill=GRID)
-        .encode(
-            x="begin:Q",
-            x2="end:Q",
-            opacity=alt.when(hover).then(alt.value(0.5)).otherwise(alt.value(0)),
-            tooltip=[alt.Tooltip(f"{field}:N") for field in ("Gluon", "PyTorch", "kind", *checks)],
-        )
-        .add_params(hover),
-    ]
-    figure = (
-        alt.layer(*layers)
-        .properties(width="container", height=CHART_HEIGHT, background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelColor=TEXT, titleColor=TEXT, domainColor=GRID, tickColor=GRID, gridColor=GRID)
-        .configure_legend(labelColor=TEXT)
-    )
-    return _script_safe(str(figure.to_json(indent=None)))
-
-
 def _script_safe(text: str) -> str:
     """Escape JSON so that it cannot end a ``<script>`` element."""
     return text.replace("<", "\\u003c")
-
-
-def _data(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's class is untyped
-    import altair as alt  # noqa: PLC0415 - as above
-
-    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
-
-
-def _plotted_value(relative: float | None) -> float:
-    return HIGHEST if relative is None else min(max(relative, LOWEST), HIGHEST)
-
-
-def _bands(document: Document) -> list[dict[str, Any]]:
-    """Return where each part of the network begins and ends; every second part is shaded."""
-    rows = _longest_rows(document)
-    parts: dict[str, list[int]] = {}
-    for depth, row in enumerate(rows, start=1):
-        parts.setdefault(row.part, []).append(depth)
-    return [
-        {
-            "part": part,
-            "begin": depths[0] - 0.5,
-            "end": depths[-1] + 0.5,
-            "shade": number % 2,
-            "label": len(depths) > LABELLED * len(rows),
-        }
-        for number, (part, depths) in enumerate(parts.items())
-    ]
-
-
-def _columns(document: Document, checks: list[str]) -> list[dict[str, Any]]:
-    """Return the tooltip and the horizontal extent of each layer."""
-    tooltips = {
-        row.target: {"Gluon": row.source, "PyTorch": row.target, "kind": row.kind}
-        for row in _longest_rows(document)
-    }
-    for name, check in zip(checks, document.checks, strict=True):
-        for row in (row for row in check.layers if row.target in tooltips):
-            relative = "∞" if row.relative is None else f"{row.relative:.2e}"
-            tooltips[row.target][name] = row.remark or f"{relative} (limit {row.limit:.0e})"
-    return [
-        {"begin": depth - 0.5, "end": depth + 0.5, **column}
-        for depth, column in enumerate(tooltips.values(), start=1)
-    ]
-
-
-def _longest_rows(document: Document) -> tuple[LayerRow, ...]:
-    """Return the rows of the check with the most layers."""
-    return max((check.layers for check in document.checks), key=len, default=())
