@@ -157,6 +157,10 @@ SEQUENCES = [
         for name in ("SequenceMask", "SequenceLast", "SequenceReverse")
     ),
     *(CASE(name, ((5, 3, 4),)) for name in ("SequenceMask", "SequenceLast", "SequenceReverse")),
+    *(  # lengths are truncated
+        CASE(name, ((5, 3, 4), (3,)), {"use_sequence_length": "True"}, second=(2.7, 5, 1.2))
+        for name in ("SequenceMask", "SequenceLast", "SequenceReverse")
+    ),
     CASE("SequenceLast", ((3, 5, 4),), {"axis": "1"}),
     CASE("SequenceLast", ((3, 5, 4), (3,)), {"axis": "1", "use_sequence_length": "True"}, second=(2, 5, 1)),
     CASE(

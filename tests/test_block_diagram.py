@@ -7,7 +7,7 @@ import pytest
 
 from converter.networks import catalog
 from converter.parity import block_diagram
-from converter.parity.block_diagram import HEIGHT, WIDTH, Block
+from converter.parity.block_diagram import HEIGHT, WIDTH, DiagramBlock
 from converter.parity.diagram_rows import BoxRow, DiagramRow, layer_inputs
 
 
@@ -19,7 +19,7 @@ def diagram(*boxes: BoxRow) -> DiagramRow:
     return DiagramRow(check=0, compared="end to end", culprit=None, boxes=boxes)
 
 
-def blocks(value: DiagramRow) -> list[Block]:
+def blocks(value: DiagramRow) -> list[DiagramBlock]:
     return [block for section in block_diagram.sections(value) for block in section.blocks]
 
 
@@ -88,7 +88,7 @@ def test_long_block_is_split_by_names_first() -> None:
     assert [block.name for block in blocks(diagram(*boxes))] == ["net.features.0", "net.features.1"]
 
 
-def crossings(block: Block) -> list[tuple[int, str]]:
+def crossings(block: DiagramBlock) -> list[tuple[int, str]]:
     """Return the boxes that a vertical part of a line crosses."""
     found = []
     for line in block.lines:
@@ -102,7 +102,7 @@ def crossings(block: Block) -> list[tuple[int, str]]:
     return found
 
 
-def overlaps(block: Block) -> list[tuple[int, int]]:
+def overlaps(block: DiagramBlock) -> list[tuple[int, int]]:
     return [
         (one.number, other.number)
         for one in block.boxes
@@ -131,7 +131,9 @@ def test_crossing_is_detected() -> None:
     (block,) = blocks(diagram(box("net.a"), box("net.b", 0), box("net.c", 1)))
     middle = block.boxes[0].x + WIDTH // 2
     line = f"M{middle} {block.boxes[0].y + HEIGHT}V{block.boxes[2].y}H{middle}V{block.boxes[2].y}"
-    assert crossings(Block(name="", boxes=block.boxes, lines=(line,), width=0, height=0)) == [(1, line)]
+    assert crossings(DiagramBlock(name="", boxes=block.boxes, lines=(line,), width=0, height=0)) == [
+        (1, line)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,20 @@ def test_indices_are_whole_numbers_below_the_size_of_their_table(kind: str) -> N
     assert set(values.flatten().tolist()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("operator", ["SequenceMask", "SequenceLast", "SequenceReverse"])
+@pytest.mark.parametrize("steps", [4, None], ids=["of an input", "of a computed value"])
+def test_lengths_are_whole_numbers_up_to_the_number_of_steps(operator: str, steps: int | None) -> None:
+    nodes: list[Described] = [variable("x"), variable("lengths"), ("relu", "relu", {}, ["x"])]
+    attributes = {"use_sequence_length": "True"}
+    inputs = ["x" if steps else "relu", "lengths"]
+    converted = convert(build(*nodes, (operator, "out", attributes, inputs), heads=["out", "relu"]), {})
+    with pytest.raises(UsageError, match="--input lengths=1, with its shape"):
+        graph_inputs.shapes(converted, None, {"x": (4, 50, 3)})
+    chosen = graph_inputs.shapes(converted, None, {"x": (4, 50, 3), "lengths": (50,)})
+    values = graph_inputs.values(converted, chosen, "float64")["lengths"]
+    assert set(values.tolist()) == ({1, 2, 3, 4} if steps else {1})
+
+
 def two_inputs(operator: str) -> ConvertedGraph:
     net = Network()
     x = net.dense("fc1", "data", 6, 5)

@@ -117,3 +117,53 @@ def test_unknown_operator_with_a_subgraph_is_refused() -> None:
     content["nodes"][1]["subgraphs"] = [{"nodes": []}]
     with pytest.raises(SymbolError, match="subgraphs are not supported"):
         reader.parse(json.dumps(content).encode(), file="net", name="net")
+
+
+@pytest.mark.parametrize(
+    ("a_min", "a_max", "expected"),
+    [("-100", "20.5", [-100, -37, 20]), ("-36.9", "1e3", [-36, -36, 21]), ("-40.5", "-0.5", [-40, -37, 0])],
+)
+def test_bounds_of_integers_are_truncated(a_min: str, a_max: str, expected: list[int]) -> None:
+    """As measured with MXNet 1.9.1."""
+    limits = {"a_min": a_min, "a_max": a_max}
+    nodes = [variable("data"), ("Cast", "whole", {"dtype": "int32"}, ["data"])]
+    graph = build(*nodes, ("clip", "clip0", limits, ["whole"]), heads=["clip0"])
+    module = codegen.generate(graph, {}, "net")
+    given = np.array([-123.4, -37, 21])
+    (output,) = generated_modules.outputs(generated_modules.network(module, {}), given)
+    assert output.tolist() == expected
+    assert output.dtype == np.int32
+    assert execute.outputs(graph, {"data": given}, {})[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes"),
+    [
+        *((name, {}) for name in ("sqrt", "cbrt", "cosh", "erf", "round", "smooth_l1", "softmax", "sigmoid")),
+        *(("mean", {"axis": axis}) for axis in ("1", "(0, 1)")),
+        ("norm", {}),
+        ("log_softmax", {}),
+        ("Activation", {"act_type": "tanh"}),
+        ("LeakyReLU", {"act_type": "leaky"}),
+        ("hard_sigmoid", {}),
+        ("clip", {"a_min": "0", "a_max": "1e10"}),
+        *((name, {"scalar": "0.5"}) for name in ("_power_scalar", "_rpower_scalar", "_hypot_scalar")),
+    ],
+)
+def test_functions_of_integers_are_refused(operator: str, attributes: dict[str, str]) -> None:
+    """MXNet rounds their values to integers, PyTorch does not."""
+    cast = ("Cast", "whole", {"dtype": "int32"}, ["data"])
+    graph = build(variable("data"), cast, (operator, "out", attributes, ["whole"]), heads=["out"])
+    with pytest.raises(SymbolError, match=f"{operator} +integers as inputs are not supported"):
+        support.require(graph)
+    support.require(build(variable("data"), (operator, "out", attributes, ["data"]), heads=["out"]))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_power_of_integers_is_refused(place: int) -> None:
+    inputs = ["data", "data"]
+    inputs[place] = "whole"
+    cast = ("Cast", "whole", {"dtype": "int32"}, ["data"])
+    graph = build(variable("data"), cast, ("broadcast_power", "out", {}, inputs), heads=["out"])
+    with pytest.raises(SymbolError, match=r"broadcast_power +integers as inputs are not supported"):
+        support.require(graph)

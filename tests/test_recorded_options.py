@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ import graph_files
 import pytest
 from graph_building import Network, variable
 
+import converter
 from converter.commands import automatic_conversion, reverse_conversion
 from converter.commands.graph_comparison import compare_graph
 from converter.commands.graph_conversion import convert_graph
+from converter.commands.verification import verify
 from converter.errors import ArtifactError, UsageError
 from converter.formats.params import write_params
 from converter.manifests import artifact_checks, schema
@@ -111,3 +114,50 @@ def test_manifest_of_replaced_operators_that_differ_is_refused(graph: Path, rela
     manifest.write_text(json.dumps(document))
     with pytest.raises(ArtifactError, match=r"operators in place of LRN differ by .* expected at most 1e-04"):
         artifact_checks.read(weights)
+
+
+@pytest.fixture
+def doctored(graph: Path) -> Path:
+    """Return weights next to a module that computes something else, with its hash in the manifest."""
+    weights = convert(graph)
+    manifest, module = weights.with_suffix(".json"), weights.with_name("words.py")
+    source = module.read_text()
+    assert source.count("6") > 0
+    module.write_text(source.replace("6", "5"))
+    document = json.loads(manifest.read_text())
+    document["module"]["sha256"] = hashlib.sha256(module.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(document))
+    assert verify(weights.parent).holds  # hashes alone show nothing
+    return weights
+
+
+def test_module_that_is_not_of_the_graph_is_refused(doctored: Path, graph: Path) -> None:
+    back = graph.parent / "back.params"
+    with pytest.raises(ArtifactError, match="its manifest is of another module than the graph gives"):
+        compare_graph(graph, weights=doctored, options=NUMPY)
+    with pytest.raises(ArtifactError, match="its manifest is of another module than the graph gives"):
+        reverse_conversion.to_gluon(doctored, back, symbol=graph, options=NUMPY)
+    assert not back.exists()
+
+
+def test_changed_module_next_to_the_weights_is_refused(graph: Path) -> None:
+    weights = convert(graph)
+    module = weights.with_name("words.py")
+    module.write_text(module.read_text() + "\n")
+    with pytest.raises(ArtifactError, match=r"words\.py: not the module that was generated from the graph"):
+        compare_graph(graph, weights=weights, options=NUMPY)
+    module.unlink()
+    assert compare_graph(graph, weights=weights, options=NUMPY).proof.passed
+
+
+def test_module_of_a_renamed_graph_is_recognised(graph: Path) -> None:
+    weights = convert(graph)
+    renamed, params = graph.with_name("other-symbol.json"), graph.with_name("words-0000.params")
+    graph.rename(renamed)
+    assert compare_graph(renamed, params=params, weights=weights, options=NUMPY).proof.passed
+
+
+def test_module_of_another_version_may_differ(doctored: Path, graph: Path) -> None:
+    manifest = doctored.with_suffix(".json")
+    manifest.write_text(manifest.read_text().replace(converter.__version__, "0.1.9"))
+    assert compare_graph(graph, weights=doctored, options=NUMPY).proof.passed

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from converter.commands import graph_loading, graph_parameters
+from converter.commands import graph_loading, graph_parameters, module_check
 from converter.errors import ArtifactError, PrecisionError, SymbolError
 from converter.formats import precision
 from converter.graphs import reader
@@ -53,6 +53,7 @@ def prove(
 
     Raises:
         SymbolError: if the graph is missing or is another one.
+        ArtifactError: if the manifest, or the module next to the weights, is not of that graph.
         ParityError: if they differ.
     """
     plan = runner.resolve_reference(options)
@@ -64,6 +65,7 @@ def prove(
         recorded = {graph_parameters.variable(names.source): names.target for names in manifest.names}
         if recorded != loaded.converted.module.tensors:
             raise ArtifactError(f"{weights}: its manifest has other names than this version gives the graph")
+        module_check.require_generated(loaded, manifest, weights)
         shapes = None if options.sizes else manifest.input_shapes
         runs = graph_loading.runs(loaded.converted, options, shapes)
         return graph_loading.prove(loaded.converted, plan, runs, silent).record

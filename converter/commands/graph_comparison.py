@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.commands import graph_loading
+from converter.commands import graph_loading, module_check
 from converter.commands.arguments import optional_path, require_one_side, to_text
 from converter.errors import MappingError
 from converter.formats import array_comparison
@@ -102,11 +102,13 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     with disk.temp_dir() as unpacked:
         source = graph_source.open_source(to_text(graph), optional_path(params), epoch, unpacked, progress)
         recorded = _recorded(path, key, source.graph)
-        if recorded and output is None and recorded.source.graph:
-            output = recorded.source.graph.output
+        end = recorded.source.graph.output if recorded and recorded.source.graph else None
+        output = end if output is None else output
         if recorded and input_shapes is None and not options.sizes:
             input_shapes = recorded.input_shapes
         loaded = graph_loading.load(graph_loading.prepare(source.graph, output), source.params)
+        if recorded and path and output == end:
+            module_check.require_generated(loaded, recorded, path)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         progress("comparing", 0, STEPS)
         other = _other_side(loaded, path, key, module)

@@ -40,6 +40,8 @@ class Operation:
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
         index_input: the input that contains indices into an axis of a table, None without one.
+        length_input: the input that contains lengths of the sequences in the first one, None without one.
+        floating_only: whether integers as inputs are refused: MXNet computes them in integers, we would not.
         rank: the number of axes of its output, None if unknown.
         input_rank: the number of axes of its first input, None if unknown.
         keeps_rank: whether its output has as many axes as its data inputs.
@@ -64,6 +66,8 @@ class Operation:
     typed_by: int = field(default=0, compare=False, repr=False)
     integers: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
     index_input: int | None = field(default=None, compare=False, repr=False)
+    length_input: int | None = field(default=None, compare=False, repr=False)
+    floating_only: bool = field(default=False, compare=False, repr=False)
     rank: int | None = field(default=None, compare=False, repr=False)
     input_rank: int | None = field(default=None, compare=False, repr=False)
     keeps_rank: bool = field(default=False, compare=False, repr=False)

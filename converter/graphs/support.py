@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converter import names
 from converter.errors import SymbolError
+from converter.graphs import dtypes
 from converter.graphs.graph import VARIABLE
 
 if TYPE_CHECKING:
@@ -17,10 +18,15 @@ MAX_LINES = 30  # of an error
 
 def unsupported(graph: Graph) -> dict[tuple[str, str], list[str]]:
     """Return the names of the nodes that cannot be converted, by operator and reason."""
+    integers = dtypes.integers(graph)
     nodes: dict[tuple[str, str], list[str]] = {}
     for node in graph.nodes:
+        reason = ""
         if node.operation.kind != VARIABLE and node.operation.code is None:
             reason = node.operation.refused or "unknown operator"
+        elif node.operation.floating_only and not integers.isdisjoint(node.inputs):
+            reason = "integers as inputs are not supported"
+        if reason:
             nodes.setdefault((node.operator, reason), []).append(node.name)
     return nodes
 

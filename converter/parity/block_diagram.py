@@ -53,7 +53,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class DiagramBlock:
     """A group of boxes with the lines between them.
 
     Attributes:
@@ -81,7 +81,7 @@ class Section:
     """A part of the network."""
 
     name: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[DiagramBlock, ...]
 
     @property
     def levels(self) -> list[str]:
@@ -140,7 +140,7 @@ def _split(owners: Sequence[tuple[str, ...]], numbers: list[int], depth: int = 2
     return groups
 
 
-def _block(diagram: DiagramRow, numbers: list[int]) -> Block:
+def _block(diagram: DiagramRow, numbers: list[int]) -> DiagramBlock:
     """Place the boxes of a block: a row for every step of the computation, a lane for every branch."""
     rows = _rows(diagram, numbers)
     lanes, entries = _lanes(diagram, numbers, rows)
@@ -167,7 +167,7 @@ def _block(diagram: DiagramRow, numbers: list[int]) -> Block:
         if source in at
     ]
     lines += [_line(edges[lane] + widths[lane] // 2, 0, at[number]) for number, lane in entries]
-    return Block(
+    return DiagramBlock(
         name=name,
         boxes=boxes,
         lines=tuple(lines),

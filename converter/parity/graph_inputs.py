@@ -59,6 +59,11 @@ class Reader:
         """Whether the input contains indices into a table."""
         return self.node.operation.index_input == self.place
 
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether the input contains lengths of sequences."""
+        return self.node.operation.length_input == self.place
+
 
 def shapes(
     converted: ConvertedGraph, size: Size | None = None, given: Mapping[str, Sequence[int]] | None = None
@@ -102,13 +107,15 @@ def shapes(
 
 
 def values(converted: ConvertedGraph, chosen: Mapping[str, Shape], dtype: str) -> dict[str, Array]:
-    """Return random values of every input: normally distributed, or indices into a table."""
+    """Return random values of every input: normally distributed, indices into a table, or lengths."""
     generator = np.random.Generator(np.random.PCG64(SEED))
     made: dict[str, Array] = {}
     for name, shape in chosen.items():
-        table = _table(converted, name)
-        drawn = generator.integers(0, table, shape) if table else generator.standard_normal(shape)
-        made[name] = drawn.astype(dtype)
+        table, steps = _table(converted, name), _steps(converted, name, chosen)
+        if table or steps:
+            made[name] = generator.integers(*((0, table) if table else (1, steps + 1)), shape).astype(dtype)
+        else:
+            made[name] = generator.standard_normal(shape).astype(dtype)
     return made
 
 
@@ -122,7 +129,7 @@ def reader(graph: Graph, name: str) -> Reader | None:
             if source not in sources:
                 continue
             found = Reader(node, place, sources[source])
-            if node.operation.roles or found.takes_indices:
+            if node.operation.roles or found.takes_indices or found.takes_lengths:
                 return found
             sources[index] = sources[source] and node.operation.keeps_rank
     return None
@@ -133,7 +140,7 @@ def _shape(converted: ConvertedGraph, name: str, size: Size) -> Shape | None:
     graph = converted.pruned.graph
     first = reader(graph, name)
     parameter = _parameter(converted, first) if first else None
-    if first and first.takes_indices:
+    if first and (first.takes_indices or first.takes_lengths):
         return None
     known = ranks.infer(graph)
     rank = next((known[i] for i, node in enumerate(graph.nodes) if node.name == name and i in known), None)
@@ -190,6 +197,19 @@ def _table(converted: ConvertedGraph, name: str) -> int:
     if table in converted.parameters and isinstance(axis, int):
         return int(converted.parameters[table].shape[axis])
     return UNKNOWN_TABLE
+
+
+def _steps(converted: ConvertedGraph, name: str, chosen: Mapping[str, Shape]) -> int:
+    """Return the largest length of the sequences that an input contains the lengths of, 0 if it does not.
+
+    If they are computed, their number of steps is unknown; each has at least one.
+    """
+    first = reader(converted.pruned.graph, name)
+    if first is None or not first.takes_lengths:
+        return 0
+    sequences = chosen.get(converted.pruned.graph.nodes[first.node.inputs[0][0]].name)
+    axis = first.node.operation.settings.get("axis", 0)
+    return sequences[axis] if sequences and isinstance(axis, int) else 1
 
 
 def _completed(stated: PartialShape, derived: Shape | None) -> Shape | None:
@@ -257,6 +277,7 @@ def _partners(graph: Graph, name: str) -> Iterator[Entry]:
 def _unknown(graph: Graph, name: str, inputs: tuple[str, ...]) -> UsageError:
     first = reader(graph, name)
     example = "1x16" if first and first.takes_indices else "1x3x224x224"
+    example = "1" if first and first.takes_lengths else example
     return UsageError(
         f"{graph.file}: cannot be proven: its inputs are {', '.join(inputs) or '(none)'}\n"
         f"  unknown  the shape of {name}\n"

@@ -9,7 +9,8 @@ from torch import Tensor
 def sequence_mask(x: Tensor, lengths: Tensor, *, value: float, axis: int) -> Tensor:
     """Replace what follows the end of each sequence; steps are along ``axis``, sequences along the other."""
     steps = torch.arange(x.shape[axis], device=x.device)
-    ended = steps[:, None] >= lengths if axis == 0 else steps >= lengths[:, None]
+    ends = lengths.long()
+    ended = steps[:, None] >= ends if axis == 0 else steps >= ends[:, None]
     return x.masked_fill(ended.reshape(*ended.shape, *[1] * (x.dim() - 2)), value)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Value
     from converter.graphs.operators.code import Arguments, Shape
 
+LARGEST_INTEGER = 1 << 31  # bounds beyond it are no numbers of MXNet's default integers
 FIFTH = Single(0.20000000298023224)  # 0.2 in float32
 THIRD = Single(0.33399999141693115)  # 0.334 in float32
 # Klambauer et al. 2017, in float32: PyTorch's constants have more digits.
@@ -63,7 +64,9 @@ FUNCTIONS: dict[str, tuple[str, Callable[[Array], Array]]] = {
 
 def _function(kind: str, name: str) -> Operation:
     expression, compute = FUNCTIONS[name]
-    return Operation(kind=kind, code=Code(expression), compute=compute, keeps_rank=True)
+    return Operation(
+        kind=kind, code=Code(expression), compute=compute, keeps_rank=True, floating_only=kind != RELU
+    )
 
 
 @operator("Activation", "_npx_activation")
@@ -102,7 +105,7 @@ def _leaky_relu(
         "gelu": ("F.gelu({0})", lambda x: x * _normal_cdf(x)),
     }
     expression, compute = codes[act_type]
-    return other("LeakyReLU", Code(expression), compute, keeps_rank=True)
+    return other("LeakyReLU", Code(expression), compute, keeps_rank=True, floating_only=True)
 
 
 def _prelu() -> Operation:
@@ -115,19 +118,31 @@ def _prelu() -> Operation:
 
     layer = TorchLayer(type="nn.PReLU", arguments=arguments, tensors={"gamma": "weight"})
     code = Code("F.prelu({0}, {1}.flatten())", layer)
-    return other("LeakyReLU", code, compute, roles=("gamma",), keeps_rank=True)
+    return other("LeakyReLU", code, compute, roles=("gamma",), keeps_rank=True, floating_only=True)
 
 
 @operator("hard_sigmoid")
 def _hard_sigmoid(*, alpha: Single = FIFTH, beta: Single = Single(0.5)) -> Operation:  # noqa: B008 - a number
     code = Code(f"({{0}} * {alpha!r} + {beta!r}).clamp(0, 1)")
-    return other("hard_sigmoid", code, lambda x: np.clip(alpha * x + beta, 0, 1), keeps_rank=True)
+    return other(
+        "hard_sigmoid", code, lambda x: np.clip(alpha * x + beta, 0, 1), keeps_rank=True, floating_only=True
+    )
 
 
 @operator("clip")
 def _clip(*, a_min: Single, a_max: Single) -> Operation:
-    code = Code(f"{{0}}.clamp({a_min!r}, {a_max!r})")
-    return other("clip", code, lambda x: np.clip(x, a_min, a_max), keeps_rank=True)
+    expression = f"{{0}}.clamp({a_min!r}, {a_max!r})"
+    if max(abs(a_min), abs(a_max)) >= LARGEST_INTEGER:
+        code = Code(expression)
+        return other("clip", code, lambda x: np.clip(x, a_min, a_max), keeps_rank=True, floating_only=True)
+
+    def compute(x: Array) -> Array:
+        if np.issubdtype(x.dtype, np.integer):
+            return np.clip(x, int(a_min), int(a_max))
+        return np.clip(x, a_min, a_max)
+
+    code = Code(expression, on_integers=f"{{0}}.clamp({int(a_min)}, {int(a_max)})")
+    return other("clip", code, compute, keeps_rank=True)
 
 
 @operator("softmax", "_npx_softmax")
@@ -145,6 +160,7 @@ def _softmax(
         compute=lambda x: softmax(x / temperature, axis),
         refused=refused,
         keeps_rank=True,
+        floating_only=True,
     )
 
 
@@ -162,7 +178,9 @@ def _log_softmax(
         y: Array = x - np.log(np.exp(x).sum(axis, keepdims=True))
         return y
 
-    return other("log_softmax", Code(f"{data}.log_softmax({axis})"), compute, keeps_rank=True)
+    return other(
+        "log_softmax", Code(f"{data}.log_softmax({axis})"), compute, keeps_rank=True, floating_only=True
+    )
 
 
 @operator("softmin")
@@ -172,14 +190,16 @@ def _softmin(
     if use_length or dtype:
         return refuse("softmin", f"{'use_length' if use_length else 'dtype'} is not supported")
     code = Code(f"({{0}} / {-temperature!r}).softmax({axis})")
-    return other("softmin", code, lambda x: softmax(x / -temperature, axis), keeps_rank=True)
+    return other(
+        "softmin", code, lambda x: softmax(x / -temperature, axis), keeps_rank=True, floating_only=True
+    )
 
 
 @operator("SoftmaxActivation")
 def _softmax_activation(*, mode: Literal["channel", "instance"] = "instance") -> Operation:
     axis = 1 if mode == "channel" else -1
     code = Code(f"{{0}}.softmax({axis})")
-    return other("SoftmaxActivation", code, lambda x: softmax(x, axis), keeps_rank=True)
+    return other("SoftmaxActivation", code, lambda x: softmax(x, axis), keeps_rank=True, floating_only=True)
 
 
 @operator("SoftmaxOutput", "Softmax")

@@ -94,7 +94,7 @@ def _smooth_l1(*, scalar: float = 1.0) -> Operation:
     def compute(x: Array) -> Array:
         return np.where(np.abs(x) < 1 / square, 0.5 * square * x * x, np.abs(x) - 0.5 / square)
 
-    return other("smooth_l1", code, compute, keeps_rank=True)
+    return other("smooth_l1", code, compute, keeps_rank=True, floating_only=True)
 
 
 def _round(x: Array) -> Array:
@@ -166,6 +166,11 @@ UNARY: dict[str, tuple[str, Compute]] = {
     "trunc": ("torch.trunc({0})", np.trunc),
     "zeros_like": ("torch.zeros_like({0})", np.zeros_like),
 }
+# Of integers, these are integers in PyTorch, too.
+INTEGER_FUNCTIONS = {
+    *("abs", "ceil", "fix", "floor", "logical_not", "negative", "ones_like", "rint", "sign", "square"),
+    *("trunc", "zeros_like"),
+}
 # The operation in Python, or a function; on arrays; MXNet's names with and without broadcasting.
 BINARY: dict[str, tuple[str, Compute, tuple[str, ...]]] = {
     "plus": ("{0} + {1}", np.add, ()),
@@ -190,6 +195,7 @@ COMPARISONS: dict[str, tuple[str, Compute]] = {
     "lesser": ("<", np.less),
     "lesser_equal": ("<=", np.less_equal),
 }
+FLOATING_FUNCTIONS = {"hypot", "power"}
 HELPERS = {"mod": ("remainder",)}
 ON_INTEGERS = {"div": 'torch.div({0}, {1}, rounding_mode="trunc")'}
 LOGICAL: dict[str, Compute] = {
@@ -206,7 +212,14 @@ def _unary(name: str) -> Callable[[], Operation]:
 
     def schema() -> Operation:
         shapes_only = (0,) if name in {"ones_like", "zeros_like"} else ()
-        return other(name, Code(expression), compute, keeps_rank=True, shapes_only=shapes_only)
+        return other(
+            name,
+            Code(expression),
+            compute,
+            keeps_rank=True,
+            shapes_only=shapes_only,
+            floating_only=name not in INTEGER_FUNCTIONS,
+        )
 
     return schema
 
@@ -216,7 +229,8 @@ def _binary(
 ) -> Callable[[], Operation]:
     def schema() -> Operation:
         code = Code(expression, on_integers=on_integers, helpers=helpers)
-        return other(name, code, compute, data_inputs=2, keeps_rank=True)
+        floating_only = any(function in name for function in FLOATING_FUNCTIONS)
+        return other(name, code, compute, data_inputs=2, keeps_rank=True, floating_only=floating_only)
 
     return schema
 
@@ -235,7 +249,13 @@ def _scalar(
             on_integers=(on_integers or make)(str(whole) if whole >= 0 else f"({whole})"),
             helpers=helpers,
         )
-        return other(name, code, lambda x: compute(x, x.dtype.type(scalar)), keeps_rank=True)
+        return other(
+            name,
+            code,
+            lambda x: compute(x, x.dtype.type(scalar)),
+            keeps_rank=True,
+            floating_only=any(function in name for function in FLOATING_FUNCTIONS),
+        )
 
     return schema
 

@@ -89,7 +89,7 @@ def _sequence_mask(*, use_sequence_length: bool = False, value: Single = ZERO, a
         return y
 
     code = Code(f"sequence_mask({{0}}, {{1}}, value={value!r}, axis={axis})", helpers=("sequence_mask",))
-    return other("SequenceMask", code, compute, data_inputs=2)
+    return other("SequenceMask", code, compute, data_inputs=2, length_input=1)
 
 
 @operator("SequenceLast")
@@ -102,7 +102,7 @@ def _sequence_last(*, use_sequence_length: bool = False, axis: int = 0) -> Opera
         return np.stack([steps[int(length) - 1, number] for number, length in enumerate(lengths)])
 
     code = Code(f"sequence_last({{0}}, {{1}}, axis={axis})", helpers=("sequence_last",))
-    return other("SequenceLast", code, compute, data_inputs=2)
+    return other("SequenceLast", code, compute, data_inputs=2, length_input=1)
 
 
 @operator("SequenceReverse")
@@ -119,7 +119,7 @@ def _sequence_reverse(*, use_sequence_length: bool = False, axis: int = 0) -> Op
         return y
 
     code = Code("sequence_reverse({0}, {1})", helpers=("sequence_reverse",))
-    return other("SequenceReverse", code, compute, data_inputs=2)
+    return other("SequenceReverse", code, compute, data_inputs=2, length_input=1)
 
 
 class Recurrence:

@@ -39,6 +39,7 @@ def _mean(*, axis: Axes = (), keepdims: bool = False, exclude: bool = False) -> 
         compute=_reduction(np.mean, axis, keepdims=keepdims, exclude=exclude),
         refused=refused,
         keeps_rank=keepdims,
+        floating_only=True,
     )
 
 
@@ -122,7 +123,7 @@ def _norm(
         y = _reduction(np.sum, axis or (), keepdims=keepdims)(size)
         return y if ord == 1 else np.sqrt(y)
 
-    return other("norm", code, compute, keeps_rank=keepdims)
+    return other("norm", code, compute, keeps_rank=keepdims, floating_only=True)
 
 
 @operator("cumsum", "_np_cumsum")

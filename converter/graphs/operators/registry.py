@@ -69,6 +69,8 @@ def other(
     typed_by: int = 0,
     integers: tuple[int, ...] | None = None,
     index_input: int | None = None,
+    length_input: int | None = None,
+    floating_only: bool = False,
 ) -> Operation:
     """Return an operation that no named network has; ``parse`` adds its attributes as its settings.
 
@@ -85,6 +87,8 @@ def other(
         typed_by: the input whose type, integer or floating, its outputs have.
         integers: the outputs that are integers, None if ``typed_by`` decides.
         index_input: the input that contains indices into an axis of a table, None without one.
+        length_input: the input that contains lengths of the sequences in the first one, None without one.
+        floating_only: whether integers as inputs are refused.
     """
     return Operation(
         kind=MXNET + name,
@@ -99,6 +103,8 @@ def other(
         typed_by=typed_by,
         integers=integers,
         index_input=index_input,
+        length_input=length_input,
+        floating_only=floating_only,
     )
 
 
