@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from converter.formats.params import write_params
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.references import child_process, gluon
+from converter.references.probes import Probe
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -196,3 +198,19 @@ with gluon.start(Path(sys.executable), gluon.GluonRequest(layers=(), document={}
     with disk.temporary_folder(temporary):
         assert len(list(temporary.iterdir())) == 1
     assert not faults.contents(temporary)
+
+
+def test_outputs_of_the_reference_are_counted_as_they_appear(tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    outputs = "for layer in 0 1 2; do : >$2/0-$layer.npy; sleep 0.5; done; exit 3"
+    slow = script(tmp_path / "slow", outputs)
+    request = replace(NOTHING, layers=("a", "b", "c"))
+    probes = (Probe("float32", (65, 95)),)
+    with (
+        gluon.start(slow, request, probes, lambda *step: steps.append(step)) as run,
+        pytest.raises(ReferenceFailedError, match="status 3"),
+    ):
+        run.outputs(0)
+    assert {total for _, _, total in steps} == {3}
+    assert [done for _, done, _ in steps] == sorted({done for _, done, _ in steps})
+    assert steps[-1] == ("reference", 3, 3)

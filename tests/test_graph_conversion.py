@@ -451,3 +451,20 @@ def test_graph_without_parameters_is_a_usage_error(
     params.unlink()
     assert run(graph, tmp_path / "out", monkeypatch=monkeypatch) == 2
     assert run(graph, tmp_path / "out", "--random", "1", monkeypatch=monkeypatch) == 2
+
+
+def test_progress_counts_the_nodes_of_both_precisions(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    steps: list[tuple[int, int]] = []
+
+    def report(step: str, done: int, total: int) -> None:
+        if step == "proving":
+            steps.append((done, total))
+
+    options = ParityOptions("numpy", sizes=[32])
+    convert_graph(graph, tmp_path / "out", params=params, options=options, progress=report)
+    total = steps[0][1]
+    assert total > 20
+    assert steps == [(done, total) for done in range(total + 1)]

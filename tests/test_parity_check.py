@@ -247,5 +247,9 @@ def test_missing_reference_is_refused_before_reading(tiny: Model, tmp_path: Path
 
 def test_progress_is_reported(source: ParamsSource) -> None:
     steps = []
-    parity_check.run(ComparisonRequest(source=source, options=OPTIONS), lambda *step: steps.append(step))
-    assert [step for step in steps if step[0] == "comparing"] == [("comparing", done, 2) for done in range(3)]
+    request = ComparisonRequest(source=source, options=OPTIONS)
+    proof = parity_check.run(request, lambda *step: steps.append(step)).proof
+    counts = {name: [step[1:] for step in steps if step[0] == name] for name in ("comparing", "proving")}
+    layers = len(proof.checks) * len(proof.checks[0].rows)
+    assert counts["comparing"] == [(done, 102) for done in range(1, 103)]
+    assert counts["proving"] == [(done, layers) for done in range(layers + 1)]

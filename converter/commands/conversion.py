@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from converter.parity.rounding import RoundingReport
     from converter.progress import Progress
 
-PROOF_STEPS = 2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
@@ -170,7 +168,7 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
     with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
         class_names, class_list = _class_names(request, loaded)
-        references = stack.enter_context(runner.start_references(plan, loaded))
+        references = stack.enter_context(runner.start_references(plan, loaded, progress))
         written = stack.enter_context(_write(request, loaded, progress))
         proof, rounding_report = _prove(request, loaded, written, references, progress)
         written = stack.enter_context(_with_exports(request, loaded.model, written))
@@ -240,14 +238,12 @@ def _prove(
     lossless = precision.lossless(loaded.state, written.state)
     proof = NOT_COMPARED
     if references:
-        progress("proving", 1, PROOF_STEPS)
         config = loaded.model.config
         module = (
             execution.load(written.draft.path, config) if lossless else execution.build(loaded.state, config)
         )
-        proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded)
+        proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded, progress)
         require_passed(proof, diagnosis.diagnose(proof, loaded, loaded.state))
-        progress("proving", PROOF_STEPS, PROOF_STEPS)
     if lossless:
         return proof, None
     return proof, rounding.measure(loaded.model, loaded.state, written.state, request.precision)

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from converter.parity.graph_proof import Network
     from converter.progress import Progress
 
-STEPS = 2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OtherSide:
@@ -110,12 +108,9 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
         if recorded and path and output == end:
             module_check.require_generated(loaded, recorded, path)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
-        progress("comparing", 0, STEPS)
         other = _other_side(loaded, path, key, module)
         tensors = tuple(_tensor_diffs(loaded, other.state))
-        progress("comparing", 1, STEPS)
-        proof, reference = graph_loading.compare(loaded.converted, runs, plan, other.network)
-        progress("comparing", STEPS, STEPS)
+        proof, reference = graph_loading.compare(loaded.converted, runs, plan, other.network, progress)
         params_file.require_unchanged(source.params)
         return GraphComparison(
             name=module_name(source.graph.name, (GRAPH_SUFFIX, ".json")),

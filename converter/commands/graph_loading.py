@@ -19,6 +19,7 @@ from converter.manifests import graph_builder
 from converter.manifests.graph_builder import ConvertedSource
 from converter.parity import graph_inputs, graph_proof
 from converter.parity.graph_proof import ConvertedGraph
+from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,15 +184,17 @@ def prove(
     """
     if plan is None:
         return ProvenGraph(record=graph_builder.UNPROVEN)
-    progress("proving", 1, 2)
-    proof, reference = compare(converted, runs, plan)
+    proof, reference = compare(converted, runs, plan, progress=progress)
     proof.require()
-    progress("proving", 2, 2)
     return ProvenGraph(record=graph_builder.parity(proof, reference, runs), proof=proof, runs=runs)
 
 
 def compare(
-    converted: ConvertedGraph, runs: Sequence[Run], plan: ReferencePlan, network: Network | None = None
+    converted: ConvertedGraph,
+    runs: Sequence[Run],
+    plan: ReferencePlan,
+    network: Network | None = None,
+    progress: Progress = silent,
 ) -> tuple[GraphProof, ReferenceName]:
     """Return the comparison of a network with the graph, and what ran the graph.
 
@@ -200,12 +203,13 @@ def compare(
         runs: the dtype and the inputs of each run.
         plan: the references to try.
         network: returns the network in a precision; by default the module with the graph's parameters.
+        progress: called as nodes are compared.
     """
     if plan.python is not None:
         try:
-            return graph_proof.prove(converted, runs, plan.python, network), "gluon"
+            return graph_proof.prove(converted, runs, plan.python, network, progress), "gluon"
         except ReferenceUnavailableError as error:
             # A graph that MXNet refuses is not proven by less.
             if not plan.fallback or isinstance(error, ReferenceFailedError):
                 raise
-    return graph_proof.prove_on_arrays(converted, runs, network), "numpy"
+    return graph_proof.prove_on_arrays(converted, runs, network, progress), "numpy"

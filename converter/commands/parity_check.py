@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from converter.parity.json_report import Document
     from converter.progress import Progress
 
-STEPS = 2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRequest:
@@ -176,13 +174,10 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
         loaded = loading.load_model(selected, source)
         if request.weights is not None:
             stack.enter_context(disk.unchanged(request.weights))
-        references = stack.enter_context(runner.start_references(plan, loaded))
-        progress("comparing", 0, STEPS)
+        references = stack.enter_context(runner.start_references(plan, loaded, progress))
         module, state, location = _other_side(request, loaded)
-        tensor_diffs = tuple(_tensor_diffs(loaded, state))
-        progress("comparing", 1, STEPS)
-        proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded)
-        progress("comparing", STEPS, STEPS)
+        tensor_diffs = tuple(_tensor_diffs(loaded, state, progress))
+        proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded, progress)
         suspicion = diagnosis.diagnose(proof, loaded, state)
         weights = _weights_file(request.weights, location) if request.weights else None
         params_file.verify_published_sha1(source, loaded.model.published)
@@ -233,8 +228,10 @@ def _complete_state(loaded: LoadedModel, arrays: Arrays, name: str) -> Arrays:
     return matching.complete(loaded.mapping, arrays, loaded.model.shapes, name)
 
 
-def _tensor_diffs(loaded: LoadedModel, state: Arrays) -> Iterator[TensorDiff]:
-    for tensor in loaded.mapping.tensors:
+def _tensor_diffs(loaded: LoadedModel, state: Arrays, progress: Progress) -> Iterator[TensorDiff]:
+    tensors = loaded.mapping.tensors
+    for done, tensor in enumerate(tensors, start=1):
+        progress("comparing", done, len(tensors))
         diff = array_comparison.compare(tensor.target, loaded.params[tensor.source], state[tensor.target])
         if diff is not None and diff.count != 0:  # equal values in another precision match
             yield diff

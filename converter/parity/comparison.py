@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ from converter import names
 from converter.errors import ParityError
 from converter.parity import samples
 from converter.parity.result import LAYER_LIMITS, LIMITS, LayerDiff, ParityResult, ProbeResult, Statistics
+from converter.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Settings
     from converter.networks.mapping import Layer, Mapping
+    from converter.progress import Progress
     from converter.references import LayerOutput, ReferenceName
     from converter.references.probes import Probe
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 # Least magnitude of a layer's output without its bias, in standard deviations of the output, that shows
 # that its weights matter.
 MIN_WEIGHT_EFFECT = 1e-5
+STEP = "proving"  # of the progress
 # Least scale that differences are divided by: the smallest normal number over epsilon. Outputs of a
 # smaller standard deviation hold denormal numbers, which have fewer digits and which CPUs round differently.
 SMALLEST_SCALES = {dtype: float(np.finfo(dtype).smallest_normal / np.finfo(dtype).eps) for dtype in LIMITS}
@@ -65,7 +69,13 @@ class Network(Protocol):
         """
 
 
-def compare(reference: Reference, network: Network, mapping: Mapping, params: Arrays) -> ParityResult:
+def compare(
+    reference: Reference,
+    network: Network,
+    mapping: Mapping,
+    params: Arrays,
+    progress: Progress = silent,
+) -> ParityResult:
     """Compare the outputs of every layer that both sides expose, for every probe.
 
     Args:
@@ -73,6 +83,7 @@ def compare(reference: Reference, network: Network, mapping: Mapping, params: Ar
         network: the module under test.
         mapping: pairs the layers of both sides.
         params: Gluon arrays by Gluon names.
+        progress: called with "proving", the number of compared layers of all probes and their total.
 
     Raises:
         ReferenceUnavailableError: if the reference cannot run.
@@ -80,12 +91,15 @@ def compare(reference: Reference, network: Network, mapping: Mapping, params: Ar
     """
     layers = {layer.target: layer for layer in mapping.layers if layer.target in network.layers}
     biases = _biases(mapping, params)
+    done, total = itertools.count(1), len(layers) * len(reference.probes)
+    progress(STEP, 0, total)
     checks = {}
     # Highest precision first: a module cast to a lower precision loses digits of its weights.
     for number, probe in sorted(enumerate(reference.probes), key=lambda pair: LIMITS[pair[1].dtype]):
         limits = dict.fromkeys(layers, LAYER_LIMITS[probe.dtype])
         limits[mapping.layers[-1].target] = LIMITS[probe.dtype]
-        comparison = _Comparison(layers, biases, limits, _Outputs(reference.outputs(number)))
+        outputs = _Outputs(reference.outputs(number))
+        comparison = _Comparison(layers, biases, limits, outputs, lambda: progress(STEP, next(done), total))
         failure = network.run(probe, comparison.visit)
         checks[number] = comparison.check(probe, failure)
     in_order = tuple(checks[number] for number in range(len(checks)))
@@ -151,11 +165,13 @@ class _Comparison:
         biases: dict[str, Array | None],
         limits: dict[str, float],
         outputs: _Outputs,
+        on_row: Callable[[], None],
     ) -> None:
         self.layers = layers
         self.biases = biases
         self.limits = limits
         self.outputs = outputs
+        self.on_row = on_row
         self.rows: dict[str, LayerDiff] = {}
         self.sampled = 0
         self.vacuous_layers: list[str] = []
@@ -170,6 +186,7 @@ class _Comparison:
             row = replace(row, samples=samples.select(expected.array, output))
             self.sampled += 1
         self.rows[name] = row
+        self.on_row()
         if layer.source in self.biases and not depends_on_weights(
             expected.array, row.reference, self.biases[layer.source]
         ):

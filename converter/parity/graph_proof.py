@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from converter.errors import MappingError, ParityError, SymbolError
 from converter.graphs.graph import VARIABLE, after_discrete
 from converter.parity import module_execution
+from converter.parity.comparison import STEP
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import GraphProof, GraphRow
 from converter.parity.node_execution import REFUSALS, namespace
 from converter.parity.run_comparison import RunComparison
+from converter.progress import silent
 from converter.references import symbol
 
 if TYPE_CHECKING:
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph
     from converter.graphs.pruning import InferenceGraph
     from converter.parity.graph_outputs import GraphReference, Run
+    from converter.progress import Progress
 
     Network = Callable[[str], torch.nn.Module]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,11 @@ class ConvertedGraph:
 
 
 def prove(
-    converted: ConvertedGraph, runs: Sequence[Run], python: Path, network: Network | None = None
+    converted: ConvertedGraph,
+    runs: Sequence[Run],
+    python: Path,
+    network: Network | None = None,
+    progress: Progress = silent,
 ) -> GraphProof:
     """Run a graph in MXNet and the generated source in PyTorch, and compare them.
 
@@ -60,6 +70,7 @@ def prove(
         runs: the dtype and the inputs of each run.
         python: an interpreter with MXNet.
         network: returns the network in a precision; by default the module with the graph's parameters.
+        progress: as in ``compare``.
 
     Raises:
         ReferenceUnavailableError: if MXNet cannot run.
@@ -68,7 +79,7 @@ def prove(
             that is replaced in float64 is not compared with the original in float32.
     """
     with symbol.start(python, request(converted, runs)) as child:
-        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned), network)
+        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned), network, progress)
         versions, replaced, rewriting = child.reply()
     if all(dtype == "float64" for dtype, _ in runs):
         _require_originals(converted.pruned, replaced)
@@ -94,7 +105,10 @@ def _require_originals(pruned: InferenceGraph, replaced: Mapping[int, str]) -> N
 
 
 def prove_on_arrays(
-    converted: ConvertedGraph, runs: Sequence[Run], network: Network | None = None
+    converted: ConvertedGraph,
+    runs: Sequence[Run],
+    network: Network | None = None,
+    progress: Progress = silent,
 ) -> GraphProof:
     """Run a graph on arrays and the generated source in PyTorch, and compare them.
 
@@ -109,7 +123,7 @@ def prove_on_arrays(
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     reference = ArrayOutputs(converted.pruned.graph, converted.parameters, runs)
     try:
-        rows, heads = compare(converted, runs, reference, network)
+        rows, heads = compare(converted, runs, reference, network, progress)
     except MemoryError as error:
         raise ParityError(f"{converted.whole.file}: not enough memory for the graph on arrays") from error
     return GraphProof(comparisons=rows, versions=versions, heads=heads)
@@ -120,6 +134,7 @@ def compare(
     runs: Sequence[Run],
     reference: GraphReference,
     network: Network | None = None,
+    progress: Progress = silent,
 ) -> tuple[tuple[GraphRow, ...], tuple[tuple[Array, ...], ...]]:
     """Compare a generated module with a reference in every run; return the reference's outputs, too.
 
@@ -127,6 +142,8 @@ def compare(
         converted: the graph and the module.
         runs: the dtype and the inputs of each run.
         reference: the expected outputs.
+        network: as in ``prove``.
+        progress: called with "proving", the number of compared nodes of all runs and their total.
 
     Raises:
         ParityError: if the module does not take the inputs, if its outputs are not finite, or if the
@@ -134,16 +151,27 @@ def compare(
     """
     rows: dict[int, list[GraphRow]] = {}
     heads: dict[int, tuple[Array, ...]] = {}
+    nodes = sum(node.operation.kind != VARIABLE for node in converted.pruned.graph.nodes)
+    done, total = itertools.count(1), nodes * len(runs)
+    progress(STEP, 0, total)
     for number in reference.order:
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
         dtype, inputs = runs[number]
         net = network(dtype) if network else load(converted.module, converted.parameters, dtype)
         with module_execution.run(converted.module, net, inputs) as computed:
             comparison = RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
-            rows[number] = comparison.rows(computed, outputs)
+            counted = _counted(outputs, lambda: progress(STEP, next(done), total))
+            rows[number] = comparison.rows(computed, counted)
             heads[number] = tuple(comparison.heads[place] for place in sorted(comparison.heads))
     in_order = sorted(rows)
     return tuple(row for number in in_order for row in rows[number]), tuple(heads[each] for each in in_order)
+
+
+def _counted(outputs: Iterator[T], report: Callable[[], None]) -> Iterator[T]:
+    """Yield the outputs, and report each once it was taken and the next one is asked for."""
+    for output in outputs:
+        yield output
+        report()
 
 
 def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequest:

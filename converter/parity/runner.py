@@ -13,6 +13,7 @@ from converter.choices import ReferenceChoice
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError, UsageError
 from converter.parity import comparison
 from converter.parity.result import GLUONCV, GRAPH
+from converter.progress import silent
 from converter.references import gluon, gluon_params, numpy
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from converter.parity.comparison import Network, Reference
     from converter.parity.options import ParityOptions
     from converter.parity.result import ParityResult
+    from converter.progress import Progress
     from converter.references.probes import Probe
 
 
@@ -75,7 +77,9 @@ def require_reference(options: ParityOptions) -> ReferencePlan:
 
 
 @contextlib.contextmanager
-def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterator[tuple[Reference, ...]]:
+def start_references(
+    plan: ReferencePlan | None, loaded: LoadedModel, progress: Progress = silent
+) -> Iterator[tuple[Reference, ...]]:
     """Start the selected reference in the background, and yield it with its fallback; nothing without a plan.
 
     Raises:
@@ -97,7 +101,7 @@ def start_references(plan: ReferencePlan | None, loaded: LoadedModel) -> Iterato
             request = gluon.network_request(loaded.model, params.path, layers)
         else:
             request = gluon.graph_request(wiring, params.path, params.names, layers)
-        with gluon.start(plan.python, request, probes) as run:
+        with gluon.start(plan.python, request, probes, progress) as run:
             yield (run, fallback) if plan.fallback else (run,)
 
 
@@ -120,7 +124,9 @@ def _runs_in_mxnet(plan: ReferencePlan, loaded: LoadedModel) -> bool:
     return True
 
 
-def prove(references: tuple[Reference, ...], network: Network, loaded: LoadedModel) -> ParityResult:
+def prove(
+    references: tuple[Reference, ...], network: Network, loaded: LoadedModel, progress: Progress = silent
+) -> ParityResult:
     """Compare a network with the first reference that can run.
 
     Raises:
@@ -131,16 +137,16 @@ def prove(references: tuple[Reference, ...], network: Network, loaded: LoadedMod
     *preferred, last = references
     for reference in preferred:
         try:
-            return _prove(reference, network, loaded)
+            return _prove(reference, network, loaded, progress)
         except ReferenceFailedError:
             raise
         except ReferenceUnavailableError:
             continue
-    return _prove(last, network, loaded)
+    return _prove(last, network, loaded, progress)
 
 
-def _prove(reference: Reference, network: Network, loaded: LoadedModel) -> ParityResult:
-    proof = comparison.compare(reference, network, loaded.mapping, loaded.params)
+def _prove(reference: Reference, network: Network, loaded: LoadedModel, progress: Progress) -> ParityResult:
+    proof = comparison.compare(reference, network, loaded.mapping, loaded.params, progress)
     return replace(
         proof,
         versions={**proof.versions, "torch": version("torch")},

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
@@ -16,14 +17,19 @@ from converter.errors import ReferenceFailedError, ReferenceUnavailableError
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from io import BufferedReader
     from pathlib import Path
 
 LOG, REPLY = "log.txt", "reply.json"
 MIN_FREE_BYTES = 1 << 16  # with fewer, the disk counts as full
 PATIENCE_SECONDS = 1800  # without a new output; the slowest layer takes a minute, at 2048 px in float64
+POLL_SECONDS = 0.2  # between two looks at the outputs
 LOG_CHARACTERS = 2000  # of the end of the child's log, in an error
+
+
+def ignore(_outputs: int) -> None:
+    """Ignore the number of outputs."""
 
 
 class Reply(Protocol):
@@ -49,14 +55,18 @@ class ChildProcess:
     process: subprocess.Popen[bytes]
     folder: Path
 
-    def reply(self, kind: type[R]) -> R:
+    def reply(self, kind: type[R], on_outputs: Callable[[int], None] = ignore) -> R:
         """Wait for the child and return its reply.
+
+        Args:
+            kind: the type of the reply.
+            on_outputs: called with the number of outputs in the folder when there are more.
 
         Raises:
             ReferenceUnavailableError: if MXNet cannot be imported.
             ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
-        status = self._wait()
+        status = self._wait(on_outputs)
         try:
             reply = msgspec.json.decode((self.folder / REPLY).read_bytes(), type=kind)
         except (OSError, msgspec.DecodeError) as error:
@@ -105,20 +115,23 @@ class ChildProcess:
             str(unavailable(f"its process ended with status {status} and printed:\n{log or '(nothing)'}"))
         )
 
-    def _wait(self) -> int:
+    def _wait(self, on_outputs: Callable[[int], None]) -> int:
         """Return the child's exit status; the run time is unlimited while new outputs appear.
 
         Raises:
             ReferenceFailedError: if no output appears for ``PATIENCE_SECONDS``.
         """
-        outputs = -1
+        outputs, since = -1, time.monotonic()
         while True:
             try:
-                return self.process.wait(PATIENCE_SECONDS)
+                return self.process.wait(min(POLL_SECONDS, PATIENCE_SECONDS))
             except subprocess.TimeoutExpired:
-                before, outputs = outputs, len(list(self.folder.glob("*.npy")))
-                if outputs == before:
-                    raise _too_slow() from None
+                before, outputs = outputs, len(list(self.folder.glob("[0-9]*.npy")))
+            if outputs > before:
+                since = time.monotonic()
+                on_outputs(outputs)
+            elif time.monotonic() - since >= PATIENCE_SECONDS:
+                raise _too_slow()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import numpy as np
 
 from converter.errors import ReferenceUnavailableError
 from converter.graphs.operators import GLOBAL_AVERAGE, NO_FLOAT64
+from converter.progress import silent
 from converter.references import LayerOutput, ReferenceName, child_process, symbol
 from converter.storage import disk
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph, Settings
     from converter.networks.catalog import Model
     from converter.networks.wiring import Wiring
+    from converter.progress import Progress
     from converter.references.child_process import ChildProcess
     from converter.references.probes import Probe
 
@@ -78,12 +80,14 @@ class GluonRun:
         child: the child process.
         request: the requested run.
         probes: the inputs.
+        progress: called with "reference", the number of computed outputs and their total.
         name: the name of the reference.
     """
 
     child: ChildProcess
     request: GluonRequest
     probes: tuple[Probe, ...]
+    progress: Progress = silent
     name: ReferenceName = NAME
 
     def outputs(self, number: int) -> Iterator[LayerOutput]:
@@ -93,8 +97,10 @@ class GluonRun:
             ReferenceUnavailableError: if MXNet cannot be imported.
             ReferenceFailedError: if the child fails, stops making progress, or returns an invalid reply.
         """
-        reply = self.child.reply(_Reply)
         layers = self.request.layers
+        total = len(layers) * len(self.probes)
+        reply = self.child.reply(_Reply, lambda done: self.progress("reference", done, total))
+        self.progress("reference", total, total)
         settings = self.request.settings or reply.settings
         files = [self.child.folder / f"{number}-{layer}.npy" for layer in range(len(layers))]
         try:
@@ -240,13 +246,16 @@ def graph_request(
 
 
 @contextlib.contextmanager
-def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Iterator[GluonRun]:
+def start(
+    python: Path, request: GluonRequest, probes: tuple[Probe, ...], progress: Progress = silent
+) -> Iterator[GluonRun]:
     """Start MXNet's forward pass of all probes; on exit the child is killed and its outputs are deleted.
 
     Args:
         python: an interpreter with MXNet and GluonCV.
         request: the run.
         probes: the inputs.
+        progress: called as outputs are computed.
 
     Raises:
         ReferenceUnavailableError: if the interpreter cannot be started.
@@ -256,7 +265,7 @@ def start(python: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> Ite
             _write_request(folder, request, probes)
         script = CHILD if request.symbol is None else symbol.CHILD
         with child_process.start(python, script, folder) as child:
-            yield GluonRun(child, request, probes)
+            yield GluonRun(child, request, probes, progress)
 
 
 def _write_request(folder: Path, request: GluonRequest, probes: tuple[Probe, ...]) -> None:
