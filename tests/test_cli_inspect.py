@@ -12,7 +12,7 @@ import safetensors.numpy
 from typer.testing import CliRunner
 
 from converter.cli.app import app
-from converter.commands import inspection
+from converter.commands import inspection, inspection_verdict
 from converter.errors import MappingError
 from converter.networks import catalog, matching
 
@@ -73,6 +73,7 @@ def test_headers_are_shown_line_by_line(tiny_params: dict[str, Array], write: Wr
         "model": "tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes",
         "tensors": f"102 (102 float32), {sum(array.size for array in tiny_params.values()):,} values",
         "graph": "none found",
+        "next": f"gluon2torch convert auto OUT --params {path}",
     }
 
 
@@ -93,6 +94,7 @@ def test_unknown_model_and_naming_style_are_shown(write: Write) -> None:
     assert shown["model"] == "unknown; closest match: tiny"
     assert shown["note"] == "w"
     assert "names" not in shown
+    assert shown["next"] == "gluon2torch list"
 
 
 def test_full_shows_the_sha1_and_a_table(tiny_params: dict[str, Array], write: Write) -> None:
@@ -190,6 +192,7 @@ def test_large_compressed_file_needs_full(
         "file": f"packed.gz, {packed.stat().st_size:,} bytes",
         "container": "gzip",
         "note": "packed; use --full to read the contents",
+        "next": f"gluon2torch inspect --full {packed}",
     }
     complete = lines(run(packed, "--full").stdout)
     assert (complete["container"], "note" in complete) == ("gzip, ndarray-list, V2 records", False)
@@ -252,3 +255,20 @@ def test_full_reaches_the_inspection(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run(tmp_path / "a").stderr == "refused  enough\n"
     run(tmp_path / "b", "--full")
     assert requests == [(tmp_path / "a", False), (tmp_path / "b", True)]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "command"),
+    [
+        (
+            "parameters of tiny: gluon2torch convert auto OUT --params a",
+            "gluon2torch convert auto OUT --params a",
+        ),
+        ("not weights; try gluon2torch inspect --full 'a b'", "gluon2torch inspect --full 'a b'"),
+        ("folder: gluon2torch inspect FILE describes one of them", "gluon2torch list"),
+        ("graph: gluon2torch convert g OUT --output NODE converts the part before", "gluon2torch list"),
+        ("not a checkpoint", "gluon2torch list"),
+    ],
+)
+def test_next_command_is_that_of_the_verdict(verdict: str, command: str) -> None:
+    assert inspection_verdict.next_command(verdict) == command

@@ -99,10 +99,12 @@ def test_agreement_exits_0_with_a_table_and_a_verdict(run: Callable[..., Result]
     assert [layers for layers, _ in rows.values()] == LAYERS
     assert all(0 < float(number) <= 1e-4 for _, number in rows.values())
     assert "max error: largest difference / standard deviation" in result.stdout
-    assert result.stdout.splitlines()[-1] == (
+    assert result.stdout.splitlines()[-2] == (
         "agrees   the conversion and holiday.params: 102 of 102 tensors equal, "
         "48 layers compared with the built-in NumPy reference, 1 of 1 checks passed"
     )
+    following = r"next     convert tiny OUT --params \S+/holiday\.params"
+    assert re.fullmatch(following, result.stdout.splitlines()[-1])
 
 
 def test_catalog_model_agrees_on_random_parameters() -> None:
@@ -124,8 +126,9 @@ def test_difference_exits_1_with_the_layer_and_suspects(
         for line in lines
     )
     assert "    suspect    bn1.bias: 64 of 64 elements differ, by up to 1.0e+00" in lines
-    assert lines[-1].startswith("differs  trained.pth and holiday.params: 101 of 102 tensors equal, ")
-    assert lines[-1].endswith(" 0 of 1 checks passed")
+    assert re.fullmatch(r"next     gluon2torch diff \S+/holiday\.params \S+/trained\.pth", lines[-1])
+    assert lines[-2].startswith("differs  trained.pth and holiday.params: 101 of 102 tensors equal, ")
+    assert lines[-2].endswith(" 0 of 1 checks passed")
 
 
 def test_nonfinite_output_is_shown_as_infinity(

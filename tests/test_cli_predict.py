@@ -66,7 +66,8 @@ def test_every_image_is_shown_with_its_classes_and_bars(weights: Path, folder: P
     assert lines[5].endswith(f"{os.sep}b.png")
     assert lines[2].split()[:3] == ["7", "7", "100.00%"]
     assert len(lines[2].split()[3]) == 24
-    assert len(lines) == 9
+    assert lines[9] == f"next   gluon2torch evaluate FOLDER --weights {weights}"
+    assert len(lines) == 10
 
 
 def test_json_is_complete_and_alone_on_stdout(weights: Path, folder: Path) -> None:

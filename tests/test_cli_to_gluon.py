@@ -88,7 +88,7 @@ def parse(text: str) -> dict[str, Any]:
 def test_summary_is_printed_line_by_line(weights: Path, back: Path) -> None:
     result = run(weights, back, *FAST)
     assert (result.exit_code, result.stderr) == (0, "")
-    actual, proven, wrote, other = result.stdout.splitlines()
+    actual, proven, wrote, other, following = result.stdout.splitlines()
     assert actual == "model   tiny: blocks 1-2-1-1, cardinality 2, width 4, 10 classes"
     assert re.fullmatch(
         r"proven  48 layers against the built-in NumPy reference: "
@@ -98,6 +98,7 @@ def test_summary_is_printed_line_by_line(weights: Path, back: Path) -> None:
     size = back.stat().st_size / 1e6
     assert wrote == f"wrote   {back} ({size:.1f} MB, 102 arrays), SHA-1 {sha1(back)}"
     assert other.startswith("differs from the file that GluonCV published, SHA-1 4ecf62e2")
+    assert following == f"next    gluon2torch diff {weights} {back}"
 
 
 def test_drive_without_hard_links_is_supported(
@@ -129,7 +130,7 @@ def test_published_file_is_recognised(
 ) -> None:
     published = replace_sha1(tiny, sha1(write(tiny_params)))
     monkeypatch.setattr(catalog, "models", lambda: {"tiny": published})
-    assert run(weights, back, *NONE).stdout.splitlines()[-1] == (
+    assert run(weights, back, *NONE).stdout.splitlines()[-2] == (
         "same    as the file that GluonCV published, byte for byte"
     )
     assert parse(run(weights, back, *NONE, "--force", "--json").stdout)["published"] == {
@@ -161,13 +162,13 @@ def test_original_source_file_is_recognised(
         source=ParamsSource(None, params), out=tmp_path / "out", options=ParityOptions("none")
     )
     result = conversion.run(request)
-    assert run(result.artifact, back, *NONE).stdout.splitlines()[-1] == (
+    assert run(result.artifact, back, *NONE).stdout.splitlines()[-2] == (
         "same    as the file that these weights were converted from, byte for byte"
     )
     manifest = json.loads(result.manifest_file.read_text())
     manifest["source"]["sha1"] = "0" * 40
     result.manifest_file.write_text(json.dumps(manifest))
-    assert run(result.artifact, back, *NONE, "--force").stdout.splitlines()[-1] == (
+    assert run(result.artifact, back, *NONE, "--force").stdout.splitlines()[-2] == (
         f"differs from the file that these weights were converted from, SHA-1 {0:040x}"
     )
 

@@ -64,6 +64,7 @@ def test_failing_check_shows_expected_and_found(file: Path) -> None:
     assert result.exit_code == 1
     assert f"failed   {file.name}  bytes: expected {size}, found {size + 1}" in result.stdout
     assert f"refused  {file.parent}: 4 of 6 checks failed" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"next     gluon2torch inspect {file.parent}"
     assert "proves" not in result.stdout
 
 

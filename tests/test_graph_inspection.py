@@ -106,7 +106,7 @@ def test_graph_and_its_prefix_are_described(place: str, folder: Path) -> None:
     assert "inputs     data" in lines
     assert "outputs    softmax" in lines
     assert "left out   labels: softmax_label; outputs for training: loss" in lines
-    assert lines[-7:] == [
+    assert lines[-8:-1] == [
         "  conv0_weight (4, …, 3, 3)",
         "  bn0_gamma (4,)",
         "  bn0_beta (4,)",

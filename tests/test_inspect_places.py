@@ -65,7 +65,7 @@ def printed(path: Path, *options: str) -> list[str]:
 
 
 def test_folder_is_listed_with_the_command_that_converts(folder: Path) -> None:
-    verdict, size, *entries = printed(folder)
+    verdict, size, *entries, following = printed(folder)
     params = shlex.quote(str(folder / "net-0000.params"))
     assert verdict == (
         f"folder with 1 parameter file, 1 graph, 1 class list: gluon2torch convert auto OUT --params {params}"
@@ -77,6 +77,7 @@ def test_folder_is_listed_with_the_command_that_converts(folder: Path) -> None:
         "  synset.txt: class names",
         "  and 3 other entries",
     ]
+    assert following == f"next       gluon2torch convert auto OUT --params {params}"
 
 
 def test_folder_of_several_parameter_files_names_none_of_them(folder: Path) -> None:
@@ -179,8 +180,8 @@ def test_large_folder_is_listed_in_part(tmp_path: Path, monkeypatch: pytest.Monk
     for number in range(5):
         write_sparse(tmp_path / f"{number}.params", SMALL)
     lines = printed(tmp_path)
-    assert len(lines) == 5
-    assert lines[-1] == "  and 2 other entries"
+    assert len(lines) == 6
+    assert lines[-2] == "  and 2 other entries"
 
 
 def test_folder_as_json(folder: Path) -> None:

@@ -61,7 +61,12 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
         document = evaluation.document(result, request)
         console.print_json(document)
     else:
-        _show(result, console.lines())
+        screen = console.lines()
+        _show(result, screen)
+        file = result.classifier.file
+        is_artifact = file.suffix == ".safetensors"
+        following = ["publish", file, "DIR"] if is_artifact else ["predict", "IMAGE", "--weights", file]
+        console.print_next(screen, ["gluon2torch", *following])
 
 
 def _show(result: Evaluation, screen: Console) -> None:

@@ -58,7 +58,7 @@ def inspect(  # noqa: PLR0913 - the options of the command line
     Exits with 0 if the file can be read, 1 with the reason if not, 2 on a usage
     error.
     """
-    from converter.commands import inspection, inspection_result
+    from converter.commands import inspection, inspection_result, inspection_verdict
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = inspection.inspect(file, key=key, full=full, progress=progress)
@@ -67,7 +67,10 @@ def inspect(  # noqa: PLR0913 - the options of the command line
     if as_json:
         console.print_json(inspection_result.document(result))
     else:
-        _show(result, console.lines(), verbose=verbose, names=names)
+        screen = console.lines()
+        _show(result, screen, verbose=verbose, names=names)
+        following = inspection_verdict.next_command(result.verdict)
+        screen.print(f"[blue]next[/]       {console.word(following)}")
 
 
 def _show(result: Inspection, screen: Console, *, verbose: bool, names: bool = False) -> None:

@@ -52,3 +52,4 @@ def list_models(
         accuracy = ("—" if figure is None else f"{figure:.2f}" for figure in (entry.top1, entry.top5))
         table.add_row(model.name, f"{model.parameters:,}", *accuracy, entry.params_sha1[:8] or "—")
     Console().print(table)
+    console.print_next(console.lines(), ["gluon2torch", "summary", models[0].name])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from converter.parity.json_report import Document, LayerRow
 
+WIDTH = 9  # of a label
+
 
 def parity(  # noqa: PLR0913 - the options of the command line
     name: options.Name,
@@ -102,9 +104,13 @@ def parity(  # noqa: PLR0913 - the options of the command line
             )
         if as_json:
             console.print_json(document)
-        _show(document, console.lines(stderr=as_json), verbose=verbose)
+        screen = console.lines(stderr=as_json)
+        _show(document, screen, verbose=verbose)
         if report_file is not None:
             report.write(document, report_file)
+        given: list[object] = [] if random is None else ["--random", random]
+        given += ["--params", params] if params else []
+        console.print_next(screen, _next(document, [name, "OUT", *given], params, weights), WIDTH)
         github.write_summary(document, typer.echo if not as_json else _echo_error)
     raise typer.Exit(not document.agrees)
 
@@ -141,6 +147,21 @@ def _show(document: Document, screen: Console, *, verbose: bool) -> None:
         screen.print(f"[bold]read[/]     {console.word(location)}")
     verdict = "[green]agrees[/]  " if document.agrees else "[red]differs[/] "
     screen.print(f"{verdict} {console.plain(json_report.sentence(document))}")
+
+
+def _next(
+    document: Document, conversion: list[object], params: Path | None, weights: Path | None
+) -> list[object]:
+    """Return the likely next command: to use what agrees, or to see which tensors differ."""
+    from converter.networks import catalog
+
+    if document.agrees and weights is None:
+        return ["convert", *conversion]
+    if document.agrees and document.model in catalog.models():
+        return ["gluon2torch", "predict", "IMAGE", "--weights", weights]
+    if params is not None and weights is not None:
+        return ["gluon2torch", "diff", params, weights]
+    return ["gluon2torch", "inspect", weights or params or "FILE"]
 
 
 def _cell(rows: list[LayerRow]) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from converter.vision.prediction import Predictions
 
+WIDTH = 7  # of a label
 BAR = 24  # characters
 
 
@@ -54,7 +55,9 @@ def predict(  # noqa: PLR0913 - the options of the command line
         document = prediction.document(predictions, classifier_options)
         console.print_json(document)
     else:
-        _show(predictions, console.lines())
+        screen = console.lines()
+        _show(predictions, screen)
+        console.print_next(screen, ["gluon2torch", "evaluate", "FOLDER", "--weights", weights], WIDTH)
 
 
 def _show(predictions: Predictions, screen: Console) -> None:

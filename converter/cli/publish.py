@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from converter.commands.publication import PublishedFolder
 
+WIDTH = 11  # of a label
+
 
 def publish(  # noqa: PLR0913 - the options of the command line
     paths: Annotated[
@@ -97,6 +99,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
         )
     for result in results:
         _show(result, screen)
+    console.print_next(screen, ["gluon2torch", "verify", folder], WIDTH)
     if as_json:
         console.print_json([publication.document(result) for result in results])
 

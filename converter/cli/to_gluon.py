@@ -85,7 +85,9 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
         )
     if as_json:
         console.print_json(reverse_conversion.document(result, out))
-    _summary(result, out, console.lines(stderr=as_json))
+    screen = console.lines(stderr=as_json)
+    _summary(result, out, screen)
+    console.print_next(screen, ["gluon2torch", "diff", weights, out])
 
 
 def _summary(result: reverse_conversion.ToGluonResult, out: Path, screen: Console) -> None:

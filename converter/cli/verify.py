@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from converter.commands.verification import Verification
     from converter.manifests.checks import CheckResult
 
+WIDTH = 9  # of a label
+
 
 def verify(
     path: Annotated[
@@ -50,7 +52,9 @@ def verify(
         result = verification.verify(path, key=key)
     if as_json:
         console.print_json(verification.document(path, result))
-    _show(path, result, console.lines(stderr=as_json))
+    screen = console.lines(stderr=as_json)
+    _show(path, result, screen)
+    console.print_next(screen, _next(path, result), WIDTH)
     if not result.holds:
         raise typer.Exit(1)
 
@@ -71,6 +75,13 @@ def _show(path: Path, result: Verification, screen: Console) -> None:
         screen.print(f"[green]proves[/]   {text}")
     for text in result.does_not_prove:
         screen.print(f"[yellow]unproven[/] {text}")
+
+
+def _next(path: Path, result: Verification) -> list[object]:
+    """Return the likely next command: to use the network, or to see what the files are."""
+    if result.holds and result.classifies_images:
+        return ["gluon2torch", "predict", "IMAGE", "--weights", path]
+    return ["gluon2torch", "inspect", path]
 
 
 def _verdict(check: CheckResult) -> str:

@@ -99,6 +99,9 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         if as_json:
             typer.echo(text)
         _show(outcomes, summary.counts, Console(stderr=as_json), verbose=verbose)
+        failed = next((outcome.model for outcome in outcomes if outcome.status is batch.Status.failed), None)
+        following = ["convert", failed, out] if failed else ["gluon2torch", "verify", out]
+        console.print_next(console.lines(stderr=as_json), following)
     raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
 
 

@@ -28,9 +28,18 @@ NOUNS = {
     Kind.graph: "graph",
 }
 STEP = re.compile(r"  try +(?P<step>.+)")  # the last line of an error
+COMMAND = re.compile(
+    r"[:;] (?:try )?(?P<command>(?:gluon2torch|resnext_torch)(?:(?! converts| describes| with ).)+)$"
+)
 EARLIER = "pass a checkpoint from before they appeared"
 KNOWN = "gluon2torch list"
 MAX_OPERATORS = 5  # that a verdict names
+
+
+def next_command(verdict: str) -> str:
+    """Return the command at the end of a verdict; without one, that which lists the networks."""
+    match = COMMAND.search(verdict)
+    return match["command"] if match else KNOWN
 
 
 def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:

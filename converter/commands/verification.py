@@ -52,10 +52,12 @@ class Verification:
     Attributes:
         checks: results of the checks.
         signed: whether a signature by the given key is valid for everything that was checked.
+        classifies_images: whether the path is one network, and `predict` can run it.
     """
 
     checks: tuple[CheckResult, ...]
     signed: bool
+    classifies_images: bool = False
 
     @property
     def holds(self) -> bool:
@@ -131,7 +133,12 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
     else:
         _check_folder(checks, path, key)
     signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
-    return Verification(tuple(checks.results), signed=bool(signatures) and all(signatures))
+    classifiers = [network is not None and network.classifies_images for network in checks.networks]
+    return Verification(
+        tuple(checks.results),
+        signed=bool(signatures) and all(signatures),
+        classifies_images=classifiers == [True],
+    )
 
 
 def document(path: Path, result: Verification) -> VerificationRecord:
@@ -219,6 +226,7 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
     manifest_path = path.with_suffix(artifact_checks.MANIFEST)
     names = {path.name, manifest_path.name}
     converted = artifact_checks.check(checks, path, name)
+    checks.networks.append(converted.model if converted else None)
     with contextlib.suppress(ArtifactError, StorageError):  # already recorded
         manifest = converted.manifest if converted else schema.read(manifest_path)[0]
         names |= {part.file for part in (manifest.artifact.pth, manifest.module) if part}
@@ -244,6 +252,7 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
         found = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
         if manifest.module:
             artifact_checks.check_module(checks, folder / manifest.module.file, manifest.module)
+        checks.networks.append(found.model if found else None)
         if found and config:
             _check_config(checks, config, prefix + CONFIG, found.model, manifest)
     if key is not None:

@@ -1,0 +1,67 @@
+"""Every command ends with the likely next command, which exists."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from converter.cli.app import COMMANDS, app
+from converter.commands import conversion
+from converter.parity.options import ParityOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "gluon_cifar_resnext29_32x4d"
+RANDOM = ["--random", "0", "--reference", "none"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted file."""
+    out = tmp_path_factory.mktemp("next") / "my out"
+    result = CliRunner().invoke(app, ["convert", NAME, str(out), *RANDOM])
+    assert result.exit_code == 0, result.stderr
+    (artifact,) = out.glob("*.safetensors")
+    return artifact
+
+
+def following(*arguments: object) -> list[str]:
+    """Run a command and return the words of the command that it prints last."""
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exit_code == 0, result.stderr
+    label, *words = shlex.split(result.stdout.splitlines()[-1])
+    assert label == "next"
+    return words
+
+
+def test_next_commands_exist(weights: Path, tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    publish = ["publish", weights, published, "--allow-random", "--allow-unproven"]
+    ends = [
+        following("list"),
+        following("summary", NAME),
+        following("doctor"),
+        following("inspect", weights),
+        following("verify", weights),
+        following("diff", weights, weights),
+        following("to-gluon", weights, tmp_path / "back.params", "--reference", "none"),
+        following("convert-zoo", tmp_path / "zoo", "--models", NAME, *RANDOM),
+        following(*publish),
+    ]
+    assert {words[0] for words in ends} == {"gluon2torch", "convert"}
+    assert {words[1] for words in ends if words[0] == "gluon2torch"} <= COMMANDS.keys()
+    assert ends[-1] == ["gluon2torch", "verify", str(published)]
+
+
+def test_paths_with_spaces_are_quoted(weights: Path) -> None:
+    assert following("verify", weights) == ["gluon2torch", "predict", "IMAGE", "--weights", str(weights)]
+    assert following("verify", weights.parent)[-1] == str(weights.parent)
+
+
+def test_network_that_predict_cannot_run_is_inspected(tmp_path: Path) -> None:
+    made = conversion.convert(NAME, tmp_path, random=0, backbone=True, options=ParityOptions("none"))
+    assert following("verify", made.artifact) == ["gluon2torch", "inspect", str(made.artifact)]
