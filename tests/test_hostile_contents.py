@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays_of
 from typer.testing import CliRunner
 
 from converter.cli.app import app
-from converter.commands import diff, inspection, inspection_result, reverse_conversion
+from converter.commands import diff, inspection, inspection_document, reverse_conversion
 from converter.errors import ConversionError
 from converter.formats.params import write_params
 from converter.networks import catalog, loading, selection
@@ -107,7 +107,9 @@ WRITERS: dict[str, Callable[[Arrays, Path], None]] = {
 def every_stage(path: Path, out: Path) -> None:
     """Run every command on the file; only ConversionErrors are accepted."""
     for done in (
-        lambda: json.dumps(inspection_result.document(inspection.inspect(path, full=True)), allow_nan=False),
+        lambda: json.dumps(
+            inspection_document.document(inspection.inspect(path, full=True)), allow_nan=False
+        ),
         lambda: diff.diff(path, path),
         lambda: reverse_conversion.run(
             reverse_conversion.ToGluonRequest(weights=path, out=out, options=ParityOptions("none"))

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from converter.cli import inspect as command
 from converter.cli.app import app
-from converter.commands import folder_inspection, inspection, inspection_result
+from converter.commands import folder_inspection, inspection, inspection_document
 from converter.errors import SourceError
 from converter.formats.kinds import Kind
 from converter.formats.params import write_params
@@ -208,7 +208,7 @@ def test_graph_is_summarized_and_its_network_named(tiny: Model, tmp_path: Path) 
     assert (summary.inputs, summary.parameters) == (("data",), len(tiny.mapping.tensors))
     assert dict(summary.operators)["FullyConnected"] == 1
     assert summary.nodes == len(json.loads(path.read_text())["nodes"])
-    assert inspection_result.document(result)["summary"]["operators"]["FullyConnected"] == 1
+    assert inspection_document.document(result)["summary"]["operators"]["FullyConnected"] == 1
     lines = {line[:10].strip(): line[11:] for line in printed(path)[1:]}
     assert lines["inputs"] == "data"
     assert lines["nodes"] == f"{summary.nodes}, of which {summary.parameters} are parameters"

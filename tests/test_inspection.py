@@ -16,7 +16,7 @@ import safetensors.numpy
 import torch
 from test_detection import gluon_arrays, prefixed_arrays
 
-from converter.commands import inspection, inspection_result
+from converter.commands import inspection, inspection_document
 from converter.dtypes import BFLOAT16
 from converter.errors import CheckpointError, ConversionError, ParamsError, SourceError
 from converter.formats.params import write_params
@@ -41,7 +41,7 @@ PARTS = {
 PROGRAM = """\
 import sys
 from pathlib import Path
-from converter.commands import inspection, inspection_result
+from converter.commands import inspection, inspection_document
 import safetensors, safetensors.numpy
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
@@ -284,7 +284,7 @@ def test_statistics_equal_numpys(tiny_params: dict[str, Array], write: Write) ->
 def test_document_is_strict_json_for_any_values(numbers: list[float], dtype: type, tmp_path: Path) -> None:
     with np.errstate(over="ignore"):
         safetensors.numpy.save_file({"w": np.array(numbers).astype(dtype)}, tmp_path / "a")
-    document = inspection_result.document(inspect(tmp_path / "a", full=True))
+    document = inspection_document.document(inspect(tmp_path / "a", full=True))
     (row,) = json.loads(json.dumps(document, allow_nan=False))["statistics"]
     assert row["numbers"] == len(numbers)
 

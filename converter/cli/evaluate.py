@@ -82,6 +82,6 @@ def _show(result: Evaluation, screen: Console) -> None:
         table.add_column(column, justify="right")
     table.add_row("measured", f"{result.top1:.2f}", f"{result.top5:.2f}")
     if published := evaluation.published(result.classifier):
-        row = "published" if published["official"] else "published, for other weights"
-        table.add_row(row, f"{published['top1']:.2f}", f"{published['top5']:.2f}")
+        row = "published" if published.official else "published, for other weights"
+        table.add_row(row, f"{published.top1:.2f}", f"{published.top5:.2f}")
     screen.print(table)

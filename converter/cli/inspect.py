@@ -58,14 +58,14 @@ def inspect(  # noqa: PLR0913 - the options of the command line
     Exits with 0 if the file can be read, 1 with the reason if not, 2 on a usage
     error.
     """
-    from converter.commands import inspection, inspection_result, inspection_verdict
+    from converter.commands import inspection, inspection_document, inspection_verdict
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = inspection.inspect(file, key=key, full=full, progress=progress)
     if names and result.summary is None:
         raise typer.BadParameter("requires a graph", param_hint="--names")
     if as_json:
-        console.print_json(inspection_result.document(result))
+        console.print_json(inspection_document.document(result))
     else:
         screen = console.lines()
         _show(result, screen, verbose=verbose, names=names)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
+import msgspec.structs
 from msgspec import Struct
 
 from converter.commands.arguments import to_path
@@ -58,6 +58,30 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
         return not (self.only_first or self.only_second or self.different)
 
 
+class DiffRecord(Struct, frozen=True, kw_only=True, rename={"different": "apart"}):
+    """The document of ``gluon2torch diff``.
+
+    Attributes:
+        identical: whether both have the same names, types, shapes and bits.
+        compared: number of tensors on both sides.
+        only_first: names of tensors in the first checkpoint only.
+        only_second: names of tensors in the second checkpoint only.
+        different: tensors that differ in type, shape or bits.
+        mapping: mapping file or manifest that relates the names, null if none was needed.
+        counters: number of BatchNorm counters that were ignored.
+        state_dicts: where the arrays of both are in their files.
+    """
+
+    identical: bool
+    compared: int
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+    different: tuple[TensorDiff, ...]
+    mapping: str | None
+    counters: int
+    state_dicts: tuple[Location, Location]
+
+
 @dataclass(frozen=True, slots=True)
 class _Renamed:
     """The arrays of two checkpoints, by the same names as far as they are related.
@@ -101,9 +125,9 @@ def diff(
         return _diff(paths, common, (one.location, other.location))
 
 
-def document(result: CheckpointDiff) -> dict[str, Any]:
-    """Return the result as a JSON document."""
-    return {"identical": result.identical, **msgspec.to_builtins(result)}
+def document(result: CheckpointDiff) -> DiffRecord:
+    """Return the JSON document."""
+    return DiffRecord(identical=result.identical, **msgspec.structs.asdict(result))
 
 
 def _read_both(first: Path, second: Path, key: str | None) -> list[Checkpoint]:

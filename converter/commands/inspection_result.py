@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from converter.formats.state_dicts import TOP_LEVEL
 
@@ -146,65 +143,3 @@ class Inspection:
     summary: GraphSummary | None = None
     entries: tuple[FolderEntry, ...] | None = None
     others: int = 0
-
-
-def document(inspection: Inspection) -> dict[str, Any]:
-    """Return the inspection as a JSON-compatible dictionary."""
-    return {
-        "file": inspection.file,
-        "bytes": inspection.size,
-        "archive": inspection.archive,
-        "container": inspection.container,
-        "records": list(inspection.records),
-        "dialect": inspection.dialect,
-        "prefix": inspection.prefix,
-        "models": [
-            {
-                "model": model.name,
-                "depths": list(model.config.depths),
-                "cardinality": model.config.cardinality,
-                "width": model.config.width,
-                "classes": model.config.num_classes,
-                "channels": model.config.in_chans,
-                "output_stride": model.config.output_stride,
-            }
-            for model in inspection.models
-        ],
-        "nearest": inspection.nearest,
-        "module": inspection.module,
-        "dtypes": dict(inspection.dtypes),
-        "tensors": inspection.tensors,
-        "numbers": inspection.numbers,
-        "sha1": inspection.sha1,
-        "official": inspection.official,
-        "statistics": None
-        if inspection.statistics is None
-        else [{name: _finite(value) for name, value in asdict(row).items()} for row in inspection.statistics],
-        "remark": inspection.remark,
-        "graph": inspection.graph,
-        "graph_differences": list(inspection.graph_differences),
-        "state_dict": msgspec.to_builtins(inspection.location),
-        "wrapping": msgspec.to_builtins(inspection.wrapping),
-        "preprocessing": msgspec.to_builtins(inspection.preprocessing),
-        "kind": inspection.kind,
-        "converted": inspection.is_converted,
-        "verdict": inspection.verdict,
-        "values": inspection.values,
-        "summary": _summary(inspection.summary),
-        "entries": None
-        if inspection.entries is None
-        else {
-            entry.name: {"what": entry.what, "kind": entry.kind, "converted": entry.is_converted}
-            for entry in inspection.entries
-        },
-        "others": inspection.others,
-    }
-
-
-def _summary(summary: GraphSummary | None) -> dict[str, Any] | None:
-    return None if summary is None else {**asdict(summary), "operators": dict(summary.operators)}
-
-
-def _finite(value: object) -> object:
-    """Return the value, or None for a number that is not finite, which JSON cannot represent."""
-    return value if not isinstance(value, float) or math.isfinite(value) else None

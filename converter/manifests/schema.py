@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+import msgspec.structs
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from converter.errors import ArtifactError
@@ -354,14 +355,23 @@ def read(path: Path) -> tuple[Manifest, bytes]:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of manifests, which docs/manifest.schema.json publishes."""
-    text = json.dumps(msgspec.json.schema(Manifest)).replace(
-        r"\\Z", "$"
-    )  # in ECMAScript, $ matches only the end
-    document: dict[str, Any] = {"$schema": DIALECT, **json.loads(text)}
-    for definition in document["$defs"].values():
+    document = msgspec.json.schema(Manifest)
+    return {"$schema": DIALECT, **document, "$defs": described(document["$defs"])}
+
+
+def described(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the definitions of structs, with their docstrings' attributes as descriptions of the keys."""
+    # In ECMAScript, $ matches only the end.
+    result: dict[str, Any] = json.loads(json.dumps(definitions).replace(r"\\Z", "$"))
+    keys = {
+        struct.__name__: {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
+        for struct in Struct.__subclasses__()
+    }
+    for title, definition in result.items():
         summary, _, attributes = inspect.cleandoc(definition["description"]).partition("\n\nAttributes:\n")
         definition["description"] = summary
         for line in re.sub(r"\n {5,}", " ", attributes).splitlines():
             name, _, description = line.strip().partition(": ")
-            definition["properties"][name]["description"] = description
-    return document
+            key = keys.get(title, {}).get(name, name)
+            definition["properties"][key]["description"] = description
+    return result

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from converter.formats import artifact
 from converter.graphs import operators
@@ -124,27 +125,86 @@ def file_bytes(model: Model) -> int:
     return len(header) + sum(array.nbytes for array in state.values())
 
 
-def document(model: Model) -> dict[str, Any]:
-    """Return a model's names and figures as a JSON document, with the source of the published ones."""
+class PublishedAccuracy(Struct, frozen=True, kw_only=True):
+    """The accuracy that GluonCV published, in percent; null without any."""
+
+    top1: float | None
+    top5: float | None
+
+
+class ComputedRecord(Struct, frozen=True, kw_only=True):
+    """Figures of one image of the model's input size.
+
+    Attributes:
+        parameters: number of trainable scalars.
+        multiply_adds: multiply-adds.
+        activations: number of output elements of the counted layers.
+        file_bytes: size of the converted file in float32.
+        convention: what is counted.
+    """
+
+    parameters: int
+    multiply_adds: int
+    activations: int
+    file_bytes: int
+    convention: str
+
+
+class InputRecord(Struct, frozen=True, kw_only=True):
+    """The input of a model: (channels, height, width), and how an image is cropped and resized."""
+
+    size: tuple[int, int, int]
+    crop_pct: float
+    interpolation: str
+
+
+class FiguresRecord(Struct, frozen=True, kw_only=True):
+    """A model, as ``gluon2torch list`` describes it.
+
+    Attributes:
+        model: its name.
+        gluon: its name in GluonCV.
+        parameters: number of trainable scalars.
+        params_sha1: SHA-1 of the published parameters, null if none were published.
+        published: the accuracy that GluonCV published.
+        note: a remark.
+        computed: computed figures.
+        input: the input.
+        published_source: where the accuracy is published, null without any.
+    """
+
+    model: str
+    gluon: str
+    parameters: int
+    params_sha1: str | None
+    published: PublishedAccuracy
+    note: str | None
+    computed: ComputedRecord
+    input: InputRecord
+    published_source: str | None
+
+
+def document(model: Model) -> FiguresRecord:
+    """Return a model's names and figures, with the source of the published ones."""
     total, data_config, entry = cost(model), preprocessing(model), model.entry
-    return {
-        "model": model.name,
-        "gluon": entry.gluon,
-        "parameters": model.parameters,
-        "params_sha1": entry.params_sha1 or None,
-        "published": {"top1": entry.top1, "top5": entry.top5},
-        "note": entry.note or None,
-        "computed": {
-            "parameters": model.parameters,
-            "multiply_adds": total.multiply_adds,
-            "activations": total.activations,
-            "file_bytes": file_bytes(model),
-            "convention": CONVENTION,
-        },
-        "input": {
-            "size": list(data_config["input_size"]),
-            "crop_pct": data_config["crop_pct"],
-            "interpolation": data_config["interpolation"],
-        },
-        "published_source": None if entry.top1 is None else SOURCE,
-    }
+    return FiguresRecord(
+        model=model.name,
+        gluon=entry.gluon,
+        parameters=model.parameters,
+        params_sha1=entry.params_sha1 or None,
+        published=PublishedAccuracy(top1=entry.top1, top5=entry.top5),
+        note=entry.note or None,
+        computed=ComputedRecord(
+            parameters=model.parameters,
+            multiply_adds=total.multiply_adds,
+            activations=total.activations,
+            file_bytes=file_bytes(model),
+            convention=CONVENTION,
+        ),
+        input=InputRecord(
+            size=data_config["input_size"],
+            crop_pct=data_config["crop_pct"],
+            interpolation=data_config["interpolation"],
+        ),
+        published_source=None if entry.top1 is None else SOURCE,
+    )

@@ -7,13 +7,14 @@ batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec import Struct
 
 from converter import names
 from converter.choices import TOP
 from converter.errors import EvaluationError
+from converter.formats.state_dicts import Location  # noqa: TC001 - evaluated
 from converter.networks import catalog
 from converter.progress import silent
 from converter.vision import classifier, images, processes
@@ -141,35 +142,80 @@ def class_indices(classes: Sequence[str], loaded: Classifier, folder: Path) -> l
     return [loaded.labels.index(name) for name in classes]
 
 
-def document(evaluation: Evaluation, request: EvaluationRequest) -> dict[str, Any]:
-    """Return an evaluation as a JSON document; accuracies are in percent."""
-    return {
-        "model": evaluation.classifier.model.name,
-        "weights": str(evaluation.classifier.file),
-        "folder": str(request.folder),
-        "preprocessing": request.options.preprocessing.value,
-        "state_dict": msgspec.to_builtins(evaluation.classifier.location),
-        "device": evaluation.classifier.device,
-        "warning": evaluation.classifier.warning or None,
-        "processes": evaluation.process.world_size,
-        "images": evaluation.images,
-        "correct": {"top1": evaluation.top1_hits, "top5": evaluation.top5_hits},
-        "top1": evaluation.top1,
-        "top5": evaluation.top5,
-        "published": published(evaluation.classifier),
-    }
+class CorrectRecord(Struct, frozen=True, kw_only=True):
+    """The number of images whose class is the first, or among the first five."""
+
+    top1: int
+    top5: int
 
 
-def published(loaded: Classifier) -> dict[str, Any] | None:
-    """Return the accuracy that GluonCV published for exactly this network, if any.
+class PublishedFigures(Struct, frozen=True, kw_only=True):
+    """The published accuracy in percent, and whether GluonCV published these weights."""
 
-    ``top1`` and ``top5`` are in percent; ``official`` is whether the manifest says that GluonCV
-    published the weights.
+    top1: float
+    top5: float | None
+    official: bool
+
+
+class EvaluationRecord(Struct, frozen=True, kw_only=True):
+    """The document of ``gluon2torch evaluate``.
+
+    Attributes:
+        model: name of the model.
+        weights: file of the weights.
+        folder: folder of the images.
+        preprocessing: how an image becomes an input.
+        state_dict: where the weights are in their file.
+        device: device that ran the network.
+        warning: why the result may mean little, null without a reason.
+        processes: number of processes.
+        images: number of images.
+        correct: numbers of correct images.
+        top1: accuracy in percent.
+        top5: accuracy of the first five classes in percent.
+        published: what GluonCV published for this network, null without any.
     """
+
+    model: str
+    weights: str
+    folder: str
+    preprocessing: str
+    state_dict: Location
+    device: str
+    warning: str | None
+    processes: int
+    images: int
+    correct: CorrectRecord
+    top1: float
+    top5: float
+    published: PublishedFigures | None
+
+
+def document(evaluation: Evaluation, request: EvaluationRequest) -> EvaluationRecord:
+    """Return the JSON document of an evaluation."""
+    return EvaluationRecord(
+        model=evaluation.classifier.model.name,
+        weights=str(evaluation.classifier.file),
+        folder=str(request.folder),
+        preprocessing=request.options.preprocessing.value,
+        state_dict=evaluation.classifier.location,
+        device=evaluation.classifier.device,
+        warning=evaluation.classifier.warning or None,
+        processes=evaluation.process.world_size,
+        images=evaluation.images,
+        correct=CorrectRecord(top1=evaluation.top1_hits, top5=evaluation.top5_hits),
+        top1=evaluation.top1,
+        top5=evaluation.top5,
+        published=published(evaluation.classifier),
+    )
+
+
+def published(loaded: Classifier) -> PublishedFigures | None:
+    """Return the accuracy that GluonCV published for exactly this network, if any."""
     entry = loaded.model.entry
     if entry.top1 is None or loaded.model != catalog.find(loaded.model.name):
         return None
-    return {"top1": entry.top1, "top5": entry.top5, "official": loaded.official}
+    return PublishedFigures(top1=entry.top1, top5=entry.top5, official=loaded.official)
 
 
 def _count(

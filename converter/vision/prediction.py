@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec import Struct
 
 from converter.choices import TOP
+from converter.formats.state_dicts import Location  # noqa: TC001 - evaluated
 from converter.progress import silent
 from converter.vision import classifier, images
 from converter.vision.images import Inputs
@@ -81,23 +82,60 @@ def predict(request: PredictionRequest, progress: Progress = silent) -> Predicti
     return Predictions(loaded, tuple(predictions))
 
 
-def document(predictions: Predictions, options: ClassifierOptions) -> dict[str, Any]:
-    """Return predictions as a JSON document."""
-    return {
-        "model": predictions.classifier.model.name,
-        "weights": str(predictions.classifier.file),
-        "preprocessing": options.preprocessing.value,
-        "state_dict": msgspec.to_builtins(predictions.classifier.location),
-        "device": predictions.classifier.device,
-        "warning": predictions.classifier.warning or None,
-        "images": [
-            {
-                "file": str(image.file),
-                "top": [
-                    {"class": entry.index, "label": entry.label, "probability": entry.probability}
+class ClassRecord(Struct, frozen=True, kw_only=True, rename={"index": "class"}):
+    """A class, its name and its probability."""
+
+    index: int
+    label: str
+    probability: float
+
+
+class ImageRecord(Struct, frozen=True, kw_only=True):
+    """An image and its most probable classes."""
+
+    file: str
+    top: tuple[ClassRecord, ...]
+
+
+class PredictionRecord(Struct, frozen=True, kw_only=True):
+    """The document of ``gluon2torch predict``.
+
+    Attributes:
+        model: name of the model.
+        weights: file of the weights.
+        preprocessing: how an image becomes an input.
+        state_dict: where the weights are in their file.
+        device: device that ran the network.
+        warning: why the result may mean little, null without a reason.
+        images: the images.
+    """
+
+    model: str
+    weights: str
+    preprocessing: str
+    state_dict: Location
+    device: str
+    warning: str | None
+    images: tuple[ImageRecord, ...]
+
+
+def document(predictions: Predictions, options: ClassifierOptions) -> PredictionRecord:
+    """Return the JSON document of predictions."""
+    return PredictionRecord(
+        model=predictions.classifier.model.name,
+        weights=str(predictions.classifier.file),
+        preprocessing=options.preprocessing.value,
+        state_dict=predictions.classifier.location,
+        device=predictions.classifier.device,
+        warning=predictions.classifier.warning or None,
+        images=tuple(
+            ImageRecord(
+                file=str(image.file),
+                top=tuple(
+                    ClassRecord(index=entry.index, label=entry.label, probability=entry.probability)
                     for entry in image.classes
-                ],
-            }
+                ),
+            )
             for image in predictions.images
-        ],
-    }
+        ),
+    )

@@ -13,7 +13,7 @@ import numpy as np
 import safe_source
 from fuzz import mutation, seeds
 
-from converter.commands import diff, inspection, inspection_result
+from converter.commands import diff, inspection, inspection_document
 from converter.errors import ConversionError, SourceError
 from converter.formats import detect, labels, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH
@@ -142,7 +142,7 @@ def _code(path: Path) -> None:
 
 
 def _inspected(path: Path) -> None:
-    inspection_result.document(inspection.inspect(path, full=True))
+    inspection_document.document(inspection.inspect(path, full=True))
 
 
 def _manifest(path: Path) -> None:
@@ -162,7 +162,7 @@ def _note(path: Path) -> None:
 
 def _stages(path: Path) -> None:
     """Run every command on the file that needs no network."""
-    inspection_result.document(inspection.inspect(path, full=True))
+    inspection_document.document(inspection.inspect(path, full=True))
     with contextlib.suppress(ConversionError):
         diff.diff(path, path)
     for model in (None, catalog.find(MODEL)):
