@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from converter.networks.catalog import Model
 
 UNPROVEN = ParityOptions("none")
-NOT_A_MODEL = "model   none of the named ones: converted from the graph"
+NOT_A_MODEL = "model   unknown: converted from its graph"
 
 
 @pytest.fixture(autouse=True)

@@ -46,3 +46,32 @@ def test_deviation_of_more_than_roundings_is_the_scale(dtype: str) -> None:
 
 def test_integers_are_relative_to_their_deviation() -> None:
     assert graph_rows.difference(np.arange(5), np.arange(5) + 1).relative == pytest.approx(2**-0.5)
+
+
+@pytest.mark.parametrize("huge", [np.inf, -np.inf, -1e30, -np.finfo("float64").max, np.nan])
+def test_huge_values_do_not_hide_other_differences(huge: float) -> None:
+    reference = np.random.Generator(np.random.PCG64(5)).normal(0, 1, 50)
+    reference[7] = huge
+    assert graph_rows.difference(reference, reference.copy()).relative == 0
+    moved = reference.copy()
+    moved[3] += 1e-9
+    others = np.delete(reference, 7)
+    assert graph_rows.difference(reference, moved).relative == pytest.approx(1e-9 / others.std(), rel=1e-6)
+
+
+@pytest.mark.parametrize("huge", [np.inf, -np.inf, -1e30, -np.finfo("float64").max, np.nan])
+@pytest.mark.parametrize("other", [0.5, np.inf, -np.inf, np.nan, -2e30, np.finfo("float64").max])
+def test_other_huge_values_differ(huge: float, other: float) -> None:
+    reference = np.array([0.5, huge, 2])
+    output = np.array([0.5, other, 2])
+    if np.array_equal(reference, output, equal_nan=True):
+        assert graph_rows.difference(reference, output).relative == 0
+    else:
+        assert graph_rows.difference(reference, output).relative >= 0.5
+        assert graph_rows.difference(output, reference).relative >= 0.5
+
+
+def test_roundings_of_huge_values_pass() -> None:
+    reference = np.array([0.5, -1e30, 2])
+    output = np.array([0.5, -1e30 * (1 + 2e-16), 2])
+    assert 0 < graph_rows.difference(reference, output).relative < 1e-15

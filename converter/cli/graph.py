@@ -79,7 +79,7 @@ def print_result(result: GraphConversionResult, *, as_json: bool, is_automatic: 
         typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
     if is_automatic:
-        screen.print("[yellow]model[/]   none of the named ones: converted from the graph")
+        screen.print("[yellow]model[/]   unknown: converted from its graph")
     _summary(result, screen)
 
 

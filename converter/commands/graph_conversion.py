@@ -103,7 +103,10 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
-            proof = graph_loading.prove(loaded.converted, plan, runs, progress)
+            module, path = loaded.converted.module, draft.path
+            proof = graph_loading.prove(
+                loaded.converted, plan, runs, progress, lambda dtype: graph_proof.read(module, path, dtype)
+            )
             params_file.require_unchanged(file)
             written = graph_export.WrittenWeights(
                 stem=_stem(loaded), sha256=draft.sha256, pth=state if pth else None

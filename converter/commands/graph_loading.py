@@ -175,16 +175,27 @@ def runs(
 
 
 def prove(
-    converted: ConvertedGraph, plan: ReferencePlan | None, runs: Sequence[Run], progress: Progress
+    converted: ConvertedGraph,
+    plan: ReferencePlan | None,
+    runs: Sequence[Run],
+    progress: Progress,
+    network: Network | None = None,
 ) -> ProvenGraph:
     """Compare the module with MXNet, or with the graph on arrays.
+
+    Args:
+        converted: the graph and the module.
+        plan: the references to try, None for no proof.
+        runs: the dtype and the inputs of each run.
+        progress: called as nodes are compared.
+        network: returns the network in a precision; by default the module with the graph's parameters.
 
     Raises:
         ParityError: if they differ.
     """
     if plan is None:
         return ProvenGraph(record=graph_builder.UNPROVEN)
-    proof, reference = compare(converted, runs, plan, progress=progress)
+    proof, reference = compare(converted, runs, plan, network, progress)
     proof.require()
     return ProvenGraph(record=graph_builder.parity(proof, reference, runs), proof=proof, runs=runs)
 

@@ -42,6 +42,7 @@ class Operation:
         index_input: the input that contains indices into an axis of a table, None without one.
         length_input: the input that contains lengths of the sequences in the first one, None without one.
         floating_only: whether integers as inputs are refused: MXNet computes them in integers, we would not.
+        bias_axis: the axis of its output along which it adds its bias.
         rank: the number of axes of its output, None if unknown.
         input_rank: the number of axes of its first input, None if unknown.
         keeps_rank: whether its output has as many axes as its data inputs.
@@ -68,6 +69,7 @@ class Operation:
     index_input: int | None = field(default=None, compare=False, repr=False)
     length_input: int | None = field(default=None, compare=False, repr=False)
     floating_only: bool = field(default=False, compare=False, repr=False)
+    bias_axis: int = field(default=1, compare=False, repr=False)
     rank: int | None = field(default=None, compare=False, repr=False)
     input_rank: int | None = field(default=None, compare=False, repr=False)
     keeps_rank: bool = field(default=False, compare=False, repr=False)

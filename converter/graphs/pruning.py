@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from converter import names
 from converter.errors import SymbolError
 from converter.graphs.graph import VARIABLE, descendants
+from converter.graphs.operators.losses import REGRESSIONS
 from converter.graphs.reader import depth_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from converter.graphs.graph import Entry, Graph, Node
 
@@ -50,7 +51,7 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
     """
     chosen = graph.outputs if output is None else _outputs_of(graph, output)
     nodes = [_without_label(node) for node in graph.nodes]
-    labels = _labels(graph)
+    labels = _labels(graph, nodes)
     roots = {*labels, *(index for index, node in enumerate(nodes) if node.operation.is_loss)}
     training = descendants(nodes, roots)
     kept = tuple(entry for entry in chosen if entry[0] not in training)
@@ -61,6 +62,8 @@ def prune(graph: Graph, output: str | None = None) -> InferenceGraph:
             f"  found  {', '.join(found)}\n"
             "  try    --output NODE, the last node before the loss"
         )
+    if all(nodes[index].operation.kind == VARIABLE for index, _ in kept):
+        raise SymbolError(f"{graph.file}: computes nothing: its outputs are inputs or parameters")
     order = depth_first([node.inputs for node in nodes], kept)
     place = {old: new for new, old in enumerate(order)}
     reduced = replace(
@@ -106,10 +109,22 @@ def _without_label(node: Node) -> Node:
     return replace(node, operation=operation, inputs=node.inputs[:count])
 
 
-def _labels(graph: Graph) -> set[int]:
-    """Return the variables that an operator takes as its label."""
-    labels = {node.inputs[-1][0] for node in graph.nodes if node.operation.takes_label and node.inputs}
-    return {index for index in labels if graph.nodes[index].operation.kind == VARIABLE}
+def _labels(graph: Graph, nodes: Sequence[Node]) -> set[int]:
+    """Return the variables that an operator takes as its label.
+
+    What a regression is computed from is an input even if it is the label, too: that of an autoencoder. A
+    class is not, although the margins of some face networks are computed from it.
+
+    Args:
+        graph: the whole graph.
+        nodes: its nodes, without the labels of operators.
+    """
+    labelled = [index for index, node in enumerate(graph.nodes) if node.operation.takes_label and node.inputs]
+    labels = {graph.nodes[index].inputs[-1][0] for index in labelled}
+    regressions = [index for index in labelled if graph.nodes[index].operation.kind in REGRESSIONS]
+    data = tuple(entry for index in regressions for entry in nodes[index].inputs)
+    computed_from = set(depth_first([node.inputs for node in nodes], data))
+    return {index for index in labels - computed_from if graph.nodes[index].operation.kind == VARIABLE}
 
 
 def _names(graph: Graph, indices: Iterable[int]) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ def _require_inputs(
     """Check that every node has as many inputs as its operator takes.
 
     Raises:
-        SymbolError: with every node that has not, or that has too many.
+        SymbolError: listing every node with a wrong number of inputs.
     """
     problems = []
     for number, operation in operations.items():

@@ -184,7 +184,7 @@ def _is_flattened(graph: Graph, name: str) -> bool:
 
 
 def _table(converted: ConvertedGraph, name: str) -> int:
-    """Return the number of rows of the table that an input is an index of, 0 if it is none."""
+    """Return the number of rows of the table that an input indexes, or 0."""
     graph = converted.pruned.graph
     first = reader(graph, name)
     if first is None or not first.takes_indices:

@@ -223,13 +223,7 @@ def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module
     """
     import torch  # noqa: PLC0415 - when a network runs and not before
 
-    from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
-
-    try:
-        with EmptyLayers():
-            net: torch.nn.Module = namespace(module.source)["Network"]()
-    except REFUSALS as error:
-        raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
+    net = _empty(module)
     kind = getattr(torch, dtype)
     arrays = ((name, np.asarray(array)) for name, array in state.items())
     try:
@@ -237,6 +231,42 @@ def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module
     except RuntimeError as error:
         raise MappingError(f"the parameters do not fit the graph: {error}") from error
     return net.to(kind).eval()
+
+
+def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
+    """Return the network that the ``load`` of a generated module reads from a file.
+
+    Raises:
+        SymbolError: if PyTorch refuses the attributes of a layer.
+        MappingError: if the tensors in the file have other names or shapes than the layers.
+    """
+    import torch  # noqa: PLC0415 - when a network runs and not before
+
+    from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
+
+    _empty(module)
+    try:
+        with EmptyLayers():
+            net: torch.nn.Module = namespace(module.source)["load"](str(path))
+    except (RuntimeError, ValueError) as error:
+        raise MappingError(f"the parameters do not fit the graph: {error}") from error
+    return net.to(getattr(torch, dtype))
+
+
+def _empty(module: GeneratedModule) -> torch.nn.Module:
+    """Return the network of a generated module, whose layers have no memory yet.
+
+    Raises:
+        SymbolError: if PyTorch refuses the attributes of a layer.
+    """
+    from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
+
+    try:
+        with EmptyLayers():
+            net: torch.nn.Module = namespace(module.source)["Network"]()
+    except REFUSALS as error:
+        raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
+    return net
 
 
 def state_arrays(module: GeneratedModule, parameters: Arrays) -> Iterator[tuple[str, AnyArray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ VACUOUS = (
     "is the network untrained?"
 )
 ROUNDINGS = 64
+# Masks add -1e30, and max pooling over padding alone returns the least number. Their deviation would hide
+# every other difference, so that values beyond this one are compared relative to themselves.
+HUGE = 1e9
 REWRITING_LIMIT = 1e-4  # of the difference that replaced operators make in MXNet's float32
 
 
@@ -190,24 +193,38 @@ def difference(reference: Array, output: Array) -> Difference:
     statistics = _statistics(reference), _statistics(output)
     if reference.shape != output.shape:
         return Difference(float("inf"), float("inf"), *statistics)
-    with np.errstate(all="ignore"):  # a max pool of nothing is the least number
-        same = (reference == output) | (np.isnan(reference) & np.isnan(output))
-        worst = float(np.max(np.abs(reference.astype(np.float64) - output), where=~same, initial=0.0))
-        scale = _scale(reference)
-    if worst == 0:
-        return Difference(0.0, 0.0, *statistics)
-    relative = worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
-    return Difference(worst, relative, *statistics)
+    with np.errstate(all="ignore"):  # infinities and NaNs are values like others
+        wide = reference.astype(np.float64)
+        far = np.abs(wide - output)
+        far[(reference == output) | (np.isnan(reference) & np.isnan(output))] = 0
+        far[np.isnan(far)] = np.inf  # one of the two is not finite
+        ordinary = np.abs(wide) < HUGE
+        relative = max(
+            _over(far[ordinary], _scale(wide[ordinary], reference.dtype)),
+            _over(far[~ordinary], np.abs(wide[~ordinary])),
+        )
+    return Difference(float(np.max(far, initial=0.0)), relative, *statistics)
 
 
-def _scale(reference: Array) -> float:
+def _over(far: Array, scale: Array | float) -> float:
+    """Return the largest of the differences, relative to a scale or to one of each."""
+    if not far.any():
+        return 0.0
+    relative = np.where(far > 0, far / scale, 0.0)
+    return float(np.max(np.where(np.isnan(relative), np.inf, relative)))
+
+
+def _scale(ordinary: Array, dtype: np.dtype[Any]) -> float:
     """Return what a difference is relative to: the standard deviation, or the largest value of a constant.
 
-    What deviates by a few roundings is a constant, too.
+    An output that varies only by rounding errors counts as constant.
+
+    Args:
+        ordinary: the values of the reference, without huge ones.
+        dtype: the type in which they were computed.
     """
-    wide = reference.astype(np.float64)
-    deviation, largest = float(np.std(wide)), float(np.max(np.abs(wide), initial=0.0))
-    rounding = float(np.finfo(reference.dtype).eps) if np.issubdtype(reference.dtype, np.floating) else 0.0
+    deviation, largest = float(np.std(ordinary)), float(np.max(np.abs(ordinary), initial=0.0))
+    rounding = float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0
     return deviation if deviation > ROUNDINGS * rounding * largest else largest
 
 

@@ -70,7 +70,7 @@ def run(
             raise _shape_error(module, inputs, error) from error
         for hook in hooks:
             hook.remove()
-        heads = [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
+        heads = [each.detach().numpy() for each in (result if isinstance(result, tuple) else (result,))]
         if not all(np.isfinite(head).all() for head in heads):
             raise ParityError("the outputs are not finite, which proves nothing")
         yield ModuleOutputs(layers, heads)

@@ -76,6 +76,7 @@ class RunComparison:
             nodes[index] = self._node_row(index, arrays, execution.compute(index))
             execution.store(index, arrays)
         self._require_complete(nodes)
+        heads |= self._variables(computed)
         return [
             *(row for _, row in sorted(nodes.items()) if row),
             *self._composition(computed),
@@ -83,11 +84,22 @@ class RunComparison:
             *(heads[place] for place in sorted(heads)),
         ]
 
+    def _variables(self, computed: ModuleOutputs) -> dict[int, GraphRow]:
+        """Compare the outputs that are inputs or parameters."""
+        rows = {}
+        for place, (index, _) in enumerate(self.graph.outputs):
+            node = self.graph.nodes[index]
+            if node.operation.kind == VARIABLE:
+                given = self.inputs if node.name in self.inputs else self.converted.parameters
+                self.heads[place] = np.asarray(given[node.name]).astype(self.dtype)
+                rows[place] = self._row(index, self.heads[place], computed.heads[place])
+        return rows
+
     def _require_complete(self, nodes: Collection[int]) -> None:
         """Check that the reference has computed every node.
 
         Raises:
-            ParityError: with the first that it has not.
+            ParityError: if a node is missing; the message names the first.
         """
         for index, node in enumerate(self.graph.nodes):
             if node.operation.kind != VARIABLE and index not in nodes:
@@ -131,6 +143,8 @@ class RunComparison:
         bias = next((parameters[role] for role in BIASES if role in parameters), None)
         known = bias in self.converted.parameters and expected.ndim > 1
         array = np.asarray(self.converted.parameters[bias]) if bias and known else None
+        if array is not None:
+            expected = np.moveaxis(expected, node.operation.bias_axis, 1)
         return not depends_on_weights(expected, row.difference.reference, array)
 
     def _node_row(self, index: int, expected: tuple[Array, ...], outputs: Sequence[Array]) -> GraphRow | None:

@@ -4,7 +4,7 @@ Some of MXNet's operators have no float64 kernel, and some round to float32 insi
 operators of MXNet that compute the same function; ``symbol_child`` compares both in float32. The converter
 itself never reads the rewritten symbol.
 
-This file is run by any Python 3.8 or later, beside ``symbol_child``.
+This file is run by any Python 3.8 or later, in the same process as ``symbol_child``.
 """
 
 from __future__ import annotations

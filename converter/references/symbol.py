@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 CHILD = Path(__file__).with_name("symbol_child.py")
 SYMBOL, PARAMS = "symbol.json", "parameters.params"
 OWN_KERNELS = {"MXNET_MKLDNN_ENABLED": "0"}  # oneDNN's SoftmaxOutput differs from MXNet's own
+# MXNet's RNN fails in float32 without oneDNN. With it, the others compute something else, or fail.
+NEEDS_ONEDNN = {"RNN"}
+NO_ONEDNN = {"Deconvolution", "Softmax", "SoftmaxOutput"}
 
 
 class _SymbolReply(msgspec.Struct, frozen=True):
@@ -148,7 +151,10 @@ def start(python: Path, request: SymbolRequest) -> Iterator[SymbolRun]:
     with disk.temp_dir() as folder:
         with disk.writing(folder):
             _write(folder, request)
-        with child_process.start(python, CHILD, folder, OWN_KERNELS, streamed=True) as child:
+        operators = {node.operator for node in request.graph.nodes}
+        uses_onednn = not operators.isdisjoint(NEEDS_ONEDNN) and operators.isdisjoint(NO_ONEDNN)
+        variables = {} if uses_onednn else OWN_KERNELS
+        with child_process.start(python, CHILD, folder, variables, streamed=True) as child:
             yield SymbolRun(child, request)
 
 

@@ -25,7 +25,7 @@ class TorchLayer:
         tensors: the name of each parameter in the module, by role.
         applied: how it is applied: an expression of ``{layer}`` and the data inputs.
         constants: the parameters that are not trained, by their names in the module.
-        helpers: the class in ``graphs.helpers``, if it is none of ``torch.nn``.
+        helpers: the class in ``graphs.helpers``, for layers that ``torch.nn`` lacks.
     """
 
     type: str

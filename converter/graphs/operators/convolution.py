@@ -254,6 +254,7 @@ def _fully_connected(*, num_hidden: int, no_bias: bool = False, flatten: bool = 
         compute=compute,
         rank=2 if flatten else None,
         keeps_rank=not flatten,
+        bias_axis=1 if flatten else -1,
     )
 
 

@@ -13,7 +13,7 @@ from converter.graphs.graph import Operation
 from converter.graphs.operators.activation import sigmoid
 from converter.graphs.operators.attributes import Single
 from converter.graphs.operators.code import Code, identity
-from converter.graphs.operators.registry import operator, other, refuse
+from converter.graphs.operators.registry import MXNET, operator, other, refuse
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -25,6 +25,12 @@ TARGET_OUTPUTS = 3  # location targets, their mask, class targets
 def _labelled(name: str, code: Code) -> Operation:
     operation = other(name, code, lambda x, _label=None: x, data_inputs=2, keeps_rank=True)
     return replace(operation, takes_label=True)
+
+
+# The kinds of operators whose label has the shape of their data.
+REGRESSIONS = {
+    MXNET + name for name in ("LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput")
+}
 
 
 @operator("LinearRegressionOutput")

@@ -8,6 +8,7 @@ sync_batch_norm-inl.h, apache/mxnet 1.9.1.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -150,7 +151,7 @@ def _layer_norm(*, axis: int = -1, eps: Single = SMALL_EPS, output_mean_var: boo
 
     layer = TorchLayer(type="nn.LayerNorm", arguments=arguments, tensors={"gamma": "weight", "beta": "bias"})
     code = Code(f"F.layer_norm({{0}}, {{1}}.shape, {{1}}, {{2}}, {eps!r})", layer)
-    return other("LayerNorm", code, compute, roles=("gamma", "beta"), keeps_rank=True)
+    return replace(other("LayerNorm", code, compute, roles=("gamma", "beta"), keeps_rank=True), bias_axis=-1)
 
 
 @operator("GroupNorm")
