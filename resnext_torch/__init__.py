@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .config import CONFIGS, HEAD, Config, TensorSpec, list_models, parameter_count, state_spec
+from .config import CONFIGS, HEAD, Config, TensorSpec, parameter_count, state_spec
+from .names import list_models
 
 if TYPE_CHECKING:
     from .features import Features
@@ -72,4 +73,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*globals(), *__all__})

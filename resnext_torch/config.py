@@ -262,11 +262,6 @@ CONFIGS = {
 }
 
 
-def list_models() -> list[str]:
-    """Return the names of all networks."""
-    return list(CONFIGS)
-
-
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """The name and shape of one tensor in a state dict."""

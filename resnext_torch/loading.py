@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import logging
 import math
 import pickle
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 
-from . import weight_files
+from . import names, weight_files
 from .config import COLOURS, CONFIGS, HEAD, Config
 from .features import Features
 from .resnext import ResNeXt
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 FIRST = ("conv1.weight", "conv1.0.weight")
-PREFIX = "gluon_"  # of every network's name
-NUMBER = re.compile(r"\d+")
 log = logging.getLogger("resnext_torch")
 
 
@@ -72,7 +68,7 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
     """Create a network, with initial weights or with weights from a file.
 
     Args:
-        name: one of ``list_models()``.
+        name: one of ``list_models()``, or GluonCV's name of it, such as ``resnet50_v1d``.
         weights: a file, or a folder that contains one for this network.
         num_classes: size of the head; without a head (0) the network returns pooled features. If the
             file's head has another size, it is replaced by a new one. By default the file's head is kept.
@@ -90,8 +86,7 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
         IndexError: if a level in ``out_indices`` does not exist.
         WeightsError: if the weights are missing, damaged, or of another network.
     """
-    if name not in CONFIGS:
-        raise KeyError(f"unknown network {name!r}; {_hint(name)}")
+    name = names.resolve(name)
     if (in_chans is not None and in_chans < 1) or (num_classes or 0) < 0:
         raise ValueError(f"expected in_chans >= 1 and num_classes >= 0, found {in_chans} and {num_classes}")
     path = None if weights is None else weight_files.find(Path(weights), name)
@@ -106,22 +101,6 @@ def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
         if num_classes is None and not model.config.num_classes and not features_only:
             log.warning("the weights have no head, so the network returns pooled features")
     return Features(model, out_indices) if features_only else model
-
-
-def _hint(name: str) -> str:
-    """Suggest the network whose name differs by a typing error.
-
-    Incomplete names and other numbers are no typing errors: resnet50_v1 and resnet50_v2 are other networks
-    of GluonCV, not misspellings of resnet50_v1b.
-    """
-    plain = name.lower().removeprefix(PREFIX)
-    candidates = [candidate.removeprefix(PREFIX) for candidate in CONFIGS]
-    is_incomplete = any(candidate.startswith(plain) for candidate in candidates)
-    same_numbers = [
-        candidate for candidate in candidates if NUMBER.findall(candidate) == NUMBER.findall(plain)
-    ]
-    matches = [] if is_incomplete else difflib.get_close_matches(plain, same_numbers, n=1, cutoff=0.85)
-    return f"did you mean {PREFIX}{matches[0]}?" if matches else "see list_models()"
 
 
 def load(path: Path) -> State:

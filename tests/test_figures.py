@@ -16,8 +16,8 @@ from converter.commands import conversion
 from converter.networks import catalog, figures
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
-from converter.publishing import timm_config
 from resnext_torch import create_model
+from resnext_torch.names import TIMM_ARCHITECTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def test_costs_equal_a_plain_count(name: str) -> None:
 def test_timm_network_costs_the_same(name: str) -> None:
     model = catalog.find(name)
     with torch.device("meta"):
-        theirs = timm.create_model(timm_config.ARCHITECTURES[name])
+        theirs = timm.create_model(TIMM_ARCHITECTURES[name])
     assert computed_costs(model) == count_costs(theirs, (3, 224, 224))
     assert model.parameters == sum(parameter.numel() for parameter in theirs.parameters())
 
@@ -110,11 +110,11 @@ def test_file_size_equals_that_of_the_written_file(tmp_path: Path) -> None:
     assert figures.file_bytes(model) == conversion.run(request).artifact.stat().st_size
 
 
-@pytest.mark.parametrize("name", timm_config.ARCHITECTURES)
+@pytest.mark.parametrize("name", TIMM_ARCHITECTURES)
 def test_preprocessing_equals_timms(name: str) -> None:
     model = catalog.find(name)
     seen = {**figures.preprocessing(model), "pool_size": figures.pool_size(model)}
-    theirs: Any = timm.get_pretrained_cfg(f"{timm_config.ARCHITECTURES[name]}.gluon_in1k")
+    theirs: Any = timm.get_pretrained_cfg(f"{TIMM_ARCHITECTURES[name]}.gluon_in1k")
     for field in ("input_size", "pool_size", "crop_pct", "mean", "std", "interpolation"):
         assert seen[field] == getattr(theirs, field)
 

@@ -32,6 +32,7 @@ from converter.parity.options import ParityOptions
 from converter.publishing import card, timm_config
 from converter.storage import disk, locks
 from resnext_torch import WeightsError, create_model
+from resnext_torch.names import TIMM_ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +169,7 @@ def test_card_code_loads_the_model_and_extracts_features(
     assert names["model"].num_classes == 5
 
 
-@pytest.mark.parametrize("name", timm_config.ARCHITECTURES)
+@pytest.mark.parametrize("name", TIMM_ARCHITECTURES)
 def test_timm_network_has_the_same_tensor_names(name: str) -> None:
     model = catalog.find(name)
     config = timm_config.document(model, None)
@@ -190,7 +191,7 @@ def test_timm_network_has_the_same_tensor_names(name: str) -> None:
 )
 def test_timm_network_gives_the_same_logits(name: str) -> None:
     ours = create_model(name)
-    theirs = timm.create_model(timm_config.ARCHITECTURES[name])
+    theirs = timm.create_model(TIMM_ARCHITECTURES[name])
     theirs.load_state_dict(ours.state_dict(), strict=True)
     assert relative_difference(logits(ours, images()), logits(theirs, images())) <= LIMIT
 
