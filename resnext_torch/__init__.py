@@ -13,16 +13,11 @@ from .config import CONFIGS, HEAD, Config, TensorSpec, parameter_count, state_sp
 from .names import list_models
 
 if TYPE_CHECKING:
+    from .data_config import DataConfig, resolve_data_config, resolve_model_data_config
     from .features import Features
     from .fusing import fuse
     from .loading import create_model
-    from .preprocessing import (
-        DataConfig,
-        GluonTransform,
-        create_transform,
-        gluon_transform,
-        resolve_data_config,
-    )
+    from .preprocessing import GluonTransform, create_transform, gluon_transform
     from .resnext import Basic, Bottleneck, ResNeXt
     from .weight_files import WeightsError
 
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Basic": "resnext",
     "Bottleneck": "resnext",
-    "DataConfig": "preprocessing",
+    "DataConfig": "data_config",
     "Features": "features",
     "GluonTransform": "preprocessing",
     "ResNeXt": "resnext",
@@ -39,7 +34,8 @@ _MODULES = {
     "create_transform": "preprocessing",
     "fuse": "fusing",
     "gluon_transform": "preprocessing",
-    "resolve_data_config": "preprocessing",
+    "resolve_data_config": "data_config",
+    "resolve_model_data_config": "data_config",
 }
 
 __all__ = [
@@ -61,6 +57,7 @@ __all__ = [
     "list_models",
     "parameter_count",
     "resolve_data_config",
+    "resolve_model_data_config",
     "state_spec",
 ]
 

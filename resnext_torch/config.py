@@ -18,6 +18,7 @@ COLOURS = 3  # the channels of an image
 HEAD = "fc.weight"  # (classes, features)
 OUTPUT_STRIDES = (8, 16, 32)
 CIFAR_STRIDE = 4
+POOL_FACTORS = {"avg": 1, "max": 1, "avgmax": 1, "catavgmax": 2, "": 1}  # pooled features per channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Config:
         dropout: dropout rate before the head.
         in_chans: channels of the images.
         num_classes: output channels of the head, 0 for a network without a head.
+        global_pool: pool of the last stage's output: "avg", "max", "avgmax" for the mean of both,
+            "catavgmax" for the two concatenated, or "" for none, in a network without a head.
         output_stride: the image's size divided by that of the last stage's output: 8, 16 or 32; a network
             with a small stem has 4 only. Once it is reached, stages have dilated convolutions instead of a
             stride.
@@ -55,7 +58,7 @@ class Config:
     average pool of a dilated shortcut has size 1, as in GluonCV; timm's has size 2.
 
     Raises:
-        ValueError: if a network with this stem cannot have the output stride.
+        ValueError: if a network with this stem cannot have the output stride, or if there is no such pool.
     """
 
     depths: tuple[int, ...]
@@ -74,12 +77,18 @@ class Config:
     num_classes: int = 1000
     output_stride: int = OUTPUT_STRIDES[-1]
     bn_eps: float = 1e-5
+    global_pool: str = "avg"
 
     def __post_init__(self) -> None:
-        """Check the output stride."""
+        """Check the output stride and the pool."""
         if self.output_stride not in self.output_strides:
             expected = ", ".join(map(str, self.output_strides))
             raise ValueError(f"output_stride: expected {expected}, found {self.output_stride}")
+        if self.global_pool not in POOL_FACTORS:
+            expected = ", ".join(map(repr, POOL_FACTORS))
+            raise ValueError(f"global_pool: expected {expected}, found {self.global_pool!r}")
+        if not self.global_pool and self.num_classes:
+            raise ValueError("global_pool: a network with a head needs a pool; use num_classes=0")
 
     @property
     def output_strides(self) -> tuple[int, ...]:
@@ -125,8 +134,13 @@ class Config:
 
     @property
     def features(self) -> int:
-        """The input channels of the head."""
+        """The channels of the last stage."""
         return STAGE_CHANNELS[len(self.depths) - 1] * EXPANSIONS[self.block]
+
+    @property
+    def head_features(self) -> int:
+        """The input channels of the head."""
+        return self.features * POOL_FACTORS[self.global_pool]
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -287,7 +301,7 @@ def _network(config: Config) -> Iterator[TensorSpec]:
         for index, block in enumerate(stage):
             yield from _block(f"layer{number}.{index}", block)
     if config.num_classes:
-        yield TensorSpec("fc.weight", (config.num_classes, config.features), trainable=True)
+        yield TensorSpec("fc.weight", (config.num_classes, config.head_features), trainable=True)
         yield TensorSpec("fc.bias", (config.num_classes,), trainable=True)
 
 

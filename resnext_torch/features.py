@@ -40,12 +40,19 @@ class Features(nn.Module):
         self.model = model
 
     @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """The description of the network and its input, under timm's keys."""
+        return self.model.pretrained_cfg
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """The older name of ``pretrained_cfg``."""
+        return self.model.pretrained_cfg
+
+    @property
     def feature_info(self) -> list[dict[str, Any]]:
         """The levels under timm's keys: ``num_chs``, ``reduction``, ``module``."""
-        return [
-            {"num_chs": level.channels, "reduction": level.reduction, "module": level.module}
-            for level in self.levels
-        ]
+        return [self.model.feature_info[index] for index in self.out_indices]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps, in the order of ``out_indices``."""

@@ -7,117 +7,77 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
-from . import weight_files
-from .config import COLOURS, CONFIGS, Config
+from . import augmentation
+from .config import COLOURS
+from .data_config import IMAGENET, resolve_data_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from os import PathLike
-    from typing import Any
 
     import numpy as np
     from PIL.Image import Image
     from torch import Tensor
 
+    from .config import Config
     from .features import Features
     from .resnext import ResNeXt
-    from .weight_files import RecordedNormalization
 
     Transform = Callable[[Any], Tensor]
-
-
-class DataConfig(TypedDict):
-    """The input that a network expects, under timm's keys.
-
-    Attributes:
-        input_size: (channels, h, w) in pixels.
-        crop_pct: the fraction of the resized image's short side that the crop keeps.
-        mean: means of the channels, in the order RGB, on a scale from 0 to 1.
-        std: standard deviations of the channels, likewise.
-    """
-
-    input_size: tuple[int, int, int]
-    interpolation: str
-    crop_pct: float
-    crop_mode: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-IMAGENET = DataConfig(
-    input_size=(COLOURS, 224, 224),
-    interpolation="bicubic",
-    crop_pct=0.875,
-    crop_mode="center",
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
-# Source: scripts/classification/cifar/train_cifar10.py, dmlc/gluon-cv 56777561.
-CIFAR = DataConfig(
-    input_size=(COLOURS, 32, 32),
-    interpolation="bicubic",
-    crop_pct=1.0,
-    crop_mode="center",
-    mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2023, 0.1994, 0.2010),
-)
-
-
-def resolve_data_config(
-    model: str | Config | ResNeXt | Features | None = None, weights: str | PathLike[str] | None = None
-) -> DataConfig:
-    """Return the input that a network expects.
-
-    Args:
-        model: a network, its name or configuration; None for the ImageNet networks.
-        weights: file of the weights. If its manifest records a normalization that was exported with the
-            network, that takes the place of the default.
-
-    Raises:
-        KeyError: if a name is not in ``list_models()``.
-    """
-    own: RecordedNormalization = {} if weights is None else weight_files.normalization(Path(weights))
-    if model is None:
-        return DataConfig(**{**IMAGENET, **own})
-    config = _config(model)
-    defaults = CIFAR if config.stem == "small" else IMAGENET
-    _, height, width = defaults["input_size"]
-    return DataConfig(**{**defaults, "input_size": (config.in_chans, height, width), **own})
 
 
 def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
     recipe: Literal["bicubic", "gluon"] = "bicubic",
     *,
-    input_size: tuple[int, int, int] = IMAGENET["input_size"],
+    input_size: int | tuple[int, int] | tuple[int, int, int] = IMAGENET["input_size"],
     interpolation: str = IMAGENET["interpolation"],
-    crop_pct: float = IMAGENET["crop_pct"],
-    crop_mode: str = IMAGENET["crop_mode"],
+    crop_pct: float | None = None,
+    crop_mode: str | None = None,
     mean: tuple[float, ...] = IMAGENET["mean"],
     std: tuple[float, ...] = IMAGENET["std"],
+    is_training: bool = False,
+    no_aug: bool = False,
+    **augmentations: Any,  # noqa: ANN401 - timm's further arguments
 ) -> Transform:
     """Return the transform from an RGB image to a network's input.
 
     Call it as ``create_transform(**resolve_data_config(model))``. The recipe "bicubic" is the
-    ``torchvision.transforms.Compose`` of timm's evaluation; the recipe "gluon" is ``GluonTransform``,
-    which ignores ``interpolation``.
+    ``torchvision.transforms.Compose`` of timm's evaluation or, with ``is_training``, of its training; the
+    recipe "gluon" is ``GluonTransform``, which ignores ``interpolation``.
+
+    Args:
+        recipe: "bicubic" or "gluon".
+        input_size: (channels, h, w), (h, w), or a number of pixels for both.
+        interpolation: "bicubic", "bilinear", "nearest" and the like.
+        crop_pct: the fraction of the resized image's short side that the crop keeps, by default 0.875.
+        crop_mode: "center", the only supported mode.
+        mean: means of the channels, on a scale from 0 to 1.
+        std: standard deviations of the channels, likewise.
+        is_training: whether to return the transform for training, with random crops.
+        no_aug: whether to only resize in training.
+        augmentations: settings of the training, those of ``augmentation.Augmentation``.
 
     Raises:
         ValueError: if an argument has a value that the transforms do not support.
         ImportError: if torchvision is needed and not installed.
     """
-    channels, height, width = input_size
-    if channels != COLOURS or height != width:
+    size = _size(input_size)
+    if recipe not in {"bicubic", "gluon"}:
+        raise ValueError(f"recipe: expected 'bicubic' or 'gluon', found {recipe!r}")
+    if is_training:
+        if recipe == "gluon":
+            raise ValueError("recipe: 'gluon' is for evaluation; use 'bicubic' with is_training")
+        settings = None if no_aug else augmentation.settings(augmentations)
+        return augmentation.training_transform(size, interpolation, mean, std, settings)
+    height, width = size
+    if height != width:
         raise ValueError(f"input_size: expected ({COLOURS}, n, n), found {input_size}")
-    if crop_mode != "center":
+    if crop_mode not in {None, "center"}:
         raise ValueError(f"crop_mode: expected 'center', found {crop_mode!r}")
-    resized = math.floor(height / crop_pct)
+    resized = math.floor(height / (crop_pct or IMAGENET["crop_pct"]))
     if recipe == "gluon":
         return GluonTransform(resized, height, mean, std)
-    if recipe != "bicubic":
-        raise ValueError(f"recipe: expected 'bicubic' or 'gluon', found {recipe!r}")
     from torchvision import transforms  # noqa: PLC0415 - not needed for GluonCV's
 
     return transforms.Compose(  # type: ignore[no-any-return]  # torchvision has no types
@@ -128,6 +88,16 @@ def create_transform(  # noqa: PLR0913 - timm's arguments, by keyword
             transforms.Normalize(mean, std),
         ]
     )
+
+
+def _size(input_size: int | tuple[int, ...]) -> tuple[int, int]:
+    """Return the height and width of the input, which must have three channels."""
+    if isinstance(input_size, int):
+        return input_size, input_size
+    *channels, height, width = input_size
+    if channels not in ([], [COLOURS]):
+        raise ValueError(f"input_size: expected ({COLOURS}, n, n), found {input_size}")
+    return height, width
 
 
 def gluon_transform(model: str | Config | ResNeXt | Features | None = None) -> GluonTransform:
@@ -186,13 +156,3 @@ class GluonTransform:
         scaled = cropped.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
         return torch.from_numpy((scaled - mean) / std)
-
-
-def _config(model: str | Config | ResNeXt | Features) -> Config:
-    if isinstance(model, str):
-        return CONFIGS[model]
-    if isinstance(model, Config):
-        return model
-    network: Any = model
-    config: Config = getattr(network, "model", network).config  # Features has the network in `model`
-    return config

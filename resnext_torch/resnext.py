@@ -8,12 +8,16 @@ resnetv1b.py and cifarresnext.py, dmlc/gluon-cv 56777561.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from . import checkpointing, class_names, data_config
+from .pooling import GLOBAL_POOLS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .config import Block, Config
 
@@ -117,7 +121,7 @@ class ResNeXt(nn.Module):
     """A residual network of three or four stages, with initial weights and in training mode.
 
     Shape:
-        (n, in_chans, h, w) → (n, num_classes), or (n, features) without a head
+        (n, in_chans, h, w) → (n, num_classes), or (n, head_hidden_size) without a head
     """
 
     def __init__(self, config: Config) -> None:
@@ -129,10 +133,59 @@ class ResNeXt(nn.Module):
         self.maxpool = POOLS[config.pool]()
         for number, stage in enumerate(config.stages, start=1):
             self.add_module(f"layer{number}", nn.Sequential(*map(BLOCKS[config.block], stage)))
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GLOBAL_POOLS[config.global_pool]()
         self.dropout = nn.Dropout(config.dropout)
         self.fc = _head(config)
+        self.pretrained_cfg: dict[str, Any] = data_config.describe(config)
+        self.class_list: tuple[str, ...] | Literal["imagenet"] = ()
+        self.grad_checkpointing = False
         self.apply(_initialise)
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """The older name of ``pretrained_cfg`` in timm: the input, and the weights if they were loaded."""
+        return self.pretrained_cfg
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that were recorded with the weights, empty if none were.
+
+        Weights for 1000 classes without recorded names have ImageNet's, if torchvision is installed.
+        """
+        return class_names.imagenet() if self.class_list == "imagenet" else self.class_list
+
+    @property
+    def num_classes(self) -> int:
+        """The output channels of the head, 0 without a head."""
+        return self.config.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """The channels of the last stage."""
+        return self.config.features
+
+    @property
+    def head_hidden_size(self) -> int:
+        """The input channels of the head: those of the last stage, or twice as many for "catavgmax"."""
+        return self.config.head_features
+
+    @property
+    def in_chans(self) -> int:
+        """The channels of the input."""
+        return self.config.in_chans
+
+    @property
+    def drop_rate(self) -> float:
+        """The dropout rate before the head."""
+        return self.dropout.p
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """The levels of the feature pyramid under timm's keys: ``num_chs``, ``reduction``, ``module``."""
+        return [
+            {"num_chs": level.channels, "reduction": level.reduction, "module": level.module}
+            for level in self.config.levels
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -152,9 +205,11 @@ class ResNeXt(nn.Module):
         """Return the logits, or with ``pre_logits`` the input of the last layer.
 
         Shape:
-            (n, features, h, w) → (n, num_classes), or (n, features) with ``pre_logits``
+            (n, features, h, w) → (n, num_classes), or (n, head_hidden_size) with ``pre_logits``; without a
+            pool (n, features, h, w)
         """
-        x = self.dropout(self.avgpool(x).flatten(1))
+        x = self.avgpool(x)
+        x = self.dropout(x.flatten(1) if self.config.global_pool else x)
         return x if pre_logits else self.fc(x)
 
     def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
@@ -163,17 +218,100 @@ class ResNeXt(nn.Module):
         yield x
         x = self.maxpool(x)
         for number in range(1, len(self.config.depths) + 1):
-            x = getattr(self, f"layer{number}")(x)
+            stage = getattr(self, f"layer{number}")
+            is_checkpointed = self.grad_checkpointing and torch.is_grad_enabled()
+            x = checkpointing.run(stage, x) if is_checkpointed else stage(x)
             yield x
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """Replace the head; with 0 classes remove it, so that the network returns features."""
-        self.config = replace(self.config, num_classes=num_classes)
+    def forward_intermediates(  # noqa: PLR0913 - timm's arguments, by keyword
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        *,
+        norm: bool = False,  # noqa: ARG002 - timm's argument; the levels have no further normalization
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the output of the last stage and the feature maps of some levels, in ascending order.
+
+        Args:
+            x: the images.
+            indices: the levels, negative ones from the end; a number for that many last ones; None for all.
+            norm: has no effect.
+            stop_early: whether to compute no level after the last of these.
+            output_fmt: "NCHW", the only supported format.
+            intermediates_only: whether to return only the feature maps.
+
+        Raises:
+            IndexError: if a level does not exist.
+            ValueError: if ``output_fmt`` has another value.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt: expected 'NCHW', found {output_fmt!r}")
+        wanted = _level_indices(len(self.config.levels), indices)
+        intermediates = []
+        for index, level in enumerate(self.forward_levels(x)):
+            x = level
+            if index in wanted:
+                intermediates.append(level)
+            if stop_early and index == max(wanted):
+                break
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the activations inside a block again in the backward pass, to save memory in training.
+
+        Gradients and running statistics stay the same.
+        """
+        self.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return regular expressions for groups of parameters: the stem, and each block or each stage.
+
+        Args:
+            coarse: whether a group is a stage.
+        """
+        return {"stem": r"^(?:conv1|bn1)", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """Return the head, or its name; without a head an ``nn.Identity``."""
+        return data_config.CLASSIFIER if name_only else self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the head; with 0 classes remove it, so that the network returns features.
+
+        Args:
+            num_classes: number of classes.
+            global_pool: pool before the head, as in ``Config``; None to keep it.
+
+        Raises:
+            ValueError: if there is no such pool, or none for the head.
+        """
+        pool = self.config.global_pool if global_pool is None else global_pool
+        self.config = replace(self.config, num_classes=num_classes, global_pool=pool)
+        self.avgpool = GLOBAL_POOLS[pool]()
         self.fc = _head(self.config).to(next(self.parameters()))
+        self.class_list = ()
+        self.avgpool.train(self.training)
+        self.fc.train(self.training)
+
+
+def _level_indices(count: int, indices: int | Sequence[int] | None) -> set[int]:
+    """Return the numbers of the selected levels.
+
+    Raises:
+        IndexError: if one does not exist.
+    """
+    if isinstance(indices, int):
+        if not 0 < indices <= count:
+            raise IndexError(f"indices: expected 1 to {count} levels, found {indices}")
+        return {*range(count - indices, count)}
+    return {range(count)[index] for index in (range(count) if indices is None else indices)}
 
 
 def _head(config: Config) -> nn.Module:
-    return nn.Linear(config.features, config.num_classes) if config.num_classes else nn.Identity()
+    return nn.Linear(config.head_features, config.num_classes) if config.num_classes else nn.Identity()
 
 
 def _stem(config: Config) -> nn.Module:

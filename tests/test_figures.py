@@ -17,6 +17,7 @@ from converter.networks import catalog, figures
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from resnext_torch import create_model
+from resnext_torch.data_config import pool_size
 from resnext_torch.names import TIMM_ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def test_file_size_equals_that_of_the_written_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", TIMM_ARCHITECTURES)
 def test_preprocessing_equals_timms(name: str) -> None:
     model = catalog.find(name)
-    seen = {**figures.preprocessing(model), "pool_size": figures.pool_size(model)}
+    seen = {**figures.preprocessing(model), "pool_size": pool_size(model.config)}
     theirs: Any = timm.get_pretrained_cfg(f"{TIMM_ARCHITECTURES[name]}.gluon_in1k")
     for field in ("input_size", "pool_size", "crop_pct", "mean", "std", "interpolation"):
         assert seen[field] == getattr(theirs, field)
@@ -123,7 +124,7 @@ def test_cifar_images_are_not_cropped() -> None:
     model = catalog.find("gluon_cifar_resnext29_16x64d")
     seen = figures.preprocessing(model)
     assert (seen["input_size"], seen["crop_pct"], seen["interpolation"]) == ((3, 32, 32), 1.0, "bicubic")
-    assert figures.pool_size(model) == (8, 8)
+    assert pool_size(model.config) == (8, 8)
 
 
 def test_json_list_separates_computed_and_published_figures() -> None:

@@ -22,6 +22,7 @@ from resnext_torch import (
     gluon_transform,
     list_models,
     resolve_data_config,
+    resolve_model_data_config,
 )
 
 if TYPE_CHECKING:
@@ -191,3 +192,106 @@ def test_malformed_normalization_is_ignored(tmp_path: Path, recorded: object) ->
     manifest = {"artifact": {"file": weights.name}, "source": {"preprocessing": recorded}}
     weights.with_suffix(".json").write_text(json.dumps(manifest))
     assert resolve_data_config(weights=weights) == resolve_data_config()
+
+
+ARGUMENTS: list[dict[str, Any]] = [
+    {},
+    {"img_size": 288, "crop_pct": 1.0},
+    {"input_size": (3, 160, 160), "interpolation": "bilinear"},
+    {"mean": (0.5,), "std": [0.1, 0.2, 0.3], "crop_mode": "border"},
+    {"in_chans": 1},
+    {"in_chans": 1, "img_size": 64},
+    {"chans": 3, "mean": None, "other": 1},
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_settings_of_the_caller_are_resolved_as_in_timm(arguments: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        ours, theirs = create_model("resnet50_v1d"), timm.create_model("resnet50d.gluon_in1k")
+    expected = TIMM.resolve_data_config(arguments, model=theirs)
+    assert resolve_data_config(arguments, model=ours) == expected
+    assert resolve_data_config(arguments, pretrained_cfg=ours.pretrained_cfg) == expected
+    assert TIMM.resolve_data_config(arguments, model=ours) == expected
+    assert resolve_model_data_config(ours, arguments) == TIMM.resolve_model_data_config(theirs, arguments)
+    assert create_model("resnet50_v1d").pretrained_cfg["input_size"] == (3, 224, 224)
+
+
+@pytest.mark.parametrize("test_size", [False, True])
+def test_test_size_is_resolved_as_in_timm(*, test_size: bool, caplog: pytest.LogCaptureFixture) -> None:
+    described = {"input_size": (3, 160, 160), "test_input_size": (3, 224, 224), "test_crop_pct": 0.95}
+    options: dict[str, Any] = {"pretrained_cfg": described, "use_test_size": test_size}
+    caplog.set_level("INFO", logger="resnext_torch")
+    result = resolve_data_config({}, **options, verbose=True)
+    assert result == TIMM.resolve_data_config({}, **options)
+    assert f"crop_pct: {result['crop_pct']}" in caplog.messages
+
+
+def test_wrong_number_of_means_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^mean: expected 1 value or 3, found 2$"):
+        resolve_data_config({"mean": (0.5, 0.5)})
+
+
+TRAINING: list[dict[str, Any]] = [
+    {},
+    {"hflip": 0.0, "vflip": 0.3, "color_jitter": None},
+    {"scale": (0.5, 1.0), "ratio": (0.9, 1.1), "color_jitter": (0.1, 0.2, 0.3, 0.05)},
+    {"re_prob": 0.25, "auto_augment": None},
+    {"no_aug": True},
+]
+SAME = {"RandomResizedCropAndInterpolation": "RandomResizedCrop", "MaybeToTensor": "ToTensor"}
+KEYS = ("size", "scale", "ratio", "p", "brightness", "contrast", "saturation", "hue", "interpolation")
+
+
+def steps(transform: Any) -> list[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - ours or timm's
+    """Return the names and settings of the steps, of timm's with the names of torchvision's."""
+    result = []
+    for step in transform.transforms:
+        name = type(step).__name__
+        settings = {
+            key: value for key, value in vars(step).items() if key in KEYS and name != "RandomErasing"
+        }
+        settings = {key: value.value if hasattr(value, "value") else value for key, value in settings.items()}
+        if name == "RandomErasing":
+            settings = {"p": getattr(step, "p", None) or step.probability}
+        if name not in {"CenterCrop", "Normalize"}:  # a crop to the size that the image has
+            result.append((SAME.get(name, name), {key: norm(value) for key, value in settings.items()}))
+    return result
+
+
+def norm(value: Any) -> Any:  # noqa: ANN401 - a setting
+    return [*value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("arguments", TRAINING)
+def test_training_transform_has_the_steps_of_timm(arguments: dict[str, Any]) -> None:
+    config = resolve_data_config("gluon_resnet18_v1b")
+    ours: Any = create_transform(**config, is_training=True, **arguments)
+    theirs = TIMM.create_transform(**config, is_training=True, **arguments)
+    assert steps(ours) == steps(theirs)
+    image = Image.fromarray(pixels(300, 401))
+    assert ours(image).shape == theirs(image).shape == (3, 224, 224)
+    if "no_aug" in arguments:
+        assert torch.equal(ours(image), theirs(image))
+    else:
+        assert not torch.equal(ours(image), ours(image))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"auto_augment": "rand-m9"},
+            r"^auto_augment: not supported; timm\.data\.create_transform\(\) takes",
+        ),
+        ({"recipe": "gluon"}, "^recipe: 'gluon' is for evaluation"),
+    ],
+)
+def test_augmentation_that_only_timm_has_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_transform(**{"is_training": True, **arguments})
+
+
+@pytest.mark.parametrize("size", [64, (64, 64), (3, 64, 64)])
+def test_size_is_a_number_or_a_shape(size: Any) -> None:  # noqa: ANN401 - of several types
+    assert create_transform(input_size=size)(Image.fromarray(pixels(80, 90))).shape == (3, 64, 64)

@@ -59,13 +59,6 @@ def preprocessing(model: Model) -> DataConfig:
     return resolve_data_config(model.config)
 
 
-def pool_size(model: Model) -> tuple[int, int]:
-    """Return the height and width of the last pool's input for an image of the model's input size."""
-    _, height, width = preprocessing(model)["input_size"]
-    reduction = model.config.levels[-1].reduction
-    return height // reduction, width // reduction
-
-
 def cost(model: Model) -> Cost:
     """Return the cost of one image of the model's input size, from the shapes in its definition."""
     costs = [layer.cost for layer in layer_costs(model, preprocessing(model)["input_size"]).values()]

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from converter.networks import figures
 from resnext_torch import names
-from resnext_torch.preprocessing import DataConfig
+from resnext_torch.data_config import CLASSIFIER, FIRST_CONVS, DataConfig, pool_size
 
 if TYPE_CHECKING:
     from converter.manifests.converted_file import Normalization
     from converter.networks.catalog import Model
-
-FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by stem
-CLASSIFIER = "fc"
 
 
 def architecture(model: Model) -> str | None:
@@ -56,7 +53,7 @@ def document(
             "mean": list(preprocessing["mean"]),
             "std": list(preprocessing["std"]),
             "num_classes": classes,
-            "pool_size": list(figures.pool_size(model)),
+            "pool_size": list(pool_size(model.config)),
             "first_conv": FIRST_CONVS[model.config.stem],
             "classifier": CLASSIFIER,
         },
