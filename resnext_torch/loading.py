@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import torch
 
-from . import names, weight_files
-from .config import COLOURS, CONFIGS, HEAD, Config
+from . import data_config, detection, sources, weight_files
+from .class_names import IMAGENET_CLASSES
+from .config import COLOURS, CONFIGS
+from .detection import FIRST
 from .features import Features
 from .resnext import ResNeXt
-from .weight_files import HASHED, SUMS, WeightsError
+from .state_files import load
+from .weight_files import WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,173 +25,195 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    State = dict[str, Tensor]
+    from .sources import Source
+    from .state_files import State
 
-FIRST = ("conv1.weight", "conv1.0.weight")
 log = logging.getLogger("resnext_torch")
+
+
+class ModelOptions(TypedDict, total=False):
+    """The arguments of ``create_model`` that networks and backbones have in common."""
+
+    pretrained: bool
+    checkpoint_path: str | PathLike[str] | None
+    num_classes: int | None
+    in_chans: int | None
+    output_stride: int | None
+    drop_rate: float | None
+    global_pool: str | None
+    cache_dir: str | PathLike[str] | None
 
 
 @overload
 def create_model(
-    name: str,
-    weights: str | PathLike[str] | None = None,
+    name: str | None = None,
+    weights: str | PathLike[str] | bool | None = None,
     *,
-    num_classes: int | None = None,
-    in_chans: int | None = None,
-    output_stride: int | None = None,
     features_only: Literal[False] = False,
+    **options: Unpack[ModelOptions],
 ) -> ResNeXt: ...
 
 
 @overload
 def create_model(
-    name: str,
-    weights: str | PathLike[str] | None = None,
+    name: str | None = None,
+    weights: str | PathLike[str] | bool | None = None,
     *,
-    num_classes: int | None = None,
-    in_chans: int | None = None,
-    output_stride: int | None = None,
     features_only: Literal[True],
     out_indices: Sequence[int] | None = None,
+    **options: Unpack[ModelOptions],
 ) -> Features: ...
 
 
 def create_model(  # noqa: PLR0913 - timm's arguments, by keyword
-    name: str,
-    weights: str | PathLike[str] | None = None,
+    name: str | None = None,
+    weights: str | PathLike[str] | bool | None = None,
     *,
+    pretrained: bool = False,
+    checkpoint_path: str | PathLike[str] | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
     output_stride: int | None = None,
+    drop_rate: float | None = None,
+    global_pool: str | None = None,
+    cache_dir: str | PathLike[str] | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> ResNeXt | Features:
-    """Create a network, with initial weights or with weights from a file.
+    """Create a network, with initial weights or with weights from a file, GluonCV or the Hugging Face Hub.
 
     Args:
-        name: one of ``list_models()``, or GluonCV's name of it, such as ``resnet50_v1d``.
-        weights: a file, or a folder that contains one for this network.
+        name: one of ``list_models()``, or GluonCV's name of it, such as ``resnet50_v1d``; or a published
+            folder, ``hf-hub:ORG/NAME`` or ``local-dir:PATH``. If None, detected from ``weights``.
+        weights: a file, or a folder that contains one for this network. True or False in its place is
+            ``pretrained``, as in timm.
+        pretrained: whether to load the weights that belong to the name: those that GluonCV published, from
+            a proven file in the cache or by a conversion into it, or those of the published folder.
+        checkpoint_path: a file or folder of weights to load strictly into the finished network.
         num_classes: size of the head; without a head (0) the network returns pooled features. If the
             file's head has another size, it is replaced by a new one. By default the file's head is kept.
         in_chans: channels of the input. The weights of the first convolution are adapted to it. By
             default those of the file, or 3.
         output_stride: 8, 16 or 32, as in ``Config``. By default that in the manifest which gluon2torch
             wrote next to the file, or 32.
+        drop_rate: dropout rate before the head.
+        global_pool: "avg", "max", "avgmax", "catavgmax" or "", as in ``Config``.
+        cache_dir: the cache of downloaded and converted files. By default that of huggingface_hub, and
+            ``checkpoints/gluon2torch`` in that of torch.
         features_only: return the feature pyramid instead of logits.
         out_indices: the levels of the pyramid, by default all.
 
     Raises:
         KeyError: if there is no network of that name.
-        ValueError: if ``in_chans`` is less than 1, ``num_classes`` less than 0, or if the network cannot
-            have the output stride.
+        ValueError: if an argument has a value that the network cannot have, or if arguments contradict
+            each other.
         IndexError: if a level in ``out_indices`` does not exist.
         WeightsError: if the weights are missing, damaged, or of another network.
     """
-    name = names.resolve(name)
+    file, is_pretrained = (None, weights) if isinstance(weights, bool) else (weights, pretrained)
     if (in_chans is not None and in_chans < 1) or (num_classes or 0) < 0:
         raise ValueError(f"expected in_chans >= 1 and num_classes >= 0, found {in_chans} and {num_classes}")
-    path = None if weights is None else weight_files.find(Path(weights), name)
-    if path is not None and output_stride is None:
-        output_stride = weight_files.arguments(path).get("output_stride")
-    config = CONFIGS[name] if output_stride is None else replace(CONFIGS[name], output_stride=output_stride)
-    if path is None:
-        classes = config.num_classes if num_classes is None else num_classes
-        model = ResNeXt(replace(config, in_chans=in_chans or COLOURS, num_classes=classes))
+    source = sources.resolve(name, file, cache_dir, is_pretrained=is_pretrained)
+    state = None if source.path is None else load(source.path)
+    resolved = source.name or detection.detect(_shapes(state or {}), Path(source.path or ""))
+    checkpoint = None if checkpoint_path is None else weight_files.find(Path(checkpoint_path), resolved)
+    recorded = ({} if checkpoint is None else weight_files.arguments(checkpoint)) | source.arguments
+    options = _given(dropout=recorded.pop("drop_rate", None), **recorded)
+    options |= _given(output_stride=output_stride, dropout=drop_rate, global_pool=global_pool)
+    if state is None:
+        options |= _given(num_classes=num_classes, in_chans=in_chans)
+        model = ResNeXt(replace(CONFIGS[resolved], **options))
     else:
-        model = _model_with_weights(config, load(path), num_classes, in_chans)
-        if num_classes is None and not model.config.num_classes and not features_only:
-            log.warning("the weights have no head, so the network returns pooled features")
+        model = _model_with_weights(resolved, state, num_classes, in_chans, options)
+    _describe(model, resolved, source, state)
+    if checkpoint is not None:
+        _load_strictly(model, checkpoint)
+    elif state is not None and num_classes is None and not model.num_classes and not features_only:
+        log.warning("the weights have no head, so the network returns pooled features")
     return Features(model, out_indices) if features_only else model
 
 
-def load(path: Path) -> State:
-    """Return the tensors of a ``.safetensors`` or ``.pth`` file.
-
-    The SHA-256 is verified if the file name or the folder's SHA256SUMS contains it. A ``.pth`` is loaded
-    with ``weights_only=True``: no pickle is executed.
-
-    Raises:
-        WeightsError: if the file cannot be read, or its hash is wrong.
-    """
-    try:
-        _require_hash(path)
-        if path.suffix == ".pth":
-            return _load_torch(path)
-        from safetensors import SafetensorError  # noqa: PLC0415 - not needed for a .pth
-        from safetensors.torch import load_file  # noqa: PLC0415 - as above
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise WeightsError(f"{path}: {error}") from error
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
+def _given(**arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - of several types
+    """Return the arguments that are not None."""
+    return {key: value for key, value in arguments.items() if value is not None}
 
 
-def _load_torch(path: Path) -> State:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path}: cannot be loaded with weights_only=True: {reason}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path}: expected a state dict of tensors")
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _require_hash(path: Path) -> None:
-    """Verify a file's SHA-256, if its name or the folder's SHA256SUMS contains it.
-
-    Raises:
-        WeightsError: if the hash differs.
-    """
-    expected = _expected_hash(path)
-    if not expected:
-        return
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not sha256.startswith(expected):
-        raise WeightsError(f"{path}: damaged or renamed: expected SHA-256 {expected}…, found {sha256[:8]}…")
-
-
-def _expected_hash(path: Path) -> str:
-    if match := HASHED.fullmatch(path.name):
-        return match["sha256"].lower()
-    sums = path.with_name(SUMS)
-    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
-    return next((line[:64] for line in lines if line[66:] == path.name), "")
+def _shapes(state: State) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _model_with_weights(
-    config: Config, state: State, num_classes: int | None, in_chans: int | None
+    name: str, state: State, num_classes: int | None, in_chans: int | None, options: dict[str, Any]
 ) -> ResNeXt:
     """Build a network with the given tensors, and replace the head if it has another size.
 
     Raises:
         WeightsError: if the tensors are not the network's.
     """
-    head = state.get(HEAD)
-    classes = 0 if head is None else len(head) if head.ndim else config.num_classes
-    if in_chans is None:
-        conv = next((state[name] for name in FIRST if name in state), None)
-        in_chans = COLOURS if conv is None or conv.ndim < 2 else conv.shape[1]  # noqa: PLR2004 - (out, in, …)
-    state = {name: _adapt(name, tensor, in_chans) for name, tensor in state.items()}
+    shapes = _shapes(state)
+    classes = detection.classes(shapes)
+    in_chans = in_chans or detection.input_channels(shapes)
+    new_head = num_classes is not None and num_classes != classes
+    loaded = options | ({"global_pool": "avg"} if new_head else {})
+    state = {key: _adapt(key, tensor, in_chans) for key, tensor in state.items()}
+    loaded |= {"num_classes": classes, "in_chans": in_chans}
     with torch.device("meta"):
-        model = ResNeXt(replace(config, num_classes=classes, in_chans=in_chans))
+        model = ResNeXt(replace(CONFIGS[name], **loaded))
     try:
         model.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise WeightsError(f"the weights do not match the network: {error}") from error
-    if num_classes is not None and num_classes != classes:
+    if num_classes is not None and new_head:
         if not num_classes:
             log.warning("removed the head for %d classes", classes)
         elif not classes:
             log.warning("added a new head for %d classes, because the weights have none", num_classes)
         else:
             log.warning("replaced the head for %d classes by a new one for %d", classes, num_classes)
-        model.reset_classifier(num_classes)
+        model.reset_classifier(num_classes, options.get("global_pool"))
     return model
+
+
+def _describe(model: ResNeXt, name: str, source: Source, state: State | None) -> None:
+    """Record in a network where its weights come from, what they were trained for, and their classes."""
+    config, described = CONFIGS[name], source.described
+    if state is not None:
+        shapes = _shapes(state)
+        classes, in_chans = detection.classes(shapes), detection.input_channels(shapes)
+        config = replace(config, num_classes=classes, in_chans=in_chans)
+    model.pretrained_cfg = data_config.describe(config) | {"architecture": name}
+    if described is not None:
+        model.pretrained_cfg |= weight_files.normalization(described) | weight_files.description(described)
+        if labels := weight_files.class_names(described):
+            model.pretrained_cfg["label_names"] = labels
+    model.pretrained_cfg |= source.origin
+    if source.path is not None and config.num_classes == model.num_classes:
+        _name_classes(model, source.path)
+
+
+def _name_classes(model: ResNeXt, path: Path) -> None:
+    """Take over the class names that are recorded for a file.
+
+    Raises:
+        WeightsError: if their number is not that of the classes.
+    """
+    labels = weight_files.class_names(path)
+    if labels and len(labels) != model.num_classes:
+        raise WeightsError(f"{path}: the head has {model.num_classes} classes, but {len(labels)} have names")
+    model.class_list = labels or ("imagenet" if model.num_classes == IMAGENET_CLASSES else ())
+
+
+def _load_strictly(model: ResNeXt, path: Path) -> None:
+    """Load a checkpoint into a network.
+
+    Raises:
+        WeightsError: if it cannot be read or does not match.
+    """
+    try:
+        model.load_state_dict(load(path), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: the weights do not match the network: {error}") from error
+    _name_classes(model, path)
 
 
 def _adapt(name: str, tensor: Tensor, in_chans: int) -> Tensor:

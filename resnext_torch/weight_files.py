@@ -1,4 +1,4 @@
-"""Find files of weights, and what their manifests record; needs no torch."""
+"""Find files of weights, and what is recorded next to them; needs no torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from . import names
+from .config import CONFIGS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 HASHED = re.compile(r".+-(?P<sha256>[0-9a-fA-F]{8,64})\.(safetensors|pth)")
 SUMS = "SHA256SUMS"
+SUFFIXES = (".safetensors", ".pth")
+PARAMS_SUFFIX = ".params"  # of Gluon's parameters
+NUMERALS = {2: "two", 3: "three", 4: "four"}
 PUBLISHED = "model.safetensors"  # the file name in a published folder
 MANIFEST = "manifest.json"  # its manifest
+CONFIGURATION = "config.json"  # its configuration for timm
+LABELS = "labels.txt"  # class names, one per line
+# Arguments of the network, in manifests and configurations.
+ARGUMENTS = {"drop_rate", "global_pool", "in_chans", "num_classes", "output_stride"}
 
 
 class RecordedNormalization(TypedDict, total=False):
@@ -27,28 +37,119 @@ class WeightsError(ValueError):
     """The weights are missing, damaged, or of another network."""
 
 
-def find(path: Path, name: str) -> Path:
-    """Return the path of the weights: the path itself, or the only file for the network in a folder.
+def convert_command(path: Path) -> str:
+    """Return the last line of an error about Gluon's parameters: the command that converts them."""
+    return f"  try         gluon2torch convert auto OUT --params {path}"
+
+
+def find(path: Path, name: str | None = None) -> Path:
+    """Return the path of the weights: the path itself, or the only file of weights in a folder.
+
+    In a folder, ``model.safetensors`` comes first, then other ``.safetensors``, then ``.pth``.
+
+    Args:
+        path: a file or folder.
+        name: a network; in a folder, only files that are named after it.
 
     Raises:
-        WeightsError: if a folder contains no file for the network, or more than one.
+        WeightsError: if a folder contains no such file, or more than one.
     """
     if not path.is_dir():
         return path
     if (path / PUBLISHED).is_file():
         return path / PUBLISHED
-    files = [file for file in sorted(path.glob(f"{name}*")) if HASHED.fullmatch(file.name)]
-    files = [file for file in files if file.name[len(name)] in "-."]
-    files = [file for file in files if file.suffix == ".safetensors"] or files  # a .pth is a copy
-    if len(files) != 1:
-        listing = ", ".join(file.name for file in files) or "none"
-        raise WeightsError(f"{path}: expected one file of {name} or {PUBLISHED}, found {listing}")
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    if name is not None:
+        files = [file for file in files if file.name.startswith((f"{name}-", f"{name}."))]
+    files = [file for file in files if file.suffix == SUFFIXES[0]] or files  # a .pth is a copy
+    if not files:
+        raise _none_found(path, name)
+    if len(files) > 1:
+        count = NUMERALS.get(len(files), str(len(files)))
+        listing = ", ".join(file.name for file in files)
+        raise WeightsError(
+            f"{count} models in {path}/: name one, such as {files[0]}\n  found       {listing}"
+        )
     return files[0]
 
 
+def _none_found(path: Path, name: str | None) -> WeightsError:
+    expected = f"expected a file of {name} or {PUBLISHED}" if name else "expected a .safetensors or .pth file"
+    params = sorted(file for file in path.iterdir() if PARAMS_SUFFIX in file.suffixes)
+    if params:
+        return WeightsError(f"{path}: {expected}, found Gluon parameters\n{convert_command(params[0])}")
+    others = ", ".join(sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES))
+    return WeightsError(f"{path}: {expected}, found {others or 'none'}")
+
+
 def arguments(path: Path) -> dict[str, Any]:
-    """Return the arguments of ``create_model`` that the manifest of a file records."""
-    return _object(_manifest(path), "model_args")
+    """Return the arguments of ``create_model`` that the manifest or the configuration of a file records.
+
+    Raises:
+        WeightsError: if the configuration has arguments of another network.
+    """
+    recorded = _object(_manifest(path), "model_args")
+    if not recorded and path.name == PUBLISHED:
+        recorded = _object(configuration(path.parent), "model_args")
+    if others := sorted(recorded.keys() - ARGUMENTS):
+        raise WeightsError(f"{path}: the network has arguments that are not supported: {', '.join(others)}")
+    return recorded
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """Return the configuration for timm of a published folder, empty if it has none."""
+    return _read_object(folder / CONFIGURATION)
+
+
+def description(path: Path) -> dict[str, Any]:
+    """Return timm's description of the network that a published file has, with tuples for lists."""
+    recorded = _object(configuration(path.parent), "pretrained_cfg") if path.name == PUBLISHED else {}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()}
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a file: in its manifest, else in labels.txt, else in its configuration."""
+    recorded = _manifest(path).get("labels")
+    labels = path.with_name(LABELS)
+    if not recorded and labels.is_file():
+        recorded = labels.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    if not recorded and path.name == PUBLISHED:
+        recorded = configuration(path.parent).get("label_names")
+    return tuple(map(str, recorded)) if isinstance(recorded, list) else ()
+
+
+def recorded_name(folder: Path) -> str | None:
+    """Return the network that the configuration or the manifest of a published folder names, None if none.
+
+    Raises:
+        WeightsError: if the configuration names a network that the package has not.
+    """
+    architecture = configuration(folder).get("architecture")
+    name = architecture or _read_object(folder / MANIFEST).get("model")
+    if not name:
+        return None
+    resolved = names.TIMM_NAMES.get(str(name), str(name))
+    if resolved not in CONFIGS:
+        raise WeightsError(f"{folder}: {name} is not in list_models()")
+    return resolved
+
+
+def is_proven(path: Path, name: str) -> bool:
+    """Return whether a converted file is intact, proven, and has the weights that GluonCV published.
+
+    Args:
+        path: the file, with its manifest.
+        name: the network.
+    """
+    manifest = _read_object(path.with_suffix(".json"))
+    artifact, source = _object(manifest, "artifact"), _object(manifest, "source")
+    return (
+        (manifest.get("model"), artifact.get("file")) == (name, path.name)
+        and source.get("official") is True
+        and _object(manifest, "parity").get("proven") is True
+        and not manifest.keys() & {"model_args", "narrowing"}
+        and _sha256(path) == artifact.get("sha256")
+    )
 
 
 def normalization(path: Path) -> RecordedNormalization:
@@ -68,12 +169,16 @@ def _manifest(path: Path) -> dict[str, Any]:
         if path.name in _recorded(manifest, "file"):
             return manifest
     # Hashing takes long, and most manifests record nothing that is used here.
-    used = [each for each in manifests if _object(each, "model_args") or _preprocessing(each)]
+    used = [each for each in manifests if {"labels", "model_args"} & each.keys() or _preprocessing(each)]
     if not used or not path.is_file():
         return {}
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = _sha256(path)
     return next((manifest for manifest in used if sha256 in _recorded(manifest, "sha256")), {})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _recorded(manifest: dict[str, Any], key: str) -> list[Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,16 +15,15 @@ import torch
 from safetensors.torch import save_file
 from timm.models import adapt_input_conv
 
-from resnext_torch import CONFIGS, WeightsError, create_model
+from resnext_torch import CONFIGS, WeightsError, create_model, detection, state_spec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     State = dict[str, Tensor]
 
 NAME = "gluon_cifar_resnext29_32x4d"  # the smallest model, 20 MB
+EXAMPLE = Path(__file__).parents[1] / "examples" / "cifar10.params.gz"
 DEEP = "gluon_resnet50_v1c"  # with a stem of three convolutions
 
 
@@ -112,13 +113,72 @@ def test_sums_of_other_files_are_ignored(state: State, published: Path) -> None:
 
 def test_folder_with_several_files_or_none_is_refused(state: State, file: Path, tmp_path: Path) -> None:
     random = save_weights(state, tmp_path, stem=f"{NAME}.random")
-    known = re.escape(f"expected one file of {NAME} or model.safetensors, found {file.name}, {random.name}")
-    with pytest.raises(WeightsError, match=known):
-        create_model(NAME, tmp_path)
+    known = f"two models in {tmp_path}/: name one, such as {file}\n  found       {file.name}, {random.name}"
+    for name in (NAME, None):
+        with pytest.raises(WeightsError, match=f"^{re.escape(known)}$"):
+            create_model(name, tmp_path)
     with pytest.raises(
-        WeightsError, match=r"expected one file of gluon_senet154 or model\.safetensors, found none"
+        WeightsError, match=r"expected a file of gluon_senet154 or model\.safetensors, found gluon_cifar"
     ):
         create_model("gluon_senet154", tmp_path)
+    file.unlink()
+    random.unlink()
+    with pytest.raises(WeightsError, match=r"expected a \.safetensors or \.pth file, found none$"):
+        create_model(weights=tmp_path)
+
+
+def test_model_is_detected_from_the_tensors(state: State, file: Path, tmp_path: Path) -> None:
+    seven = {**state, "fc.weight": torch.zeros(7, 1024), "fc.bias": torch.zeros(7)}
+    seven["conv1.weight"] = torch.zeros(64, 1, 3, 3)
+    save_file(seven, tmp_path / "seven.pth.safetensors")
+    headless = {name: tensor for name, tensor in state.items() if "fc." not in name}
+    torch.save(headless, tmp_path / "headless.pth")
+    places = {file: (10, 3), tmp_path / "seven.pth.safetensors": (7, 1), tmp_path / "headless.pth": (0, 3)}
+    for place, sizes in places.items():
+        model = create_model(weights=place)
+        assert (model.num_classes, model.in_chans) == sizes
+        assert model.pretrained_cfg["architecture"] == NAME
+        assert model.pretrained_cfg["num_classes"] == sizes[0]
+    with pytest.raises(WeightsError, match="two models in"):
+        create_model(weights=tmp_path)
+    (tmp_path / "seven.pth.safetensors").unlink()
+    assert same(create_model(weights=tmp_path).state_dict(), state)
+
+
+def test_every_network_is_detected_and_no_other() -> None:
+    for name, config in CONFIGS.items():
+        shapes = {spec.name: spec.shape for spec in state_spec(config)}
+        assert detection.detect(shapes, Path("out.safetensors")) == name
+        del shapes["bn1.bias"]
+        with pytest.raises(
+            WeightsError, match=r"match no network of list_models\(\)\n  try         gluon2torch"
+        ):
+            detection.detect(shapes, Path("out.safetensors"))
+
+
+def test_weights_or_a_name_are_required() -> None:
+    with pytest.raises(ValueError, match=r"^expected the name of a network, or weights to detect it from$"):
+        create_model()
+
+
+GLUON = (
+    "Gluon parameters, which must be converted first\n  try         gluon2torch convert auto OUT --params "
+)
+
+
+@pytest.mark.parametrize("name", ["my.params", "my.params.gz", "my-0000.params", "renamed.safetensors"])
+def test_gluon_parameters_are_refused_with_the_command_that_converts_them(name: str, tmp_path: Path) -> None:
+    content = EXAMPLE.read_bytes()
+    (tmp_path / name).write_bytes(content if name.endswith(".gz") else gzip.decompress(content))
+    path = tmp_path / name
+    for model in (NAME, None):
+        with pytest.raises(WeightsError, match=f"^{re.escape(f'{path}: {GLUON}{path}')}$"):
+            create_model(model, path)
+    if ".params" in name:
+        with pytest.raises(
+            WeightsError, match=rf"found Gluon parameters\n  try .*convert auto OUT --params {path}$"
+        ):
+            create_model(NAME, tmp_path)
 
 
 def test_longer_model_name_does_not_match(state: State, file: Path, tmp_path: Path) -> None:
@@ -323,3 +383,64 @@ def test_pth_that_would_call_something_is_refused(tmp_path: Path) -> None:
         WeightsError, match=r"(?i)evil\.pth: cannot be loaded with weights_only=True: .*weights.only"
     ):
         create_model(NAME, tmp_path / "evil.pth")
+
+
+def test_checkpoint_is_loaded_strictly_into_the_finished_network(
+    state: State, file: Path, tmp_path: Path
+) -> None:
+    nested = {"model": {f"module.{name}": tensor for name, tensor in state.items()}}
+    torch.save(nested, tmp_path / "epoch.pth")
+    for place in (file, tmp_path / "epoch.pth"):
+        assert same(create_model(NAME, checkpoint_path=place).state_dict(), state)
+    with pytest.raises(
+        WeightsError, match=r"epoch\.pth: the weights do not match the network: (.*\n)*.*fc\.weight"
+    ):
+        create_model(NAME, num_classes=3, checkpoint_path=tmp_path / "epoch.pth")
+
+
+def test_checkpoint_of_a_dilated_network_keeps_its_stride(dilated: Path) -> None:
+    model = create_model("gluon_resnet18_v1b", checkpoint_path=dilated)
+    assert model.config.output_stride == 8
+    assert create_model("resnet18_v1b", checkpoint_path=dilated, output_stride=16).config.output_stride == 16
+
+
+def test_pool_and_dropout_are_those_of_the_caller(state: State, file: Path) -> None:
+    model = create_model(NAME, file, global_pool="max", drop_rate=0.3)
+    assert same(model.state_dict(), state)
+    assert isinstance(model.avgpool, torch.nn.AdaptiveMaxPool2d)
+    assert model.drop_rate == 0.3
+    with pytest.raises(WeightsError, match=r"size mismatch for fc\.weight"):
+        create_model(NAME, file, global_pool="catavgmax")
+    assert create_model(NAME, file, global_pool="catavgmax", num_classes=4).fc.weight.shape == (4, 2048)
+    unpooled = create_model(NAME, file, global_pool="", num_classes=0).eval()
+    assert unpooled(torch.zeros(1, 3, 32, 32)).shape == (1, 1024, 8, 8)
+
+
+def test_class_names_come_from_the_manifest_or_labels(file: Path, tmp_path: Path) -> None:
+    labels = [f"kind {number}" for number in range(10)]
+    assert create_model(NAME, file).class_names == ()
+    (tmp_path / "labels.txt").write_text("\n".join([*labels[1:], labels[0], ""]))
+    assert create_model(NAME, file).class_names == (*labels[1:], labels[0])
+    manifest = {"artifact": {"file": file.name}, "labels": labels}
+    file.with_suffix(".json").write_text(json.dumps(manifest))
+    model = create_model(NAME, file)
+    assert model.class_names == model.pretrained_cfg["label_names"] == tuple(labels)
+    assert create_model(NAME, checkpoint_path=file).class_names == tuple(labels)
+    assert create_model(NAME, file, num_classes=3).class_names == ()
+    model.reset_classifier(10)
+    assert model.class_names == ()
+    file.with_suffix(".json").write_text(json.dumps({**manifest, "labels": labels[1:]}))
+    with pytest.raises(WeightsError, match=r"the head has 10 classes, but 9 have names$"):
+        create_model(NAME, file)
+
+
+def test_weights_for_1000_classes_have_the_names_of_imagenet(dilated: Path) -> None:
+    model = create_model("gluon_resnet18_v1b", dilated)
+    assert model.class_names[:2] == ("tench", "goldfish")
+    assert len(model.class_names) == 1000
+    assert create_model("gluon_resnet18_v1b").class_names == ()
+
+
+def test_backbone_has_the_description_of_its_network(file: Path) -> None:
+    backbone = create_model(NAME, file, features_only=True)
+    assert backbone.pretrained_cfg == backbone.default_cfg == create_model(NAME, file).pretrained_cfg

@@ -18,7 +18,8 @@ from converter.manifests import converted_file, generated_weights
 from converter.networks import detection, state_dicts
 from converter.parity import execution
 from converter.vision import images
-from resnext_torch import resolve_data_config
+from resnext_torch import class_names as imagenet
+from resnext_torch import resolve_data_config, weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
     from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
 
-PUBLISHED_FILE = "model.safetensors"  # the file name in a published folder
 LABELS_FILE = "labels.txt"  # written by examples/finetune.py in the folder of the weights
-EXTENSIONS = (".safetensors", ".pth")
-IMAGENET_CLASSES = 1000
 COLOURS = 3
 AMBIGUOUS = "the model is ambiguous"
 REQUIRED_MODULES = {Preprocessing.bicubic: ("PIL", "torchvision"), Preprocessing.gluon: ("PIL", "cv2")}
@@ -187,21 +185,15 @@ def _warning(path: Path, manifest: Manifest | None, model: Model) -> str:
 
 
 def find_weights(path: Path) -> Path:
-    """Return the path of the weights: the path itself, or the only file of weights in a folder.
+    """Return the path of the weights, as ``resnext_torch.create_model`` finds it.
 
     Raises:
         CheckpointError: if a folder contains no such file, or more than one.
     """
-    if not path.is_dir():
-        return path
-    if (path / PUBLISHED_FILE).is_file():
-        return path / PUBLISHED_FILE
-    files = sorted(file for file in path.iterdir() if file.suffix in EXTENSIONS)
-    candidates = [file for file in files if file.suffix == EXTENSIONS[0]] or files  # a .pth is a copy
-    if len(candidates) != 1:
-        listing = ", ".join(file.name for file in candidates) or "none"
-        raise CheckpointError(f"{path}: expected one {' or '.join(EXTENSIONS)} file, found {listing}")
-    return candidates[0]
+    try:
+        return weight_files.find(path)
+    except weight_files.WeightsError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def class_names(classifier: Classifier) -> tuple[str, ...]:
@@ -209,13 +201,8 @@ def class_names(classifier: Classifier) -> tuple[str, ...]:
     count = classifier.model.config.num_classes
     if classifier.labels:
         return classifier.labels
-    if count == IMAGENET_CLASSES:
-        try:
-            from torchvision.models import ResNet50_Weights  # noqa: PLC0415 - optional
-        except ImportError:
-            pass
-        else:
-            return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+    if count == imagenet.IMAGENET_CLASSES and (names := imagenet.imagenet()):
+        return names
     return tuple(map(str, range(count)))
 
 
