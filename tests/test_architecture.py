@@ -17,6 +17,8 @@ LINTER = Path(sys.executable).with_name("lint-imports")
 MAX_LOOSE_MODULES = 8
 RESNEXT_TORCH_IMPORTERS = {
     "commands/inspection_verdict.py",
+    "commands/pretrained.py",
+    "networks/gluoncv_models.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
     *("networks/matching.py", "networks/synthetic.py", "networks/wrappings.py"),
     "parity/execution.py",

@@ -97,6 +97,13 @@ def test_data_file_is_in_the_wheel(wheel: Path, name: str) -> None:
     assert name in wheel_files(wheel)
 
 
+def test_wheel_offers_the_converter_of_published_weights(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        entry_points = archive.read(name).decode()
+    assert "[resnext_torch.pretrained]\ngluoncv = converter.commands.pretrained:provide\n" in entry_points
+
+
 def extract(sdist: Path, folder: Path) -> Path:
     """Unpack an sdist; return the folder of its sources."""
     with tarfile.open(sdist) as archive:
