@@ -23,10 +23,14 @@ nox.options.error_on_missing_interpreters = False  # a session whose Python is n
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"].replace(" ", ","))
 
+# Otherwise each of hundreds of child processes compiles torch and MXNet again, which takes three seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# One worker for each core, with one thread each: more threads do not speed up small networks.
+# One worker for each core, with one thread each: more threads do not speed up small networks. glibc keeps the
+# memory of large arrays for the next ones: otherwise the kernel clears every page again.
 PARALLEL = ("-n", "auto")
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+WORKERS = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 NO_MXNET = ("--dist", "worksteal", "--ignore", "tests/parity", "--ignore", "tests/package")
 EXTRAS = ".[hub,onnx,report,sign,train,vision]"  # all that need no MXNet
 
@@ -97,7 +101,7 @@ def minimums(session: nox.Session) -> None:
     timm = [requirement for requirement in groups("ecosystem") if requirement.startswith("timm")]
     session.install(*groups("tests"), *timm)
     chosen = session.posargs or [f"tests/test_{name}.py" for name in CORE]
-    session.run("pytest", *PARALLEL, *chosen, env=ONE_THREAD)
+    session.run("pytest", *PARALLEL, *chosen, env=WORKERS)
     remove_environment(session)
 
 
@@ -105,7 +109,7 @@ def minimums(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test everything that needs no MXNet, with torchvision and timm. Arguments after -- go to pytest."""
     session.install(EXTRAS, *groups("ecosystem", "lint", "tests"))  # ruff formats generated modules
-    session.run("pytest", *PARALLEL, *NO_MXNET, *session.posargs, env=ONE_THREAD)
+    session.run("pytest", *PARALLEL, *NO_MXNET, *session.posargs, env=WORKERS)
     remove_environment(session)
 
 
@@ -114,7 +118,7 @@ def coverage(session: nox.Session) -> None:
     """Run `tests` and fail below the floor in pyproject. Arguments after -- go to pytest."""
     session.install(EXTRAS, *groups("ecosystem", "tests", "coverage"))
     measured = ("--cov", "--cov-report", "term-missing:skip-covered")
-    environment = ONE_THREAD | {"COVERAGE_CORE": "sysmon"}
+    environment = WORKERS | {"COVERAGE_CORE": "sysmon"}
     session.run("pytest", *PARALLEL, *NO_MXNET, *measured, *session.posargs, env=environment)
 
 
@@ -123,14 +127,14 @@ def parity(session: nox.Session) -> None:
     """Compare all models with real GluonCV. Arguments after -- go to pytest."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     # By file: the tests of a file share what GluonCV writes for them, in up to half a minute.
-    session.run("pytest", *PARALLEL, "--dist", "loadfile", "tests/parity", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", *PARALLEL, "--dist", "loadfile", "tests/parity", *session.posargs, env=WORKERS)
 
 
 @nox.session
 def zoo(session: nox.Session) -> None:
     """Prove every classification network of GluonCV that can be exported, and several of each other task."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
-    environment = ONE_THREAD | {"GRAPH_ZOO": "all"}
+    environment = WORKERS | {"GRAPH_ZOO": "all"}
     session.run("pytest", "tests/parity/test_gluoncv_networks.py", *session.posargs, env=environment)
 
 

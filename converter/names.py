@@ -50,6 +50,8 @@ def clipped(text: str) -> str:
 
 def printable(text: str) -> str:
     """Escape the unprintable characters of a text: names in files can contain control characters."""
+    if text.isprintable():  # as almost all are: ten times faster
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -65,7 +65,7 @@ def _closest(arrays: Arrays, file: str) -> ConversionError:
 def _alternating(lines: list[str]) -> list[str]:
     """Return lines in which missing and unexpected names alternate, so that the first lines show both."""
     unexpected = [line for line in lines if line.lstrip().startswith("unexpected")]
-    others = [line for line in lines if line not in {*unexpected}]
+    others = [line for line in lines if not line.lstrip().startswith("unexpected")]
     pairs = itertools.zip_longest(others, unexpected)
     return [line for pair in pairs for line in pair if line is not None]
 

@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-MODEL = "gluon_resnext101_64x4d"
+MODEL = "gluon_cifar_resnext29_32x4d"  # the smallest
 FIRST_LEVEL = re.compile(r"^[^/]+/")
 PROGRAMS = Path("Scripts" if os.name == "nt" else "bin")
 BARE_ENVIRONMENT = {
