@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError, ImageError, MappingError
-from converter.vision import classifier, images, prediction
+from converter.formats import weights_folder
+from converter.vision import images, prediction
 from converter.vision.classifier import ClassifierOptions
 from converter.vision.prediction import PredictionRequest
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
@@ -244,7 +245,7 @@ def test_folder_with_several_weights_is_refused(weights: Path, folder: Path, tmp
     with pytest.raises(CheckpointError, match=message):
         predict(tmp_path / "out", folder)
     path.rename(path.with_name("model.safetensors"))
-    assert classifier.find_weights(tmp_path / "out") == tmp_path / "out" / "model.safetensors"
+    assert weights_folder.find_weights(tmp_path / "out") == tmp_path / "out" / "model.safetensors"
 
 
 def test_nonfinite_logits_are_refused(weights: Path, folder: Path, tmp_path: Path) -> None:

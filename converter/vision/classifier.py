@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError
-from converter.formats import detect
+from converter.formats import detect, weights_folder
 from converter.formats import labels as label_files
 from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
@@ -19,7 +19,7 @@ from converter.networks import detection, state_dicts
 from converter.parity import execution
 from converter.vision import images
 from resnext_torch import class_names as imagenet
-from resnext_torch import resolve_data_config, weight_files
+from resnext_torch import resolve_data_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,7 @@ def load(options: ClassifierOptions) -> Classifier:
 
     images.require_modules(*REQUIRED_MODULES[options.preprocessing])
     device = _device(options.device)
-    path = find_weights(options.weights)
+    path = weights_folder.find_weights(options.weights)
     if detect.kind(path) in GLUON | PACKED:
         raise CheckpointError(
             f"{path}: these are Gluon parameters; convert them first:\n"
@@ -182,18 +182,6 @@ def _warning(path: Path, manifest: Manifest | None, model: Model) -> str:
     return (
         "the weights are random numbers" if path.name.startswith(model.name + converted_file.RANDOM) else ""
     )
-
-
-def find_weights(path: Path) -> Path:
-    """Return the path of the weights, as ``resnext_torch.create_model`` finds it.
-
-    Raises:
-        CheckpointError: if a folder contains no such file, or more than one.
-    """
-    try:
-        return weight_files.find(path)
-    except weight_files.WeightsError as error:
-        raise CheckpointError(str(error)) from error
 
 
 def class_names(classifier: Classifier) -> tuple[str, ...]:
