@@ -75,6 +75,10 @@ class StorageError(ConversionError):
     """The operating system refused a file operation, or a file is unsuitable or changed while it was read."""
 
 
+class TorchUnavailableError(ConversionError):
+    """A network must run, or a ``.pth`` be read or written, and torch is not installed."""
+
+
 class ReportError(ConversionError):
     """The libraries that the HTML report needs are not installed."""
 

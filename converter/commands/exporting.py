@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.choices import ExportFormat
 from converter.errors import ExportError
-from converter.formats import artifact, onnx_file, program_file
+from converter.formats import artifact, onnx_file, program_file, torch_package
 from converter.manifests.schema import DataRecord, ExportRecord
 from converter.parity import graph_rows
 from converter.parity.result import LAYER_LIMITS
@@ -84,7 +84,10 @@ def require_packages(formats: Collection[ExportFormat]) -> None:
 
     Raises:
         ExportError: if one is missing, with the command that installs them.
+        TorchUnavailableError: if torch is missing.
     """
+    if formats:
+        torch_package.require_torch(f"--format {min(formats)}")
     if ExportFormat.onnx in formats:
         onnx_file.require_packages()
 

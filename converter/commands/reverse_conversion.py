@@ -22,6 +22,7 @@ from converter.manifests import builder, converted_file, generated_weights
 from converter.manifests.schema import ParityRecord  # noqa: TC001 - msgspec reads the annotations
 from converter.networks import catalog, detection, matching, state_dicts
 from converter.networks.selection import ParamsSource
+from converter.parity import runner
 from converter.parity.options import ParityOptions
 from converter.parity.result import NOT_COMPARED, require_passed
 from converter.progress import silent
@@ -194,6 +195,7 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
         ConversionError: if a step fails.
     """
     _require_free(request)
+    runner.resolve_reference(request.options)  # refuses, before any work, a reference that cannot run
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
             generated = None if request.model else generated_weights.find(request.weights, request.key)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from converter import names
 from converter.dtypes import BFLOAT16, BY_SAFETENSORS
 from converter.errors import CheckpointError, NoStateDictError
-from converter.formats import archives, detect, pickles, state_dicts
+from converter.formats import archives, detect, pickles, state_dicts, torch_package
 from converter.formats.binary_reader import MAX_DIMENSIONS
 from converter.formats.detect import LENGTH_BYTES
 from converter.formats.file_arrays import FileArray, SourceFile
@@ -167,7 +167,12 @@ def _read_torch(path: Path) -> dict[str, Any]:
     """Read a ``.pth`` with torch's restricted unpickler, which builds only tensors and containers.
 
     ``argparse.Namespace``, which keeps a training program's options, is built too.
+
+    Raises:
+        CheckpointError: if the file is malformed, or contains anything but tensors.
+        TorchUnavailableError: if torch is not installed.
     """
+    torch_package.require_torch(f"{path}: a .pth")
     import torch  # noqa: PLC0415 - the import takes more than a second
 
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
-from converter.formats import array_comparison, checkpoint
+from converter.formats import array_comparison, checkpoint, torch_package
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def draft(folder: Path, state: Arrays) -> Iterator[TorchDraft]:
     Raises:
         StorageError: if the file cannot be written.
         ArtifactError: if it differs when read back.
+        TorchUnavailableError: if torch is not installed.
     """
+    torch_package.require_torch("--format pth")
     with disk.temporary(folder) as path:
         # To a stream: torch would store a path's name in the file.
         with disk.writing(folder), path.open("r+b") as stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from converter.formats import torch_package
 from converter.parity import comparison, execution
 from converter.references.probes import Probe
 
@@ -34,7 +35,12 @@ class RoundingReport:
 
 
 def measure(model: Model, state: Arrays, rounded: Arrays, precision: Precision) -> RoundingReport:
-    """Run one probe with the original and with the rounded weights and compare the logits."""
+    """Run one probe with the original and with the rounded weights and compare the logits.
+
+    Raises:
+        TorchUnavailableError: if torch is not installed.
+    """
+    torch_package.require_torch("a rounding --dtype")
     probe = replace(PROBE, channels=model.config.in_chans)
     before, after = (
         execution.logits(execution.build(arrays, model.config), probe) for arrays in (state, rounded)

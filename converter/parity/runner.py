@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from converter.choices import ReferenceChoice
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError, UsageError
+from converter.formats import torch_package
 from converter.parity import comparison
 from converter.parity.result import GLUONCV, GRAPH
 from converter.progress import silent
@@ -46,10 +47,12 @@ def resolve_reference(options: ParityOptions) -> ReferencePlan | None:
     """Choose the references; None if no comparison is requested.
 
     Raises:
+        TorchUnavailableError: if torch is not installed, which runs the network.
         ReferenceUnavailableError: if GluonCV or an interpreter is requested and not available.
     """
     if options.reference == ReferenceChoice.none:
         return None
+    torch_package.require_torch("a proof", "--reference none converts without a proof")
     if options.reference == ReferenceChoice.numpy:
         return ReferencePlan(probes=options.probes)
     interpreter = options.gluon_python or os.environ.get("GLUON_PYTHON")
@@ -69,7 +72,10 @@ def require_reference(options: ParityOptions) -> ReferencePlan:
     Raises:
         UsageError: if no comparison is requested.
         ReferenceUnavailableError: as ``resolve_reference``.
+        TorchUnavailableError: as ``resolve_reference``.
     """
+    if options.reference != ReferenceChoice.none:
+        torch_package.require_torch("a comparison")
     plan = resolve_reference(options)
     if plan is None:
         raise UsageError("a comparison requires a `reference`: auto, gluon or numpy", "reference")

@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.choices import Device, Preprocessing
 from converter.errors import CheckpointError, ClassifierError
-from converter.formats import detect, weights_folder
+from converter.formats import detect, torch_package, weights_folder
 from converter.formats import labels as label_files
 from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
@@ -116,7 +116,9 @@ def load(options: ClassifierOptions) -> Classifier:
         LabelsError: if labels.txt is not a list of the classes.
         MappingError: if the tensors match no model, or more than one.
         SourceError: if an archive cannot be read.
+        TorchUnavailableError: if torch is not installed.
     """
+    torch_package.require_torch("a classifier")
     from resnext_torch import create_transform  # noqa: PLC0415 - imports torch
 
     images.require_modules(*REQUIRED_MODULES[options.preprocessing])
