@@ -13,6 +13,7 @@ from torch import nn
 from converter import testing
 from converter.errors import (
     CatalogError,
+    CheckpointError,
     MappingError,
     ReferenceUnavailableError,
     StorageError,
@@ -65,6 +66,15 @@ def test_parameters_agree_with_a_checkpoint(params: Path, module: nn.Module, tmp
     torch.save(module.state_dict(), tmp_path / "trained.pth")
     report = assert_parity(str(params), str(tmp_path / "trained.pth"))
     assert (report["agrees"], report["weights"]["file"]) == (True, "trained.pth")
+
+
+def test_weights_may_be_a_folder(params: Path, module: nn.Module, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    with pytest.raises(CheckpointError, match=r"weights: expected one \.safetensors or .* found none"):
+        assert_parity(params, folder)
+    torch.save(module.state_dict(), folder / "trained.pth")
+    assert assert_parity(params, str(folder))["weights"]["file"] == "trained.pth"
 
 
 def test_parameters_agree_with_a_module(params: Path, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Parity assertion for a project's own tests."""
+"""Assert that weights agree with Gluon parameters, in a project's own tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from converter.commands import parity_check
+from converter.commands.arguments import to_path
+from converter.formats import weights_folder
 from converter.parity import json_report, report
 from converter.parity.options import ParityOptions
 
@@ -39,8 +41,8 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     Args:
         name: the model, or a graph: a ``-symbol.json``, MXNet's prefix of it, a folder or an archive.
         params: its ``.params`` file; that of a graph is found by its name.
-        weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
-            ``convert`` is compared.
+        weights: ``.safetensors`` or ``.pth`` file, or a folder with one. Without ``weights`` and
+            ``module``, the output of ``convert`` is compared.
         module: any float32 module whose layers have the names of torchvision and timm, or of the module
             that is generated from a graph.
         symbol: graph of a model's parameters; by default it is searched for in their folder.
@@ -58,12 +60,13 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
         ConversionError: if nothing can be compared.
         UsageError: if both weights and a module are given, or if another argument is not valid.
     """
+    __tracebackhide__ = True  # pytest shows the caller's line
     if report_file is not None:
         report.require_libraries()
     document = parity_check.check(
         name,
         params=params,
-        weights=weights,
+        weights=weights_folder.find_weights(to_path(weights)) if weights is not None else None,
         module=module,
         model_options={"symbol": symbol},
         graph_options={"output": output, "input_shapes": input_shapes},
