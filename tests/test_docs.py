@@ -18,22 +18,20 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "SECURITY.md",
     *sorted(ROOT.glob("docs/**/*.md")),
-    *sorted(ROOT.glob("docs/**/*.yml")),
 ]
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def code(page: Path) -> str:
-    """Return the code blocks of a page, or all of a workflow."""
-    text = page.read_text(encoding="utf-8")
-    return "".join(FENCED.findall(text)) if page.suffix == ".md" else text
+    """Return the code blocks of a page."""
+    return "".join(FENCED.findall(page.read_text(encoding="utf-8")))
 
 
 LINES = [
     (page.name, line.strip())
     for page in PAGES
     for line in code(page).splitlines()
-    if re.match(r"(- run:|\$)? ?(gluon2torch|convert) [a-z_][^`]*$", line.strip())
+    if re.match(r"\$? ?(gluon2torch|convert) [a-z_][^`]*$", line.strip())
 ]
 COMMANDS = get_command(app)
 
@@ -50,12 +48,12 @@ def command_options(command: str) -> set[str]:
 
 
 def test_pages_contain_commands() -> None:
-    assert {page for page, _ in LINES} >= {"README.md", "parity.md", "parity.yml"}
+    assert {page for page, _ in LINES} >= {"README.md", "parity.md"}
 
 
 @pytest.mark.parametrize(("page", "line"), LINES)
 def test_every_documented_option_exists(page: str, line: str) -> None:
-    words = re.sub(r"^(- run:|\$) ", "", line).split()
+    words = line.removeprefix("$ ").split()
     command = words[1] if words[0] == "gluon2torch" else "convert"
     assert options(line) <= command_options(command), page
 
