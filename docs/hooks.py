@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -57,13 +58,21 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Generate the reference of the command line, of the operators and of the Python API."""
+    """Generate the page of the notebook, and the reference of commands, operators and the Python API."""
+    files.append(File.generated(config, "quickstart.md", content=notebook_page()))
     pages = api_pages()
     index = "# Python API\n\n" + "".join(f"* [`{name}`]({name}.md)\n" for name in pages)
     contents = {"index": index, "cli": command_line(), "operators": operator_tables()}
     contents |= {name: f"# {name}\n\n" + _directives(modules) for name, modules in pages.items()}
     for name, content in contents.items():
         files.append(File.generated(config, f"reference/{name}.md", content=content))
+
+
+def notebook_page() -> str:
+    """Return the notebook as a page; it is stored without outputs."""
+    notebook = json.loads((ROOT / "docs/quickstart.ipynb").read_text(encoding="utf-8"))
+    texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in notebook["cells"]]
+    return "\n\n".join(f"```python\n{text}\n```" if is_code else text for text, is_code in texts) + "\n"
 
 
 def command_line() -> str:
