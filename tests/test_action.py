@@ -100,6 +100,13 @@ def test_installed_versions_are_those_of_the_project(action: dict[str, Any]) -> 
     assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
 
 
+def test_our_workflow_runs_the_action_with_known_inputs(action: dict[str, Any]) -> None:
+    steps = load(".github/workflows/ci.yml")["jobs"]["start"]["steps"]
+    (used,) = (each for each in steps if each.get("uses") == "./")
+    assert used["with"].keys() <= action["inputs"].keys()
+    assert (ROOT / used["with"]["params"]).is_file()
+
+
 def test_workflow_of_a_user_has_five_lines_and_known_inputs(action: dict[str, Any]) -> None:
     text = (ROOT / "docs/examples/parity.yml").read_text(encoding="utf-8")
     assert len([line for line in text.splitlines() if not line.startswith("#")]) == 5

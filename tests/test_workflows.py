@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 USES = re.compile(r"^\s*- uses: (?P<action>.*)$|^\s*uses: (?P<step>.*)$", re.MULTILINE)
-PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+PINNED = re.compile(r"\./|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 MATRIX = "${{ matrix.session }}"
 
 
