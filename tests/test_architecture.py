@@ -21,6 +21,7 @@ RESNEXT_TORCH_IMPORTERS = {
     "networks/gluoncv_models.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
     *("networks/matching.py", "networks/synthetic.py", "networks/wrappings.py"),
+    "formats/weights_folder.py",
     "parity/execution.py",
     "publishing/card.py",
     "publishing/timm_config.py",

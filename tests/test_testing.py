@@ -71,7 +71,7 @@ def test_parameters_agree_with_a_checkpoint(params: Path, module: nn.Module, tmp
 def test_weights_may_be_a_folder(params: Path, module: nn.Module, tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
-    with pytest.raises(CheckpointError, match=r"weights: expected one \.safetensors or .* found none"):
+    with pytest.raises(CheckpointError, match=r"weights: expected a \.safetensors or .* found none"):
         assert_parity(params, folder)
     torch.save(module.state_dict(), folder / "trained.pth")
     assert assert_parity(params, str(folder))["weights"]["file"] == "trained.pth"
