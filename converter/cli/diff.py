@@ -22,12 +22,12 @@ MAX_ROWS = 20  # of the table without --verbose
 WIDTH = 11  # of a label
 SIDES = ("FIRST", "SECOND")
 PARAMS = {".params", ".gz", ".zip", ".mar", ".tar"}  # how the names of Gluon's files end
-HELP = "Checkpoint: .safetensors, .pth or .params."
+HELP = "Checkpoint: .safetensors, .pth or .params, or a folder of one of the first two."
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="FIRST", help=HELP, dir_okay=False)],
-    second: Annotated[Path, typer.Argument(metavar="SECOND", help=HELP, dir_okay=False)],
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help=HELP)],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help=HELP)],
     *,
     key: options.Key = None,
     as_json: Annotated[

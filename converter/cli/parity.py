@@ -35,9 +35,9 @@ def parity(  # noqa: PLR0913 - the options of the command line
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Checkpoint to compare: .safetensors or .pth, from gluon2torch, timm or torchvision.",
+            help="Checkpoint to compare: .safetensors or .pth, from gluon2torch, timm or torchvision; or a "
+            "folder that contains one.",
             show_default="the output of `convert`",
-            dir_okay=False,
         ),
     ] = None,
     key: options.Key = None,

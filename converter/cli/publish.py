@@ -23,7 +23,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
         list[Path],
         typer.Argument(
             metavar="FILE… DIR",
-            help="Converted files, each with its manifest, and the output folder. Several files get a "
+            help="Converted files or their folders, and the output folder. Several files get a "
             "subfolder each, named by the model.",
             show_default=False,
         ),

@@ -22,8 +22,8 @@ def to_gluon(  # noqa: PLR0913 - the options of the command line
         Path,
         typer.Argument(
             metavar="WEIGHTS",
-            help="Checkpoint to convert: .safetensors or .pth, from gluon2torch, timm or torchvision.",
-            dir_okay=False,
+            help="Checkpoint to convert: .safetensors or .pth, from gluon2torch, timm or torchvision; or a "
+            "folder that contains one.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help=".params file to write.", dir_okay=False)],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from converter.errors import UsageError
+from converter.formats import weights_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +46,26 @@ def optional_path(value: str | PathLike[str] | None) -> Path | None:
         UsageError: as ``to_path``.
     """
     return None if value is None else to_path(value)
+
+
+def to_weights(value: str | PathLike[str]) -> Path:
+    """Return the file of weights that a path names, or the only one in the folder that it names.
+
+    Raises:
+        UsageError: as ``to_path``.
+        CheckpointError: if a folder contains no weights, or several.
+    """
+    return weights_folder.find_weights(to_path(value))
+
+
+def optional_weights(value: str | PathLike[str] | None) -> Path | None:
+    """Return the file of weights, None for None.
+
+    Raises:
+        UsageError: as ``to_path``.
+        CheckpointError: as ``to_weights``.
+    """
+    return None if value is None else to_weights(value)
 
 
 def require_one_side(weights: object, module: object, key: str | None) -> None:

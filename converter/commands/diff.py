@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec.structs
 from msgspec import Struct
 
-from converter.commands.arguments import to_path
+from converter.commands.arguments import to_weights
 from converter.errors import CheckpointError, DialectError, NoStateDictError
 from converter.formats import array_comparison
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
@@ -105,7 +105,8 @@ def diff(
     """Compare two checkpoints tensor by tensor, bit for bit.
 
     Args:
-        first: ``.safetensors``, ``.pth``, or ``.params`` file in any naming style and container.
+        first: ``.safetensors``, ``.pth``, or ``.params`` file in any naming style and container; or a folder
+            that contains one of the first two.
         second: likewise.
         key: key of the state dict in a ``.pth``, with dots between nested keys, for each file that has it; by
             default it is detected.
@@ -117,7 +118,7 @@ def diff(
         ParamsError: if a ``.params`` file is malformed.
         SourceError: if an archive is malformed.
     """
-    paths = to_path(first), to_path(second)
+    paths = to_weights(first), to_weights(second)
     with disk.unchanged(paths[0]), disk.unchanged(paths[1]):
         one, other = _read_both(*paths, key)
         arrays = one.arrays, other.arrays

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.commands import graph_loading, module_check
-from converter.commands.arguments import optional_path, require_one_side, to_text
+from converter.commands.arguments import optional_path, optional_weights, require_one_side, to_text
 from converter.errors import MappingError
 from converter.formats import array_comparison
 from converter.formats.detect import GRAPH_SUFFIX
@@ -83,8 +83,8 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
             records it.
         input_shapes: the shapes of inputs, by name; by default, as the manifest of ``weights`` records them.
             The others are derived from the graph.
-        weights: ``.safetensors`` or ``.pth`` file with the names of the generated module. Without
-            ``weights`` and ``module``, the conversion of the graph is compared.
+        weights: ``.safetensors`` or ``.pth`` file with the names of the generated module, or a folder that
+            contains one. Without ``weights`` and ``module``, the conversion of the graph is compared.
         key: key of the state dict in a ``.pth``, with dots between nested keys.
         module: a module with the layers and tensors of the generated one.
         options: how to compare.
@@ -96,7 +96,7 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     """
     require_one_side(weights, module, key)
     plan = runner.require_reference(options)
-    path = optional_path(weights)
+    path = optional_weights(weights)
     with disk.temp_dir() as unpacked:
         source = graph_source.open_source(to_text(graph), optional_path(params), epoch, unpacked, progress)
         recorded = _recorded(path, key, source.graph)

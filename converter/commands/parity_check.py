@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from converter.commands import graph_comparison
-from converter.commands.arguments import optional_path, require_one_side, to_text
+from converter.commands.arguments import optional_path, optional_weights, require_one_side, to_text
 from converter.errors import UsageError
 from converter.formats import array_comparison
 from converter.formats.state_dicts import TOP_LEVEL
@@ -131,8 +131,8 @@ def compare(  # noqa: PLR0913 - the options of the command
         symbol: graph of the parameters; by default it is searched for in their folder or archive.
         backbone: whether to take the network without its head, also out of a larger network.
         output_stride: 8 or 16 for a dilated network; by default that of the graph, else 32.
-        weights: ``.safetensors`` or ``.pth`` file. Without ``weights`` and ``module``, the output of
-            ``convert`` is compared.
+        weights: ``.safetensors`` or ``.pth`` file, or a folder that contains one. Without ``weights`` and
+            ``module``, the output of ``convert`` is compared.
         key: key of the state dict in a ``.pth`` as ``weights``, with dots between nested keys; by default it
             is detected.
         module: any float32 module whose layers have the names of torchvision and timm.
@@ -154,7 +154,7 @@ def compare(  # noqa: PLR0913 - the options of the command
             backbone=backbone,
             output_stride=output_stride,
         ),
-        weights=optional_path(weights),
+        weights=optional_weights(weights),
         key=key,
         module=module,
         options=options,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from converter.choices import LICENSE
-from converter.commands.arguments import optional_path, to_path
+from converter.commands.arguments import optional_path, to_path, to_weights
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks, schema
 from converter.progress import silent
@@ -110,7 +110,7 @@ def publish(  # noqa: PLR0913 - the options of the command
     No folder gets its name before all of them are written.
 
     Args:
-        files: the converted files, or one of them.
+        files: the converted files, or one of them; each may be given as the folder that contains it alone.
         folder: folder of a single file; of several, the folder that holds one folder per model.
         report: parity report of a single file, to be published with it.
         push: repository on the hub, as "org/name", that the folder is uploaded to; huggingface_hub finds the
@@ -144,7 +144,7 @@ def publish(  # noqa: PLR0913 - the options of the command
     if key is not None:
         signature.require_key(key)
     request = PublicationRequest(
-        files=tuple(map(to_path, paths)),
+        files=tuple(map(to_weights, paths)),
         folder=to_path(folder),
         report=optional_path(report),
         repo=push,

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from converter.choices import Precision, ReferenceChoice
 from converter.commands import generated_reverse, parity_check
-from converter.commands.arguments import choice, optional_path, to_path
+from converter.commands.arguments import choice, optional_path, to_path, to_weights
 from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
 from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
@@ -160,7 +160,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
     Nothing appears at ``out`` unless every step succeeds.
 
     Args:
-        weights: ``.safetensors`` or ``.pth`` file.
+        weights: ``.safetensors`` or ``.pth`` file, or a folder that contains one.
         out: the ``.params`` file to write.
         model: the model's name; by default it is detected from the tensors.
         key: the key of the state dict in a ``.pth``, with dots between nested keys; by default it is
@@ -176,7 +176,7 @@ def to_gluon(  # noqa: PLR0913 - the options of the command
         ConversionError: if a step fails; each kind of failure has its own subclass.
     """
     request = ToGluonRequest(
-        weights=to_path(weights),
+        weights=to_weights(weights),
         out=to_path(out),
         model=None if model is None else catalog.find(model),
         key=key,

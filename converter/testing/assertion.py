@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from converter.commands import parity_check
-from converter.commands.arguments import to_path
-from converter.formats import weights_folder
 from converter.parity import json_report, report
 from converter.parity.options import ParityOptions
 
@@ -66,7 +64,7 @@ def assert_parity(  # noqa: PLR0913 - a checkpoint or a module, and the options 
     document = parity_check.check(
         name,
         params=params,
-        weights=weights_folder.find_weights(to_path(weights)) if weights is not None else None,
+        weights=weights,
         module=module,
         model_options={"symbol": symbol},
         graph_options={"output": output, "input_shapes": input_shapes},
