@@ -118,11 +118,6 @@ def load(options: ClassifierOptions) -> Classifier:
         SourceError: if an archive cannot be read.
         TorchUnavailableError: if torch is not installed.
     """
-    torch_package.require_torch("a classifier")
-    from resnext_torch import create_transform  # noqa: PLC0415 - imports torch
-
-    images.require_modules(*REQUIRED_MODULES[options.preprocessing])
-    device = _device(options.device)
     path = weights_folder.find_weights(options.weights)
     if detect.kind(path) in GLUON | PACKED:
         raise CheckpointError(
@@ -140,6 +135,11 @@ def load(options: ClassifierOptions) -> Classifier:
     manifest = converted_file.find_manifest(path)
     model = converted_file.with_recorded_stride(model, manifest)
     _require_classifier(path, model)
+    torch_package.require_torch("a classifier")
+    from resnext_torch import create_transform  # noqa: PLC0415 - imports torch, which takes seconds
+
+    images.require_modules(*REQUIRED_MODULES[options.preprocessing])
+    device = _device(options.device)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     config = resolve_data_config(model.config) | converted_file.normalization(manifest)
