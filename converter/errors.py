@@ -60,7 +60,15 @@ class NoStateDictError(CheckpointError):
 
 
 class ReferenceUnavailableError(ConversionError):
-    """The reference framework cannot run here."""
+    """The reference framework cannot run here.
+
+    Attributes:
+        reason: why it cannot, without the alternatives in the message; "" if the message has none.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ReferenceFailedError(ReferenceUnavailableError):

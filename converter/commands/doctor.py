@@ -35,7 +35,6 @@ EXTRAS = {
 REFERENCE = "mxnet", "gluoncv"  # the packages that the reference `gluon` imports
 LIBRARIES = ("libgomp", "libquadmath")  # of the system, which MXNet's wheel needs
 INSTALL_LIBRARIES = "Debian: apt-get install libgomp1 libquadmath0"
-REASON = "GluonCV cannot run: "  # in the first line of an error
 
 
 class PackageRecord(Struct, frozen=True, kw_only=True):
@@ -186,7 +185,7 @@ def _gluon() -> ReferenceRecord:
         python = gluon.find_python(Path(chosen) if chosen else None)
         versions = gluon.import_versions(python)
     except ReferenceUnavailableError as error:
-        return _absent(str(error).partition("\nYou can:")[0].partition(REASON)[2])
+        return _absent(error.reason or str(error))
     return ReferenceRecord(name=ReferenceChoice.gluon, runs=True, detail=str(python), versions=versions)
 
 

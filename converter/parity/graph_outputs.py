@@ -48,16 +48,16 @@ class MXNetOutputs:
 
     def _group(self, outputs: Iterator[tuple[int, int, Array]]) -> Iterator[tuple[int, tuple[Array, ...]]]:
         indices = {origin: index for index, origin in enumerate(self.pruned.origins)}
-        incomplete: dict[int, list[Array]] = {}
+        incomplete: dict[int, dict[int, Array]] = {}
         for node, number, array in outputs:
             index = indices[node]
             count = self.pruned.graph.nodes[index].operation.outputs
             if number >= count:  # MXNet has more: the mask of a random LeakyReLU
                 continue
-            found = incomplete.setdefault(index, [])
-            found.append(array)
-            if len(found) == count:
-                yield index, tuple(incomplete.pop(index))
+            arrays = incomplete.setdefault(index, {})
+            arrays[number] = array
+            if len(arrays) == count:
+                yield index, tuple(array for _, array in sorted(incomplete.pop(index).items()))
 
 
 @dataclass(frozen=True, slots=True)

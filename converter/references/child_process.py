@@ -74,7 +74,7 @@ class ChildProcess:
         if reply.unavailable:
             raise unavailable(reply.unavailable)
         if status != 0:
-            raise ReferenceFailedError(str(unavailable(f"its process ended with status {status}")))
+            raise _failed(f"its process ended with status {status}")
         return reply
 
     def read(self, count: int | None = None) -> bytearray:
@@ -111,9 +111,7 @@ class ChildProcess:
             return ReferenceFailedError(f"{self.folder}: the disk is full: no space for GluonCV's outputs")
         log = (self.folder / LOG).read_text(errors="replace")[-LOG_CHARACTERS:]
         status = self.process.returncode
-        return ReferenceFailedError(
-            str(unavailable(f"its process ended with status {status} and printed:\n{log or '(nothing)'}"))
-        )
+        return _failed(f"its process ended with status {status} and printed:\n{log or '(nothing)'}")
 
     def _wait(self, on_outputs: Callable[[int], None]) -> int:
         """Return the child's exit status; the run time is unlimited while new outputs appear.
@@ -175,7 +173,7 @@ def start(
 
 
 def _too_slow() -> ReferenceFailedError:
-    return ReferenceFailedError(str(unavailable(f"it computed no output for {PATIENCE_SECONDS} seconds")))
+    return _failed(f"it computed no output for {PATIENCE_SECONDS} seconds")
 
 
 @contextlib.contextmanager
@@ -187,9 +185,18 @@ def _wrap_start_error(python: Path) -> Iterator[None]:
 
 
 def unavailable(reason: str) -> ReferenceUnavailableError:
-    """Return the error that states why GluonCV cannot run, and the alternatives."""
-    return ReferenceUnavailableError(
-        f"no proof: GluonCV cannot run: {reason}\n"
+    """Return the error that states why MXNet cannot be started, and the alternatives."""
+    return ReferenceUnavailableError(_message(reason), reason)
+
+
+def _failed(reason: str) -> ReferenceFailedError:
+    """Return the error that states why a run of MXNet failed, and the alternatives."""
+    return ReferenceFailedError(_message(reason), reason)
+
+
+def _message(reason: str) -> str:
+    return (
+        f"no proof: the MXNet reference cannot run: {reason}\n"
         "You can:\n"
         "  --reference numpy           compare with the built-in NumPy reference, which needs no MXNet\n"
         "  the extra `gluon`           installs mxnet==1.9.1 and gluoncv==0.10.5.post0 on Linux, x86-64\n"
