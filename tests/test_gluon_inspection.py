@@ -173,10 +173,11 @@ def test_symbol_api_is_named(tmp_path: Path) -> None:
     verdict = "parameters of a network that was built with MXNet's symbol API, not a supported network"
     first, *lines = printed(path)
     assert first == f"{verdict}; try its graph, if there is a -symbol.json: convert GRAPH OUT --params FILE"
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "note       other       bn_data_gamma",
         "  other       stage1_unit1_bn1_moving_mean",
         "  other       fc1_bias",
+        "next       gluon2torch list",
     ]
     renamed = {name.replace("moving", "running"): each for name, each in arrays.items()}
     other = printed(write_sparse(tmp_path / "other.params", renamed))[0]
