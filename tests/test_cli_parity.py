@@ -232,7 +232,6 @@ def test_weights_of_another_model_are_refused(run: Callable[..., Result], tmp_pa
         (["--reference", "none"], "'none' is not one of 'auto', 'gluon', 'numpy'"),
         (["--size", "12"], "expected 32 to 2048 pixels"),
         (["--proof-dtype", "int8"], "'int8' is not one of 'float64', 'float32'"),
-        (["--weights", "."], "is a directory"),
         (["--report", "."], "is a directory"),
     ],
 )

@@ -8,7 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from converter.cli.app import app
 from converter.commands import conversion, diff, parity_check, publication, reverse_conversion
 from converter.errors import CheckpointError
 from converter.parity.options import ParityOptions
@@ -122,3 +124,23 @@ def test_folder_is_refused_before_torch_is_imported(
     assert done.returncode == 1
     assert "two models in" in done.stderr
     assert "torch" not in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("to-gluon", ".", "back.params"),
+        ("publish", ".", "published"),
+        ("parity", NAME, "--random", "0", "--reference", "numpy", "--weights", "."),
+        ("diff", ".", "."),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_folder_without_weights_is_refused(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "refused  .: expected a .safetensors or .pth file, found none" in result.stderr
+    assert not list(tmp_path.iterdir())
