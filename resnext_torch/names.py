@@ -111,8 +111,8 @@ def list_models(
 def complete(name: str, candidates: Mapping[str, str]) -> str | None:
     """Return the network of the first candidate that begins with an incomplete name: the family, or more.
 
-    A name ends in front of an underscore or a number: resnet10 is no part of resnet101, and resnet50_v1,
-    another network of GluonCV, is none of resnet50_v1b.
+    The name must end in front of an underscore or a number: resnet10 does not begin resnet101, nor does
+    resnet50_v1, another network of GluonCV, begin resnet50_v1b.
 
     Args:
         name: the name in lower case, without the prefix.
@@ -127,7 +127,7 @@ def complete(name: str, candidates: Mapping[str, str]) -> str | None:
 
 
 def correct(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that differs from a name by a typing error; other numbers are none."""
+    """Return the candidate that differs from a name by a typing error, not by its numbers."""
     numbers = NUMBER.findall(name)
     same_numbers = [candidate for candidate in candidates if NUMBER.findall(candidate) == numbers]
     matches = difflib.get_close_matches(name, same_numbers, n=1, cutoff=SIMILARITY)

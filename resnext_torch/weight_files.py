@@ -122,7 +122,7 @@ def recorded_name(folder: Path) -> str | None:
     """Return the network that the configuration or the manifest of a published folder names, None if none.
 
     Raises:
-        WeightsError: if the configuration names a network that the package has not.
+        WeightsError: if the configuration names a network that is not in the package.
     """
     architecture = configuration(folder).get("architecture")
     name = architecture or _read_object(folder / MANIFEST).get("model")

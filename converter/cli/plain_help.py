@@ -21,7 +21,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands, likewise."""
+    """A group of commands without markup in its help, like ``Command``."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of TyperGroup
         super().__init__(*args, **options)

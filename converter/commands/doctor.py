@@ -85,7 +85,7 @@ class FolderRecord(Struct, frozen=True, kw_only=True):
         variable: the environment variable that selects another one.
         exists: whether it exists.
         files: number of GluonCV's published files in it, None for another folder.
-        bytes: their size, or None likewise.
+        bytes: their size, None for another folder.
         free_bytes: free space on its disk, None if it does not exist.
     """
 

@@ -37,7 +37,7 @@ MAX_OPERATORS = 5  # that a verdict names
 
 
 def next_command(verdict: str) -> str:
-    """Return the command at the end of a verdict; without one, that which lists the networks."""
+    """Return the command at the end of a verdict; without one, `gluon2torch list`."""
     match = COMMAND.search(verdict)
     return match["command"] if match else KNOWN
 

@@ -46,7 +46,8 @@ def require_generated(loaded: LoadedGraph, manifest: Manifest, weights: Path) ->
 
 def _sha256(loaded: LoadedGraph, manifest: Manifest) -> str:
     """Return the SHA-256 of the source that the graph gives under its recorded name."""
-    graph = loaded.converted.pruned.graph
-    shapes = {name: tuple(array.shape) for name, array in loaded.arrays.items()}
-    module = codegen.generate(graph, shapes, manifest.source.symbol or loaded.converted.whole.name)
+    converted, module = loaded.converted, loaded.converted.module
+    if manifest.source.symbol not in {None, converted.whole.name}:
+        shapes = {name: tuple(array.shape) for name, array in loaded.arrays.items()}
+        module = codegen.generate(converted.pruned.graph, shapes, manifest.source.symbol)
     return hashlib.sha256(module.source.encode()).hexdigest()

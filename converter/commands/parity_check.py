@@ -75,9 +75,9 @@ def check(  # noqa: PLR0913 - the options of the command
     Args:
         name: the model, or a graph as in ``compare_graph``.
         params: parameters.
-        weights: as in ``compare`` and ``compare_graph``.
-        key: likewise.
-        module: likewise.
+        weights: a checkpoint, as in ``compare`` and ``compare_graph``.
+        key: its key, as there.
+        module: a module to compare with instead, as there.
         model_options: other arguments of ``compare``; None is not given.
         graph_options: other arguments of ``compare_graph``, likewise.
         options: how to compare.

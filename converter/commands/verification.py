@@ -168,7 +168,7 @@ def _is_published(folder: Path) -> bool:
 
 
 def _is_ours(name: str, tree: Folder) -> bool:
-    """Return whether weights have a manifest, or the name of a converted file, which has lost its own."""
+    """Return whether weights have a manifest, or the name of a converted file whose manifest is missing."""
     path = PurePosixPath(name)
     return str(path.with_suffix(artifact_checks.MANIFEST)) in tree.files or artifact.has_hash(path.name)
 

@@ -25,7 +25,6 @@ VISIBLE = 0.02
 # CSS variables of the page, so that the charts follow its dark theme.
 TEXT, GRID, BAND, LIMIT, MARK = "var(--text)", "var(--grid)", "var(--band)", "var(--limit)", "var(--bad)"
 SERIES = [f"var(--series-{number})" for number in range(8)]
-EQUAL, INFINITE = "equal", "∞"
 
 
 def depth_chart(document: Document) -> Any:  # noqa: ANN401 - altair's charts are untyped
@@ -127,7 +126,7 @@ def scatter(samples: Samples, deviation: float | None) -> Any:  # noqa: ANN401 -
 
 
 def is_small(samples: Samples, deviation: float | None) -> bool:
-    """Return whether the module's values cannot be told from the reference's on their common scale."""
+    """Return whether the module's values are indistinguishable from the reference's on their common scale."""
     pairs = zip(samples.reference, samples.module, strict=True)
     return max(abs(one - other) for one, other in pairs) < VISIBLE * (deviation or 0)
 
@@ -160,10 +159,10 @@ def _axis(document: Document) -> tuple[float, float, dict[float, str]]:
     bottom, top = 10.0**low, 10.0**high
     if any(row.relative == 0 for row in rows):
         bottom = 10.0 ** (low - step)
-        labels[bottom] = EQUAL
+        labels[bottom] = report_rows.EQUAL
     if any(row.relative is None for row in rows):
         top = 10.0 ** (high + step)
-        labels[top] = INFINITE
+        labels[top] = report_rows.INFINITE
     return bottom, top, dict(sorted(labels.items()))
 
 
@@ -215,7 +214,7 @@ def _culprit(document: Document, numbers: dict[Place, int], bottom: float, top: 
 
 
 def _clipped(name: str) -> str:
-    """Return the end of a long name, which tells layers apart."""
+    """Return the end of a long name, which distinguishes layers."""
     return name if len(name) <= CHARACTERS else f"…{name[1 - CHARACTERS :]}"
 
 
