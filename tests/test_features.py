@@ -54,11 +54,12 @@ def dilated_pair(name: str, output_stride: int, **options: Any) -> tuple[Any, An
     """Return our dilated network and timm's with the same weights."""
     torch.manual_seed(0)
     ours = create_model(name, output_stride=output_stride, **options).eval()
-    theirs: Any = timm.create_model(DILATED[name], output_stride=output_stride, **options)
+    with torch.device("meta"):  # gets our weights
+        theirs: Any = timm.create_model(DILATED[name], output_stride=output_stride, **options)
     if name == "gluon_senet154":
         theirs.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)  # see test_ecosystem.py
     state = ours.model.state_dict() if isinstance(ours, Features) else ours.state_dict()
-    theirs.load_state_dict({key: state[key] for key in theirs.state_dict()})
+    theirs.load_state_dict({key: state[key] for key in theirs.state_dict()}, assign=True)
     return ours, theirs.eval()
 
 
@@ -71,8 +72,9 @@ def test_dilated_network_equals_timms(name: str, output_stride: int) -> None:
         assert features.shape[2] == 64 // output_stride
         assert torch.equal(features, theirs.forward_features(images()))
         assert torch.equal(ours(images()), theirs(images()))
-        undilated = create_model(name).eval()
-        undilated.load_state_dict(ours.state_dict())
+        with torch.device("meta"):
+            undilated = create_model(name).eval()
+        undilated.load_state_dict(ours.state_dict(), assign=True)
         assert not torch.equal(ours(images()), undilated(images()))
 
 
@@ -117,12 +119,13 @@ def images(size: tuple[int, int] = (64, 97)) -> Tensor:
 
 def backbones(name: str, out_indices: tuple[int, ...] | None) -> tuple[Features, Any]:
     ours, theirs = pair(name)
-    model = create_model(name, features_only=True, out_indices=out_indices).eval()
-    weights = {key: tensor for key, tensor in ours.state_dict().items() if not key.startswith("fc.")}
-    model.model.load_state_dict(weights)
     options: dict[str, Any] = {} if out_indices is None else {"out_indices": out_indices}
-    backbone: Any = timm.create_model(PAIRS[name], features_only=True, **options)
-    backbone.load_state_dict({key: theirs.state_dict()[key] for key in backbone.state_dict()})
+    with torch.device("meta"):  # get the weights of the pair
+        model = create_model(name, features_only=True, out_indices=out_indices).eval()
+        backbone: Any = timm.create_model(PAIRS[name], features_only=True, **options)
+    weights = {key: tensor for key, tensor in ours.state_dict().items() if not key.startswith("fc.")}
+    model.model.load_state_dict(weights, assign=True)
+    backbone.load_state_dict({key: theirs.state_dict()[key] for key in backbone.state_dict()}, assign=True)
     return model, backbone.eval()
 
 
@@ -142,7 +145,8 @@ def test_feature_levels_equal_timms_bit_for_bit(name: str, out_indices: tuple[in
 def test_changed_weight_changes_its_level_and_later_ones() -> None:
     ours, theirs = backbones("gluon_resnext50_32x4d", None)
     with torch.inference_mode():
-        ours.model.get_parameter("layer2.0.bn1.bias").add_(0.5)
+        norm = ours.model.get_submodule("layer2.0.bn1")
+        norm.bias = torch.nn.Parameter(norm.bias + 0.5)  # type: ignore[operator]  # a parameter
         result, expected = ours(images()), theirs(images())
     same = [torch.equal(level, other) for level, other in zip(result, expected, strict=True)]
     assert same == [True, True, False, False, False]

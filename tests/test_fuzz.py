@@ -18,7 +18,7 @@ from safe_source import UnsafeSourceError
 if TYPE_CHECKING:
     from fuzz.targets import Target
 
-EXAMPLES = 300
+EXAMPLES = 100
 FOUND = sorted((Path(__file__).parent / "regressions").glob("*/*"))
 fuzz_settings = settings(
     max_examples=EXAMPLES,
