@@ -145,8 +145,8 @@ def test_feature_levels_equal_timms_bit_for_bit(name: str, out_indices: tuple[in
 def test_changed_weight_changes_its_level_and_later_ones() -> None:
     ours, theirs = backbones("gluon_resnext50_32x4d", None)
     with torch.inference_mode():
-        norm = ours.model.get_submodule("layer2.0.bn1")
-        norm.bias = torch.nn.Parameter(norm.bias + 0.5)  # type: ignore[operator]  # a parameter
+        bias = ours.model.get_parameter("layer2.0.bn1.bias") + 0.5  # a copy: the pair is shared
+        ours.model.get_submodule("layer2.0.bn1").bias = torch.nn.Parameter(bias)
         result, expected = ours(images()), theirs(images())
     same = [torch.equal(level, other) for level, other in zip(result, expected, strict=True)]
     assert same == [True, True, False, False, False]
