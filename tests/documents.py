@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from converter.commands.graph_comparison import compare_graph
-from converter.parity import graph_proof, graph_report
+from converter.parity import generated_network, graph_report
 from converter.parity.json_report import Document
 from converter.parity.options import ParityOptions
 
@@ -47,7 +47,7 @@ def of_changed_graph(folder: Path, tensor: str) -> Document:
     graph, params = graph_files.save(folder, network, graph_files.parameters(network))
     options = ParityOptions("numpy", sizes=[(33, 47)])
     converted = compare_graph(graph, params=params, options=options).converted
-    arrays = graph_proof.state_arrays(converted.module, converted.parameters)
+    arrays = generated_network.state_arrays(converted.module, converted.parameters)
     state = {name: np.asarray(array) for name, array in arrays}
     state[tensor] = state[tensor] + 1
     save_file(state, folder / "changed.safetensors")

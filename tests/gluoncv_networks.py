@@ -27,6 +27,8 @@ def _read(file: str) -> dict[str, str]:
 CLASSIFICATION = {name: f"1x3x{size}x{size}" for name, size in _read("classification.txt").items()}
 TASKS = _read("tasks.txt")  # other than classification
 SHAPES = CLASSIFICATION | TASKS
+# They select boxes: an end-to-end comparison would compare the choice between almost equal ones.
+DETECTION = [name for name in TASKS if name.startswith(("center_net", "ssd", "yolo3"))]
 # Hundreds of layers add signals and multiply them by gates: with larger gammas roundings grow, in MXNet too.
 DEEP = {
     *("cifar_residualattentionnet452", "residualattentionnet164", "residualattentionnet200"),

@@ -34,7 +34,7 @@ from converter.errors import (
 )
 from converter.formats.params import load_params
 from converter.manifests import artifact_checks
-from converter.parity import graph_proof
+from converter.parity import generated_network
 from converter.parity.options import ParityOptions
 from converter.vision import classifier
 
@@ -430,14 +430,14 @@ def test_weights_of_16_bits_keep_their_type(tmp_path: Path) -> None:
 def test_changed_parameters_fail_the_proof_of_the_way_back(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = graph_proof.load
+    load = generated_network.load
 
     def changed(*arguments: Any) -> torch.nn.Module:  # noqa: ANN401 - same arguments as the original
         module = load(*arguments)
         module.get_parameter("fc1.bias").data += 1
         return module
 
-    monkeypatch.setattr(graph_proof, "load", changed)
+    monkeypatch.setattr(generated_network, "load", changed)
     with pytest.raises(ParityError, match="differs from the graph"):
         reverse(weights, tmp_path / "back.params")
     assert not (tmp_path / "back.params").exists()

@@ -31,7 +31,7 @@ from converter.errors import (
 )
 from converter.formats.params import write_params
 from converter.graphs import execute
-from converter.parity import graph_proof, runner
+from converter.parity import generated_network, graph_proof, runner
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
@@ -229,14 +229,14 @@ def test_module_that_differs_is_not_written(
     net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, params = save(tmp_path, net, parameters)
-    read = graph_proof.read
+    read = generated_network.read
 
     def changed(*arguments: Any) -> torch.nn.Module:  # noqa: ANN401 - same arguments as the original
         module = read(*arguments)
         module.get_submodule("stage1.unit1.bn1").eps = 0.1  # type: ignore[assignment]
         return module
 
-    monkeypatch.setattr(graph_proof, "read", changed)
+    monkeypatch.setattr(generated_network, "read", changed)
     with pytest.raises(
         ParityError, match=r"(?s)differs from the graph in float64.*stage1_unit1_bn1 → stage1\.unit1"
     ):

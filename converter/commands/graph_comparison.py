@@ -16,7 +16,7 @@ from converter.formats.state_dicts import TOP_LEVEL
 from converter.graphs.codegen.module_name import module_name
 from converter.manifests import generated_weights
 from converter.networks import graph_source
-from converter.parity import execution, graph_proof, runner
+from converter.parity import execution, generated_network, runner
 from converter.parity.checkpoint_comparison import WeightsFile
 from converter.parity.graph_report import GraphComparison
 from converter.parity.options import ParityOptions
@@ -141,17 +141,17 @@ def _other_side(
     if module is not None:
         return _of_module(loaded, module)
     if weights is None:
-        state = dict(graph_proof.state_arrays(generated, loaded.arrays))
+        state = dict(generated_network.state_arrays(generated, loaded.arrays))
         return _OtherSide(
             name="the conversion",
             state=state,
-            network=lambda dtype: graph_proof.load(generated, loaded.converted.parameters, dtype),
+            network=lambda dtype: generated_network.load(generated, loaded.converted.parameters, dtype),
         )
     found = generated_weights.read(weights, key, [*generated.tensors.values()])
     return _OtherSide(
         name=disk.file_name(weights),
         state=found.arrays,
-        network=lambda dtype: graph_proof.build(generated, found.arrays, dtype),
+        network=lambda dtype: generated_network.build(generated, found.arrays, dtype),
         location=found.location,
     )
 
@@ -181,7 +181,7 @@ def _of_module(loaded: LoadedGraph, module: nn.Module) -> _OtherSide:
 
 def _tensor_diffs(loaded: LoadedGraph, state: Arrays) -> Iterator[TensorDiff]:
     """Compare the tensors; gammas that the graph fixes are ones, whatever the file contains."""
-    for name, array in graph_proof.state_arrays(loaded.converted.module, loaded.arrays):
+    for name, array in generated_network.state_arrays(loaded.converted.module, loaded.arrays):
         diff = array_comparison.compare(name, array, state[name])
         if diff is not None and diff.count != 0:  # equal values in another precision match
             yield diff

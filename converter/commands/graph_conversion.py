@@ -18,7 +18,7 @@ from converter.manifests import graph_builder, schema
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
 from converter.networks import graph_source
-from converter.parity import graph_proof, runner
+from converter.parity import generated_network, runner
 from converter.parity.options import ParityOptions
 from converter.progress import silent
 from converter.sources import params_file
@@ -100,12 +100,16 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         file = source.params
         loaded = graph_loading.load(graph_loading.prepare(source.graph, output), file)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
-        state = dict(graph_proof.state_arrays(loaded.converted.module, loaded.arrays))
+        state = dict(generated_network.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
             module, path = loaded.converted.module, draft.path
             proof = graph_loading.prove(
-                loaded.converted, plan, runs, progress, lambda dtype: graph_proof.read(module, path, dtype)
+                loaded.converted,
+                plan,
+                runs,
+                progress,
+                lambda dtype: generated_network.read(module, path, dtype),
             )
             params_file.require_unchanged(file)
             written = graph_export.WrittenWeights(

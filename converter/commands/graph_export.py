@@ -15,7 +15,7 @@ from converter.formats import artifact, program_file, torch_file
 from converter.graphs.codegen.identifiers import unique
 from converter.graphs.graph import after_discrete
 from converter.manifests.schema import PthRecord
-from converter.parity import graph_inputs, graph_proof
+from converter.parity import generated_network, graph_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -124,7 +124,7 @@ def _source(converted: ConvertedGraph, run: ReferenceRun | None, weights: Writte
             "  expected  one image",
             "exports",
         )
-    network = graph_proof.load(module, converted.parameters, "float32")
+    network = generated_network.load(module, converted.parameters, "float32")
     image = run.image if run else _image(converted)
     # There a rounding may select other elements: float32 is held to the module in float32.
     is_discrete = not after_discrete(graph.nodes).isdisjoint(index for index, _ in graph.outputs)

@@ -14,7 +14,7 @@ from converter.graphs import parameter_shapes
 from converter.graphs.codegen import ranks
 from converter.graphs.graph import VARIABLE
 from converter.graphs.operators.attributes import MAX_ELEMENTS
-from converter.parity import graph_proof, graph_sizes
+from converter.parity import generated_network, graph_sizes
 from converter.parity.graph_sizes import FLAT, IMAGE
 from converter.parity.node_execution import NodeExecution
 from converter.parity.options import DEFAULT_SIZES
@@ -245,7 +245,7 @@ def _of_partners(
     partners = [(name, entry) for name in missing for entry in _partners(graph, name)]
     if not partners or not known:
         return {}
-    net = graph_proof.load(converted.module, converted.parameters, "float32")
+    net = generated_network.load(converted.module, converted.parameters, "float32")
     execution = NodeExecution(
         graph=graph, module=converted.module, net=net, inputs=values(converted, known, "float32")
     )

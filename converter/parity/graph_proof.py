@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from converter.errors import MappingError, ParityError, SymbolError
+from converter.errors import ParityError
 from converter.graphs.graph import VARIABLE, after_discrete
-from converter.parity import module_execution
+from converter.parity import generated_network, module_execution
 from converter.parity.comparison import STEP
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import GraphProof, GraphRow
-from converter.parity.node_execution import REFUSALS, namespace
 from converter.parity.run_comparison import RunComparison
 from converter.progress import silent
 from converter.references import symbol
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from converter.dtypes import Array
-    from converter.formats.file_arrays import AnyArray, Arrays
+    from converter.formats.file_arrays import Arrays
     from converter.graphs.codegen import GeneratedModule
     from converter.graphs.graph import Graph
     from converter.graphs.pruning import InferenceGraph
@@ -149,6 +148,7 @@ def compare(
         ParityError: if the module does not take the inputs, if its outputs are not finite, or if the
             reference lacks a node.
     """
+    module = converted.module
     rows: dict[int, list[GraphRow]] = {}
     heads: dict[int, tuple[Array, ...]] = {}
     nodes = sum(node.operation.kind != VARIABLE for node in converted.pruned.graph.nodes)
@@ -157,8 +157,8 @@ def compare(
     for number in reference.order:
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
         dtype, inputs = runs[number]
-        net = network(dtype) if network else load(converted.module, converted.parameters, dtype)
-        with module_execution.run(converted.module, net, inputs) as computed:
+        net = network(dtype) if network else generated_network.load(module, converted.parameters, dtype)
+        with module_execution.run(module, net, inputs) as computed:
             comparison = RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
             counted = _counted(outputs, lambda: progress(STEP, next(done), total))
             rows[number] = comparison.rows(computed, counted)
@@ -200,77 +200,3 @@ def request(converted: ConvertedGraph, runs: Sequence[Run]) -> symbol.SymbolRequ
         labelled=[index for index, node in enumerate(converted.whole.nodes) if node.operation.takes_label],
         runs=runs,
     )
-
-
-def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:
-    """Return the network of a generated module with parameters, in evaluation mode.
-
-    Raises:
-        SymbolError: if PyTorch refuses the attributes of a layer.
-        MappingError: if the parameters have other shapes than the layers.
-    """
-    return build(module, dict(state_arrays(module, parameters)), dtype)
-
-
-def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module:
-    """Return the network of a generated module with a state dict, in evaluation mode.
-
-    Its layers get no memory of their own, whatever their sizes, but the given arrays.
-
-    Raises:
-        SymbolError: if PyTorch refuses the attributes of a layer.
-        MappingError: if the arrays have other shapes than the layers.
-    """
-    import torch  # noqa: PLC0415 - when a network runs and not before
-
-    net = _empty(module)
-    kind = getattr(torch, dtype)
-    arrays = ((name, np.asarray(array)) for name, array in state.items())
-    try:
-        net.load_state_dict({name: torch.from_numpy(array).to(kind) for name, array in arrays}, assign=True)
-    except RuntimeError as error:
-        raise MappingError(f"the parameters do not fit the graph: {error}") from error
-    return net.to(kind).eval()
-
-
-def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
-    """Return the network that the ``load`` of a generated module reads from a file.
-
-    Raises:
-        SymbolError: if PyTorch refuses the attributes of a layer.
-        MappingError: if the tensors in the file have other names or shapes than the layers.
-    """
-    import torch  # noqa: PLC0415 - when a network runs and not before
-
-    from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
-
-    _empty(module)
-    try:
-        with EmptyLayers():
-            net: torch.nn.Module = namespace(module.source)["load"](str(path))
-    except (RuntimeError, ValueError) as error:
-        raise MappingError(f"the parameters do not fit the graph: {error}") from error
-    return net.to(getattr(torch, dtype))
-
-
-def _empty(module: GeneratedModule) -> torch.nn.Module:
-    """Return the network of a generated module, whose layers have no memory yet.
-
-    Raises:
-        SymbolError: if PyTorch refuses the attributes of a layer.
-    """
-    from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
-
-    try:
-        with EmptyLayers():
-            net: torch.nn.Module = namespace(module.source)["Network"]()
-    except REFUSALS as error:
-        raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
-    return net
-
-
-def state_arrays(module: GeneratedModule, parameters: Arrays) -> Iterator[tuple[str, AnyArray]]:
-    """Yield the state dict of a generated module; gammas that MXNet fixes are ones."""
-    for variable, name in module.tensors.items():
-        array = parameters[variable]
-        yield name, np.ones(array.shape, array.dtype) if variable in module.ones else array

@@ -7,8 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 from converter.graphs.operators.attributes import MAX_ELEMENTS
-from converter.parity import graph_proof
-from converter.parity.node_execution import REFUSALS
+from converter.parity import generated_network
+from converter.parity.generated_network import REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def with_accepted_size(converted: ConvertedGraph, chosen: Mapping[str, Shape]) -
     Without a size that it takes, the chosen ones are returned, and the proof says why they do not fit.
     """
     inputs = converted.module.inputs
-    net = graph_proof.load(converted.module, converted.parameters, "float32")
+    net = generated_network.load(converted.module, converted.parameters, "float32")
     resized = (_resized(chosen, size) for size in USUAL_SIZES)
     for shapes in itertools.chain([chosen], resized):
         if _accepts(net, [shapes[name] for name in inputs]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.errors import ParityError
-from converter.parity.node_execution import REFUSALS
+from converter.parity.generated_network import REFUSALS
 from converter.storage import disk
 
 if TYPE_CHECKING:

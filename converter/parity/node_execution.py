@@ -11,6 +11,7 @@ import numpy as np
 from converter import names
 from converter.errors import ParityError
 from converter.graphs.graph import VARIABLE
+from converter.parity.generated_network import REFUSALS, namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.graphs.codegen import GeneratedModule
     from converter.graphs.graph import Entry, Graph
-
-
-# What PyTorch raises for arguments and inputs that do not fit, or that need more memory than there is.
-REFUSALS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-
-
-def namespace(source: str) -> dict[str, Any]:
-    """Return the names of a generated module."""
-    scope: dict[str, Any] = {"__name__": "generated"}
-    exec(compile(source, "generated module", "exec"), scope)  # noqa: S102 - our own code: see decision 18
-    return scope
 
 
 @dataclass(slots=True, kw_only=True)
