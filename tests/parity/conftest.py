@@ -9,7 +9,7 @@ import pytest
 from converter.references import child_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 WRITER = Path(__file__).with_name("gluon_files.py")
@@ -31,19 +31,6 @@ def gluon_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mxnet_forks.run(WRITER, folder)
     mxnet_forks.run(WRITER, folder, "gluon_resnext50_32x4d")
     return folder
-
-
-@pytest.fixture
-def gluon_params(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Yield a function that writes a model's ``.params`` with GluonCV; all of them take 5 GB."""
-
-    def write(name: str) -> Path:
-        mxnet_forks.run(WRITER, tmp_path, name)
-        return tmp_path / f"{name}.params"
-
-    yield write
-    for path in tmp_path.glob("*.params"):
-        path.unlink()
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ import json
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import reading
 from torch import nn
 from typer.testing import CliRunner
 
@@ -20,23 +18,17 @@ from converter.errors import MappingError, ParamsError, ParityError
 from converter.formats.params import load_params, write_params
 from converter.networks import catalog
 from converter.networks.selection import ParamsSource
-from converter.parity import comparison, execution, runner
+from converter.parity import execution
 from converter.parity.options import ParityOptions
 from converter.parity.result import LIMITS
-from converter.references import gluon_child
-from converter.references.probes import Probe
 from resnext_torch import resnext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from converter.networks.catalog import Model
 
-SIZES = (64, 64), (65, 65), (97, 131)  # even at every stride, odd, rectangular
-LARGE = (224, 224), *SIZES[1:]  # of one model: GluonCV's own size
-CIFAR_SIZES = (32, 32), (33, 33), (40, 57)
 NAME = "gluon_resnext50_32x4d"
-REPORTED = set(gluon_child.SETTINGS.values())  # the hyper-parameters that GluonCV's own blocks report
 
 
 @pytest.fixture(scope="session")
@@ -50,45 +42,6 @@ def convert(model: Model, out: Path, params: Path) -> conversion.ConversionResul
             source=ParamsSource(model, params), out=out, options=ParityOptions("gluon")
         )
     )
-
-
-@pytest.mark.parametrize("name", catalog.models())
-def test_module_and_numpy_reference_agree_with_gluoncv_in_every_layer(
-    gluon_params: Callable[[str], Path], name: str
-) -> None:
-    file = gluon_params(name)
-    prepared = reading.prepare(catalog.find(name), file)
-    even, odd, rectangular = CIFAR_SIZES if "cifar" in name else LARGE if name == NAME else SIZES
-    probes = (Probe("float32", odd), *(Probe("float64", size) for size in (even, odd, rectangular)))
-    module = execution.hook_layers(execution.build(prepared.state, prepared.model.config), prepared.mapping)
-    with runner.start_references(
-        runner.ReferencePlan(probes=probes, python=Path(sys.executable), fallback=True), prepared
-    ) as (
-        gluon,
-        own,
-    ):
-        proof = runner.prove((gluon,), module, prepared)
-        assert (proof.reference, proof.passed) == ("gluon", True)
-        assert proof.versions["mxnet"] == "1.9.1"
-        assert proof.versions["gluoncv"] == "0.10.5.post0"
-        assert proof.versions.keys() == {"gluoncv", "mxnet", "numpy", "python", "torch"}
-        for number, check in enumerate(proof.checks):
-            assert [row.layer for row in check.rows] == list(prepared.mapping.layers)
-            computed = {output.layer: output for output in own.outputs(number)}
-            limits = {row.layer.source: row.limit for row in check.rows}
-            rows = [
-                comparison.layer_diff(layer, limits[layer.source], theirs.array, computed[theirs.layer].array)
-                for layer, theirs in zip(prepared.mapping.layers, gluon.outputs(number), strict=True)
-            ]
-            assert all(row.agrees for row in rows)
-            for theirs in gluon.outputs(number):
-                settings = computed[theirs.layer].settings
-                assert {key: settings[key] for key in settings.keys() & REPORTED} == {
-                    key: theirs.settings[key] for key in settings.keys() & REPORTED
-                }
-            measured = {"module": check.worst.relative, "logits": check.rows[-1].relative}
-            measured["numpy"] = max(row.relative for row in rows)
-            print(json.dumps({name: {str(check.probe): measured}}))  # noqa: T201 - for the log
 
 
 def test_conversion_is_proven_against_gluoncv(resnext50: Model, gluon_files: Path, out: Path) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from converter.commands import conversion, reverse_conversion
+from converter.commands import reverse_conversion
 from converter.errors import ParityError
 from converter.formats.params import load_params
 from converter.networks import catalog
-from converter.networks.selection import ParamsSource
 from converter.parity import execution
 from converter.parity.options import ParityOptions
-from converter.parity.result import LIMITS
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import nn
@@ -40,32 +37,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield path
     for file in path.iterdir():
         file.unlink()
-
-
-def sha1(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha1").hexdigest()
-
-
-@pytest.mark.parametrize("name", catalog.models())
-def test_gluoncv_file_round_trips_byte_for_byte(
-    name: str, gluon_params: Callable[[str], Path], folder: Path
-) -> None:
-    params = gluon_params(name)
-    artifact = conversion.run(
-        conversion.ConversionRequest(source=ParamsSource(None, params), out=folder, options=UNPROVEN)
-    ).artifact
-    options = PROVEN if name in PROVEN_MODELS else UNPROVEN
-    result = reverse_conversion.run(
-        reverse_conversion.ToGluonRequest(weights=artifact, out=folder / "back.params", options=options)
-    )
-    assert result.name == name
-    assert result.sha1 == sha1(params) == sha1(folder / "back.params")
-    assert (result.is_original, result.size) == (True, params.stat().st_size)
-    assert (result.parity.proven, result.parity.reference) == (
-        (True, "gluon") if name in PROVEN_MODELS else (False, "none")
-    )
-    assert all(0 < check.relative <= LIMITS[check.dtype] for check in result.parity.checks)
 
 
 def randomized(name: str) -> nn.Module:
