@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SOME = [  # one of each kind of block
-    *("cifar_residualattentionnet56", "cifar_resnet20_v2", "darknet53", "densenet121", "googlenet"),
-    *("hrnet_w18_small_v1_c", "mobilenetv3_small", "mobilenetv2_0.25", "resnest14", "squeezenet1.0"),
+    *("cifar_residualattentionnet56", "cifar_resnet20_v2", "densenet121", "googlenet"),
+    *("hrnet_w18_small_v1_c", "mobilenetv3_small", "resnest14"),
     *gluoncv_networks.DETECTION,
 ]
 NAMES = [*gluoncv_networks.SHAPES] if os.environ.get("GRAPH_ZOO") == "all" else SOME

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NETWORKS = ("gluon_cifar_resnext29_32x4d", "gluon_resnet18_v1b", "gluon_seresnext50_32x4d")
 SMALL = NETWORKS[0]
-COUNT = 100  # edits per network
+COUNT = 60  # edits per network
 LIMIT = 1e-12  # relative to the logits' deviation; equivalent graphs with another summation order reach 1e-15
 OPTIONS = ParityOptions("gluon", sizes=[(33, 47)])
 
