@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from converter.commands.publication import publish
     from converter.commands.reverse_conversion import to_gluon
     from converter.commands.summary import summary
+    from converter.commands.training import record_training
     from converter.commands.verification import verify
     from converter.formats.params import load_params, save_params
     from converter.networks.catalog import list_models
@@ -83,6 +84,7 @@ __all__ = [
     "list_models",
     "load_params",
     "publish",
+    "record_training",
     "save_params",
     "summary",
     "to_gluon",
@@ -102,6 +104,7 @@ _MODULES = {
     "list_models": "networks.catalog",
     "load_params": "formats.params",
     "publish": "commands.publication",
+    "record_training": "commands.training",
     "save_params": "formats.params",
     "summary": "commands.summary",
     "to_gluon": "commands.reverse_conversion",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .features import Features
     from .resnext import ResNeXt
-    from .weight_files import RecordedNormalization
+    from .weight_files import RecordedInput
 
 FIRST_CONVS = {"7x7": "conv1", "deep": "conv1.0", "small": "conv1"}  # by stem
 CLASSIFIER = "fc"
@@ -75,7 +75,7 @@ def resolve_data_config(  # noqa: PLR0913 - timm's arguments, by keyword
             ``in_chans``, ``interpolation``, ``crop_pct``, ``crop_mode``, ``mean`` and ``std``; other keys
             and None are ignored. Or the network itself, as ``model``.
         weights: file of the weights. If its manifest records a normalization that was exported with the
-            network, that takes the place of the default.
+            network, or the size of the images that it was trained on, these take the place of the defaults.
         model: a network, its name or configuration; None for the ImageNet networks.
         pretrained_cfg: the description of the input in place of ``model.pretrained_cfg``.
         use_test_size: whether to take ``test_input_size`` and ``test_crop_pct`` of the description, if it
@@ -93,7 +93,7 @@ def resolve_data_config(  # noqa: PLR0913 - timm's arguments, by keyword
     if use_test_size:
         values |= {key: described.get(f"test_{key}") or values[key] for key in ("input_size", "crop_pct")}
     if weights is not None:
-        values |= weight_files.normalization(Path(weights))
+        values |= weight_files.recorded_input(Path(weights))
     resolved = _with_settings(values, args or {}, None if model is None else _config(model).in_chans)
     if verbose:
         for key, value in resolved.items():
@@ -115,9 +115,9 @@ def resolve_model_data_config(
     )
 
 
-def pool_size(config: Config) -> tuple[int, int]:
-    """Return the height and width of the last pool's input for an image of the network's input size."""
-    _, height, width = defaults(config)["input_size"]
+def pool_size(config: Config, input_size: tuple[int, int, int] | None = None) -> tuple[int, int]:
+    """Return the height and width of the last pool's input for an image of this or the network's size."""
+    _, height, width = input_size or defaults(config)["input_size"]
     reduction = config.levels[-1].reduction
     return height // reduction, width // reduction
 
@@ -129,16 +129,16 @@ def defaults(config: Config) -> DataConfig:
     return DataConfig(**{**settings, "input_size": (config.in_chans, height, width)})
 
 
-def describe(config: Config, normalization: RecordedNormalization | None = None) -> dict[str, Any]:
+def describe(config: Config, recorded: RecordedInput | None = None) -> dict[str, Any]:
     """Return the description of a network and its input that timm calls ``pretrained_cfg``.
 
     Args:
         config: the network.
-        normalization: the normalization of images in place of the default.
+        recorded: settings of the images in place of the defaults.
     """
     return {
         **defaults(config),
-        **(normalization or {}),
+        **(recorded or {}),
         "fixed_input_size": False,
         "num_classes": config.num_classes,
         "pool_size": pool_size(config),

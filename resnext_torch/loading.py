@@ -183,7 +183,7 @@ def _describe(model: ResNeXt, name: str, source: Source, state: State | None) ->
         config = replace(config, num_classes=classes, in_chans=in_chans)
     model.pretrained_cfg = data_config.describe(config) | {"architecture": name}
     if described is not None:
-        model.pretrained_cfg |= weight_files.normalization(described) | weight_files.description(described)
+        model.pretrained_cfg |= weight_files.recorded_input(described) | weight_files.description(described)
         if labels := weight_files.class_names(described):
             model.pretrained_cfg["label_names"] = labels
     model.pretrained_cfg |= source.origin

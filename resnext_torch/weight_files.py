@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import names
-from .config import CONFIGS
+from .config import COLOURS, CONFIGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +26,12 @@ LABELS = "labels.txt"  # class names, one per line
 ARGUMENTS = {"drop_rate", "global_pool", "in_chans", "num_classes", "output_stride"}
 
 
-class RecordedNormalization(TypedDict, total=False):
-    """The normalization of images in a manifest, on a scale from 0 to 1; empty if it has none."""
+class RecordedInput(TypedDict, total=False):
+    """The normalization of images in a manifest, on a scale from 0 to 1, and their size; empty if none."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    input_size: tuple[int, int, int]
 
 
 class WeightsError(ValueError):
@@ -152,12 +153,16 @@ def is_proven(path: Path, name: str) -> bool:
     )
 
 
-def normalization(path: Path) -> RecordedNormalization:
-    """Return the normalization of images that was exported with a network."""
-    match _preprocessing(_manifest(path)):
+def recorded_input(path: Path) -> RecordedInput:
+    """Return the normalization that was exported with a network, and the size of images that it learnt on."""
+    manifest, recorded = _manifest(path), RecordedInput()
+    match _preprocessing(manifest):
         case {"mean": [*mean], "std": [*std]}:
-            return {"mean": tuple(mean), "std": tuple(std)}
-    return {}
+            recorded |= {"mean": tuple(mean), "std": tuple(std)}
+    match _object(manifest, "training").get("size"):
+        case int(size) if size > 0:
+            recorded["input_size"] = (COLOURS, size, size)
+    return recorded
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -169,7 +174,8 @@ def _manifest(path: Path) -> dict[str, Any]:
         if path.name in _recorded(manifest, "file"):
             return manifest
     # Hashing takes long, and most manifests record nothing that is used here.
-    used = [each for each in manifests if {"labels", "model_args"} & each.keys() or _preprocessing(each)]
+    keys = {"labels", "model_args", "training"}
+    used = [each for each in manifests if keys & each.keys() or _preprocessing(each)]
     if not used or not path.is_file():
         return {}
     sha256 = _sha256(path)
@@ -188,7 +194,9 @@ def _recorded(manifest: dict[str, Any], key: str) -> list[Any]:
 
 
 def _preprocessing(manifest: dict[str, Any]) -> dict[str, Any]:
-    return _object(_object(manifest, "source"), "preprocessing")
+    """Return the normalization of a converted or trained file."""
+    place = "training" if "training" in manifest else "source"
+    return _object(_object(manifest, place), "preprocessing")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

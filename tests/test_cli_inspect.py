@@ -170,6 +170,7 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
         "preprocessing": None,
         "kind": "ndarray-list",
         "converted": False,
+        "trained": False,
         "verdict": verdict(path),
         "values": sum(array.size for array in tiny_params.values()),
         "summary": None,

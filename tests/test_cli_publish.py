@@ -92,6 +92,7 @@ def test_json_is_alone_on_stdout(file: Path, tmp_path: Path) -> None:
         "random": True,
         "signed": False,
         "commit": None,
+        "trained": False,
     }
     assert "published" in result.stderr
 

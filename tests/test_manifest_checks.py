@@ -74,7 +74,7 @@ def test_file_and_manifest_are_read(file: Path) -> None:
     converted = artifact_checks.read(file)
     assert converted.model == catalog.find(NAME)
     assert converted.manifest.artifact.bytes == file.stat().st_size
-    assert (converted.random, converted.official, converted.manifest.parity.proven) == (True, False, False)
+    assert (converted.random, converted.official, converted.proven) == (True, False, False)
     assert converted.manifest_bytes == file.with_suffix(".json").read_bytes()
 
 
@@ -313,7 +313,7 @@ def test_proof_beyond_its_own_limit_is_refused(
         with pytest.raises(ArtifactError, match=expected):
             artifact_checks.read(file)
     else:
-        assert artifact_checks.read(file).manifest.parity.proven
+        assert artifact_checks.read(file).proven
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_proof_with_differing_logits_is_refused(
             proven=True, reference="numpy", versions=VERSIONS, checks=[CHECK]
         )
     )
-    assert artifact_checks.read(file).manifest.parity.proven
+    assert artifact_checks.read(file).proven
     edit(lambda content: content["parity"].update(checks=[CHECK | wrong]))
     with pytest.raises(ArtifactError, match=f"claims a proof, but {message}"):
         artifact_checks.read(file)
@@ -385,7 +385,7 @@ def add_proof(manifest: dict[str, Any], **changes: object) -> dict[str, Any]:
 
 def test_valid_proof_is_accepted(file: Path, edit: Callable[..., None]) -> None:
     edit(add_proof)
-    assert artifact_checks.read(file).manifest.parity.proven
+    assert artifact_checks.read(file).proven
 
 
 def test_published_sha1_needs_the_published_number_of_classes() -> None:

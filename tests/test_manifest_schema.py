@@ -44,6 +44,7 @@ def test_published_schema_is_current() -> None:
 def test_every_key_of_the_published_schema_has_a_type() -> None:
     definitions = schema.json_schema()["$defs"]
     assert definitions.keys() >= {"Manifest", "SourceRecord", "ArtifactRecord", "ParityRecord"}
+    assert definitions.keys() >= {"TrainedManifest", "TrainingRecord", "BaseRecord", "MetricsRecord"}
     for definition in definitions.values():
         assert definition["description"]
         for key in definition["properties"].values():

@@ -23,7 +23,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
         list[Path],
         typer.Argument(
             metavar="FILE… DIR",
-            help="Converted files or their folders, and the output folder. Several files get a "
+            help="Converted or trained files or their folders, and the output folder. Several files get a "
             "subfolder each, named by the model.",
             show_default=False,
         ),
@@ -69,7 +69,7 @@ def publish(  # noqa: PLR0913 - the options of the command line
     ] = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Create a folder for timm and the Hugging Face Hub from a converted file.
+    """Create a folder for timm and the Hugging Face Hub from a converted or trained file.
 
     It contains the weights, config.json for timm, a model card, the manifest and
     SHA256SUMS. A file that does not match its manifest is refused. So are random
@@ -112,11 +112,15 @@ def _show(result: PublishedFolder, screen: Console) -> None:
     for applies, text in (
         (converted.random, "random weights, allowed by --allow-random; the model card says so"),
         (
-            not converted.manifest.parity.proven,
+            not converted.trained and not converted.proven,
             "unproven weights, allowed by --allow-unproven; the model card says so",
         ),
     ):
         if applies:
             screen.print(f"[yellow]warning[/]    {text}")
+    if converted.trained:
+        screen.print(
+            "[green]trained[/]    the model card has the figures of the training, and claims no parity"
+        )
     if result.commit is not None:
         screen.print(f"[green]pushed[/]     {console.plain(result.commit)}")

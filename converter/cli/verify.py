@@ -22,7 +22,8 @@ def verify(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR|FILE", help="Converted file, folder of converted files, or published folder."
+            metavar="DIR|FILE",
+            help="Converted or trained file, folder of such files, or published folder.",
         ),
     ],
     *,

@@ -18,6 +18,7 @@ from converter.commands.worker_pool import WorkerPool, cores
 from converter.errors import ConversionError, SourceError, UsageError
 from converter.manifests import artifact_checks, strength
 from converter.manifests.converted_file import RANDOM
+from converter.manifests.schema import Manifest
 from converter.manifests.strength import Claim
 from converter.networks import catalog, graph_matching, selection
 from converter.networks.selection import ParamsSource, require_seed
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from converter.manifests.schema import Manifest
     from converter.networks.catalog import Model
 
 
@@ -253,7 +253,8 @@ def find_conversion(out: Path, model: Model, key: SourceKey, options: ParityOpti
         except ConversionError:  # incomplete, damaged or changed
             continue
         if (
-            manifest.model == model.name
+            isinstance(manifest, Manifest)
+            and manifest.model == model.name
             and key.matches(manifest)
             and manifest.mapping is not None
             and manifest.mapping.sha256 == model.mapping.sha256

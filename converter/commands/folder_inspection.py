@@ -13,10 +13,11 @@ from converter.formats import archives, detect
 from converter.formats.kinds import DESCRIPTIONS, Kind
 from converter.graphs import reader
 from converter.manifests import schema
+from converter.manifests.schema import TrainedManifest
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from converter.commands.inspection_result import GraphSummary
@@ -34,8 +35,8 @@ def inspect(folder: Path) -> Inspection:
     """
     with disk.reading(folder):
         paths = sorted(itertools.islice(folder.iterdir(), MAX_FILES))
-    converted = frozenset(_converted_sizes(paths))
-    entries = tuple(entry for path in paths if (entry := _entry(path, converted)))
+    trained = dict(_recorded_sizes(paths))
+    entries = tuple(entry for path in paths if (entry := _entry(path, trained)))
     graphs = [folder / entry.name for entry in entries if entry.kind is Kind.graph]
     return Inspection(
         file=disk.file_name(folder.absolute()),
@@ -55,16 +56,25 @@ def _summary(graph: Path) -> GraphSummary | None:
         return None
 
 
-def _converted_sizes(paths: Sequence[Path]) -> Iterator[int]:
-    """Yield the sizes of converted files in the manifests of a folder; comparing hashes would take long."""
+def _recorded_sizes(paths: Sequence[Path]) -> Iterator[tuple[int, bool]]:
+    """Yield the sizes of the files in the manifests of a folder, and whether each file was trained.
+
+    Comparing hashes would take long.
+    """
     for path in paths:
         if path.suffix == ".json":
             with contextlib.suppress(ArtifactError, StorageError):  # another kind of file
-                yield schema.read(path)[0].artifact.bytes
+                manifest, _ = schema.read_any(path)
+                yield manifest.artifact.bytes, isinstance(manifest, TrainedManifest)
 
 
-def _entry(path: Path, converted: Collection[int]) -> FolderEntry | None:
-    """Return what a file is, None if it says nothing about a network."""
+def _entry(path: Path, trained: Mapping[int, bool]) -> FolderEntry | None:
+    """Return what a file is, None if it says nothing about a network.
+
+    Args:
+        path: the file.
+        trained: whether the file of each recorded size was trained.
+    """
     name = disk.file_name(path)
     if path.name in archives.CLASS_LISTS:
         return FolderEntry(name=name, what="class names")
@@ -74,8 +84,11 @@ def _entry(path: Path, converted: Collection[int]) -> FolderEntry | None:
         return None
     if kind in OTHER:
         return None
-    if kind is Kind.safetensors and _size(path) in converted:
-        return FolderEntry(name=name, what="converted weights", kind=kind, is_converted=True)
+    if kind is Kind.safetensors and (is_trained := trained.get(_size(path))) is not None:
+        what = "trained weights" if is_trained else "converted weights"
+        return FolderEntry(
+            name=name, what=what, kind=kind, is_converted=not is_trained, is_trained=is_trained
+        )
     return FolderEntry(name=name, what=DESCRIPTIONS[kind].what.partition(",")[0], kind=kind)
 
 

@@ -22,6 +22,7 @@ from converter.formats import archives, checkpoint, detect, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.graphs import candidates
 from converter.manifests import converted_file, generated_weights
+from converter.manifests.schema import TrainedManifest
 from converter.networks import catalog, detection, gluoncv_models, state_dicts
 from converter.progress import silent
 from converter.sources import params_file
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from converter.formats.file_arrays import Arrays
-    from converter.manifests.schema import Manifest
+    from converter.manifests.schema import AnyManifest
     from converter.networks.naming_styles import NamingStyle
     from converter.progress import Progress
 
@@ -143,7 +144,7 @@ def _read_pytorch(path: Path, key: str | None, inspection: Inspection) -> _Conte
     return _Contents(inspection=inspection, arrays=weights.arrays)
 
 
-def _with_manifest(inspection: Inspection, manifest: Manifest | None) -> Inspection:
+def _with_manifest(inspection: Inspection, manifest: AnyManifest | None) -> Inspection:
     """Add what the tensors of a converted file do not show.
 
     Raises:
@@ -153,7 +154,10 @@ def _with_manifest(inspection: Inspection, manifest: Manifest | None) -> Inspect
         return inspection
     named = [model for model in inspection.models if model.name == manifest.model]
     models = tuple(converted_file.with_recorded_stride(model, manifest) for model in named)
-    return replace(inspection, models=models, is_converted=True) if models else inspection
+    if not models:
+        return inspection
+    trained = isinstance(manifest, TrainedManifest)
+    return replace(inspection, models=models, is_converted=not trained, is_trained=trained)
 
 
 def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: bool) -> Inspection:

@@ -12,7 +12,8 @@ from msgspec import Struct
 from converter.commands.inspection_result import UnsupportedOperator  # noqa: TC001 - evaluated
 from converter.formats.kinds import Kind  # noqa: TC001 - evaluated
 from converter.formats.state_dicts import Location  # noqa: TC001 - evaluated
-from converter.manifests.schema import PreprocessingRecord, WrappingRecord  # noqa: TC001 - evaluated
+from converter.manifests.preprocessing_record import PreprocessingRecord  # noqa: TC001 - evaluated
+from converter.manifests.schema import WrappingRecord  # noqa: TC001 - evaluated
 
 if TYPE_CHECKING:
     from converter.commands.inspection_result import GraphSummary, Inspection
@@ -123,7 +124,8 @@ class InspectionRecord(Struct, frozen=True, kw_only=True):
         wrapping: how Gluon parameters differ from those that GluonCV saves.
         preprocessing: the normalization of images that was exported with the network.
         kind: kind of the file, null for a folder.
-        converted: whether a manifest in the folder of the file records it.
+        converted: whether a manifest in the folder of the file records it as converted.
+        trained: whether a manifest in the folder of the file records it as trained.
         verdict: what the file is and what to do with it, in one sentence.
         values: number of elements of every type.
         summary: contents of a graph.
@@ -155,6 +157,7 @@ class InspectionRecord(Struct, frozen=True, kw_only=True):
     preprocessing: PreprocessingRecord | None
     kind: Kind | None
     converted: bool
+    trained: bool
     verdict: str
     values: int | None
     summary: GraphContents | None
@@ -189,6 +192,7 @@ def document(inspection: Inspection) -> dict[str, Any]:
         preprocessing=inspection.preprocessing,
         kind=inspection.kind,
         converted=inspection.is_converted,
+        trained=inspection.is_trained,
         verdict=inspection.verdict,
         values=inspection.values,
         summary=_summary(inspection.summary),

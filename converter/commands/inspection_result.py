@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from converter.commands.tensor_statistics import TensorSummary
     from converter.formats.kinds import Kind
     from converter.formats.state_dicts import Location
-    from converter.manifests.schema import PreprocessingRecord, WrappingRecord
+    from converter.manifests.preprocessing_record import PreprocessingRecord
+    from converter.manifests.schema import WrappingRecord
     from converter.networks.catalog import Model
 
 
@@ -68,13 +69,15 @@ class FolderEntry:
         name: its name.
         what: what it is, in a few words.
         kind: its kind, None for class names.
-        is_converted: whether a manifest in the folder records it.
+        is_converted: whether a manifest in the folder records it as converted.
+        is_trained: whether a manifest in the folder records it as trained.
     """
 
     name: str
     what: str
     kind: Kind | None = None
     is_converted: bool = False
+    is_trained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,8 @@ class Inspection:
         wrapping: how Gluon parameters differ from those that GluonCV saves, None if they do not.
         preprocessing: the normalization of images that was exported with the network.
         kind: kind of the file, None for a folder.
-        is_converted: whether a manifest in the file's folder records it.
+        is_converted: whether a manifest in the file's folder records it as converted.
+        is_trained: whether a manifest in the file's folder records it as trained.
         verdict: what the file is and what to do with it, in one sentence.
         values: number of elements of every type.
         summary: contents of a graph; ``models`` are those that it is the graph of.
@@ -138,6 +142,7 @@ class Inspection:
     preprocessing: PreprocessingRecord | None = None
     kind: Kind | None = None
     is_converted: bool = False
+    is_trained: bool = False
     verdict: str = ""
     values: int | None = None
     summary: GraphSummary | None = None

@@ -58,8 +58,9 @@ def of_weights(inspection: Inspection, path: Path) -> str:
     what = "PyTorch checkpoint" if inspection.container in PYTORCH else "parameters"
     if not inspection.models:
         return f"{what} of no supported network: {KNOWN}"
-    if inspection.is_converted:
-        return f"converted weights of {_networks(inspection)}: {_use(inspection.models[0], path)}"
+    if inspection.is_converted or inspection.is_trained:
+        how = "trained" if inspection.is_trained else "converted"
+        return f"{how} weights of {_networks(inspection)}: {_use(inspection.models[0], path)}"
     what = f"{what} of {_networks(inspection)}"
     if inspection.container in PYTORCH:
         step = f"gluon2torch to-gluon {file} OUT.params"
@@ -150,7 +151,7 @@ def of_folder(folder: Path, entries: Sequence[FolderEntry]) -> str:
     if epochs := _epochs(params):
         place = shlex.quote(str(folder))
         return f"{what}: gluon2torch convert auto OUT --params {place} --epoch {epochs[-1]}"
-    if any(entry.is_converted for entry in entries) and not params:
+    if any(entry.is_converted or entry.is_trained for entry in entries) and not params:
         return f"{what}: gluon2torch verify {shlex.quote(str(folder))}"
     return f"{what}: gluon2torch inspect FILE describes one of them"
 
@@ -165,8 +166,8 @@ def _epochs(params: Sequence[FolderEntry]) -> list[int]:
 
 
 def _noun(entry: FolderEntry) -> str:
-    if entry.is_converted:
-        return "converted file"
+    if entry.is_converted or entry.is_trained:
+        return "trained file" if entry.is_trained else "converted file"
     if entry.kind is None:
         return "class list"
     return NOUNS.get(entry.kind, "other file")

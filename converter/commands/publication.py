@@ -17,7 +17,7 @@ from msgspec import Struct
 from converter.choices import LICENSE
 from converter.commands.arguments import optional_path, to_path, to_weights
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
-from converter.manifests import artifact_checks, schema
+from converter.manifests import artifact_checks, converted_file, schema
 from converter.progress import silent
 from converter.publishing import card, configuration, hub, parity_report, signature, sums
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
@@ -89,6 +89,7 @@ class PublishedRecord(Struct, frozen=True, kw_only=True):
     random: bool
     signed: bool
     commit: str | None
+    trained: bool
 
 
 def publish(  # noqa: PLR0913 - the options of the command
@@ -105,12 +106,13 @@ def publish(  # noqa: PLR0913 - the options of the command
     sign_key: str | PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> tuple[PublishedFolder, ...]:
-    """Make a folder for timm and the Hugging Face Hub of each converted file.
+    """Make a folder for timm and the Hugging Face Hub of each converted or trained file.
 
     No folder gets its name before all of them are written.
 
     Args:
-        files: the converted files, or one of them; each may be given as the folder that contains it alone.
+        files: the converted or trained files, or one of them; each may be given as the folder that contains
+            it alone.
         folder: folder of a single file; of several, the folder that holds one folder per model.
         report: parity report of a single file, to be published with it.
         push: repository on the hub, as "org/name", that the folder is uploaded to; huggingface_hub finds the
@@ -197,11 +199,12 @@ def document(result: PublishedFolder) -> PublishedRecord:
         model=converted.manifest.model,
         folder=str(result.folder),
         sha256=converted.manifest.artifact.sha256,
-        proven=converted.manifest.parity.proven,
+        proven=converted.proven,
         official=converted.official,
         random=converted.random,
         signed=(result.folder / SIGNATURE).exists(),
         commit=result.commit,
+        trained=converted.trained,
     )
 
 
@@ -221,7 +224,7 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
             f"  expected    a network with a head and 3 input channels\n"
             f"  found       {converted.model}"
         )
-    if not converted.manifest.parity.proven and not request.allow_unproven:
+    if not converted.trained and not converted.proven and not request.allow_unproven:
         raise PublicationError(
             f"{converted.path}: unproven according to its manifest; --allow-unproven publishes it, marked as "
             "unproven"
@@ -276,7 +279,7 @@ def _published_names(folder: Path) -> set[str]:
 def module_names(folder: Path) -> set[str]:
     """Return the name of the generated module in a published folder, if its manifest names one."""
     try:
-        module = schema.read(folder / MANIFEST)[0].module
+        module = converted_file.generated_module(schema.read_any(folder / MANIFEST)[0])
     except (ArtifactError, StorageError):
         return set()
     return {module.file} if module else set()
@@ -289,9 +292,8 @@ def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page:
     (draft / MANIFEST).write_bytes(converted.manifest_bytes)
     if page is not None:
         (draft / REPORT).write_bytes(page)
-    if manifest.module is not None:
-        file = manifest.module.file
-        _copy(converted.path.with_name(file), draft / file, manifest.module.sha256)
+    if module := converted_file.generated_module(manifest):
+        _copy(converted.path.with_name(module.file), draft / module.file, module.sha256)
     config = configuration.document(manifest, converted.model)
     _write(draft / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     place = f"hf-hub:{request.repo}" if request.repo else LOCAL_ADDRESS

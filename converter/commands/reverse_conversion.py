@@ -19,7 +19,7 @@ from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
 from converter.formats.state_dicts import TOP_LEVEL, Location
 from converter.manifests import builder, converted_file, generated_weights
-from converter.manifests.schema import ParityRecord  # noqa: TC001 - msgspec reads the annotations
+from converter.manifests.schema import Manifest, ParityRecord
 from converter.networks import catalog, detection, matching, state_dicts
 from converter.networks.selection import ParamsSource
 from converter.parity import runner
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from converter.formats.file_arrays import Arrays
     from converter.manifests.generated_weights import GeneratedWeights
-    from converter.manifests.schema import Manifest
+    from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
     from converter.parity.result import ParityResult
     from converter.progress import Progress
@@ -242,7 +242,7 @@ def _write_native(request: ToGluonRequest, part: Path, progress: Progress) -> _W
         model=model,
         params=params,
         location=location,
-        source_sha1=manifest.source.sha1 if manifest else None,
+        source_sha1=manifest.source.sha1 if isinstance(manifest, Manifest) else None,
         parity=builder.parity(_prove(request, model, part, progress)),
     )
 
@@ -262,7 +262,9 @@ def _write_generated(request: ToGluonRequest, part: Path, weights: GeneratedWeig
     )
 
 
-def _write(request: ToGluonRequest, part: Path, manifest: Manifest | None) -> tuple[Model, Arrays, Location]:
+def _write(
+    request: ToGluonRequest, part: Path, manifest: AnyManifest | None
+) -> tuple[Model, Arrays, Location]:
     """Write the arrays to a file; return their model, the arrays by Gluon names, and their location."""
     checkpoint = state_dicts.read(request.weights, request.key)
     arrays = checkpoint.arrays

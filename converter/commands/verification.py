@@ -1,4 +1,4 @@
-"""Verify converted files and published folders: names, hashes, sizes, tensors and sums.
+"""Verify converted and trained files and published folders: names, hashes, sizes, tensors and sums.
 
 Hashes stored next to the files detect accidental changes, but not someone who replaces both. A signature
 detects that too, if its key was obtained through another channel.
@@ -19,8 +19,10 @@ from converter.commands import arguments, publication
 from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import ArtifactError, StorageError, VerificationError
 from converter.formats import artifact
-from converter.manifests import artifact_checks, schema
+from converter.formats import labels as label_files
+from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.checks import CheckList
+from converter.manifests.schema import TrainedManifest
 from converter.publishing import configuration, signature, sums
 from converter.publishing.signature import HUB_FILES, SIGNATURE
 from converter.publishing.sums import SUMS
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from converter.manifests.checks import CheckResult
-    from converter.manifests.schema import Manifest
+    from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
     from converter.storage.folders import Folder
 
@@ -43,6 +45,10 @@ PROVES_HASHES = "the files are unchanged since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
 NOT_ORIGIN = "who wrote the files: whoever changes a file can change its hash too; --key checks a signature"
 NOT_TRUTH = "that the proof in the manifest was really run; to check, convert again or run gluon2torch parity"
+NOT_MEASURED = (
+    "that the weights were trained as the manifest says; to check its figures, run gluon2torch evaluate"
+)
+LABELS = "labels.txt"  # next to trained weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,15 @@ class Verification:
         checks: results of the checks.
         signed: whether a signature by the given key is valid for everything that was checked.
         classifies_images: whether the path is one network, and `predict` can run it.
+        converted: whether converted files were checked.
+        trained: whether trained files were checked.
     """
 
     checks: tuple[CheckResult, ...]
     signed: bool
     classifies_images: bool = False
+    converted: bool = True
+    trained: bool = False
 
     @property
     def holds(self) -> bool:
@@ -74,7 +84,9 @@ class Verification:
     @property
     def does_not_prove(self) -> list[str]:
         """What the checks do not prove, as text."""
-        return [NOT_TRUTH] if self.signed else [NOT_ORIGIN, NOT_TRUTH]
+        unknown = [] if self.signed else [NOT_ORIGIN]
+        unknown += [NOT_TRUTH] if self.converted else []
+        return unknown + ([NOT_MEASURED] if self.trained else [])
 
 
 class VerificationCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +118,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None) -> Verification:
-    """Check a converted file, a published folder, or a folder of either.
+    """Check a converted or trained file, a published folder, or a folder of either.
 
     Failed checks are returned, not raised.
 
@@ -130,14 +142,19 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         _check_converted(checks, path, path.name, key)
     elif _is_published(path):
         _check_published(checks, path, "", key)
+    elif _is_trained(path / WEIGHTS):
+        _check_trained(checks, path, key)
     else:
         _check_folder(checks, path, key)
     signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
+    trained = sum(result.what == artifact_checks.PARITY for result in checks.results)
     classifiers = [network is not None and network.classifies_images for network in checks.networks]
     return Verification(
         tuple(checks.results),
         signed=bool(signatures) and all(signatures),
         classifies_images=classifiers == [True],
+        converted=trained < len(checks.networks) or not trained,
+        trained=trained > 0,
     )
 
 
@@ -165,6 +182,14 @@ def document(path: Path, result: Verification) -> VerificationRecord:
 def _is_published(folder: Path) -> bool:
     """Return whether `publish` wrote a folder, even if some of its files are missing now."""
     return not {SUMS, MANIFEST}.isdisjoint(folders.names(folder))
+
+
+def _is_trained(weights: Path) -> bool:
+    """Return whether the manifest of weights says that a training wrote them."""
+    with contextlib.suppress(ArtifactError, StorageError):
+        manifest, _ = schema.read_any(weights.with_suffix(artifact_checks.MANIFEST))
+        return isinstance(manifest, TrainedManifest)
+    return False
 
 
 def _is_ours(name: str, tree: Folder) -> bool:
@@ -212,11 +237,37 @@ def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
         _check_published(checks, path, f"{path.name}/", key)
 
 
+def _check_trained(checks: CheckList, folder: Path, key: Path | None) -> None:
+    """Check the folder of a training: its weights, and none of its checkpoints."""
+    inside = tuple(name for name in folders.names(folder) if (folder / name).is_dir())
+    tree = folders.read(folder, inside)
+    _check_entries(checks, tree, "")
+    names = _check_converted(checks, folder / WEIGHTS, WEIGHTS, key)
+    for name in sorted(tree.files.keys() - names):
+        if not _is_left_over(name):  # already reported
+            _check_unrelated(checks, tree.files[name], name)
+    for name in inside:
+        checks.unchecked(name, "folder", "does not belong to the trained file")
+
+
+def _check_labels(checks: CheckList, path: Path, manifest: TrainedManifest) -> None:
+    """Check that the list of classes next to trained weights, if there is one, is that in the manifest."""
+    names = checks.tried(
+        path.name,
+        "class names",
+        "a list of the classes",
+        lambda: label_files.read(path, manifest.training.classes),
+        quiet=True,
+    )
+    if names is not None:
+        checks.equal(path.name, "class names", _names(manifest.labels), _names(names))
+
+
 def _check_unrelated(checks: CheckList, path: Path, name: str) -> None:
     """Record a file that belongs to no artifact; a manifest fails, as its artifact is missing."""
     with contextlib.suppress(ArtifactError, StorageError):  # not a manifest
         if path.suffix == artifact_checks.MANIFEST:
-            checks.wrong(name, "artifact", schema.read(path)[0].artifact.file, NOTHING)
+            checks.wrong(name, "artifact", schema.read_any(path)[0].artifact.file, NOTHING)
             return
     checks.unchecked(name, "file", "does not belong to a converted file")
 
@@ -228,8 +279,13 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
     converted = artifact_checks.check(checks, path, name)
     checks.networks.append(converted.model if converted else None)
     with contextlib.suppress(ArtifactError, StorageError):  # already recorded
-        manifest = converted.manifest if converted else schema.read(manifest_path)[0]
-        names |= {part.file for part in (manifest.artifact.pth, manifest.module) if part}
+        manifest = converted.manifest if converted else schema.read_any(manifest_path)[0]
+        module = converted_file.generated_module(manifest)
+        names |= {part.file for part in (manifest.artifact.pth, module) if part}
+        label_file = path.with_name(LABELS)
+        if isinstance(manifest, TrainedManifest) and label_file.is_file():
+            names.add(LABELS)
+            _check_labels(checks, label_file, manifest)
         for export in manifest.artifact.exports:
             names |= {export.file, *([export.data.file] if export.data else [])}
     if key is not None:
@@ -250,8 +306,8 @@ def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | N
     ):
         manifest, _ = result
         found = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
-        if manifest.module:
-            artifact_checks.check_module(checks, folder / manifest.module.file, manifest.module)
+        if module := converted_file.generated_module(manifest):
+            artifact_checks.check_module(checks, folder / module.file, module)
         checks.networks.append(found.model if found else None)
         if found and config:
             _check_config(checks, config, prefix + CONFIG, found.model, manifest)
@@ -304,7 +360,9 @@ def _digest(path: Path) -> str:
         return str(error)
 
 
-def _check_config(checks: CheckList, path: Path, name: str, model: Model | None, manifest: Manifest) -> None:
+def _check_config(
+    checks: CheckList, path: Path, name: str, model: Model | None, manifest: AnyManifest
+) -> None:
     try:
         content = disk.read_small(path, schema.MAX_BYTES)
         config = msgspec.json.decode(content, type=_Config)

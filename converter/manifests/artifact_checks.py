@@ -1,4 +1,4 @@
-"""Check a converted file against its manifest, for both `verify` and `publish`."""
+"""Check a converted or trained file against its manifest, for both `verify` and `publish`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ from converter.formats import artifact
 from converter.manifests import consistency, converted_file, schema
 from converter.manifests.checks import CheckList
 from converter.manifests.converted_file import ConvertedFile
-from converter.manifests.schema import GENERATED
+from converter.manifests.schema import GENERATED, TrainedManifest
+from converter.networks import catalog
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.manifests.graph_records import ModuleRecord
-    from converter.manifests.schema import ArtifactRecord, DataRecord, ExportRecord, Manifest, PthRecord
+    from converter.manifests.schema import (
+        AnyManifest,
+        ArtifactRecord,
+        DataRecord,
+        ExportRecord,
+        Manifest,
+        PthRecord,
+    )
     from converter.networks.catalog import Model
 
     FileRecord = ArtifactRecord | DataRecord | ExportRecord | PthRecord
 
 MANIFEST = ".json"  # replaces the artifact's suffix
+PARITY = "parity"
+NOT_CLAIMED = "trained, not converted: no parity is claimed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +89,8 @@ def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
     manifest, content = manifest_file
     checks.equal(name, "name", manifest.artifact.file, disk.file_name(path))
     weights = check_weights(checks, path, name, manifest)
-    if manifest.module:
-        check_module(checks, path.with_name(manifest.module.file), manifest.module)
+    if module := converted_file.generated_module(manifest):
+        check_module(checks, path.with_name(module.file), module)
     if pth := manifest.artifact.pth:
         digest = _check_bytes(checks, path.with_name(pth.file), pth.file, pth)
         _check_name(checks, pth.file, pth, digest)
@@ -94,18 +104,18 @@ def check(checks: CheckList, path: Path, name: str) -> ConvertedFile | None:
     return ConvertedFile(path, weights.model, manifest, content) if weights else None
 
 
-def check_manifest(checks: CheckList, path: Path, name: str) -> tuple[Manifest, bytes] | None:
+def check_manifest(checks: CheckList, path: Path, name: str) -> tuple[AnyManifest, bytes] | None:
     """Check that a manifest is readable and consistent; return it and its bytes."""
 
-    def read_consistent() -> tuple[Manifest, bytes]:
-        manifest, content = schema.read(path)
+    def read_consistent() -> tuple[AnyManifest, bytes]:
+        manifest, content = schema.read_any(path)
         consistency.require_consistent(path, manifest)
         return manifest, content
 
     return checks.tried(name, "manifest", "readable and consistent", read_consistent)
 
 
-def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) -> Weights | None:
+def check_weights(checks: CheckList, path: Path, name: str, manifest: AnyManifest) -> Weights | None:
     """Check weights against a manifest; return their model, or None if they are not the manifest's."""
     entry = manifest.artifact
     digest = _check_bytes(checks, path, name, entry)
@@ -115,6 +125,9 @@ def check_weights(checks: CheckList, path: Path, name: str, manifest: Manifest) 
         f"{entry.tensors} of {manifest.model}, {' and '.join(entry.dtypes)}, {entry.parameters:,} parameters",
         lambda: _weights(path, manifest),
     )
+    if isinstance(manifest, TrainedManifest):
+        _check_training(checks, name, manifest)
+        return weights
     _check_name(checks, name, entry, digest)
     if weights and weights.model:
         _check_model(checks, name, weights.model, manifest)
@@ -132,16 +145,26 @@ def check_module(checks: CheckList, path: Path, module: ModuleRecord) -> None:
         checks.equal(module.file, "sha256", module.sha256, result[1])
 
 
-def _weights(path: Path, manifest: Manifest) -> Weights:
+def _weights(path: Path, manifest: AnyManifest) -> Weights:
     """Return the model of weights that have the tensors in their manifest.
 
     Raises:
         ConversionError: if they have others.
     """
-    if manifest.kind == GENERATED:
+    if not isinstance(manifest, TrainedManifest) and manifest.kind == GENERATED:
         converted_file.require_generated(path, manifest)
         return Weights(None)
     return Weights(converted_file.model_of(path, manifest))
+
+
+def _check_training(checks: CheckList, name: str, manifest: TrainedManifest) -> None:
+    """Check who published the base of a training, and record that its result is not proven."""
+    base = manifest.training.base
+    if base is not None and manifest.model in catalog.models():
+        published = base.source_sha1 == catalog.find(manifest.model).entry.params_sha1
+        if base.official:
+            checks.equal(name, "official base", "true", str(published).lower())
+    checks.unchecked(name, PARITY, NOT_CLAIMED)
 
 
 def _check_model(checks: CheckList, name: str, model: Model, manifest: Manifest) -> None:
@@ -155,7 +178,7 @@ def _check_model(checks: CheckList, name: str, model: Model, manifest: Manifest)
         checks.equal(name, "mapping", f"{ours.file} {ours.sha256}", f"{theirs.file} {theirs.sha256}")
 
 
-def of_version(manifest: Manifest) -> str:
+def of_version(manifest: AnyManifest) -> str:
     """Return why a check that depends on our version is skipped."""
     return f"written by version {manifest.version}, this is {__version__}"
 

@@ -12,6 +12,7 @@ import msgspec
 from converter import __version__, names
 from converter.errors import ArtifactError, StorageError
 from converter.manifests import schema, strength
+from converter.manifests.preprocessing_record import PreprocessingRecord
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
@@ -22,7 +23,6 @@ from converter.manifests.schema import (
     ModelArguments,
     NewerManifestError,
     ParityRecord,
-    PreprocessingRecord,
     PthRecord,
     RoundingRecord,
     SourceRecord,

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from converter.errors import ArtifactError
 from converter.formats import labels
-from converter.manifests.schema import GENERATED
+from converter.manifests.schema import GENERATED, TrainedManifest
 from converter.parity.graph_rows import REWRITING_LIMIT, SINGLE_LIMIT
 from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from converter.manifests.schema import CheckRecord, Manifest, RoundingRecord
+    from converter.manifests.schema import AnyManifest, CheckRecord, Manifest, RoundingRecord
 
 
-def require_consistent(path: Path, manifest: Manifest) -> None:
+def require_consistent(path: Path, manifest: AnyManifest) -> None:
     """Refuse a manifest that contradicts itself: a proof without checks, or beyond its own limits.
 
     Raises:
@@ -26,6 +27,9 @@ def require_consistent(path: Path, manifest: Manifest) -> None:
         LabelsError: if the class names are not valid.
     """
     labels.require_valid(manifest.labels or (), str(path))
+    if isinstance(manifest, TrainedManifest):
+        _require_training(path, manifest)
+        return
     _require_kind(path, manifest)
     for check in manifest.parity.checks:
         _require_inputs(path, manifest, check)
@@ -37,6 +41,29 @@ def require_consistent(path: Path, manifest: Manifest) -> None:
             _require_passed(path, check, *_limits(manifest, check))
     if manifest.narrowing is not None:
         _require_rounding(path, manifest, manifest.narrowing)
+
+
+def _require_training(path: Path, manifest: TrainedManifest) -> None:
+    """Refuse figures that nobody can have measured, and a base that is another network.
+
+    Raises:
+        ArtifactError: if the manifest contradicts itself.
+    """
+    training = manifest.training
+    base, metrics = training.base, training.metrics
+    if not math.isfinite(metrics.loss) or metrics.top1 > metrics.top5:
+        raise ArtifactError(
+            f"{path}: contradictory figures of the training: loss {metrics.loss}, top-1 {metrics.top1}, "
+            f"top-5 {metrics.top5}"
+        )
+    if manifest.labels is not None and len(manifest.labels) != training.classes:
+        raise ArtifactError(f"{path}: {training.classes} classes, but {len(manifest.labels)} class names")
+    if manifest.artifact.pth or manifest.artifact.exports:
+        raise ArtifactError(f"{path}: a trained file has no .pth and no exported files")
+    if base is not None and base.model != manifest.model:
+        raise ArtifactError(f"{path}: {manifest.model} cannot be trained from weights of {base.model}")
+    if base is not None and base.official and (base.random or base.trained or base.source_sha1 is None):
+        raise ArtifactError(f"{path}: its base cannot be GluonCV's published file")
 
 
 def _require_kind(path: Path, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""A converted file next to its manifest, and whether the two belong together."""
+"""A converted or trained file next to its manifest, and whether the two belong together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from converter.errors import ArtifactError, StorageError, UsageError
 from converter.formats import artifact, checkpoint, detect
 from converter.formats.kinds import Kind
 from converter.manifests import schema
-from converter.manifests.schema import NewerManifestError
+from converter.manifests.schema import NewerManifestError, TrainedManifest
 from converter.networks import catalog, detection, matching
 from converter.storage import disk
 
@@ -19,22 +19,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
-    from converter.manifests.schema import Manifest
+    from converter.manifests.graph_records import ModuleRecord
+    from converter.manifests.schema import AnyManifest, Manifest
     from converter.networks.catalog import Model
 
+COLOURS = 3
 RANDOM = ".random-"  # marks seeded random weights in file names, the only sign of them in a manifest
 
 
-class Normalization(TypedDict, total=False):
-    """The normalization of images in place of a network's default, on a scale from 0 to 1."""
+class RecordedInput(TypedDict, total=False):
+    """Settings of the images in place of a network's defaults.
+
+    Attributes:
+        mean: means of the channels, on a scale from 0 to 1.
+        std: standard deviations of the channels, likewise.
+        input_size: (channels, h, w) in pixels.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    input_size: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedFile:
-    """A converted file that matches its manifest.
+    """A converted or trained file that matches its manifest.
 
     Attributes:
         path: the file.
@@ -45,7 +54,7 @@ class ConvertedFile:
 
     path: Path
     model: Model | None
-    manifest: Manifest
+    manifest: AnyManifest
     manifest_bytes: bytes
 
     @property
@@ -56,8 +65,20 @@ class ConvertedFile:
     @property
     def official(self) -> bool:
         """Whether the weights are those that GluonCV published, not rounded, by the source's SHA-1."""
-        published = self.model is not None and is_published(self.model, self.manifest.source.sha1)
+        if self.model is None or isinstance(self.manifest, TrainedManifest):
+            return False
+        published = is_published(self.model, self.manifest.source.sha1)
         return published and not self.random and self.manifest.narrowing is None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights were trained after the conversion, so that no parity is claimed."""
+        return isinstance(self.manifest, TrainedManifest)
+
+    @property
+    def proven(self) -> bool:
+        """Whether the manifest says that the weights compute the same outputs as their source."""
+        return not isinstance(self.manifest, TrainedManifest) and self.manifest.parity.proven
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
@@ -76,13 +97,20 @@ def is_published(model: Model, sha1: str) -> bool:
     return sha1 == original.entry.params_sha1 and alike in {original, original.with_config(num_classes=0)}
 
 
-def is_random(manifest: Manifest) -> bool:
+def is_random(manifest: AnyManifest) -> bool:
     """Return whether a manifest is of seeded random weights."""
+    if isinstance(manifest, TrainedManifest):
+        return False
     prefix = manifest.model + RANDOM
     return any(file.startswith(prefix) for file in (manifest.source.file, manifest.artifact.file))
 
 
-def find_manifest(path: Path) -> Manifest | None:
+def generated_module(manifest: AnyManifest) -> ModuleRecord | None:
+    """Return the generated module of a manifest, None for the networks that have a name."""
+    return None if isinstance(manifest, TrainedManifest) else manifest.module
+
+
+def find_manifest(path: Path) -> AnyManifest | None:
     """Return the manifest in the file's folder that records its SHA-256; None if there is none.
 
     The manifest may have any name. It records an artifact and the ``.pth`` that was written with it; in
@@ -95,7 +123,7 @@ def find_manifest(path: Path) -> Manifest | None:
     sha256 = ""
     for candidate in sorted(path.parent.glob("*.json"), key=lambda candidate: candidate.stem != path.stem):
         try:
-            manifest, _ = schema.read(candidate)
+            manifest, _ = schema.read_any(candidate)
         except NewerManifestError:
             if candidate.stem in {path.stem, "manifest"}:
                 raise
@@ -109,7 +137,7 @@ def find_manifest(path: Path) -> Manifest | None:
     return None
 
 
-def with_recorded_stride(model: Model, manifest: Manifest | None) -> Model:
+def with_recorded_stride(model: Model, manifest: AnyManifest | None) -> Model:
     """Return a model with the output stride in a manifest, which its tensors do not show.
 
     Raises:
@@ -124,14 +152,23 @@ def with_recorded_stride(model: Model, manifest: Manifest | None) -> Model:
         raise ArtifactError(f"model arguments in the manifest: {error}") from error
 
 
-def normalization(manifest: Manifest | None) -> Normalization:
-    """Return the normalization of images that was exported with a network, empty if none was."""
-    recorded = manifest.source.preprocessing if manifest else None
-    return {"mean": recorded.mean, "std": recorded.std} if recorded else {}
+def recorded_input(manifest: AnyManifest | None) -> RecordedInput:
+    """Return the normalization and the size of images that a manifest records, empty without any."""
+    settings = RecordedInput()
+    if manifest is None:
+        return settings
+    origin = manifest.training if isinstance(manifest, TrainedManifest) else manifest.source
+    if normalization := origin.preprocessing:
+        settings |= {"mean": normalization.mean, "std": normalization.std}
+    if isinstance(manifest, TrainedManifest) and (size := manifest.training.size):
+        settings["input_size"] = (COLOURS, size, size)
+    return settings
 
 
-def warning(manifest: Manifest) -> str:
+def warning(manifest: AnyManifest) -> str:
     """Return a warning for users of random or unproven weights, "" if they are neither."""
+    if isinstance(manifest, TrainedManifest):
+        return ""  # their quality is what the training measured
     if is_random(manifest):
         return "the weights are random numbers"
     if manifest.parity.proven:
@@ -142,7 +179,7 @@ def warning(manifest: Manifest) -> str:
     return "the weights are unproven"
 
 
-def model_of(path: Path, manifest: Manifest) -> Model:
+def model_of(path: Path, manifest: AnyManifest) -> Model:
     """Return the model that the manifest and the tensors agree on, with the config of the file.
 
     The file must begin with the header that we write; other kinds of files and other names than
@@ -169,7 +206,7 @@ def model_of(path: Path, manifest: Manifest) -> Model:
     raise ArtifactError(f"{path}: its manifest names {named_model.name}, but its tensors match {others}")
 
 
-def arrays_of(path: Path, manifest: Manifest) -> Arrays:
+def arrays_of(path: Path, manifest: AnyManifest) -> Arrays:
     """Return the arrays in a file's header, which must be the one that we write; read nothing else.
 
     Raises:
@@ -207,19 +244,21 @@ def require_generated(path: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{path}: its tensors are not those in its manifest")
 
 
-def _require_layers(path: Path, manifest: Manifest, model: Model) -> None:
+def _require_layers(path: Path, manifest: AnyManifest, model: Model) -> None:
     """Refuse a proof for other layers than the model's.
 
     Raises:
         ArtifactError: if a check has another number of layers or names an unknown one.
     """
+    if isinstance(manifest, TrainedManifest):
+        return
     layers = {layer.source for layer in model.mapping.layers}
     for check in manifest.parity.checks if manifest.parity.proven else ():
         if check.layers != len(layers) or check.worst.layer not in layers:
             raise ArtifactError(f"{path}: the layers in its proof are not those of {model.name}")
 
 
-def _require_counts(path: Path, manifest: Manifest, model: Model) -> Model:
+def _require_counts(path: Path, manifest: AnyManifest, model: Model) -> Model:
     """Return the model if its numbers of parameters and classes are those in the manifest.
 
     Raises:
@@ -232,10 +271,14 @@ def _require_counts(path: Path, manifest: Manifest, model: Model) -> Model:
         raise ArtifactError(
             f"{path}: its manifest lists {len(manifest.labels)} class names, its head has {classes} classes"
         )
+    if isinstance(manifest, TrainedManifest) and manifest.training.classes != classes:
+        raise ArtifactError(
+            f"{path}: its manifest says {manifest.training.classes} classes, its head has {classes}"
+        )
     return model
 
 
-def _require_arguments(path: Path, manifest: Manifest, model: Model) -> Model:
+def _require_arguments(path: Path, manifest: AnyManifest, model: Model) -> Model:
     """Return the model with the output stride in the manifest, if its other arguments are those in there.
 
     Raises:

@@ -19,6 +19,8 @@ from converter.manifests.graph_records import (  # noqa: TC001 - evaluated
     ReplacedRecord,
     TensorRecord,
 )
+from converter.manifests.preprocessing_record import PreprocessingRecord  # noqa: TC001 - evaluated
+from converter.manifests.training_records import TrainingRecord  # noqa: TC001 - evaluated
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -28,13 +30,14 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Kind = Literal["native", "generated"]
 NATIVE: Kind = "native"  # a network of ours, with names by a mapping file
 GENERATED: Kind = "generated"  # a module that was generated from a graph
+TRAINED = "trained"  # not a conversion: a network of ours, trained further or from scratch
 VERSION = 1  # raised when a key changes its meaning; new keys do not raise it
 REQUIRED = {NATIVE: "mapping", GENERATED: "module"}  # what each kind of network has
 MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
 # Keys that are absent rather than empty.
 OPTIONAL = {
     *("mapping", "model_args", "narrowing", "module", "names", "schema_version"),
-    *("casts", "graph", "preprocessing", "wrapping"),
+    *("casts", "graph", "preprocessing", "size", "wrapping"),
 }
 
 Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
@@ -59,18 +62,6 @@ class WrappingRecord(Struct, frozen=True, kw_only=True):
     description: str
     unused: tuple[str, ...] = ()
     zeros: tuple[str, ...] = ()
-
-
-class PreprocessingRecord(Struct, frozen=True, kw_only=True):
-    """The normalization of images that was exported with the network, and is not part of the artifact.
-
-    Attributes:
-        mean: means of the channels, in the order RGB, on a scale from 0 to 1.
-        std: standard deviations of the channels, likewise.
-    """
-
-    mean: Annotated[tuple[float, ...], Meta(min_length=1)]
-    std: Annotated[tuple[float, ...], Meta(min_length=1)]
 
 
 class SourceRecord(Struct, frozen=True, kw_only=True):
@@ -276,7 +267,27 @@ class RoundingRecord(Struct, frozen=True, kw_only=True):
     logits: LogitsRecord
 
 
-class Manifest(Struct, frozen=True, kw_only=True):
+class FileDescription(Struct, frozen=True, kw_only=True):
+    """What the manifests of converted and trained files have in common.
+
+    Attributes:
+        model: name of the model, or of the generated module.
+        artifact: the file that was written.
+        version: version of gluon2torch.
+        labels: class names.
+        model_args: the arguments that rebuild the network; absent if it is the network of that name.
+        schema_version: version of this schema; 0, and absent, in manifests written before it had one.
+    """
+
+    model: str
+    artifact: ArtifactRecord
+    version: str
+    labels: tuple[str, ...] | None = None
+    model_args: ModelArguments | None = None
+    schema_version: Annotated[int, Meta(ge=0)] = 0
+
+
+class Manifest(FileDescription, frozen=True, kw_only=True):
     """What a conversion read, did, wrote and proved.
 
     Attributes:
@@ -295,19 +306,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
         schema_version: version of this schema; 0, and absent, in manifests written before it had one.
     """
 
-    model: str
     source: SourceRecord
-    artifact: ArtifactRecord
     parity: ParityRecord
-    version: str
     mapping: MappingRecord | None = None
-    labels: tuple[str, ...] | None = None
-    model_args: ModelArguments | None = None
     narrowing: RoundingRecord | None = None
     kind: Kind = NATIVE
     module: ModuleRecord | None = None
     names: tuple[TensorRecord, ...] = ()
-    schema_version: Annotated[int, Meta(ge=0)] = 0
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -315,7 +320,34 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return next((dict(check.inputs or {}) for check in self.parity.checks), {})
 
 
-def encode(manifest: Manifest) -> bytes:
+class TrainedManifest(FileDescription, frozen=True, kw_only=True):
+    """What a training began with, wrote and measured. It converts nothing, so it proves nothing.
+
+    Attributes:
+        kind: "trained".
+        model: name of the model.
+        artifact: the file that was written.
+        training: how the weights were trained.
+        version: version of gluon2torch.
+        labels: class names.
+        model_args: the arguments that rebuild the network; absent if it is the network of that name.
+        schema_version: version of this schema.
+    """
+
+    kind: Literal["trained"]
+    training: TrainingRecord
+
+
+AnyManifest = Manifest | TrainedManifest
+
+
+class _AnyKind(Struct, frozen=True):
+    """The key that decides which manifest a document is."""
+
+    kind: str | None = None
+
+
+def encode(manifest: AnyManifest) -> bytes:
     """Encode a manifest as JSON, with sorted keys."""
     document = _without_empty(msgspec.to_builtins(manifest))
     if manifest.kind == NATIVE:
@@ -331,7 +363,21 @@ def _without_empty(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def read(path: Path) -> tuple[Manifest, bytes]:
-    """Read a manifest; return its bytes too.
+    """Read the manifest of a converted file; return its bytes too.
+
+    Raises:
+        StorageError: if the file cannot be read.
+        ArtifactError: if it is not a manifest, or that of a trained file.
+        NewerManifestError: if it has a newer schema.
+    """
+    manifest, content = read_any(path)
+    if isinstance(manifest, TrainedManifest):
+        raise ArtifactError(f"{path}: the manifest of a trained file, not of a conversion")
+    return manifest, content
+
+
+def read_any(path: Path) -> tuple[AnyManifest, bytes]:
+    """Read the manifest of a converted or trained file; return its bytes too.
 
     Raises:
         StorageError: if the file cannot be read.
@@ -340,10 +386,10 @@ def read(path: Path) -> tuple[Manifest, bytes]:
     """
     content = disk.read_small(path, MAX_BYTES)
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = _decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # and ValidationError
         raise ArtifactError(f"{path}: not a manifest: {error}") from error
-    if getattr(manifest, REQUIRED[manifest.kind]) is None:
+    if isinstance(manifest, Manifest) and getattr(manifest, REQUIRED[manifest.kind]) is None:
         raise ArtifactError(f"{path}: not a manifest: missing required field `{REQUIRED[manifest.kind]}`")
     if manifest.schema_version > VERSION:
         raise NewerManifestError(
@@ -353,10 +399,18 @@ def read(path: Path) -> tuple[Manifest, bytes]:
     return manifest, content
 
 
+def _decode(content: bytes) -> AnyManifest:
+    if msgspec.json.decode(content, type=_AnyKind).kind == TRAINED:
+        return msgspec.json.decode(content, type=TrainedManifest)
+    return msgspec.json.decode(content, type=Manifest)
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of manifests, which docs/manifest.schema.json publishes."""
-    document = msgspec.json.schema(Manifest)
-    return {"$schema": DIALECT, **document, "$defs": described(document["$defs"])}
+    manifests, definitions = msgspec.json.schema_components(
+        [Manifest, TrainedManifest], ref_template="#/$defs/{name}"
+    )
+    return {"$schema": DIALECT, "anyOf": list(manifests), "$defs": described(definitions)}
 
 
 def described(definitions: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import msgspec
 
 from converter.choices import LICENSE
 from converter.errors import PublicationError
+from converter.formats import artifact
 from converter.manifests import converted_file
+from converter.manifests.schema import TrainedManifest
 from converter.networks import figures
 from converter.parity import json_report
 from converter.publishing import timm_config
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converter.manifests.converted_file import ConvertedFile
+    from converter.manifests.schema import AnyManifest, Manifest
+    from converter.manifests.training_records import BaseRecord
     from converter.networks.catalog import Entry, Model
     from resnext_torch.config import Config
 
-TEMPLATE, MODULE_TEMPLATE = "card.md", "module_card.md"
+TEMPLATE, MODULE_TEMPLATE, TRAINED_TEMPLATE = "card.md", "module_card.md", "trained_card.md"
 LOCAL_ADDRESS = "local-dir:."
 IMAGENET_CLASSES = 1000
 LIBRARIES = {True: "timm", False: "pytorch"}  # by whether timm has the network
@@ -88,13 +92,26 @@ def require_libraries() -> None:
 
 
 def render(converted: ConvertedFile, options: CardOptions) -> str:
-    """Return the card, which labels measured and published figures, and random and unproven weights."""
-    if converted.model is None:
-        return _render(MODULE_TEMPLATE, converted, options, _module_facts(converted, options))
-    return _render(TEMPLATE, converted, options, _model_facts(converted, converted.model))
+    """Return the card, which labels measured and published figures, and random and unproven weights.
+
+    Raises:
+        PublicationError: if a trained file has no named network.
+    """
+    manifest, model = converted.manifest, converted.model
+    if isinstance(manifest, TrainedManifest):
+        if model is None:
+            raise PublicationError(f"{converted.path}: a trained file has a named network")
+        facts = _model_facts(converted, model) | _training_facts(manifest)
+        return _render(TRAINED_TEMPLATE, manifest, options, facts)
+    parity = manifest.parity
+    reference = json_report.describe_reference(parity.reference, parity.definition)
+    if model is None:
+        facts = _module_facts(manifest, options) | {"reference": reference}
+        return _render(MODULE_TEMPLATE, manifest, options, facts)
+    return _render(TEMPLATE, manifest, options, _model_facts(converted, model) | {"reference": reference})
 
 
-def _render(template: str, converted: ConvertedFile, options: CardOptions, facts: dict[str, Any]) -> str:
+def _render(template: str, manifest: AnyManifest, options: CardOptions, facts: dict[str, Any]) -> str:
     import jinja2  # noqa: PLC0415 - only cards and reports need it
 
     environment = jinja2.Environment(
@@ -106,18 +123,12 @@ def _render(template: str, converted: ConvertedFile, options: CardOptions, facts
         keep_trailing_newline=True,
     )
     environment.filters["plain"] = plain
-    parity = converted.manifest.parity
-    return environment.get_template(template).render(
-        manifest=converted.manifest,
-        reference=json_report.describe_reference(parity.reference, parity.definition),
-        options=options,
-        **facts,
-    )
+    return environment.get_template(template).render(manifest=manifest, options=options, **facts)
 
 
-def _module_facts(converted: ConvertedFile, options: CardOptions) -> dict[str, Any]:
+def _module_facts(manifest: Manifest, options: CardOptions) -> dict[str, Any]:
     """Return what the card of a generated module says beyond its manifest."""
-    graph, inputs = converted.manifest.source.graph, converted.manifest.input_shapes
+    graph, inputs = manifest.source.graph, manifest.input_shapes
     return {
         "graph": graph,
         "shapes": [inputs[name] for name in graph.inputs if name in inputs] if graph else [],
@@ -125,11 +136,37 @@ def _module_facts(converted: ConvertedFile, options: CardOptions) -> dict[str, A
     }
 
 
+def _training_facts(manifest: TrainedManifest) -> dict[str, Any]:
+    """Return what the card of a trained model says beyond its manifest and that of other models."""
+    base = manifest.training.base
+    return {
+        "training": manifest.training,
+        "base": base,
+        "base_origin": _describe_base(base) if base else None,
+        "gluon": base is not None and base.source_sha1 is not None and not base.random,
+    }
+
+
+def _describe_base(base: BaseRecord) -> str:
+    """Return what the base of a training is, in one phrase."""
+    if base.random:
+        origin = "**random weights**"
+    elif base.trained:
+        origin = "weights from an earlier training"
+    elif base.source_sha1 is None:
+        origin = "weights of unknown origin"
+    else:
+        owner = "GluonCV's published weights" if base.official else "weights that GluonCV did not publish"
+        origin = f"{owner}, {'proven' if base.proven else 'unproven'} conversion"
+    return f"`{base.model}` ({origin}, SHA-256 {base.sha256[: artifact.HASH_DIGITS]}…)"
+
+
 def _model_facts(converted: ConvertedFile, model: Model) -> dict[str, Any]:
     """Return what the card of a model says beyond its manifest."""
     manifest = converted.manifest
     return {
         "converted": converted,
+        "gluon": True,
         "model": model,
         "entry": _entry(model),
         "classes": model.config.num_classes,
@@ -137,7 +174,7 @@ def _model_facts(converted: ConvertedFile, model: Model) -> dict[str, Any]:
         "family": family(model),
         "components": components(model),
         "cost": figures.cost(model),
-        "preprocessing": figures.preprocessing(model) | converted_file.normalization(manifest),
+        "preprocessing": figures.preprocessing(model) | converted_file.recorded_input(manifest),
         "file_bytes": manifest.artifact.bytes,
         "source": figures.SOURCE,
         "source_url": figures.SOURCE_URL,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from converter.errors import ArtifactError
 from converter.manifests import converted_file
+from converter.manifests.schema import TrainedManifest
 from converter.publishing import timm_config
 
 if TYPE_CHECKING:
-    from converter.manifests.schema import Manifest
+    from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
 
 
-def document(manifest: Manifest, model: Model | None) -> dict[str, Any]:
+def document(manifest: AnyManifest, model: Model | None) -> dict[str, Any]:
     """Return the configuration of a converted file.
 
     Args:
@@ -20,7 +22,9 @@ def document(manifest: Manifest, model: Model | None) -> dict[str, Any]:
         model: its model, None for a generated module.
     """
     if model is not None:
-        return timm_config.document(model, manifest.labels, converted_file.normalization(manifest))
+        return timm_config.document(model, manifest.labels, converted_file.recorded_input(manifest))
+    if isinstance(manifest, TrainedManifest):
+        raise ArtifactError(f"{manifest.artifact.file}: a trained file has a named network")
     graph, shapes = manifest.source.graph, manifest.input_shapes
     return {
         "module": manifest.module.file if manifest.module else None,

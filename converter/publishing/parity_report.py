@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from converter.choices import ReferenceChoice
 from converter.errors import PublicationError
+from converter.manifests.schema import TrainedManifest
 from converter.parity import report
 from converter.parity.result import LAYER_LIMITS, LIMITS
 from converter.storage import disk
@@ -36,6 +37,8 @@ def read(path: Path, converted_files: Iterable[ConvertedFile]) -> bytes:
 
 def _require_match(path: Path, document: Document, converted: ConvertedFile) -> None:
     manifest, model = converted.manifest, converted.model
+    if isinstance(manifest, TrainedManifest):
+        raise PublicationError(f"{path}: not a report of {converted.path.name}, which was trained further")
     agrees = _agrees(document, manifest.artifact.tensors if model is None else len(model.mapping.tensors))
     if agrees:
         agrees = all(

@@ -9,7 +9,7 @@ from resnext_torch import names
 from resnext_torch.data_config import CLASSIFIER, FIRST_CONVS, DataConfig, pool_size
 
 if TYPE_CHECKING:
-    from converter.manifests.converted_file import Normalization
+    from converter.manifests.converted_file import RecordedInput
     from converter.networks.catalog import Model
 
 
@@ -27,7 +27,7 @@ def architecture(model: Model) -> str | None:
 
 
 def document(
-    model: Model, labels: tuple[str, ...] | None, normalization: Normalization | None = None
+    model: Model, labels: tuple[str, ...] | None, recorded: RecordedInput | None = None
 ) -> dict[str, Any]:
     """Return the configuration, without ``architecture`` if timm lacks the network.
 
@@ -36,9 +36,9 @@ def document(
     Args:
         model: the model.
         labels: the class names.
-        normalization: the normalization of images in place of the model's default.
+        recorded: settings of the images in place of the model's defaults.
     """
-    preprocessing = DataConfig(**{**figures.preprocessing(model), **(normalization or {})})
+    preprocessing = DataConfig(**{**figures.preprocessing(model), **(recorded or {})})
     classes, name = model.config.num_classes, architecture(model)
     return {
         **({"architecture": name} if name else {}),
@@ -53,7 +53,7 @@ def document(
             "mean": list(preprocessing["mean"]),
             "std": list(preprocessing["std"]),
             "num_classes": classes,
-            "pool_size": list(pool_size(model.config)),
+            "pool_size": list(pool_size(model.config, preprocessing["input_size"])),
             "first_conv": FIRST_CONVS[model.config.stem],
             "classifier": CLASSIFIER,
         },

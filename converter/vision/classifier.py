@@ -15,6 +15,7 @@ from converter.formats import labels as label_files
 from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.manifests import converted_file, generated_weights
+from converter.manifests.schema import Manifest
 from converter.networks import detection, state_dicts
 from converter.parity import execution
 from converter.vision import images
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from converter.formats.state_dicts import Location
-    from converter.manifests.schema import Manifest
+    from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
 
 LABELS_FILE = "labels.txt"  # written by examples/finetune.py in the folder of the weights
@@ -142,7 +143,7 @@ def load(options: ClassifierOptions) -> Classifier:
     device = _device(options.device)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
-    config = resolve_data_config(model.config) | converted_file.normalization(manifest)
+    config = resolve_data_config(model.config) | converted_file.recorded_input(manifest)
     transform = create_transform(options.preprocessing.value, **config)
     labels = _labels(path, manifest, model)
     return Classifier(
@@ -152,7 +153,7 @@ def load(options: ClassifierOptions) -> Classifier:
         device,
         transform,
         labels,
-        official=bool(manifest and manifest.source.official),
+        official=isinstance(manifest, Manifest) and manifest.source.official,
         warning=_warning(path, manifest, model),
         location=weights.location,
     )
@@ -177,7 +178,7 @@ def _require_classifier(path: Path, model: Model) -> None:
         )
 
 
-def _warning(path: Path, manifest: Manifest | None, model: Model) -> str:
+def _warning(path: Path, manifest: AnyManifest | None, model: Model) -> str:
     """Return the warning in the weights' manifest; without a manifest the file name decides."""
     if manifest is not None:
         return converted_file.warning(manifest)
@@ -196,7 +197,7 @@ def class_names(classifier: Classifier) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _labels(path: Path, manifest: Manifest | None, model: Model) -> tuple[str, ...]:
+def _labels(path: Path, manifest: AnyManifest | None, model: Model) -> tuple[str, ...]:
     """Return the class names in the manifest, else those in labels.txt, else none.
 
     Raises:

@@ -240,7 +240,7 @@ def json_labels() -> list[bytes]:
 
 
 def manifests() -> list[bytes]:
-    """Return the manifest of ``safetensors``' file."""
+    """Return the manifests of ``safetensors``' file, as converted and as trained."""
     (weights,) = safetensors()
     sha256 = hashlib.sha256(weights).hexdigest()
     worst = {"layer": "fc", "relative": 1e-14, "limit": 1e-12}
@@ -268,7 +268,20 @@ def manifests() -> list[bytes]:
         "narrowing": {"dtype": "bfloat16"},
         "version": "0",
     }
-    return [json.dumps(document).encode()]
+    base = {"model": document["model"], "file": "a.safetensors", "sha256": sha256, "source_sha1": "0" * 40}
+    trained = {
+        **{key: document[key] for key in ("model", "artifact", "labels", "version")},
+        "kind": "trained",
+        "training": {
+            "base": {**base, "official": True, "proven": True, "random": False, "trained": False},
+            "classes": 2,
+            "metrics": {"epoch": 1, "loss": 0.5, "top1": 50.0, "top5": 100.0, "images": 4},
+            "versions": {"torch": "2"},
+            "preprocessing": {"mean": [0.5], "std": [0.5]},
+            "size": 64,
+        },
+    }
+    return [json.dumps(each).encode() for each in (document, trained)]
 
 
 def notes() -> list[bytes]:

@@ -1,0 +1,194 @@
+"""Record what a training wrote: a manifest next to the weights, which every command accepts."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from converter import __version__
+from converter.commands.arguments import optional_weights, to_weights
+from converter.errors import MappingError, UsageError
+from converter.formats import artifact, checkpoint
+from converter.manifests import artifact_checks, consistency, converted_file, schema
+from converter.manifests.preprocessing_record import PreprocessingRecord
+from converter.manifests.schema import ArtifactRecord, Manifest, ModelArguments, TrainedManifest
+from converter.manifests.training_records import MAX_SIZE, BaseRecord, MetricsRecord, TrainingRecord
+from converter.networks import catalog, detection, figures, state_dicts
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+    from pathlib import Path
+
+    from converter.formats.file_arrays import Arrays
+    from converter.manifests.schema import AnyManifest
+    from converter.networks.catalog import Model
+
+PACKAGES = ("accelerate", "lightning", "timm", "torch", "torchvision")  # whose versions are recorded
+HINT = "name the model"
+
+
+def record_training(  # noqa: PLR0913 - by keyword
+    weights: str | PathLike[str],
+    *,
+    metrics: Mapping[str, float],
+    model: str | None = None,
+    base: str | PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
+    size: int | None = None,
+) -> Path:
+    """Write the manifest of trained weights next to them; an existing one is replaced.
+
+    The file is one that ``safetensors.torch.save_file(state_dict, file, metadata={"format": "pt"})`` wrote.
+
+    Args:
+        weights: the trained ``.safetensors``, or the folder that contains it alone.
+        metrics: what was measured on the validation images: "epoch", "loss", "top1" and "top5" in percent,
+            and "images", their number; other keys are ignored.
+        model: name of the model, None to detect it from the tensors.
+        base: the weights that the training began with, or their folder; None if it began from scratch. The
+            network keeps the output stride and the normalization of images in their manifest.
+        labels: the class names, in the order of the logits.
+        size: height and width of the images in pixels, None for those of the base or the model.
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        UsageError: if an argument has a value that cannot be.
+        ArtifactError: if the file is not a canonical ``.safetensors``.
+        CheckpointError: if a file cannot be read, or is missing.
+        LabelsError: if the class names are not valid.
+        MappingError: if the tensors are not those of the model, or of the base's model.
+        StorageError: if the manifest cannot be written.
+    """
+    path, base_path = to_weights(weights), optional_weights(base)
+    arrays = checkpoint.read(path)
+    network = _network(path, arrays, model)
+    base_manifest = None
+    if base_path is not None:
+        disk.require_other(path, [base_path])
+        base_manifest = converted_file.find_manifest(base_path)
+        network = converted_file.with_recorded_stride(network, base_manifest)
+    manifest = TrainedManifest(
+        kind="trained",
+        model=network.name,
+        artifact=_artifact(path, arrays, network),
+        training=TrainingRecord(
+            base=_base(base_path, base_manifest, network) if base_path else None,
+            classes=network.config.num_classes,
+            metrics=_metrics(metrics),
+            versions={name: metadata.version(name) for name in PACKAGES if name in sys.modules},
+            **_images(network, base_manifest, size),
+        ),
+        version=__version__,
+        labels=tuple(labels) if labels else None,
+        model_args=msgspec.convert(network.arguments, ModelArguments) if network.arguments else None,
+        schema_version=schema.VERSION,
+    )
+    destination = path.with_suffix(artifact_checks.MANIFEST)
+    consistency.require_consistent(destination, manifest)
+    converted_file.model_of(path, manifest)
+    with disk.temporary(path.parent) as part, disk.writing(destination):
+        part.write_bytes(schema.encode(manifest))
+        disk.place(part, destination, overwrite=True)
+    return destination
+
+
+def _network(path: Path, arrays: Arrays, name: str | None) -> Model:
+    """Return the model of trained tensors, with their number of classes.
+
+    Raises:
+        MappingError: if they are those of another model, or have no head.
+    """
+    matches = detection.match_torch(arrays)
+    if name is None:
+        network = detection.require_one(matches, arrays.values(), str(path), hint=HINT)
+    else:
+        expected = catalog.find(name).name
+        found = {match.name: match for match in matches}
+        if expected not in found:
+            others = " or ".join(found) or "no model"
+            raise MappingError(f"{path}: expected the tensors of {expected}, found those of {others}")
+        network = found[expected]
+    if not network.config.num_classes:
+        raise MappingError(f"{path}: {network.name} without a head; a trained network has classes")
+    return network
+
+
+def _artifact(path: Path, arrays: Arrays, network: Model) -> ArtifactRecord:
+    size, sha256 = converted_file.size_and_sha256(path)
+    dtypes = dict.fromkeys(
+        str(arrays[name].dtype) for name in artifact.layout(arrays)[1] if arrays[name].shape
+    )
+    return ArtifactRecord(
+        file=disk.file_name(path),
+        sha256=sha256,
+        bytes=size,
+        dtypes=tuple(dtypes),
+        tensors=len(arrays),
+        parameters=network.parameters,
+    )
+
+
+def _base(path: Path, manifest: AnyManifest | None, network: Model) -> BaseRecord:
+    """Return what the manifest of the base says, or without one that nothing is known about it.
+
+    Raises:
+        MappingError: if it is another model.
+    """
+    if manifest is None:
+        names = [match.name for match in detection.match_torch(state_dicts.read(path, None).arrays)]
+    else:
+        names = [manifest.model]
+    if network.name not in names:
+        others = " or ".join(names) or "no model"
+        raise MappingError(f"{path}: expected the base of {network.name}, found weights of {others}")
+    conversion = manifest if isinstance(manifest, Manifest) else None
+    random = conversion is not None and converted_file.is_random(conversion)
+    return BaseRecord(
+        model=network.name,
+        file=disk.file_name(path),
+        sha256=disk.sha256(path),
+        source_sha1=conversion.source.sha1 if conversion else None,
+        official=conversion is not None
+        and conversion.source.official
+        and conversion.narrowing is None
+        and not random,
+        proven=conversion is not None and conversion.parity.proven,
+        random=random,
+        trained=isinstance(manifest, TrainedManifest),
+    )
+
+
+def _metrics(metrics: Mapping[str, float]) -> MetricsRecord:
+    """Return the figures of a training.
+
+    Raises:
+        UsageError: if one is missing or impossible.
+    """
+    try:
+        return msgspec.convert(dict(metrics), MetricsRecord)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"`metrics`: {error}", "metrics") from error
+
+
+def _images(network: Model, base: AnyManifest | None, size: int | None) -> dict[str, Any]:
+    """Return the normalization and the size of images that are not the model's defaults.
+
+    Raises:
+        UsageError: if the size is not one of an image.
+    """
+    recorded = converted_file.recorded_input(base)
+    default, kept = figures.preprocessing(network)["input_size"], recorded.get("input_size")
+    pixels = (kept or default)[1] if size is None else size
+    if not 0 < pixels <= MAX_SIZE:
+        raise UsageError(f"`size`: expected 1 to {MAX_SIZE} pixels, found {size}", "size")
+    result: dict[str, Any] = {} if pixels == default[1] else {"size": pixels}
+    if "mean" in recorded and "std" in recorded:
+        result["preprocessing"] = PreprocessingRecord(mean=recorded["mean"], std=recorded["std"])
+    return result
