@@ -14,37 +14,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
-from images import Seeded, Shuffled, centred, read
-from outputs import History, Metrics, bar, begin, keep
+from images import Seeded, Shuffled, augmented, centred, read
+from outputs import History, Metrics, Origin, bar, begin, keep, report
+from refusals import Parser
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-import resnext_torch
+from resnext_torch import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor, nn
-    from torchvision.transforms import v2
+
+    from resnext_torch import ResNeXt
 
     Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options of both programs; each program sets its own defaults."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("data", metavar="DATA", type=Path, help="folder with train/CLASS/ and val/CLASS/")
-    add(
-        "--model",
-        default="gluon_resnext50_32x4d",
-        choices=resnext_torch.list_models(),
-        metavar="NAME",
-        help="network",
-    )
+    add("--model", type=network_name, metavar="NAME", help="network")
     add("--out", type=Path, required=True, help="output folder")
     add("--resume", action="store_true", help="resume from the last checkpoint in OUT, if any")
     add("--epochs", type=int, help="number of epochs")
@@ -59,11 +53,25 @@ def options(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def fit(
+def network_name(text: str) -> str:
+    """Return the full name of a network.
+
+    Raises:
+        ArgumentTypeError: if there is no such network.
+    """
+    try:
+        return names.resolve(text)
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(error.args[0]) from error
+
+
+def fit(  # noqa: PLR0913 - by keyword
     chosen: argparse.Namespace,
     build: Callable[[int], tuple[nn.Module, str]],
-    transform: v2.Compose,
+    network: str | ResNeXt | None,
     *,
+    base: Path | None = None,
+    jitter: float = 0.0,
     smoothing: float = 0.0,
     frozen: int = 0,
 ) -> list[Metrics]:
@@ -72,7 +80,9 @@ def fit(
     Args:
         chosen: the parsed options.
         build: creates the network for a number of classes, and returns the name of its head, too.
-        transform: augments the training images.
+        network: the network that decides how images are normalized, or its name; None for a converted graph.
+        base: the weights that the training begins with, None for a training from scratch.
+        jitter: the largest change of the colours of training images.
         smoothing: label smoothing, from 0 to 1.
         frozen: number of epochs in which only the head learns and the BatchNorms keep their statistics.
 
@@ -86,7 +96,8 @@ def fit(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=frozen > 0)],
     )
     set_seed(chosen.seed, device_specific=True)
-    train_set, val_set = read(chosen.data, transform, centred(chosen.model, chosen.size), chosen.batch)
+    transform = augmented(network, chosen.size, jitter=jitter)
+    train_set, val_set = read(chosen.data, transform, centred(network, chosen.size), chosen.batch)
     order, history = Shuffled(len(train_set), chosen.seed), History()
     model, head = build(len(train_set.classes))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -103,6 +114,8 @@ def fit(
     )
     accelerator.register_for_checkpointing(history)
     begin(accelerator, chosen.out, train_set.classes, resume=chosen.resume)
+    name = network if isinstance(network, str | None) else str(network.pretrained_cfg["architecture"])
+    origin = Origin(model=name, base=base, classes=train_set.classes, size=chosen.size)
     for epoch in range(len(history.epochs), chosen.epochs):
         order.epoch = epoch
         freeze(accelerator.unwrap_model(model), trained, head, frozen=epoch < frozen)
@@ -110,7 +123,8 @@ def fit(
         history.epochs.append(
             {"epoch": epoch + 1, "train_loss": loss, **evaluate(accelerator, model, validation)}
         )
-        keep(accelerator, model, history.epochs, chosen.out)
+        keep(accelerator, model, history, chosen.out, origin)
+    report(accelerator, history, chosen, origin)
     return history.epochs
 
 

@@ -30,7 +30,7 @@ def manifest(folder: Path) -> dict[str, Any] | None:
     Raises:
         SystemExit: if there are several.
     """
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    documents = [_read(path) for path in sorted(folder.glob("*.json"))]
     found = [document for document in documents if document.get("kind") == KIND]
     if len(found) > 1:
         raise SystemExit(f"{folder}: contains {len(found)} converted graphs; keep one of them in a folder")
@@ -83,6 +83,15 @@ def replace_head(network: nn.Module, classes: int, size: int) -> str:
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, new[1])
     return name
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, empty if it is another file."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _checked(folder: Path, record: dict[str, Any]) -> Path:

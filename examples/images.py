@@ -21,11 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from resnext_torch import ResNeXt
     from resnext_torch.preprocessing import Transform
 
 
-def augmented(model: str, size: int, *, jitter: float = 0.0) -> v2.Compose:
-    """Return the training transform: a random crop and flip, and colour jitter of up to ``jitter``."""
+def augmented(model: str | ResNeXt | None, size: int, *, jitter: float = 0.0) -> v2.Compose:
+    """Return the training transform: a random crop and flip, and colour jitter of up to ``jitter``.
+
+    Args:
+        model: a network, whose recorded normalization is used, or its name; None for ImageNet's.
+        size: the height and width of an image.
+        jitter: the largest change of brightness, contrast and saturation.
+    """
     data_config = resolve_data_config(model)
     colours = [v2.ColorJitter(jitter, jitter, jitter)] if jitter else []
     normalisation = [
@@ -36,8 +43,11 @@ def augmented(model: str, size: int, *, jitter: float = 0.0) -> v2.Compose:
     return v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colours, *normalisation])
 
 
-def centred(model: str, size: int) -> Transform:
-    """Return the validation transform, the same as in `gluon2torch predict` and `evaluate`."""
+def centred(model: str | ResNeXt | None, size: int) -> Transform:
+    """Return the validation transform, the same as in `gluon2torch predict` and `evaluate`.
+
+    The arguments are those of ``augmented``.
+    """
     data_config = resolve_data_config(model)
     data_config["input_size"] = (3, size, size)
     return create_transform(**data_config)
@@ -49,16 +59,28 @@ def read(
     """Return the training and the validation images.
 
     Raises:
-        SystemExit: if their classes differ, or there are fewer training images than a batch has.
+        SystemExit: if there are none, if their classes differ or have unsuitable names, or if there are fewer
+            training images than a batch has.
     """
-    train_set, val_set = ImageFolder(data / "train", transform), ImageFolder(data / "val", unchanged)
+    train_set, val_set = _folder(data / "train", transform), _folder(data / "val", unchanged)
     if mismatches := set(train_set.classes) ^ set(val_set.classes):
         raise SystemExit(f"{data}: classes not in both train/ and val/: {', '.join(sorted(mismatches))}")
+    if names := [name for name in train_set.classes if not name.isprintable() or name != name.strip()]:
+        raise SystemExit(f"{data}/train: {names[0]!a} cannot be the name of a class")
     if len(train_set) < batch:
         raise SystemExit(
             f"{data}/train: expected at least {batch} images for one batch, found {len(train_set)}"
         )
     return train_set, val_set
+
+
+def _folder(folder: Path, transform: v2.Compose | Transform) -> ImageFolder:
+    if not folder.is_dir():
+        raise SystemExit(f"{folder}: no such folder; DATA needs train/CLASS/ and val/CLASS/ with images")
+    try:
+        return ImageFolder(folder, transform)
+    except FileNotFoundError as error:  # no classes, or classes without images
+        raise SystemExit(f"{folder}: {error}") from error
 
 
 @dataclass

@@ -3,7 +3,8 @@
 * ``metrics.jsonl``: a line per epoch.
 * ``labels.txt``: the classes in the order of the logits.
 * ``model.safetensors``: the weights of the best epoch by top-1, the first if equal, for
-  ``resnext_torch.create_model(name, weights=OUT)``.
+  ``resnext_torch.create_model(weights=OUT)``.
+* ``model.json``: their manifest, for ``gluon2torch``; not for a network without a name.
 * ``checkpoint-NNN/``: the state after NNN epochs. It is written as ``checkpoint-NNN.part`` and renamed,
   so that it is never incomplete.
 """
@@ -12,25 +13,59 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save
+
+import converter
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Iterable
     from pathlib import Path
 
     from accelerate import Accelerator
     from torch import nn
 
+WEIGHTS = "model.safetensors"
 CHECKPOINT = re.compile(r"checkpoint-\d{3,}")
 
 Metrics = dict[str, float]
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a run trains.
+
+    Attributes:
+        model: name of the network; None for a converted graph, which gets no manifest.
+        base: the weights that it begins with, None for a training from scratch.
+        classes: the names of the classes.
+        size: height and width of the images.
+    """
+
+    model: str | None
+    base: Path | None
+    classes: list[str]
+    size: int
+
+    def record(self, out: Path, metrics: Metrics) -> None:
+        """Write the manifest of the weights in a folder."""
+        if self.model is not None:
+            converter.record_training(
+                out / WEIGHTS,
+                metrics=metrics,
+                model=self.model,
+                base=self.base,
+                labels=self.classes,
+                size=self.size,
+            )
 
 
 @dataclass
@@ -38,6 +73,11 @@ class History:
     """The metrics of all epochs so far, which are part of a checkpoint."""
 
     epochs: list[Metrics] = field(default_factory=list)
+
+    @property
+    def best(self) -> Metrics:
+        """The metrics of the epoch whose weights are kept."""
+        return max(self.epochs, key=lambda epoch: epoch["top1"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
@@ -64,7 +104,7 @@ def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bo
     folders = checkpoints(out)
     if folders and not resume:
         raise SystemExit(f"{out}: contains an earlier run; use --resume to continue it")
-    if not folders and (out / "model.safetensors").exists():
+    if not folders and (out / WEIGHTS).exists():
         raise SystemExit(f"{out}: contains weights of another program; choose another --out")
     labels = "".join(f"{name}\n" for name in classes)
     if folders and (out / "labels.txt").read_text(encoding="utf-8") != labels:
@@ -76,15 +116,22 @@ def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bo
         (out / "labels.txt").write_text(labels, encoding="utf-8")
 
 
-def keep(accelerator: Accelerator, model: nn.Module, epochs: list[Metrics], out: Path) -> None:
+def keep(accelerator: Accelerator, model: nn.Module, history: History, out: Path, origin: Origin) -> None:
     """Print the metrics of the last epoch, and save metrics, weights and checkpoint."""
+    epochs = history.epochs
     accelerator.print("  ".join(f"{name} {value:.5g}" for name, value in epochs[-1].items()))
     state = accelerator.unwrap_model(model).state_dict()
     if accelerator.is_main_process:
-        if all(epochs[-1]["top1"] > earlier["top1"] for earlier in epochs[:-1]):
+        if history.best is epochs[-1]:
+            # Not save_file, which makes files that only their owner can read.
+            tensors = {name: tensor.contiguous() for name, tensor in state.items()}
             part = out / "model.part"
-            save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
-            part.replace(out / "model.safetensors")
+            part.write_bytes(save(tensors, metadata={"format": "pt"}))
+            part.replace(out / WEIGHTS)
+            try:
+                origin.record(out, epochs[-1])
+            except converter.ConversionError as error:  # at the end of the run, it is raised
+                accelerator.print(f"warning: {out / WEIGHTS} has no manifest: {error}")
         lines = "".join(json.dumps(metrics) + "\n" for metrics in epochs)
         (out / "metrics.jsonl").write_text(lines, encoding="utf-8")
     part = out / f"checkpoint-{len(epochs):03}.part"
@@ -95,6 +142,28 @@ def keep(accelerator: Accelerator, model: nn.Module, epochs: list[Metrics], out:
         part.replace(part.with_suffix(""))
         for path in earlier:
             shutil.rmtree(path)
+
+
+def report(accelerator: Accelerator, history: History, chosen: Namespace, origin: Origin) -> None:
+    """Complete the manifest, and print what was written and what can be run next."""
+    if not accelerator.is_main_process or not history.epochs:
+        return
+    best, out = history.best, shlex.quote(str(chosen.out))
+    origin.record(chosen.out, best)
+    classes, name = len(origin.classes), origin.model or "the network"
+    lines = [
+        f"wrote  {out}/{WEIGHTS}: {name}, {classes} classes, epoch {best['epoch']}, top1 {best['top1']:.5g}",
+    ]
+    if origin.model is None:
+        lines += ["next   load it with generated.load and generated.replace_head, in examples/generated.py"]
+    else:
+        lines += [
+            f"wrote  {out}/model.json: its manifest",
+            f"next   gluon2torch predict IMAGE --weights {out}",
+            f"       gluon2torch evaluate {shlex.quote(str(chosen.data / 'val'))} --weights {out}",
+            f"       gluon2torch publish {out} DIR",
+        ]
+    accelerator.print("\n".join(lines))
 
 
 def bar(accelerator: Accelerator, items: Iterable[Item], label: str) -> Iterable[Item]:

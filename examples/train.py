@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common import fit, options
-from images import augmented
+from refusals import one_line
 from torch import nn
 
 import resnext_torch
@@ -31,16 +31,17 @@ JITTER = 0.4
 def main(arguments: Sequence[str] | None = None) -> list[Metrics]:
     """Run the program and return the metrics of all epochs."""
     parser = options(__doc__)
-    parser.set_defaults(epochs=120, warm_up=5, batch=256, rate=0.1)
+    parser.set_defaults(model="gluon_resnext50_32x4d", epochs=120, warm_up=5, batch=256, rate=0.1)
     parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing, from 0 to 1")
-    chosen = parser.parse_args(arguments)
+    with one_line():
+        chosen = parser.parse_args(arguments)
 
-    def build(classes: int) -> tuple[ResNeXt, str]:
-        model = resnext_torch.create_model(chosen.model, num_classes=classes)
-        zero_last_gammas(model)
-        return model, "fc"
+        def build(classes: int) -> tuple[ResNeXt, str]:
+            model = resnext_torch.create_model(chosen.model, num_classes=classes)
+            zero_last_gammas(model)
+            return model, "fc"
 
-    return fit(chosen, build, augmented(chosen.model, chosen.size, jitter=JITTER), smoothing=chosen.smoothing)
+        return fit(chosen, build, chosen.model, jitter=JITTER, smoothing=chosen.smoothing)
 
 
 def zero_last_gammas(model: ResNeXt) -> None:

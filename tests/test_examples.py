@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import generated_modules
 import numpy as np
@@ -20,9 +23,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import converter
 from converter.commands.graph_conversion import convert_graph
 from converter.formats.params import write_params
 from converter.parity.options import ParityOptions
+from converter.vision import evaluation
+from converter.vision.classifier import ClassifierOptions
 from resnext_torch import create_model
 
 if TYPE_CHECKING:
@@ -42,8 +48,8 @@ COUNTS = {
     "val": (11, 13, 13),
 }  # 37 for validation: two processes must pad the last batch
 MODEL = "gluon_resnet18_v1b"
-SHORT = ["--model", MODEL, "--size", "32", "--batch", "12", "--workers", "0", "--warm-up", "1"]
-NAMES = ("common", "finetune", "generated", "images", "outputs", "train")
+SHORT = ["--size", "32", "--batch", "12", "--workers", "0", "--warm-up", "1"]
+NAMES = ("common", "finetune", "generated", "images", "outputs", "refusals", "train")
 
 # Relative difference between one and two processes; measured 1e-7 in losses, 6e-7 in bias updates.
 LIMIT = 1e-5
@@ -60,12 +66,21 @@ def build(classes):
     return resnext_torch.fuse(model.eval()).requires_grad_(), "fc"
 
 chosen = common.options(None).parse_args()
-common.fit(chosen, build, images.augmented(chosen.model, chosen.size), frozen=1)
+common.fit(chosen, build, None, frozen=1)
 # Negative control: the padding of the last batch is counted.
 accelerate.Accelerator.gather_for_metrics = accelerate.Accelerator.gather
 chosen.out, chosen.epochs = chosen.out / "padded", 1
-common.fit(chosen, build, images.augmented(chosen.model, chosen.size), frozen=1)
+common.fit(chosen, build, None, frozen=1)
 """
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The folder, the metrics and the printed lines of a run."""
+
+    out: Path
+    metrics: Metrics
+    lines: list[str]
 
 
 @pytest.fixture(scope="session")
@@ -119,9 +134,24 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """Import the examples, restricted to the CPU."""
+    return import_programs(monkeypatch)
+
+
+def import_programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     return {name: importlib.import_module(name) for name in NAMES}
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path) -> Tuned:
+    """Return a fine-tuned network, whose name the program detected, and what the program printed."""
+    out = tmp_path_factory.mktemp("tuned") / "my run"
+    arguments = [str(data), "--weights", str(weights), "--out", str(out), *SHORT, "--epochs", "4"]
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(io.StringIO()) as printed:
+        reset_accelerate()
+        metrics = import_programs(patched)["finetune"].main(arguments)
+    return Tuned(out, metrics, printed.getvalue().splitlines())
 
 
 @pytest.fixture
@@ -148,20 +178,178 @@ def read(out: Path) -> Metrics:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_fine_tuning_learns_and_best_weights_load_by_name(
-    finetune: Program, programs: dict[str, ModuleType], data: Path, tmp_path: Path
+def test_fine_tuning_learns_and_best_weights_load(
+    tuned: Tuned, programs: dict[str, ModuleType], data: Path
 ) -> None:
-    metrics = finetune(tmp_path / "out", "--epochs", "4")
-    assert metrics == read(tmp_path / "out")
+    metrics = tuned.metrics
+    assert metrics == read(tuned.out)
     assert metrics[-1]["train_loss"] < 0.3 * metrics[0]["train_loss"]  # measured 0.01 to 0.03
     best = max(metrics, key=lambda epoch: epoch["top1"])
     assert best["top1"] > 90
-    assert (tmp_path / "out/labels.txt").read_text() == "blue\ngreen\nred\n"
-    model = create_model(MODEL, weights=tmp_path / "out").eval()
+    assert (tuned.out / "labels.txt").read_text() == "blue\ngreen\nred\n"
+    model = create_model(weights=tuned.out).eval()
+    assert model.class_names == COLOURS
     _, unseen = programs["images"].read(data, None, programs["images"].centred(MODEL, 32), 1)
     with torch.inference_mode():
         hits = model(torch.stack([image for image, _ in unseen])).argmax(1) == torch.tensor(unseen.targets)
     assert 100 * float(hits.double().mean()) == pytest.approx(best["top1"])
+
+
+def test_fine_tuned_network_is_evaluated_verified_and_published(
+    tuned: Tuned, data: Path, tmp_path: Path
+) -> None:
+    best = max(tuned.metrics, key=lambda epoch: epoch["top1"])
+    request = evaluation.EvaluationRequest(data / "val", ClassifierOptions(tuned.out))
+    assert evaluation.evaluate(request).top1 == pytest.approx(best["top1"])  # at the size of the training
+    assert converter.verify(tuned.out).holds
+    (published,) = converter.publish(tuned.out, tmp_path / "published")
+    assert converter.verify(published.folder).holds
+    assert evaluation.evaluate(
+        evaluation.EvaluationRequest(data / "val", ClassifierOptions(published.folder))
+    ).top1 == pytest.approx(best["top1"])
+    same = create_model(f"local-dir:{published.folder}", pretrained=True).eval()
+    theirs = pytest.importorskip("timm").create_model(f"local-dir:{published.folder}", pretrained=True).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(same(images), create_model(weights=tuned.out).eval()(images))
+        assert (theirs(images) - same(images)).abs().max() <= 1e-5 * same(images).std()  # measured 0
+    assert theirs.pretrained_cfg["label_names"] == list(COLOURS)
+
+
+def test_written_files_can_be_read_by_others(tuned: Tuned, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode
+    assert {path.stat().st_mode for path in tuned.out.iterdir() if path.is_file()} == {usual}
+
+
+def test_next_commands_are_printed(tuned: Tuned, data: Path) -> None:
+    out = f"'{tuned.out}'"
+    assert tuned.lines[-5].startswith(f"wrote  {out}/model.safetensors: {MODEL}, 3 classes, epoch ")
+    assert tuned.lines[-4:] == [
+        f"wrote  {out}/model.json: its manifest",
+        f"next   gluon2torch predict IMAGE --weights {out}",
+        f"       gluon2torch evaluate {data}/val --weights {out}",
+        f"       gluon2torch publish {out} DIR",
+    ]
+
+
+@pytest.fixture
+def started(programs: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that runs ``finetune`` up to the training, and returns its network and weights."""
+    monkeypatch.setattr(
+        programs["finetune"], "fit", lambda _chosen, _build, network, base, **_: (network, base)
+    )
+    return lambda *options: programs["finetune"].main(["data", "--out", "tuned", *options])
+
+
+def test_images_are_normalized_as_the_manifest_of_the_weights_says(
+    started: Callable[..., Any], programs: dict[str, ModuleType], weights: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base.safetensors"
+    os.link(weights, base)
+    preprocessing = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.2]}
+    document = {"artifact": {"file": base.name}, "source": {"preprocessing": preprocessing}}
+    base.with_suffix(".json").write_text(json.dumps(document))
+    network, _ = started("--weights", str(base))
+    for transform in (programs["images"].augmented(network, 32), programs["images"].centred(network, 32)):
+        normalize = transform.transforms[-1]
+        assert {"mean": [*normalize.mean], "std": [*normalize.std]} == preprocessing
+
+
+def test_weights_are_those_in_out_or_else_in_the_current_folder(
+    started: Callable[..., Any], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package.json").write_text("[]")  # of another program
+    os.link(weights, weights.name)
+    network, base = started()
+    assert (network.pretrained_cfg["architecture"], base) == (MODEL, Path(weights.name))
+    (tmp_path / "out").mkdir()
+    os.link(weights, Path("out", weights.name))
+    assert started()[1] == Path("out", weights.name)
+    os.link(weights, "out/other.safetensors")
+    with pytest.raises(SystemExit, match=r"^two models in out/: name one"):
+        started()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "gluon_resnet50_v1b"], rf"weights of {MODEL}, not of gluon_resnet50_v1b; leave out"),
+        (["--weights", "missing"], r"^missing: No such file or directory$"),
+        (["--out", "."], r"^\.: contains the weights to start from; choose another --out$"),
+    ],
+)
+def test_wrong_weights_are_refused_in_one_line(
+    programs: dict[str, ModuleType],
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(weights.parent)
+    with pytest.raises(SystemExit, match=message) as refused:
+        programs["finetune"].main(["data", "--weights", weights.name, "--out", "tuned", *options])
+    assert "\n" not in str(refused.value)
+
+
+def test_network_for_other_inputs_than_images_is_refused(started: Callable[..., Any], tmp_path: Path) -> None:
+    state = create_model("gluon_cifar_resnext29_32x4d", in_chans=4).state_dict()
+    save_file(state, tmp_path / "four.safetensors")
+    with pytest.raises(SystemExit, match=r"expects inputs of 4 channels, and images have 3$"):
+        started("--weights", str(tmp_path))
+
+
+def test_class_name_with_a_space_at_its_end_is_refused(
+    programs: dict[str, ModuleType], data: Path, tmp_path: Path
+) -> None:
+    for part in ("train", "val"):
+        shutil.copytree(data / part / "red", tmp_path / part / "red ")
+    with pytest.raises(SystemExit, match=r"train: 'red ' cannot be the name of a class$"):
+        programs["images"].read(tmp_path, None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ((), r"data/train: no such folder; DATA needs train/CLASS/ and val/CLASS/ with images$"),
+        (("train/red",), r"data/train: Found no valid file for the classes red\."),
+        (("train",), r"data/train: Couldn't find any class folder in "),
+    ],
+)
+def test_folder_without_images_is_refused_in_one_line(
+    programs: dict[str, ModuleType], tmp_path: Path, folders: tuple[str, ...], message: str
+) -> None:
+    for folder in folders:
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    reset_accelerate()
+    with pytest.raises(SystemExit, match=message) as refused:
+        programs["train"].main([str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--model", MODEL])
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_network_is_a_usage_error_of_one_line(
+    programs: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        programs["train"].main(["data", "--out", "trained", "--model", "gluon_resnet50_v9z"])
+    assert "argument --model: " in capsys.readouterr().err.removesuffix("\n").split("\n")[0]
+
+
+@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [10.0])])
+def test_only_the_first_process_reports_before_the_launcher_ends_the_others(
+    programs: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, rank: str, waits: list[float]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(programs["refusals"].time, "sleep", slept.append)
+    with pytest.raises(SystemExit, match="no such folder"), programs["refusals"].one_line():
+        programs["images"].read(Path("missing"), None, None, 1)
+    assert slept == waits
+    with pytest.raises(SystemExit, match=r"^2$"):
+        programs["train"].main([])
+    assert slept == 2 * waits
 
 
 def test_converted_graph_is_fine_tuned(
@@ -177,6 +365,7 @@ def test_converted_graph_is_fine_tuned(
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     tuned = load_file(tmp_path / "model.safetensors")
     network.load_state_dict(tuned)
+    assert not (tmp_path / "model.json").exists()
     fixed = {name for name, tensor in network.named_parameters() if not tensor.requires_grad}
     assert fixed == {f"bn{number}.weight" for number in range(4)}
     assert {name for name in before if torch.equal(before[name], tuned[name])} == fixed
@@ -267,10 +456,28 @@ def test_unsuitable_folders_are_refused(finetune: Program, data: Path, tmp_path:
 def test_training_from_scratch_learns(programs: dict[str, ModuleType], data: Path, tmp_path: Path) -> None:
     reset_accelerate()
     metrics = programs["train"].main(
-        [str(data), "--out", str(tmp_path), *SHORT, "--epochs", "4", "--rate", "0.02"]
+        [str(data), "--out", str(tmp_path), "--model", MODEL, *SHORT, "--epochs", "4", "--rate", "0.02"]
     )
     assert metrics[-1]["train_loss"] < 0.7 * metrics[0]["train_loss"]  # measured 0.37 to 0.47
+    manifest = json.loads((tmp_path / "model.json").read_text())
+    assert (manifest["model"], manifest["training"]["base"]) == (MODEL, None)
     assert max(epoch["top1"] for epoch in metrics) > 90
+
+
+def test_training_goes_on_if_a_manifest_cannot_be_written(
+    finetune: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, failures = converter.record_training, iter(["disk full"])
+
+    def fail_once(*arguments: Any, **options: Any) -> Path:  # noqa: ANN401 - those of record_training
+        if failure := next(failures, None):
+            raise converter.ConversionError(failure)
+        return record(*arguments, **options)
+
+    monkeypatch.setattr(converter, "record_training", fail_once)
+    finetune(tmp_path, "--epochs", "1", "--freeze", "1")
+    assert f"warning: {tmp_path}/model.safetensors has no manifest: disk full" in capsys.readouterr().out
+    assert (tmp_path / "model.json").exists()  # written at the end
 
 
 def test_mixed_precision_changes_the_loss_slightly_and_saves_float32(
@@ -353,7 +560,7 @@ def run_processes(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Calla
         out = folder / str(processes)
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         launcher = torchrun if processes > 1 else []
-        options = [str(data), "--out", str(out), *SHORT, "--epochs", "2", "--rate", "1e-4"]
+        options = [str(data), "--out", str(out), "--model", MODEL, *SHORT, "--epochs", "2", "--rate", "1e-4"]
         command = [sys.executable, *launcher, str(folder / "program.py"), str(EXAMPLES), *options]
         subprocess.run(command, check=True, env=environment, capture_output=True)
         return out

@@ -113,6 +113,7 @@ def test_every_step_of_using_a_converted_file_runs(checkout: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (checkout / "published" / "model.safetensors").exists()
+    assert "**fine-tuned** from" in (checkout / "published-tuned" / "README.md").read_text()
     assert (checkout / "signed" / "model.sig").exists() is SIGNING
     assert "'num_chs': 2048" in done.stdout
     assert "replaced the head for 1000 classes by a new one for 10" in done.stderr
