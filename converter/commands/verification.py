@@ -14,32 +14,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from converter import __version__
-from converter.commands import arguments, publication
-from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
+from converter.commands import arguments, published_checks
+from converter.commands.publication import MANIFEST, WEIGHTS
+from converter.commands.published_checks import NOTHING, SIGNED, class_names, is_left_over
 from converter.errors import ArtifactError, StorageError, VerificationError
 from converter.formats import artifact
 from converter.formats import labels as label_files
 from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.checks import CheckList
 from converter.manifests.schema import TrainedManifest
-from converter.publishing import configuration, signature, sums
-from converter.publishing.signature import HUB_FILES, SIGNATURE
+from converter.publishing import signature
 from converter.publishing.sums import SUMS
-from converter.storage import disk, folders, locks
+from converter.storage import disk, folders
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from converter.manifests.checks import CheckResult
-    from converter.manifests.schema import AnyManifest
-    from converter.networks.catalog import Model
     from converter.storage.folders import Folder
 
 ARTIFACT = ".safetensors"
-PRESENT, NOTHING = "present", "nothing"
-OURS = "as written by publish"
-SIGNED = "signature"
 
 PROVES_HASHES = "the files are unchanged since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
@@ -110,13 +104,6 @@ class VerificationRecord(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[VerificationCheck]
 
 
-class _Config(msgspec.Struct, frozen=True):
-    """The fields of a folder's config.json that are checked; its sum covers the rest."""
-
-    num_classes: int | None = None
-    label_names: tuple[str, ...] | None = None
-
-
 def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None) -> Verification:
     """Check a converted or trained file, a published folder, or a folder of either.
 
@@ -141,7 +128,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
             raise VerificationError(f"{path}: expected a converted {ARTIFACT} file or a folder")
         _check_converted(checks, path, path.name, key)
     elif _is_published(path):
-        _check_published(checks, path, "", key)
+        published_checks.check(checks, path, "", key)
     elif _is_trained(path / WEIGHTS):
         _check_trained(checks, path, key)
     else:
@@ -208,43 +195,38 @@ def _not_published(folder: Path, weights: int) -> VerificationError:
     )
 
 
-def _is_left_over(name: str) -> bool:
-    """Return whether a file, or a folder that it is in, belongs to an unfinished run."""
-    return any(part.startswith(locks.PREFIX) for part in name.split("/"))
-
-
 def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
     """Check a folder of converted files or of published folders."""
     paths = [folder / name for name in folders.names(folder)]
     folders_inside = [
-        path for path in paths if path.is_dir() and not path.is_symlink() and not _is_left_over(path.name)
+        path for path in paths if path.is_dir() and not path.is_symlink() and not is_left_over(path.name)
     ]
     published = [path for path in folders_inside if _is_published(path)]
     tree = folders.read(folder, tuple(path.name for path in published))
-    artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not _is_left_over(name)]
+    artifacts = [name for name in tree.files if name.endswith(ARTIFACT) and not is_left_over(name)]
     if not artifacts and not published:
         raise VerificationError(f"{folder}: contains neither a converted file nor a published folder")
     if not published and not any(_is_ours(name, tree) for name in artifacts):
         raise _not_published(folder, len(artifacts))
-    _check_entries(checks, tree, "")
+    published_checks.check_entries(checks, tree, "")
     names: set[str] = set()
     for name in artifacts:
         names |= _check_converted(checks, tree.files[name], name, key)
     for name in sorted(tree.files.keys() - names):
-        if not _is_left_over(name):  # already reported
+        if not is_left_over(name):  # already reported
             _check_unrelated(checks, tree.files[name], name)
     for path in published:
-        _check_published(checks, path, f"{path.name}/", key)
+        published_checks.check(checks, path, f"{path.name}/", key)
 
 
 def _check_trained(checks: CheckList, folder: Path, key: Path | None) -> None:
     """Check the folder of a training: its weights, and none of its checkpoints."""
     inside = tuple(name for name in folders.names(folder) if (folder / name).is_dir())
     tree = folders.read(folder, inside)
-    _check_entries(checks, tree, "")
+    published_checks.check_entries(checks, tree, "")
     names = _check_converted(checks, folder / WEIGHTS, WEIGHTS, key)
     for name in sorted(tree.files.keys() - names):
-        if not _is_left_over(name):  # already reported
+        if not is_left_over(name):  # already reported
             _check_unrelated(checks, tree.files[name], name)
     for name in inside:
         checks.unchecked(name, "folder", "does not belong to the trained file")
@@ -260,7 +242,12 @@ def _check_labels(checks: CheckList, path: Path, manifest: TrainedManifest) -> N
         quiet=True,
     )
     if names is not None:
-        checks.equal(path.name, "class names", _names(manifest.labels), _names(names))
+        checks.equal(
+            path.name,
+            "class names",
+            class_names(manifest.labels),
+            class_names(names),
+        )
 
 
 def _check_unrelated(checks: CheckList, path: Path, name: str) -> None:
@@ -291,93 +278,3 @@ def _check_converted(checks: CheckList, path: Path, name: str, key: Path | None)
     if key is not None:
         checks.wrong(name, SIGNED, f"a signature by {key}", f"{NOTHING}; only published folders are signed")
     return {(PurePosixPath(name).parent / each).as_posix() for each in names}
-
-
-def _check_published(checks: CheckList, folder: Path, prefix: str, key: Path | None) -> None:
-    """Check that a published folder has exactly the listed files, and that they agree."""
-    tree = folders.read(folder, HUB_FILES)
-    _check_entries(checks, tree, prefix)
-    _check_sums(checks, folder, tree, prefix)
-    weights, manifest_path, config = (tree.files.get(name) for name in (WEIGHTS, MANIFEST, CONFIG))
-    if (
-        weights
-        and manifest_path
-        and (result := artifact_checks.check_manifest(checks, manifest_path, prefix + MANIFEST))
-    ):
-        manifest, _ = result
-        found = artifact_checks.check_weights(checks, weights, prefix + WEIGHTS, manifest)
-        if module := converted_file.generated_module(manifest):
-            artifact_checks.check_module(checks, folder / module.file, module)
-        checks.networks.append(found.model if found else None)
-        if found and config:
-            _check_config(checks, config, prefix + CONFIG, found.model, manifest)
-    if key is not None:
-        checks.tried(
-            prefix + SIGNATURE,
-            SIGNED,
-            f"a signature of these files by {key}",
-            lambda: signature.check(folder, key),
-        )
-    elif SIGNATURE in tree.files:
-        checks.unchecked(prefix + SIGNATURE, SIGNED, "present; --key checks it")
-
-
-def _check_entries(checks: CheckList, tree: Folder, prefix: str) -> None:
-    for name, reason in tree.refused.items():
-        checks.wrong(prefix + name, "kind", "a regular file or folder", reason)
-    for name in tree.files:
-        if _is_left_over(name):
-            checks.wrong(
-                prefix + name, "file", NOTHING, "a temporary file of an interrupted or running process"
-            )
-    for name in tree.excluded:
-        if name in HUB_FILES:
-            checks.unchecked(prefix + name, "file", "written by the hub, not loaded")
-
-
-def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> None:
-    digests = checks.tried(
-        prefix + SUMS, "form", "a SHA-256 and a name on every line", lambda: sums.read(folder)
-    )
-    for name in sorted({*(digests or {}), *tree.files, *publication.ALWAYS} - {SUMS, SIGNATURE}):
-        digest = (digests or {}).get(name)
-        if name not in tree.files:
-            checks.wrong(prefix + name, "file", PRESENT, NOTHING)
-        elif digest is None:
-            checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
-        else:
-            checks.equal(prefix + name, "sum", digest, _digest(tree.files[name]))
-            if name in {publication.CARD, publication.REPORT}:
-                checks.unchecked(prefix + name, "contents", "documentation")
-            elif name not in {*publication.ALWAYS, *publication.module_names(folder)}:
-                checks.unchecked(prefix + name, "contents", "not written by publish")
-
-
-def _digest(path: Path) -> str:
-    try:
-        return disk.sha256(path)
-    except StorageError as error:
-        return str(error)
-
-
-def _check_config(
-    checks: CheckList, path: Path, name: str, model: Model | None, manifest: AnyManifest
-) -> None:
-    try:
-        content = disk.read_small(path, schema.MAX_BYTES)
-        config = msgspec.json.decode(content, type=_Config)
-    except (StorageError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        checks.wrong(name, "form", "a configuration as JSON", str(error))
-        return
-    if model is not None:
-        checks.equal(name, "classes", str(model.config.num_classes), str(config.num_classes))
-        checks.equal(name, "class names", _names(manifest.labels), _names(config.label_names))
-    same = msgspec.json.decode(content) == configuration.document(manifest, model)
-    if same or manifest.version == __version__:
-        checks.equal(name, "configuration", OURS, OURS if same else "different")
-    else:
-        checks.unchecked(name, "configuration", f"{artifact_checks.of_version(manifest)}, and different")
-
-
-def _names(labels: tuple[str, ...] | None) -> str:
-    return ", ".join(labels) if labels else NOTHING
