@@ -39,8 +39,8 @@ NOT_LOWEST = {"all", "gluon", "onnx"}
 
 # Every dependency is used in one of these files.
 CORE = [
-    *("cli", "cli_parity", "conversion", "execution", "figures", "gluoncv_zoo", "hub", "mapping"),
-    *("npz", "precision", "prediction", "preprocessing", "report", "signature", "torch_file"),
+    *("cli", "cli_parity", "conversion", "execution", "figures", "gluoncv_zoo", "hub", "hub_source"),
+    *("mapping", "npz", "precision", "prediction", "preprocessing", "report", "signature", "torch_file"),
 ]
 
 

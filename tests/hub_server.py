@@ -35,6 +35,7 @@ class Hub:
     tokens: set[str | None] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=dict)
     requested: list[str] = field(default_factory=list)
+    place: str = REPO
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:  # noqa: PLR0911 - one for each path
         """Process a request as the hub does and return the reply."""
@@ -60,10 +61,10 @@ class Hub:
     def resolve(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Return the status, the headers and the content of the answer to a download."""
         repository, _, place = path.partition("/resolve/")
-        content = self.files.get(place.partition("/")[2]) if repository == f"/{REPO}" else None
+        content = self.files.get(place.partition("/")[2]) if repository == f"/{self.place}" else None
         headers = {"X-Repo-Commit": COMMIT, "Content-Length": str(len(content or b""))}
         if content is None:
-            missing = "EntryNotFound" if repository == f"/{REPO}" else "RepoNotFound"
+            missing = "EntryNotFound" if repository == f"/{self.place}" else "RepoNotFound"
             return 404, {**headers, "X-Error-Code": missing}, b""
         return 200, {**headers, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}, content
 

@@ -33,6 +33,7 @@ UNUSED = 4  # patterns of unused parameters in a line
 MEGABYTE = 1_000_000
 BRIEF_LINES = 10  # of an error message without --verbose
 OPTIONS = {
+    "source": "from",
     "sizes": "size",
     "dtypes": "proof_dtype",
     "exports": "format",

@@ -36,6 +36,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     ],
     *,
     params: options.Params = None,
+    source: options.From = None,
     epoch: options.Epoch = None,
     symbol: options.Symbol = None,
     output_stride: options.OutputStride = None,
@@ -86,8 +87,9 @@ def convert(  # noqa: PLR0913 - the options of the command line
 
     pth = OutputFormat.pth in (formats or ())
     exports = [each for each in formats or () if each in {*ExportFormat}]
-    if _is_graph(name, has_params=params is not None or random is not None, verbose=verbose):
+    if _is_graph(name, has_params=(params, source, random) != (None, None, None), verbose=verbose):
         given = {
+            "from": source,
             "random": random,
             "symbol": symbol,
             "labels": labels,
@@ -124,6 +126,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             out,
             params=params,
             epoch=epoch,
+            source=source,
             random=random,
             symbol=symbol,
             backbone=backbone,
@@ -162,6 +165,9 @@ def _summary(result: conversion.ConversionResult, screen: Console) -> None:
         f"[green]read[/]    {console.word(source.file)}: {source.dialect} names, "
         f"SHA-1 {source.sha1[:8]} ({publication})"
     )
+    if source.hub:
+        place = f"rebuilt from hf-hub:{source.hub.repository}@{source.hub.revision[:8]}"
+        screen.print(f"[green]from[/]    {console.word(place)}")
     for label, text in console.wrapping_lines(source.wrapping).items():
         screen.print(f"[yellow]{label:7}[/] {console.word(text)}")
     screen.print(f"[green]graph[/]   {console.word(_graph_text(source, proven=proof.proven))}")

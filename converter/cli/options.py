@@ -80,6 +80,14 @@ Params = Annotated[
         show_default="GluonCV's cache, then download",
     ),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="hf-hub:ORG/NAME[@REVISION]",
+        help="Checkpoint on the Hugging Face Hub, used instead of Gluon parameters; needs the extra hub.",
+    ),
+]
 Symbol = Annotated[
     Path | None,
     typer.Option(

@@ -36,6 +36,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     *,
     params: Path | None = None,
     epoch: int | None = None,
+    source: str | None = None,
     random: int | None = None,
     symbol: Path | None = None,
     backbone: bool = False,
@@ -54,7 +55,8 @@ def convert(  # noqa: PLR0913 - the options of the command
         out: output folder.
         params: the parameters, an archive of them or, with "auto", a folder with one such file.
         epoch: the epoch in the name of the parameters, if the folder has several.
-        random: as in ``conversion.convert``, like the others that follow.
+        source: as in ``conversion.convert``, like the others that follow.
+        random: seed of random parameters.
         symbol: the graph; by default it is searched for in the folder or archive of the parameters.
         backbone: excludes the conversion of a graph.
         output_stride: requires a model, like ``labels`` and ``dtype``.
@@ -79,6 +81,7 @@ def convert(  # noqa: PLR0913 - the options of the command
             model,
             out,
             params=params,
+            source=source,
             random=random,
             symbol=symbol,
             backbone=backbone,

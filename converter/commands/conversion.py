@@ -105,6 +105,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     out: str | PathLike[str],
     *,
     params: str | PathLike[str] | None = None,
+    source: str | None = None,
     random: int | None = None,
     symbol: str | PathLike[str] | None = None,
     backbone: bool = False,
@@ -121,7 +122,9 @@ def convert(  # noqa: PLR0913 - the options of the command
     Args:
         model: the model's name, or "auto" to detect it from the tensors of ``params``.
         out: output folder, created if it does not exist.
-        params: ``.params`` file, or an archive of one; by default GluonCV's cache, then a download.
+        params: ``.params`` file, or an archive of one; by default GluonCV's cache, then a download, then
+            timm's copy on the Hub if it is exactly the published file.
+        source: a checkpoint on the Hub, instead of a file: ``hf-hub:ORG/NAME``, also with ``@REVISION``.
         random: seed of random parameters, instead of a file.
         symbol: graph of the parameters; by default it is searched for in their folder or archive.
         backbone: whether to take the network without its head, also out of a larger network.
@@ -144,6 +147,7 @@ def convert(  # noqa: PLR0913 - the options of the command
             optional_path(params),
             random,
             optional_path(symbol),
+            source=source,
             backbone=backbone,
             output_stride=output_stride,
         ),

@@ -144,7 +144,7 @@ def doctor() -> DoctorReport:
         packages=packages,
         features=tuple(map(_feature, EXTRAS)),
         references=(gluon, _numpy()),
-        folders=(_cache(), _temporary()),
+        folders=(_cache(), _hub_cache(), _temporary()),
     )
 
 
@@ -217,6 +217,19 @@ def _cache() -> FolderRecord:
         exists=folder.is_dir(),
         files=len(files),
         bytes=sum(file.stat().st_size for file in files),
+        free_bytes=_free_bytes(folder),
+    )
+
+
+def _hub_cache() -> FolderRecord:
+    """Describe the cache of the Hugging Face Hub's client, whose import would take half a second."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    folder = Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub"))  # noqa: PTH111 - never raises
+    return FolderRecord(
+        purpose="the Hub's cache",
+        path=str(folder),
+        variable="HF_HOME",
+        exists=folder.is_dir(),
         free_bytes=_free_bytes(folder),
     )
 

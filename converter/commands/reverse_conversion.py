@@ -14,7 +14,7 @@ from msgspec import Struct
 from converter.choices import Precision, ReferenceChoice
 from converter.commands import generated_reverse, parity_check
 from converter.commands.arguments import choice, optional_path, to_path, to_weights
-from converter.errors import ArtifactError, CheckpointError, MappingError, ParityError, PrecisionError
+from converter.errors import ArtifactError, CheckpointError, ParityError, PrecisionError
 from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
 from converter.formats.state_dicts import TOP_LEVEL, Location
@@ -271,11 +271,7 @@ def _write(
     model = request.model or _identify(arrays, str(request.weights))
     model = detection.with_config_of(model, arrays, allow_headless=True)
     model = converted_file.with_recorded_stride(model, manifest)
-    try:
-        state = matching.complete(model.mapping, arrays, model.shapes, str(request.weights))
-    except MappingError as error:
-        raise detection.with_suggestions(error, model, detection.match_torch(arrays)) from error
-    gluon_arrays = {tensor.source: state[tensor.target] for tensor in model.mapping.tensors}
+    gluon_arrays = state_dicts.to_gluon(model, arrays, str(request.weights))
     params = precision.cast(gluon_arrays, request.precision)
     if not precision.lossless(gluon_arrays, params):
         raise PrecisionError(

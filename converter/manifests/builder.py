@@ -17,6 +17,7 @@ from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
     ExportRecord,
+    HubRecord,
     LogitsRecord,
     Manifest,
     MappingRecord,
@@ -124,6 +125,7 @@ def _source(loaded: LoadedModel) -> SourceRecord:
         casts=source.wiring is not None and source.wiring.casts,
         wrapping=wrapping(source.wrapping, source.twins, loaded.model),
         preprocessing=preprocessing(source.preprocessing),
+        hub=HubRecord(repository=file.hub.repository, revision=file.hub.revision) if file.hub else None,
     )
 
 

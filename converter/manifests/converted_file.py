@@ -27,7 +27,7 @@ COLOURS = 3
 RANDOM = ".random-"  # marks seeded random weights in file names, the only sign of them in a manifest
 
 
-class RecordedInput(TypedDict, total=False):
+class ImageSettings(TypedDict, total=False):
     """Settings of the images in place of a network's defaults.
 
     Attributes:
@@ -152,9 +152,9 @@ def with_recorded_stride(model: Model, manifest: AnyManifest | None) -> Model:
         raise ArtifactError(f"model arguments in the manifest: {error}") from error
 
 
-def recorded_input(manifest: AnyManifest | None) -> RecordedInput:
+def recorded_input(manifest: AnyManifest | None) -> ImageSettings:
     """Return the normalization and the size of images that a manifest records, empty without any."""
-    settings = RecordedInput()
+    settings = ImageSettings()
     if manifest is None:
         return settings
     origin = manifest.training if isinstance(manifest, TrainedManifest) else manifest.source

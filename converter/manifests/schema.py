@@ -37,7 +37,7 @@ MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
 # Keys that are absent rather than empty.
 OPTIONAL = {
     *("mapping", "model_args", "narrowing", "module", "names", "schema_version"),
-    *("casts", "graph", "preprocessing", "size", "wrapping"),
+    *("casts", "graph", "hub", "preprocessing", "size", "wrapping"),
 }
 
 Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
@@ -64,6 +64,18 @@ class WrappingRecord(Struct, frozen=True, kw_only=True):
     zeros: tuple[str, ...] = ()
 
 
+class HubRecord(Struct, frozen=True, kw_only=True):
+    """The checkpoint on the Hugging Face Hub that the ``.params`` file was rebuilt from.
+
+    Attributes:
+        repository: ORG/NAME.
+        revision: the commit.
+    """
+
+    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+\Z")]
+    revision: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
+
+
 class SourceRecord(Struct, frozen=True, kw_only=True):
     """The ``.params`` file that the weights were converted from.
 
@@ -84,6 +96,7 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
         wrapping: how the parameters differ from those that GluonCV saves; absent if they do not.
         preprocessing: the normalization of images that was exported with the network; absent without one.
         graph: what was converted of the graph; absent unless the module was generated from it.
+        hub: the checkpoint that the file was rebuilt from; absent if it was not.
     """
 
     file: str
@@ -101,6 +114,7 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
     wrapping: WrappingRecord | None = None
     preprocessing: PreprocessingRecord | None = None
     graph: GraphRecord | None = None
+    hub: HubRecord | None = None
 
 
 class MappingRecord(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Select parameters: a file, seeded random ones, or those that GluonCV published."""
+"""Select parameters: a file, a checkpoint on the Hub, seeded random ones, or those that GluonCV published."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from converter.errors import (
     SymbolError,
     UsageError,
 )
-from converter.networks import catalog, gluoncv_models, synthetic
-from converter.sources import gluoncv_zoo, params_file
+from converter.networks import catalog, gluoncv_models, hub_source, synthetic
+from converter.sources import hub, params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from converter.networks.catalog import Model
     from converter.progress import Progress
+    from converter.sources.hub import HubRepository
     from converter.sources.params_file import ParamsFile
 
 AUTO = "auto"  # in place of a model's name: detect the model
@@ -33,11 +34,12 @@ AUTO = "auto"  # in place of a model's name: detect the model
 
 @dataclass(frozen=True, slots=True)
 class ParamsSource:
-    """Selects parameters: a file, seeded random ones, or, with neither, those that GluonCV published.
+    """Selects parameters: a file, a repository or seeded random ones, else those that GluonCV published.
 
     Attributes:
         model: the model, None to detect it from the file's tensors.
         params: the ``.params`` file, or an archive of one.
+        hub: the repository of a checkpoint on the Hub.
         seed: the seed of random parameters.
         symbol: the file's graph, None to search for it.
         search_graph: whether to search for the graph in the archive and the folder of the file.
@@ -48,6 +50,7 @@ class ParamsSource:
 
     model: Model | None
     params: Path | None = None
+    hub: HubRepository | None = None
     seed: int | None = None
     symbol: Path | None = None
     search_graph: bool = True
@@ -66,6 +69,7 @@ def select(  # noqa: PLR0913 - the arguments of the public functions
     random: int | None,
     symbol: Path | None,
     *,
+    source: str | None = None,
     backbone: bool = False,
     output_stride: int | None = None,
 ) -> ParamsSource:
@@ -76,6 +80,7 @@ def select(  # noqa: PLR0913 - the arguments of the public functions
         params: ``.params`` file or archive.
         random: seed of random parameters.
         symbol: graph of the parameters.
+        source: ``hf-hub:ORG/NAME`` or ``hf-hub:ORG/NAME@REVISION``.
         backbone: whether to take the network without its head.
         output_stride: output stride of the network.
 
@@ -84,9 +89,11 @@ def select(  # noqa: PLR0913 - the arguments of the public functions
             the output stride.
         CatalogError: if the model is unknown.
     """
-    if params is not None and random is not None:
-        raise UsageError("`params` and `random` cannot be used together", "params", "random")
-    if params is None and model == AUTO:
+    given = {"params": params, "source": source, "random": random}
+    if len(several := [name for name, value in given.items() if value is not None]) > 1:
+        one, other = several[:2]
+        raise UsageError(f"`{one}` and `{other}` cannot be used together", one, other)
+    if params is None and source is None and model == AUTO:
         raise UsageError("auto-detection requires `params`", "params")
     if params is None and symbol is not None:
         raise UsageError("`symbol` requires `params`", "symbol", "params")
@@ -96,6 +103,7 @@ def select(  # noqa: PLR0913 - the arguments of the public functions
     return ParamsSource(
         model=selected,
         params=params,
+        hub=None if source is None else hub.parse(source),
         seed=random,
         symbol=symbol,
         backbone=backbone,
@@ -165,10 +173,12 @@ def _locate(source: ParamsSource, folder: Path, progress: Progress) -> ParamsFil
     model = source.model
     if source.params is not None:
         return params_file.from_file(source.params, folder, progress)
+    if source.hub is not None:
+        return hub_source.take(model, source.hub, folder, progress)
     if model is None:
         raise UsageError("auto-detection requires `params`", "params")
     if source.seed is None:
-        return gluoncv_zoo.take(model.published, folder, progress)
+        return hub_source.take_published(model, folder, progress)
     path = folder / f"{model.name}.random-{source.seed}.params"
     return params_file.from_arrays(  # keeps no copy of the arrays
         synthetic.random_params(model.mapping, model.shapes, source.seed), path, progress

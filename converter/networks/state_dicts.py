@@ -1,17 +1,20 @@
-"""Read the weights of a checkpoint, wherever a training program put them in it."""
+"""Find the weights in a checkpoint, wherever a training program put them, and name them as Gluon does."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from converter.errors import MappingError
 from converter.formats import checkpoint
 from converter.formats.state_dicts import NetworkNames
-from converter.networks import catalog
+from converter.networks import catalog, detection, matching
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.checkpoint import Checkpoint
+    from converter.formats.file_arrays import Arrays
+    from converter.networks.catalog import Model
 
 
 def read(path: Path, key: str | None = None) -> Checkpoint:
@@ -30,3 +33,21 @@ def read(path: Path, key: str | None = None) -> Checkpoint:
         for model in catalog.models().values()
     ]
     return checkpoint.load(path, key, networks)
+
+
+def to_gluon(model: Model, arrays: Arrays, file: str) -> Arrays:
+    """Return the arrays of a state dict by Gluon's names, in the order in which GluonCV saves them.
+
+    Args:
+        model: the model, with the hyper-parameters of the arrays.
+        arrays: the state dict.
+        file: its file, for messages.
+
+    Raises:
+        MappingError: with every missing, unexpected or misshapen tensor, and the model that they do match.
+    """
+    try:
+        state = matching.complete(model.mapping, arrays, model.shapes, file)
+    except MappingError as error:
+        raise detection.with_suggestions(error, model, detection.match_torch(arrays)) from error
+    return {tensor.source: state[tensor.target] for tensor in model.mapping.tensors}

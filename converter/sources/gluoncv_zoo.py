@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +18,47 @@ from converter.sources.published_file import cache_folder
 from converter.storage import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from converter.progress import Progress
     from converter.sources.download import DownloadLimits
+    from converter.sources.hub import HubFile
     from converter.sources.params_file import ParamsFile
     from converter.sources.published_file import PublishedFile
 
 BUCKET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 DOWNLOAD = ".download-"  # file name prefix of partial downloads
+REBUILD_SECONDS = 3600.0  # how long to wait for another run that rebuilds a file
 KEPT_SECONDS = 7 * 24 * 3600  # how long partial downloads are kept for another run
 
 USE_FILE = "  --params FILE         a file of your own"
 USE_RANDOM = "  --random SEED         seeded random parameters, to try the conversion"
 
 
-def take(
-    published: PublishedFile, folder: Path, progress: Progress, limits: DownloadLimits | None = None
-) -> ParamsFile:
-    """Return a model's published file, from GluonCV's cache or by download.
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Another place from which the published files can be rebuilt.
 
-    A cached file with another SHA-1 than the published one is never used; a download replaces it. If the
-    cache is not writable, the download is stored in ``folder``.
+    Attributes:
+        name: its name, which ``--from`` takes.
+        rebuild: writes the file to a path, and returns where it came from.
+    """
+
+    name: str
+    rebuild: Callable[[Path], HubFile]
+
+
+def take(
+    published: PublishedFile,
+    folder: Path,
+    progress: Progress,
+    limits: DownloadLimits | None = None,
+    mirror: Mirror | None = None,
+) -> ParamsFile:
+    """Return a model's published file, from GluonCV's cache, by download, or else from a mirror.
+
+    A file with another SHA-1 than the published one is never used; a new one replaces it in the cache. If
+    the cache is not writable, the new one is stored in ``folder``.
 
     Raises:
         SourceError: if the file was never published, or is not cached and cannot be downloaded; lists
@@ -61,15 +80,33 @@ def take(
     try:
         return _download(published, cached, folder, progress, limits or download.DownloadLimits())
     except (OSError, ConversionError) as error:
-        raise SourceError(
-            f"{published.model}: the published parameters are not in the cache and cannot be downloaded\n"
-            f"  cache     {cached}: {cache_error}\n"
-            f"  download  {download.public(url)}: {error}\n"
-            f"Use one of:\n"
-            f"{USE_FILE}\n"
-            f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{Path(url).name}\n"
-            f"{USE_RANDOM}"
-        ) from error
+        tried = [f"cache     {cached}: {cache_error}", f"download  {download.public(url)}: {error}"]
+    if mirror is not None:
+        try:
+            return _rebuild(published, cached, folder, progress, mirror)
+        except (OSError, ConversionError) as error:
+            tried.append(f"hub       {mirror.name}: {str(error).removeprefix(f'{mirror.name}: ')}")
+    raise _unavailable(published, tried, Path(url).name, mirror)
+
+
+def _unavailable(
+    published: PublishedFile, tried: list[str], archive: str, mirror: Mirror | None
+) -> SourceError:
+    """Return the error that lists what was tried, and what else can be used."""
+    others = [f"  --from {mirror.name}  the same weights, perhaps in another form"] if mirror else []
+    return SourceError(
+        "\n".join(
+            [
+                f"{published.model}: the published parameters are not in the cache and cannot be downloaded",
+                *(f"  {line}" for line in tried),
+                "Use one of:",
+                USE_FILE,
+                f"  MXNET_GLUON_REPO=URL  a mirror that serves gluon/models/{archive}",
+                *others,
+                USE_RANDOM,
+            ]
+        )
+    )
 
 
 def download_url(published: PublishedFile) -> str:
@@ -140,6 +177,30 @@ def _fetch(
         finally:
             unpacked.unlink(missing_ok=True)
             partial.drop()
+
+
+def _rebuild(
+    published: PublishedFile, cached: Path, folder: Path, progress: Progress, mirror: Mirror
+) -> ParamsFile:
+    """Rebuild the published file in the cache, or in ``folder`` if the cache is not writable.
+
+    If another process is rebuilding the same file, wait for it and use its result.
+
+    Raises:
+        ConversionError: if the mirror has no such file, or one with another SHA-1.
+    """
+    with _locked(cached.parent / f"{DOWNLOAD}{published.name}.lock", REBUILD_SECONDS) as writable:
+        with contextlib.suppress(ConversionError):
+            return _take_cached(published, cached, folder, progress)
+        destination = cached if writable else folder / cached.name
+        part = destination.with_name(f"{DOWNLOAD}{published.name}")
+        try:
+            origin = mirror.rebuild(part)
+            _require_sha1(published.sha1, params_file.sha1(part, progress))
+            part.replace(destination)
+        finally:
+            part.unlink(missing_ok=True)
+    return replace(params_file.from_file(destination, folder, progress), hub=origin)
 
 
 def _require_sha1(expected: str, actual: str) -> None:

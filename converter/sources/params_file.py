@@ -21,6 +21,7 @@ from converter.storage import background, disk
 if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.progress import Progress
+    from converter.sources.hub import HubFile
     from converter.sources.published_file import PublishedFile
 
 CHUNK = 1 << 18
@@ -39,6 +40,7 @@ class ParamsFile:
         digest: the SHA-1 of the unpacked file, computed in the background.
         documents: the JSON files in the archive, by name.
         class_lists: the lists of class names in the archive, by name.
+        hub: the checkpoint on the Hub that the file was rebuilt from, None for any other file.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class ParamsFile:
     digest: Future[str]
     documents: dict[str, bytes] = field(default_factory=dict)
     class_lists: dict[str, bytes] = field(default_factory=dict)
+    hub: HubFile | None = None
 
     @property
     def sha1(self) -> str:

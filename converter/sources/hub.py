@@ -1,0 +1,120 @@
+"""Provide checkpoints of the Hugging Face Hub, from its cache or by download into it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from converter.progress import Progress
+
+PREFIX = "hf-hub:"  # as in timm
+WEIGHTS = "model.safetensors"
+PLACE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
+INSTALL = 'pip install "gluon2torch[hub]"'
+
+
+@dataclass(frozen=True, slots=True)
+class HubRepository:
+    """A repository on the Hub.
+
+    Attributes:
+        name: ORG/NAME.
+        revision: a branch, tag or commit, None for the main branch.
+    """
+
+    name: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.name}{f'@{self.revision}' if self.revision else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A checkpoint in the Hub's cache.
+
+    Attributes:
+        path: the file.
+        repository: ORG/NAME.
+        revision: the commit that it belongs to.
+    """
+
+    path: Path
+    repository: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.repository}@{self.revision}"
+
+
+def parse(place: str) -> HubRepository:
+    """Return the repository that ``hf-hub:ORG/NAME`` or ``hf-hub:ORG/NAME@REVISION`` names.
+
+    Raises:
+        UsageError: if the text has another form.
+    """
+    match = PLACE.fullmatch(place)
+    if match is None:
+        raise UsageError(f"`source`: expected {PREFIX}ORG/NAME[@REVISION], found {place!r}", "source")
+    return HubRepository(match["name"], match["revision"])
+
+
+def is_installed() -> bool:
+    """Return whether the Hub's client is installed."""
+    return importlib.util.find_spec("huggingface_hub") is not None
+
+
+def take(repository: HubRepository, progress: Progress) -> HubFile:
+    """Return the weights of a repository, from the Hub's cache or by download into it.
+
+    ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are those of huggingface_hub.
+
+    Raises:
+        SourceError: if the client is not installed, or the file is not cached and cannot be downloaded.
+    """
+    if not is_installed():
+        raise SourceError(f"{repository}: needs huggingface_hub: {INSTALL}")
+    from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 - an extra
+
+    try:
+        path = hf_hub_download(
+            repository.name,
+            WEIGHTS,
+            revision=repository.revision,
+            endpoint=os.environ.get("HF_ENDPOINT"),
+            tqdm_class=_reporting(progress),
+        )
+    except errors.LocalEntryNotFoundError as error:  # a subclass of the next one
+        raise SourceError(f"{repository}: not in the Hub's cache, and cannot be downloaded") from error
+    except errors.EntryNotFoundError as error:
+        raise SourceError(f"{repository}: has no {WEIGHTS}, and other files are not read") from error
+    except (OSError, errors.HFValidationError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise SourceError(f"{repository}: cannot be downloaded: {reason}") from error
+    # The cache has a folder for each commit.
+    return HubFile(Path(path), repository.name, Path(path).parent.name)
+
+
+def _reporting(progress: Progress) -> Any:  # noqa: ANN401 - tqdm's class
+    """Return a progress bar for huggingface_hub that reports to ours and draws nothing."""
+    from tqdm import tqdm  # noqa: PLC0415 - huggingface_hub requires it
+
+    class Reporting(tqdm):  # type: ignore[misc]  # tqdm has no types
+        def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - tqdm's
+            options.pop("name", None)  # of a group of bars, which only huggingface_hub's own class has
+            super().__init__(*args, **{**options, "disable": True})
+            self.done = options.get("initial") or 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.done += n or 0
+            progress("downloading", int(self.done), int(self.total or 0))
+            return None
+
+    return Reporting
