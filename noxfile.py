@@ -27,9 +27,10 @@ if "PIP_FIND_LINKS" in os.environ:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# One worker for each core, with one thread each: more threads do not speed up small networks. glibc keeps the
-# memory of large arrays for the next ones: otherwise the kernel clears every page again.
-PARALLEL = ("-n", "auto")
+# Workers have one thread each: more threads do not speed up small networks. Without MXNet there is one worker
+# more than there are cores, as tests also wait for the disk and for other processes. glibc keeps the memory of
+# large arrays for the next ones: otherwise the kernel clears every page again.
+PARALLEL = ("-n", str((os.cpu_count() or 1) + 1))
 WORKERS = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 NO_MXNET = ("--dist", "worksteal", "--ignore", "tests/parity", "--ignore", "tests/package")
 EXTRAS = ".[hub,onnx,report,sign,train,vision]"  # all that need no MXNet
@@ -128,7 +129,7 @@ def parity(session: nox.Session) -> None:
     """Compare all models with real GluonCV. Arguments after -- go to pytest."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     # By file: the tests of a file share what GluonCV writes for them, in up to half a minute.
-    session.run("pytest", *PARALLEL, "--dist", "loadfile", "tests/parity", *session.posargs, env=WORKERS)
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", "tests/parity", *session.posargs, env=WORKERS)
 
 
 @nox.session

@@ -183,6 +183,18 @@ def test_source_excludes_other_parameters(tmp_path: Path) -> None:
         assert "cannot be used together" in result.stderr
 
 
+def test_damaged_file_in_the_cache_is_refused(hub: Hub, tmp_path: Path) -> None:
+    converter.convert(NAME, tmp_path / "a", source=SOURCE, options=UNPROVEN)
+    (blob,) = (tmp_path / "hub").glob("*/blobs/*")
+    blob.write_bytes(blob.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(SourceError, match=f"damaged in the Hub's cache; delete {blob}"):
+        converter.convert(NAME, tmp_path / "b", source=SOURCE, options=UNPROVEN)
+    assert not [*(tmp_path / "b").glob("*")]
+    blob.unlink()
+    assert converter.convert(NAME, tmp_path / "b", source=SOURCE, options=UNPROVEN).artifact.exists()
+    assert len(hub.requested) > 2
+
+
 def test_missing_client_is_reported_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SourceError, match=r'needs huggingface_hub: pip install "gluon2torch\[hub\]"'):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.errors import SourceError, UsageError
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from converter.progress import Progress
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PREFIX = "hf-hub:"  # as in timm
 WEIGHTS = "model.safetensors"
 PLACE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}")
 INSTALL = 'pip install "gluon2torch[hub]"'
 
 
@@ -77,7 +79,8 @@ def take(repository: HubRepository, progress: Progress) -> HubFile:
     ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are those of huggingface_hub.
 
     Raises:
-        SourceError: if the client is not installed, or the file is not cached and cannot be downloaded.
+        SourceError: if the client is not installed, or the file is not cached and cannot be downloaded, or is
+            damaged.
     """
     if not is_installed():
         raise SourceError(f"{repository}: needs huggingface_hub: {INSTALL}")
@@ -98,8 +101,20 @@ def take(repository: HubRepository, progress: Progress) -> HubFile:
     except (OSError, errors.HFValidationError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise SourceError(f"{repository}: cannot be downloaded: {reason}") from error
+    _require_intact(repository, Path(path))
     # The cache has a folder for each commit.
     return HubFile(Path(path), repository.name, Path(path).parent.name)
+
+
+def _require_intact(repository: HubRepository, path: Path) -> None:
+    """Check a file of the cache, whose content is in a file named by its SHA-256, as the Hub computed it.
+
+    Raises:
+        SourceError: if it has another SHA-256.
+    """
+    content = path.resolve()
+    if SHA256.fullmatch(content.name) and disk.sha256(content) != content.name:
+        raise SourceError(f"{repository}: damaged in the Hub's cache; delete {content}")
 
 
 def _reporting(progress: Progress) -> Any:  # noqa: ANN401 - tqdm's class
