@@ -28,7 +28,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 # Workers have one thread each: more threads do not speed up small networks. Without MXNet there is one worker
-# more than there are cores, as tests also wait for the disk and for other processes. glibc keeps the memory of
+# more than cores, as tests also wait for the disk and for other processes. glibc keeps the memory of
 # large arrays for the next ones: otherwise the kernel clears every page again.
 PARALLEL = ("-n", str((os.cpu_count() or 1) + 1))
 WORKERS = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}

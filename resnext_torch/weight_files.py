@@ -166,11 +166,14 @@ def recorded_input(path: Path) -> RecordedInput:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest that records a file by its name, else by its SHA-256; empty if there is none."""
+    """Return the manifest that records a file, empty if there is none.
+
+    A name that contains a hash names one content; any other file is compared by its SHA-256.
+    """
     if path.name == PUBLISHED and (published := _read_object(path.with_name(MANIFEST))):
         return published
     manifests = [_read_object(file) for file in sorted(path.parent.glob("*.json"))]
-    for manifest in manifests:
+    for manifest in manifests if HASHED.fullmatch(path.name) else []:
         if path.name in _recorded(manifest, "file"):
             return manifest
     # Hashing takes long, and most manifests record nothing that is used here.

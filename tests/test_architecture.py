@@ -16,6 +16,7 @@ PACKAGES = ("converter", "resnext_torch")
 LINTER = Path(sys.executable).with_name("lint-imports")
 MAX_LOOSE_MODULES = 8
 RESNEXT_TORCH_IMPORTERS = {
+    "commands/folder_inspection.py",
     "commands/inspection_verdict.py",
     "commands/pretrained.py",
     "networks/gluoncv_models.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from converter.networks import catalog
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
 from converter.vision import classifier
+from resnext_torch import weight_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +65,22 @@ def test_manifest_of_other_weights_is_ignored(converted: conversion.ConversionRe
     (tmp_path / converted.artifact.name).write_bytes(content)
     (tmp_path / converted.manifest_file.name).write_bytes(converted.manifest_file.read_bytes())
     assert labels(tmp_path / converted.artifact.name) == ()
+
+
+def test_manifest_of_overwritten_weights_is_ignored(
+    converted: conversion.ConversionResult, tmp_path: Path
+) -> None:
+    """The name ``model.safetensors`` says nothing about the content."""
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(converted.artifact.read_bytes())
+    document = json.loads(converted.manifest_file.read_bytes())
+    document["artifact"]["file"] = weights.name
+    weights.with_suffix(".json").write_text(json.dumps(document))
+    assert weight_files.class_names(weights) == LABELS
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert weight_files.class_names(weights) == ()
 
 
 def test_labels_file_next_to_the_weights_is_used(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import generated_modules
 import graph_files
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -33,9 +34,10 @@ from converter.errors import (
     UsageError,
 )
 from converter.formats.params import load_params
-from converter.manifests import artifact_checks
-from converter.parity import generated_network
+from converter.manifests import artifact_checks, schema
+from converter.parity import generated_network, report
 from converter.parity.options import ParityOptions
+from converter.publishing import parity_report
 from converter.vision import classifier
 
 if TYPE_CHECKING:
@@ -350,6 +352,42 @@ def test_report_of_a_graph_is_published_with_it(weights: Path, folder: Path, tmp
     page.write_text(re.sub(r"\"relative\":[^,]+", '"relative":0.5', page.read_text(), count=1))
     with pytest.raises(PublicationError, match="not a report of"):
         publish(weights, tmp_path / "other", report=page)
+
+
+@pytest.mark.parametrize(
+    ("relative", "decisive", "single", "undecided", "agrees"),
+    [
+        (1e-13, True, (), 0, True),
+        (1e-8, True, (), 0, False),
+        (1e-8, True, ("x",), 0, True),  # MXNet computes in float32
+        (1e-5, True, ("x",), 0, False),
+        (0.5, False, (), 1, True),  # after a sort
+        (0.5, False, (), 0, False),  # the manifest has no such output
+    ],
+)
+def test_rows_of_a_report_are_held_to_the_limits_of_the_graph(
+    weights: Path,
+    folder: Path,
+    tmp_path: Path,
+    relative: float,
+    decisive: bool,
+    single: tuple[str, ...],
+    undecided: int,
+    agrees: bool,
+) -> None:
+    page = tmp_path / "parity.html"
+    testing.assert_parity(folder / "face net", weights=weights, report_file=page, **SIZE)
+    check = next(each for each in report.parse(page.read_bytes(), page).checks if each.dtype == "float64")
+    first = msgspec.structs.replace(check.layers[0], relative=relative, decisive=decisive)
+    changed = msgspec.structs.replace(check, layers=(first, *check.layers[1:]))
+    manifest, _ = schema.read(weights.with_suffix(".json"))
+    record = manifest.parity.checks[0]
+    assert record.nodes is not None
+    nodes = msgspec.structs.replace(record.nodes, single=single, undecided=undecided)
+    parity = msgspec.structs.replace(manifest.parity, checks=(msgspec.structs.replace(record, nodes=nodes),))
+    assert (
+        parity_report._agrees_with_graph(changed, msgspec.structs.replace(manifest, parity=parity)) is agrees
+    )
 
 
 def run(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:

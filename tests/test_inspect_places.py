@@ -186,13 +186,25 @@ def test_large_folder_is_listed_in_part(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_folder_as_json(folder: Path) -> None:
     document = json.loads("\n".join(printed(folder, "--json")))
+    unrecorded = {"converted": False, "trained": False}
     assert document["entries"] == {
-        "net-0000.params": {"what": "Gluon parameters", "kind": "ndarray-list", "converted": False},
-        "net-symbol.json": {"what": "the graph of an MXNet network", "kind": "graph", "converted": False},
-        "synset.txt": {"what": "class names", "kind": None, "converted": False},
+        "net-0000.params": {"what": "Gluon parameters", "kind": "ndarray-list", **unrecorded},
+        "net-symbol.json": {"what": "the graph of an MXNet network", "kind": "graph", **unrecorded},
+        "synset.txt": {"what": "class names", "kind": None, **unrecorded},
     }
     assert document["others"] == 3
     assert (document["kind"], document["tensors"]) == (None, None)
+
+
+def test_file_of_the_same_size_is_not_taken_for_the_converted_one(weights: Path) -> None:
+    document = manifest(weights, model="tiny")
+    weights.with_suffix(".json").write_text(json.dumps(document))
+    weights.with_name("other.safetensors").write_bytes(weights.read_bytes())
+    entries = inspection.inspect(weights.parent).entries or ()
+    assert {entry.name: entry.is_converted for entry in entries if entry.name.endswith("safetensors")} == {
+        weights.name: True,
+        "other.safetensors": False,
+    }
 
 
 def test_graph_is_summarized_and_its_network_named(tiny: Model, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_every_layer_of_a_check_is_a_row(agreeing: CheckpointComparison) -> None
         "settings": [],
         "remark": "",
         "compared": "",
+        "decisive": True,
     }
     assert layers[1]["target"] == "bn1"
 

@@ -15,6 +15,7 @@ from converter.graphs import reader
 from converter.manifests import schema
 from converter.manifests.schema import TrainedManifest
 from converter.storage import disk
+from resnext_torch.weight_files import MANIFEST, PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ def inspect(folder: Path) -> Inspection:
     """
     with disk.reading(folder):
         paths = sorted(itertools.islice(folder.iterdir(), MAX_FILES))
-    trained = dict(_recorded_sizes(paths))
+    trained = dict(_recorded_files(paths))
     entries = tuple(entry for path in paths if (entry := _entry(path, trained)))
     graphs = [folder / entry.name for entry in entries if entry.kind is Kind.graph]
     return Inspection(
@@ -56,24 +57,25 @@ def _summary(graph: Path) -> GraphSummary | None:
         return None
 
 
-def _recorded_sizes(paths: Sequence[Path]) -> Iterator[tuple[int, bool]]:
-    """Yield the sizes of the files in the manifests of a folder, and whether each file was trained.
+def _recorded_files(paths: Sequence[Path]) -> Iterator[tuple[tuple[str, int], bool]]:
+    """Yield the name and size of the file in each manifest of a folder, and whether the file was trained.
 
-    Comparing hashes would take long.
+    Comparing hashes would take long; `verify` does.
     """
     for path in paths:
         if path.suffix == ".json":
             with contextlib.suppress(ArtifactError, StorageError):  # another kind of file
                 manifest, _ = schema.read_any(path)
-                yield manifest.artifact.bytes, isinstance(manifest, TrainedManifest)
+                name = PUBLISHED if path.name == MANIFEST else manifest.artifact.file
+                yield (name, manifest.artifact.bytes), isinstance(manifest, TrainedManifest)
 
 
-def _entry(path: Path, trained: Mapping[int, bool]) -> FolderEntry | None:
+def _entry(path: Path, trained: Mapping[tuple[str, int], bool]) -> FolderEntry | None:
     """Return what a file is, None if it says nothing about a network.
 
     Args:
         path: the file.
-        trained: whether the file of each recorded size was trained.
+        trained: whether each recorded file was trained, by its name and size.
     """
     name = disk.file_name(path)
     if path.name in archives.CLASS_LISTS:
@@ -84,7 +86,7 @@ def _entry(path: Path, trained: Mapping[int, bool]) -> FolderEntry | None:
         return None
     if kind in OTHER:
         return None
-    if kind is Kind.safetensors and (is_trained := trained.get(_size(path))) is not None:
+    if kind is Kind.safetensors and (is_trained := trained.get((path.name, _size(path)))) is not None:
         what = "trained weights" if is_trained else "converted weights"
         return FolderEntry(
             name=name, what=what, kind=kind, is_converted=not is_trained, is_trained=is_trained

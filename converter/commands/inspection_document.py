@@ -90,11 +90,12 @@ class GraphContents(Struct, frozen=True, kw_only=True):
 
 
 class EntryRecord(Struct, frozen=True, kw_only=True):
-    """A file in a folder: what it is in a few words, its kind, and whether a manifest records it."""
+    """A file in a folder: what it is in a few words, its kind, and what a manifest says about it."""
 
     what: str
     kind: Kind | None
     converted: bool
+    trained: bool
 
 
 class InspectionRecord(Struct, frozen=True, kw_only=True):
@@ -240,7 +241,9 @@ def _entries(inspection: Inspection) -> dict[str, EntryRecord] | None:
     if inspection.entries is None:
         return None
     return {
-        entry.name: EntryRecord(what=entry.what, kind=entry.kind, converted=entry.is_converted)
+        entry.name: EntryRecord(
+            what=entry.what, kind=entry.kind, converted=entry.is_converted, trained=entry.is_trained
+        )
         for entry in inspection.entries
     }
 

@@ -70,7 +70,7 @@ def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
 
     from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
 
-    _empty(module)
+    _empty(module)  # refuses the attributes of a layer before those of the file
     try:
         with EmptyLayers():
             net: torch.nn.Module = namespace(module.source)["load"](str(path))

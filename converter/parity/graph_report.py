@@ -149,6 +149,7 @@ def _layer(row: GraphRow) -> LayerRow:
         settings=(),
         remark=remark,
         compared=row.part,
+        decisive=row.decisive,
     )
 
 

@@ -86,7 +86,8 @@ class SettingRow(Struct, frozen=True, kw_only=True):
 class LayerRow(Struct, frozen=True, kw_only=True):
     """The comparison of one layer, as in ``LayerDiff``; None for a number that is not finite.
 
-    ``compared`` is "" for a layer of a named network; of a graph, it is what was compared.
+    ``compared`` is "" for a layer of a named network; of a graph, it is what was compared. A row after an
+    operator that sorts or selects is not ``decisive``: a difference is no failure.
     """
 
     source: str
@@ -102,6 +103,7 @@ class LayerRow(Struct, frozen=True, kw_only=True):
     settings: tuple[SettingRow, ...]
     remark: str
     compared: str = ""
+    decisive: bool = True
 
 
 class CheckRow(Struct, frozen=True, kw_only=True):

@@ -13,36 +13,43 @@ from typing import TYPE_CHECKING
 
 import generated_modules
 import gluoncv_networks
+import numpy as np
 import pytest
 import torch
 from gluoncv_networks import DETECTION, SHAPES
 
-from converter.parity import generated_network, graph_proof
+from converter.parity import generated_network, graph_proof, graph_rows
+from converter.parity.graph_rows import REWRITING_LIMIT
 from converter.references import symbol
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.parity.graph_proof import ConvertedGraph
 
-LIMIT = 1e-12
+LIMIT = 1e-12  # measured: at most 2e-13
 
 
 def errors(converted: ConvertedGraph, net: torch.nn.Module, image: Array) -> list[float]:
-    """Return the largest difference of each output from MXNet's, over the standard deviation of MXNet's."""
+    """Return the largest difference of each output from MXNet's, over the standard deviation of MXNet's.
+
+    Outputs that are not finite, or have other shapes, are infinitely far apart.
+    """
     request = graph_proof.request(converted, [("float64", {"data": image})])
     last = replace(request, nodes=[node for node, _ in request.heads])
     with symbol.start(Path(sys.executable), last) as child:
         expected = {(node, output): array for node, output, array in child.outputs(0)}
-        child.reply()
+        _, _, rewriting = child.reply()
+    assert rewriting <= REWRITING_LIMIT
+    assert all(np.isfinite(array).all() for array in expected.values())
     outputs = zip(request.heads, generated_modules.outputs(net, image), strict=True)
-    return [float(abs(expected[head] - array).max() / expected[head].std()) for head, array in outputs]
+    return [graph_rows.difference(expected[head], array).relative for head, array in outputs]
 
 
 @pytest.mark.parametrize("name", [name for name in SHAPES if name not in DETECTION])
 def test_outputs_are_those_of_mxnet(name: str, tmp_path: Path) -> None:
     converted = gluoncv_networks.convert(name, tmp_path)
     net = generated_network.load(converted.module, converted.parameters, "float64")
-    assert max(errors(converted, net, gluoncv_networks.image(name))) < LIMIT
+    assert all(error <= LIMIT for error in errors(converted, net, gluoncv_networks.image(name)))
 
 
 def test_changed_layer_changes_the_outputs(tmp_path: Path) -> None:
@@ -51,4 +58,7 @@ def test_changed_layer_changes_the_outputs(tmp_path: Path) -> None:
     net = generated_network.load(converted.module, converted.parameters, "float64")
     norm = next(module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
     norm.eps *= 1.001
-    assert max(errors(converted, net, gluoncv_networks.image(name))) > 1e3 * LIMIT
+    (error,) = errors(converted, net, gluoncv_networks.image(name))
+    assert 1e3 * LIMIT < error < np.inf
+    norm.eps = np.nan
+    assert errors(converted, net, gluoncv_networks.image(name)) == [np.inf]

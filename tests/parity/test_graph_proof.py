@@ -25,7 +25,7 @@ from converter.parity.options import ParityOptions
 from converter.references import symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from graph_building import Described
     from operator_case import OperatorCase
@@ -59,13 +59,13 @@ def in_one_graph(case: OperatorCase) -> bool:
     return not case.integers and case.attributes.get("dtype") != "float64" and case.operator != "RNN"
 
 
-def every_operator() -> tuple[Graph, dict[str, Array]]:
-    """Return a graph of all cases side by side, with the values of its variables."""
+def side_by_side(chosen: Callable[[OperatorCase], bool]) -> tuple[Graph, dict[str, Array]]:
+    """Return a graph of the chosen cases side by side, with the values of its variables."""
     nodes: list[Described] = []
     heads: list[str] = []
     values: dict[str, Array] = {}
     for number, case in enumerate(CASES):
-        if not in_one_graph(case):
+        if not chosen(case):
             continue
         operation = operators.parse(case.operator, case.attributes)
         names = [f"c{number}_{place}" for place in range(len(case.shapes))]
@@ -78,7 +78,7 @@ def every_operator() -> tuple[Graph, dict[str, Array]]:
 
 
 def test_every_operator_is_proven_in_both_dtypes() -> None:
-    graph, values = every_operator()
+    graph, values = side_by_side(in_one_graph)
     converted = convert(graph, {})
     proof = prove(converted, {name: values[name] for name in converted.module.inputs})
     wrong = {
@@ -90,6 +90,14 @@ def test_every_operator_is_proven_in_both_dtypes() -> None:
     assert len(proof.rows) >= 2 * sum(map(in_one_graph, CASES))
     assert {"BilinearResize2D", "Crop", "InstanceNorm", "LRN", "LeakyReLU"} & set(proof.replaced)
     assert proof.rewriting < 1e-5  # 1e-6 measured
+
+
+def test_recurrent_networks_are_proven_in_both_dtypes() -> None:
+    graph, values = side_by_side(lambda case: case.operator == "RNN")
+    converted = convert(graph, {})
+    proof = prove(converted, {name: values[name] for name in converted.module.inputs})
+    proof.require()
+    assert {row.dtype for row in proof.nodes} == {"float64", "float32"}
 
 
 def small_network(slope: str = "0.1") -> Network:
