@@ -62,7 +62,7 @@ def depth_chart(document: Document) -> Any:  # noqa: ANN401 - altair's charts ar
         {
             "depth": numbers[report_rows.place(row)],
             "check": name,
-            "error": _drawn(row.relative, bottom, top),
+            "error": _clamped(row.relative, bottom, top),
             "limit": row.limit,
             "equal": row.relative == 0,
         }
@@ -166,7 +166,7 @@ def _axis(document: Document) -> tuple[float, float, dict[float, str]]:
     return bottom, top, dict(sorted(labels.items()))
 
 
-def _drawn(relative: float | None, bottom: float, top: float) -> float:
+def _clamped(relative: float | None, bottom: float, top: float) -> float:
     return top if relative is None else min(max(relative, bottom), top)
 
 
@@ -193,7 +193,7 @@ def _culprit(document: Document, numbers: dict[Place, int], bottom: float, top: 
     depth = numbers[report_rows.place(row)]
     mark = {
         "depth": depth,
-        "error": _drawn(row.relative, bottom, top),
+        "error": _clamped(row.relative, bottom, top),
         "label": f"first mismatch: {_clipped(row.target)}",
     }
     on_right = depth > len(numbers) / 2

@@ -160,14 +160,14 @@ def compare(
         net = network(dtype) if network else generated_network.load(module, converted.parameters, dtype)
         with module_execution.run(module, net, inputs) as computed:
             comparison = RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
-            counted = _counted(outputs, lambda: progress(STEP, next(done), total))
-            rows[number] = comparison.rows(computed, counted)
+            reported = _with_progress(outputs, lambda: progress(STEP, next(done), total))
+            rows[number] = comparison.rows(computed, reported)
             heads[number] = tuple(comparison.heads[place] for place in sorted(comparison.heads))
     in_order = sorted(rows)
     return tuple(row for number in in_order for row in rows[number]), tuple(heads[each] for each in in_order)
 
 
-def _counted(outputs: Iterator[T], report: Callable[[], None]) -> Iterator[T]:
+def _with_progress(outputs: Iterator[T], report: Callable[[], None]) -> Iterator[T]:
     """Yield the outputs, and report each once it was taken and the next one is asked for."""
     for output in outputs:
         yield output
