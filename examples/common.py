@@ -15,13 +15,13 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from images import Seeded, Shuffled, augmented, centred, read
-from outputs import History, Metrics, Origin, bar, begin, keep, report
+from outputs import History, Metrics, RunDescription, bar, begin, keep, report
 from refusals import Parser
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from resnext_torch import names
+from resnext_torch import names, resolve_data_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     add("--batch", type=int, help="batch size, of all processes together")
     add("--rate", type=float, help="maximum learning rate")
     add("--decay", type=float, default=1e-4, help="weight decay; not for biases and BatchNorms")
-    add("--size", type=int, default=224, help="image size in pixels")
+    add("--size", type=int, help="image size in pixels; by default that of the network")
     add("--mixed-precision", default="no", choices=["no", "fp16", "bf16"], help="precision")
     add("--workers", type=int, default=4, help="data-loading workers per process")
     add("--seed", type=int, default=0, help="random seed")
@@ -96,9 +96,12 @@ def fit(  # noqa: PLR0913 - by keyword
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=frozen > 0)],
     )
     set_seed(chosen.seed, device_specific=True)
+    chosen.size = chosen.size or resolve_data_config(network)["input_size"][1]
     transform = augmented(network, chosen.size, jitter=jitter)
     train_set, val_set = read(chosen.data, transform, centred(network, chosen.size), chosen.batch)
-    order, history = Shuffled(len(train_set), chosen.seed), History()
+    name = network if isinstance(network, str | None) else str(network.pretrained_cfg["architecture"])
+    run = RunDescription(model=name, base=base, classes=train_set.classes, size=chosen.size)
+    order, history = Shuffled(len(train_set), chosen.seed), History(run.settings)
     model, head = build(len(train_set.classes))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(groups(model, chosen.decay), lr=chosen.rate, momentum=0.9, nesterov=True)
@@ -114,8 +117,6 @@ def fit(  # noqa: PLR0913 - by keyword
     )
     accelerator.register_for_checkpointing(history)
     begin(accelerator, chosen.out, train_set.classes, resume=chosen.resume)
-    name = network if isinstance(network, str | None) else str(network.pretrained_cfg["architecture"])
-    origin = Origin(model=name, base=base, classes=train_set.classes, size=chosen.size)
     for epoch in range(len(history.epochs), chosen.epochs):
         order.epoch = epoch
         freeze(accelerator.unwrap_model(model), trained, head, frozen=epoch < frozen)
@@ -123,8 +124,8 @@ def fit(  # noqa: PLR0913 - by keyword
         history.epochs.append(
             {"epoch": epoch + 1, "train_loss": loss, **evaluate(accelerator, model, validation)}
         )
-        keep(accelerator, model, history, chosen.out, origin)
-    report(accelerator, history, chosen, origin)
+        keep(accelerator, model, history, chosen.out, run)
+    report(accelerator, history, chosen, run)
     return history.epochs
 
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -40,7 +41,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class RunDescription:
     """What a run trains.
 
     Attributes:
@@ -54,6 +55,12 @@ class Origin:
     base: Path | None
     classes: list[str]
     size: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the run that continues it."""
+        base = self.base and hashlib.sha256(self.base.read_bytes()).hexdigest()
+        return {"network": self.model, "weights": base, "image size": self.size}
 
     def record(self, out: Path, metrics: Metrics) -> None:
         """Write the manifest of the weights in a folder."""
@@ -70,8 +77,9 @@ class Origin:
 
 @dataclass
 class History:
-    """The metrics of all epochs so far, which are part of a checkpoint."""
+    """The metrics of all epochs so far and the settings of the run, which are part of a checkpoint."""
 
+    settings: dict[str, Any] = field(default_factory=dict)
     epochs: list[Metrics] = field(default_factory=list)
 
     @property
@@ -81,10 +89,19 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
-        return {"epochs": self.epochs}
+        return {"settings": self.settings, "epochs": self.epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint."""
+        """Restore the state from a checkpoint.
+
+        Raises:
+            SystemExit: if it is of a run with other settings.
+        """
+        for name, value in state["settings"].items():
+            if value != self.settings[name]:
+                raise SystemExit(
+                    f"--resume: the run began with another {name}: {value}, not {self.settings[name]}"
+                )
         self.epochs = state["epochs"]
 
 
@@ -116,7 +133,9 @@ def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bo
         (out / "labels.txt").write_text(labels, encoding="utf-8")
 
 
-def keep(accelerator: Accelerator, model: nn.Module, history: History, out: Path, origin: Origin) -> None:
+def keep(
+    accelerator: Accelerator, model: nn.Module, history: History, out: Path, run: RunDescription
+) -> None:
     """Print the metrics of the last epoch, and save metrics, weights and checkpoint."""
     epochs = history.epochs
     accelerator.print("  ".join(f"{name} {value:.5g}" for name, value in epochs[-1].items()))
@@ -129,7 +148,7 @@ def keep(accelerator: Accelerator, model: nn.Module, history: History, out: Path
             part.write_bytes(save(tensors, metadata={"format": "pt"}))
             part.replace(out / WEIGHTS)
             try:
-                origin.record(out, epochs[-1])
+                run.record(out, epochs[-1])
             except converter.ConversionError as error:  # at the end of the run, it is raised
                 accelerator.print(f"warning: {out / WEIGHTS} has no manifest: {error}")
         lines = "".join(json.dumps(metrics) + "\n" for metrics in epochs)
@@ -144,17 +163,17 @@ def keep(accelerator: Accelerator, model: nn.Module, history: History, out: Path
             shutil.rmtree(path)
 
 
-def report(accelerator: Accelerator, history: History, chosen: Namespace, origin: Origin) -> None:
+def report(accelerator: Accelerator, history: History, chosen: Namespace, run: RunDescription) -> None:
     """Complete the manifest, and print what was written and what can be run next."""
     if not accelerator.is_main_process or not history.epochs:
         return
     best, out = history.best, shlex.quote(str(chosen.out))
-    origin.record(chosen.out, best)
-    classes, name = len(origin.classes), origin.model or "the network"
+    run.record(chosen.out, best)
+    classes, name = len(run.classes), run.model or "the network"
     lines = [
         f"wrote  {out}/{WEIGHTS}: {name}, {classes} classes, epoch {best['epoch']}, top1 {best['top1']:.5g}",
     ]
-    if origin.model is None:
+    if run.model is None:
         lines += ["next   load it with generated.load and generated.replace_head, in examples/generated.py"]
     else:
         lines += [

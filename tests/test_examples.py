@@ -410,6 +410,8 @@ def test_resumed_run_equals_an_uninterrupted_one(
     one, two = (load_file(out / "model.safetensors") for out in (uninterrupted, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert [path.name for path in parts.glob("checkpoint-*")] == ["checkpoint-003"]
+    with pytest.raises(SystemExit, match=r"--resume: the run began with another image size: \d+, not 40"):
+        finetune(other, *options, "--resume", "--size", "40")
     reseeded = finetune(other, *options, "--resume", "--seed", "1")
     assert reseeded[:2] == expected[:2]
     assert reseeded[2] != expected[2]

@@ -43,7 +43,7 @@ def test_folder_is_uploaded_to_a_new_repository(server: Hub, folder: Path) -> No
     assert server.stored == {digest: WEIGHTS}
     assert server.committed["model.safetensors"]["value"]["oid"] == digest
     assert base64.b64decode(server.committed["README.md"]["value"]["content"]) == CARD
-    assert server.committed["header"]["value"]["summary"] == "Converted and published by gluon2torch"
+    assert server.committed["header"]["value"]["summary"] == "Published by gluon2torch"
     assert server.tokens == {f"Bearer {TOKEN}"}
 
 

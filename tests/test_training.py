@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from converter.commands import verification
 from converter.errors import ArtifactError, ConversionError, MappingError, UsageError
 from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.schema import TrainedManifest
+from converter.networks import catalog
 from converter.parity import json_report, report
 from converter.vision import classifier
 from resnext_torch import create_model, resolve_data_config
@@ -185,12 +187,76 @@ def test_card_has_the_base_and_the_measured_figures(original: Trained, published
     assert "| 3 | 0.25 | 87.50 % | 100.00 % |" in card
     assert "on 24 validation images" in card
     assert "**Not claimed.**" in card
-    assert not {"model-index:", "UNPROVEN", "96.32", "<neither>"} & {*card.split(), *card.splitlines()}
+    assert [
+        text for text in ("model-index:", "UNPROVEN", "<neither>", "license:", "optimistic") if text in card
+    ] == []
+    assert "UNPROVEN" in unproven_card(original.base.parent.parent / "random")
+
+
+def unproven_card(folder: Path) -> str:
+    (published,) = converter.publish(
+        folder, folder.parent / "unproven", allow_random=True, allow_unproven=True
+    )
+    return (published.folder / "README.md").read_text()
+
+
+def test_card_does_not_claim_the_published_accuracy(tmp_path: Path) -> None:
+    name = "gluon_resnet18_v1b"
+    save(create_model(name, num_classes=3).state_dict(), tmp_path / "model.safetensors")
+    converter.record_training(tmp_path, metrics=METRICS, base=None)
+    (folder,) = converter.publish(tmp_path, tmp_path / "published", license="mit")
+    card = (folder.folder / "README.md").read_text()
+    assert "published for `resnet18_v1b` on ImageNet is **not** that of this model" in card
+    assert f"{catalog.find(name).entry.top1:.2f}" not in card
+    assert 'license: "mit"' in card
+
+
+def test_proof_and_other_files_are_not_replaced(original: Trained, tmp_path: Path) -> None:
+    converted = shutil.copytree(original.base.parent, tmp_path / "converted")
+    with pytest.raises(ArtifactError, match="weights of a conversion, whose manifest would be lost"):
+        converter.record_training(converted, metrics=METRICS, base=None)
+    (weights,) = converted.glob("*.safetensors")
+    weights.write_bytes((original.out / "model.safetensors").read_bytes())  # trained ones, under its name
+    with pytest.raises(ArtifactError, match="the manifest of a conversion, which would be lost; move it"):
+        converter.record_training(converted, metrics=METRICS, base=None)
+    mine = tmp_path / "mine"
+    save(load_file(original.out / "model.safetensors"), mine / "model.safetensors")
+    (mine / "model.json").write_text('{"my": "settings"}')
+    with pytest.raises(ArtifactError, match=r"model\.json: not a manifest, and would be lost; move it"):
+        converter.record_training(mine, metrics=METRICS, base=None)
+    assert (mine / "model.json").read_text() == '{"my": "settings"}'
+
+
+def test_metrics_may_be_arrays_and_tensors_of_one_number(trained: Trained) -> None:
+    numbers: dict[str, Any] = {"loss": torch.tensor(0.5), "top1": np.float32(50), "images": np.int64(9)}
+    metrics = {**METRICS, "epoch": 17.0, **numbers}
+    converter.record_training(trained.out, metrics=metrics, base=trained.base, labels=LABELS)
+    measured = read(trained.out).training.metrics
+    assert (measured.epoch, measured.loss, measured.top1, measured.images) == (17, 0.5, 50, 9)
+
+
+def test_labels_are_a_list(trained: Trained) -> None:
+    with pytest.raises(UsageError, match="`labels`: expected a list of names, found 'abc'"):
+        converter.record_training(trained.out, metrics=METRICS, base=None, labels="abc")
+
+
+def test_labels_that_the_manifest_lacks_are_not_checked(trained: Trained) -> None:
+    converter.record_training(trained.out, metrics=METRICS, base=trained.base)
+    result = converter.verify(trained.out)
+    assert [check.holds for check in result.checks if check.place == "labels.txt"] == [None]
+    assert result.holds
+
+
+def test_weights_of_any_name_are_verified_without_their_checkpoints(trained: Trained) -> None:
+    shutil.move(trained.out / "model.safetensors", trained.out / "best.safetensors")
+    (trained.out / "model.json").unlink()
+    converter.record_training(trained.out, metrics=METRICS, base=trained.base, labels=LABELS)
+    assert converter.verify(trained.out).holds
 
 
 def test_training_from_scratch_has_no_base(original: Trained, tmp_path: Path) -> None:
     save(load_file(original.out / "model.safetensors"), tmp_path / "model.safetensors")
-    converter.record_training(tmp_path, metrics=METRICS, model=NAME)
+    converter.record_training(tmp_path, metrics=METRICS, base=None, model=NAME)
     manifest = read(tmp_path)
     assert manifest.training.base is None
     assert (manifest.training.preprocessing, manifest.training.size, manifest.labels) == (None, None, None)
@@ -237,11 +303,11 @@ def test_other_commands_take_a_trained_file(original: Trained, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"metrics": METRICS | {"top1": 101.0}}, UsageError, "`metrics`: Expected `float` <= 100"),
+        ({"metrics": METRICS | {"top1": 101.0}}, UsageError, "`metrics`: top1: Expected `float` <= 100"),
         ({"metrics": {"epoch": 1}}, UsageError, "`metrics`: Object missing required field `loss`"),
-        ({"metrics": METRICS | {"loss": float("nan")}}, UsageError, "`metrics`: Expected `float` >= 0"),
-        ({"metrics": METRICS | {"loss": float("inf")}}, ArtifactError, "contradictory figures .*: loss inf"),
-        ({"metrics": METRICS | {"top1": 90.0, "top5": 80.0}}, ArtifactError, "contradictory figures"),
+        ({"metrics": METRICS | {"loss": float("nan")}}, UsageError, "`metrics`: loss: Expected `float` >= 0"),
+        ({"metrics": METRICS | {"loss": float("inf")}}, ArtifactError, "contradictory metrics: loss inf"),
+        ({"metrics": METRICS | {"top1": 90.0, "top5": 80.0}}, ArtifactError, "contradictory metrics"),
         ({"size": 0}, UsageError, "`size`: expected 1 to 2048 pixels, found 0"),
         ({"labels": ["one"]}, ArtifactError, "3 classes, but 1 class names"),
         ({"labels": ["one", "two", "\n"]}, ConversionError, "unprintable characters"),
@@ -254,7 +320,7 @@ def test_impossible_training_is_not_recorded(
 ) -> None:
     (trained.out / "model.json").unlink()
     with pytest.raises(error, match=message):
-        converter.record_training(trained.out, **{"metrics": METRICS, **changes})
+        converter.record_training(trained.out, **{"metrics": METRICS, "base": None, **changes})
     assert not (trained.out / "model.json").exists()
 
 
@@ -281,7 +347,7 @@ def test_trained_network_keeps_the_output_stride_of_its_base(original: Trained, 
 def test_network_without_a_head_is_refused(tmp_path: Path) -> None:
     save(create_model(NAME, num_classes=0).state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(MappingError, match="without a head; a trained network has classes"):
-        converter.record_training(tmp_path, metrics=METRICS)
+        converter.record_training(tmp_path, metrics=METRICS, base=None)
 
 
 def test_base_of_another_network_is_refused(trained: Trained, tmp_path: Path) -> None:
@@ -296,7 +362,7 @@ def test_weights_of_another_writer_are_refused(trained: Trained) -> None:
     path = trained.out / "model.safetensors"
     save_file(load_file(path), path, metadata={"format": "pt", "note": "hidden"})
     with pytest.raises(ArtifactError, match="its header is not the canonical one"):
-        converter.record_training(path, metrics=METRICS)
+        converter.record_training(path, metrics=METRICS, base=None)
 
 
 def change_base(**changes: object) -> Callable[[Content], object]:

@@ -34,13 +34,14 @@ def publish(  # noqa: PLR0913 - the options of the command line
         typer.Option(help="Parity report of the file, to publish with it.", dir_okay=False),
     ] = None,
     license_id: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--license",
             help="License of the weights, as an identifier of the Hugging Face Hub.",
             metavar="ID",
+            show_default=f"{LICENSE}; none for trained weights",
         ),
-    ] = LICENSE,
+    ] = None,
     push: Annotated[
         str | None,
         typer.Option(help="Repository on the Hugging Face Hub to upload the folder to.", metavar="ORG/NAME"),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from converter.choices import LICENSE
 from converter.commands.arguments import optional_path, to_path, to_weights
 from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
 from converter.manifests import artifact_checks, converted_file, schema
@@ -45,7 +44,7 @@ class PublicationRequest:
         folder: folder of a single file; of several, the folder that holds one folder per model.
         report: parity report of a single file, to be published with it.
         repo: repository on the hub, as "org/name", that the card refers to.
-        license: licence of the weights.
+        license: licence of the weights, None as in ``publish``.
         allow_random: whether random weights may be published.
         allow_unproven: whether unproven weights may be published.
         force: whether a folder that we published may be replaced.
@@ -56,7 +55,7 @@ class PublicationRequest:
     folder: Path
     report: Path | None = None
     repo: str | None = None
-    license: str = LICENSE
+    license: str | None = None
     allow_random: bool = False
     allow_unproven: bool = False
     force: bool = False
@@ -99,7 +98,7 @@ def publish(  # noqa: PLR0913 - the options of the command
     report: str | PathLike[str] | None = None,
     push: str | None = None,
     private: bool = False,
-    license: str = LICENSE,  # noqa: A002 - the hub's name for it
+    license: str | None = None,  # noqa: A002 - the hub's name for it
     allow_random: bool = False,
     allow_unproven: bool = False,
     force: bool = False,
@@ -118,7 +117,8 @@ def publish(  # noqa: PLR0913 - the options of the command
         push: repository on the hub, as "org/name", that the folder is uploaded to; huggingface_hub finds the
             token.
         private: whether a new repository is private.
-        license: licence of the weights, one of the hub's identifiers.
+        license: licence of the weights, one of the hub's identifiers; by default that of GluonCV's, and none
+            for trained weights.
         allow_random: whether random weights may be published.
         allow_unproven: whether unproven weights may be published.
         force: whether a folder that ``publish`` wrote may be replaced.

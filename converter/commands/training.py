@@ -1,7 +1,8 @@
-"""Record what a training wrote: a manifest next to the weights, which every command accepts."""
+"""Write the manifest of weights from a training run, which every command accepts."""
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import msgspec
 
 from converter import __version__
 from converter.commands.arguments import optional_weights, to_weights
-from converter.errors import MappingError, UsageError
+from converter.errors import ArtifactError, MappingError, UsageError
 from converter.formats import artifact, checkpoint
 from converter.manifests import artifact_checks, consistency, converted_file, schema
 from converter.manifests.preprocessing_record import PreprocessingRecord
@@ -36,12 +37,12 @@ def record_training(  # noqa: PLR0913 - by keyword
     weights: str | PathLike[str],
     *,
     metrics: Mapping[str, float],
+    base: str | PathLike[str] | None,
     model: str | None = None,
-    base: str | PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     size: int | None = None,
 ) -> Path:
-    """Write the manifest of trained weights next to them; an existing one is replaced.
+    """Write the manifest of trained weights next to them; one of an earlier epoch is replaced.
 
     The file is one that ``safetensors.torch.save_file(state_dict, file, metadata={"format": "pt"})`` wrote.
 
@@ -49,9 +50,9 @@ def record_training(  # noqa: PLR0913 - by keyword
         weights: the trained ``.safetensors``, or the folder that contains it alone.
         metrics: what was measured on the validation images: "epoch", "loss", "top1" and "top5" in percent,
             and "images", their number; other keys are ignored.
+        base: the weights that the training run began with, or their folder; None if it began from scratch.
+            The network keeps the output stride and the normalization of images in their manifest.
         model: name of the model, None to detect it from the tensors.
-        base: the weights that the training began with, or their folder; None if it began from scratch. The
-            network keeps the output stride and the normalization of images in their manifest.
         labels: the class names, in the order of the logits.
         size: height and width of the images in pixels, None for those of the base or the model.
 
@@ -59,14 +60,19 @@ def record_training(  # noqa: PLR0913 - by keyword
         The path of the manifest.
 
     Raises:
-        UsageError: if an argument has a value that cannot be.
-        ArtifactError: if the file is not a canonical ``.safetensors``.
+        UsageError: if an argument is out of range.
+        ArtifactError: if the file is not a canonical ``.safetensors``, has the manifest of a conversion, or
+            would lose another ``.json`` of its name.
         CheckpointError: if a file cannot be read, or is missing.
         LabelsError: if the class names are not valid.
         MappingError: if the tensors are not those of the model, or of the base's model.
         StorageError: if the manifest cannot be written.
     """
+    if isinstance(labels, str):
+        raise UsageError(f"`labels`: expected a list of names, found {labels!r}", "labels")
     path, base_path = to_weights(weights), optional_weights(base)
+    destination = path.with_suffix(artifact_checks.MANIFEST)
+    _require_no_loss(path, destination)
     arrays = checkpoint.read(path)
     network = _network(path, arrays, model)
     base_manifest = None
@@ -90,13 +96,32 @@ def record_training(  # noqa: PLR0913 - by keyword
         model_args=msgspec.convert(network.arguments, ModelArguments) if network.arguments else None,
         schema_version=schema.VERSION,
     )
-    destination = path.with_suffix(artifact_checks.MANIFEST)
     consistency.require_consistent(destination, manifest)
     converted_file.model_of(path, manifest)
     with disk.temporary(path.parent) as part, disk.writing(destination):
         part.write_bytes(schema.encode(manifest))
         disk.place(part, destination, overwrite=True)
     return destination
+
+
+def _require_no_loss(path: Path, destination: Path) -> None:
+    """Refuse to replace anything but the manifest of a training run.
+
+    Raises:
+        ArtifactError: if the weights are those of a conversion, or the file is another one.
+    """
+    if isinstance(converted_file.find_manifest(path), Manifest):
+        raise ArtifactError(
+            f"{path}: weights of a conversion, whose manifest would be lost; save trained ones elsewhere"
+        )
+    if not destination.exists():
+        return
+    try:
+        recorded, _ = schema.read_any(destination)
+    except ArtifactError as error:
+        raise ArtifactError(f"{destination}: not a manifest, and would be lost; move it") from error
+    if not isinstance(recorded, TrainedManifest):
+        raise ArtifactError(f"{destination}: the manifest of a conversion, which would be lost; move it")
 
 
 def _network(path: Path, arrays: Arrays, name: str | None) -> Model:
@@ -172,9 +197,16 @@ def _metrics(metrics: Mapping[str, float]) -> MetricsRecord:
         UsageError: if one is missing or impossible.
     """
     try:
-        return msgspec.convert(dict(metrics), MetricsRecord)
+        return msgspec.convert({name: _number(value) for name, value in metrics.items()}, MetricsRecord)
     except msgspec.ValidationError as error:
-        raise UsageError(f"`metrics`: {error}", "metrics") from error
+        reason = re.sub(r"(.*) - at `\$\.(\w+)`", r"\2: \1", str(error))
+        raise UsageError(f"`metrics`: {reason}", "metrics") from error
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401 - a number, an array or a tensor with one
+    """Return a number as Python's, an integer if it is one."""
+    plain = value.item() if hasattr(value, "item") else value
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
 def _images(network: Model, base: AnyManifest | None, size: int | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from converter.commands import arguments, published_checks
-from converter.commands.publication import MANIFEST, WEIGHTS
+from converter.commands.publication import MANIFEST
 from converter.commands.published_checks import NOTHING, SIGNED, class_names, is_left_over
 from converter.errors import ArtifactError, StorageError, VerificationError
 from converter.formats import artifact
@@ -129,8 +129,8 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         _check_converted(checks, path, path.name, key)
     elif _is_published(path):
         published_checks.check(checks, path, "", key)
-    elif _is_trained(path / WEIGHTS):
-        _check_trained(checks, path, key)
+    elif trained_files := _trained_files(path):
+        _check_trained(checks, path, trained_files, key)
     else:
         _check_folder(checks, path, key)
     signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
@@ -171,12 +171,16 @@ def _is_published(folder: Path) -> bool:
     return not {SUMS, MANIFEST}.isdisjoint(folders.names(folder))
 
 
-def _is_trained(weights: Path) -> bool:
-    """Return whether the manifest of weights says that a training wrote them."""
-    with contextlib.suppress(ArtifactError, StorageError):
-        manifest, _ = schema.read_any(weights.with_suffix(artifact_checks.MANIFEST))
-        return isinstance(manifest, TrainedManifest)
-    return False
+def _trained_files(folder: Path) -> list[str]:
+    """Return the names of the trained files in a folder, none if it also has a converted file."""
+    manifests = []
+    for name in folders.names(folder):
+        if name.endswith(artifact_checks.MANIFEST):
+            with contextlib.suppress(ArtifactError, StorageError):  # another kind of file
+                manifests.append(schema.read_any(folder / name)[0])
+    if not all(isinstance(manifest, TrainedManifest) for manifest in manifests):
+        return []
+    return sorted(manifest.artifact.file for manifest in manifests)
 
 
 def _is_ours(name: str, tree: Folder) -> bool:
@@ -219,12 +223,14 @@ def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
         published_checks.check(checks, path, f"{path.name}/", key)
 
 
-def _check_trained(checks: CheckList, folder: Path, key: Path | None) -> None:
-    """Check the folder of a training: its weights, and none of its checkpoints."""
+def _check_trained(checks: CheckList, folder: Path, trained: list[str], key: Path | None) -> None:
+    """Check the folder of a training run: its weights, and none of its checkpoints."""
     inside = tuple(name for name in folders.names(folder) if (folder / name).is_dir())
     tree = folders.read(folder, inside)
     published_checks.check_entries(checks, tree, "")
-    names = _check_converted(checks, folder / WEIGHTS, WEIGHTS, key)
+    names: set[str] = set()
+    for name in trained:
+        names |= _check_converted(checks, folder / name, name, key)
     for name in sorted(tree.files.keys() - names):
         if not is_left_over(name):  # already reported
             _check_unrelated(checks, tree.files[name], name)
@@ -233,7 +239,10 @@ def _check_trained(checks: CheckList, folder: Path, key: Path | None) -> None:
 
 
 def _check_labels(checks: CheckList, path: Path, manifest: TrainedManifest) -> None:
-    """Check that the list of classes next to trained weights, if there is one, is that in the manifest."""
+    """Check that the list of classes next to trained weights is that in the manifest, if it has one."""
+    if manifest.labels is None:
+        checks.unchecked(path.name, "class names", "not in the manifest")
+        return
     names = checks.tried(
         path.name,
         "class names",

@@ -44,7 +44,7 @@ def require_consistent(path: Path, manifest: AnyManifest) -> None:
 
 
 def _require_training(path: Path, manifest: TrainedManifest) -> None:
-    """Refuse figures that nobody can have measured, and a base that is another network.
+    """Refuse impossible metrics, and a base of another model.
 
     Raises:
         ArtifactError: if the manifest contradicts itself.
@@ -53,8 +53,7 @@ def _require_training(path: Path, manifest: TrainedManifest) -> None:
     base, metrics = training.base, training.metrics
     if not math.isfinite(metrics.loss) or metrics.top1 > metrics.top5:
         raise ArtifactError(
-            f"{path}: contradictory figures of the training: loss {metrics.loss}, top-1 {metrics.top1}, "
-            f"top-5 {metrics.top5}"
+            f"{path}: contradictory metrics: loss {metrics.loss}, top-1 {metrics.top1}, top-5 {metrics.top5}"
         )
     if manifest.labels is not None and len(manifest.labels) != training.classes:
         raise ArtifactError(f"{path}: {training.classes} classes, but {len(manifest.labels)} class names")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,12 +70,13 @@ class CardOptions:
 
     Attributes:
         address: the address that timm loads the folder from, ``local-dir:PATH`` or ``hf-hub:ORG/NAME``.
-        license: one of the Hub's license identifiers.
+        license: one of the Hub's license identifiers; None for GluonCV's, and for no statement about trained
+            weights.
         report: the file name of the parity report in the folder, if there is one.
     """
 
     address: str = LOCAL_ADDRESS
-    license: str = LICENSE
+    license: str | None = None
     report: str | None = None
 
 
@@ -98,6 +99,8 @@ def render(converted: ConvertedFile, options: CardOptions) -> str:
         PublicationError: if a trained file has no named network.
     """
     manifest, model = converted.manifest, converted.model
+    if options.license is None and not converted.trained:
+        options = replace(options, license=LICENSE)
     if isinstance(manifest, TrainedManifest):
         if model is None:
             raise PublicationError(f"{converted.path}: a trained file has a named network")

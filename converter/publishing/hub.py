@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-MESSAGE = "Converted and published by gluon2torch"
+MESSAGE = "Published by gluon2torch"
 SERVER_ERROR = 500  # and above
 REASONS = {
     401: "the token was rejected; log in with `hf auth login` or set HF_TOKEN",
