@@ -46,7 +46,8 @@ def convert_command(path: Path) -> str:
 def find(path: Path, name: str | None = None) -> Path:
     """Return the path of the weights: the path itself, or the only file of weights in a folder.
 
-    In a folder, ``model.safetensors`` comes first, then other ``.safetensors``, then ``.pth``.
+    In a folder, ``model.safetensors`` comes first. A ``.pth`` that is named by its hash, as `convert` does,
+    is a copy of the ``.safetensors`` next to it.
 
     Args:
         path: a file or folder.
@@ -62,7 +63,8 @@ def find(path: Path, name: str | None = None) -> Path:
     files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
     if name is not None:
         files = [file for file in files if file.name.startswith((f"{name}-", f"{name}."))]
-    files = [file for file in files if file.suffix == SUFFIXES[0]] or files  # a .pth is a copy
+    if any(file.suffix == SUFFIXES[0] for file in files):  # a .pth that was written with it is a copy
+        files = [file for file in files if file.suffix == SUFFIXES[0] or not HASHED.fullmatch(file.name)]
     if not files:
         raise _none_found(path, name)
     if len(files) > 1:
@@ -170,12 +172,13 @@ def _manifest(path: Path) -> dict[str, Any]:
 
     A name that contains a hash names one content; any other file is compared by its SHA-256.
     """
-    if path.name == PUBLISHED and (published := _read_object(path.with_name(MANIFEST))):
-        return published
     manifests = [_read_object(file) for file in sorted(path.parent.glob("*.json"))]
-    for manifest in manifests if HASHED.fullmatch(path.name) else []:
-        if path.name in _recorded(manifest, "file"):
-            return manifest
+    if match := HASHED.fullmatch(path.name):
+        for manifest in manifests:
+            hashes = [sha256 for sha256 in _recorded(manifest, "sha256") if isinstance(sha256, str)]
+            is_named = path.name in _recorded(manifest, "file")
+            if is_named and any(sha256.startswith(match["sha256"].lower()) for sha256 in hashes):
+                return manifest
     # Hashing takes long, and most manifests record nothing that is used here.
     keys = {"labels", "model_args", "training"}
     used = [each for each in manifests if keys & each.keys() or _preprocessing(each)]

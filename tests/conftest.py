@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Set before torch and typer are imported, which read them on import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two networks run alternately: see cli/convert.py
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches the Hugging Face Hub; see hub_server.py
 os.environ.pop("GITHUB_ACTIONS", None)  # otherwise typer colours errors and test output is annotated
 
 

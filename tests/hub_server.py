@@ -76,7 +76,7 @@ class Hub:
         return {**one, "actions": {"upload": {"href": f"{self.url}/store/{one['oid']}"}}}
 
 
-def handler(server: Hub) -> type[http.server.BaseHTTPRequestHandler]:
+def handler(server: Hub) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: C901 - one function for each kind of request
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -95,10 +95,11 @@ def handler(server: Hub) -> type[http.server.BaseHTTPRequestHandler]:
             self.wfile.write(answer)
 
         def do_GET(self) -> None:
-            if "/resolve/" not in self.path:
+            if "/resolve/" in self.path:
+                server.requested.append(f"{self.command} {self.path}")
+            elif self.command == "GET":
                 self.do_POST()
                 return
-            server.requested.append(f"{self.command} {self.path}")
             status, headers, content = server.resolve(self.path)
             self.send_response(status)
             for name, value in headers.items():
@@ -136,6 +137,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_ENDPOINT", imitation.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # set in conftest.py
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # Xet storage does not use this server
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
         yield imitation

@@ -234,7 +234,7 @@ def test_class_names_are_read_from_the_folder_if_present() -> None:
 
 @pytest.mark.parametrize("name", catalog.models())
 def test_code_of_every_card_compiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "cost", lambda _: figures.Cost(1, 1))
+    monkeypatch.setattr(figures, "cost", lambda *_: figures.Cost(1, 1))
     blocks = re.findall(r"```python\n(.*?)```", render(converted(name)), re.DOTALL)
     assert len(blocks) == 6
     compile("\n".join(blocks), name, "exec")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -248,7 +249,8 @@ def test_images_are_normalized_as_the_manifest_of_the_weights_says(
     base = tmp_path / "base.safetensors"
     os.link(weights, base)
     preprocessing = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.2]}
-    document = {"artifact": {"file": base.name}, "source": {"preprocessing": preprocessing}}
+    sha256 = hashlib.sha256(base.read_bytes()).hexdigest()
+    document = {"artifact": {"file": base.name, "sha256": sha256}, "source": {"preprocessing": preprocessing}}
     base.with_suffix(".json").write_text(json.dumps(document))
     network, _ = started("--weights", str(base))
     for transform in (programs["images"].augmented(network, 32), programs["images"].centred(network, 32)):

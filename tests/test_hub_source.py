@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import huggingface_hub
 import msgspec
 import numpy as np
 import pytest
@@ -125,7 +126,9 @@ def test_revision_is_requested_and_a_cached_file_needs_no_network(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     second = converter.convert(NAME, tmp_path / "b", source=place, options=UNPROVEN)
     assert first.manifest == second.manifest
-    with pytest.raises(SourceError, match=r"org/other: not in the Hub's cache, and cannot be downloaded"):
+    with pytest.raises(
+        SourceError, match=r"org/other: not in the Hub's cache, and not downloaded: HF_HUB_OFFLINE is set"
+    ):
         converter.convert(NAME, tmp_path / "c", source="hf-hub:org/other", options=UNPROVEN)
     assert not (tmp_path / "c").exists()
 
@@ -147,6 +150,7 @@ def test_download_is_reported(tmp_path: Path, checkpoint: Checkpoint) -> None:
         (NAME, "hf-hub:org/none", SourceError, "hf-hub:org/none: cannot be downloaded: 404"),
         ("gluon_resnet34_v1b", SOURCE, MappingError, f"hf-hub:{REPO}: the names do not match the model"),
         ("gluon_senet154", "hf-hub:timm/senet154.gluon_in1k", SourceError, "computes other outputs"),
+        ("senet_154", "hf-hub:Timm/senet154.gluon_in1k", SourceError, "computes other outputs"),
         (NAME, "timm/resnet18", UsageError, r"expected hf-hub:ORG/NAME\[@REVISION\], found 'timm/resnet18'"),
         (NAME, "hf-hub:../..", SourceError, "hf-hub:../..: cannot be downloaded: Repo id must use"),
         (NAME, "hf-hub:org/tiny/file", UsageError, "expected hf-hub:ORG/NAME"),
@@ -195,6 +199,27 @@ def test_damaged_file_in_the_cache_is_refused(hub: Hub, tmp_path: Path) -> None:
     assert len(hub.requested) > 2
 
 
+def test_error_of_the_client_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Cannot send a request, as the client has been closed.")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(SourceError, match=f"{REPO}: cannot be downloaded: Cannot send a request"):
+        converter.convert(NAME, tmp_path, source=SOURCE, options=UNPROVEN)
+
+
+def test_hub_that_does_not_answer_is_reported_at_once(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(
+        SourceError,
+        match=r"not in the Hub's cache, and http://127\.0\.0\.1:9 does not answer: ConnectionError",
+    ):
+        converter.convert(NAME, tmp_path, source=SOURCE, options=UNPROVEN)
+    assert hub.requested == []
+
+
 def test_missing_client_is_reported_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SourceError, match=r'needs huggingface_hub: pip install "gluon2torch\[hub\]"'):
@@ -234,7 +259,7 @@ def test_copy_with_another_sha1_is_refused(hub: Hub, tmp_path: Path) -> None:
     lines = str(refused.value).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["cache", "download", "hub"]
     assert lines[3].startswith(f"  hub       hf-hub:{COPY}: expected SHA-1 ")
-    assert f"  --from hf-hub:{COPY}  the same weights, perhaps in another form" in lines
+    assert f"  convert {NAME} OUT --from hf-hub:{COPY}  the same weights, perhaps in another form" in lines
     assert not [*(tmp_path / "out").glob("*"), *cached(tmp_path).parent.glob("[!.]*")]
     assert not [path for path in cached(tmp_path).parent.glob(".*") if path.suffix != ".lock"]
 

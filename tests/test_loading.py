@@ -139,9 +139,12 @@ def test_model_is_detected_from_the_tensors(state: State, file: Path, tmp_path: 
         assert (model.num_classes, model.in_chans) == sizes
         assert model.pretrained_cfg["architecture"] == NAME
         assert model.pretrained_cfg["num_classes"] == sizes[0]
-    with pytest.raises(WeightsError, match="two models in"):
+    with pytest.raises(WeightsError, match="three models in"):
         create_model(weights=tmp_path)
     (tmp_path / "seven.pth.safetensors").unlink()
+    with pytest.raises(WeightsError, match="two models in"):  # a .pth that `convert` did not write
+        create_model(weights=tmp_path)
+    (tmp_path / "headless.pth").rename(tmp_path / f"{NAME}-{'0' * 8}.pth")
     assert same(create_model(weights=tmp_path).state_dict(), state)
 
 
@@ -321,7 +324,8 @@ def dilated(tmp_path: Path) -> Path:
     state = create_model(name).state_dict()
     path = save_weights(state, tmp_path, stem=name)
     torch.save(state, tmp_path / "18.pth")
-    artifact = {"file": path.name, "pth": {"file": "18.pth"}}
+    pth = {"file": "18.pth", "sha256": hashlib.sha256((tmp_path / "18.pth").read_bytes()).hexdigest()}
+    artifact = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "pth": pth}
     manifest = {"artifact": artifact, "model_args": {"output_stride": 8}}
     path.with_suffix(".json").write_text(json.dumps(manifest))
     return path
@@ -343,10 +347,10 @@ def test_renamed_file_is_found_in_its_manifest_by_its_hash(dilated: Path) -> Non
     file = dilated.with_suffix(".json")
     manifest = json.loads(file.read_text())
     moved = dilated.rename(dilated.with_name("moved.safetensors"))
-    assert stride(moved) == 32  # the manifest has no hash
-    manifest["artifact"]["sha256"] = hashlib.sha256(moved.read_bytes()).hexdigest()
-    file.write_text(json.dumps(manifest))
     assert stride(moved) == 8
+    del manifest["artifact"]["sha256"]
+    file.write_text(json.dumps(manifest))
+    assert stride(moved) == 32  # the manifest has no hash
     manifest["artifact"]["sha256"] = "0" * 64
     manifest["artifact"]["pth"]["sha256"] = hashlib.sha256(moved.read_bytes()).hexdigest()
     file.write_text(json.dumps(manifest))
@@ -421,7 +425,8 @@ def test_class_names_come_from_the_manifest_or_labels(file: Path, tmp_path: Path
     assert create_model(NAME, file).class_names == ()
     (tmp_path / "labels.txt").write_text("\n".join([*labels[1:], labels[0], ""]))
     assert create_model(NAME, file).class_names == (*labels[1:], labels[0])
-    manifest = {"artifact": {"file": file.name}, "labels": labels}
+    artifact = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    manifest = {"artifact": artifact, "labels": labels}
     file.with_suffix(".json").write_text(json.dumps(manifest))
     model = create_model(NAME, file)
     assert model.class_names == model.pretrained_cfg["label_names"] == tuple(labels)

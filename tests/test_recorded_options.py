@@ -144,10 +144,19 @@ def test_changed_module_next_to_the_weights_is_refused(graph: Path) -> None:
     weights = convert(graph)
     module = weights.with_name("words.py")
     module.write_text(module.read_text() + "\n")
-    with pytest.raises(ArtifactError, match=r"words\.py: not the module that was generated from the graph"):
-        compare_graph(graph, weights=weights, options=NUMPY)
+    for output in (None, "split"):  # the output named again is no other one
+        with pytest.raises(ArtifactError, match=r"words\.py: not the module that was generated"):
+            compare_graph(graph, weights=weights, output=output, options=NUMPY)
     module.unlink()
     assert compare_graph(graph, weights=weights, options=NUMPY).proof.passed
+
+
+def test_changed_module_is_refused_for_the_graphs_own_output(graph: Path) -> None:
+    weights = convert(graph, None)
+    module = weights.with_name("words.py")
+    module.write_text(module.read_text() + "\n")
+    with pytest.raises(ArtifactError, match=r"words\.py: not the module that was generated"):
+        compare_graph(graph, weights=weights, output="fc1", options=NUMPY)
 
 
 def test_module_of_a_renamed_graph_is_recognised(graph: Path) -> None:
@@ -157,7 +166,10 @@ def test_module_of_a_renamed_graph_is_recognised(graph: Path) -> None:
     assert compare_graph(renamed, params=params, weights=weights, options=NUMPY).proof.passed
 
 
-def test_module_of_another_version_may_differ(doctored: Path, graph: Path) -> None:
+def test_module_of_another_version_is_refused(doctored: Path, graph: Path) -> None:
     manifest = doctored.with_suffix(".json")
     manifest.write_text(manifest.read_text().replace(converter.__version__, "0.1.9"))
-    assert compare_graph(graph, weights=doctored, options=NUMPY).proof.passed
+    with pytest.raises(
+        ArtifactError, match=r"another module than the graph gives\n  written by  gluon2torch 0\.1\.9"
+    ):
+        compare_graph(graph, weights=doctored, options=NUMPY)

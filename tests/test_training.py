@@ -60,13 +60,12 @@ def save(state: dict[str, torch.Tensor], path: Path) -> None:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Return weights with another head, from a base whose manifest says proven and has a normalization."""
     folder = tmp_path_factory.mktemp("trained")
-    made = converter.convert(NAME, folder / "random", random=0, options=UNPROVEN)
+    made = converter.convert(NAME, folder / "random", random=0, options=FAST)
     base = folder / "base" / made.artifact.name.replace(".random", "")
     base.parent.mkdir()
     shutil.copyfile(made.artifact, base)
     document = json.loads(made.artifact.with_suffix(".json").read_text().replace(".random-", "-"))
     document["source"]["preprocessing"] = {"mean": MEAN, "std": STD}
-    document["parity"]["proven"] = True
     base.with_suffix(".json").write_text(json.dumps(document))
     torch.manual_seed(0)
     state = create_model(weights=base, num_classes=len(LABELS)).state_dict()
@@ -190,14 +189,16 @@ def test_card_has_the_base_and_the_measured_figures(original: Trained, published
     assert [
         text for text in ("model-index:", "UNPROVEN", "<neither>", "license:", "optimistic") if text in card
     ] == []
-    assert "UNPROVEN" in unproven_card(original.base.parent.parent / "random")
 
 
-def unproven_card(folder: Path) -> str:
-    (published,) = converter.publish(
-        folder, folder.parent / "unproven", allow_random=True, allow_unproven=True
+def test_claims_that_a_card_of_trained_weights_lacks_are_in_others(tmp_path: Path) -> None:
+    converter.convert(NAME, tmp_path / "random", random=0, options=UNPROVEN)
+    (folder,) = converter.publish(
+        tmp_path / "random", tmp_path / "published", allow_random=True, allow_unproven=True
     )
-    return (published.folder / "README.md").read_text()
+    card = (folder.folder / "README.md").read_text()
+    assert "UNPROVEN" in card
+    assert "license:" in card
 
 
 def test_card_does_not_claim_the_published_accuracy(tmp_path: Path) -> None:
@@ -235,6 +236,31 @@ def test_metrics_may_be_arrays_and_tensors_of_one_number(trained: Trained) -> No
     assert (measured.epoch, measured.loss, measured.top1, measured.images) == (17, 0.5, 50, 9)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, trained: Trained) -> None:
+    state = load_file(trained.out / "model.safetensors")
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = value
+    save(state, trained.out / "model.safetensors")
+    with pytest.raises(ConversionError, match=r"layer1\.0\.conv1\.weight has values that are not finite"):
+        converter.record_training(trained.out, metrics=METRICS, base=trained.base)
+
+
+def test_unchanged_weights_are_not_trained(original: Trained, tmp_path: Path) -> None:
+    shutil.copyfile(original.base, tmp_path / "model.safetensors")
+    with pytest.raises(ArtifactError, match="the weights of the base; nothing was trained"):
+        converter.record_training(tmp_path, metrics=METRICS, base=original.base)
+
+
+def test_base_whose_manifest_contradicts_itself_is_refused(trained: Trained, tmp_path: Path) -> None:
+    base = shutil.copytree(trained.base.parent, tmp_path / "base")
+    (file,) = base.glob("*.json")
+    document = json.loads(file.read_text())
+    document["parity"] |= {"checks": [], "reference": "none"}
+    file.write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match="claims a proof but names no reference"):
+        converter.record_training(trained.out, metrics=METRICS, base=base)
+
+
 def test_labels_are_a_list(trained: Trained) -> None:
     with pytest.raises(UsageError, match="`labels`: expected a list of names, found 'abc'"):
         converter.record_training(trained.out, metrics=METRICS, base=None, labels="abc")
@@ -267,7 +293,9 @@ def test_training_from_scratch_has_no_base(original: Trained, tmp_path: Path) ->
 
 
 def test_further_training_keeps_the_images_of_its_base(original: Trained, tmp_path: Path) -> None:
-    save(load_file(original.out / "model.safetensors"), tmp_path / "model.safetensors")
+    state = load_file(original.out / "model.safetensors")
+    state["fc.bias"] += 1
+    save(state, tmp_path / "model.safetensors")
     converter.record_training(tmp_path, metrics=METRICS, base=original.out)
     training = read(tmp_path).training
     assert training.base is not None
@@ -338,7 +366,7 @@ def test_trained_network_keeps_the_output_stride_of_its_base(original: Trained, 
     with pytest.raises(ArtifactError, match="the output would overwrite an input"):
         converter.record_training(out, metrics=METRICS, base=base)
     (out / "model.safetensors").unlink()
-    shutil.copyfile(base, out / "model.safetensors")
+    save(create_model(name, num_classes=2).state_dict(), out / "model.safetensors")
     converter.record_training(out, metrics=METRICS, base=base)
     assert create_model(weights=out).config.output_stride == 8
     assert converter.verify(out).holds

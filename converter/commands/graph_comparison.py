@@ -105,8 +105,11 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
         if recorded and input_shapes is None and not options.sizes:
             input_shapes = recorded.input_shapes
         loaded = graph_loading.load(graph_loading.prepare(source.graph, output), source.params)
-        if recorded and path and output == end:
-            module_check.require_generated(loaded, recorded, path)
+        if recorded and path:
+            whole = loaded
+            if output != end:
+                whole = graph_loading.load(graph_loading.prepare(source.graph, end), source.params)
+            module_check.require_generated(whole, recorded, path)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         other = _other_side(loaded, path, key, module)
         tensors = tuple(_tensor_diffs(loaded, other.state))

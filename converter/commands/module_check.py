@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def require_generated(loaded: LoadedGraph, manifest: Manifest, weights: Path) -> None:
     """Check that a manifest, and the module in the folder of the weights, are of the module of a graph.
 
-    A module of an earlier version may differ; its file must then be the one in the manifest.
+    The module of an earlier version may differ. It is refused, too, because no proof runs it.
 
     Args:
         loaded: the graph that the manifest records, with parameters.
@@ -34,10 +34,14 @@ def require_generated(loaded: LoadedGraph, manifest: Manifest, weights: Path) ->
     if manifest.module is None:
         return
     generated = _sha256(loaded, manifest)
-    if manifest.module.sha256 != generated and manifest.version == __version__:
-        raise ArtifactError(f"{weights}: its manifest is of another module than the graph gives")
+    if manifest.module.sha256 != generated:
+        raise ArtifactError(
+            f"{weights}: its manifest is of another module than the graph gives\n"
+            f"  written by  gluon2torch {manifest.version}, this is {__version__}\n"
+            "  try         convert the graph again"
+        )
     file = weights.with_name(manifest.module.file)
-    if file.exists() and disk.sha256(file) not in {generated, manifest.module.sha256}:
+    if file.exists() and disk.sha256(file) != generated:
         raise ArtifactError(
             f"{file}: not the module that was generated from the graph, and no proof runs it\n"
             "  try  the weights in a folder without it"

@@ -186,7 +186,7 @@ def run(request: ComparisonRequest, progress: Progress = silent) -> CheckpointCo
 
 
 def _with_recorded_stride(request: ComparisonRequest) -> ParamsSource:
-    """Return the parameters with the output stride in the manifest of the weights, if they have one.
+    """Return the parameters with the model and the output stride in the manifest of the weights, if any.
 
     Raises:
         UsageError: if another output stride was requested.
@@ -203,7 +203,7 @@ def _with_recorded_stride(request: ComparisonRequest) -> ParamsSource:
             f"found {source.output_stride}",
             "output_stride",
         )
-    return replace(source, output_stride=recorded)
+    return replace(source, model=model, output_stride=recorded)
 
 
 def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Module, Arrays, Location]:

@@ -8,10 +8,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from converter import __version__
 from converter.commands.arguments import optional_weights, to_weights
-from converter.errors import ArtifactError, MappingError, UsageError
+from converter.errors import ArtifactError, CheckpointError, MappingError, UsageError
 from converter.formats import artifact, checkpoint
 from converter.manifests import artifact_checks, consistency, converted_file, schema
 from converter.manifests.preprocessing_record import PreprocessingRecord
@@ -74,10 +75,13 @@ def record_training(  # noqa: PLR0913 - by keyword
     destination = path.with_suffix(artifact_checks.MANIFEST)
     _require_no_loss(path, destination)
     arrays = checkpoint.read(path)
+    _require_finite(path, arrays)
     network = _network(path, arrays, model)
     base_manifest = None
     if base_path is not None:
         disk.require_other(path, [base_path])
+        if disk.sha256(path) == disk.sha256(base_path):
+            raise ArtifactError(f"{path}: the weights of the base; nothing was trained")
         base_manifest = converted_file.find_manifest(base_path)
         network = converted_file.with_recorded_stride(network, base_manifest)
     manifest = TrainedManifest(
@@ -122,6 +126,17 @@ def _require_no_loss(path: Path, destination: Path) -> None:
         raise ArtifactError(f"{destination}: not a manifest, and would be lost; move it") from error
     if not isinstance(recorded, TrainedManifest):
         raise ArtifactError(f"{destination}: the manifest of a conversion, which would be lost; move it")
+
+
+def _require_finite(path: Path, arrays: Arrays) -> None:
+    """Refuse weights that no network computes with.
+
+    Raises:
+        CheckpointError: with the first tensor that has a value that is not finite.
+    """
+    for name, array in arrays.items():
+        if not np.isfinite(np.asarray(array, np.float32)).all():
+            raise CheckpointError(f"{path}: {name} has values that are not finite")
 
 
 def _network(path: Path, arrays: Arrays, name: str | None) -> Model:
@@ -174,6 +189,8 @@ def _base(path: Path, manifest: AnyManifest | None, network: Model) -> BaseRecor
         others = " or ".join(names) or "no model"
         raise MappingError(f"{path}: expected the base of {network.name}, found weights of {others}")
     conversion = manifest if isinstance(manifest, Manifest) else None
+    if manifest is not None:
+        consistency.require_consistent(path, manifest)
     random = conversion is not None and converted_file.is_random(conversion)
     return BaseRecord(
         model=network.name,

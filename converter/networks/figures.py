@@ -59,9 +59,10 @@ def preprocessing(model: Model) -> DataConfig:
     return resolve_data_config(model.config)
 
 
-def cost(model: Model) -> Cost:
-    """Return the cost of one image of the model's input size, from the shapes in its definition."""
-    costs = [layer.cost for layer in layer_costs(model, preprocessing(model)["input_size"]).values()]
+def cost(model: Model, input_size: tuple[int, int, int] | None = None) -> Cost:
+    """Return the cost of one image, by default of the model's size, from the shapes in its definition."""
+    size = input_size or preprocessing(model)["input_size"]
+    costs = [layer.cost for layer in layer_costs(model, size).values()]
     return Cost(sum(each.multiply_adds for each in costs), sum(each.activations for each in costs))
 
 

@@ -39,8 +39,11 @@ def take(model: Model | None, repository: HubRepository, folder: Path, progress:
         MappingError: if its tensors are not those of the model.
     """
     path = folder / f"{repository.name.rpartition('/')[2]}.params"
-    origin = _rebuild(model, repository, path, progress)
-    return replace(params_file.from_file(path, folder, progress), hub=origin)
+    origin, model = _rebuild(model, repository, path, progress)
+    file = replace(params_file.from_file(path, folder, progress), hub=origin)
+    if model.name == SENET and not file.is_published(model.published):
+        raise _untrusted(repository)
+    return file
 
 
 def take_published(model: Model, folder: Path, progress: Progress) -> ParamsFile:
@@ -54,7 +57,7 @@ def take_published(model: Model, folder: Path, progress: Progress) -> ParamsFile
         return gluoncv_zoo.take(model.published, folder, progress)
 
     def rebuild(path: Path) -> HubFile:
-        return _rebuild(model, repository, path, progress)
+        return _rebuild(model, repository, path, progress)[0]
 
     mirror = gluoncv_zoo.Mirror(str(repository), rebuild)
     return gluoncv_zoo.take(model.published, folder, progress, mirror=mirror)
@@ -66,8 +69,10 @@ def copy_of(name: str) -> HubRepository | None:
     return hub.HubRepository(f"{TIMM}/{architecture}{names.TIMM_TAG}") if architecture else None
 
 
-def _rebuild(model: Model | None, repository: HubRepository, path: Path, progress: Progress) -> HubFile:
-    """Write the ``.params`` of a repository's checkpoint; return where that came from."""
+def _rebuild(
+    model: Model | None, repository: HubRepository, path: Path, progress: Progress
+) -> tuple[HubFile, Model]:
+    """Write the ``.params`` of a repository's checkpoint; return where that came from, and its model."""
     _require_trusted(model, repository)
     file = hub.take(repository, progress)
     arrays = state_dicts.read(file.path).arrays
@@ -80,7 +85,7 @@ def _rebuild(model: Model | None, repository: HubRepository, path: Path, progres
     params = state_dicts.to_gluon(model, arrays, str(repository))
     with disk.writing(path), path.open("wb") as stream:
         write_params(stream, params)
-    return file
+    return file, model
 
 
 def _require_trusted(model: Model | None, repository: HubRepository) -> None:
@@ -89,8 +94,12 @@ def _require_trusted(model: Model | None, repository: HubRepository) -> None:
     Raises:
         SourceError: if it was selected.
     """
-    if model is not None and model.name == SENET and repository.name.startswith(f"{TIMM}/"):
-        raise SourceError(
-            f"{repository}: timm's senet154 computes other outputs than GluonCV's, so what its weights were "
-            "checked with is unknown (docs/senet154.md); use --params"
-        )
+    if model is not None and model.name == SENET and repository.name.lower().startswith(f"{TIMM}/"):
+        raise _untrusted(repository)
+
+
+def _untrusted(repository: HubRepository) -> SourceError:
+    return SourceError(
+        f"{repository}: timm's senet154 computes other outputs than GluonCV's, so it is unknown what these "
+        "weights were checked with (docs/senet154.md); use --params"
+    )

@@ -176,7 +176,7 @@ def _model_facts(converted: ConvertedFile, model: Model) -> dict[str, Any]:
         "imagenet": model.config.num_classes == IMAGENET_CLASSES and not manifest.labels,
         "family": family(model),
         "components": components(model),
-        "cost": figures.cost(model),
+        "cost": figures.cost(model, converted_file.recorded_input(manifest).get("input_size")),
         "preprocessing": figures.preprocessing(model) | converted_file.recorded_input(manifest),
         "file_bytes": manifest.artifact.bytes,
         "source": figures.SOURCE,

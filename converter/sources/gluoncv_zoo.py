@@ -93,7 +93,8 @@ def _unavailable(
     published: PublishedFile, tried: list[str], archive: str, mirror: Mirror | None
 ) -> SourceError:
     """Return the error that lists what was tried, and what else can be used."""
-    others = [f"  --from {mirror.name}  the same weights, perhaps in another form"] if mirror else []
+    command = f"convert {published.model} OUT --from {mirror.name}" if mirror else ""
+    others = [f"  {command}  the same weights, perhaps in another form"] if mirror else []
     return SourceError(
         "\n".join(
             [
@@ -217,7 +218,10 @@ def _locked(path: Path, seconds: float) -> Iterator[bool]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+        is_writable = os.access(path.parent, os.W_OK)
     except OSError:
+        is_writable = False
+    if not is_writable:
         yield False
         return
     with contextlib.ExitStack() as stack:

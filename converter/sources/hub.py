@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
+
 from converter.errors import SourceError, UsageError
 from converter.storage import disk
 
@@ -19,6 +21,7 @@ PREFIX = "hf-hub:"  # as in timm
 WEIGHTS = "model.safetensors"
 PLACE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
+SECONDS = 10  # for the first answer of the Hub
 INSTALL = 'pip install "gluon2torch[hub]"'
 
 
@@ -84,26 +87,50 @@ def take(repository: HubRepository, progress: Progress) -> HubFile:
     """
     if not is_installed():
         raise SourceError(f"{repository}: needs huggingface_hub: {INSTALL}")
-    from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 - an extra
+    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache  # noqa: PLC0415 - an extra
 
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     try:
+        cached = try_to_load_from_cache(repository.name, WEIGHTS, revision=repository.revision)
+        if not isinstance(cached, str) and not constants.HF_HUB_OFFLINE:
+            _require_answer(repository, endpoint)
         path = hf_hub_download(
             repository.name,
             WEIGHTS,
             revision=repository.revision,
-            endpoint=os.environ.get("HF_ENDPOINT"),
+            endpoint=endpoint,
             tqdm_class=_reporting(progress),
         )
     except errors.LocalEntryNotFoundError as error:  # a subclass of the next one
-        raise SourceError(f"{repository}: not in the Hub's cache, and cannot be downloaded") from error
+        offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _reason(error.__cause__ or error)
+        raise SourceError(f"{repository}: not in the Hub's cache, and not downloaded: {offline}") from error
     except errors.EntryNotFoundError as error:
         raise SourceError(f"{repository}: has no {WEIGHTS}, and other files are not read") from error
-    except (OSError, errors.HFValidationError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise SourceError(f"{repository}: cannot be downloaded: {reason}") from error
+    # huggingface_hub 1.8 raises a RuntimeError when it retries.
+    except (OSError, RuntimeError, errors.HFValidationError) as error:
+        raise SourceError(f"{repository}: cannot be downloaded: {_reason(error)}") from error
     _require_intact(repository, Path(path))
     # The cache has a folder for each commit.
     return HubFile(Path(path), repository.name, Path(path).parent.name)
+
+
+def _require_answer(repository: HubRepository, endpoint: str) -> None:
+    """Check that the Hub answers: without an answer, its client tries for half a minute.
+
+    Raises:
+        SourceError: if it does not.
+    """
+    try:
+        requests.head(f"{endpoint}/{repository.name}", timeout=SECONDS)
+    except requests.RequestException as error:
+        raise SourceError(
+            f"{repository}: not in the Hub's cache, and {endpoint} does not answer: {type(error).__name__}"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _require_intact(repository: HubRepository, path: Path) -> None:
