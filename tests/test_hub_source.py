@@ -241,11 +241,15 @@ def test_copy_on_the_hub_is_used_after_the_bucket(hub: Hub, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("published")
-def test_pretrained_network_comes_from_the_copy_on_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_network_comes_from_the_copy_on_the_hub(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     hub.place = COPY
     monkeypatch.setattr(provider, "PROOF", QUICK)
     monkeypatch.setattr(pretrained, "_converter", lambda _: provider.provide)
+    caplog.set_level("INFO", "resnext_torch")
     model = create_model(NAME, pretrained=True)
+    assert caplog.messages[-1] == f"rebuilt GluonCV's file from hf-hub:{COPY}@{COMMIT}"
     manifest = json.loads(Path(model.pretrained_cfg["file"]).with_suffix(".json").read_text())
     assert manifest["source"]["hub"] == {"repository": COPY, "revision": COMMIT}
     assert (manifest["source"]["official"], manifest["parity"]["proven"]) == (True, True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from converter.commands import conversion
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROOF = ParityOptions()
+log = logging.getLogger("resnext_torch")
 
 
 def provide(name: str, folder: Path) -> Path:
     """Convert a network's published weights into a folder, and prove them.
 
-    The parameters come from GluonCV's cache, or are downloaded into it.
+    The parameters come from GluonCV's cache, or are downloaded or rebuilt from the Hub into it.
 
     Args:
         name: the network.
@@ -34,6 +36,9 @@ def provide(name: str, folder: Path) -> Path:
         WeightsError: if a step fails.
     """
     try:
-        return conversion.convert(name, folder, options=PROOF).artifact
+        result = conversion.convert(name, folder, options=PROOF)
     except ConversionError as error:
         raise WeightsError(str(error)) from error
+    if hub := result.manifest.source.hub:
+        log.info("rebuilt GluonCV's file from hf-hub:%s@%s", hub.repository, hub.revision)
+    return result.artifact
