@@ -176,7 +176,7 @@ def test_data_config_does_not_import_torch() -> None:
 def test_recorded_normalization_takes_the_place_of_the_default(tmp_path: Path) -> None:
     weights, other = tmp_path / "net-12345678.safetensors", tmp_path / "other.safetensors"
     manifest = {
-        "artifact": {"file": weights.name},
+        "artifact": {"file": weights.name, "sha256": "12345678" + "0" * 56},
         "source": {"preprocessing": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}},
     }
     weights.with_suffix(".json").write_text(json.dumps(manifest))
@@ -189,7 +189,8 @@ def test_recorded_normalization_takes_the_place_of_the_default(tmp_path: Path) -
 @pytest.mark.parametrize("recorded", [{"mean": [0.1, 0.2, 0.3]}, {"mean": 0, "std": None}, [], "x"])
 def test_malformed_normalization_is_ignored(tmp_path: Path, recorded: object) -> None:
     weights = tmp_path / "net-12345678.safetensors"
-    manifest = {"artifact": {"file": weights.name}, "source": {"preprocessing": recorded}}
+    artifact = {"file": weights.name, "sha256": "12345678" + "0" * 56}
+    manifest = {"artifact": artifact, "source": {"preprocessing": recorded}}
     weights.with_suffix(".json").write_text(json.dumps(manifest))
     assert resolve_data_config(weights=weights) == resolve_data_config()
 
