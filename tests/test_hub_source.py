@@ -164,6 +164,66 @@ def test_other_repository_is_refused(
     assert not [*(tmp_path / "out").glob("*")]
 
 
+@pytest.mark.parametrize("model", [NAME, "auto"])
+def test_checkpoint_of_another_network_with_the_same_tensors_is_refused(
+    hub: Hub, model: str, tmp_path: Path
+) -> None:
+    hub.files["config.json"] = b'{"architecture": "resnetblur18"}'
+    with pytest.raises(SourceError, match=f"^{SOURCE}: weights of resnetblur18, not of {NAME}"):
+        converter.convert(model, tmp_path / "out", source=SOURCE, options=UNPROVEN)
+    assert not [*(tmp_path / "out").glob("*")]
+
+
+@pytest.mark.usefixtures("published")
+def test_published_weights_need_no_description(hub: Hub, tmp_path: Path) -> None:
+    hub.files["config.json"] = b'{"architecture": "resnetblur18"}'
+    result = converter.convert(NAME, tmp_path, source=SOURCE, options=UNPROVEN)
+    assert result.manifest.source.official
+
+
+def test_configuration_belongs_to_the_commit_of_the_weights(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files["config.json"] = b'{"architecture": "resnet18"}'
+    converter.convert(NAME, tmp_path / "a", source=SOURCE, options=UNPROVEN)
+    assert f"GET /{REPO}/resolve/{COMMIT}/config.json" in hub.requested
+    (file,) = (tmp_path / "hub").rglob("config.json")
+    file.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        SourceError, match=f"{SOURCE}@{COMMIT}: config.json: not in the Hub's cache, and not downloaded"
+    ):
+        converter.convert(NAME, tmp_path / "b", source=SOURCE, options=UNPROVEN)
+
+
+def test_folder_that_publish_wrote_is_converted(hub: Hub, tmp_path: Path) -> None:
+    """A dilated network, which only its configuration shows."""
+    written = converter.convert(NAME, tmp_path / "a", random=1, output_stride=8, options=UNPROVEN)
+    files = (str(written.artifact),)
+    converter.publish(files, tmp_path / "published", allow_random=True, allow_unproven=True)
+    hub.files = {file.name: file.read_bytes() for file in (tmp_path / "published").iterdir()}
+    with pytest.raises(SourceError, match="output stride 8"):
+        converter.convert(NAME, tmp_path / "b", source=SOURCE, options=UNPROVEN)
+    again = converter.convert("auto", tmp_path / "b", source=SOURCE, output_stride=8, options=UNPROVEN)
+    assert again.manifest.artifact.sha256 == written.manifest.artifact.sha256
+    assert again.model.arguments == {"output_stride": 8}
+
+
+@pytest.mark.usefixtures("hub")
+def test_senet_of_unknown_origin_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller network takes the place of SENet-154, which has 460 MB."""
+    monkeypatch.setattr(hub_source, "SENET", NAME)
+    with pytest.raises(SourceError, match=f"^{SOURCE}: timm's senet154 computes other outputs"):
+        converter.convert(NAME, tmp_path / "out", source=SOURCE, options=UNPROVEN)
+    assert not [*(tmp_path / "out").glob("*")]
+
+
+@pytest.mark.usefixtures("hub", "published")
+def test_published_senet_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_source, "SENET", NAME)
+    assert converter.convert(NAME, tmp_path, source=SOURCE, options=UNPROVEN).manifest.source.official
+
+
 def test_repository_without_safetensors_is_refused(hub: Hub, tmp_path: Path) -> None:
     hub.files = {"pytorch_model.bin": b"pickle"}
     with pytest.raises(SourceError, match=f"{REPO}: has no {WEIGHTS}, and other files are not read"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from converter.errors import SourceError
 from converter.formats.params import write_params
-from converter.networks import detection, state_dicts
+from converter.networks import detection, hub_configuration, state_dicts
 from converter.sources import gluoncv_zoo, hub, params_file
 from converter.storage import disk
 from resnext_torch import names
@@ -24,7 +24,13 @@ TIMM = "timm"  # the organization with GluonCV's weights
 SENET = "gluon_senet154"  # docs/senet154.md
 
 
-def take(model: Model | None, repository: HubRepository, folder: Path, progress: Progress) -> ParamsFile:
+def take(
+    model: Model | None,
+    repository: HubRepository,
+    folder: Path,
+    progress: Progress,
+    output_stride: int | None = None,
+) -> ParamsFile:
     """Return the parameters of a repository as the ``.params`` file that GluonCV saves.
 
     Args:
@@ -32,17 +38,22 @@ def take(model: Model | None, repository: HubRepository, folder: Path, progress:
         repository: the repository.
         folder: the folder for the file.
         progress: called with a step, the amount done and the total.
+        output_stride: the output stride that the user selected.
 
     Raises:
-        SourceError: if the checkpoint cannot be provided, or is timm's SENet-154.
+        SourceError: if the checkpoint cannot be provided, is timm's SENet-154, or is of another network
+            according to its ``config.json``.
         CheckpointError: if it is not a checkpoint.
         MappingError: if its tensors are not those of the model.
     """
     path = folder / f"{repository.name.rpartition('/')[2]}.params"
     origin, model = _rebuild(model, repository, path, progress)
     file = replace(params_file.from_file(path, folder, progress), hub=origin)
-    if model.name == SENET and not file.is_published(model.published):
-        raise _untrusted(repository)
+    try:
+        _require_network(model, origin, repository, output_stride)
+    except SourceError:
+        if not file.is_published(model.published):  # GluonCV's weights need no description
+            raise
     return file
 
 
@@ -86,6 +97,21 @@ def _rebuild(
     with disk.writing(path), path.open("wb") as stream:
         write_params(stream, params)
     return file, model
+
+
+def _require_network(
+    model: Model, file: HubFile, repository: HubRepository, output_stride: int | None
+) -> None:
+    """Refuse weights of a network that has the same tensors as a model, but other outputs.
+
+    Raises:
+        SourceError: if they are of such a network, or of a SENet-154, of which timm has another.
+    """
+    if model.name == SENET:
+        raise _untrusted(repository)
+    content = hub.configuration(file)
+    if content is not None:
+        hub_configuration.require_network(model, content, str(repository), output_stride)
 
 
 def _require_trusted(model: Model | None, repository: HubRepository) -> None:

@@ -174,7 +174,7 @@ def _locate(source: ParamsSource, folder: Path, progress: Progress) -> ParamsFil
     if source.params is not None:
         return params_file.from_file(source.params, folder, progress)
     if source.hub is not None:
-        return hub_source.take(model, source.hub, folder, progress)
+        return hub_source.take(model, source.hub, folder, progress, source.output_stride)
     if model is None:
         raise UsageError("auto-detection requires `params`", "params")
     if source.seed is None:

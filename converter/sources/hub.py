@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from converter.errors import SourceError, UsageError
+from converter.progress import silent
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 PREFIX = "hf-hub:"  # as in timm
 WEIGHTS = "model.safetensors"
+CONFIGURATION = "config.json"  # names the network
 PLACE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 SECONDS = 10  # for the first answer of the Hub
 INSTALL = 'pip install "gluon2torch[hub]"'
 
@@ -85,36 +88,67 @@ def take(repository: HubRepository, progress: Progress) -> HubFile:
         SourceError: if the client is not installed, or the file is not cached and cannot be downloaded, or is
             damaged.
     """
-    if not is_installed():
-        raise SourceError(f"{repository}: needs huggingface_hub: {INSTALL}")
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache  # noqa: PLC0415 - an extra
+    path = _fetch(repository, WEIGHTS, str(repository), progress)
+    if path is None:
+        raise SourceError(f"{repository}: has no {WEIGHTS}, and other files are not read")
+    _require_intact(repository, path)
+    return HubFile(path, repository.name, path.parent.name)  # the cache has a folder for each commit
 
+
+def configuration(file: HubFile) -> bytes | None:
+    """Return the ``config.json`` next to a checkpoint, None if its repository has none.
+
+    Raises:
+        SourceError: if the file is not cached and cannot be downloaded.
+    """
+    repository = HubRepository(file.repository, file.revision)
+    path = _fetch(repository, CONFIGURATION, f"{repository}: {CONFIGURATION}", silent)
+    if path is None:
+        return None
+    with disk.reading(path):
+        return path.read_bytes()
+
+
+def _fetch(repository: HubRepository, name: str, label: str, progress: Progress) -> Path | None:
+    """Return a file of a repository in the Hub's cache, None if the repository has no such file.
+
+    Args:
+        repository: the repository.
+        name: the file.
+        label: the file, for messages.
+        progress: called with a step, the amount done and the total.
+
+    Raises:
+        SourceError: as ``take``.
+    """
+    if not is_installed():
+        raise SourceError(f"{label}: needs huggingface_hub: {INSTALL}")
+    import huggingface_hub  # noqa: PLC0415 - an extra
+    from huggingface_hub import constants, errors  # noqa: PLC0415 - an extra
+
+    place: dict[str, Any] = {"repo_id": repository.name, "filename": name, "revision": repository.revision}
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     try:
-        cached = try_to_load_from_cache(repository.name, WEIGHTS, revision=repository.revision)
+        cached = huggingface_hub.try_to_load_from_cache(**place)
+        is_absent = cached is huggingface_hub._CACHED_NO_EXIST  # noqa: SLF001 - documented
+        if is_absent and COMMIT.fullmatch(repository.revision or ""):
+            return None  # a commit does not change
         if not isinstance(cached, str) and not constants.HF_HUB_OFFLINE:
-            _require_answer(repository, endpoint)
-        path = hf_hub_download(
-            repository.name,
-            WEIGHTS,
-            revision=repository.revision,
-            endpoint=endpoint,
-            tqdm_class=_reporting(progress),
+            _require_answer(label, repository, endpoint)
+        return Path(
+            huggingface_hub.hf_hub_download(**place, endpoint=endpoint, tqdm_class=_reporting(progress))
         )
     except errors.LocalEntryNotFoundError as error:  # a subclass of the next one
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _reason(error.__cause__ or error)
-        raise SourceError(f"{repository}: not in the Hub's cache, and not downloaded: {offline}") from error
-    except errors.EntryNotFoundError as error:
-        raise SourceError(f"{repository}: has no {WEIGHTS}, and other files are not read") from error
+        raise SourceError(f"{label}: not in the Hub's cache, and not downloaded: {offline}") from error
+    except errors.EntryNotFoundError:
+        return None
     # huggingface_hub 1.8 raises a RuntimeError when it retries.
     except (OSError, RuntimeError, errors.HFValidationError) as error:
-        raise SourceError(f"{repository}: cannot be downloaded: {_reason(error)}") from error
-    _require_intact(repository, Path(path))
-    # The cache has a folder for each commit.
-    return HubFile(Path(path), repository.name, Path(path).parent.name)
+        raise SourceError(f"{label}: cannot be downloaded: {_reason(error)}") from error
 
 
-def _require_answer(repository: HubRepository, endpoint: str) -> None:
+def _require_answer(label: str, repository: HubRepository, endpoint: str) -> None:
     """Check that the Hub answers: without an answer, its client tries for half a minute.
 
     Raises:
@@ -124,7 +158,7 @@ def _require_answer(repository: HubRepository, endpoint: str) -> None:
         requests.head(f"{endpoint}/{repository.name}", timeout=SECONDS)
     except requests.RequestException as error:
         raise SourceError(
-            f"{repository}: not in the Hub's cache, and {endpoint} does not answer: {type(error).__name__}"
+            f"{label}: not in the Hub's cache, and {endpoint} does not answer: {type(error).__name__}"
         ) from error
 
 
