@@ -20,6 +20,7 @@ RESNEXT_TORCH_IMPORTERS = {
     "commands/inspection_verdict.py",
     "commands/pretrained.py",
     "networks/gluoncv_models.py",
+    "networks/hub_configuration.py",
     "networks/hub_source.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
     *("networks/matching.py", "networks/synthetic.py", "networks/wrappings.py"),
