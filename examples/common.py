@@ -116,7 +116,7 @@ def fit(  # noqa: PLR0913 - by keyword
         DataLoader(val_set, chosen.batch, num_workers=chosen.workers),
     )
     accelerator.register_for_checkpointing(history)
-    begin(accelerator, chosen.out, train_set.classes, resume=chosen.resume)
+    begin(accelerator, chosen.out, train_set.classes, history, resume=chosen.resume)
     for epoch in range(len(history.epochs), chosen.epochs):
         order.epoch = epoch
         freeze(accelerator.unwrap_model(model), trained, head, frozen=epoch < frozen)

@@ -20,6 +20,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from accelerate.checkpointing import load_custom_state
 from rich.progress import track
 from safetensors.torch import save
 
@@ -111,12 +112,12 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(folders, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
-def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bool) -> None:
+def begin(accelerator: Accelerator, out: Path, classes: list[str], history: History, *, resume: bool) -> None:
     """Create the folder, or resume from its last checkpoint.
 
     Raises:
-        SystemExit: if the folder contains a run and ``resume`` is not set, a run on other classes, or
-            weights without a checkpoint.
+        SystemExit: if the folder contains a run and ``resume`` is not set, a run on other classes or with
+            other settings, or weights without a checkpoint.
     """
     folders = checkpoints(out)
     if folders and not resume:
@@ -127,6 +128,7 @@ def begin(accelerator: Accelerator, out: Path, classes: list[str], *, resume: bo
     if folders and (out / "labels.txt").read_text(encoding="utf-8") != labels:
         raise SystemExit(f"{out}: contains a run on other classes than those of DATA")
     if folders:
+        load_custom_state(history, str(folders[-1]))  # before weights that another network cannot load
         accelerator.load_state(str(folders[-1]))
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)

@@ -414,6 +414,11 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert [path.name for path in parts.glob("checkpoint-*")] == ["checkpoint-003"]
     with pytest.raises(SystemExit, match=r"--resume: the run began with another image size: \d+, not 40"):
         finetune(other, *options, "--resume", "--size", "40")
+    for name, setting in ((MODEL, "weights: [0-9a-f]{64}"), ("gluon_cifar_resnext29_32x4d", "network")):
+        torch.manual_seed(1)
+        save_file(create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+        with pytest.raises(SystemExit, match=f"--resume: the run began with another {setting}"):
+            finetune(other, *options, "--resume", "--weights", str(tmp_path / f"{name}.safetensors"))
     reseeded = finetune(other, *options, "--resume", "--seed", "1")
     assert reseeded[:2] == expected[:2]
     assert reseeded[2] != expected[2]
