@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from converter.manifests.training_records import MAX_SIZE
 from resnext_torch import names, resolve_data_config
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     add("--batch", type=int, help="batch size, of all processes together")
     add("--rate", type=float, help="maximum learning rate")
     add("--decay", type=float, default=1e-4, help="weight decay; not for biases and BatchNorms")
-    add("--size", type=int, help="image size in pixels; by default that of the network")
+    add("--size", type=image_size, help="image size in pixels; by default that of the network")
     add("--mixed-precision", default="no", choices=["no", "fp16", "bf16"], help="precision")
     add("--workers", type=int, default=4, help="data-loading workers per process")
     add("--seed", type=int, default=0, help="random seed")
@@ -63,6 +64,17 @@ def network_name(text: str) -> str:
         return names.resolve(text)
     except KeyError as error:
         raise argparse.ArgumentTypeError(error.args[0]) from error
+
+
+def image_size(text: str) -> int:
+    """Return an image size that a manifest can record.
+
+    Raises:
+        ArgumentTypeError: if it is out of range.
+    """
+    if not 0 < int(text) <= MAX_SIZE:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_SIZE} pixels, found {text}")
+    return int(text)
 
 
 def fit(  # noqa: PLR0913 - by keyword

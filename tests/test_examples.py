@@ -339,6 +339,26 @@ def test_unknown_network_is_a_usage_error_of_one_line(
     assert "argument --model: " in capsys.readouterr().err.removesuffix("\n").split("\n")[0]
 
 
+@pytest.mark.parametrize("size", ["0", "2049"])
+def test_size_that_no_manifest_records_is_a_usage_error(
+    programs: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        programs["train"].main(["data", "--out", "out", "--size", size])
+    assert f"argument --size: expected 1 to 2048 pixels, found {size}\n" in capsys.readouterr().err
+
+
+def test_size_is_that_of_the_base_by_default(
+    programs: dict[str, ModuleType], data: Path, tuned: Tuned, tmp_path: Path
+) -> None:
+    reset_accelerate()
+    arguments = [str(data), "--weights", str(tuned.out), "--out", str(tmp_path), *SHORT, "--epochs", "1"]
+    arguments.remove("--size")
+    arguments.remove("32")
+    programs["finetune"].main(arguments)
+    assert json.loads((tmp_path / "model.json").read_text())["training"]["size"] == 32
+
+
 @pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [10.0])])
 def test_only_the_first_process_reports_before_the_launcher_ends_the_others(
     programs: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, rank: str, waits: list[float]
