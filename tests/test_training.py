@@ -230,7 +230,8 @@ def test_proof_and_other_files_are_not_replaced(original: Trained, tmp_path: Pat
 
 def test_metrics_may_be_arrays_and_tensors_of_one_number(trained: Trained) -> None:
     numbers: dict[str, Any] = {"loss": torch.tensor(0.5), "top1": np.float32(50), "images": np.int64(9)}
-    metrics = {**METRICS, "epoch": 17.0, **numbers}
+    ignored = {"per_class": np.array([75.0, 100.0])}
+    metrics = {**METRICS, "epoch": 17.0, **numbers, **ignored}
     converter.record_training(trained.out, metrics=metrics, base=trained.base, labels=LABELS)
     measured = read(trained.out).training.metrics
     assert (measured.epoch, measured.loss, measured.top1, measured.images) == (17, 0.5, 50, 9)
@@ -336,6 +337,9 @@ def test_other_commands_take_a_trained_file(original: Trained, tmp_path: Path) -
         ({"metrics": METRICS | {"loss": float("nan")}}, UsageError, "`metrics`: loss: Expected `float` >= 0"),
         ({"metrics": METRICS | {"loss": float("inf")}}, ArtifactError, "contradictory metrics: loss inf"),
         ({"metrics": METRICS | {"top1": 90.0, "top5": 80.0}}, ArtifactError, "contradictory metrics"),
+        ({"metrics": METRICS | {"top1": torch.ones(2)}}, UsageError, "top1: expected one number, found 2"),
+        ({"metrics": METRICS | {"loss": np.array([])}}, UsageError, "loss: expected one number, found 0"),
+        ({"metrics": METRICS | {"epoch": 1.5}}, UsageError, "`metrics`: epoch: Expected `int`"),
         ({"size": 0}, UsageError, "`size`: expected 1 to 2048 pixels, found 0"),
         ({"labels": ["one"]}, ArtifactError, "3 classes, but 1 class names"),
         ({"labels": ["one", "two", "\n"]}, ConversionError, "unprintable characters"),

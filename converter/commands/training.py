@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from importlib import metadata
@@ -208,20 +209,27 @@ def _base(path: Path, manifest: AnyManifest | None, network: Model) -> BaseRecor
 
 
 def _metrics(metrics: Mapping[str, float]) -> MetricsRecord:
-    """Return the figures of a training.
+    """Return the metrics of a training run.
 
     Raises:
         UsageError: if one is missing or impossible.
     """
+    names = [name for name in MetricsRecord.__struct_fields__ if name in metrics]
     try:
-        return msgspec.convert({name: _number(value) for name, value in metrics.items()}, MetricsRecord)
+        return msgspec.convert({name: _number(name, metrics[name]) for name in names}, MetricsRecord)
     except msgspec.ValidationError as error:
         reason = re.sub(r"(.*) - at `\$\.(\w+)`", r"\2: \1", str(error))
         raise UsageError(f"`metrics`: {reason}", "metrics") from error
 
 
-def _number(value: Any) -> Any:  # noqa: ANN401 - a number, an array or a tensor with one
-    """Return a number as Python's, an integer if it is one."""
+def _number(name: str, value: Any) -> Any:  # noqa: ANN401 - a number, an array or a tensor with one
+    """Return a metric as a Python number, an integer if it is one.
+
+    Raises:
+        UsageError: if it is an array or a tensor of several numbers, or of none.
+    """
+    if (count := math.prod(getattr(value, "shape", ()))) != 1:
+        raise UsageError(f"`metrics`: {name}: expected one number, found {count}", "metrics")
     plain = value.item() if hasattr(value, "item") else value
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
