@@ -134,7 +134,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
     else:
         _check_folder(checks, path, key)
     signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
-    trained = sum(result.what == artifact_checks.PARITY for result in checks.results)
+    trained = sum(isinstance(manifest, TrainedManifest) for manifest in checks.manifests)
     classifiers = [network is not None and network.classifies_images for network in checks.networks]
     return Verification(
         tuple(checks.results),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     FileRecord = ArtifactRecord | DataRecord | ExportRecord | PthRecord
 
 MANIFEST = ".json"  # replaces the artifact's suffix
-PARITY = "parity"
 NOT_CLAIMED = "trained, not converted: no parity is claimed"
 
 
@@ -112,7 +111,10 @@ def check_manifest(checks: CheckList, path: Path, name: str) -> tuple[AnyManifes
         consistency.require_consistent(path, manifest)
         return manifest, content
 
-    return checks.tried(name, "manifest", "readable and consistent", read_consistent)
+    result = checks.tried(name, "manifest", "readable and consistent", read_consistent)
+    if result is not None:
+        checks.manifests.append(result[0])
+    return result
 
 
 def check_weights(checks: CheckList, path: Path, name: str, manifest: AnyManifest) -> Weights | None:
@@ -164,7 +166,7 @@ def _check_training(checks: CheckList, name: str, manifest: TrainedManifest) -> 
         published = base.source_sha1 == catalog.find(manifest.model).entry.params_sha1
         if base.official:
             checks.equal(name, "official base", "true", str(published).lower())
-    checks.unchecked(name, PARITY, NOT_CLAIMED)
+    checks.unchecked(name, "parity", NOT_CLAIMED)
 
 
 def _check_model(checks: CheckList, name: str, model: Model, manifest: Manifest) -> None:

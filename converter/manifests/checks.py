@@ -10,6 +10,7 @@ from converter.errors import ConversionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
 
 T = TypeVar("T")
@@ -38,9 +39,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckList:
-    """The results so far, and the networks whose files were read, None for a generated module."""
+    """The results so far, the readable manifests and the networks, None for a generated module."""
 
     results: list[CheckResult] = field(default_factory=list)
+    manifests: list[AnyManifest] = field(default_factory=list)
     networks: list[Model | None] = field(default_factory=list)
 
     def equal(self, place: str, what: str, expected: str, actual: str) -> None:
