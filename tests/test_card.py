@@ -224,6 +224,7 @@ def test_network_missing_in_timm_uses_resnext_torch(name: str) -> None:
     assert f'create_model("{name}", "model.safetensors")' in text
     assert "import timm" not in text
     assert head(text)["library_name"] == "pytorch"
+    assert head(text)["tags"].count("pytorch") == 1
 
 
 def test_class_names_are_read_from_the_folder_if_present() -> None:
