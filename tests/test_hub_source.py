@@ -13,6 +13,7 @@ import huggingface_hub
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hub_server import COMMIT, REPO, hub_server
 from huggingface_hub import constants
 from safetensors.numpy import load, save
@@ -222,6 +223,23 @@ def test_senet_of_unknown_origin_is_refused(tmp_path: Path, monkeypatch: pytest.
 def test_published_senet_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_source, "SENET", NAME)
     assert converter.convert(NAME, tmp_path, source=SOURCE, options=UNPROVEN).manifest.source.official
+
+
+def test_unusable_values_are_reported_with_the_repository(
+    hub: Hub, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    state = load(checkpoint.content)
+    hub.files[WEIGHTS] = save({**state, "conv1.weight": state["conv1.weight"] * np.float32(np.inf)})
+    with pytest.raises(MappingError, match=f"^{SOURCE}: these weights are not usable"):
+        converter.convert(NAME, tmp_path / "out", source=SOURCE, options=UNPROVEN)
+    assert not [*(tmp_path / "out").glob("*")]
+
+
+def test_pickle_under_the_name_of_safetensors_is_not_read(hub: Hub, tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "pickle.pth")
+    hub.files[WEIGHTS] = (tmp_path / "pickle.pth").read_bytes()
+    with pytest.raises(SourceError, match=f"^{SOURCE}: its {WEIGHTS} is not a safetensors file"):
+        converter.convert(NAME, tmp_path / "out", source=SOURCE, options=UNPROVEN)
 
 
 def test_repository_without_safetensors_is_refused(hub: Hub, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from converter.errors import SourceError, UsageError
+from converter.formats import detect
+from converter.formats.kinds import Kind
 from converter.progress import silent
 from converter.storage import disk
 
@@ -85,13 +87,15 @@ def take(repository: HubRepository, progress: Progress) -> HubFile:
     ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are those of huggingface_hub.
 
     Raises:
-        SourceError: if the client is not installed, or the file is not cached and cannot be downloaded, or is
-            damaged.
+        SourceError: if the client is not installed, or the file is not cached and cannot be downloaded, is
+            damaged, or is not a safetensors file.
     """
     path = _fetch(repository, WEIGHTS, str(repository), progress)
     if path is None:
         raise SourceError(f"{repository}: has no {WEIGHTS}, and other files are not read")
     _require_intact(repository, path)
+    if detect.kind(path) is not Kind.safetensors:
+        raise SourceError(f"{repository}: its {WEIGHTS} is not a safetensors file, and others are not read")
     return HubFile(path, repository.name, path.parent.name)  # the cache has a folder for each commit
 
 
