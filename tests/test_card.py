@@ -14,6 +14,7 @@ from converter.manifests.converted_file import ConvertedFile
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
+    HubRecord,
     Manifest,
     MappingRecord,
     ParityRecord,
@@ -286,3 +287,11 @@ def test_file_name_cannot_inject_markup() -> None:
 def test_place_is_quoted_as_a_python_string() -> None:
     text = render(converted(), address="hf-hub:org/name")
     assert f"timm.create_model({json.dumps('hf-hub:org/name')}, pretrained=True)" in text
+
+
+def test_card_names_the_repository_that_the_file_was_rebuilt_from() -> None:
+    origin = HubRecord(repository="timm/resnext50_32x4d.gluon_in1k", revision="12" * 20)
+    source = SourceRecord(file="resnext50_32x4d.gluon_in1k.params", sha1="3" * 40, official=False, hub=origin)
+    line = f"| Rebuilt from | `hf-hub:timm/resnext50_32x4d.gluon_in1k@{'12' * 20}` |\n"
+    assert line in render(converted(source=source))
+    assert "Rebuilt from" not in render(converted())

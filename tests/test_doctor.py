@@ -138,6 +138,30 @@ def test_published_files_in_the_cache_are_counted(monkeypatch: pytest.MonkeyPatc
     assert "1 published files, 0.0 MB" in CliRunner().invoke(app, ["doctor"]).stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the home folder has another variable")
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({}, "home/.cache/huggingface/hub"),
+        ({"XDG_CACHE_HOME": "xdg"}, "xdg/huggingface/hub"),
+        ({"XDG_CACHE_HOME": "xdg", "HF_HOME": "hf"}, "hf/hub"),
+        ({"HF_HOME": "hf", "HF_HUB_CACHE": "cache"}, "cache"),
+    ],
+)
+def test_cache_of_the_hub_is_where_its_client_has_it(
+    variables: dict[str, str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules of huggingface_hub's documentation."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    (tmp_path / place).mkdir(parents=True)
+    cache = next(folder for folder in converter.doctor().folders if folder.purpose == "the Hub's cache")
+    assert (Path(cache.path), cache.exists) == (tmp_path / place, True)
+
+
 def test_json_is_the_report() -> None:
     document = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert document["ready"] is True

@@ -25,7 +25,7 @@ REQUIRED = (
 )
 EXTRAS = {
     "gluon": ("the proof against GluonCV", ("gluoncv", "mxnet", "opencv-python")),
-    "hub": ("publish, publish --push", ("huggingface_hub", "jinja2")),
+    "hub": ("convert --from, publish, publish --push", ("huggingface_hub", "jinja2")),
     "onnx": ("convert --format onnx", ("onnx", "onnxruntime", "onnxscript", "torch")),
     "report": ("parity --report", ("altair", "jinja2", "vl-convert-python")),
     "sign": ("publish --sign-key, verify --key", ("model-signing", "pyopenssl")),
