@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.schema import TrainedManifest
 from converter.networks import catalog
 from converter.parity import json_report, report
+from converter.publishing import card, configuration
 from converter.vision import classifier
 from resnext_torch import create_model, resolve_data_config
 
@@ -461,6 +462,11 @@ def test_manifest_of_other_weights_is_ignored(trained: Trained, edit: Edit) -> N
 def test_conversions_are_read_apart_from_trainings(original: Trained) -> None:
     with pytest.raises(ArtifactError, match="the manifest of a trained file, not of a conversion"):
         schema.read(original.out / "model.json")
+    with pytest.raises(ArtifactError, match="the manifest of a trained file, not of a conversion"):
+        configuration.document(read(original.out), None)  # as of a generated module
+    trained = replace(artifact_checks.read(original.out / "model.safetensors"), model=None)
+    with pytest.raises(ArtifactError, match="the manifest of a trained file, not of a conversion"):
+        card.render(trained, card.CardOptions())
 
 
 def test_parity_report_of_a_trained_file_is_refused(original: Trained, tmp_path: Path) -> None:

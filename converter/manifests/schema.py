@@ -385,9 +385,18 @@ def read(path: Path) -> tuple[Manifest, bytes]:
         NewerManifestError: if it has a newer schema.
     """
     manifest, content = read_any(path)
+    return require_conversion(path, manifest), content
+
+
+def require_conversion(path: Path | str, manifest: AnyManifest) -> Manifest:
+    """Return the manifest of a conversion.
+
+    Raises:
+        ArtifactError: if it is that of a trained file.
+    """
     if isinstance(manifest, TrainedManifest):
         raise ArtifactError(f"{path}: the manifest of a trained file, not of a conversion")
-    return manifest, content
+    return manifest
 
 
 def read_any(path: Path) -> tuple[AnyManifest, bytes]:

@@ -13,7 +13,7 @@ import msgspec
 from converter.choices import LICENSE
 from converter.errors import PublicationError
 from converter.formats import artifact
-from converter.manifests import converted_file
+from converter.manifests import converted_file, schema
 from converter.manifests.schema import TrainedManifest
 from converter.networks import figures
 from converter.parity import json_report
@@ -96,20 +96,18 @@ def render(converted: ConvertedFile, options: CardOptions) -> str:
     """Return the card, which labels measured and published figures, and random and unproven weights.
 
     Raises:
-        PublicationError: if a trained file has no named network.
+        ArtifactError: if a trained file has no model.
     """
     manifest, model = converted.manifest, converted.model
     if options.license is None and not converted.trained:
         options = replace(options, license=LICENSE)
-    if isinstance(manifest, TrainedManifest):
-        if model is None:
-            raise PublicationError(f"{converted.path}: a trained file has a named network")
+    if model is not None and isinstance(manifest, TrainedManifest):
         facts = _model_facts(converted, model) | _training_facts(manifest)
         return _render(TRAINED_TEMPLATE, manifest, options, facts)
-    parity = manifest.parity
-    reference = json_report.describe_reference(parity.reference, parity.definition)
+    conversion = schema.require_conversion(converted.path, manifest)
+    reference = json_report.describe_reference(conversion.parity.reference, conversion.parity.definition)
     if model is None:
-        facts = _module_facts(manifest, options) | {"reference": reference}
+        facts = _module_facts(conversion, options) | {"reference": reference}
         return _render(MODULE_TEMPLATE, manifest, options, facts)
     return _render(TEMPLATE, manifest, options, _model_facts(converted, model) | {"reference": reference})
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from converter.errors import ArtifactError
-from converter.manifests import converted_file
-from converter.manifests.schema import TrainedManifest
+from converter.manifests import converted_file, schema
 from converter.publishing import timm_config
 
 if TYPE_CHECKING:
@@ -20,14 +18,16 @@ def document(manifest: AnyManifest, model: Model | None) -> dict[str, Any]:
     Args:
         manifest: its manifest.
         model: its model, None for a generated module.
+
+    Raises:
+        ArtifactError: if a trained file has no model.
     """
     if model is not None:
         return timm_config.document(model, manifest.labels, converted_file.recorded_input(manifest))
-    if isinstance(manifest, TrainedManifest):
-        raise ArtifactError(f"{manifest.artifact.file}: a trained file has a named network")
-    graph, shapes = manifest.source.graph, manifest.input_shapes
+    conversion = schema.require_conversion(manifest.artifact.file, manifest)
+    graph, shapes = conversion.source.graph, conversion.input_shapes
     return {
-        "module": manifest.module.file if manifest.module else None,
+        "module": conversion.module.file if conversion.module else None,
         "inputs": {name: list(shapes.get(name, ())) or None for name in (graph.inputs if graph else ())},
         "outputs": list(graph.outputs) if graph else [],
     }
