@@ -93,7 +93,7 @@ def fit(  # noqa: PLR0913 - by keyword
         chosen: the parsed options.
         build: creates the network for a number of classes, and returns the name of its head, too.
         network: the network that decides how images are normalized, or its name; None for a converted graph.
-        base: the weights that the training begins with, None for a training from scratch.
+        base: the weights that the run begins with, None if it trains from scratch.
         jitter: the largest change of the colours of training images.
         smoothing: label smoothing, from 0 to 1.
         frozen: number of epochs in which only the head learns and the BatchNorms keep their statistics.

@@ -47,7 +47,7 @@ class RunDescription:
 
     Attributes:
         model: name of the network; None for a converted graph, which gets no manifest.
-        base: the weights that it begins with, None for a training from scratch.
+        base: the weights that it begins with, None if it trains from scratch.
         classes: the names of the classes.
         size: height and width of the images.
     """

@@ -201,7 +201,7 @@ def test_fine_tuned_network_is_evaluated_verified_and_published(
 ) -> None:
     best = max(tuned.metrics, key=lambda epoch: epoch["top1"])
     request = evaluation.EvaluationRequest(data / "val", ClassifierOptions(tuned.out))
-    assert evaluation.evaluate(request).top1 == pytest.approx(best["top1"])  # at the size of the training
+    assert evaluation.evaluate(request).top1 == pytest.approx(best["top1"])  # at the size of the run
     assert converter.verify(tuned.out).holds
     (published,) = converter.publish(tuned.out, tmp_path / "published")
     assert converter.verify(published.folder).holds

@@ -46,7 +46,7 @@ FAST = converter.ParityOptions("numpy", sizes=[33], dtypes=["float32"])
 
 @dataclass(frozen=True)
 class Trained:
-    """The folder of a training, and the converted file that it began with."""
+    """The folder of a training run, and the converted file that it began with."""
 
     out: Path
     base: Path
@@ -114,7 +114,7 @@ def read(out: Path) -> TrainedManifest:
     return manifest
 
 
-def test_manifest_has_the_base_and_the_figures(original: Trained) -> None:
+def test_manifest_has_the_base_and_the_metrics(original: Trained) -> None:
     manifest = read(original.out)
     training, base = manifest.training, manifest.training.base
     assert (manifest.model, manifest.labels, training.classes) == (NAME, LABELS, 3)
@@ -129,7 +129,7 @@ def test_manifest_has_the_base_and_the_figures(original: Trained) -> None:
     assert json.loads((original.out / "model.json").read_text()).keys().isdisjoint({"source", "parity"})
 
 
-def test_network_classes_and_images_are_those_of_the_training(original: Trained, published: Path) -> None:
+def test_network_classes_and_images_are_those_of_the_training_run(original: Trained, published: Path) -> None:
     state = load_file(original.out / "model.safetensors")
     own, same = create_model(weights=original.out), create_model(f"local-dir:{published}", pretrained=True)
     for model in (own, same):
@@ -149,7 +149,7 @@ def test_classifier_uses_the_recorded_classes_and_images(original: Trained, publ
         assert loaded.transform.transforms[1].size == (SIZE, SIZE)  # type: ignore[attr-defined]
 
 
-def test_folder_of_a_training_verifies_without_a_claim_of_parity(original: Trained) -> None:
+def test_folder_of_a_training_run_verifies_without_a_claim_of_parity(original: Trained) -> None:
     result = converter.verify(original.out)
     skipped = {(check.place, check.what): check.actual for check in result.checks if check.holds is None}
     assert result.holds
@@ -175,11 +175,13 @@ def test_command_says_that_no_parity_is_claimed(original: Trained, tmp_path: Pat
     assert result.exit_code == 0
     (document,) = json.loads(result.stdout)
     assert (document["trained"], document["proven"]) == (True, False)
-    assert "trained    the model card has the figures of the training, and claims no parity" in result.stderr
+    assert (
+        "trained    the model card has the metrics of the training run, and claims no parity" in result.stderr
+    )
     assert "warning" not in result.stderr
 
 
-def test_card_has_the_base_and_the_measured_figures(original: Trained, published: Path) -> None:
+def test_card_has_the_base_and_the_metrics(original: Trained, published: Path) -> None:
     card = (published / "README.md").read_text()
     sha256 = hashlib.sha256(original.base.read_bytes()).hexdigest()
     assert f"**fine-tuned** from `{NAME}` (weights that GluonCV did not publish, proven conversion" in card
@@ -442,7 +444,7 @@ def test_manifest_of_another_network_or_of_other_classes_is_refused(trained: Tra
         artifact_checks.read(trained.out / "model.safetensors")
 
 
-def test_changed_files_of_a_training_do_not_verify(trained: Trained) -> None:
+def test_changed_files_of_a_training_run_do_not_verify(trained: Trained) -> None:
     (trained.out / "labels.txt").write_text("a\nb\nc\n")
     assert failing(trained.out) == {("labels.txt", "class names")}
     (trained.out / "labels.txt").write_text("a\n")
@@ -459,7 +461,7 @@ def test_manifest_of_other_weights_is_ignored(trained: Trained, edit: Edit) -> N
     assert converted_file.find_manifest(trained.out / "model.safetensors") is None
 
 
-def test_conversions_are_read_apart_from_trainings(original: Trained) -> None:
+def test_trained_manifest_is_not_read_as_a_conversion(original: Trained) -> None:
     with pytest.raises(ArtifactError, match="the manifest of a trained file, not of a conversion"):
         schema.read(original.out / "model.json")
     with pytest.raises(ArtifactError, match="the manifest of a trained file, not of a conversion"):

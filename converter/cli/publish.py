@@ -121,7 +121,7 @@ def _show(result: PublishedFolder, screen: Console) -> None:
             screen.print(f"[yellow]warning[/]    {text}")
     if converted.trained:
         screen.print(
-            "[green]trained[/]    the model card has the figures of the training, and claims no parity"
+            "[green]trained[/]    the model card has the metrics of the training run, and claims no parity"
         )
     if result.commit is not None:
         screen.print(f"[green]pushed[/]     {console.plain(result.commit)}")

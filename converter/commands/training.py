@@ -151,11 +151,11 @@ def _network(path: Path, arrays: Arrays, name: str | None) -> Model:
         network = detection.require_one(matches, arrays.values(), str(path), hint=HINT)
     else:
         expected = catalog.find(name).name
-        found = {match.name: match for match in matches}
-        if expected not in found:
-            others = " or ".join(found) or "no model"
+        by_name = {match.name: match for match in matches}
+        if expected not in by_name:
+            others = " or ".join(by_name) or "no model"
             raise MappingError(f"{path}: expected the tensors of {expected}, found those of {others}")
-        network = found[expected]
+        network = by_name[expected]
     if not network.config.num_classes:
         raise MappingError(f"{path}: {network.name} without a head; a trained network has classes")
     return network
@@ -241,8 +241,9 @@ def _images(network: Model, base: AnyManifest | None, size: int | None) -> dict[
         UsageError: if the size is not one of an image.
     """
     recorded = converted_file.recorded_input(base)
-    default, kept = figures.preprocessing(network)["input_size"], recorded.get("input_size")
-    pixels = (kept or default)[1] if size is None else size
+    default = figures.preprocessing(network)["input_size"]
+    recorded_size = recorded.get("input_size")
+    pixels = (recorded_size or default)[1] if size is None else size
     if not 0 < pixels <= MAX_SIZE:
         raise UsageError(f"`size`: expected 1 to {MAX_SIZE} pixels, found {size}", "size")
     result: dict[str, Any] = {} if pixels == default[1] else {"size": pixels}

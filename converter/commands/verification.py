@@ -40,7 +40,7 @@ PROVES_SIGNATURE = "the holder of the key signed exactly these files"
 NOT_ORIGIN = "who wrote the files: whoever changes a file can change its hash too; --key checks a signature"
 NOT_TRUTH = "that the proof in the manifest was really run; to check, convert again or run gluon2torch parity"
 NOT_MEASURED = (
-    "that the weights were trained as the manifest says; to check its figures, run gluon2torch evaluate"
+    "that the weights were trained as the manifest says; to check its metrics, run gluon2torch evaluate"
 )
 LABELS = "labels.txt"  # next to trained weights
 

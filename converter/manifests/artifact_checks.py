@@ -160,7 +160,7 @@ def _weights(path: Path, manifest: AnyManifest) -> Weights:
 
 
 def _check_training(checks: CheckList, name: str, manifest: TrainedManifest) -> None:
-    """Check who published the base of a training, and record that its result is not proven."""
+    """Check who published the base of a training run, and record that its result is not proven."""
     base = manifest.training.base
     if base is not None and manifest.model in catalog.models():
         published = base.source_sha1 == catalog.find(manifest.model).entry.params_sha1

@@ -168,7 +168,7 @@ def recorded_input(manifest: AnyManifest | None) -> ImageSettings:
 def warning(manifest: AnyManifest) -> str:
     """Return a warning for users of random or unproven weights, "" if they are neither."""
     if isinstance(manifest, TrainedManifest):
-        return ""  # their quality is what the training measured
+        return ""  # their quality is what the training run measured
     if is_random(manifest):
         return "the weights are random numbers"
     if manifest.parity.proven:

@@ -335,7 +335,7 @@ class Manifest(FileDescription, frozen=True, kw_only=True):
 
 
 class TrainedManifest(FileDescription, frozen=True, kw_only=True):
-    """What a training began with, wrote and measured. It converts nothing, so it proves nothing.
+    """What a training run began with, wrote and measured. It converts nothing, so it proves nothing.
 
     Attributes:
         kind: "trained".

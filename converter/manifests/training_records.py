@@ -13,7 +13,7 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class BaseRecord(Struct, frozen=True, kw_only=True):
-    """The weights that a training began with, and what their own manifest said about them.
+    """The weights that a training run began with, and what their own manifest said about them.
 
     Attributes:
         model: name of their model.
@@ -37,7 +37,7 @@ class BaseRecord(Struct, frozen=True, kw_only=True):
 
 
 class MetricsRecord(Struct, frozen=True, kw_only=True):
-    """What the training measured on its own validation images, in the epoch of these weights.
+    """What the training run measured on its own validation images, in the epoch of these weights.
 
     Attributes:
         epoch: number of the epoch, from 1.
@@ -58,7 +58,7 @@ class TrainingRecord(Struct, frozen=True, kw_only=True):
     """How the weights were trained.
 
     Attributes:
-        base: the weights that the training began with, null if it began from scratch.
+        base: the weights that the training run began with, null if it began from scratch.
         classes: number of classes.
         metrics: what was measured on the validation images.
         versions: versions of the packages that trained.

@@ -93,7 +93,7 @@ def require_libraries() -> None:
 
 
 def render(converted: ConvertedFile, options: CardOptions) -> str:
-    """Return the card, which labels measured and published figures, and random and unproven weights.
+    """Return the card, which labels measured and published accuracies, and random and unproven weights.
 
     Raises:
         ArtifactError: if a trained file has no model.
@@ -149,11 +149,11 @@ def _training_facts(manifest: TrainedManifest) -> dict[str, Any]:
 
 
 def _describe_base(base: BaseRecord) -> str:
-    """Return what the base of a training is, in one phrase."""
+    """Return what the base of a training run is, in one phrase."""
     if base.random:
         origin = "**random weights**"
     elif base.trained:
-        origin = "weights from an earlier training"
+        origin = "weights from an earlier training run"
     elif base.source_sha1 is None:
         origin = "weights of unknown origin"
     else:
