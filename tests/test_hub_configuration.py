@@ -81,7 +81,9 @@ def test_dilated_network_of_timm_with_pooled_shortcuts_is_refused() -> None:
     require(POOLED, {"model_args": arguments}, 8)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"architecture": "\xff"}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"architecture": "\xff"}', b'{"model_args": {"a": ' + b"[" * 100_000]
+)
 def test_malformed_configuration_is_refused(content: bytes) -> None:
     with pytest.raises(SourceError, match=f"^{PLACE}: config.json does not describe a network"):
         hub_configuration.require_network(catalog.find(NAME), content, PLACE, None)
