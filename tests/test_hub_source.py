@@ -304,6 +304,18 @@ def test_missing_client_is_reported_with_the_extra(tmp_path: Path, monkeypatch: 
         converter.convert(NAME, tmp_path, source=SOURCE, options=UNPROVEN)
 
 
+@pytest.mark.usefixtures("hub")
+def test_missing_client_is_one_of_the_places_that_were_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        SourceError, match=rf"\n  hub       hf-hub:{COPY}: needs huggingface_hub: pip install"
+    ):
+        converter.convert(NAME, tmp_path / "out", options=UNPROVEN)
+    assert not [*(tmp_path / "out").glob("*")]
+
+
 @pytest.mark.usefixtures("published")
 def test_copy_on_the_hub_is_used_after_the_bucket(hub: Hub, tmp_path: Path) -> None:
     hub.place = COPY
