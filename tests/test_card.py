@@ -14,13 +14,12 @@ from converter.manifests.converted_file import ConvertedFile
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
-    HubRecord,
     Manifest,
     MappingRecord,
     ParityRecord,
-    SourceRecord,
     WorstLayerRecord,
 )
+from converter.manifests.source_records import HubRecord, SourceRecord
 from converter.networks import catalog, figures
 from converter.publishing import card
 from converter.publishing.card import CardOptions

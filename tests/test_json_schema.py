@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from converter.cli.app import COMMANDS, app
 from converter.commands import json_schema
-from converter.manifests import schema
+from converter.manifests import json_schema as manifest_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,4 +113,6 @@ def test_unknown_key_is_detected() -> None:
 
 
 def test_manifests_have_one_schema() -> None:
-    assert json_schema.json_schema()["$defs"]["Manifest"] == schema.json_schema()["$defs"]["Manifest"]
+    assert (
+        json_schema.json_schema()["$defs"]["Manifest"] == manifest_schema.json_schema()["$defs"]["Manifest"]
+    )

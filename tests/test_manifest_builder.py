@@ -16,8 +16,8 @@ from converter.manifests.schema import (
     MappingRecord,
     ParityRecord,
     RoundingRecord,
-    SourceRecord,
 )
+from converter.manifests.source_records import SourceRecord
 from converter.networks.mapping import Layer
 from converter.parity.result import NOT_COMPARED, LayerDiff, ParityResult, ProbeResult, Statistics
 from converter.references.probes import Probe

@@ -17,6 +17,7 @@ from converter.commands import conversion, publication, verification
 from converter.errors import ArtifactError, CatalogError, ConversionError, StorageError
 from converter.formats import artifact
 from converter.manifests import artifact_checks, converted_file, schema
+from converter.manifests.source_records import SourceRecord
 from converter.networks import catalog
 from converter.networks.selection import ParamsSource
 from converter.parity.options import ParityOptions
@@ -183,7 +184,7 @@ def test_official_requires_the_published_sha1(sha1: str, *, official: bool) -> N
     model = catalog.find("gluon_cifar_resnext29_16x64d")
     manifest = schema.Manifest(
         model=model.name,
-        source=schema.SourceRecord(file="mine.params", sha1=sha1, official=not official),
+        source=SourceRecord(file="mine.params", sha1=sha1, official=not official),
         mapping=schema.MappingRecord(file="cifar_resnext.toml", sha256=""),
         artifact=schema.ArtifactRecord(
             file="mine.safetensors", sha256="", bytes=0, dtypes=("float32",), tensors=0, parameters=0

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from converter.errors import ArtifactError
-from converter.manifests import schema
+from converter.manifests import json_schema, schema
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "manifest.schema.json"
 OLDEST: dict[str, Any] = {  # the keys that every version wrote
@@ -38,11 +38,11 @@ def read(tmp_path: Path, document: dict[str, Any]) -> schema.Manifest:
 
 
 def test_published_schema_is_current() -> None:
-    assert json.loads(PUBLISHED.read_text()) == schema.json_schema()
+    assert json.loads(PUBLISHED.read_text()) == json_schema.json_schema()
 
 
 def test_every_key_of_the_published_schema_has_a_type() -> None:
-    definitions = schema.json_schema()["$defs"]
+    definitions = json_schema.json_schema()["$defs"]
     assert definitions.keys() >= {"Manifest", "SourceRecord", "ArtifactRecord", "ParityRecord"}
     assert definitions.keys() >= {"TrainedManifest", "TrainingRecord", "BaseRecord", "MetricsRecord"}
     for definition in definitions.values():
@@ -53,7 +53,10 @@ def test_every_key_of_the_published_schema_has_a_type() -> None:
 
 def test_patterns_of_the_published_schema_are_ecmascript() -> None:
     assert "\\Z" not in PUBLISHED.read_text()
-    assert schema.json_schema()["$defs"]["SourceRecord"]["properties"]["sha1"]["pattern"] == "^[0-9a-f]{40}$"
+    assert (
+        json_schema.json_schema()["$defs"]["SourceRecord"]["properties"]["sha1"]["pattern"]
+        == "^[0-9a-f]{40}$"
+    )
 
 
 def test_encoded_manifest_has_sorted_keys_and_reads_back(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from converter.manifests.preprocessing_record import PreprocessingRecord
-    from converter.manifests.schema import ExportRecord, ParityRecord, WrappingRecord
+    from converter.manifests.schema import ExportRecord, ParityRecord
+    from converter.manifests.source_records import PreprocessingRecord, WrappingRecord
     from converter.progress import Progress as Report
 
 BROKEN_PIPE_STATUS = 128 + 13  # of a process that SIGPIPE ends; Windows has no such signal

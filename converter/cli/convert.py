@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.commands import conversion
-    from converter.manifests.schema import RoundingRecord, SourceRecord
+    from converter.manifests.schema import RoundingRecord
+    from converter.manifests.source_records import SourceRecord
 
 
 class OutputFormat(StrEnum):

@@ -12,8 +12,10 @@ from msgspec import Struct
 from converter.commands.inspection_result import UnsupportedOperator  # noqa: TC001 - evaluated
 from converter.formats.kinds import Kind  # noqa: TC001 - evaluated
 from converter.formats.state_dicts import Location  # noqa: TC001 - evaluated
-from converter.manifests.preprocessing_record import PreprocessingRecord  # noqa: TC001 - evaluated
-from converter.manifests.schema import WrappingRecord  # noqa: TC001 - evaluated
+from converter.manifests.source_records import (
+    PreprocessingRecord,  # noqa: TC001 - evaluated
+    WrappingRecord,  # noqa: TC001 - evaluated
+)
 
 if TYPE_CHECKING:
     from converter.commands.inspection_result import GraphSummary, Inspection

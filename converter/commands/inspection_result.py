@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from converter.commands.tensor_statistics import TensorSummary
     from converter.formats.kinds import Kind
     from converter.formats.state_dicts import Location
-    from converter.manifests.preprocessing_record import PreprocessingRecord
-    from converter.manifests.schema import WrappingRecord
+    from converter.manifests.source_records import PreprocessingRecord, WrappingRecord
     from converter.networks.catalog import Model
 
 

@@ -14,7 +14,7 @@ from converter.commands.publication import PublishedRecord
 from converter.commands.reverse_conversion import WrittenParams
 from converter.commands.summary import NetworkSummary
 from converter.commands.verification import VerificationRecord
-from converter.manifests import schema
+from converter.manifests import json_schema as manifest_schema
 from converter.manifests.schema import Manifest
 from converter.networks.figures import FiguresRecord
 from converter.parity.json_report import Document
@@ -47,10 +47,10 @@ def json_schema() -> dict[str, Any]:
         DOCUMENTS.values(), schema_hook=_any, ref_template="#/$defs/{name}"
     )
     return {
-        "$schema": schema.DIALECT,
+        "$schema": manifest_schema.DIALECT,
         "description": "The documents of gluon2torch COMMAND --json, by command.",
         "properties": dict(zip(DOCUMENTS, documents, strict=True)),
-        "$defs": schema.described(definitions),
+        "$defs": manifest_schema.described(definitions),
     }
 
 

@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from converter.commands.arguments import optional_path, to_path, to_weights
-from converter.errors import ArtifactError, PublicationError, StorageError, UsageError
-from converter.manifests import artifact_checks, converted_file, schema
+from converter.errors import ArtifactError, PublicationError, UsageError
+from converter.manifests import artifact_checks, converted_file
 from converter.progress import silent
-from converter.publishing import card, configuration, hub, parity_report, signature, sums
+from converter.publishing import card, configuration, hub, parity_report, replacement, signature
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
+from converter.publishing.published_files import CARD, CONFIG, MANIFEST, REPORT, WEIGHTS
 from converter.publishing.signature import SIGNATURE
 from converter.publishing.sums import SUMS
-from converter.storage import disk, locks
+from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from converter.manifests.converted_file import ConvertedFile
     from converter.progress import Progress
-
-WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
-REPORT = "parity.html"
-ALWAYS = (WEIGHTS, CONFIG, CARD, MANIFEST)  # in every folder; sums, report and signature are extra
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +185,7 @@ def run(request: PublicationRequest, progress: Progress = silent) -> tuple[Publi
             drafts.append(draft)
             progress("publishing", done, len(publications))
         for draft, each in zip(drafts, publications, strict=True):
-            _place(draft, each.folder, force=request.force)
+            replacement.place(draft, each.folder, force=request.force)
     return publications
 
 
@@ -241,48 +238,8 @@ def _require_free(request: PublicationRequest, publications: tuple[PublishedFold
     if duplicates := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise PublicationError(f"several files would be published as {', '.join(duplicates)}")
     for folder in folders if request.force else {request.folder, *folders}:
-        if _backup_path(folder).is_dir():
-            with disk.locked(folder.parent):
-                _restore(folder)
-        _require_replaceable(folder, force=request.force)
-
-
-def _require_replaceable(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that is not empty, or with ``force`` one with files that are not ours."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise PublicationError(f"{folder}: exists and is not a folder")
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names and not force:
-        raise PublicationError(f"{folder}: not empty; --force replaces a folder that publish wrote")
-    if names and (others := names - _published_names(folder)):
-        listing = ", ".join(sorted(others))
-        raise PublicationError(
-            f"{folder}: not replaced: it contains files that publish did not write: {listing}"
-        )
-
-
-def _published_names(folder: Path) -> set[str]:
-    """Return the names of the files that we published in a folder and that still match its sums."""
-    try:
-        digests = sums.read(folder)
-    except (PublicationError, StorageError):
-        return set()
-    ours = {*ALWAYS, REPORT, *module_names(folder)}
-    if not set(ALWAYS) <= digests.keys() <= ours:
-        return set()
-    unchanged = {
-        name for name in digests if (folder / name).is_file() and disk.sha256(folder / name) == digests[name]
-    }
-    return {SUMS, SIGNATURE, *unchanged}
-
-
-def module_names(folder: Path) -> set[str]:
-    """Return the name of the generated module in a published folder, if its manifest names one."""
-    try:
-        module = converted_file.generated_module(schema.read_any(folder / MANIFEST)[0])
-    except (ArtifactError, StorageError):
-        return set()
-    return {module.file} if module else set()
+        replacement.restore_moved(folder)
+        replacement.require_replaceable(folder, force=request.force)
 
 
 def _fill(draft: Path, request: PublicationRequest, each: PublishedFolder, page: bytes | None) -> None:
@@ -321,40 +278,3 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _backup_path(folder: Path) -> Path:
-    """Return where a folder is kept while another one takes its name."""
-    return folder.parent / f"{locks.PREFIX}{folder.name}.old"
-
-
-def _restore(folder: Path) -> None:
-    """Move a folder back from its backup, unless its name is taken."""
-    with contextlib.suppress(OSError):
-        _backup_path(folder).replace(folder)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder; if the process is killed meanwhile, the rest has a temporary folder's name."""
-    temporary = folder.with_name(locks.temporary_name())
-    with contextlib.suppress(OSError):
-        folder.replace(temporary)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _place(draft: Path, folder: Path, *, force: bool) -> None:
-    """Move a draft to its folder's name; an existing folder is removed once the new one is in place."""
-    backup = _backup_path(folder)
-    with disk.writing(folder), disk.locked(folder.parent), contextlib.ExitStack() as undo:
-        _restore(folder)
-        _require_replaceable(folder, force=force)
-        if folder.exists():
-            _require_replaceable(backup, force=True)  # left by a run that was killed after replacing it
-            _discard(backup)
-            folder.replace(backup)
-            undo.callback(_restore, folder)
-            _require_replaceable(backup, force=force)  # again: it may have changed before the rename
-        draft.replace(folder)
-        undo.pop_all()
-        disk.flush_folder(folder.parent)
-        _discard(backup)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from converter import __version__
-from converter.commands import publication
-from converter.commands.publication import CONFIG, MANIFEST, WEIGHTS
 from converter.errors import StorageError
 from converter.manifests import artifact_checks, converted_file, schema
-from converter.publishing import configuration, signature, sums
+from converter.publishing import configuration, published_files, signature, sums
+from converter.publishing.published_files import ALWAYS, CARD, CONFIG, MANIFEST, REPORT, WEIGHTS
 from converter.publishing.signature import HUB_FILES, SIGNATURE
 from converter.publishing.sums import SUMS
 from converter.storage import disk, folders, locks
@@ -83,7 +82,7 @@ def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> N
     digests = checks.tried(
         prefix + SUMS, "form", "a SHA-256 and a name on every line", lambda: sums.read(folder)
     )
-    for name in sorted({*(digests or {}), *tree.files, *publication.ALWAYS} - {SUMS, SIGNATURE}):
+    for name in sorted({*(digests or {}), *tree.files, *ALWAYS} - {SUMS, SIGNATURE}):
         digest = (digests or {}).get(name)
         if name not in tree.files:
             checks.wrong(prefix + name, "file", PRESENT, NOTHING)
@@ -91,9 +90,9 @@ def _check_sums(checks: CheckList, folder: Path, tree: Folder, prefix: str) -> N
             checks.wrong(prefix + name, "sum", f"a line in {SUMS}", NOTHING)
         else:
             checks.equal(prefix + name, "sum", digest, _digest(tree.files[name]))
-            if name in {publication.CARD, publication.REPORT}:
+            if name in {CARD, REPORT}:
                 checks.unchecked(prefix + name, "contents", "documentation")
-            elif name not in {*publication.ALWAYS, *publication.module_names(folder)}:
+            elif name not in {*ALWAYS, *published_files.module_names(folder)}:
                 checks.unchecked(prefix + name, "contents", "not written by publish")
 
 

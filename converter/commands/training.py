@@ -16,8 +16,8 @@ from converter.commands.arguments import optional_weights, to_weights
 from converter.errors import ArtifactError, CheckpointError, MappingError, UsageError
 from converter.formats import artifact, checkpoint
 from converter.manifests import artifact_checks, consistency, converted_file, schema
-from converter.manifests.preprocessing_record import PreprocessingRecord
 from converter.manifests.schema import ArtifactRecord, Manifest, ModelArguments, TrainedManifest
+from converter.manifests.source_records import PreprocessingRecord
 from converter.manifests.training_records import MAX_SIZE, BaseRecord, MetricsRecord, TrainingRecord
 from converter.networks import catalog, detection, figures, state_dicts
 from converter.storage import disk

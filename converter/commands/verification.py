@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from converter.commands import arguments, published_checks
-from converter.commands.publication import MANIFEST
 from converter.commands.published_checks import NOTHING, SIGNED, class_names, is_left_over
 from converter.errors import ArtifactError, StorageError, VerificationError
 from converter.formats import artifact
@@ -24,6 +23,7 @@ from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.checks import CheckList
 from converter.manifests.schema import TrainedManifest
 from converter.publishing import signature
+from converter.publishing.published_files import MANIFEST
 from converter.publishing.sums import SUMS
 from converter.storage import disk, folders
 

@@ -12,12 +12,10 @@ import msgspec
 from converter import __version__, names
 from converter.errors import ArtifactError, StorageError
 from converter.manifests import schema, strength
-from converter.manifests.preprocessing_record import PreprocessingRecord
 from converter.manifests.schema import (
     ArtifactRecord,
     CheckRecord,
     ExportRecord,
-    HubRecord,
     LogitsRecord,
     Manifest,
     MappingRecord,
@@ -26,10 +24,9 @@ from converter.manifests.schema import (
     ParityRecord,
     PthRecord,
     RoundingRecord,
-    SourceRecord,
     WorstLayerRecord,
-    WrappingRecord,
 )
+from converter.manifests.source_records import HubRecord, PreprocessingRecord, SourceRecord, WrappingRecord
 from converter.parity.result import NOT_COMPARED
 
 if TYPE_CHECKING:

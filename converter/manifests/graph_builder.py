@@ -26,9 +26,9 @@ from converter.manifests.schema import (
     Manifest,
     ParityRecord,
     PthRecord,
-    SourceRecord,
     WorstLayerRecord,
 )
+from converter.manifests.source_records import SourceRecord
 from converter.parity.graph_inputs import SEED
 from converter.parity.graph_rows import Part
 from converter.parity.result import GRAPH, LAYER_LIMITS

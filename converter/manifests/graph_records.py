@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from converter.manifests.hashes import Sha256  # noqa: TC001 - evaluated
+
 
 class GraphRecord(Struct, frozen=True, kw_only=True):
     """What was converted of a graph, and what was left out.
@@ -69,7 +71,7 @@ class ModuleRecord(Struct, frozen=True, kw_only=True):
     """
 
     file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+\.py\Z")]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sha256: Sha256
 
 
 class TensorRecord(Struct, frozen=True, kw_only=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -13,20 +11,19 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from converter.errors import ArtifactError
 from converter.manifests.graph_records import (  # noqa: TC001 - evaluated
-    GraphRecord,
     ModuleRecord,
     NodesRecord,
     ReplacedRecord,
     TensorRecord,
 )
-from converter.manifests.preprocessing_record import PreprocessingRecord  # noqa: TC001 - evaluated
+from converter.manifests.hashes import Sha256  # noqa: TC001 - evaluated
+from converter.manifests.source_records import SourceRecord  # noqa: TC001 - evaluated
 from converter.manifests.training_records import TrainingRecord  # noqa: TC001 - evaluated
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Kind = Literal["native", "generated"]
 NATIVE: Kind = "native"  # a network of ours, with names by a mapping file
 GENERATED: Kind = "generated"  # a module that was generated from a graph
@@ -40,81 +37,12 @@ OPTIONAL = {
     *("casts", "graph", "hub", "preprocessing", "size", "wrapping"),
 }
 
-Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 InputSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z", description="height x width")]
 Seed = Annotated[int, Meta(ge=0)]
 
 
 class NewerManifestError(ArtifactError):
     """The manifest has a schema that this version does not know."""
-
-
-class WrappingRecord(Struct, frozen=True, kw_only=True):
-    """How the file's parameters differ from those that GluonCV saves for the model.
-
-    Attributes:
-        description: where the network is in the file, in one line.
-        unused: patterns of the names that are not part of the converted network.
-        zeros: Gluon's names of the parameters that the file lacks and that are zero.
-    """
-
-    description: str
-    unused: tuple[str, ...] = ()
-    zeros: tuple[str, ...] = ()
-
-
-class HubRecord(Struct, frozen=True, kw_only=True):
-    """The checkpoint on the Hugging Face Hub that the ``.params`` file was rebuilt from.
-
-    Attributes:
-        repository: ORG/NAME.
-        revision: the commit.
-    """
-
-    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+\Z")]
-    revision: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
-
-
-class SourceRecord(Struct, frozen=True, kw_only=True):
-    """The ``.params`` file that the weights were converted from.
-
-    Attributes:
-        file: its name, or the name of the archive.
-        sha1: SHA-1 of the unpacked file.
-        official: whether this is GluonCV's published file.
-        archive: kind of archive, None if the file was not packed.
-        container: container format of the arrays.
-        records: formats of the array records.
-        dialect: naming style.
-        symbol: name of the graph that belongs to the parameters.
-        symbol_sha256: SHA-256 of the graph.
-        final_softmax: whether the graph ends in a softmax, which is not part of the converted network.
-        fixed_gammas: patterns of the gammas that the graph fixes at 1.
-        casts: whether the graph has casts between floating types, which are not part of the converted
-            network; absent if not.
-        wrapping: how the parameters differ from those that GluonCV saves; absent if they do not.
-        preprocessing: the normalization of images that was exported with the network; absent without one.
-        graph: what was converted of the graph; absent unless the module was generated from it.
-        hub: the checkpoint that the file was rebuilt from; absent if it was not.
-    """
-
-    file: str
-    sha1: Sha1
-    official: bool
-    archive: str | None = None
-    container: str | None = None
-    records: tuple[str, ...] = ()
-    dialect: str | None = None
-    symbol: str | None = None
-    symbol_sha256: Sha256 | None = None
-    final_softmax: bool | None = None
-    fixed_gammas: tuple[str, ...] = ()
-    casts: bool = False
-    wrapping: WrappingRecord | None = None
-    preprocessing: PreprocessingRecord | None = None
-    graph: GraphRecord | None = None
-    hub: HubRecord | None = None
 
 
 class MappingRecord(Struct, frozen=True, kw_only=True):
@@ -426,29 +354,3 @@ def _decode(content: bytes) -> AnyManifest:
     if msgspec.json.decode(content, type=_AnyKind).kind == TRAINED:
         return msgspec.json.decode(content, type=TrainedManifest)
     return msgspec.json.decode(content, type=Manifest)
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of manifests, which docs/manifest.schema.json publishes."""
-    manifests, definitions = msgspec.json.schema_components(
-        [Manifest, TrainedManifest], ref_template="#/$defs/{name}"
-    )
-    return {"$schema": DIALECT, "anyOf": list(manifests), "$defs": described(definitions)}
-
-
-def described(definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the definitions of structs, with their docstrings' attributes as descriptions of the keys."""
-    # In ECMAScript, $ matches only the end.
-    result: dict[str, Any] = json.loads(json.dumps(definitions).replace(r"\\Z", "$"))
-    keys = {
-        struct.__name__: {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
-        for struct in Struct.__subclasses__()
-    }
-    for title, definition in result.items():
-        summary, _, attributes = inspect.cleandoc(definition["description"]).partition("\n\nAttributes:\n")
-        definition["description"] = summary
-        for line in re.sub(r"\n {5,}", " ", attributes).splitlines():
-            name, _, description = line.strip().partition(": ")
-            key = keys.get(title, {}).get(name, name)
-            definition["properties"][key]["description"] = description
-    return result

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from converter.manifests.preprocessing_record import PreprocessingRecord  # noqa: TC001 - evaluated
+from converter.manifests.hashes import Sha1, Sha256  # noqa: TC001 - evaluated
+from converter.manifests.source_records import PreprocessingRecord  # noqa: TC001 - evaluated
 
 MAX_SIZE = 2048  # of an image, in pixels
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -28,8 +29,8 @@ class BaseRecord(Struct, frozen=True, kw_only=True):
 
     model: str
     file: Annotated[str, Meta(pattern=r"^[^/\\\x00]+\Z")]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-    source_sha1: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")] | None
+    sha256: Sha256
+    source_sha1: Sha1 | None
     official: bool
     proven: bool
     random: bool
