@@ -34,9 +34,16 @@ if TYPE_CHECKING:
     Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults of options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def options(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options of both programs; each program sets its own defaults."""
-    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(description=description, formatter_class=Help)
     add = parser.add_argument
     add("data", metavar="DATA", type=Path, help="folder with train/CLASS/ and val/CLASS/")
     add("--model", type=network_name, metavar="NAME", help="network")

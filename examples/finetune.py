@@ -21,6 +21,7 @@ from refusals import one_line
 
 import resnext_torch
 from resnext_torch import weight_files
+from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from resnext_torch import ResNeXt
 
 CONVERTED = Path("out")  # the folder that the documentation converts to
-COLOURS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Metrics]:

@@ -60,8 +60,11 @@ class RunDescription:
     @property
     def settings(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the run that continues it."""
-        base = self.base and hashlib.sha256(self.base.read_bytes()).hexdigest()
-        return {"network": self.model, "weights": base, "image size": self.size}
+        sha256 = None
+        if self.base is not None:
+            with self.base.open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return {"network": self.model, "weights": sha256, "image size": self.size}
 
     def record(self, out: Path, metrics: Metrics) -> None:
         """Write the manifest of the weights in a folder."""
@@ -98,7 +101,7 @@ class History:
         Raises:
             SystemExit: if it is of a run with other settings.
         """
-        for name, value in state["settings"].items():
+        for name, value in state.get("settings", {}).items():
             if value != self.settings[name]:
                 raise SystemExit(
                     f"--resume: the run began with another {name}: {value}, not {self.settings[name]}"

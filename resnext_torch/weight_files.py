@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import names
@@ -46,8 +47,8 @@ def convert_command(path: Path) -> str:
 def find(path: Path, name: str | None = None) -> Path:
     """Return the path of the weights: the path itself, or the only file of weights in a folder.
 
-    In a folder, ``model.safetensors`` comes first. A ``.pth`` that is named by its hash, as `convert` does,
-    is a copy of the ``.safetensors`` next to it.
+    In a folder, ``model.safetensors`` comes first. A ``.pth`` that `convert` wrote, named by its hash, is a
+    copy of the ``.safetensors`` next to it.
 
     Args:
         path: a file or folder.
@@ -156,7 +157,7 @@ def is_proven(path: Path, name: str) -> bool:
 
 
 def recorded_input(path: Path) -> RecordedInput:
-    """Return the normalization that was exported with a network, and the size of images that it learnt on."""
+    """Return the normalization that was exported with a network, and the size of its training images."""
     manifest, recorded = _manifest(path), RecordedInput()
     match _preprocessing(manifest):
         case {"mean": [*mean], "std": [*std]}:
@@ -184,13 +185,20 @@ def _manifest(path: Path) -> dict[str, Any]:
     used = [each for each in manifests if keys & each.keys() or _preprocessing(each)]
     if not used or not path.is_file():
         return {}
-    sha256 = _sha256(path)
+    status = path.stat()
+    sha256 = _sha256_of(path, status.st_mtime_ns, status.st_size)
     return next((manifest for manifest in used if sha256 in _recorded(manifest, "sha256")), {})
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def _sha256_of(path: Path, _mtime: int, _size: int) -> str:
+    """Return the SHA-256 of an unchanged file, to find its manifest: several functions look for it."""
+    return _sha256(path)
 
 
 def _recorded(manifest: dict[str, Any], key: str) -> list[Any]:

@@ -107,7 +107,7 @@ def diff(
     Args:
         first: ``.safetensors``, ``.pth``, or ``.params`` file in any naming style and container; or a folder
             that contains one of the first two.
-        second: another one.
+        second: the other file, of the same kinds.
         key: key of the state dict in a ``.pth``, with dots between nested keys, for each file that has it; by
             default it is detected.
 

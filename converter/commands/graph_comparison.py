@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from converter.formats.state_dicts import Location
     from converter.graphs.graph import Graph
     from converter.manifests.schema import Manifest
+    from converter.networks.graph_source import GraphSource
     from converter.parity.graph_proof import Network
     from converter.progress import Progress
 
@@ -104,12 +105,10 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
         output = end if output is None else output
         if recorded and input_shapes is None and not options.sizes:
             input_shapes = recorded.input_shapes
-        loaded = graph_loading.load(graph_loading.prepare(source.graph, output), source.params)
+        loaded = _load(source, output)
         if recorded and path:
-            whole = loaded
-            if output != end:
-                whole = graph_loading.load(graph_loading.prepare(source.graph, end), source.params)
-            module_check.require_generated(whole, recorded, path)
+            converted = loaded if output == end else _load(source, end)
+            module_check.require_generated(converted, recorded, path)
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         other = _other_side(loaded, path, key, module)
         tensors = tuple(_tensor_diffs(loaded, other.state))
@@ -127,6 +126,10 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
             reference=reference,
             runs=runs,
         )
+
+
+def _load(source: GraphSource, output: str | None) -> LoadedGraph:
+    return graph_loading.load(graph_loading.prepare(source.graph, output), source.params)
 
 
 def _recorded(weights: Path | None, key: str | None, graph: Graph) -> Manifest | None:

@@ -20,7 +20,7 @@ from converter.formats.params import open_params, write_params
 from converter.formats.state_dicts import TOP_LEVEL, Location
 from converter.manifests import builder, converted_file, generated_weights
 from converter.manifests.schema import Manifest, ParityRecord
-from converter.networks import catalog, detection, matching, state_dicts
+from converter.networks import catalog, detection, state_dicts
 from converter.networks.selection import ParamsSource
 from converter.parity import runner
 from converter.parity.options import ParityOptions
@@ -277,8 +277,6 @@ def _write(
         raise PrecisionError(
             f"{request.weights}: these weights do not fit {request.precision} without rounding"
         )
-    # Refuses values that no network has.
-    matching.rename(model.mapping, params, model.shapes, str(request.weights))
     _write_params(request, part, params)
     return model, params, checkpoint.location
 

@@ -9,11 +9,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from converter import __version__
 from converter.commands.arguments import optional_weights, to_weights
-from converter.errors import ArtifactError, CheckpointError, MappingError, UsageError
+from converter.errors import ArtifactError, MappingError, UsageError
 from converter.formats import artifact, checkpoint
 from converter.manifests import artifact_checks, consistency, converted_file, schema
 from converter.manifests.schema import ArtifactRecord, Manifest, ModelArguments, TrainedManifest
@@ -67,7 +66,7 @@ def record_training(  # noqa: PLR0913 - by keyword
             would lose another ``.json`` of its name.
         CheckpointError: if a file cannot be read, or is missing.
         LabelsError: if the class names are not valid.
-        MappingError: if the tensors are not those of the model, or of the base's model.
+        MappingError: if the tensors are not those of the model, or of the base's model, or not finite.
         StorageError: if the manifest cannot be written.
     """
     if isinstance(labels, str):
@@ -76,21 +75,22 @@ def record_training(  # noqa: PLR0913 - by keyword
     destination = path.with_suffix(artifact_checks.MANIFEST)
     _require_no_loss(path, destination)
     arrays = checkpoint.read(path)
-    _require_finite(path, arrays)
     network = _network(path, arrays, model)
-    base_manifest = None
+    state_dicts.to_gluon(network, arrays, str(path))  # checks the values
+    entry, base_record, base_manifest = _artifact(path, arrays, network), None, None
     if base_path is not None:
         disk.require_other(path, [base_path])
-        if disk.sha256(path) == disk.sha256(base_path):
-            raise ArtifactError(f"{path}: the weights of the base; nothing was trained")
         base_manifest = converted_file.find_manifest(base_path)
+        base_record = _base(base_path, base_manifest, network)
+        if base_record.sha256 == entry.sha256:
+            raise ArtifactError(f"{path}: the weights of the base; nothing was trained")
         network = converted_file.with_recorded_stride(network, base_manifest)
     manifest = TrainedManifest(
         kind="trained",
         model=network.name,
-        artifact=_artifact(path, arrays, network),
+        artifact=entry,
         training=TrainingRecord(
-            base=_base(base_path, base_manifest, network) if base_path else None,
+            base=base_record,
             classes=network.config.num_classes,
             metrics=_metrics(metrics),
             versions={name: metadata.version(name) for name in PACKAGES if name in sys.modules},
@@ -127,17 +127,6 @@ def _require_no_loss(path: Path, destination: Path) -> None:
         raise ArtifactError(f"{destination}: not a manifest, and would be lost; move it") from error
     if not isinstance(recorded, TrainedManifest):
         raise ArtifactError(f"{destination}: the manifest of a conversion, which would be lost; move it")
-
-
-def _require_finite(path: Path, arrays: Arrays) -> None:
-    """Refuse weights that no network computes with.
-
-    Raises:
-        CheckpointError: with the first tensor that has a value that is not finite.
-    """
-    for name, array in arrays.items():
-        if not np.isfinite(np.asarray(array, np.float32)).all():
-            raise CheckpointError(f"{path}: {name} has values that are not finite")
 
 
 def _network(path: Path, arrays: Arrays, name: str | None) -> Model:

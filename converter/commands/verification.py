@@ -26,6 +26,7 @@ from converter.publishing import signature
 from converter.publishing.published_files import MANIFEST
 from converter.publishing.sums import SUMS
 from converter.storage import disk, folders
+from resnext_torch.weight_files import LABELS
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -42,7 +43,6 @@ NOT_TRUTH = "that the proof in the manifest was really run; to check, convert ag
 NOT_MEASURED = (
     "that the weights were trained as the manifest says; to check its metrics, run gluon2torch evaluate"
 )
-LABELS = "labels.txt"  # next to trained weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +212,7 @@ def _check_folder(checks: CheckList, folder: Path, key: Path | None) -> None:
         raise VerificationError(f"{folder}: contains neither a converted file nor a published folder")
     if not published and not any(_is_ours(name, tree) for name in artifacts):
         raise _not_published(folder, len(artifacts))
-    published_checks.check_entries(checks, tree, "")
-    names: set[str] = set()
-    for name in artifacts:
-        names |= _check_converted(checks, tree.files[name], name, key)
-    for name in sorted(tree.files.keys() - names):
-        if not is_left_over(name):  # already reported
-            _check_unrelated(checks, tree.files[name], name)
+    _check_files(checks, tree, {name: tree.files[name] for name in artifacts}, key)
     for path in published:
         published_checks.check(checks, path, f"{path.name}/", key)
 
@@ -227,15 +221,20 @@ def _check_trained(checks: CheckList, folder: Path, trained: list[str], key: Pat
     """Check the folder of a training run: its weights, and none of its checkpoints."""
     inside = tuple(name for name in folders.names(folder) if (folder / name).is_dir())
     tree = folders.read(folder, inside)
+    _check_files(checks, tree, {name: folder / name for name in trained}, key)
+    for name in inside:
+        checks.unchecked(name, "folder", "does not belong to the trained file")
+
+
+def _check_files(checks: CheckList, tree: Folder, artifacts: dict[str, Path], key: Path | None) -> None:
+    """Check the artifacts in a folder, by name, and record the files that belong to none."""
     published_checks.check_entries(checks, tree, "")
     names: set[str] = set()
-    for name in trained:
-        names |= _check_converted(checks, folder / name, name, key)
+    for name, path in artifacts.items():
+        names |= _check_converted(checks, path, name, key)
     for name in sorted(tree.files.keys() - names):
         if not is_left_over(name):  # already reported
             _check_unrelated(checks, tree.files[name], name)
-    for name in inside:
-        checks.unchecked(name, "folder", "does not belong to the trained file")
 
 
 def _check_labels(checks: CheckList, path: Path, manifest: TrainedManifest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +14,8 @@ from converter.manifests import schema
 from converter.manifests.schema import NewerManifestError, TrainedManifest
 from converter.networks import catalog, detection, matching
 from converter.storage import disk
+from resnext_torch.config import COLOURS
+from resnext_torch.weight_files import RecordedInput
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,22 +25,7 @@ if TYPE_CHECKING:
     from converter.manifests.schema import AnyManifest, Manifest
     from converter.networks.catalog import Model
 
-COLOURS = 3
 RANDOM = ".random-"  # marks seeded random weights in file names, the only sign of them in a manifest
-
-
-class ImageSettings(TypedDict, total=False):
-    """Settings of the images in place of a network's defaults.
-
-    Attributes:
-        mean: means of the channels, on a scale from 0 to 1.
-        std: standard deviations of the channels, likewise.
-        input_size: (channels, h, w) in pixels.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    input_size: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +139,9 @@ def with_recorded_stride(model: Model, manifest: AnyManifest | None) -> Model:
         raise ArtifactError(f"model arguments in the manifest: {error}") from error
 
 
-def recorded_input(manifest: AnyManifest | None) -> ImageSettings:
+def recorded_input(manifest: AnyManifest | None) -> RecordedInput:
     """Return the normalization and the size of images that a manifest records, empty without any."""
-    settings = ImageSettings()
+    settings = RecordedInput()
     if manifest is None:
         return settings
     origin = manifest.training if isinstance(manifest, TrainedManifest) else manifest.source

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from converter.errors import SourceError
 from converter.formats.params import write_params
-from converter.networks import detection, hub_configuration, matching, state_dicts
+from converter.networks import detection, hub_configuration, state_dicts
 from converter.sources import gluoncv_zoo, hub, params_file
 from converter.storage import disk
 from resnext_torch import names
@@ -94,8 +94,6 @@ def _rebuild(
         _require_trusted(model, repository)
     model = detection.with_config_of(model, arrays, allow_headless=True)
     params = state_dicts.to_gluon(model, arrays, str(repository))
-    # Refuses values that no network has, under the name that the user knows.
-    matching.rename(model.mapping, params, model.shapes, str(repository))
     with disk.writing(path), path.open("wb") as stream:
         write_params(stream, params)
     return file, model

@@ -16,7 +16,7 @@ from converter.errors import MappingError
 
 if TYPE_CHECKING:
     from collections import abc
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import AnyArray, Arrays
@@ -132,37 +132,54 @@ def _require_cover(mapping: Mapping, shapes: dict[str, Shape]) -> None:
 
 def _require_arrays(mapping: Mapping, params: Arrays, shapes: dict[str, Shape], file: str) -> None:
     """Check shapes and dtypes, and if all are correct the values, because an array may be huge."""
-    _refuse(f"{file}: the arrays do not match the model", _listed(_form_defects, mapping, params, shapes))
-    if lines := _listed(_value_defects, mapping, params, shapes):
+    forms = (
+        (tensor.source, _form_defects(params[tensor.source], shapes[tensor.target]))
+        for tensor in mapping.tensors
+    )
+    _refuse(f"{file}: the arrays do not match the model", _listed(forms))
+    _require_values(
+        {tensor.source: (params[tensor.source], tensor.source_role) for tensor in mapping.tensors}, file
+    )
+
+
+def require_usable(mapping: Mapping, state: abc.Mapping[str, AnyArray], file: str) -> None:
+    """Check the values of a complete PyTorch state dict.
+
+    Raises:
+        MappingError: with every tensor that is not finite, or is a negative variance.
+    """
+    _require_values(
+        {tensor.target: (state[tensor.target], tensor.source_role) for tensor in mapping.tensors}, file
+    )
+
+
+def _require_values(tensors: dict[str, tuple[AnyArray, str]], file: str) -> None:
+    """Check arrays, each with its role, by the names that an error shows."""
+    if lines := _listed((name, _value_defects(array, role)) for name, (array, role) in tensors.items()):
         _refuse(f"{file}: these weights are not usable", [*lines, EARLIER])
 
 
-def _listed(
-    find: Callable[[AnyArray, Shape, str], Iterator[str]],
-    mapping: Mapping,
-    params: Arrays,
-    shapes: dict[str, Shape],
-) -> list[str]:
+def _listed(defects_by_name: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
     """Return a line for each defect of each pattern of names."""
-    tensors_by_defect: dict[str, list[str]] = {}
-    for tensor in mapping.tensors:
-        for defect in find(params[tensor.source], shapes[tensor.target], tensor.source_role):
-            tensors_by_defect.setdefault(defect, []).append(tensor.source)
+    names_by_defect: dict[str, list[str]] = {}
+    for name, defects in defects_by_name:
+        for defect in defects:
+            names_by_defect.setdefault(defect, []).append(name)
     return [
         f"{pattern}: {defect}"
-        for defect, tensors in tensors_by_defect.items()
-        for pattern in names.collapse(tensors)
+        for defect, affected in names_by_defect.items()
+        for pattern in names.collapse(affected)
     ]
 
 
-def _form_defects(array: AnyArray, shape: Shape, _: str) -> Iterator[str]:
+def _form_defects(array: AnyArray, shape: Shape) -> Iterator[str]:
     if array.shape != shape:
         yield f"expected shape {shape}, found {array.shape}"
     if array.dtype not in FLOATS:
         yield f"expected floats, found {array.dtype}"
 
 
-def _value_defects(array: AnyArray, _: Shape, role: str) -> Iterator[str]:
+def _value_defects(array: AnyArray, role: str) -> Iterator[str]:
     if not _is_finite(numbers := np.asarray(array)):
         yield "contains NaN or infinity"
     elif role == VARIANCE and (numbers < 0).any():

@@ -44,10 +44,12 @@ def to_gluon(model: Model, arrays: Arrays, file: str) -> Arrays:
         file: its file, for messages.
 
     Raises:
-        MappingError: with every missing, unexpected or misshapen tensor, and the model that they do match.
+        MappingError: with every missing, unexpected or misshapen tensor, and the model that they do match; or
+            with every tensor that is not finite, or is a negative variance.
     """
     try:
         state = matching.complete(model.mapping, arrays, model.shapes, file)
     except MappingError as error:
         raise detection.with_suggestions(error, model, detection.match_torch(arrays)) from error
+    matching.require_usable(model.mapping, state, file)
     return {tensor.source: state[tensor.target] for tensor in model.mapping.tensors}

@@ -9,8 +9,8 @@ from resnext_torch import names
 from resnext_torch.data_config import CLASSIFIER, FIRST_CONVS, DataConfig, pool_size
 
 if TYPE_CHECKING:
-    from converter.manifests.converted_file import ImageSettings
     from converter.networks.catalog import Model
+    from resnext_torch.weight_files import RecordedInput
 
 
 def architecture(model: Model) -> str | None:
@@ -27,7 +27,7 @@ def architecture(model: Model) -> str | None:
 
 
 def document(
-    model: Model, labels: tuple[str, ...] | None, recorded: ImageSettings | None = None
+    model: Model, labels: tuple[str, ...] | None, recorded: RecordedInput | None = None
 ) -> dict[str, Any]:
     """Return the configuration, without ``architecture`` if timm lacks the network.
 

@@ -80,13 +80,15 @@ def take(
     try:
         return _download(published, cached, folder, progress, limits or download.DownloadLimits())
     except (OSError, ConversionError) as error:
+        last_error = error
         tried = [f"cache     {cached}: {cache_error}", f"download  {download.public(url)}: {error}"]
     if mirror is not None:
         try:
             return _rebuild(published, cached, folder, progress, mirror)
         except (OSError, ConversionError) as error:
+            last_error = error
             tried.append(f"hub       {mirror.name}: {str(error).removeprefix(f'{mirror.name}: ')}")
-    raise _unavailable(published, tried, Path(url).name, mirror)
+    raise _unavailable(published, tried, Path(url).name, mirror) from last_error
 
 
 def _unavailable(
