@@ -141,6 +141,13 @@ def zoo(session: nox.Session) -> None:
 
 
 @nox.session
+def record(session: nox.Session) -> None:
+    """Record the graphs of GluonCV's networks in mappings/graphs. After --: names, by default all."""
+    session.install(".[gluon]", *groups("torch"))
+    session.run("python", "tests/parity/record_graphs.py", "mappings/graphs", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site. After --: serve, for a local preview."""
     session.install("--no-deps", ".")

@@ -19,7 +19,7 @@ RESNEXT_TORCH_IMPORTERS = {
     "commands/folder_inspection.py",
     "commands/inspection_verdict.py",
     "commands/pretrained.py",
-    "networks/gluoncv_models.py",
+    "networks/unknown_names.py",
     "networks/hub_configuration.py",
     "networks/hub_source.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),

@@ -150,6 +150,19 @@ def test_shape_that_the_file_states_is_the_default(key: str) -> None:
     assert graph_inputs.shapes(converted, (33, 34)) == {"data": (1, 2, 33, 34)}
 
 
+def test_size_that_a_dense_layer_needs_is_found_in_an_export_that_states_shapes_of_parameters() -> None:
+    net = Network()
+    net.conv("conv0", "data", 3, 2)
+    net.apply("Flatten", "flat", "conv0")
+    net.dense("fc1", "flat", 2 * 32 * 32, 5)
+    content = json.loads(net.build("fc1").content)
+    for node in content["nodes"]:
+        if node["name"] in net.shapes:
+            node["attrs"] = {"__shape__": str(net.shapes[node["name"]])}
+    graph = reader.parse(json.dumps(content).encode(), file="net", name="net")
+    assert graph_inputs.shapes(convert(graph, net.shapes)) == {"data": (1, 3, 32, 32)}
+
+
 @pytest.mark.parametrize(
     "text",
     [

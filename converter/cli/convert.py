@@ -91,7 +91,6 @@ def convert(  # noqa: PLR0913 - the options of the command line
     if _is_graph(name, has_params=(params, source, random) != (None, None, None), verbose=verbose):
         given = {
             "from": source,
-            "random": random,
             "symbol": symbol,
             "labels": labels,
             "backbone": backbone or None,
@@ -104,6 +103,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             name,
             out,
             params=params,
+            random=random,
             epoch=epoch,
             output=output,
             inputs=options.input_shapes(inputs),

@@ -37,6 +37,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     out: Path,
     *,
     params: Path | None,
+    random: int | None,
     epoch: int | None,
     output: str | None,
     inputs: Mapping[str, tuple[int, ...]] | None,
@@ -54,6 +55,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
             name,
             out,
             params=params,
+            random=random,
             epoch=epoch,
             output=output,
             input_shapes=inputs,
@@ -86,8 +88,15 @@ def print_result(result: GraphConversionResult, *, as_json: bool, is_automatic: 
 def _summary(result: GraphConversionResult, screen: Console) -> None:
     """Print the inputs and outputs, what was left out, the proof and the written files."""
     source, proof = result.manifest.source, result.manifest.parity
+    name = str(source.symbol)
+    if source.network is not None:
+        publication = "the published file" if source.official else "not a published file"
+        screen.print(
+            f"[green]read[/]    {console.word(source.file)}: SHA-1 {source.sha1[:8]} ({publication})"
+        )
+        name = f"GluonCV's {source.network}, recorded"
     if source.graph is not None:
-        _describe(str(source.symbol), source.graph, screen)
+        _describe(name, source.graph, screen)
     if source.casts:
         screen.print("[yellow]left out[/] casts between floating types")
     if proof.proven:

@@ -115,9 +115,9 @@ def _lines(result: Inspection) -> dict[str, str | None]:
 def _unknown(result: Inspection) -> str:
     """Describe a model that is not covered, or else the closest one that is."""
     if result.official:
-        from converter.networks import gluoncv_models
+        from converter.networks import unknown_names
 
-        return gluoncv_models.not_covered(str(result.official))
+        return unknown_names.describe_gluoncv(str(result.official))
     return f"unknown; closest match: {result.nearest}" if result.nearest else "unknown"
 
 

@@ -86,7 +86,6 @@ def parity(  # noqa: PLR0913 - the options of the command line
             document = parity_check.check(
                 name,
                 model_options={
-                    "random": random,
                     "symbol": symbol,
                     "backbone": backbone or None,
                     "output_stride": options.stride(output_stride),
@@ -97,6 +96,7 @@ def parity(  # noqa: PLR0913 - the options of the command line
                     "input_shapes": options.input_shapes(inputs),
                 },
                 params=params,
+                random=random,
                 weights=weights,
                 key=key,
                 options=options.parity_options(reference, size, dtype, gluon_python),

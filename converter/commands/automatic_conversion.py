@@ -8,7 +8,14 @@ from converter.commands import conversion, graph_conversion
 from converter.errors import ConversionError, DialectError, MappingError, SourceError, UsageError
 from converter.formats.params import open_params
 from converter.graphs import reader
-from converter.networks import graph_search, graph_source, location, preparation, resolution
+from converter.networks import (
+    graph_search,
+    graph_source,
+    location,
+    preparation,
+    recorded_detection,
+    resolution,
+)
 from converter.networks.selection import AUTO, ParamsSource
 from converter.parity.options import ParityOptions
 from converter.progress import silent
@@ -96,15 +103,16 @@ def convert(  # noqa: PLR0913 - the options of the command
     except UNFIT as error:
         if model != AUTO or params is None or backbone:
             raise
-        graph = _graph_in_place_of_a_model(error, params, symbol, progress)
-        if graph is None:
+        found = _in_place_of_a_model(error, params, symbol, progress)
+        if found is None:
             raise
     others = {"output_stride": output_stride, "labels": labels}
-    _require_none(others | {"dtype": None if dtype == KEEP else dtype}, graph)
-    in_archive = graph.path is None  # which contains both
+    _require_none(others | {"dtype": None if dtype == KEEP else dtype}, found)
+    graph = found if isinstance(found, str) else found.path
+    in_archive = graph is None  # which contains both
     try:
         return graph_conversion.convert_graph(
-            graph.path or params,
+            graph or params,
             out,
             params=None if in_archive else params,
             pth=pth,
@@ -113,16 +121,18 @@ def convert(  # noqa: PLR0913 - the options of the command
             progress=progress,
         )
     except UsageError as error:
-        if "input_shapes" not in error.parameters:
+        if "input_shapes" not in error.parameters or isinstance(found, str):
             raise
-        command = graph_source.command(graph, str(params))
+        command = graph_source.command(found, str(params))
         raise UsageError(f"{error}\n  with     {command}", *error.parameters) from error
 
 
-def _graph_in_place_of_a_model(
+def _in_place_of_a_model(
     error: ConversionError, params: Path, symbol: Path | None, progress: Progress
-) -> Graph | None:
-    """Return the graph of parameters that contain no named network, None if they have none.
+) -> Graph | str | None:
+    """Return the graph of parameters that contain no model, or the name of a recorded network.
+
+    None if there is neither.
 
     Args:
         error: why they did not convert as a named network.
@@ -131,7 +141,7 @@ def _graph_in_place_of_a_model(
         progress: called as bytes are read.
 
     Raises:
-        MappingError: if they contain a named network, and have a graph.
+        MappingError: if they contain a model, and have a graph; or if they fit several recorded networks.
         SymbolError: if a graph is malformed, or if several match.
     """
     with disk.temp_dir() as folder:
@@ -141,7 +151,10 @@ def _graph_in_place_of_a_model(
             graph: Graph | None = reader.read(symbol)
         else:
             graph = graph_search.find(params, file.documents, arrays)
-        if graph is None or not (locations := _locate(arrays, str(params))):
+        locations = _locate(arrays, str(params))
+        if graph is None:
+            return None if locations else recorded_detection.detect(arrays, file.sha1, str(params))
+        if not locations:
             return graph
         try:
             resolution.require_usable(locations, ParamsSource(None), arrays, str(params))
@@ -160,7 +173,7 @@ def _locate(arrays: Arrays, file: str) -> list[LocatedNetwork]:
     return location.locate(prepared.arrays, file)
 
 
-def _require_none(options: dict[str, object], graph: Graph) -> None:
+def _require_none(options: dict[str, object], found: Graph | str) -> None:
     """Check that no option is given that a graph does not have.
 
     Raises:
@@ -169,7 +182,7 @@ def _require_none(options: dict[str, object], graph: Graph) -> None:
     for name, value in options.items():
         if value is not None:
             raise UsageError(
-                f"`{name}` cannot be used: the parameters fit no named network, and are converted from "
-                f"their graph {graph.file}",
+                f"`{name}` cannot be used: the parameters fit no model, and are converted from the graph of "
+                f"{found if isinstance(found, str) else found.file}",
                 name,
             )

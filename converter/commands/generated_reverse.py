@@ -6,11 +6,13 @@ import hashlib
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from converter.commands import graph_loading, graph_parameters, module_check
+from converter.commands import graph_loading, module_check
 from converter.errors import ArtifactError, PrecisionError, SymbolError
 from converter.formats import precision
+from converter.formats.params import open_params
 from converter.graphs import reader
 from converter.manifests import graph_builder
+from converter.networks import recorded_graphs, recorded_parameters
 from converter.parity import runner
 from converter.progress import silent
 from converter.sources import params_file
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
     from converter.choices import Precision
     from converter.formats.file_arrays import Arrays
+    from converter.graphs.graph import Graph
     from converter.manifests.generated_weights import GeneratedWeights
     from converter.manifests.schema import Manifest, ParityRecord
     from converter.parity.options import ParityOptions
+    from converter.sources.params_file import ParamsFile
 
 
 def params(weights: GeneratedWeights, file: str, dtype: Precision) -> Arrays:
@@ -59,10 +63,11 @@ def prove(
     plan = runner.resolve_reference(options)
     if plan is None:
         return graph_builder.UNPROVEN
-    graph = _graph(weights, manifest, symbol)
     with disk.temp_dir() as folder:
-        loaded = graph_loading.load(graph, params_file.from_file(written, folder, silent))
-        recorded = {graph_parameters.variable(names.source): names.target for names in manifest.names}
+        file = params_file.from_file(written, folder, silent)
+        loaded = _load(weights, manifest, symbol, file)
+        variables = loaded.source.variables
+        recorded = {variables.get(names.source): names.target for names in manifest.names}
         if recorded != loaded.converted.module.tensors:
             raise ArtifactError(f"{weights}: its manifest has other names than this version gives the graph")
         module_check.require_generated(loaded, manifest, weights)
@@ -71,11 +76,29 @@ def prove(
         return graph_loading.prove(loaded.converted, plan, runs, silent).record
 
 
-def _graph(weights: Path, manifest: Manifest, symbol: Path | None) -> graph_loading.OpenedGraph:
-    """Return the graph that a manifest records.
+def _load(
+    weights: Path, manifest: Manifest, symbol: Path | None, file: ParamsFile
+) -> graph_loading.LoadedGraph:
+    """Return the graph that a manifest records, with the parameters in a file.
 
     Raises:
+        CatalogError: if its network is not recorded in this version.
         SymbolError: if it is missing or is another one.
+    """
+    source = manifest.source
+    if source.network is None or symbol is not None:
+        return graph_loading.load(_prepare(_read(weights, manifest, symbol), manifest), file)
+    arrays = open_params(file.path, name=str(file.user_path)).arrays
+    network = recorded_graphs.load(source.network)
+    recorded = recorded_parameters.match(network, arrays, str(file.user_path))
+    return graph_loading.load(_prepare(recorded.network.graph, manifest), file, recorded)
+
+
+def _read(weights: Path, manifest: Manifest, symbol: Path | None) -> Graph:
+    """Read the graph next to weights.
+
+    Raises:
+        SymbolError: if it is missing.
     """
     source = manifest.source
     path = symbol or weights.parent / PurePath(str(source.symbol)).name
@@ -84,8 +107,19 @@ def _graph(weights: Path, manifest: Manifest, symbol: Path | None) -> graph_load
             f"{path}: missing; the proof runs the graph\n"
             "  try  --symbol GRAPH, or --reference none, which writes the file without a proof"
         )
-    opened = graph_loading.prepare(reader.read(path), source.graph.output if source.graph else None)
-    found = hashlib.sha256(opened.original.content).hexdigest()
+    return reader.read(path)
+
+
+def _prepare(graph: Graph, manifest: Manifest) -> graph_loading.OpenedGraph:
+    """Prepare the graph that a manifest records.
+
+    Raises:
+        SymbolError: if it is another one.
+    """
+    source = manifest.source
+    found = hashlib.sha256(graph.content).hexdigest()
     if found != source.symbol_sha256:
-        raise SymbolError(f"{path}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}")
-    return opened
+        raise SymbolError(
+            f"{graph.file}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}"
+        )
+    return graph_loading.prepare(graph, source.graph.output if source.graph else None)

@@ -63,6 +63,7 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     graph: str | PathLike[str],
     *,
     params: str | PathLike[str] | None = None,
+    random: int | None = None,
     epoch: int | None = None,
     output: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -77,8 +78,10 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     Differences are returned, not raised.
 
     Args:
-        graph: the ``-symbol.json``, MXNet's prefix of it, a folder, or an archive with the parameters.
+        graph: the ``-symbol.json``, MXNet's prefix of it, a folder, an archive with the parameters, or
+            GluonCV's name of a network whose graph is recorded.
         params: its ``.params`` file; by default those that ``graph`` names.
+        random: seed of random parameters of a recorded graph, instead of a file.
         epoch: the epoch in the name of the parameters, if there are several.
         output: the name of a node; the network then ends in it. By default, as the manifest of ``weights``
             records it.
@@ -99,12 +102,15 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     plan = runner.require_reference(options)
     path = optional_weights(weights)
     with disk.temp_dir() as unpacked:
-        source = graph_source.open_source(to_text(graph), optional_path(params), epoch, unpacked, progress)
+        place, selected = to_text(graph), optional_path(params)
+        source = graph_source.open_source(place, selected, epoch, unpacked, progress, seed=random)
         recorded = _recorded(path, key, source.graph)
         end = recorded.source.graph.output if recorded and recorded.source.graph else None
         output = end if output is None else output
         if recorded and input_shapes is None and not options.sizes:
             input_shapes = recorded.input_shapes
+        if not options.sizes:
+            input_shapes = input_shapes or source.input_shapes
         loaded = _load(source, output)
         if recorded and path:
             converted = loaded if output == end else _load(source, end)
@@ -129,7 +135,7 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
 
 
 def _load(source: GraphSource, output: str | None) -> LoadedGraph:
-    return graph_loading.load(graph_loading.prepare(source.graph, output), source.params)
+    return graph_loading.load(graph_loading.prepare(source.graph, output), source.params, source.recorded)
 
 
 def _recorded(weights: Path | None, key: str | None, graph: Graph) -> Manifest | None:

@@ -60,6 +60,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     out: str | PathLike[str],
     *,
     params: str | PathLike[str] | None = None,
+    random: int | None = None,
     epoch: int | None = None,
     output: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -71,9 +72,11 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     """Convert a graph to a PyTorch module and prove it; nothing appears in ``out`` if a step fails.
 
     Args:
-        graph: the ``-symbol.json``, MXNet's prefix of it, a folder, or an archive with the parameters.
+        graph: the ``-symbol.json``, MXNet's prefix of it, a folder, an archive with the parameters, or
+            GluonCV's name of a network whose graph is recorded.
         out: output folder, created if it does not exist.
         params: its ``.params`` file, or an archive of one; by default those that ``graph`` names.
+        random: seed of random parameters of a recorded graph, instead of a file.
         epoch: the epoch in the name of the parameters, if there are several.
         output: the name of a node; the network then ends in it.
         input_shapes: the shapes of inputs in the proof, by name; the others are derived from the graph.
@@ -96,9 +99,11 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     disk.require_writable(folder)
     with disk.temp_dir() as unpacked:
         place, selected = to_text(graph), optional_path(params)
-        source = graph_source.open_source(place, selected, epoch, unpacked, progress)
+        source = graph_source.open_source(place, selected, epoch, unpacked, progress, seed=random)
         file = source.params
-        loaded = graph_loading.load(graph_loading.prepare(source.graph, output), file)
+        loaded = graph_loading.load(graph_loading.prepare(source.graph, output), file, source.recorded)
+        if not options.sizes:
+            input_shapes = input_shapes or source.input_shapes
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         state = dict(generated_network.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
@@ -111,6 +116,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
                 progress,
                 lambda dtype: generated_network.read(module, path, dtype),
             )
+            if source.recorded:
+                params_file.verify_published_sha1(file, source.recorded.network.published)
             params_file.require_unchanged(file)
             written = graph_export.WrittenWeights(
                 stem=_stem(loaded), sha256=draft.sha256, pth=state if pth else None

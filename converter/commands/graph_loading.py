@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
     from converter.manifests.schema import ParityRecord
+    from converter.networks.recorded_parameters import MatchedNetwork
     from converter.parity.graph_outputs import Run
     from converter.parity.graph_proof import Network
     from converter.parity.graph_rows import GraphProof
@@ -97,8 +98,13 @@ def prepare(original: Graph, output: str | None = None) -> OpenedGraph:
     return OpenedGraph(original=original, whole=whole, pruned=pruning.prune(whole, output))
 
 
-def load(graph: OpenedGraph, file: ParamsFile) -> LoadedGraph:
+def load(graph: OpenedGraph, file: ParamsFile, recorded: MatchedNetwork | None = None) -> LoadedGraph:
     """Match a graph with its parameters and generate its module.
+
+    Args:
+        graph: the graph.
+        file: the parameters.
+        recorded: the recorded network that the graph is of, None for the graph of a file.
 
     Raises:
         MappingError: if parameters are missing, do not fit or are not finite.
@@ -106,8 +112,12 @@ def load(graph: OpenedGraph, file: ParamsFile) -> LoadedGraph:
     """
     whole, pruned = graph.whole, graph.pruned
     params = open_params(file.path, name=str(file.user_path))
-    variables = {name: graph_parameters.variable(name) for name in params.arrays}
-    matched = graph_parameters.match(pruned.graph, params.arrays, str(file.user_path))
+    variables = (
+        {name: graph_parameters.variable(name) for name in params.arrays}
+        if recorded is None
+        else recorded.variables
+    )
+    matched = graph_parameters.match(pruned.graph, params.arrays, variables, str(file.user_path))
     shapes = {name: tuple(array.shape) for name, array in matched.items()}
     module = codegen.generate(pruned.graph, shapes, whole.name)
     _require_valid(module.source, whole.file)
@@ -120,6 +130,7 @@ def load(graph: OpenedGraph, file: ParamsFile) -> LoadedGraph:
             params=params,
             variables=variables,
             has_casts=graph.original is not whole,
+            network=None if recorded is None else recorded.network,
         ),
         converted=ConvertedGraph(whole=whole, pruned=pruned, module=module, parameters=parameters),
         arrays=matched,

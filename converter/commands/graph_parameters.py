@@ -10,6 +10,8 @@ from converter.errors import MappingError
 from converter.graphs import operators
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from converter.formats.file_arrays import AnyArray, Arrays
     from converter.graphs.graph import Graph
 
@@ -22,26 +24,31 @@ def variable(name: str) -> str:
     return PREFIX.sub("", name, count=1)
 
 
-def match(graph: Graph, arrays: Arrays, file: str) -> dict[str, AnyArray]:
+def match(graph: Graph, arrays: Arrays, variables: Mapping[str, str], file: str) -> dict[str, AnyArray]:
     """Return the parameters of a graph by variable.
+
+    Args:
+        graph: the graph.
+        arrays: the arrays by their names in the file.
+        variables: the variable of each name in the file; other arrays are not used.
+        file: the file, for messages.
 
     Raises:
         MappingError: if a parameter of an operator is missing, or is stored twice.
     """
     by_name: dict[str, AnyArray] = {}
-    for stored, array in arrays.items():
-        name = variable(stored)
+    for stored, name in variables.items():
         if name in by_name:
             raise MappingError(f"{file}: {name} is stored twice")
-        by_name[name] = array
+        by_name[name] = arrays[stored]
     if missing := [name for name in graph.parameters if name not in by_name]:
         lines = [f"missing  {name}{_hint(name, by_name)}" for name in missing[:MAX_LINES]]
         headline = f"{file}: {len(missing)} parameters of {graph.file} are missing"
         more = names.shorten(missing, MAX_LINES)[MAX_LINES:]
         raise MappingError("\n  ".join([headline, *names.shorten(lines), *more]))
     _require_shapes(graph, by_name, file)
-    variables = set(graph.variables)
-    return {name: array for name, array in by_name.items() if name in variables}
+    used = set(graph.variables)
+    return {name: array for name, array in by_name.items() if name in used}
 
 
 def _require_shapes(graph: Graph, arrays: dict[str, AnyArray], file: str) -> None:

@@ -23,7 +23,7 @@ from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.graphs import candidates
 from converter.manifests import converted_file, generated_weights
 from converter.manifests.schema import TrainedManifest
-from converter.networks import catalog, detection, gluoncv_models, state_dicts
+from converter.networks import catalog, detection, state_dicts, unknown_names
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
@@ -192,7 +192,7 @@ def _with_publication(inspection: Inspection, sha1: str) -> Inspection:
     official = _published_model(sha1)
     inspection = replace(inspection, sha1=sha1, official=official)
     if official and not inspection.models and inspection.summary is None:
-        return replace(inspection, verdict=gluoncv_models.not_covered(str(official)))
+        return replace(inspection, verdict=unknown_names.describe_gluoncv(str(official)))
     return inspection
 
 

@@ -62,6 +62,7 @@ def check(  # noqa: PLR0913 - the options of the command
     name: str | PathLike[str],
     *,
     params: str | PathLike[str] | None = None,
+    random: int | None = None,
     weights: str | PathLike[str] | None = None,
     key: str | None = None,
     module: nn.Module | None = None,
@@ -75,6 +76,7 @@ def check(  # noqa: PLR0913 - the options of the command
     Args:
         name: the model, or a graph as in ``compare_graph``.
         params: parameters.
+        random: seed of random parameters instead.
         weights: a checkpoint, as in ``compare`` and ``compare_graph``.
         key: its key, as there.
         module: a module to compare with instead, as there.
@@ -94,7 +96,8 @@ def check(  # noqa: PLR0913 - the options of the command
         for each in (model_options, graph_options)
     ]
     of_model, of_graph = given
-    if graph_source.is_meant(to_text(name), has_params=params is not None or "random" in of_model):
+    common |= {"random": random}
+    if graph_source.is_meant(to_text(name), has_params=(params, random) != (None, None)):
         _require_none(of_model, "a model")
         return graph_report.build(graph_comparison.compare_graph(name, **common, **of_graph))
     _require_none(of_graph, "a graph")

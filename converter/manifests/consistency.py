@@ -79,13 +79,13 @@ def _require_kind(path: Path, manifest: Manifest) -> None:
         manifest.labels,
         source.wrapping,
         source.preprocessing,
-        source.official or None,
+        None if source.network else source.official or None,
     ]
     generated: list[object] = [manifest.module, source.graph]
     if manifest.kind == GENERATED:
         required, others = [*generated, source.symbol_sha256], [*native, *options]
     else:
-        required, others = native, [*generated, manifest.names or None]
+        required, others = native, [*generated, manifest.names or None, source.network]
     if None in required or any(part is not None for part in others):
         raise ArtifactError(f"{path}: does not have exactly the parts of a {manifest.kind} network")
     if manifest.module is not None and manifest.module.file != f"{manifest.model}.py":

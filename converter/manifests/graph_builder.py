@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from converter.formats.params import Params
     from converter.graphs.graph import Graph
     from converter.manifests.builder import WrittenFile
+    from converter.networks.recorded_graphs import RecordedNetwork
     from converter.parity.graph_outputs import Run
     from converter.parity.graph_proof import ConvertedGraph
     from converter.parity.graph_rows import GraphProof, GraphRow
@@ -59,6 +60,7 @@ class ConvertedSource:
         params: its contents.
         variables: the graph's variable of each array in the file, by the array's name.
         has_casts: whether the graph has casts between floating types, which are not converted.
+        network: the recorded network that the graph is of, None for the graph of a file.
     """
 
     graph: Graph
@@ -66,6 +68,7 @@ class ConvertedSource:
     params: Params
     variables: Mapping[str, str]
     has_casts: bool
+    network: RecordedNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,8 @@ def _source(source: ConvertedSource, converted: ConvertedGraph) -> SourceRecord:
     return SourceRecord(
         file=file.name,
         sha1=file.sha1,
-        official=False,
+        official=source.network is not None and file.is_published(source.network.published),
+        network=source.network.name if source.network else None,
         archive=file.archive,
         container=source.params.container,
         records=tuple(source.params.records),

@@ -69,6 +69,8 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
         preprocessing: the normalization of images that was exported with the network; absent without one.
         graph: what was converted of the graph; absent unless the module was generated from it.
         hub: the checkpoint that the file was rebuilt from; absent if it was not.
+        network: GluonCV's name of the network whose recorded graph was converted; absent if the graph was a
+            file.
     """
 
     file: str
@@ -87,3 +89,4 @@ class SourceRecord(Struct, frozen=True, kw_only=True):
     preprocessing: PreprocessingRecord | None = None
     graph: GraphRecord | None = None
     hub: HubRecord | None = None
+    network: str | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import msgspec
 
 from converter.errors import CatalogError, UsageError
-from converter.networks import gluoncv_models, mapping
+from converter.networks import gluoncv_models, mapping, unknown_names
 from converter.sources.published_file import PublishedFile
 from resnext_torch import CONFIGS, HEAD, Config, parameter_count, state_spec
 from resnext_torch.config import COLOURS
@@ -187,7 +187,7 @@ def find(name: str) -> Model:
     model = by_name.get(name) or by_gluon_name.get(name)
     if model is None:
         covered = {entry: model.name for entry, model in by_gluon_name.items()}
-        raise CatalogError(gluoncv_models.describe_unknown(name, covered))
+        raise CatalogError(unknown_names.describe_unknown(name, covered))
     return model
 
 

@@ -6,6 +6,7 @@
 | ``net``, MXNet's prefix             | ``net-symbol.json``      | likewise                                  |
 | folder                              | the only graph in it     | likewise, else the only parameters in it  |
 | ``.mar``, ``.zip``, ``.tar(.gz)``   | the only graph in it     | the only ``.params`` in it                |
+| ``mobilenet1.0``, GluonCV's name    | the recorded graph       | GluonCV's cache, then download            |
 
 Selected parameters take precedence over those that the table names.
 """
@@ -23,48 +24,76 @@ from converter.errors import CatalogError, SourceError, UsageError
 from converter.formats import detect
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.kinds import PACKED, Kind
+from converter.formats.params import open_params
 from converter.graphs import candidates, reader
-from converter.networks import catalog
+from converter.networks import catalog, recorded_graphs, recorded_index, recorded_parameters
 from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from converter.graphs.graph import Graph
+    from converter.graphs.operators.code import Shape
+    from converter.networks.recorded_parameters import MatchedNetwork
     from converter.progress import Progress
     from converter.sources.params_file import ParamsFile
 
 AUTO = "auto"
+DATA = "data"  # the input of every recorded network
 JSON = ".json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSource:
-    """A graph and its parameters."""
+    """A graph and its parameters.
+
+    Attributes:
+        graph: the graph.
+        params: the parameters.
+        recorded: the recorded network that the graph is of, None for the graph of a file.
+    """
 
     graph: Graph
     params: ParamsFile
+    recorded: MatchedNetwork | None = None
+
+    @property
+    def input_shapes(self) -> dict[str, Shape] | None:
+        """The shapes of the inputs in a proof by default, None if they have to be derived from the graph."""
+        return None if self.recorded is None else {DATA: self.recorded.network.entry.probe}
 
 
-def open_source(
-    place: str, params: Path | None, epoch: int | None, folder: Path, progress: Progress
+def open_source(  # noqa: PLR0913 - what a user selects
+    place: str,
+    params: Path | None,
+    epoch: int | None,
+    folder: Path,
+    progress: Progress,
+    *,
+    seed: int | None = None,
 ) -> GraphSource:
     """Open a graph and its parameters.
 
     Args:
-        place: a graph, a prefix, a folder or an archive.
+        place: a graph, a prefix, a folder, an archive, or GluonCV's name of a network with a recorded graph.
         params: the parameters, None for those of the graph.
         epoch: the epoch in the name of the parameters, None if there is only one.
         folder: where archives are unpacked.
         progress: called as bytes are read.
+        seed: the seed of random parameters of a recorded network, None for real ones.
 
     Raises:
-        UsageError: if ``params`` and ``epoch`` are given, or the graph has no parameters.
+        UsageError: if ``params`` and ``epoch`` are given, if the graph has no parameters, or if random
+            parameters are requested for the graph of a file.
         SourceError: if several graphs or parameters may be meant; the message lists them.
         StorageError: if a file does not exist or cannot be read.
         SymbolError: if the graph is malformed.
     """
     if params is not None and epoch is not None:
         raise UsageError("`params` and `epoch` cannot be used together", "params", "epoch")
+    if is_recorded(place):
+        return _open_recorded(place, params, epoch, seed, folder, progress)
+    if seed is not None:
+        raise UsageError("`random` requires the name of a network", "random")
     path = locate(place)
     if not is_archive(path):
         graph = reader.read(path)
@@ -82,6 +111,23 @@ def open_source(
     return GraphSource(graph=graph, params=params_file.from_file(params, other, progress))
 
 
+def _open_recorded(  # noqa: PLR0913, PLR0917 - as open_source
+    name: str, params: Path | None, epoch: int | None, seed: int | None, folder: Path, progress: Progress
+) -> GraphSource:
+    if epoch is not None:
+        raise UsageError("`epoch` requires a graph in place of the name of a network", "epoch")
+    network = recorded_graphs.load(name)
+    file = recorded_parameters.take(network, params, seed, folder, progress)
+    arrays = open_params(file.path, name=str(file.user_path)).arrays
+    matched = recorded_parameters.match(network, arrays, str(file.user_path))
+    return GraphSource(graph=matched.network.graph, params=file, recorded=matched)
+
+
+def is_recorded(text: str) -> bool:
+    """Return whether a text is GluonCV's name of a network with a recorded graph, and of no model."""
+    return text in recorded_index.index() and not _is_model(text)
+
+
 def is_meant(text: str, *, has_params: bool) -> bool:
     """Return whether the first argument of ``convert`` means a graph, and not a model.
 
@@ -94,14 +140,15 @@ def is_meant(text: str, *, has_params: bool) -> bool:
     """
     if _is_path(text):
         return True
-    if not _is_model(text):
+    recorded = is_recorded(text)
+    if not recorded and not _is_model(text):
         return _may_be_graph(text)
-    if text == AUTO or has_params:
+    if text == AUTO or (has_params and not recorded):
         return False
     graphs = (Path(f"{text}{GRAPH_SUFFIX}"), *_in_folder(text))
     graph = next((path for path in graphs if candidates.exists(path)), None)
     if graph is None:
-        return False
+        return recorded
     found = detect.parameters_of(graph)
     params = shlex.quote(str(found[0])) if found else "FILE"
     raise UsageError(

@@ -16,7 +16,7 @@ from converter.errors import (
     SymbolError,
     UsageError,
 )
-from converter.networks import catalog, gluoncv_models, hub_source, synthetic
+from converter.networks import catalog, hub_source, synthetic, unknown_names
 from converter.sources import hub, params_file
 from converter.storage import disk
 
@@ -162,7 +162,7 @@ def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile
         except (DialectError, MappingError, SymbolError) as error:
             params_file.require_unchanged(file)
             if name := catalog.uncovered_model(file.sha1):
-                raise SourceError(f"{file.user_path}: {gluoncv_models.not_covered(name)}") from error
+                raise SourceError(f"{file.user_path}: {unknown_names.describe_gluoncv(name)}") from error
             raise
         except ConversionError:
             params_file.require_unchanged(file)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections import abc
+
     from converter.dtypes import Array
     from converter.networks.mapping import Mapping, Tensor
     from resnext_torch.config import Shape
@@ -45,10 +47,32 @@ def random_params(mapping: Mapping, shapes: dict[str, Shape], seed: int) -> dict
     return arrays
 
 
+def random_arrays(
+    roles: abc.Mapping[str, tuple[str, Shape]], head: str | None, seed: int
+) -> dict[str, Array]:
+    """Return float32 arrays by name.
+
+    Args:
+        roles: the role and the shape of each array, by name.
+        head: the name of the weight of the head, None without one.
+        seed: the seed.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    arrays = {}
+    for name, (role, shape) in roles.items():
+        limits = RANGES.get(role) or _bounds(WEIGHT_GAINS["dense" if name == head else "conv"], shape)
+        arrays[name] = _uniform(generator, shape, limits)
+    return arrays
+
+
 def _range(tensor: Tensor, shape: Shape) -> tuple[float, float]:
     if tensor.source_role != "weight":
         return RANGES[tensor.source_role]
-    bound = WEIGHT_GAINS[tensor.layer.kind] * math.sqrt(3 / math.prod(shape[1:]))
+    return _bounds(WEIGHT_GAINS[tensor.layer.kind], shape)
+
+
+def _bounds(gain: float, shape: Shape) -> tuple[float, float]:
+    bound = gain * math.sqrt(3 / math.prod(shape[1:]))
     return -bound, bound
 
 

@@ -86,7 +86,7 @@ def shapes(
             f"`input_shapes`: {graph.file} has no input {unknown[0]}; its inputs are {', '.join(inputs)}",
             "input_shapes",
         )
-    stated = {} if size else parameter_shapes.declared(graph)
+    stated = {} if size else _stated(graph, inputs)
     known: dict[str, Shape] = {}
     for name in inputs:
         shape = chosen.get(name) or _shape(converted, name, size or DEFAULT_SIZES[0])
@@ -104,6 +104,12 @@ def shapes(
     if size is None and not chosen and not stated and any(len(shape) == IMAGE for shape in known.values()):
         known.update(graph_sizes.with_accepted_size(converted, known))
     return {name: known[name] for name in inputs}
+
+
+def _stated(graph: Graph, inputs: Sequence[str]) -> dict[str, PartialShape]:
+    """Return the shapes of inputs that the graph states; exports state those of parameters, too."""
+    declared = parameter_shapes.declared(graph)
+    return {name: declared[name] for name in inputs if name in declared}
 
 
 def values(converted: ConvertedGraph, chosen: Mapping[str, Shape], dtype: str) -> dict[str, Array]:
