@@ -50,3 +50,16 @@ class Device(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class Task(StrEnum):
+    """What the models of a family are for, in the order of GluonCV's model zoo."""
+
+    classification = "classification"
+    segmentation = "segmentation"
+    instance_segmentation = "instance-segmentation"
+    detection = "detection"
+    pose = "pose"
+    action = "action"
+    tracking = "tracking"
+    depth = "depth"

@@ -56,6 +56,15 @@ TIMM_NAMES = {architecture: name for name, architecture in TIMM_ARCHITECTURES.it
 # Networks in timm with GluonCV's weights: the same weights, even where the network differs.
 TAGGED = {f"{timm}{TIMM_TAG}": name for timm, name in (TIMM_NAMES | {"senet154": "gluon_senet154"}).items()}
 
+# The same networks in torchvision, under timm's names.
+TORCHVISION_ARCHITECTURES = {
+    name: TIMM_ARCHITECTURES[name]
+    for name in (
+        *(f"gluon_resnet{depth}_v1b" for depth in (18, 34, 50, 101, 152)),
+        *("gluon_resnext50_32x4d", "gluon_resnext101_64x4d"),
+    )
+}
+
 # GluonCV published no parameters of these.
 UNPUBLISHED = frozenset(
     {

@@ -23,7 +23,7 @@ RESNEXT_TORCH_IMPORTERS = {
     "networks/hub_configuration.py",
     "networks/hub_source.py",
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
-    *("networks/matching.py", "networks/synthetic.py", "networks/wrappings.py"),
+    *(f"networks/{name}.py" for name in ("matching", "synthetic", "wrappings", "zoo")),
     "commands/verification.py",
     "formats/weights_folder.py",
     "manifests/converted_file.py",

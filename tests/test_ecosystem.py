@@ -19,6 +19,7 @@ from converter.networks.synthetic import random_params
 from converter.parity.options import ParityOptions
 from converter.testing import assert_parity
 from resnext_torch import create_model
+from resnext_torch.names import TORCHVISION_ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,10 @@ def logits(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.Tens
 
 
 EQUIVALENTS = [
-    ("gluon_resnext50_32x4d", torchvision.models.resnext50_32x4d),
-    ("gluon_resnext101_64x4d", torchvision.models.resnext101_64x4d),
+    *(
+        (name, getattr(torchvision.models, architecture))
+        for name, architecture in TORCHVISION_ARCHITECTURES.items()
+    ),
     ("gluon_resnext50_32x4d", "resnext50_32x4d"),
     ("gluon_resnext101_32x4d", "resnext101_32x4d"),
     ("gluon_resnext101_64x4d", "resnext101_64x4d"),

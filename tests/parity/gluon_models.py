@@ -1,4 +1,4 @@
-"""Write {name: SHA-1 of the published parameters, or ""} of GluonCV's models as JSON to a file.
+"""Write the names that GluonCV builds models by, and those with published parameters, as JSON to a file.
 
 python gluon_models.py FILE; run by the parity tests in a separate process.
 """
@@ -18,7 +18,7 @@ def main(file: Path) -> None:
     store = importlib.import_module("gluoncv.model_zoo.model_store")
     zoo = importlib.import_module("gluoncv.model_zoo.model_zoo")
     sha1s = dict(zip(store.pretrained_model_list(), store._model_sha1.values(), strict=True))
-    file.write_text(json.dumps(dict.fromkeys(zoo.get_model_list(), "") | sha1s))
+    file.write_text(json.dumps({"models": [*zoo.get_model_list()], "sha1s": sha1s}))
 
 
 if __name__ == "__main__":

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mxnet_forks
 import pytest
 
-from converter.networks import catalog, gluoncv_models
+from converter.networks import catalog, gluoncv_models, zoo
 
 WRITER = Path(__file__).with_name("gluon_models.py")
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def gluoncv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("models") / "models.json"
     mxnet_forks.run(WRITER, file)
-    models: dict[str, str] = json.loads(file.read_text())
-    return models
+    written: dict[str, Any] = json.loads(file.read_text())
+    return written
+
+
+@pytest.fixture(scope="module")
+def installed(gluoncv: dict[str, Any]) -> dict[str, str]:
+    models: dict[str, str] = dict.fromkeys(gluoncv["models"], "")
+    sha1s: dict[str, str] = gluoncv["sha1s"]
+    return models | sha1s
+
+
+def test_models_of_the_families_are_those_that_gluoncv_builds(gluoncv: dict[str, Any]) -> None:
+    assert sorted(zoo.models()) == sorted(gluoncv["models"])
+    assert "vgg16_atrous" not in gluoncv["models"]  # a file of parameters
 
 
 def test_names_and_hashes_equal_gluoncvs(installed: dict[str, str]) -> None:

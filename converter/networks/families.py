@@ -1,0 +1,92 @@
+"""The families of GluonCV's models, from ``mappings/gluoncv/families.toml``."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from converter.choices import Task
+from converter.errors import CatalogError
+from converter.networks import gluoncv_models, mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FILE = "gluoncv/families.toml"
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A family of GluonCV's models.
+
+    Attributes:
+        title: its name in the literature.
+        task: what its models are for.
+        models: patterns of their names, as in a shell.
+        unsupported: patterns of the models whose operators are not supported.
+        files: {name under which only parameters were published: model that loads them, "" if none does}.
+        data: the data sets in the models' names.
+        paper: the title of the paper.
+        arxiv: its number at arxiv.org, "" if it is not there.
+    """
+
+    title: str
+    task: Task
+    models: tuple[str, ...]
+    unsupported: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+    data: tuple[str, ...]
+    paper: str
+    arxiv: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """GluonCV's names of the models, in the order of the numbers in them."""
+        return sorted(filter(self.contains, gluoncv_models.published_sha1s()), key=_numbers)
+
+    def contains(self, name: str) -> bool:
+        """Return whether a model of GluonCV is in the family."""
+        return _matches(name, self.models)
+
+    def supports(self, name: str) -> bool:
+        """Return whether a model of the family has supported operators only."""
+        return not _matches(name, self.unsupported)
+
+    def published_sha1(self, name: str) -> str:
+        """Return the SHA-1 of the published parameters of a model, "" if none were published."""
+        published = gluoncv_models.published_sha1s()
+        files = [file for file, model in self.files.items() if model == name]
+        return published[files[0] if files else name]
+
+
+@cache
+def families() -> dict[str, Family]:
+    """Return every family by its short name, in the order of the tasks."""
+    table = read(mapping.folder() / FILE)
+    return {name: table[name] for task in Task for name in table if table[name].task is task}
+
+
+def read(path: Path) -> dict[str, Family]:
+    """Return the families in a file.
+
+    Raises:
+        CatalogError: if the file is invalid, with the dotted place.
+    """
+    try:
+        return msgspec.convert(mapping.load(path)[0], dict[str, Family])
+    except msgspec.ValidationError as error:
+        raise CatalogError(f"{path.name}: {error}") from error
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _numbers(name: str) -> list[str | float]:
+    """Return a key that sorts resnet18 before resnet101."""
+    return [float(part) if number % 2 else part for number, part in enumerate(NUMBER.split(name))]

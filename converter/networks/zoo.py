@@ -1,0 +1,114 @@
+"""All models of GluonCV: the family of each, what it becomes, and its published figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING
+
+from converter.networks import catalog, families, published_figures
+from converter.networks.published_figures import IMAGENET, TOP1, TOP5, ModelFigures
+from resnext_torch import names
+
+if TYPE_CHECKING:
+    from converter.networks.catalog import Model
+    from converter.networks.families import Family
+
+ACCURACY_DIGITS = 2  # of the figures in mappings/*.toml
+
+
+class Target(StrEnum):
+    """What a model becomes."""
+
+    native = "native"  # a network of resnext_torch
+    generated = "generated"  # a module from a graph
+    unsupported = "unsupported"  # its graph has operators that are refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZooModel:
+    """A model of GluonCV.
+
+    Attributes:
+        gluon: its name in GluonCV.
+        family: the short name of its family.
+        native: its network, None if there is no network of its own for it.
+    """
+
+    gluon: str
+    family: str
+    native: Model | None
+
+    @property
+    def name(self) -> str:
+        """Our name, or GluonCV's if there is no network of its own for the model."""
+        return self.native.name if self.native else self.gluon
+
+    @property
+    def description(self) -> Family:
+        """The description of its family."""
+        return families.families()[self.family]
+
+    @property
+    def target(self) -> Target:
+        """What the model becomes."""
+        if self.native:
+            return Target.native
+        return Target.generated if self.description.supports(self.gluon) else Target.unsupported
+
+    @property
+    def convertible(self) -> bool:
+        """Whether ``convert NAME`` converts the model."""
+        return convertible(self.gluon)
+
+    @property
+    def sha1(self) -> str:
+        """The SHA-1 of the published parameters, "" if none were published."""
+        return self.description.published_sha1(self.gluon)
+
+    @property
+    def parameters(self) -> int | None:
+        """The number of trainable scalars, None if it is not known."""
+        return self.native.parameters if self.native else None
+
+    @property
+    def timm(self) -> str | None:
+        """The name of the same network in timm, None if there is none."""
+        return names.TIMM_ARCHITECTURES.get(self.name)
+
+    @property
+    def figures(self) -> ModelFigures | None:
+        """The figures that GluonCV published, None if it published none."""
+        entry = self.native.entry if self.native else None
+        if entry is None or entry.top1 is None or entry.top5 is None:
+            return published_figures.figures().get(self.gluon)
+        values = {TOP1: entry.top1, TOP5: entry.top5}
+        return ModelFigures(data=IMAGENET, values=values, digits=ACCURACY_DIGITS)
+
+
+@cache
+def models() -> dict[str, ZooModel]:
+    """Return every model by GluonCV's name, family by family."""
+    native = _native()
+    return {
+        name: ZooModel(gluon=name, family=key, native=native.get(name))
+        for key, family in families.families().items()
+        for name in family.names
+    }
+
+
+def convertible(name: str) -> bool:
+    """Return whether ``convert NAME`` converts the model with this name in GluonCV."""
+    return name in _native()
+
+
+def completions(prefix: str) -> list[str]:
+    """Return the names that begin with ``prefix``: our own, or GluonCV's if no own name does."""
+    own = [name for name in catalog.models() if name.startswith(prefix)]
+    return own or [name for name in models() if name.startswith(prefix)]
+
+
+def _native() -> dict[str, Model]:
+    """Return the models of the catalog by GluonCV's name."""
+    return {model.entry.gluon: model for model in catalog.models().values()}
