@@ -316,41 +316,6 @@ def test_each_size_and_dtype_makes_a_probe() -> None:
     )
 
 
-def test_list_shows_every_model_with_its_figures(runner: CliRunner) -> None:
-    result = runner.invoke(app.app, ["list"])
-    assert result.exit_code == 0
-    (row,) = (line.split() for line in result.stdout.splitlines() if "gluon_resnext101_64x4d " in line)
-    assert row == ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d"]
-
-
-def test_list_selects_by_pattern(runner: CliRunner) -> None:
-    models = json.loads(runner.invoke(app.app, ["list", "gluon_resnext*", "--json"]).stdout)
-    assert [model["model"] for model in models] == catalog.list_models("gluon_resnext*")
-    assert len(models) == 4
-
-
-def test_pattern_without_a_model_is_refused(runner: CliRunner) -> None:
-    result = runner.invoke(app.app, ["list", "resnext*"])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "refused  no model matches 'resnext*'; try gluon2torch list\n"
-
-
-def test_list_as_json_separates_published_figures(runner: CliRunner) -> None:
-    models = json.loads(runner.invoke(app.app, ["list", "--json"]).stdout)
-    by_name = {model["model"]: model for model in models}
-    expected = {
-        "model": NAME,
-        "gluon": "resnext50_32x4d",
-        "parameters": 25028904,
-        "params_sha1": "4ecf62e29336e0cbc5a2f844652635a330928b5a",
-        "published": {"top1": 79.32, "top5": 94.53},
-        "note": None,
-    }
-    assert expected.items() <= by_name[NAME].items()
-    assert "timm's senet154 pads" in by_name["gluon_senet154"]["note"]
-    assert by_name["gluon_resnet50_v1e"]["published"] == {"top1": None, "top5": None}
-
-
 def test_version_is_printed(runner: CliRunner) -> None:
     assert runner.invoke(app.app, ["--version"]).stdout == f"gluon2torch {__version__}\n"
 

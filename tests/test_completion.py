@@ -87,9 +87,24 @@ def test_gluoncvs_names_complete_if_no_own_name_does(prefix: str, names: list[st
     assert catalog.completions(prefix) == names
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gluon2torch list squeeze", ["squeezenet1.0", "squeezenet1.1"]),
+        ("gluon2torch list --family yolo", ["yolo_v3"]),
+        ("gluon2torch list --family x", ["xception"]),
+        ("gluon2torch list --task p", ["pose"]),
+    ],
+)
+def test_list_completes_gluoncvs_models_families_and_tasks(line: str, words: list[str]) -> None:
+    done = complete(line)
+    assert done.stdout.split() == words
+    assert not {"torch", "numpy", "mxnet", "requests"} & set(done.stderr.split())
+
+
 def test_auto_is_completed_where_it_is_a_name() -> None:
     assert complete("convert a").stdout.split() == ["auto"]
-    assert complete("gluon2torch list a").stdout.split() == []
+    assert "auto" not in complete("gluon2torch list a").stdout.split()
 
 
 @pytest.mark.parametrize("program", ["convert", "gluon2torch"])

@@ -88,6 +88,7 @@ def keys(document: Any, place: dict[str, Any], definitions: dict[str, Any]) -> l
         ("inspect", lambda file, _: [file, "--full"]),
         ("inspect", lambda file, _: [file.parent]),
         ("list", lambda *_: ["gluon_senet*"]),
+        ("list", lambda *_: ["--task", "depth"]),
         ("parity", lambda *_: [NAME, *FAST]),
         ("publish", lambda file, out: [file, out, "--allow-random", "--allow-unproven"]),
         ("summary", lambda *_: [NAME]),

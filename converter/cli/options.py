@@ -59,6 +59,20 @@ def complete_model(incomplete: str) -> list[str]:
     return catalog.completions(incomplete)
 
 
+def complete_listed(incomplete: str) -> list[str]:
+    """Return the names of models, also of those in GluonCV only, for a word in the shell."""
+    from converter.networks import zoo
+
+    return zoo.completions(incomplete)
+
+
+def complete_family(incomplete: str) -> list[str]:
+    """Return the names of families for a word in the shell."""
+    from converter.networks import families
+
+    return [name for name in families.families() if name.startswith(incomplete)]
+
+
 def complete_name(incomplete: str) -> list[str]:
     """Return the names of models, or `auto`, for a word in the shell."""
     return [*([AUTO] if AUTO.startswith(incomplete) else []), *complete_model(incomplete)]

@@ -10,13 +10,13 @@ from converter.commands.batch import Summary
 from converter.commands.diff import DiffRecord
 from converter.commands.doctor import DoctorReport
 from converter.commands.inspection_document import InspectionRecord
+from converter.commands.listing_document import ListedModel
 from converter.commands.publication import PublishedRecord
 from converter.commands.reverse_conversion import WrittenParams
 from converter.commands.summary import NetworkSummary
 from converter.commands.verification import VerificationRecord
 from converter.manifests import json_schema as manifest_schema
 from converter.manifests.schema import Manifest
-from converter.networks.figures import FiguresRecord
 from converter.parity.json_report import Document
 from converter.vision.evaluation import EvaluationRecord
 from converter.vision.prediction import PredictionRecord
@@ -28,7 +28,7 @@ DOCUMENTS: dict[str, Any] = {
     "doctor": DoctorReport,
     "evaluate": EvaluationRecord,
     "inspect": InspectionRecord,
-    "list": tuple[FiguresRecord, ...],
+    "list": tuple[ListedModel, ...],
     "parity": Document,
     "predict": PredictionRecord,
     "publish": tuple[PublishedRecord, ...],

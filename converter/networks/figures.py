@@ -12,6 +12,7 @@ from msgspec import Struct
 from converter.formats import artifact
 from converter.graphs import operators
 from converter.networks.definition import GluonNetwork
+from converter.networks.published_figures import IMAGENET, PUBLISHER
 from resnext_torch import resolve_data_config
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from resnext_torch import DataConfig
     from resnext_torch.config import Shape
 
-SOURCE = "GluonCV model zoo, ImageNet-1k validation, 224 px centre crop"
+SOURCE = f"{PUBLISHER}, {IMAGENET}"
 SOURCE_URL = "https://cv.gluon.ai/model_zoo/classification.html"
 CONVENTION = "convolutions and the dense layer only; a multiply-add counts as one"
 FLOPS_PER_MULTIPLY_ADD = 2
@@ -119,13 +120,6 @@ def file_bytes(model: Model) -> int:
     return len(header) + sum(array.nbytes for array in state.values())
 
 
-class PublishedAccuracy(Struct, frozen=True, kw_only=True):
-    """The accuracy that GluonCV published, in percent; null without any."""
-
-    top1: float | None
-    top5: float | None
-
-
 class ComputedRecord(Struct, frozen=True, kw_only=True):
     """Figures of one image of the model's input size.
 
@@ -152,53 +146,23 @@ class InputRecord(Struct, frozen=True, kw_only=True):
     interpolation: str
 
 
-class FiguresRecord(Struct, frozen=True, kw_only=True):
-    """A model, as ``gluon2torch list`` describes it.
-
-    Attributes:
-        model: its name.
-        gluon: its name in GluonCV.
-        parameters: number of trainable scalars.
-        params_sha1: SHA-1 of the published parameters, null if none were published.
-        published: the accuracy that GluonCV published.
-        note: a remark.
-        computed: computed figures.
-        input: the input.
-        published_source: where the accuracy is published, null without any.
-    """
-
-    model: str
-    gluon: str
-    parameters: int
-    params_sha1: str | None
-    published: PublishedAccuracy
-    note: str | None
-    computed: ComputedRecord
-    input: InputRecord
-    published_source: str | None
-
-
-def document(model: Model) -> FiguresRecord:
-    """Return a model's names and figures, with the source of the published ones."""
-    total, data_config, entry = cost(model), preprocessing(model), model.entry
-    return FiguresRecord(
-        model=model.name,
-        gluon=entry.gluon,
+def computed(model: Model) -> ComputedRecord:
+    """Return the computed figures of a model."""
+    total = cost(model)
+    return ComputedRecord(
         parameters=model.parameters,
-        params_sha1=entry.params_sha1 or None,
-        published=PublishedAccuracy(top1=entry.top1, top5=entry.top5),
-        note=entry.note or None,
-        computed=ComputedRecord(
-            parameters=model.parameters,
-            multiply_adds=total.multiply_adds,
-            activations=total.activations,
-            file_bytes=file_bytes(model),
-            convention=CONVENTION,
-        ),
-        input=InputRecord(
-            size=data_config["input_size"],
-            crop_pct=data_config["crop_pct"],
-            interpolation=data_config["interpolation"],
-        ),
-        published_source=None if entry.top1 is None else SOURCE,
+        multiply_adds=total.multiply_adds,
+        activations=total.activations,
+        file_bytes=file_bytes(model),
+        convention=CONVENTION,
+    )
+
+
+def input_record(model: Model) -> InputRecord:
+    """Return the input of a model."""
+    settings = preprocessing(model)
+    return InputRecord(
+        size=settings["input_size"],
+        crop_pct=settings["crop_pct"],
+        interpolation=settings["interpolation"],
     )
