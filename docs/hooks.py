@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from typer.main import get_command
 
 import converter
 from converter.cli.app import app
+from converter.commands import listing
 from converter.graphs import operators
 from converter.graphs.operators import registry
 
@@ -35,12 +37,26 @@ name; the message lists all of them at once.
 Tests compare every operator with MXNet 1.9.1 in float64, or with the precision of float32 where MXNet has no
 other.
 """
+NETWORKS = """# Networks
+
+The networks that GluonCV 0.10.5 builds by name, and what they become:
+
+* **native**: `convert NAME OUT` writes the weights of a network of `resnext_torch`, with the tensor names of
+  timm and torchvision. Every layer is compared with GluonCV's own network.
+* **generated**: a [graph](../converting.md#any-other-network-from-its-graph) becomes a PyTorch module. Every
+  layer is compared with the graph.
+* **unsupported**: the graph has int8 operators, which are refused.
+
+`gluon2torch list --family NAME` shows the models of a family, the figures that GluonCV published for them,
+and the SHA-1 of their parameters.
+"""
 REFUSED = """
 ## Refused
 
 | operator | reason |
 |---|---|
 """
+FAMILY_COLUMNS = ["| family | models | become | example | data | paper |", "|---|---|---|---|---|---|"]
 HEADING = re.compile(r"# (?:\d+\. )?")  # of a decision, with its number
 
 
@@ -58,11 +74,12 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Generate the page of the notebook, and the reference of commands, operators and the Python API."""
+    """Generate the page of the notebook, and the reference of commands, operators, networks and the API."""
     files.append(File.generated(config, "quickstart.md", content=notebook_page()))
     pages = api_pages()
     index = "# Python API\n\n" + "".join(f"* [`{name}`]({name}.md)\n" for name in pages)
     contents = {"index": index, "cli": command_line(), "operators": operator_tables()}
+    contents["networks"] = network_tables()
     contents |= {name: f"# {name}\n\n" + _directives(modules) for name, modules in pages.items()}
     for name, content in contents.items():
         files.append(File.generated(config, f"reference/{name}.md", content=content))
@@ -96,6 +113,33 @@ def operator_tables() -> str:
         lines.append("")
     refused = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(operators.REASONS.items()))
     return "\n".join(lines) + REFUSED + refused
+
+
+def network_tables() -> str:
+    """Return a table of families for each task."""
+    lines = [NETWORKS]
+    for task, families in groupby(listing.overview(), lambda family: family.description.task):
+        lines += [f"## {task.replace('-', ' ').capitalize()}\n", *FAMILY_COLUMNS]
+        lines += [f"| {' | '.join(_family_cells(family))} |" for family in families]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _family_cells(family: listing.FamilyOverview) -> list[str]:
+    described = family.description
+    paper = (
+        f"[{described.paper}](https://arxiv.org/abs/{described.arxiv})"
+        if described.arxiv
+        else described.paper
+    )
+    return [
+        f"{described.title} (`{family.name}`)",
+        str(family.targets.total()),
+        listing.becomes(family.targets),
+        f"`{family.example}`",
+        ", ".join(described.data),
+        paper,
+    ]
 
 
 def _attributes(operator: str) -> str:

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from converter.cli.app import app
 from converter.graphs import operators
+from converter.networks import families
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -69,3 +70,12 @@ def test_page_of_operators_lists_every_name(monkeypatch: pytest.MonkeyPatch) -> 
     names = set(re.findall(r"`([^`]+)`", page))
     assert names >= {*operators.schemas(), *operators.REASONS}
     assert "| `Custom` | runs Python code that the graph does not contain |" in page
+
+
+def test_page_of_networks_lists_every_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    page = importlib.import_module("hooks").network_tables()
+    listed = re.findall(r"^\| [^|]+ \(`(\w+)`\) \|", page, re.MULTILINE)
+    assert listed == [*families.families()]
+    assert "| ResNet v1 (`resnet`) | 25 | 17 native, 7 generated, 1 unsupported |" in page

@@ -9,10 +9,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 import pytest
+
+from converter.commands import listing
+from converter.networks import zoo
+from converter.networks.zoo import Target
 
 ROOT = Path(__file__).parents[1]
 SETUP = re.compile(r"\.venv/bin/pip install")
@@ -64,6 +70,27 @@ def test_every_command_of_the_readme_runs_as_pasted(checkout: Path, environment:
     assert "gluon_cifar_resnext29_32x4d-9fbe8d13.safetensors" in said
     assert "same    as the file that these weights were converted from, byte for byte" in said
     assert {path.name for path in checkout.iterdir()} >= {"cifar", "parity.html", "back.params"}
+
+
+def family_table() -> list[str]:
+    """Return the README's table of families as the data have it: a row for each task."""
+    rows = []
+    for task, families in groupby(listing.overview(), lambda family: family.description.task):
+        of_task = list(families)
+        targets = sum((family.targets for family in of_task), Counter[Target]())
+        titles = ", ".join(family.description.title for family in of_task)
+        cells = (task.replace("-", " "), titles, str(targets.total()), listing.becomes(targets))
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def test_table_of_families_equals_the_data() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, _, rest = text.partition("| task | families | models | become |\n|---|---|---|---|\n")
+    table, _, _ = rest.partition("\n\n")
+    assert table.splitlines() == family_table()
+    assert f"{len(zoo.models())} models by name, in {len(listing.overview())} families" in text
+    assert table.replace("AlexNet, ", "").splitlines() != family_table()  # negative control
 
 
 def test_programs_of_the_api_page_run(checkout: Path) -> None:
