@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from graph_building import build, variable
+
+from converter.graphs import operators
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
+    from converter.graphs.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,11 @@ class OperatorCase:
 IMAGE = (2, 4, 9, 7)
 # A scalar that float32 does not hold shows where a value is rounded.
 TENTH, SEVENTH = "0.1", "0.7"
+
+
+def one_operator(case: OperatorCase) -> Graph:
+    """Return the graph of an operator alone, whose inputs are ``x0``, ``x1``, …."""
+    names = [f"x{number}" for number in range(len(case.shapes))]
+    count = operators.parse(case.operator, case.attributes).outputs
+    heads = [f"out:{number}" for number in range(count)]
+    return build(*map(variable, names), (case.operator, "out", case.attributes, names), heads=heads)

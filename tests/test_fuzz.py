@@ -13,7 +13,8 @@ from fuzz.controls import CONTROLS
 from fuzz.targets import TARGETS, HangError, StrayError, attempt, limited
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safe_source import UnsafeSourceError
+
+from converter.graphs.codegen.safe_source import UnsafeSourceError
 
 if TYPE_CHECKING:
     from fuzz.targets import Target

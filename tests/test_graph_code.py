@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from graph_building import Network, build, variable
+from operator_case import one_operator
 from operator_cases import CASES
 from symbols import inserted, node
 
@@ -49,13 +50,6 @@ def check(graph: Graph, shapes: dict[str, tuple[int, ...]], *inputs: Array) -> G
 def image(*shape: int) -> Array:
     array: Array = np.random.Generator(np.random.PCG64(1)).normal(0, 1, shape or (2, 3, 12, 10))
     return array
-
-
-def one_operator(case: OperatorCase) -> Graph:
-    names = [f"x{number}" for number in range(len(case.shapes))]
-    count = operators.parse(case.operator, case.attributes).outputs
-    heads = [f"out:{number}" for number in range(count)]
-    return build(*map(variable, names), (case.operator, "out", case.attributes, names), heads=heads)
 
 
 @pytest.mark.parametrize("as_layers", [True, False], ids=["layer", "expression"])

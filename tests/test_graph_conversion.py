@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from graph_building import Network, variable
 from graph_files import save
-from safe_source import require_safe
 from symbols import inserted
 
 from converter.cli import app
@@ -31,6 +30,7 @@ from converter.errors import (
 )
 from converter.formats.params import write_params
 from converter.graphs import execute
+from converter.graphs.codegen.safe_source import require_safe
 from converter.parity import generated_network, graph_proof, runner
 from converter.parity.options import ParityOptions
 

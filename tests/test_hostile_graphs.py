@@ -11,10 +11,10 @@ import pytest
 from graph_building import Network, build, variable
 from hostile_graphs import IMAGE, Document, hostile_graphs, valid_graphs
 from hypothesis import HealthCheck, given, settings
-from safe_source import require_safe
 
 from converter.errors import ConversionError, MappingError, SymbolError
 from converter.graphs import codegen, execute, pruning, reader
+from converter.graphs.codegen.safe_source import require_safe
 
 if TYPE_CHECKING:
     from converter.dtypes import Array

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from graph_building import Network
-from safe_source import UnsafeSourceError, require_safe
+from operator_case import one_operator
+from operator_cases import CASES
 
 from converter.graphs import codegen
+from converter.graphs.codegen.safe_source import UnsafeSourceError, require_safe
+
+if TYPE_CHECKING:
+    from operator_case import OperatorCase
 
 NET = Network()
 NET.residual("stage1_unit2", NET.residual("stage1_unit1", "data", 3, 3), 3, 3)
@@ -21,8 +27,23 @@ CHANGES = {
     "a call of import": (RETURN, "return __import__('os') + F.relu(", "__import__ is unknown"),
     "a call of eval": (RETURN, "return eval('1') + F.relu(", "eval is unknown"),
     "a call of open": (RETURN, "return open('1') + F.relu(", "open is unknown"),
-    "a call of torch.load": (RETURN, "return torch.load('1') + F.relu(", "torch.load is dangerous"),
-    "a private attribute": (RETURN, "return x.__class__ + F.relu(", "x.__class__ is private"),
+    "a call of torch.load": (
+        RETURN,
+        "return torch.load('1') + F.relu(",
+        "torch.load is not a function",
+    ),
+    "a call of numpy": (
+        RETURN,
+        "return x.numpy().tofile('a') + F.relu(",
+        "tofile is not a method",
+    ),
+    "a file reader": (RETURN, "return load('a') + F.relu(", "load is unknown"),
+    "a method of layers": (
+        RETURN,
+        "return self.cuda(x) + F.relu(",
+        "is an attribute of layers",
+    ),
+    "a private attribute": (RETURN, "return x.__class__ + F.relu(", "__class__ is private"),
     "a name": (RETURN, "return inf + F.relu(", "inf is unknown"),
     "a text": (RETURN, "return 'os.system' + F.relu(", "'os.system' is not ours"),
     "bytes": (RETURN, "return b'os' + F.relu(", "b'os' is not ours"),
@@ -32,11 +53,26 @@ CHANGES = {
     "a comprehension": (RETURN, "return [1 for _ in x] + F.relu(", "ListComp is not allowed"),
     "a statement": (RETURN, "del x\n        return F.relu(", "Delete is not allowed"),
     "an assignment": (RETURN, "F.relu = x\n        return F.relu(", "assigns to something else"),
+    "a member in forward": (
+        RETURN,
+        "self.x = x\n        return F.relu(",
+        "assigns to something else",
+    ),
+    "a member that is no layer": (
+        "super().__init__()",
+        "super().__init__()\n        self.a = torch.ones(1).sum",
+        "neither a layer nor a parameter",
+    ),
+    "another self": (RETURN, "self = x\n        return F.relu(", "hide {'self'}"),
+    "a syntax error": (RETURN, "return return F.relu(", "not Python"),
     "a hidden function": (RETURN, "torch = x\n        return F.relu(", "hide {'torch'}"),
     "a statement of the module": ("\n\n\ndef load", "\n\n\nNetwork()\n\n\ndef load", "Network() is neither"),
     "a docstring": ("unit1, unit2.", "unit1'); import os; ('", "is not a list of places"),
     "another base": ("class Network(nn.Module)", "class Network(dict)", "other bases"),
-    "a decorator": ("class Network", "@torch.no_grad()\nclass Network", "other bases"),
+    "a decorator": ("class Network", "@torch.no_grad()\nclass Network", "Network has decorators"),
+    "a decorator of a helper": ("def load", "@torch.hub.load\ndef load", "load has decorators"),
+    "a character that ends a line": ("by gluon2torch", "\x0c", "not printable ASCII"),
+    "deep nesting": (RETURN, f"return {'-' * 50_000}F.relu(", "nested too deeply"),
     "a method": (
         "    def forward",
         "    def train(self):\n        pass\n\n    def forward",
@@ -47,6 +83,14 @@ CHANGES = {
     "a class twice": ("class Network(", "class Unit(", "Unit hides another name"),
     "no docstring": ('"""A network', '_ = """A network', "no docstring"),
 }
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_source_of_every_operator_is_safe(case: OperatorCase) -> None:
+    graph = one_operator(case)
+    shapes = {f"x{number}": shape for number, shape in enumerate(case.shapes)}
+    for parameters in ({}, {name: shape for name, shape in shapes.items() if name != "x0"}):
+        require_safe(codegen.generate(graph, parameters, "net").source)
 
 
 def test_source_of_a_network_is_safe() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-import safe_source
 from fuzz import mutation
 from fuzz.targets import Target
 
 from converter.errors import ParamsError
+from converter.graphs.codegen import safe_source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 import numpy as np
-import safe_source
 from fuzz import mutation, seeds
 
 from converter.commands import diff, inspection, inspection_document
@@ -18,6 +17,7 @@ from converter.errors import ConversionError, SourceError
 from converter.formats import detect, labels, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH
 from converter.graphs import codegen, pruning, reader
+from converter.graphs.codegen import safe_source
 from converter.manifests import artifact_checks, converted_file
 from converter.networks import catalog, loading, mapping, naming_styles, selection, state_dicts, wiring
 from converter.networks.selection import ParamsSource
