@@ -10,6 +10,7 @@ from enum import StrEnum
 
 LICENSE = "apache-2.0"  # of GluonCV's weights, and so of published conversions
 TOP = 5  # classes shown per image
+SCORE = 0.5  # the least of a detected object; the default of GluonCV's plot_bbox, gluoncv/utils/viz/bbox.py
 
 
 class ReferenceChoice(StrEnum):
@@ -63,3 +64,21 @@ class Task(StrEnum):
     action = "action"
     tracking = "tracking"
     depth = "depth"
+
+
+class PredictionTask(StrEnum):
+    """What a network computes from an image."""
+
+    classification = "classification"
+    detection = "detection"
+    segmentation = "segmentation"
+
+
+class Dataset(StrEnum):
+    """A data set whose class names are known."""
+
+    voc = "voc"
+    coco = "coco"
+    ade20k = "ade20k"
+    citys = "citys"
+    imagenet = "imagenet"

@@ -32,7 +32,10 @@ RESNEXT_TORCH_IMPORTERS = {
     "parity/execution.py",
     "publishing/card.py",
     "publishing/timm_config.py",
+    "vision/class_lists.py",
     "vision/classifier.py",
+    "vision/graph_prediction.py",
+    "vision/placement.py",
 }
 
 

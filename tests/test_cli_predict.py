@@ -75,12 +75,15 @@ def test_json_is_complete_and_alone_on_stdout(weights: Path, folder: Path) -> No
     document = parse(result.stdout)
     (image,) = document.pop("images")
     assert document == {
+        "task": "classification",
         "model": NAME,
         "weights": str(weights),
         "preprocessing": "gluon",
         "state_dict": {"key": None, "prefix": None, "ignored": []},
         "device": "cpu",
         "warning": None,
+        "input": None,
+        "class_names": None,
     }
     assert image["file"] == str(folder / "b.png")
     assert [guess.keys() for guess in image["top"]] == [{"class", "label", "probability"}] * 5

@@ -1,25 +1,22 @@
-"""`gluon2torch predict`: classify images."""
+"""`gluon2torch predict`: classify images, find objects in them, or segment them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
 
-from converter.choices import TOP, Device, Preprocessing
-from converter.cli import console, options, vision
+from converter.choices import TOP, Dataset, Device, PredictionTask, Preprocessing
+from converter.cli import console, options, prediction_tables, vision
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from converter.vision.graph_prediction import GraphPredictions
     from converter.vision.prediction import Predictions
 
 WIDTH = 7  # of a label
-BAR = 24  # characters
 
 
 def predict(  # noqa: PLR0913 - the options of the command line
@@ -27,6 +24,51 @@ def predict(  # noqa: PLR0913 - the options of the command line
     weights: vision.Weights,
     *,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show per image.")] = TOP,
+    score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least score of an object.", show_default="0.5"),
+    ] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Draw boxes or masks: a .png, .jpg or .webp for one image, or a folder."
+        ),
+    ] = None,
+    task: Annotated[
+        PredictionTask | None,
+        typer.Option(
+            help="What a converted graph computes.", show_default="detected from its outputs' shapes"
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Class names of a converted graph: one per line, or a .json list.",
+            show_default="those of the known data set with as many classes",
+            dir_okay=False,
+        ),
+    ] = None,
+    dataset: Annotated[
+        Dataset | None,
+        typer.Option(help="Data set that has the class names of a converted graph.", show_default="as above"),
+    ] = None,
+    size: Annotated[  # noqa: ANN401 - typer reads a tuple as two values
+        Any,
+        typer.Option(
+            parser=options.read_size,
+            metavar="H[xW]",
+            help="Input size of a converted graph, in pixels.",
+            show_default="that of the graph or its proof, else a usual one",
+        ),
+    ] = None,
+    symbol: Annotated[
+        Path | None,
+        typer.Option(
+            help="Graph that was converted; the network is then made from it, and not read from its module.",
+            show_default="the one in the folder of the weights, if any",
+            dir_okay=False,
+        ),
+    ] = None,
     key: options.Key = None,
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     batch_size: vision.BatchSize = 32,
@@ -34,30 +76,47 @@ def predict(  # noqa: PLR0913 - the options of the command line
     as_json: vision.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Classify images.
+    """Classify images, find objects in them, or segment them.
 
-    The model is detected from the tensors. Class names come from the manifest of
-    the weights, else from ImageNet if there are 1000 classes.
+    The model is detected from the tensors, and what a converted graph computes
+    from the shapes of its outputs. Class names come from the manifest of the
+    weights, else from the known data set with as many classes.
 
     Exits with 0 on success, 1 with the reason if images or weights cannot be
     read, 2 on a usage error.
     """
-    from converter.vision import prediction
+    from converter.commands import prediction
+    from converter.vision.class_lists import ClassListRequest
     from converter.vision.classifier import ClassifierOptions
+    from converter.vision.graph_prediction import GraphPredictionRequest
+    from converter.vision.prediction import Predictions
 
-    classifier_options = ClassifierOptions(weights, preprocessing, device, batch_size, key)
+    request = prediction.Request(
+        options=ClassifierOptions(weights, preprocessing, device, batch_size, key),
+        images=GraphPredictionRequest(
+            paths=tuple(images),
+            classes=ClassListRequest(labels=labels, dataset=dataset),
+            preprocessing=preprocessing,
+            top=top,
+            score=score,
+            draw=draw,
+        ),
+        task=task,
+        size=size,
+        symbol=symbol,
+    )
     with console.refusals(verbose=verbose), console.progress() as progress:
-        predictions = prediction.predict(
-            prediction.PredictionRequest(tuple(images), classifier_options, top), progress
-        )
-    console.warn(predictions.classifier.warning)
+        predictions = prediction.run(request, progress)
+    console.warn(predictions.warning)
     if as_json:
-        document = prediction.document(predictions, classifier_options)
-        console.print_json(document)
-    else:
-        screen = console.lines()
+        console.print_json(prediction.document(predictions, request))
+        return
+    screen = console.lines()
+    if isinstance(predictions, Predictions):
         _show(predictions, screen)
         console.print_next(screen, ["gluon2torch", "evaluate", "FOLDER", "--weights", weights], WIDTH)
+    else:
+        _show_graph(predictions, screen)
 
 
 def _show(predictions: Predictions, screen: Console) -> None:
@@ -66,10 +125,22 @@ def _show(predictions: Predictions, screen: Console) -> None:
         screen.print(f"[bold]read[/]   {console.word(location)}")
     for image in predictions.images:
         screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
-        number, share = (Column(justify="right", no_wrap=True) for _ in range(2))
-        table = Table(number, Column(overflow="fold"), share, Column(), box=box.SIMPLE, show_header=False)
-        for entry in image.classes:
-            bar = ProgressBar(total=1.0, completed=entry.probability, width=BAR)
-            name = console.word(entry.label)
-            table.add_row(str(entry.index), name, f"{entry.probability:.2%}", bar)
-        screen.print(table)
+        screen.print(prediction_tables.classes(image.classes))
+
+
+def _show_graph(predictions: GraphPredictions, screen: Console) -> None:
+    network = predictions.network
+    manifest = network.weights.manifest
+    screen.print(f"[bold]model[/]  {console.word(manifest.model)}: {network.task}")
+    if location := str(network.weights.location):
+        screen.print(f"[bold]read[/]   {console.word(location)}")
+    height, width = network.size
+    values = "values from 0 to 255" if network.channels_last else "normalized as ImageNet"
+    screen.print(f"[bold]input[/]  {height}x{width}, {values}")
+    screen.print(f"[bold]names[/]  {console.word(predictions.classes.origin)}")
+    for image in predictions.images:
+        screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
+        screen.print(prediction_tables.of(network.task, image))
+    drawings = [image.drawing for image in predictions.images if image.drawing]
+    for drawing in dict.fromkeys(drawings):
+        screen.print(f"[green]wrote[/]  {console.word(str(drawing))}")

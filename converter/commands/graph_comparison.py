@@ -163,7 +163,7 @@ def _other_side(
     return _OtherSide(
         name=disk.file_name(weights),
         state=found.arrays,
-        network=lambda dtype: generated_network.build(generated, found.arrays, dtype),
+        network=lambda dtype: generated_network.build(generated.source, found.arrays, dtype),
         location=found.location,
     )
 

@@ -19,6 +19,7 @@ from converter.manifests import json_schema as manifest_schema
 from converter.manifests.schema import Manifest
 from converter.parity.json_report import Document
 from converter.vision.evaluation import EvaluationRecord
+from converter.vision.graph_documents import DetectionRecord, SegmentationRecord
 from converter.vision.prediction import PredictionRecord
 
 DOCUMENTS: dict[str, Any] = {
@@ -30,7 +31,7 @@ DOCUMENTS: dict[str, Any] = {
     "inspect": InspectionRecord,
     "list": tuple[ListedModel, ...],
     "parity": Document,
-    "predict": PredictionRecord,
+    "predict": PredictionRecord | DetectionRecord | SegmentationRecord,
     "publish": tuple[PublishedRecord, ...],
     "summary": NetworkSummary,
     "to-gluon": WrittenParams,

@@ -26,9 +26,23 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
         StorageError: if the file cannot be read.
         LabelsError: if a name is invalid, or their number is not ``classes``.
     """
+    return _checked(_entries(path), classes, str(path))
+
+
+def read_any(path: Path) -> tuple[str, ...]:
+    """Return class names as ``read`` does, whatever their number.
+
+    Raises:
+        StorageError: if the file cannot be read.
+        LabelsError: if a name is invalid.
+    """
+    entries = _entries(path)
+    return _checked(entries, len(entries), str(path))
+
+
+def _entries(path: Path) -> list[str]:
     text = _decode(disk.read_small(path, MAX_BYTES), str(path))
-    entries = _from_json(path, text) if path.suffix == ".json" else _lines(text)
-    return _checked(entries, classes, str(path))
+    return _from_json(path, text) if path.suffix == ".json" else _lines(text)
 
 
 def parse_list(content: bytes, classes: int, place: str) -> tuple[str, ...]:

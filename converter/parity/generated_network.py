@@ -35,11 +35,11 @@ def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Mo
         SymbolError: if PyTorch refuses the attributes of a layer.
         MappingError: if the parameters have other shapes than the layers.
     """
-    return build(module, dict(state_arrays(module, parameters)), dtype)
+    return build(module.source, dict(state_arrays(module, parameters)), dtype)
 
 
-def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module:
-    """Return the network of a generated module with a state dict, in evaluation mode.
+def build(source: str, state: Arrays, dtype: str) -> torch.nn.Module:
+    """Return the network of the source of a generated module with a state dict, in evaluation mode.
 
     Its layers get no memory of their own, whatever their sizes, but the given arrays.
 
@@ -49,7 +49,7 @@ def build(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module
     """
     import torch  # noqa: PLC0415 - when a network runs and not before
 
-    net = _empty(module)
+    net = _empty(source)
     kind = getattr(torch, dtype)
     arrays = ((name, np.asarray(array)) for name, array in state.items())
     try:
@@ -70,7 +70,7 @@ def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
 
     from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
 
-    _empty(module)  # refuses the attributes of a layer before those of the file
+    _empty(module.source)  # refuses the attributes of a layer before those of the file
     try:
         with EmptyLayers():
             net: torch.nn.Module = namespace(module.source)["load"](str(path))
@@ -79,7 +79,7 @@ def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
     return net.to(getattr(torch, dtype))
 
 
-def _empty(module: GeneratedModule) -> torch.nn.Module:
+def _empty(source: str) -> torch.nn.Module:
     """Return the network of a generated module, whose layers have no memory yet.
 
     Raises:
@@ -89,7 +89,7 @@ def _empty(module: GeneratedModule) -> torch.nn.Module:
 
     try:
         with EmptyLayers():
-            net: torch.nn.Module = namespace(module.source)["Network"]()
+            net: torch.nn.Module = namespace(source)["Network"]()
     except REFUSALS as error:
         raise SymbolError(f"PyTorch refuses the attributes of a layer: {error}") from error
     return net

@@ -140,7 +140,7 @@ def load(options: ClassifierOptions) -> Classifier:
     from resnext_torch import create_transform  # noqa: PLC0415 - imports torch, which takes seconds
 
     images.require_modules(*REQUIRED_MODULES[options.preprocessing])
-    device = _device(options.device)
+    device = torch_device(options.device)
     counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
     module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     config = resolve_data_config(model.config) | converted_file.recorded_input(manifest)
@@ -216,7 +216,7 @@ def _labels(path: Path, manifest: AnyManifest | None, model: Model) -> tuple[str
     return labels
 
 
-def _device(device: Device) -> str:
+def torch_device(device: Device) -> str:
     """Return torch's name of the device; under torchrun, each process gets a GPU of its own if possible.
 
     Raises:

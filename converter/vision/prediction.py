@@ -14,6 +14,7 @@ from converter.vision import classifier, images
 from converter.vision.images import Inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from converter.progress import Progress
@@ -59,6 +60,11 @@ class Predictions:
     classifier: Classifier
     images: tuple[Prediction, ...]
 
+    @property
+    def warning(self) -> str:
+        """The reason not to rely on the weights, "" if none is known."""
+        return self.classifier.warning
+
 
 def predict(request: PredictionRequest, progress: Progress = silent) -> Predictions:
     """Classify images.
@@ -97,8 +103,8 @@ class ImageRecord(Struct, frozen=True, kw_only=True):
     top: tuple[ClassRecord, ...]
 
 
-class PredictionRecord(Struct, frozen=True, kw_only=True):
-    """The document of ``gluon2torch predict``.
+class PredictionRecord(Struct, frozen=True, kw_only=True, tag_field="task", tag="classification"):
+    """The document of ``gluon2torch predict`` for a network that classifies images.
 
     Attributes:
         model: name of the model.
@@ -108,6 +114,8 @@ class PredictionRecord(Struct, frozen=True, kw_only=True):
         device: device that ran the network.
         warning: why the result may mean little, null without a reason.
         images: the images.
+        input: shape of the input of a converted graph; null for a network that has a name.
+        class_names: where the class names of a converted graph come from, likewise.
     """
 
     model: str
@@ -117,6 +125,8 @@ class PredictionRecord(Struct, frozen=True, kw_only=True):
     device: str
     warning: str | None
     images: tuple[ImageRecord, ...]
+    input: tuple[int, ...] | None = None
+    class_names: str | None = None
 
 
 def document(predictions: Predictions, options: ClassifierOptions) -> PredictionRecord:
@@ -129,13 +139,14 @@ def document(predictions: Predictions, options: ClassifierOptions) -> Prediction
         device=predictions.classifier.device,
         warning=predictions.classifier.warning or None,
         images=tuple(
-            ImageRecord(
-                file=str(image.file),
-                top=tuple(
-                    ClassRecord(index=entry.index, label=entry.label, probability=entry.probability)
-                    for entry in image.classes
-                ),
-            )
+            ImageRecord(file=str(image.file), top=class_records(image.classes))
             for image in predictions.images
         ),
+    )
+
+
+def class_records(classes: Iterable[ClassProbability]) -> tuple[ClassRecord, ...]:
+    """Return the records of the classes of an image."""
+    return tuple(
+        ClassRecord(index=entry.index, label=entry.label, probability=entry.probability) for entry in classes
     )

@@ -1,0 +1,98 @@
+"""Find the source of a generated module that is safe to run.
+
+A manifest and the module next to it may come from anyone, and both can be forged. The module is therefore
+made from the graph, if the graph is at hand. Otherwise the file is run only if its text is as safe as what we
+generate: see ``converter.graphs.codegen.safe_source``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from converter import __version__
+from converter.commands import graph_loading
+from converter.commands.graph_parameters import variable
+from converter.errors import ArtifactError, SymbolError
+from converter.graphs import codegen, reader
+from converter.graphs.codegen import safe_source
+from converter.graphs.codegen.safe_source import UnsafeSourceError
+from converter.storage import disk
+
+if TYPE_CHECKING:
+    from converter.manifests.generated_weights import GeneratedWeights
+
+MAX_BYTES = 1 << 26  # 64 MiB; the modules of GluonCV's largest networks have 300 KB
+MAX_CHARACTERS = 100  # of a reason
+
+
+def read(path: Path, weights: GeneratedWeights, symbol: Path | None = None) -> str:
+    """Return the source of the module of weights.
+
+    Args:
+        path: the file of the weights.
+        weights: its content.
+        symbol: the graph; by default the one that the manifest records, if it is in the same folder.
+
+    Raises:
+        ArtifactError: if the module is missing, is not the one in the manifest, or contains something that
+            we do not generate.
+        SymbolError: if the graph is another one.
+        StorageError: if a file cannot be read.
+    """
+    recorded = path.parent / PurePath(str(weights.manifest.source.symbol)).name
+    graph = symbol or (recorded if recorded.is_file() else None)
+    return _generated(path, weights, graph) if graph else _checked(path, weights)
+
+
+def _generated(path: Path, weights: GeneratedWeights, symbol: Path) -> str:
+    """Return the module that a graph gives."""
+    source = weights.manifest.source
+    original = reader.read(symbol)
+    found = hashlib.sha256(original.content).hexdigest()
+    if found != source.symbol_sha256:
+        raise SymbolError(f"{symbol}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}")
+    opened = graph_loading.prepare(original, source.graph.output if source.graph else None)
+    targets = {variable(names.source): names.target for names in weights.manifest.names}
+    shapes = {name: tuple(weights.arrays[target].shape) for name, target in targets.items()}
+    module = codegen.generate(opened.pruned.graph, shapes, str(source.symbol))
+    if module.tensors != targets:
+        raise ArtifactError(
+            f"{path}: its tensors have other names than this version gives the graph\n"
+            "  try         convert the graph again"
+        )
+    return module.source
+
+
+def _checked(path: Path, weights: GeneratedWeights) -> str:
+    """Return the module next to the weights, if it is safe."""
+    record = weights.manifest.module
+    if record is None:  # not with kind "generated": see ``schema.read_any``
+        raise ArtifactError(f"{path}: its manifest names no module")
+    file = path.with_name(record.file)
+    if not file.exists():
+        raise ArtifactError(
+            f"{file}: missing; the network is in there\n"
+            "  try         --symbol GRAPH, the graph that was converted"
+        )
+    content = disk.read_small(file, MAX_BYTES)
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256:
+        raise ArtifactError(
+            f"{file}: not the module in the manifest of {path.name}\n"
+            f"  expected    SHA-256 {record.sha256}\n"
+            f"  found       {found}\n"
+            "  try         --symbol GRAPH, the graph that was converted"
+        )
+    try:
+        source = content.decode("ascii")
+        safe_source.require_safe(source)
+    except (UnicodeDecodeError, UnsafeSourceError) as error:
+        raise ArtifactError(
+            f"{file}: not run, because it contains code that gluon2torch {__version__} does not generate\n"
+            f"  found       {str(error).splitlines()[0][:MAX_CHARACTERS]}\n"
+            f"  written by  gluon2torch {weights.manifest.version}\n"
+            "  try         --symbol GRAPH, the graph that was converted"
+        ) from error
+    return source

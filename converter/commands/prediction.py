@@ -1,0 +1,100 @@
+"""Predict with converted weights: of a network that has a name, or of a converted graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.commands import module_source
+from converter.errors import UsageError
+from converter.formats import detect, torch_package, weights_folder
+from converter.formats.kinds import GLUON, PACKED
+from converter.manifests import generated_weights
+from converter.progress import silent
+from converter.vision import graph_documents, graph_network, graph_prediction, prediction
+from converter.vision.graph_network import GraphNetworkOptions
+from converter.vision.prediction import PredictionRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.choices import PredictionTask
+    from converter.progress import Progress
+    from converter.vision.classifier import ClassifierOptions
+    from converter.vision.graph_documents import DetectionRecord, SegmentationRecord
+    from converter.vision.graph_prediction import GraphPredictionRequest, GraphPredictions
+    from converter.vision.prediction import PredictionRecord, Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to predict, and with which weights.
+
+    Attributes:
+        options: the weights and how to run them.
+        images: the images, and what to do with the results.
+        task: what a converted graph computes, None to detect it.
+        size: height and width of its input, None for the graph's.
+        symbol: the graph, None for that next to the weights, if any.
+    """
+
+    options: ClassifierOptions
+    images: GraphPredictionRequest
+    task: PredictionTask | None = None
+    size: tuple[int, int] | None = None
+    symbol: Path | None = None
+
+
+def run(request: Request, progress: Progress = silent) -> Predictions | GraphPredictions:
+    """Run the network of the weights on images.
+
+    Raises:
+        UsageError: if an option does not apply to the network.
+        ConversionError: if weights or images cannot be read.
+    """
+    options = request.options
+    path = weights_folder.find_weights(options.weights)
+    generated = None
+    if detect.kind(path) not in GLUON | PACKED:  # which ``classifier.load`` refuses
+        generated = generated_weights.find(path, options.key)
+    if generated is None:
+        return prediction.predict(_named(request), progress)
+    torch_package.require_torch("a converted graph")
+    source = module_source.read(path, generated, request.symbol)
+    network = graph_network.build(path, generated, source, _network_options(request))
+    return graph_prediction.predict(network, request.images, progress)
+
+
+def document(
+    predictions: Predictions | GraphPredictions, request: Request
+) -> PredictionRecord | DetectionRecord | SegmentationRecord:
+    """Return the JSON document of predictions."""
+    if isinstance(predictions, prediction.Predictions):
+        return prediction.document(predictions, request.options)
+    return graph_documents.document(predictions, request.images)
+
+
+def _network_options(request: Request) -> GraphNetworkOptions:
+    return GraphNetworkOptions(device=request.options.device, task=request.task, size=request.size)
+
+
+def _named(request: Request) -> PredictionRequest:
+    """Return the request for a network that has a name.
+
+    Raises:
+        UsageError: if it has an option of converted graphs.
+    """
+    images = request.images
+    given = {
+        "task": request.task,
+        "size": request.size,
+        "symbol": request.symbol,
+        "score": images.score,
+        "draw": images.draw,
+        "labels": images.classes.labels,
+        "dataset": images.classes.dataset,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"`{name}` requires the weights of a converted graph", name)
+    return PredictionRequest(images.paths, request.options, images.top)
