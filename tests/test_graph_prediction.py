@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from converter.choices import Dataset, Task
 from converter.cli.app import app
+from converter.errors import LabelsError
 from converter.parity.options import ParityOptions
 from converter.vision import class_lists, detector_heads, tasks
 
@@ -214,7 +215,7 @@ def test_images_of_one_name_are_not_drawn_over_each_other(copy: Path, tmp_path: 
 def test_class_without_a_name_is_refused() -> None:
     classes = class_lists.ClassList(("cat", "dog"), "names.txt")
     assert classes.name(1) == "dog"
-    with pytest.raises(class_lists.LabelsError, match="2 class names, and the network found class 6"):
+    with pytest.raises(LabelsError, match="2 class names, and the network found class 6"):
         classes.name(6)
 
 

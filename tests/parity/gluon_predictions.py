@@ -1,22 +1,27 @@
 """Runs GluonCV's own networks, transforms and class lists: ``python gluon_predictions.py FOLDER``.
 
-FOLDER has image.png. Writes NAME-symbol.json, NAME-0000.params and NAME.npz, the input that GluonCV makes of
-the image and the outputs of its network for it, of each of the networks below; and classes.json, the names of
-the classes.
+FOLDER has image.png. Of each network below, writes NAME-symbol.json, NAME-0000.params and NAME.npz: the input
+that GluonCV makes of the image, and the outputs of its network for it, or the class of each pixel. Also
+writes classes.json, the names of the classes.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from converter.references.gluon_child import import_frameworks
 
-SIZE = 128
+if TYPE_CHECKING:
+    from converter.references.gluon_child import Frameworks
+
+SIZE = 96
 SEED = 5
 DETECTORS = {
     "ssd_512_mobilenet1.0_voc": "ssd.SSDDefaultValTransform",
@@ -24,7 +29,7 @@ DETECTORS = {
     "center_net_resnet18_v1b_voc": "center_net.CenterNetDefaultValTransform",
 }
 SEGMENTATION = "fcn_resnet50_ade"
-RANGES = {"gamma": (0.6, 1.0), "running_var": (0.8, 1.2), "beta": (-0.1, 0.1), "running_mean": (-0.1, 0.1)}
+RANGES = {"gamma": (0.6, 1.0), "_var": (0.8, 1.2), "beta": (-0.1, 0.1), "_mean": (-0.1, 0.1)}
 BOX = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
 
 
@@ -42,35 +47,51 @@ def initialize(net: Any, mxnet: Any) -> None:  # noqa: ANN401 - of untyped packa
                 parameter.set_data(mxnet.nd.array(generator.uniform(*bounds, parameter.shape)))
 
 
-def export(net: Any, folder: Path, name: str, image: Any) -> None:  # noqa: ANN401 - as above
-    """Write the graph, the parameters, and the outputs for an image."""
+def export(net: Any, folder: Path, name: str, image: Any) -> Any:  # noqa: ANN401 - as above
+    """Write the graph and the parameters, and return the outputs for an image."""
     net.hybridize()
     outputs = net(image)
     net.export(str(folder / name))
-    arrays = {f"output{number}": output.asnumpy() for number, output in enumerate(outputs)}
-    np.savez(folder / f"{name}.npz", input=image.asnumpy(), **arrays)
+    return outputs
+
+
+def detect(frameworks: Frameworks, folder: Path, name: str, place: str) -> None:
+    """Write a detector and what it finds in the image."""
+    mxnet, gluoncv = frameworks.mxnet, frameworks.gluoncv
+    net = gluoncv.model_zoo.get_model(name, pretrained=False, pretrained_base=False)
+    initialize(net, mxnet)
+    module, transform = place.split(".")
+    preset = getattr(getattr(gluoncv.data.transforms.presets, module), transform)
+    image = preset(SIZE, SIZE)(mxnet.image.imread(str(folder / "image.png")), BOX.copy())[0].expand_dims(0)
+    outputs = [output.asnumpy() for output in export(net, folder, name, image)]
+    np.savez(
+        folder / f"{name}.npz", input=image.asnumpy(), ids=outputs[0], scores=outputs[1], boxes=outputs[2]
+    )
+
+
+def segment(frameworks: Frameworks, folder: Path) -> None:
+    """Write a segmentation network and the classes of the pixels, as ``MultiEvalModel`` with one scale."""
+    mxnet, gluoncv = frameworks.mxnet, frameworks.gluoncv
+    net = gluoncv.model_zoo.get_model(SEGMENTATION, pretrained=False, pretrained_base=False, crop_size=SIZE)
+    initialize(net, mxnet)
+    base = importlib.import_module("gluoncv.model_zoo.segbase")
+    image = mxnet.image.imread(str(folder / "image.png"))
+    scaled = gluoncv.data.transforms.presets.segmentation.test_transform(image, mxnet.cpu())
+    sides = image.shape[:2]
+    height, width = (int(SIZE * side / max(sides) + 0.5) for side in sides)
+    padded = base._pad_image(base._resize_image(scaled, height, width), SIZE)
+    scores = base._crop_image(export(net, folder, SEGMENTATION, padded)[0].exp(), 0, height, 0, width)
+    mask = base._resize_image(scores, *sides).asnumpy().argmax(axis=1)
+    np.savez(folder / f"{SEGMENTATION}.npz", input=padded.asnumpy(), mask=mask[0])
 
 
 def main(folder: Path) -> None:
     """Write all files."""
     frameworks = import_frameworks()
-    mxnet, gluoncv = frameworks.mxnet, frameworks.gluoncv
-    presets = gluoncv.data.transforms.presets
-    image = mxnet.image.imread(str(folder / "image.png"))
     for name, place in DETECTORS.items():
-        net = gluoncv.model_zoo.get_model(name, pretrained=False, pretrained_base=False)
-        initialize(net, mxnet)
-        module, transform = place.split(".")
-        made = getattr(getattr(presets, module), transform)(SIZE, SIZE)(image, BOX.copy())[0]
-        export(net, folder, name, made.expand_dims(0))
-    net = gluoncv.model_zoo.get_model(SEGMENTATION, pretrained=False, pretrained_base=False, crop_size=SIZE)
-    initialize(net, mxnet)
-    evaluator = gluoncv.model_zoo.segbase
-    scaled = presets.segmentation.test_transform(image, mxnet.cpu())
-    height, width = (SIZE * side // max(image.shape[:2]) for side in image.shape[:2])
-    padded = evaluator._pad_image(evaluator._resize_image(scaled, height, width), SIZE)
-    export(net, folder, SEGMENTATION, padded)
-    data = gluoncv.data
+        detect(frameworks, folder, name, place)
+    segment(frameworks, folder)
+    data = frameworks.gluoncv.data
     lists = {
         "voc detection": data.VOCDetection.CLASSES,
         "voc segmentation": data.VOCSegmentation.CLASSES,
@@ -84,3 +105,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    os._exit(0)  # skips MXNet's shutdown
