@@ -12,6 +12,7 @@ from converter.formats.params import write_params
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from converter.commands.graph_conversion import GraphConversionResult
@@ -85,7 +86,10 @@ def classifier(*, softmax: bool = False, classes: int = 4) -> tuple[Network, Arr
 
 
 def convert(
-    folder: Path, network: tuple[Network, Arrays, list[str]], options: ParityOptions = ParityOptions("none")
+    folder: Path,
+    network: tuple[Network, Arrays, list[str]],
+    options: ParityOptions = ParityOptions("none"),
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> GraphConversionResult:
     """Write the graph and the parameters into a folder, and convert them into its folder ``out``."""
     net, arrays, heads = network
@@ -94,4 +98,4 @@ def convert(
     graph.write_bytes(net.build(*heads).content)
     with params.open("wb") as stream:
         write_params(stream, arrays)
-    return convert_graph(graph, folder / "out", params=params, options=options)
+    return convert_graph(graph, folder / "out", params=params, input_shapes=shapes, options=options)

@@ -8,15 +8,18 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import generated_modules
+import graph_files
 import numpy as np
 import pytest
 import task_networks
 import torch
+from graph_building import Network
 from PIL import Image
 from typer.testing import CliRunner
 
 from converter.choices import Dataset, Task
 from converter.cli.app import app
+from converter.commands.graph_conversion import convert_graph
 from converter.errors import LabelsError
 from converter.parity.options import ParityOptions
 from converter.vision import class_lists, detector_heads, tasks
@@ -165,6 +168,35 @@ def test_recorded_input_is_used(tmp_path: Path, folder: Path) -> None:
     shutil.copy(folder / "image.png", tmp_path)
     assert document(tmp_path, "net")["input"] == [1, 3, 40, 40]
     assert document(tmp_path, "net", "--size", 50)["input"] == [1, 3, 50, 50]
+
+
+def test_graph_that_normalizes_takes_values_from_0_to_255(tmp_path: Path) -> None:
+    """As ``gluoncv.utils.export_block`` writes it: images are (n, h, w, 3)."""
+    net = Network()
+    net.apply("transpose", "first", "data", axes="(0, 3, 1, 2)")
+    net.apply("Pooling", "pool", "first", global_pool="True", pool_type="avg", kernel="(1, 1)")
+    net.dense("fc", net.apply("Flatten", "flat", "pool"), 3, 2)
+    weights = np.array([[0.01, 0.0, 0.0], [0.0, 0.02, 0.03]], np.float32)
+    arrays = {"fc_weight": weights, "fc_bias": np.zeros(2, np.float32)}
+    shapes = {"data": (1, 40, 40, 3)}
+    options = ParityOptions("numpy", dtypes=["float64"])
+    task_networks.convert(tmp_path / "net", (net, arrays, ["fc"]), options, shapes)
+    Image.new("RGB", (50, 50), (200, 10, 20)).save(tmp_path / "image.png")
+    found = document(tmp_path, "net")
+    assert found["input"] == [1, 40, 40, 3]
+    expected = torch.tensor(weights @ np.array([200, 10, 20], np.float32)).softmax(0).tolist()
+    assert [each["probability"] for each in found["images"][0]["top"]] == pytest.approx(expected, abs=1e-5)
+    assert "40x40, values from 0 to 255" in run(tmp_path, "net").stdout
+
+
+def test_grey_images_are_refused(tmp_path: Path, folder: Path) -> None:
+    net = graph_files.small_network()
+    graph, params = graph_files.save(tmp_path, net, graph_files.parameters(net))
+    options = ParityOptions("numpy", sizes=[32], dtypes=["float64"])
+    convert_graph(graph, tmp_path / "net/out", params=params, options=options)
+    shutil.copy(folder / "image.png", tmp_path)
+    result = run(tmp_path, "net")
+    assert (result.exit_code, "takes inputs of 1 × 1 × 32 × 32" in result.stderr) == (1, True)
 
 
 def test_requested_names_are_used(folder: Path, tmp_path: Path) -> None:
