@@ -17,7 +17,7 @@ from graph_building import Network
 from PIL import Image
 from typer.testing import CliRunner
 
-from converter.choices import Dataset, Task
+from converter.choices import Dataset, PredictionTask
 from converter.cli.app import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import LabelsError
@@ -293,22 +293,22 @@ def test_other_module_than_in_the_manifest_is_refused(copy: Path) -> None:
     assert run(copy, "ssd", "--size", 64, "--symbol", graph).exit_code == 0
 
 
-SHAPES: dict[str, tuple[list[tuple[int, ...]], Task | None]] = {
-    "SSD": ([(1, 9, 1), (1, 9, 1), (1, 9, 4)], Task.detection),
-    "CenterNet": ([(1, 9), (1, 9), (1, 9, 4)], Task.detection),
+SHAPES: dict[str, tuple[list[tuple[int, ...]], PredictionTask | None]] = {
+    "SSD": ([(1, 9, 1), (1, 9, 1), (1, 9, 4)], PredictionTask.detection),
+    "CenterNet": ([(1, 9), (1, 9), (1, 9, 4)], PredictionTask.detection),
     "boxes of another number": ([(1, 9, 1), (1, 9, 1), (1, 8, 4)], None),
     "mixed axes": ([(1, 9), (1, 9, 1), (1, 9, 4)], None),
-    "segmentation": ([(1, 19, 64, 64), (1, 19, 64, 64)], Task.segmentation),
+    "segmentation": ([(1, 19, 64, 64), (1, 19, 64, 64)], PredictionTask.segmentation),
     "features": ([(1, 19, 32, 32)], None),
     "one class": ([(1, 1, 64, 64)], None),
-    "classification": ([(1, 10)], Task.classification),
+    "classification": ([(1, 10)], PredictionTask.classification),
     "two vectors": ([(1, 10), (1, 10)], None),
     "a video": ([(1, 3, 4, 64, 64)], None),
 }
 
 
 @pytest.mark.parametrize(("shapes", "task"), SHAPES.values(), ids=SHAPES)
-def test_task_is_detected_from_shapes(shapes: list[tuple[int, ...]], task: Task | None) -> None:
+def test_task_is_detected_from_shapes(shapes: list[tuple[int, ...]], task: PredictionTask | None) -> None:
     assert tasks.detect(shapes, (64, 64)) is task
 
 
@@ -346,15 +346,15 @@ def test_last_convolutions_are_those_without_another_after_them() -> None:
 @pytest.mark.parametrize(
     ("dataset", "task", "count"),
     [
-        (Dataset.voc, Task.detection, 20),
-        (Dataset.voc, Task.segmentation, 21),
-        (Dataset.coco, Task.detection, 80),
-        (Dataset.ade20k, Task.segmentation, 150),
-        (Dataset.citys, Task.segmentation, 19),
-        (Dataset.imagenet, Task.classification, 1000),
-        (Dataset.citys, Task.detection, 0),
+        (Dataset.voc, PredictionTask.detection, 20),
+        (Dataset.voc, PredictionTask.segmentation, 21),
+        (Dataset.coco, PredictionTask.detection, 80),
+        (Dataset.ade20k, PredictionTask.segmentation, 150),
+        (Dataset.citys, PredictionTask.segmentation, 19),
+        (Dataset.imagenet, PredictionTask.classification, 1000),
+        (Dataset.citys, PredictionTask.detection, 0),
     ],
 )
-def test_data_sets_have_their_numbers_of_classes(dataset: Dataset, task: Task, count: int) -> None:
+def test_data_sets_have_their_numbers_of_classes(dataset: Dataset, task: PredictionTask, count: int) -> None:
     names = class_lists.names(dataset, task)
     assert len(names) == len(set(names)) == count or (count == 1000 and len(names) == count)

@@ -28,7 +28,7 @@ FULL = 200  # columns, more than any table has
 NATIVE = "networks of resnext_torch with timm's and torchvision's tensor names, compared with GluonCV"
 RECORDED = "modules from the recorded graphs, and compared with them"
 EXPORTED = "modules from graphs that you export from GluonCV, and compared with them"
-UNSUPPORTED = "int8 operators are refused"
+UNSUPPORTED = "operators of their graphs are refused"
 CAPTION = f"the others are unsupported: {UNSUPPORTED}"
 
 

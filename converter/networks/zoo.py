@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
 
-from converter.networks import catalog, families, published_figures
+from converter.networks import catalog, families, published_figures, recorded_index
 from converter.networks.published_figures import IMAGENET, TOP1, TOP5, ModelFigures
 from resnext_torch import names
 
@@ -55,7 +55,9 @@ class ZooModel:
         """What the model becomes."""
         if self.native:
             return Target.native
-        return Target.generated if self.description.supports(self.gluon) else Target.unsupported
+        entry = recorded_index.index().get(self.gluon)
+        is_supported = self.description.supports(self.gluon) and not (entry and entry.unsupported)
+        return Target.generated if is_supported else Target.unsupported
 
     @property
     def convertible(self) -> bool:
@@ -100,7 +102,10 @@ def models() -> dict[str, ZooModel]:
 
 def convertible(name: str) -> bool:
     """Return whether ``convert NAME`` converts the model with this name in GluonCV."""
-    return name in _native()
+    if name in _native():
+        return True
+    entry = recorded_index.index().get(name)
+    return entry is not None and not entry.unsupported
 
 
 def completions(prefix: str) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converter.choices import Dataset, Device, Task
+from converter.choices import Dataset, Device, PredictionTask
 from converter.commands import prediction
 from converter.commands.graph_conversion import convert_graph
 from converter.parity.options import ParityOptions
@@ -91,7 +91,7 @@ def test_pixels_have_the_classes_of_gluoncv(files: Path) -> None:
     expected = np.load(files / f"{SEGMENTATION}.npz")
     predictions = predict(files, SEGMENTATION, score=None)
     network, (result,) = predictions.network, predictions.images
-    assert (network.task, network.size) == (Task.segmentation, (SIZE, SIZE))
+    assert (network.task, network.size) == (PredictionTask.segmentation, (SIZE, SIZE))
     inputs, _ = placement.fit(image(files), network.size, network.normalization)
     np.testing.assert_allclose(inputs, expected["input"], atol=1e-5)
     assert predictions.classes.origin.startswith("ADE20K,")
@@ -103,4 +103,4 @@ def test_pixels_have_the_classes_of_gluoncv(files: Path) -> None:
 def test_class_names_are_those_of_gluoncv(files: Path) -> None:
     for key, names in json.loads((files / "classes.json").read_text()).items():
         dataset, task = key.split()
-        assert class_lists.names(Dataset(dataset), Task(task)) == tuple(names)
+        assert class_lists.names(Dataset(dataset), PredictionTask(task)) == tuple(names)
