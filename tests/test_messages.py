@@ -27,7 +27,7 @@ COMMANDS = {
     "reverse_conversion.to_gluon": ["to-gluon", "a.pth", "b.params"],
     "verification.verify": ["verify", "out"],
     "publication.publish": ["publish", "a.safetensors", "out"],
-    "vision.prediction.predict": ["predict", "image.jpg", "--weights", "a.pth"],
+    "prediction.run": ["predict", "image.jpg", "--weights", "a.pth"],
     "vision.evaluation.evaluate": ["evaluate", "images", "--weights", "a.pth"],
 }
 
