@@ -43,9 +43,12 @@ The networks that GluonCV 0.10.5 builds by name, and what they become:
 
 * **native**: `convert NAME OUT` writes the weights of a network of `resnext_torch`, with the tensor names of
   timm and torchvision. Every layer is compared with GluonCV's own network.
-* **generated**: a [graph](../converting.md#any-other-network-from-its-graph) becomes a PyTorch module. Every
-  layer is compared with the graph. `convert NAME OUT` takes the graph that was recorded with GluonCV.
-* **unsupported**: the graph has operators that are refused, such as those of int8.
+* **generated**: `convert NAME OUT` writes a PyTorch module and its weights, from a graph that was recorded
+  with GluonCV. Every layer is compared with the graph.
+* **not by name**: they are built for your classes, or their graphs cannot be recorded or converted;
+  `gluon2torch list --family NAME` says why. [A graph that you
+  export](../converting.md#any-other-network-from-its-graph) is converted if its operators are
+  [supported](operators.md).
 
 `gluon2torch list --family NAME` shows the models of a family, the figures that GluonCV published for them,
 and the SHA-1 of their parameters.

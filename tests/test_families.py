@@ -10,7 +10,15 @@ from msgspec.structs import replace
 
 from converter.choices import Task
 from converter.errors import CatalogError
-from converter.networks import catalog, families, gluoncv_models, mapping, published_figures, zoo
+from converter.networks import (
+    catalog,
+    families,
+    gluoncv_models,
+    mapping,
+    published_figures,
+    recorded_index,
+    zoo,
+)
 from converter.networks.published_figures import FiguresTable
 from converter.networks.zoo import Target
 from converter.publishing import card
@@ -42,7 +50,7 @@ PUBLISHED = [
 def places(table: dict[str, Family]) -> dict[str, list[str]]:
     """Return the families of each name that GluonCV has."""
     return {
-        name: [key for key, family in table.items() if family.contains(name) or name in family.files]
+        name: [key for key, family in table.items() if family.contains(name) or family.has_file(name)]
         for name in gluoncv_models.published_sha1s()
     }
 
@@ -69,8 +77,8 @@ def test_pattern_that_goes_is_missed(key: str, pattern: str) -> None:
 
 @pytest.mark.parametrize(("key", "file"), FILES)
 def test_file_that_goes_is_missed(key: str, file: str) -> None:
-    rest = {other: model for other, model in FAMILIES[key].files.items() if other != file}
-    assert misplaced(FAMILIES | {key: replace(FAMILIES[key], files=rest)}) == [file]
+    rest = tuple(other for other in FAMILIES[key].files if other != file)
+    assert misplaced(FAMILIES | {key: replace(FAMILIES[key], files=rest)})
 
 
 def test_pattern_that_takes_the_models_of_another_family_is_detected() -> None:
@@ -78,12 +86,13 @@ def test_pattern_that_takes_the_models_of_another_family_is_detected() -> None:
     assert "resnet50_v2" in misplaced(FAMILIES | {"resnet": greedy})
 
 
-@pytest.mark.parametrize(("key", "file"), FILES)
-def test_published_files_belong_to_models_without_parameters_of_their_own(key: str, file: str) -> None:
+def test_files_are_published_and_are_no_models() -> None:
     published = gluoncv_models.published_sha1s()
-    model = FAMILIES[key].files[file]
-    assert published[file]
-    assert not model or (model in FAMILIES[key].names and not published[model])
+    files = [name for name in published if any(family.has_file(name) for family in FAMILIES.values())]
+    assert len(files) == 11
+    assert all(published[name] for name in files)
+    assert not zoo.models().keys() & files
+    assert not recorded_index.index().keys() & files
 
 
 def test_model_has_the_hash_of_the_file_that_it_loads() -> None:
@@ -104,12 +113,29 @@ def test_every_task_has_its_models() -> None:
     }
 
 
-def test_models_with_refused_operators_are_unsupported() -> None:
-    unsupported = {name for name, model in zoo.models().items() if model.target is Target.unsupported}
-    quantized = {name for name in zoo.models() if name.endswith("_int8")}
-    assert unsupported == quantized | {"hrnet_w18_small_v1_s", "hrnet_w18_small_v2_s", "hrnet_w48_s"}
-    supported = replace(FAMILIES["fcn"], unsupported=())
-    assert supported.supports("fcn_resnet101_voc_int8")  # negative control
+def test_models_with_a_supported_recorded_graph_are_generated() -> None:
+    recorded = {name for name, entry in recorded_index.index().items() if not entry.unsupported}
+    native = {model.entry.gluon for model in catalog.models().values()}
+    targets = {name: model.target for name, model in zoo.models().items()}
+    assert {name for name, target in targets.items() if target is Target.generated} == recorded - native
+    assert {name for name, target in targets.items() if target is None} == targets.keys() - recorded - native
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gluon_resnet18_v1b", ""),
+        ("mobilenet1.0", ""),
+        ("resnet50_v1_int8", "its weights are 8-bit integers"),
+        ("resnet18_v1b_custom", "it is built for the classes of a data set of yours"),
+        ("hrnet_w48_s", "its operators cannot be converted: _contrib_BilinearResize2D"),
+    ],
+)
+def test_model_that_is_not_converted_has_a_reason(name: str, reason: str) -> None:
+    model = find(name)
+    assert model.reason == reason
+    assert model.convertible is (not reason)
+    assert (model.target is None) is bool(reason)
 
 
 @pytest.mark.parametrize("name", catalog.models())
@@ -119,10 +145,6 @@ def test_native_models_are_in_the_family_of_their_mapping_file(name: str) -> Non
     assert model.target is Target.native
     assert model.family == catalog.find(name).mapping_file.stem
     assert zoo.convertible(model.gluon)
-
-
-def test_model_without_a_network_or_a_graph_is_not_convertible_by_name() -> None:
-    assert not zoo.convertible("resnet50_v1_int8")
 
 
 @pytest.mark.parametrize("key", card.families())

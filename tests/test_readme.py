@@ -77,7 +77,7 @@ def family_table() -> list[str]:
     rows = []
     for task, families in groupby(listing.overview(), lambda family: family.description.task):
         of_task = list(families)
-        targets = sum((family.targets for family in of_task), Counter[Target]())
+        targets = sum((family.targets for family in of_task), Counter[Target | None]())
         titles = ", ".join(family.description.title for family in of_task)
         cells = (task.replace("-", " "), titles, str(targets.total()), listing.becomes(targets))
         rows.append(f"| {' | '.join(cells)} |")

@@ -26,10 +26,8 @@ DIGITS = 8  # of a SHA-1
 NOTHING = "—"
 FULL = 200  # columns, more than any table has
 NATIVE = "networks of resnext_torch with timm's and torchvision's tensor names, compared with GluonCV"
-RECORDED = "modules from the recorded graphs, and compared with them"
-EXPORTED = "modules from graphs that you export from GluonCV, and compared with them"
-UNSUPPORTED = "operators of their graphs are refused"
-CAPTION = f"the others are unsupported: {UNSUPPORTED}"
+GENERATED = "modules from recorded graphs of GluonCV's networks, compared with the graphs"
+CAPTION = "the others are not converted by name; gluon2torch list --family NAME says why"
 
 
 def list_models(
@@ -57,7 +55,7 @@ def list_models(
 
     Without PATTERN, --task and --family, lists the families. A native model
     becomes a network of resnext_torch. A generated one becomes a PyTorch module
-    from its graph.
+    from a recorded graph.
 
     Exits with 0 if a model matches, 1 with the reason if none does, 2 on a usage
     error.
@@ -106,7 +104,7 @@ def _show_models(models: Sequence[ZooModel], screen: Console) -> None:
         plain.print(f"[bold]{_title(family[0].description)}[/]")
         for _, group in groupby(family, _group):
             rows = list(group)
-            plain.print(f"{rows[0].target}: {_outcome(rows[0])}")
+            plain.print(_outcome(rows[0]))
             _print(_table(rows), screen)
     console.print_next(plain, _next_command(min(models, key=_group)))
 
@@ -116,20 +114,16 @@ def _title(family: Family) -> str:
     return f"{family.title}, {family.task}: {family.paper}{number}"
 
 
-def _group(model: ZooModel) -> tuple[int, bool]:
-    """Return the place of a model in its family: native ones come first."""
-    return [*type(model.target)].index(model.target), not model.convertible
+def _group(model: ZooModel) -> tuple[bool, bool, str]:
+    """Return a key that puts native models first, and those that are not converted last, by the reason."""
+    return model.native is None, not model.convertible, model.reason
 
 
 def _outcome(model: ZooModel) -> str:
     """Return what models like this one become."""
-    from converter.networks.zoo import Target
-
-    return {
-        Target.native: NATIVE,
-        Target.generated: RECORDED if model.convertible else EXPORTED,
-        Target.unsupported: UNSUPPORTED,
-    }[model.target]
+    if model.reason:
+        return f"not by name: {model.reason}"
+    return f"{model.target}: {NATIVE if model.native else GENERATED}"
 
 
 def _table(models: Sequence[ZooModel]) -> Table:
@@ -180,12 +174,6 @@ def _print(table: Table, screen: Console) -> None:
 
 def _next_command(model: ZooModel) -> list[str]:
     """Return the likely next command."""
-    from converter.networks.zoo import Target
-
     if model.native:
         return ["gluon2torch", "summary", model.name]
-    if model.convertible:
-        return ["convert", model.name, "OUT"]
-    if model.target is Target.generated:
-        return ["convert", "GRAPH", "OUT", "--params", "FILE"]
-    return ["gluon2torch", "list"]
+    return ["convert", model.name, "OUT"] if model.convertible else ["gluon2torch", "list"]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from converter.choices import Task
     from converter.networks.families import Family
 
+BY_GRAPH = "not by name"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyOverview:
@@ -30,13 +32,13 @@ class FamilyOverview:
         name: its short name.
         description: its description.
         example: a model; one that is native or has published figures, if there is one.
-        targets: the number of models with each target.
+        targets: the number of models with each target; None: not converted by name.
     """
 
     name: str
     description: Family
     example: str
-    targets: Counter[Target]
+    targets: Counter[Target | None]
 
 
 def overview() -> tuple[FamilyOverview, ...]:
@@ -70,12 +72,12 @@ def select(
     return selected
 
 
-def becomes(targets: Counter[Target]) -> str:
-    """Return what models become, such as "native" or "17 native, 7 generated"."""
-    present = [target for target in Target if targets[target]]
+def becomes(targets: Counter[Target | None]) -> str:
+    """Return what models become, such as "native" or "17 native, 7 generated, 2 not by name"."""
+    present = {target or BY_GRAPH: targets[target] for target in (*Target, None) if targets[target]}
     if len(present) == 1:
-        return present[0]
-    return ", ".join(f"{targets[target]} {target}" for target in present)
+        return str(*present)
+    return ", ".join(f"{count} {target}" for target, count in present.items())
 
 
 def _overview(name: str, members: tuple[ZooModel, ...]) -> FamilyOverview:

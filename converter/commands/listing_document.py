@@ -16,7 +16,7 @@ from resnext_torch import names
 if TYPE_CHECKING:
     from converter.networks.zoo import ZooModel
 
-REFERENCES = {Target.native: "gluoncv", Target.generated: "graph", Target.unsupported: None}
+REFERENCES = {Target.native: "gluoncv", Target.generated: "graph", None: None}
 
 
 class PublishedAccuracy(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +42,14 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
         gluon: its name in GluonCV.
         task: what it is for.
         family: the short name of its family.
-        target: a network of resnext_torch, a module that is generated from the graph, or neither.
+        target: what ``convert NAME`` makes of it: a network of resnext_torch, or a module that is generated
+            from the recorded graph; null if it does not convert it.
         convertible: whether ``convert NAME`` converts it.
+        reason: why it does not, null if it does.
         target_names: its names as a PyTorch network, null if the target is not native.
         mapping: the file of ``mappings/`` that renames its parameters, null if the target is not native.
-        proven_against: what a conversion is compared with, GluonCV or the graph; null without a target.
+        proven_against: what a conversion is compared with, GluonCV or the recorded graph; null without a
+            target.
         parameters: number of trainable scalars, null if it is not known.
         params_sha1: SHA-1 of the published parameters, null if none were published.
         published: the accuracy that GluonCV published.
@@ -61,8 +64,9 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     gluon: str
     task: Task
     family: str
-    target: Target
+    target: Target | None
     convertible: bool
+    reason: str | None
     target_names: TargetNames | None
     mapping: str | None
     proven_against: str | None
@@ -87,6 +91,7 @@ def document(model: ZooModel) -> ListedModel:
         family=model.family,
         target=model.target,
         convertible=model.convertible,
+        reason=model.reason or None,
         target_names=_target_names(model) if native else None,
         mapping=native.mapping_file.name if native else None,
         proven_against=REFERENCES[model.target],

@@ -28,8 +28,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         title: its name in the literature.
         task: what its models are for.
         models: patterns of their names, as in a shell.
-        unsupported: patterns of the models whose operators are not supported.
-        files: {name under which only parameters were published: model that loads them, "" if none does}.
+        files: patterns of names under which GluonCV published parameters only.
         data: the data sets in the models' names.
         paper: the title of the paper.
         arxiv: its number at arxiv.org, "" if it is not there.
@@ -38,8 +37,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     title: str
     task: Task
     models: tuple[str, ...]
-    unsupported: tuple[str, ...] = ()
-    files: dict[str, str] = {}
+    files: tuple[str, ...] = ()
     data: tuple[str, ...]
     paper: str
     arxiv: str = ""
@@ -53,15 +51,9 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Return whether a model of GluonCV is in the family."""
         return _matches(name, self.models)
 
-    def supports(self, name: str) -> bool:
-        """Return whether a model of the family has supported operators only."""
-        return not _matches(name, self.unsupported)
-
-    def published_sha1(self, name: str) -> str:
-        """Return the SHA-1 of the published parameters of a model, "" if none were published."""
-        published = gluoncv_models.published_sha1s()
-        files = [file for file, model in self.files.items() if model == name]
-        return published[files[0] if files else name]
+    def has_file(self, name: str) -> bool:
+        """Return whether only parameters were published under a name, for a network of the family."""
+        return _matches(name, self.files)
 
 
 @cache

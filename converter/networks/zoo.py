@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
 
-from converter.networks import catalog, families, published_figures, recorded_index
+from converter.networks import catalog, families, gluoncv_models, published_figures, recorded_index
 from converter.networks.published_figures import IMAGENET, TOP1, TOP5, ModelFigures
 from resnext_torch import names
 
@@ -22,8 +22,7 @@ class Target(StrEnum):
     """What a model becomes."""
 
     native = "native"  # a network of resnext_torch
-    generated = "generated"  # a module from a graph
-    unsupported = "unsupported"  # its graph has operators that are refused
+    generated = "generated"  # a module from the recorded graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ class ZooModel:
     Attributes:
         gluon: its name in GluonCV.
         family: the short name of its family.
-        native: its network, None if there is no network of its own for it.
+        native: its network in resnext_torch, None if there is none.
     """
 
     gluon: str
@@ -42,7 +41,7 @@ class ZooModel:
 
     @property
     def name(self) -> str:
-        """Our name, or GluonCV's if there is no network of its own for the model."""
+        """Our name, or GluonCV's if the model has no native network."""
         return self.native.name if self.native else self.gluon
 
     @property
@@ -51,13 +50,11 @@ class ZooModel:
         return families.families()[self.family]
 
     @property
-    def target(self) -> Target:
-        """What the model becomes."""
+    def target(self) -> Target | None:
+        """What the model becomes, None if it is not converted by its name."""
         if self.native:
             return Target.native
-        entry = recorded_index.index().get(self.gluon)
-        is_supported = self.description.supports(self.gluon) and not (entry and entry.unsupported)
-        return Target.generated if is_supported else Target.unsupported
+        return Target.generated if self.convertible else None
 
     @property
     def convertible(self) -> bool:
@@ -65,9 +62,19 @@ class ZooModel:
         return convertible(self.gluon)
 
     @property
+    def reason(self) -> str:
+        """Why ``convert NAME`` does not convert the model, "" if it does."""
+        if self.convertible:
+            return ""
+        if entry := recorded_index.index().get(self.gluon):
+            return f"its operators cannot be converted: {', '.join(entry.unsupported)}"
+        return recorded_index.missing().get(self.gluon, "its graph was not recorded")
+
+    @property
     def sha1(self) -> str:
         """The SHA-1 of the published parameters, "" if none were published."""
-        return self.description.published_sha1(self.gluon)
+        entry = recorded_index.index().get(self.gluon)
+        return (entry.sha1 if entry else "") or gluoncv_models.published_sha1s()[self.gluon]
 
     @property
     def parameters(self) -> int | None:
@@ -102,10 +109,8 @@ def models() -> dict[str, ZooModel]:
 
 def convertible(name: str) -> bool:
     """Return whether ``convert NAME`` converts the model with this name in GluonCV."""
-    if name in _native():
-        return True
     entry = recorded_index.index().get(name)
-    return entry is not None and not entry.unsupported
+    return name in _native() or (entry is not None and not entry.unsupported)
 
 
 def completions(prefix: str) -> list[str]:
