@@ -74,18 +74,28 @@ def random_arrays(network: RecordedNetwork, seed: int) -> dict[str, Array]:
     Raises:
         UsageError: if the network has parameters that are no weights, such as the anchors of a detector.
     """
-    graph = network.graph
-    roles = {name: role for node in graph.nodes for role, name in _own(graph, node).items()}
-    if constants := [each.name for each in network.parameters if each.variable not in roles]:
+    arrays = random_weights(network, seed)
+    if constants := [each.name for each in network.parameters if each.name not in arrays]:
         raise UsageError(
             f"{network.name}: `random` cannot replace {names.collapse(constants)[0]}, which is not a weight; "
             "use `params`",
             "random",
         )
+    return arrays
+
+
+def random_weights(network: RecordedNetwork, seed: int) -> dict[str, Array]:
+    """Return random weights in float32, by structural name, without the parameters that are no weights."""
+    graph = network.graph
+    roles = {name: role for node in graph.nodes for role, name in _own(graph, node).items()}
     head = _head(network, graph)
-    shapes = {each.variable: (roles[each.variable], each.shape) for each in network.parameters}
-    arrays = synthetic.random_arrays(shapes, _own(graph, head)["weight"] if head else None, seed)
-    return {each.name: arrays[each.variable] for each in network.parameters}
+    weights = {each.variable: each.shape for each in network.parameters if each.variable in roles}
+    arrays = synthetic.random_arrays(
+        {name: (roles[name], shape) for name, shape in weights.items()},
+        _own(graph, head)["weight"] if head else None,
+        seed,
+    )
+    return {each.name: arrays[each.variable] for each in network.parameters if each.variable in arrays}
 
 
 def match(network: RecordedNetwork, arrays: Arrays, file: str) -> MatchedNetwork:
@@ -174,23 +184,25 @@ def _parameters(network: RecordedNetwork, arrays: Collection[str], file: str) ->
     Raises:
         MappingError: if names are missing or unexpected.
     """
-    plain = {
-        naming_styles.MOVING.sub("running_", name): stored
-        for name, stored in naming_styles.plain(arrays).items()
-    }
-    by_variable = {each.variable: each for each in reversed(network.parameters)}
+    stored = {_usual(name): file_name for name, file_name in naming_styles.plain(arrays).items()}
+    by_variable = {_usual(each.variable): each for each in reversed(network.parameters)}
     in_graph = set(network.graph.variables)
-    if any("." in name for name in plain):
-        by_name = {each.name: each for each in network.parameters}
-        present = {by_name[name].variable for name in plain if name in by_name}
+    if any("." in name for name in stored):
+        by_name = {_usual(each.name): each for each in network.parameters}
+        present = {by_name[name].variable for name in stored if name in by_name}
         absent = {each.name for each in by_variable.values() if each.variable in in_graph - present}
-        _require_names(absent, by_name, plain, f"{file}: the names are not those of {network.name}")
-        return {stored: by_name[name] for name, stored in plain.items()}
-    variables = list(dict.fromkeys(each.variable for each in network.parameters))
-    if len(plain) < len(variables):  # an export contains what the graph needs
-        variables = [variable for variable in variables if variable in in_graph]
-    matched = instance_names.match(variables, [*plain], file)
-    return {plain[name]: by_variable[variable] for name, variable in matched.items()}
+        _require_names(absent, by_name, stored, f"{file}: the names are not those of {network.name}")
+        return {file_name: by_name[name] for name, file_name in stored.items()}
+    variables = [*reversed(by_variable)]
+    if len(stored) < len(variables):  # an export contains what the graph needs
+        variables = [name for name in variables if by_variable[name].variable in in_graph]
+    matched = instance_names.match(variables, [*stored], file)
+    return {stored[name]: by_variable[variable] for name, variable in matched.items()}
+
+
+def _usual(name: str) -> str:
+    """Return a name with Gluon's spelling of the running statistics; MXNet's symbols say ``moving``."""
+    return naming_styles.MOVING.sub("running_", name)
 
 
 def _require_names(absent: set[str], known: Collection[str], found: Collection[str], headline: str) -> None:

@@ -26,7 +26,7 @@ from converter.networks import recorded_graphs, recorded_index
 from converter.references import gluon_child
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 MODELS = Path(__file__).parents[2] / "mappings/gluoncv/models.toml"
 COMPRESSION = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22}]
@@ -41,7 +41,10 @@ REFUSED = {
     r"monodepth2_.*_posenet_.*|siamrpn_.*": "it takes several images",
 }
 SEGMENTATION = ("danet", "deeplab", "fastscnn", "fcn", "icnet", "psp")
+INITIALIZER = "__init__"  # an attribute of variables
+ADDRESS = re.compile(r"Constant_|0x")
 Shape = tuple[int, ...]
+Result = tuple[str, dict[str, Any] | str]  # a network, and its entry in the index or why there is none
 # The inputs on which GluonCV evaluates a network, (n, channels, [frames,] h, w); the first to fit.
 INPUTS: dict[str, tuple[Shape, ...]] = {
     r"cifar.*": ((1, 3, 32, 32),),
@@ -75,7 +78,7 @@ def main(folder: Path, names: list[str]) -> None:
     """Record networks, by default all, and write the index; the entries of others are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / recorded_index.INDEX
-    earlier = json.loads(index.read_text("utf-8")) if names else {}
+    earlier = json.loads(index.read_text("utf-8")) if names and index.exists() else {}
     entries: dict[str, dict[str, Any]] = earlier.get("graphs", {})
     missing: dict[str, str] = earlier.get("missing", {})
     names = names or [*tomllib.loads(MODELS.read_text("utf-8"))]
@@ -83,20 +86,27 @@ def main(folder: Path, names: list[str]) -> None:
     gluon_child.import_frameworks()  # before the forks
     for pretrained in (True, False):  # few networks can be built in one of these ways only
         remaining = [name for name in names if name not in entries]
-        with multiprocessing.get_context("fork").Pool(os.cpu_count(), maxtasksperchild=1) as workers:
-            work = functools.partial(record, folder, pretrained=pretrained)
-            for name, result in workers.imap(work, remaining, chunksize=1):
-                print(name, result, flush=True)  # noqa: T201 - progress
-                if isinstance(result, str):
-                    missing[name] = result
-                else:
-                    entries[name] = result
+        for name, result in _results(remaining, functools.partial(record, folder, pretrained=pretrained)):
+            print(name, result, flush=True)  # noqa: T201 - progress
+            if isinstance(result, str):
+                missing[name] = result
+            else:
+                entries[name] = result
     missing = {name: reason for name, reason in missing.items() if name not in entries}
     versions = {name: metadata.version(name) for name in ("mxnet", "gluoncv")}
     _write_index(index, versions=versions, missing=missing, graphs=entries)
 
 
-def record(folder: Path, name: str, *, pretrained: bool) -> tuple[str, dict[str, Any] | str]:
+def _results(names: list[str], work: Callable[[str], Result]) -> Iterator[Result]:
+    """Yield the result of each network; several are built in processes of their own."""
+    if len(names) < 2:
+        yield from map(work, names)
+        return
+    with multiprocessing.get_context("fork").Pool(os.cpu_count(), maxtasksperchild=1) as workers:
+        yield from workers.imap(work, names, chunksize=1)
+
+
+def record(folder: Path, name: str, *, pretrained: bool) -> Result:
     """Write the graph of a network; return its name, and its entry in the index or why there is none."""
     if refusal := next((reason for pattern, reason in REFUSED.items() if re.fullmatch(pattern, name)), None):
         return name, refusal
@@ -114,7 +124,7 @@ def record(folder: Path, name: str, *, pretrained: bool) -> tuple[str, dict[str,
         [structural, parameter.name, shapes.get(parameter.name, parameter.shape)]
         for structural, parameter in net._collect_params_with_prefix().items()
     ]
-    graph = symbol.tojson()
+    graph = _without_addresses(symbol.tojson())
     content = json.dumps({"parameters": parameters, "graph": json.loads(graph)}, separators=(",", ":"))
     packed = lzma.compress(content.encode(), format=lzma.FORMAT_XZ, filters=COMPRESSION)
     (folder / f"{name}{recorded_graphs.SUFFIX}").write_bytes(packed)
@@ -127,6 +137,16 @@ def record(folder: Path, name: str, *, pretrained: bool) -> tuple[str, dict[str,
         **_published(frameworks, name, requested),
         "sha256": hashlib.sha256(packed).hexdigest(),
     }
+
+
+def _without_addresses(graph: str) -> str:
+    """Return a graph without the initializers of variables that contain addresses in memory."""
+    document = json.loads(graph)
+    for node in document["nodes"]:
+        attributes = node.get("attrs", {})
+        if ADDRESS.search(attributes.get(INITIALIZER, "")):
+            del attributes[INITIALIZER]
+    return json.dumps(document)
 
 
 def _shapes(symbol: Any, inputs: Sequence[Shape]) -> tuple[Shape, list[Shape], dict[str, Shape]]:  # noqa: ANN401
