@@ -51,6 +51,10 @@ class MappingError(ConversionError):
     """Names, shapes or dtypes do not match the model."""
 
 
+class TargetError(ConversionError):
+    """The module of ``--target`` cannot be found, built or run."""
+
+
 class CheckpointError(ConversionError):
     """The file is not a readable checkpoint, or two checkpoints cannot be compared."""
 

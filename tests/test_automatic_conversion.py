@@ -108,6 +108,7 @@ def test_selected_graph_is_converted(folder: Path, tmp_path: Path) -> None:
         "auto", tmp_path / "out", params=params, symbol=graph, options=UNPROVEN
     )
     assert isinstance(result, GraphConversionResult)
+    assert result.module
     assert result.module.name == "other.py"
 
 

@@ -459,6 +459,7 @@ def test_weights_of_16_bits_keep_their_type(tmp_path: Path) -> None:
     graph, params = graph_files.save(tmp_path, network, halves)
     result = convert_graph(graph, tmp_path, params=params, options=NUMPY)
     assert result.manifest.artifact.dtypes == ("float16",)
+    assert result.module
     loaded = generated_modules.load_source(result.module.read_text())["load"](str(result.artifact))
     assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
     np.testing.assert_array_equal(loaded.state_dict()["fc1.weight"].numpy(), halves["fc1_weight"])

@@ -54,6 +54,7 @@ def parameters(net: Network) -> dict[str, Array]:
 
 
 def load_module(result: GraphConversionResult) -> torch.nn.Module:
+    assert result.module
     names = generated_modules.load_source(result.module.read_text())
     module: torch.nn.Module = names["load"](str(result.artifact))
     return module
@@ -64,6 +65,7 @@ def test_written_module_loads_the_written_weights(
 ) -> None:
     graph, params = save(tmp_path, net, parameters)
     result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert result.module
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         [result.artifact.name, result.module.name, result.manifest_file.name]
     )
@@ -118,6 +120,7 @@ def test_hostile_names_stay_texts_of_the_manifest(file: str, tmp_path: Path) -> 
     with params.open("wb") as stream:
         write_params(stream, parameters)
     result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert result.module
     assert {path.resolve().parent for path in (result.artifact, result.module)} == {tmp_path / "out"}
     assert re.fullmatch(r"[a-zA-Z]\w*_network|network_101|network", result.module.stem)
     document = json.loads(result.manifest_file.read_text())
@@ -179,6 +182,7 @@ def test_casts_between_floating_types_are_left_out(
     result = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
     assert result.manifest.source.casts
     assert result.manifest.parity.proven
+    assert result.module
     assert "nn.Conv2d(1, 8" in result.module.read_text()
 
 

@@ -79,6 +79,7 @@ def result(
 
 
 def expected(result: GraphConversionResult, images: Array) -> list[Array]:
+    assert result.module
     names = generated_modules.load_source(result.module.read_text())
     return generated_modules.outputs(names["load"](str(result.artifact)), images.astype(np.float64))
 

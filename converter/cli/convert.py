@@ -64,6 +64,9 @@ def convert(  # noqa: PLR0913 - the options of the command line
     ] = None,
     output: options.Output = None,
     inputs: options.Inputs = None,
+    target: options.Target = None,
+    target_args: options.TargetArgs = None,
+    adapt: options.Adapt = False,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
@@ -77,7 +80,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
     .json. In place of NAME, give the graph of any other network: a -symbol.json,
     its prefix, a folder or an archive. This also writes NAME.py, the network as a
     PyTorch module. `auto` does so if the parameters fit no model and their graph
-    is next to them.
+    is next to them. With --target, the weights are for a module of timm, of
+    torchvision or of your own, and are proven on it.
 
     Exits with 0 if the files were written, 1 with the reason if not, 2 on a usage
     error.
@@ -109,12 +113,20 @@ def convert(  # noqa: PLR0913 - the options of the command line
             inputs=options.input_shapes(inputs),
             pth=pth,
             exports=exports,
+            target=graph.TargetChoice(target, options.target_arguments(target_args), adapt),
             parity=parity,
             as_json=as_json,
             verbose=verbose,
         )
         return
-    for option, value in (("--output", output), ("--input", inputs)):
+    of_graph = {
+        "--output": output,
+        "--input": inputs,
+        "--target": target,
+        "--target-args": target_args,
+        "--adapt": adapt or None,
+    }
+    for option, value in of_graph.items():
         if value is not None:
             raise typer.BadParameter("requires a graph in place of NAME", param_hint=option)
     if epoch is not None and name != options.AUTO:

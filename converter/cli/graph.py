@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from converter import names
 from converter.choices import Precision
 from converter.cli import console
+
+MAX_LINES = 6  # of a list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +22,23 @@ if TYPE_CHECKING:
 
     from converter.commands.graph_conversion import GraphConversionResult
     from converter.manifests.graph_records import GraphRecord, NodesRecord
+    from converter.manifests.target_records import TargetRecord
     from converter.parity.options import ParityOptions
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChoice:
+    """The module that the weights are for.
+
+    Attributes:
+        name: None for the generated one.
+        arguments: those that it is built with.
+        adapt: whether to change its settings.
+    """
+
+    name: str | None
+    arguments: Mapping[str, Any] | None
+    adapt: bool
 
 
 def require_options(given: Mapping[str, object], dtype: Precision) -> None:
@@ -43,6 +63,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     inputs: Mapping[str, tuple[int, ...]] | None,
     pth: bool,
     exports: Sequence[str],
+    target: TargetChoice,
     parity: ParityOptions,
     as_json: bool,
     verbose: bool,
@@ -61,6 +82,9 @@ def convert(  # noqa: PLR0913 - the options of the command line
             input_shapes=inputs,
             pth=pth,
             exports=exports,
+            target=target.name,
+            target_args=target.arguments,
+            adapt=target.adapt,
             options=parity,
             progress=progress,
         )
@@ -99,6 +123,8 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
         _describe(name, source.graph, screen)
     if source.casts:
         screen.print("[yellow]left out[/] casts between floating types")
+    if result.manifest.target is not None:
+        _describe_target(result.manifest.target, screen)
     if proof.proven:
         screen.print(f"[green]proven[/]  {console.proven(proof)}")
         for check in proof.checks:
@@ -106,13 +132,51 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
                 _describe_nodes(check.dtype, check.nodes, screen)
     else:
         screen.print("[yellow]unproven[/] the outputs were not compared (--reference none)")
-    screen.print(f"[green]wrote[/]   {console.word(result.module)}")
+    if result.module is not None:
+        screen.print(f"[green]wrote[/]   {console.word(result.module)}")
     screen.print(f"[green]wrote[/]   {console.word(result.artifact)} and its manifest")
     console.print_more_files(result.more, result.manifest.artifact.exports, screen)
+    if result.manifest.target is not None:
+        _print_next_of_target(result.manifest.target, result.artifact, screen)
+        return
     name, folder = result.manifest.model, shlex.quote(str(result.artifact.parent))
     statements = f"import {name}; print({name}.load('{result.artifact.name}'))"
     command = f'cd {folder} && python -c "{statements}"'
     screen.print(f"[blue]next[/]    {console.word(command)}")
+
+
+def _describe_target(target: TargetRecord, screen: Console) -> None:
+    """Print what was aligned, the rules that were applied, and the settings that were changed or differ."""
+    from converter.graphs.alignment import rules
+
+    symmetric = f", {target.symmetric} of them by their order" if target.symmetric else ""
+    screen.print(f"[green]aligned[/] {target.layers} layers with {console.word(target.name)}{symmetric}")
+    for record in target.rules:
+        text = f"{rules.DESCRIPTIONS[record.rule]}: {_some(record.layers)}"
+        screen.print(f"[yellow]rule[/]    {record.rule}: {console.word(text)}")
+    changed: dict[tuple[str, float], list[str]] = {}
+    for each in target.adaptations:
+        changed.setdefault((each.setting, each.value), []).append(each.module)
+    for (setting, value), modules in changed.items():
+        screen.print(f"[yellow]adapted[/] {setting} = {value!r}: {console.word(_some(modules))}")
+    for line in names.shorten(list(target.differences), MAX_LINES):
+        screen.print(f"[yellow]differs[/] {console.word(line)}")
+
+
+def _some(layers: Sequence[str]) -> str:
+    return ", ".join(names.shorten(names.collapse(layers), MAX_LINES))
+
+
+def _print_next_of_target(target: TargetRecord, weights: Path, screen: Console) -> None:
+    """Print the statements that load the weights into the module."""
+    from converter.targets import adaptation, specification
+
+    expression = specification.parse(target.name, target.arguments).expression
+    lines = [f"model = {expression}"]
+    lines += [adaptation.statement(each.module, each.setting, each.value) for each in target.adaptations]
+    lines.append(f"model.load_state_dict(safetensors.torch.load_file({str(weights)!r}))")
+    for line in names.shorten(lines, MAX_LINES):
+        screen.print(f"[blue]next[/]    {console.word(line)}")
 
 
 def _describe_nodes(dtype: str, nodes: NodesRecord, screen: Console) -> None:
@@ -132,6 +196,6 @@ def _describe(name: str, graph: GraphRecord, screen: Console) -> None:
     """Print the inputs and outputs of a graph, and what was left out."""
     wiring = f"{', '.join(graph.inputs)} → {', '.join(graph.outputs)}"
     screen.print(f"[green]graph[/]   {console.word(name)}: {console.word(wiring)}")
-    for label, names in (("labels", graph.labels), ("outputs", graph.dropped)):
-        if names:
-            screen.print(f"[yellow]left out[/] {label} for training: {console.word(', '.join(names))}")
+    for label, left_out in (("labels", graph.labels), ("outputs", graph.dropped)):
+        if left_out:
+            screen.print(f"[yellow]left out[/] {label} for training: {console.word(', '.join(left_out))}")

@@ -190,6 +190,50 @@ Inputs = Annotated[
 ]
 
 
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="timm:NAME|torchvision:NAME|package.module:NAME",
+        help="Of a graph: the module that somebody else wrote and that the weights are for, or the callable "
+        "that returns it.",
+        show_default="a generated module",
+    ),
+]
+TargetArgs = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help="Keyword arguments of the target, e.g. '{\"num_classes\": 10}'."),
+]
+Adapt = Annotated[
+    bool,
+    typer.Option(
+        "--adapt",
+        help="Set the eps of BatchNorms and the slopes of leaky ReLUs on the target, where the graph has "
+        "others; the manifest lists them.",
+    ),
+]
+
+
+def target_arguments(text: str | None) -> dict[str, Any] | None:
+    """Return the keyword arguments in a JSON object; None without any.
+
+    Raises:
+        BadParameter: if the text is not a JSON object.
+    """
+    if text is None:
+        return None
+    import json
+
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--target-args") from error
+    if not isinstance(document, dict):
+        raise typer.BadParameter(
+            "expected a JSON object, such as '{\"num_classes\": 10}'", param_hint="--target-args"
+        )
+    return document
+
+
 def stride(option: OutputStrideOption | None) -> int | None:
     """Return an output stride as a number."""
     return None if option is None else int(option)

@@ -20,6 +20,7 @@ from converter.parity import execution, generated_network, runner
 from converter.parity.checkpoint_comparison import WeightsFile
 from converter.parity.graph_report import GraphComparison
 from converter.parity.options import ParityOptions
+from converter.parity.run_comparison import GeneratedSide
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from converter.graphs.graph import Graph
     from converter.manifests.schema import Manifest
     from converter.networks.graph_source import GraphSource
-    from converter.parity.graph_proof import Network
+    from converter.parity.run_comparison import Network
     from converter.progress import Progress
 
 
@@ -118,7 +119,8 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         other = _other_side(loaded, path, key, module)
         tensors = tuple(_tensor_diffs(loaded, other.state))
-        proof, reference = graph_loading.compare(loaded.converted, runs, plan, other.network, progress)
+        side = GeneratedSide(loaded.converted, other.network)
+        proof, reference = graph_loading.compare(loaded.converted, runs, plan, side, progress)
         params_file.require_unchanged(source.params)
         return GraphComparison(
             name=module_name(source.graph.name, (GRAPH_SUFFIX, ".json")),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.choices import ExportFormat, ReferenceChoice
-from converter.commands import exporting, graph_export, graph_loading
+from converter.commands import exporting, graph_export, graph_loading, target_conversion
 from converter.commands.arguments import choices, optional_path, to_path, to_text
-from converter.errors import ArtifactError
+from converter.errors import ArtifactError, UsageError
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.graphs.codegen.module_name import module_name
@@ -20,6 +20,7 @@ from converter.manifests.graph_builder import GraphOutput
 from converter.networks import graph_source
 from converter.parity import generated_network, runner
 from converter.parity.options import ParityOptions
+from converter.parity.run_comparison import GeneratedSide
 from converter.progress import silent
 from converter.sources import params_file
 from converter.storage import disk
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from pathlib import Path
+    from typing import Any
 
     from converter.commands.graph_export import MoreFiles
     from converter.commands.graph_loading import LoadedGraph, ProvenGraph
+    from converter.commands.target_conversion import TargetOptions, WrittenTarget
     from converter.formats.artifact import ArtifactDraft
     from converter.manifests.schema import Manifest
     from converter.progress import Progress
@@ -42,14 +45,14 @@ class GraphConversionResult:
 
     Attributes:
         artifact: the weights.
-        module: the module.
+        module: the generated module; None if the weights are for another one.
         manifest_file: the manifest's file.
         manifest: the manifest.
         more: the files that were requested in addition.
     """
 
     artifact: Path
-    module: Path
+    module: Path | None
     manifest_file: Path
     manifest: Manifest
     more: tuple[Path, ...] = ()
@@ -66,10 +69,15 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     pth: bool = False,
     exports: Sequence[str] = (),
+    target: str | None = None,
+    target_args: Mapping[str, Any] | None = None,
+    adapt: bool = False,
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
 ) -> GraphConversionResult:
     """Convert a graph to a PyTorch module and prove it; nothing appears in ``out`` if a step fails.
+
+    With ``target``, the weights are for that module, which somebody else wrote, and no module is written.
 
     Args:
         graph: the ``-symbol.json``, MXNet's prefix of it, a folder, an archive with the parameters, or
@@ -83,6 +91,9 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         pth: whether to write the weights as a ``.pth`` too.
         exports: files of the whole network to write, "onnx" and "pt2". Their images have the first size
             in ``options``, by default 224 × 224.
+        target: timm:NAME, torchvision:NAME, or package.module:NAME of a callable that returns a module.
+        target_args: the keyword arguments of the callable.
+        adapt: whether to set the eps of BatchNorms and the slopes of leaky ReLUs on the target.
         options: how to prove the conversion.
         progress: called with a step, the amount done and the total.
 
@@ -92,6 +103,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     """
     folder = to_path(out)
     formats = choices(ExportFormat, "exports", exports)
+    chosen = _target(target, target_args, adapt=adapt, pth=pth, formats=formats)
     exporting.require_packages(formats)
     if formats and not options.sizes and options.reference != ReferenceChoice.none:
         options = replace(options, sizes=(exporting.DEFAULT_SIZE,))
@@ -105,6 +117,9 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         if not options.sizes:
             input_shapes = input_shapes or source.input_shapes
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
+        if chosen is not None:
+            proof_request = target_conversion.request(loaded, plan, runs, input_shapes)
+            return _result(target_conversion.convert(loaded, folder, chosen, proof_request, progress))
         state = dict(generated_network.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)
@@ -114,7 +129,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
                 plan,
                 runs,
                 progress,
-                lambda dtype: generated_network.read(module, path, dtype),
+                GeneratedSide(loaded.converted, lambda dtype: generated_network.read(module, path, dtype)),
             )
             if source.recorded:
                 params_file.verify_published_sha1(file, source.recorded.network.published)
@@ -124,6 +139,39 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
             )
             with graph_export.draft(folder, loaded.converted, written, formats, proof) as more:
                 return _publish(folder, loaded, draft, proof, more)
+
+
+def _target(
+    target: str | None,
+    arguments: Mapping[str, Any] | None,
+    *,
+    adapt: bool,
+    pth: bool,
+    formats: Sequence[ExportFormat],
+) -> TargetOptions | None:
+    """Return the module that the weights are for; None for the generated one.
+
+    Raises:
+        UsageError: if the arguments are not valid, or if there is nothing that they apply to.
+    """
+    if target is not None:
+        if formats:
+            raise UsageError("`exports` cannot be used with `target`", "exports", "target")
+        return target_conversion.options(target, arguments, adapt=adapt, pth=pth)
+    if arguments or adapt:
+        name = "target_args" if arguments else "adapt"
+        raise UsageError(f"`{name}` requires `target`", name, "target")
+    return None
+
+
+def _result(written: WrittenTarget) -> GraphConversionResult:
+    return GraphConversionResult(
+        artifact=written.artifact,
+        module=None,
+        manifest_file=written.manifest_file,
+        manifest=written.manifest,
+        more=written.more,
+    )
 
 
 def _stem(loaded: LoadedGraph) -> str:

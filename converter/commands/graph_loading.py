@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from converter.manifests.schema import ParityRecord
     from converter.networks.recorded_parameters import MatchedNetwork
     from converter.parity.graph_outputs import Run
-    from converter.parity.graph_proof import Network
+    from converter.parity.graph_proof import Side
     from converter.parity.graph_rows import GraphProof
     from converter.parity.options import ParityOptions
     from converter.parity.runner import ReferencePlan
@@ -190,7 +190,7 @@ def prove(
     plan: ReferencePlan | None,
     runs: Sequence[Run],
     progress: Progress,
-    network: Network | None = None,
+    side: Side | None = None,
 ) -> ProvenGraph:
     """Compare the module with MXNet, or with the graph on arrays.
 
@@ -199,14 +199,14 @@ def prove(
         plan: the references to try, None for no proof.
         runs: the dtype and the inputs of each run.
         progress: called as nodes are compared.
-        network: returns the network in a precision; by default the module with the graph's parameters.
+        side: what is compared with the graph; by default the module with the graph's parameters.
 
     Raises:
         ParityError: if they differ.
     """
     if plan is None:
         return ProvenGraph(record=graph_builder.UNPROVEN)
-    proof, reference = compare(converted, runs, plan, network, progress)
+    proof, reference = compare(converted, runs, plan, side, progress)
     proof.require()
     return ProvenGraph(record=graph_builder.parity(proof, reference, runs), proof=proof, runs=runs)
 
@@ -215,7 +215,7 @@ def compare(
     converted: ConvertedGraph,
     runs: Sequence[Run],
     plan: ReferencePlan,
-    network: Network | None = None,
+    side: Side | None = None,
     progress: Progress = silent,
 ) -> tuple[GraphProof, ReferenceName]:
     """Return the comparison of a network with the graph, and what ran the graph.
@@ -224,14 +224,14 @@ def compare(
         converted: the graph and the module.
         runs: the dtype and the inputs of each run.
         plan: the references to try.
-        network: returns the network in a precision; by default the module with the graph's parameters.
+        side: what is compared with the graph; by default the module with the graph's parameters.
         progress: called as nodes are compared.
     """
     if plan.python is not None:
         try:
-            return graph_proof.prove(converted, runs, plan.python, network, progress), "gluon"
+            return graph_proof.prove(converted, runs, plan.python, side, progress), "gluon"
         except ReferenceUnavailableError as error:
             # A graph that MXNet refuses is not proven by less.
             if not plan.fallback or isinstance(error, ReferenceFailedError):
                 raise
-    return graph_proof.prove_on_arrays(converted, runs, network, progress), "numpy"
+    return graph_proof.prove_on_arrays(converted, runs, side, progress), "numpy"

@@ -12,7 +12,7 @@ from converter.formats import artifact
 from converter.manifests import consistency, converted_file, schema
 from converter.manifests.checks import CheckList
 from converter.manifests.converted_file import ConvertedFile
-from converter.manifests.schema import GENERATED, TrainedManifest
+from converter.manifests.schema import NATIVE, TrainedManifest
 from converter.networks import catalog
 from converter.storage import disk
 
@@ -41,7 +41,7 @@ class Weights:
     """Weights that have the tensors in their manifest.
 
     Attributes:
-        model: their model, None for a generated module.
+        model: their model, None for the module of a graph.
     """
 
     model: Model | None
@@ -153,8 +153,8 @@ def _weights(path: Path, manifest: AnyManifest) -> Weights:
     Raises:
         ConversionError: if they have others.
     """
-    if not isinstance(manifest, TrainedManifest) and manifest.kind == GENERATED:
-        converted_file.require_generated(path, manifest)
+    if not isinstance(manifest, TrainedManifest) and manifest.kind != NATIVE:
+        converted_file.require_named(path, manifest)
         return Weights(None)
     return Weights(converted_file.model_of(path, manifest))
 

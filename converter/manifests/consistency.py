@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from converter.errors import ArtifactError
 from converter.formats import labels
-from converter.manifests.schema import GENERATED, TrainedManifest
+from converter.manifests.schema import EXISTING, GENERATED, NATIVE, TrainedManifest
 from converter.parity.graph_rows import REWRITING_LIMIT, SINGLE_LIMIT
 from converter.parity.result import GRAPH, LARGEST, LAYER_LIMITS, LIMITS, SMALLEST
 
@@ -39,6 +39,7 @@ def require_consistent(path: Path, manifest: AnyManifest) -> None:
         _require_proof(path, manifest)
         for check in manifest.parity.checks:
             _require_passed(path, check, *_limits(manifest, check))
+            _require_nodes(path, manifest, check)
     if manifest.narrowing is not None:
         _require_rounding(path, manifest, manifest.narrowing)
 
@@ -66,10 +67,10 @@ def _require_training(path: Path, manifest: TrainedManifest) -> None:
 
 
 def _require_kind(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest without the parts of its kind, or with those of the other.
+    """Refuse a manifest without the parts of its kind, or with those of another.
 
     Raises:
-        ArtifactError: if a part is missing, belongs to the other kind, or names a tensor twice.
+        ArtifactError: if a part is missing, belongs to another kind, or names a tensor twice.
     """
     source = manifest.source
     native: list[object] = [manifest.mapping]
@@ -81,15 +82,25 @@ def _require_kind(path: Path, manifest: Manifest) -> None:
         source.preprocessing,
         None if source.network else source.official or None,
     ]
-    generated: list[object] = [manifest.module, source.graph]
+    graph: list[object] = [source.graph, source.symbol_sha256]
+    required: list[object] = native
+    others: list[object] = [
+        manifest.module,
+        manifest.target,
+        source.graph,
+        source.network,
+        manifest.names or None,
+    ]
     if manifest.kind == GENERATED:
-        required, others = [*generated, source.symbol_sha256], [*native, *options]
-    else:
-        required, others = native, [*generated, manifest.names or None, source.network]
+        required, others = [manifest.module, *graph], [manifest.target, *native, *options]
+    elif manifest.kind == EXISTING:
+        required, others = [manifest.target, *graph], [manifest.module, *native, *options]
     if None in required or any(part is not None for part in others):
         raise ArtifactError(f"{path}: does not have exactly the parts of a {manifest.kind} network")
     if manifest.module is not None and manifest.module.file != f"{manifest.model}.py":
         raise ArtifactError(f"{path}: describes {manifest.model}, but its module is {manifest.module.file}")
+    if manifest.kind == EXISTING and not manifest.names:
+        raise ArtifactError(f"{path}: names no tensor")
     for names in zip(*((names.source, names.target) for names in manifest.names), strict=True):
         if len({*names}) < len(names):
             raise ArtifactError(f"{path}: names a tensor twice")
@@ -101,7 +112,7 @@ def _require_inputs(path: Path, manifest: Manifest, check: CheckRecord) -> None:
     Raises:
         ArtifactError: if the size or the shapes of the inputs are missing or not valid.
     """
-    if manifest.kind == GENERATED:
+    if manifest.kind != NATIVE:
         names = manifest.source.graph.inputs if manifest.source.graph else ()
         shapes = check.inputs or {}
         if (
@@ -118,12 +129,23 @@ def _require_inputs(path: Path, manifest: Manifest, check: CheckRecord) -> None:
         )
 
 
+def _require_nodes(path: Path, manifest: Manifest, check: CheckRecord) -> None:
+    """Refuse a comparison node by node of a module that was not generated.
+
+    Raises:
+        ArtifactError: if there is one.
+    """
+    if manifest.kind == EXISTING and check.nodes is not None:
+        raise ArtifactError(f"{path}: claims a comparison of the nodes of a module that was not generated")
+
+
 def _limits(manifest: Manifest, check: CheckRecord) -> tuple[float, float]:
     """Return our limits of the layers and of the logits, which are the same for a graph."""
     layers = LAYER_LIMITS.get(check.dtype, 0)
-    if manifest.kind != GENERATED:
+    if manifest.kind == NATIVE:
         return layers, LIMITS.get(check.dtype, 0)
     single = check.nodes is not None and bool(check.nodes.single)
+    single = single or (manifest.target is not None and bool(manifest.target.single))
     limit = max(layers, SINGLE_LIMIT) if single and layers else layers
     return limit, limit
 
@@ -196,12 +218,12 @@ def _require_passed(path: Path, check: CheckRecord, layer_limit: float, limit: f
             f"{path}: claims a proof, but the logits differ by {check.relative:.1e} {run}; "
             f"expected at most {limit:.0e}"
         )
-    nodes = check.nodes
+    nodes, is_graph = check.nodes, check.inputs is not None
     if nodes and not (nodes.compared > 0 and 0 <= nodes.relative <= min(nodes.limit, limit)):
         raise ArtifactError(
             f"{path}: claims a proof, but {nodes.node} differs by {nodes.relative:.1e} {run} on its own"
         )
-    if (check.limit > limit if nodes else check.limit != limit) or (check.max_abs > 0) != (
+    if (check.limit > limit if is_graph else check.limit != limit) or (check.max_abs > 0) != (
         check.relative > 0
     ):
         raise ArtifactError(f"{path}: contradictory numbers {run}")

@@ -34,7 +34,7 @@ class ConvertedFile:
 
     Attributes:
         path: the file.
-        model: the model, with the file's number of classes; None for a generated module.
+        model: the model, with the file's number of classes; None for the module of a graph.
         manifest: the parsed manifest.
         manifest_bytes: the manifest as it is stored.
     """
@@ -215,8 +215,8 @@ def arrays_of(path: Path, manifest: AnyManifest) -> Arrays:
     return arrays
 
 
-def require_generated(path: Path, manifest: Manifest) -> None:
-    """Check that a file has the tensors of a generated module, by the names in its manifest.
+def require_named(path: Path, manifest: Manifest) -> None:
+    """Check that a file has the tensors of the module of a graph, by the names in its manifest.
 
     Raises:
         ArtifactError: if it has others.
@@ -224,8 +224,9 @@ def require_generated(path: Path, manifest: Manifest) -> None:
     """
     arrays = arrays_of(path, manifest)
     parameters = sum(array.size for array in arrays.values())
+    others = {*manifest.target.others} if manifest.target else set()
     if (
-        arrays.keys() != {names.target for names in manifest.names}
+        arrays.keys() != {names.target for names in manifest.names} | others
         or parameters != manifest.artifact.parameters
     ):
         raise ArtifactError(f"{path}: its tensors are not those in its manifest")

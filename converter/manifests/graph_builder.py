@@ -107,7 +107,7 @@ def build(
     return Manifest(
         kind=schema.GENERATED,
         model=code.name.removesuffix(".py"),
-        source=_source(source, converted),
+        source=source_record(source, converted),
         module=ModuleRecord(file=code.name, sha256=code.sha256),
         artifact=ArtifactRecord(
             file=weights.name,
@@ -130,7 +130,8 @@ def build(
     )
 
 
-def _source(source: ConvertedSource, converted: ConvertedGraph) -> SourceRecord:
+def source_record(source: ConvertedSource, converted: ConvertedGraph) -> SourceRecord:
+    """Return the record of a graph and its parameters."""
     file, pruned, module = source.file, converted.pruned, converted.module
     return SourceRecord(
         file=file.name,
@@ -177,6 +178,7 @@ def parity(proof: GraphProof, reference: ReferenceName, runs: Sequence[Run]) -> 
 
 def _check(proof: GraphProof, number: int, dtype: str, inputs: Mapping[str, Array]) -> CheckRecord:
     rows = [row for row in proof.rows if row.run == number]
+    nodes = [row for row in proof.nodes if row.run == number]
     worst = max((row for row in rows if row.agrees), key=_relative, default=rows[-1])
     # An output after an operator that selects is compared with the nodes computed one after another.
     compared = [row for row in proof.comparisons if row.run == number and row.part is not Part.node]
@@ -191,7 +193,7 @@ def _check(proof: GraphProof, number: int, dtype: str, inputs: Mapping[str, Arra
         relative=output.relative,
         worst=WorstLayerRecord(layer=worst.node, relative=worst.relative, limit=worst.limit),
         inputs={name: tuple(array.shape) for name, array in inputs.items()},
-        nodes=_nodes([row for row in proof.nodes if row.run == number], rows),
+        nodes=_nodes(nodes, rows) if nodes else None,
     )
 
 

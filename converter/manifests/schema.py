@@ -18,22 +18,24 @@ from converter.manifests.graph_records import (  # noqa: TC001 - evaluated
 )
 from converter.manifests.hashes import Sha256  # noqa: TC001 - evaluated
 from converter.manifests.source_records import SourceRecord  # noqa: TC001 - evaluated
+from converter.manifests.target_records import TargetRecord  # noqa: TC001 - evaluated
 from converter.manifests.training_records import TrainingRecord  # noqa: TC001 - evaluated
 from converter.storage import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["native", "generated"]
+Kind = Literal["native", "generated", "existing"]
 NATIVE: Kind = "native"  # a network of ours, with names by a mapping file
 GENERATED: Kind = "generated"  # a module that was generated from a graph
+EXISTING: Kind = "existing"  # a module that somebody else wrote, aligned with a graph
 TRAINED = "trained"  # not a conversion: a network of ours, trained further or from scratch
 VERSION = 1  # raised when a key changes its meaning; new keys do not raise it
-REQUIRED = {NATIVE: "mapping", GENERATED: "module"}  # what each kind of network has
+REQUIRED = {NATIVE: "mapping", GENERATED: "module", EXISTING: "target"}  # what each kind of network has
 MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
 # Keys that are absent rather than empty.
 OPTIONAL = {
-    *("mapping", "model_args", "narrowing", "module", "names", "schema_version"),
+    *("mapping", "model_args", "narrowing", "module", "names", "schema_version", "target"),
     *("casts", "graph", "hub", "preprocessing", "size", "wrapping"),
 }
 
@@ -142,9 +144,9 @@ class CheckRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_abs: largest absolute difference of the logits.
         relative: ``max_abs`` over the standard deviation of the reference's logits.
         worst: the layer with the largest relative difference.
-        size: size of the input in pixels; absent for a generated module.
-        inputs: shapes of the inputs of a generated module, by name; absent for other networks.
-        nodes: the comparison of every node of the graph; absent likewise.
+        size: size of the input in pixels; absent for the module of a graph.
+        inputs: shapes of the inputs of a graph, by name; absent for other networks.
+        nodes: the comparison of every node of the graph; absent unless the module was generated.
     """
 
     dtype: str
@@ -242,9 +244,11 @@ class Manifest(FileDescription, frozen=True, kw_only=True):
         labels: class names.
         model_args: the arguments that rebuild the network; absent if it is the network of that name.
         narrowing: the effect of rounding; absent if the weights were not rounded.
-        kind: "generated" for a generated module; absent for the networks that have a name.
+        kind: "generated" for a generated module, "existing" for a module that somebody else wrote; absent
+            for the networks that have a name.
         module: the generated module; absent without one.
-        names: the names of a generated module's tensors, in the order of the source; absent without one.
+        target: the module that somebody else wrote; absent without one.
+        names: the names of the tensors of either, in the order of the source; absent for other networks.
         schema_version: version of this schema; 0, and absent, in manifests written before it had one.
     """
 
@@ -254,6 +258,7 @@ class Manifest(FileDescription, frozen=True, kw_only=True):
     narrowing: RoundingRecord | None = None
     kind: Kind = NATIVE
     module: ModuleRecord | None = None
+    target: TargetRecord | None = None
     names: tuple[TensorRecord, ...] = ()
 
     @property

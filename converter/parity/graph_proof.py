@@ -5,25 +5,23 @@ from __future__ import annotations
 import itertools
 import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from converter.errors import ParityError
 from converter.graphs.graph import VARIABLE, after_discrete
-from converter.parity import generated_network, module_execution
 from converter.parity.comparison import STEP
 from converter.parity.graph_outputs import ArrayOutputs, MXNetOutputs
 from converter.parity.graph_rows import GraphProof, GraphRow
-from converter.parity.run_comparison import RunComparison
+from converter.parity.run_comparison import GeneratedSide
 from converter.progress import silent
 from converter.references import symbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    import torch
 
     from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
@@ -33,9 +31,27 @@ if TYPE_CHECKING:
     from converter.parity.graph_outputs import GraphReference, Run
     from converter.progress import Progress
 
-    Network = Callable[[str], torch.nn.Module]
-
 T = TypeVar("T")
+
+
+class Comparison(Protocol):
+    """The comparison of one run.
+
+    Attributes:
+        heads: the reference's outputs, by their places, once the rows are there.
+    """
+
+    heads: dict[int, Array]
+
+    def rows(self, outputs: Iterator[tuple[int, tuple[Array, ...]]]) -> list[GraphRow]:
+        """Compare the reference's outputs as they come."""
+
+
+class Side(Protocol):
+    """What is compared with a graph."""
+
+    def begin(self, run: int, dtype: str, inputs: Mapping[str, Array]) -> AbstractContextManager[Comparison]:
+        """Run the module, and return the comparison of what it computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +75,7 @@ def prove(
     converted: ConvertedGraph,
     runs: Sequence[Run],
     python: Path,
-    network: Network | None = None,
+    side: Side | None = None,
     progress: Progress = silent,
 ) -> GraphProof:
     """Run a graph in MXNet and the generated source in PyTorch, and compare them.
@@ -68,7 +84,7 @@ def prove(
         converted: the graph and the module.
         runs: the dtype and the inputs of each run.
         python: an interpreter with MXNet.
-        network: returns the network in a precision; by default the module with the graph's parameters.
+        side: what is compared with the graph; by default the module with the graph's parameters.
         progress: as in ``compare``.
 
     Raises:
@@ -78,7 +94,7 @@ def prove(
             that is replaced in float64 is not compared with the original in float32.
     """
     with symbol.start(python, request(converted, runs)) as child:
-        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned), network, progress)
+        rows, heads = compare(converted, runs, MXNetOutputs(child, converted.pruned), side, progress)
         versions, replaced, rewriting = child.reply()
     if all(dtype == "float64" for dtype, _ in runs):
         _require_originals(converted.pruned, replaced)
@@ -106,7 +122,7 @@ def _require_originals(pruned: InferenceGraph, replaced: Mapping[int, str]) -> N
 def prove_on_arrays(
     converted: ConvertedGraph,
     runs: Sequence[Run],
-    network: Network | None = None,
+    side: Side | None = None,
     progress: Progress = silent,
 ) -> GraphProof:
     """Run a graph on arrays and the generated source in PyTorch, and compare them.
@@ -122,7 +138,7 @@ def prove_on_arrays(
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     reference = ArrayOutputs(converted.pruned.graph, converted.parameters, runs)
     try:
-        rows, heads = compare(converted, runs, reference, network, progress)
+        rows, heads = compare(converted, runs, reference, side, progress)
     except MemoryError as error:
         raise ParityError(f"{converted.whole.file}: not enough memory for the graph on arrays") from error
     return GraphProof(comparisons=rows, versions=versions, heads=heads)
@@ -132,7 +148,7 @@ def compare(
     converted: ConvertedGraph,
     runs: Sequence[Run],
     reference: GraphReference,
-    network: Network | None = None,
+    side: Side | None = None,
     progress: Progress = silent,
 ) -> tuple[tuple[GraphRow, ...], tuple[tuple[Array, ...], ...]]:
     """Compare a generated module with a reference in every run; return the reference's outputs, too.
@@ -141,14 +157,14 @@ def compare(
         converted: the graph and the module.
         runs: the dtype and the inputs of each run.
         reference: the expected outputs.
-        network: as in ``prove``.
+        side: as in ``prove``.
         progress: called with "proving", the number of compared nodes of all runs and their total.
 
     Raises:
         ParityError: if the module does not take the inputs, if its outputs are not finite, or if the
             reference lacks a node.
     """
-    module = converted.module
+    side = side or GeneratedSide(converted)
     rows: dict[int, list[GraphRow]] = {}
     heads: dict[int, tuple[Array, ...]] = {}
     nodes = sum(node.operation.kind != VARIABLE for node in converted.pruned.graph.nodes)
@@ -157,11 +173,9 @@ def compare(
     for number in reference.order:
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
         dtype, inputs = runs[number]
-        net = network(dtype) if network else generated_network.load(module, converted.parameters, dtype)
-        with module_execution.run(module, net, inputs) as computed:
-            comparison = RunComparison(converted=converted, net=net, run=number, dtype=dtype, inputs=inputs)
+        with side.begin(number, dtype, inputs) as comparison:
             reported = _with_progress(outputs, lambda: progress(STEP, next(done), total))
-            rows[number] = comparison.rows(computed, reported)
+            rows[number] = comparison.rows(reported)
             heads[number] = tuple(comparison.heads[place] for place in sorted(comparison.heads))
     in_order = sorted(rows)
     return tuple(row for number in in_order for row in rows[number]), tuple(heads[each] for each in in_order)

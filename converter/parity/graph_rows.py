@@ -13,6 +13,8 @@ from converter.errors import ParityError
 from converter.parity.result import LAYER_LIMITS, Statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from converter.dtypes import Array
     from converter.parity.samples import Samples
 
@@ -164,8 +166,12 @@ class GraphProof:
         rows = [row for row in self.comparisons if row.dtype == dtype and row.decisive]
         return max((row.relative for row in rows), default=0.0)
 
-    def require(self) -> None:
+    def require(self, module: str = "the generated module", remarks: Sequence[str] = ()) -> None:
         """Check that the proof holds.
+
+        Args:
+            module: what was compared with the graph, in a message.
+            remarks: what may explain a difference; the last lines of its message.
 
         Raises:
             ParityError: with the first node or layer that differs.
@@ -176,11 +182,11 @@ class GraphProof:
             )
         if row := self.first_mismatch:
             raise ParityError(
-                f"the generated module differs from the graph in {row.dtype}\n"
+                f"{module} differs from the graph in {row.dtype}\n"
                 f"  first at  {names.printable(names.clipped(row.node))} → {row.layer or PLACES[row.part]}\n"
                 f"  compared  {row.part}\n"
                 f"  expected  a relative error of at most {row.limit:.0e}\n"
-                f"  found     {row.relative:.1e}"
+                f"  found     {row.relative:.1e}" + "".join(f"\n  {remark}" for remark in remarks)
             )
         if layers := self.vacuous_layers:
             lines = names.shorten(names.collapse(layers), MAX_LINES)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.errors import ParityError
+from converter.parity import generated_network
 from converter.parity.generated_network import REFUSALS
 from converter.storage import disk
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from converter.dtypes import Array
     from converter.graphs.codegen import GeneratedModule
+    from converter.parity.graph_proof import ConvertedGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,23 @@ def run(
         if not all(np.isfinite(head).all() for head in heads):
             raise ParityError("the outputs are not finite, which proves nothing")
         yield ModuleOutputs(layers, heads)
+
+
+def require_accepted(converted: ConvertedGraph, inputs: Mapping[str, Array]) -> None:
+    """Check that a graph can be computed for inputs of these shapes.
+
+    Raises:
+        ParityError: if its module does not take them.
+    """
+    import torch  # noqa: PLC0415 - as above
+
+    module = converted.module
+    net = generated_network.load(module, converted.parameters, "float32")
+    try:
+        with torch.no_grad():
+            net(*(torch.zeros(inputs[name].shape) for name in module.inputs))
+    except REFUSALS as error:
+        raise _shape_error(module, inputs, error) from error
 
 
 def _shape_error(module: GeneratedModule, inputs: Mapping[str, Array], error: Exception) -> ParityError:

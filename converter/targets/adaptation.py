@@ -1,0 +1,73 @@
+"""Sets eps of BatchNorms and slopes of leaky ReLUs on a module as a graph has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+    from converter.graphs.alignment.settings import SettingDifference
+
+ADAPTED = ("eps", "negative_slope")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptation:
+    """A setting of a module that is changed.
+
+    Attributes:
+        module: the name of the module in the network, "" for the network itself.
+        setting: the attribute.
+        value: its new value.
+    """
+
+    module: str
+    setting: str
+    value: float
+
+
+def statement(module: str, setting: str, value: object) -> str:
+    """Return the Python statement that changes a setting of a module in ``model``."""
+    place = f"model.get_submodule({module!r})" if module else "model"
+    return f"{place}.{setting} = {value!r}"
+
+
+def choose(module: nn.Module, differences: Iterable[SettingDifference]) -> tuple[Adaptation, ...]:
+    """Return the adaptations that remove differences: those of eps and slopes that are attributes."""
+    found = {}
+    for each in differences:
+        value = each.expected
+        if each.setting in ADAPTED and isinstance(value, float) and has_setting(module, each):
+            found[each.owner, each.setting] = Adaptation(module=each.owner, setting=each.setting, value=value)
+    return tuple(found.values())
+
+
+def has_setting(module: nn.Module, difference: SettingDifference) -> bool:
+    """Return whether a setting is an attribute of the called module, with the value that was used."""
+    owner = module.get_submodule(difference.owner)
+    value = getattr(owner, difference.setting, None)
+    sizes = value if isinstance(value, tuple | list) else (value,)
+    used = difference.found if isinstance(difference.found, tuple) else (difference.found,)
+    return bool(difference.setting) and set(sizes) == set(used)
+
+
+def apply(module: nn.Module, adaptations: Iterable[Adaptation]) -> None:
+    """Change the settings of a module.
+
+    Raises:
+        TargetError: if the module lacks one.
+    """
+    for each in adaptations:
+        try:
+            owner = module.get_submodule(each.module)
+        except AttributeError as error:
+            raise TargetError(f"the module has no {each.module}, whose {each.setting} is set") from error
+        if not hasattr(owner, each.setting):
+            raise TargetError(f"{each.module or 'the module'} has no {each.setting}")
+        setattr(owner, each.setting, each.value)

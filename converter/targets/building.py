@@ -1,0 +1,83 @@
+"""Builds the module of a target without random numbers: every weight is replaced later."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from converter.errors import TargetError
+from converter.targets.specification import resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from converter.targets.specification import Target
+
+INITIALIZATIONS = "torch.nn.init."
+RANDOM = {"normal_", "uniform_", "trunc_normal_"}
+# What the Python of somebody else raises for arguments and inputs that do not fit.
+FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
+REFUSALS = (*FAULTS, TypeError, ValueError)
+
+
+class WithoutInitialization(TorchFunctionMode):
+    """A context in which new parameters are zeros, and are not filled with random numbers."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        """Call a function, unless it fills a tensor with random numbers."""
+        options = kwargs or {}
+        name = resolve_name(func) or ""
+        if name.startswith(INITIALIZATIONS) or name.rpartition(".")[2] in RANDOM:
+            return args[0] if args else options["tensor"]
+        return (torch.zeros if func is torch.empty else func)(*args, **options)
+
+
+def build(target: Target) -> nn.Module:
+    """Return the module of a target, in evaluation mode.
+
+    Raises:
+        TargetError: if it cannot be built, or is not a module.
+    """
+    with resolved(target) as function, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about initial values, which are replaced
+        try:
+            with WithoutInitialization():
+                module = function(**target.arguments)
+        except REFUSALS as error:
+            raise TargetError(
+                f"{target.text} cannot be built: {_first_line(error)}\n  called  {target.expression}"
+            ) from error
+    if not isinstance(module, nn.Module):
+        raise TargetError(f"{target.text}: expected a torch.nn.Module, found {type(module).__name__}")
+    return module.eval()
+
+
+def run(module: nn.Module, inputs: Sequence[torch.Tensor], title: str) -> object:
+    """Return what a module returns.
+
+    Raises:
+        TargetError: if it does not take the inputs.
+    """
+    try:
+        with torch.no_grad():
+            return module(*inputs)
+    except REFUSALS as error:
+        shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
+        raise TargetError(
+            f"{title} does not take an input of shape {shapes}\n"
+            f"  found  {_first_line(error)}\n  try    another --size, or --input NAME=SHAPE"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
