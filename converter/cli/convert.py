@@ -67,6 +67,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
     target: options.Target = None,
     target_args: options.TargetArgs = None,
     adapt: options.Adapt = False,
+    mapping: options.Mapping = None,
+    save_mapping: options.SaveMapping = None,
     reference: options.Reference = ReferenceChoice.auto,
     size: options.Size = None,
     proof_dtype: options.Dtypes = None,
@@ -113,7 +115,13 @@ def convert(  # noqa: PLR0913 - the options of the command line
             inputs=options.input_shapes(inputs),
             pth=pth,
             exports=exports,
-            target=graph.TargetChoice(target, options.target_arguments(target_args), adapt),
+            target=graph.TargetChoice(
+                name=target,
+                arguments=options.target_arguments(target_args),
+                adapt=adapt,
+                mapping=mapping,
+                save=save_mapping,
+            ),
             parity=parity,
             as_json=as_json,
             verbose=verbose,
@@ -125,6 +133,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
         "--target": target,
         "--target-args": target_args,
         "--adapt": adapt or None,
+        "--mapping": mapping,
+        "--save-mapping": save_mapping,
     }
     for option, value in of_graph.items():
         if value is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.parity.options import ParityOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetChoice:
     """The module that the weights are for.
 
@@ -34,11 +34,15 @@ class TargetChoice:
         name: None for the generated one.
         arguments: those that it is built with.
         adapt: whether to change its settings.
+        mapping: the table of its layers.
+        save: the file that the table is written to.
     """
 
     name: str | None
     arguments: Mapping[str, Any] | None
     adapt: bool
+    mapping: Path | None
+    save: Path | None
 
 
 def require_options(given: Mapping[str, object], dtype: Precision) -> None:
@@ -85,6 +89,8 @@ def convert(  # noqa: PLR0913 - the options of the command line
             target=target.name,
             target_args=target.arguments,
             adapt=target.adapt,
+            mapping=target.mapping,
+            save_mapping=target.save,
             options=parity,
             progress=progress,
         )

@@ -212,6 +212,21 @@ Adapt = Annotated[
     ),
 ]
 
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.toml",
+        help="Of a target: the table of its layers that --save-mapping wrote, in place of a search.",
+        dir_okay=False,
+    ),
+]
+SaveMapping = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.toml", help="Of a target: write the table of its layers to this file.", dir_okay=False
+    ),
+]
+
 
 def target_arguments(text: str | None) -> dict[str, Any] | None:
     """Return the keyword arguments in a JSON object; None without any.

@@ -14,7 +14,7 @@ from converter.formats import array_comparison
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.graphs.codegen.module_name import module_name
-from converter.manifests import generated_weights
+from converter.manifests import generated_weights, target_weights
 from converter.networks import graph_source
 from converter.parity import execution, generated_network, runner
 from converter.parity.checkpoint_comparison import WeightsFile
@@ -161,6 +161,7 @@ def _other_side(
             state=state,
             network=lambda dtype: generated_network.load(generated, loaded.converted.parameters, dtype),
         )
+    target_weights.refuse(weights, target_weights.find(weights))
     found = generated_weights.read(weights, key, [*generated.tensors.values()])
     return _OtherSide(
         name=disk.file_name(weights),

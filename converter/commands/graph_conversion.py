@@ -72,6 +72,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     target: str | None = None,
     target_args: Mapping[str, Any] | None = None,
     adapt: bool = False,
+    mapping: str | PathLike[str] | None = None,
+    save_mapping: str | PathLike[str] | None = None,
     options: ParityOptions = ParityOptions(),
     progress: Progress = silent,
 ) -> GraphConversionResult:
@@ -94,6 +96,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         target: timm:NAME, torchvision:NAME, or package.module:NAME of a callable that returns a module.
         target_args: the keyword arguments of the callable.
         adapt: whether to set the eps of BatchNorms and the slopes of leaky ReLUs on the target.
+        mapping: a table of layers that ``save_mapping`` wrote, which takes the place of a search.
+        save_mapping: the file that the table of layers is written to.
         options: how to prove the conversion.
         progress: called with a step, the amount done and the total.
 
@@ -103,7 +107,18 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     """
     folder = to_path(out)
     formats = choices(ExportFormat, "exports", exports)
-    chosen = _target(target, target_args, adapt=adapt, pth=pth, formats=formats)
+    chosen = None
+    if target is not None or mapping is not None:
+        chosen = target_conversion.options(
+            target,
+            target_args,
+            adapt=adapt,
+            pth=pth,
+            mapping=optional_path(mapping),
+            save=optional_path(save_mapping),
+        )
+    given = {"target_args": target_args, "adapt": adapt, "save_mapping": save_mapping}
+    _require_target(chosen, [name for name, value in given.items() if value], formats)
     exporting.require_packages(formats)
     if formats and not options.sizes and options.reference != ReferenceChoice.none:
         options = replace(options, sizes=(exporting.DEFAULT_SIZE,))
@@ -141,27 +156,18 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
                 return _publish(folder, loaded, draft, proof, more)
 
 
-def _target(
-    target: str | None,
-    arguments: Mapping[str, Any] | None,
-    *,
-    adapt: bool,
-    pth: bool,
-    formats: Sequence[ExportFormat],
-) -> TargetOptions | None:
-    """Return the module that the weights are for; None for the generated one.
+def _require_target(
+    chosen: TargetOptions | None, given: Sequence[str], formats: Sequence[ExportFormat]
+) -> None:
+    """Refuse options that apply to a target without one, and exported files with one.
 
     Raises:
-        UsageError: if the arguments are not valid, or if there is nothing that they apply to.
+        UsageError: with the option.
     """
-    if target is not None:
-        if formats:
-            raise UsageError("`exports` cannot be used with `target`", "exports", "target")
-        return target_conversion.options(target, arguments, adapt=adapt, pth=pth)
-    if arguments or adapt:
-        name = "target_args" if arguments else "adapt"
-        raise UsageError(f"`{name}` requires `target`", name, "target")
-    return None
+    if chosen is not None and formats:
+        raise UsageError("`exports` cannot be used with `target`", "exports", "target")
+    if chosen is None and given:
+        raise UsageError(f"`{given[0]}` requires `target`", given[0], "target")
 
 
 def _result(written: WrittenTarget) -> GraphConversionResult:

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from converter.commands.arguments import optional_path, to_path, to_weights
 from converter.errors import ArtifactError, PublicationError, UsageError
-from converter.manifests import artifact_checks, converted_file
+from converter.manifests import artifact_checks, converted_file, target_weights
+from converter.manifests.schema import TrainedManifest
 from converter.progress import silent
 from converter.publishing import card, configuration, hub, parity_report, replacement, signature
 from converter.publishing.card import LOCAL_ADDRESS, CardOptions
@@ -215,6 +216,8 @@ def _require_fit(request: PublicationRequest, converted: ConvertedFile) -> None:
         raise PublicationError(
             f"{converted.path}: random weights; --allow-random publishes them, marked as random"
         )
+    if not isinstance(converted.manifest, TrainedManifest):
+        target_weights.refuse(converted.path, converted.manifest.target)
     if converted.model is not None and not converted.model.classifies_images:
         raise PublicationError(
             f"{converted.path}: a model card describes a classifier of RGB images\n"

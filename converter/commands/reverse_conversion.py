@@ -18,7 +18,7 @@ from converter.errors import ArtifactError, CheckpointError, ParityError, Precis
 from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
 from converter.formats.state_dicts import TOP_LEVEL, Location
-from converter.manifests import builder, converted_file, generated_weights
+from converter.manifests import builder, converted_file, generated_weights, target_weights
 from converter.manifests.schema import Manifest, ParityRecord
 from converter.networks import catalog, detection, state_dicts
 from converter.networks.selection import ParamsSource
@@ -198,6 +198,7 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     runner.resolve_reference(request.options)  # refuses, before any work, a reference that cannot run
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
+            target_weights.refuse(request.weights, target_weights.find(request.weights))
             generated = None if request.model else generated_weights.find(request.weights, request.key)
             if generated is not None:
                 written = _write_generated(request, part, generated)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from converter.commands import graph_export, graph_loading
+from converter.errors import UsageError
 from converter.formats import artifact
 from converter.graphs.alignment import alignment, reduction
 from converter.manifests import graph_builder, schema, target_builder
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
 from converter.manifests.target_builder import AlignedTarget
+from converter.manifests.target_records import LayerTableRecord
 from converter.parity import graph_inputs, module_execution
 from converter.parity.aligned_comparison import AlignedSide
 from converter.sources import params_file
 from converter.storage import disk
-from converter.targets import adaptation, specification
+from converter.targets import adaptation, layer_table, specification
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
     from converter.targets.adaptation import Adaptation
+    from converter.targets.layer_table import TableFile
     from converter.targets.specification import Target
 
 SHOWN = 8  # differences in an error
@@ -48,11 +52,15 @@ class TargetOptions:
         target: the module.
         adapt: whether eps and slopes are set on the instance.
         pth: whether to write the weights as a ``.pth`` too.
+        table: the table of layers that takes the place of a search, None without one.
+        save: the file that the table of layers is written to, None for none.
     """
 
     target: Target
     adapt: bool = False
     pth: bool = False
+    table: TableFile | None = None
+    save: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +88,46 @@ class WrittenTarget:
     more: tuple[Path, ...]
 
 
-def options(
-    text: str, arguments: Mapping[str, Any] | None = None, *, adapt: bool = False, pth: bool = False
+def options(  # noqa: PLR0913 - the options of the command
+    text: str | None,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    adapt: bool = False,
+    pth: bool = False,
+    mapping: Path | None = None,
+    save: Path | None = None,
 ) -> TargetOptions:
     """Return the options of a conversion.
 
+    Args:
+        text: the target, None for that of the table.
+        arguments: those that it is built with.
+        adapt: whether eps and slopes are set on the instance.
+        pth: whether to write the weights as a ``.pth`` too.
+        mapping: the table of layers, None to search for the alignment.
+        save: the file that the table of layers is written to.
+
     Raises:
-        UsageError: if the target has no valid form.
+        UsageError: if the target has no valid form, or is not that of the table.
+        MappingError: if the table cannot be read.
     """
-    return TargetOptions(target=specification.parse(text, arguments), adapt=adapt, pth=pth)
+    table = layer_table.read(mapping) if mapping else None
+    target = specification.parse(text, arguments) if text else None
+    if table is not None:
+        if adapt:
+            raise UsageError(
+                "`adapt` cannot be used with `mapping`, which has the settings", "adapt", "mapping"
+            )
+        if target is not None and target != table.target:
+            raise UsageError(
+                f"`mapping` is for {table.target.expression}, and `target` is {target.expression}",
+                "mapping",
+                "target",
+            )
+        target = table.target
+    if target is None:
+        raise UsageError("`target` or `mapping` is required", "target", "mapping")
+    return TargetOptions(target=target, adapt=adapt, pth=pth, table=table, save=save)
 
 
 def request(
@@ -137,6 +176,9 @@ def convert(
         MappingError: if it has another structure than the graph.
         ParityError: if it computes something else.
     """
+    if choices.save is not None:
+        disk.require_writable(choices.save.parent)
+        disk.require_other(choices.save, (loaded.source.file.user_path, loaded.converted.whole.path))
     aligned = align(loaded, choices, proof.inputs)
     conversion = _Conversion(loaded=loaded, folder=folder, aligned=aligned)
     with artifact.draft(folder, aligned.state, progress) as draft:
@@ -147,7 +189,19 @@ def convert(
             stem=conversion.stem, sha256=draft.sha256, pth=aligned.state if choices.pth else None
         )
         with graph_export.draft(folder, loaded.converted, written, (), proven) as more:
-            return conversion.publish(draft, proven, more)
+            result = conversion.publish(draft, proven, more)
+    if choices.save is None:
+        return result
+    disk.write_text(choices.save, mapping_text(loaded, aligned))
+    return replace(result, more=(*result.more, choices.save))
+
+
+def mapping_text(loaded: LoadedGraph, aligned: AlignedTarget) -> str:
+    """Return the table of layers of an alignment, as TOML."""
+    graph = loaded.source.graph
+    sha256 = hashlib.sha256(graph.content).hexdigest()
+    ones = loaded.converted.module.ones
+    return layer_table.write(aligned.alignment, aligned.target, aligned.adaptations, ones, sha256)
 
 
 def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Array]) -> AlignedTarget:
@@ -171,16 +225,24 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
     module = building.build(choices.target)
     values = [torch.from_numpy(inputs[name]) for name in converted.module.inputs]
     shapes = {name: tuple(loaded.arrays[name].shape) for name in converted.module.tensors}
-    found = alignment.align(
-        reduction.reduce(converted.pruned.graph, shapes, converted.whole.name),
-        modules.reduce(module, values, choices.target.text),
-    )
+    table = choices.table
+    if table:
+        adaptation.apply(module, table.table.adaptations)
+    ours = reduction.reduce(converted.pruned.graph, shapes, converted.whole.name)
+    theirs = modules.reduce(module, values, choices.target.text)
+    if table:
+        sizes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        found = alignment.by_names(ours, theirs, table.names, table.plan(sizes))
+    else:
+        found = alignment.align(ours, theirs)
+    chosen = adaptation.choose(module, found.differences) if choices.adapt else ()
     weights = state.state_arrays(module, found.plan.assignments, loaded.arrays, converted.module.ones)
     return AlignedTarget(
         target=choices.target,
         alignment=found,
-        adaptations=adaptation.choose(module, found.differences) if choices.adapt else (),
+        adaptations=table.table.adaptations if table else chosen,
         state=dict(weights),
+        table=LayerTableRecord(file=table.file, sha256=table.sha256) if table else None,
     )
 
 

@@ -196,21 +196,21 @@ def read(path: Path, layout: str, depths: tuple[int, ...]) -> Mapping:
         (f"{layer.target}.{role}" for layer in layers for role in table.target_only.get(layer.kind, ())),
         path.name,
     )
-    _require_one_to_one("Gluon", (layer.source for layer in layers), path.name)
-    _require_one_to_one("PyTorch", (layer.target for layer in layers), path.name)
-    _require_one_to_one("Gluon", (tensor.source for tensor in tensors), path.name)
-    _require_one_to_one("PyTorch", (*(tensor.target for tensor in tensors), *target_only), path.name)
+    require_one_to_one("Gluon", (layer.source for layer in layers), path.name)
+    require_one_to_one("PyTorch", (layer.target for layer in layers), path.name)
+    require_one_to_one("Gluon", (tensor.source for tensor in tensors), path.name)
+    require_one_to_one("PyTorch", (*(tensor.target for tensor in tensors), *target_only), path.name)
     return Mapping(layers, tensors, target_only, path.name, hashlib.sha256(content).hexdigest())
 
 
-def load(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the content of a TOML file of at most ``MAX_BYTES``, parsed and as bytes.
+def load(path: Path, limit: int = MAX_BYTES) -> tuple[dict[str, Any], bytes]:
+    """Return the content of a TOML file of at most ``limit`` bytes, parsed and as bytes.
 
     Raises:
         StorageError: if the file cannot be read.
         MappingError: if it is not valid TOML.
     """
-    content = disk.read_small(path, MAX_BYTES)
+    content = disk.read_small(path, limit)
     try:
         if max(line.count(b".") for line in content.split(b"\n")) > MAX_DOTS:
             raise ValueError(f"more than {MAX_DOTS} dots in a line")  # noqa: TRY301 - as invalid TOML
@@ -279,7 +279,12 @@ def _join(*parts: str) -> str:
     return ".".join(filter(None, parts))
 
 
-def _require_one_to_one(side: str, mapped: Iterable[str], file: str) -> None:
+def require_one_to_one(side: str, mapped: Iterable[str], file: str) -> None:
+    """Check that no name is mapped twice.
+
+    Raises:
+        MappingError: with the names that are.
+    """
     duplicates = [name for name, count in Counter(mapped).items() if count > 1]
     if duplicates:
         raise MappingError(

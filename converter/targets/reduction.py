@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from converter.graphs.alignment import structure
-from converter.graphs.alignment.reduction import GLOBAL_POOL, LEAKY, POOLS, SPATIAL, per_axis, pool_settings
+from converter.graphs.alignment.reduction import (
+    GLOBAL_POOL,
+    LEAKY,
+    POOLS,
+    SPATIAL,
+    per_axis,
+    pool_settings,
+    without_padding,
+)
 from converter.graphs.alignment.structure import (
     BIAS,
     MEAN,
@@ -93,6 +101,7 @@ class _Run:
         steps: the other operations with settings.
         sources: where each tensor comes from, by identity.
         kept: the tensors, which must live on: their identities are not given to others.
+        padded: those that were padded, by identity.
     """
 
     calls: LayerCalls
@@ -100,6 +109,7 @@ class _Run:
     steps: list[AlignedStep] = field(default_factory=list)
     sources: dict[int, Sources] = field(default_factory=dict)
     kept: list[torch.Tensor] = field(default_factory=list)
+    padded: set[int] = field(default_factory=set)
 
     def store(self, tensor: torch.Tensor, sources: Sources) -> None:
         """Store where a tensor comes from."""
@@ -111,7 +121,10 @@ class _Run:
         number = self.calls.number(call)
         sources = self._sources(call)
         if number is not None:
-            self.layers.append(self._layer(call, sources))
+            layer = self._layer(call, sources)
+            if any(id(tensor) in self.padded for tensor in call.inputs):
+                layer = replace(layer, settings=without_padding(layer.settings))
+            self.layers.append(layer)
             sources = (frozenset({number}),)
         elif call.function in STEPS:
             kind = STEPS[call.function]
@@ -126,6 +139,8 @@ class _Run:
                         name=call.owner, kind=kind, sources=sources, settings=settings, owner=call.owner
                     )
                 )
+        if call.function == "pad":
+            self.padded.update(map(id, call.outputs))
         for tensor in call.outputs:
             if id(tensor) not in self.calls.names:
                 self.store(tensor, sources)

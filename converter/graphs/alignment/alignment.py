@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.errors import MappingError
 from converter.graphs.alignment import parting, refinement, rules, settings
+from converter.graphs.alignment.structure import BIAS, WEIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from converter.graphs.alignment.rules import Plan
     from converter.graphs.alignment.settings import SettingDifference
     from converter.graphs.alignment.structure import Structure
@@ -44,11 +47,7 @@ def align(graph: Structure, module: Structure) -> Alignment:
     found = refinement.pair(graph, module)
     if found is None:
         raise MappingError(parting.describe(graph, module))
-    if len(graph.outputs) != len(module.outputs):
-        raise MappingError(
-            f"{graph.title} and {module.title} have the same layers, but {len(graph.outputs)} and "
-            f"{len(module.outputs)} outputs\n  try  --output NODE, which ends the graph in a node"
-        )
+    _require_outputs(graph, module)
     pairs, symmetric = dict(sorted(found[0].items())), found[1]
     return Alignment(
         graph=graph,
@@ -58,3 +57,57 @@ def align(graph: Structure, module: Structure) -> Alignment:
         plan=rules.plan(graph, module, pairs),
         differences=settings.compare(graph, module, pairs),
     )
+
+
+def by_names(graph: Structure, module: Structure, names: Mapping[str, str], plan: Plan) -> Alignment:
+    """Align a graph with a module by the names of their tensors.
+
+    Args:
+        graph: the structure of the graph.
+        module: that of the module.
+        names: the tensor of the module that each parameter of the graph becomes.
+        plan: how the tensors of the module are computed.
+
+    Raises:
+        MappingError: if a layer has no partner with these names.
+    """
+    _require_outputs(graph, module)
+    waiting = {index: _tensor(layer.tensors) for index, layer in enumerate(module.layers)}
+    pairs: dict[int, int] = {}
+    for index, layer in enumerate(graph.layers):
+        wanted = names.get(_tensor(layer.tensors))
+        partner = next((other for other, tensor in waiting.items() if tensor == wanted), None)
+        if partner is None:
+            raise MappingError(f"{graph.title}: the table has no line for {layer.describe()}")
+        del waiting[partner]
+        pairs[index] = partner
+    if waiting:
+        raise MappingError(f"{module.title}: no line of the table is of {next(iter(waiting.values()))}")
+    subtracted = {each.minus for each in plan.assignments.values()} - {None}
+    folded = (index for index, layer in enumerate(graph.layers) if layer.tensors.get(BIAS) in subtracted)
+    return Alignment(
+        graph=graph,
+        module=module,
+        pairs=pairs,
+        symmetric=0,
+        plan=replace(plan, folded=frozenset(folded)),
+        differences=settings.compare(graph, module, pairs),
+    )
+
+
+def _tensor(tensors: Mapping[str, str]) -> str:
+    """Return the name of a layer's weight, or of its first tensor."""
+    return tensors.get(WEIGHT) or next(iter(tensors.values()))
+
+
+def _require_outputs(graph: Structure, module: Structure) -> None:
+    """Check that a graph and a module have as many outputs.
+
+    Raises:
+        MappingError: if they have not.
+    """
+    if len(graph.outputs) != len(module.outputs):
+        raise MappingError(
+            f"{graph.title} has {len(graph.outputs)} outputs, and {module.title} {len(module.outputs)}\n"
+            "  try  --output NODE, which ends the graph in a node"
+        )

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from converter import names
-from converter.graphs.alignment.refinement import VIEWS, ancestry
+from converter.graphs.alignment.refinement import ancestry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,20 +60,10 @@ def _shown(layers: Sequence[AlignedLayer], indices: list[int]) -> list[str]:
 
 
 def _counts(graph: Structure, module: Structure) -> list[str]:
-    """Return which kinds and shapes one side has more of."""
-    view = VIEWS[-1]
-    ours, theirs = (
-        Counter({view.key(layer): layer for layer in side.layers} and map(view.key, side.layers))
-        for side in (graph, module)
-    )
+    """Return which kinds and shapes one side has more of, the first few."""
+    ours, theirs = (Counter(layer.form for layer in side.layers) for side in (graph, module))
     return [
-        f"  only      {'in the graph' if side is graph else 'in the module'}: {layer.describe()}"
-        for side, extra in ((graph, ours - theirs), (module, theirs - ours))
-        for layer in _last_of(side, extra)
+        f"  only      {place}: {', '.join(f'{count} {form}' for form, count in list(extra.items())[:SHOWN])}"
+        for place, extra in (("in the graph", ours - theirs), ("in the module", theirs - ours))
+        if extra
     ]
-
-
-def _last_of(side: Structure, extra: Counter[str]) -> list[AlignedLayer]:
-    """Return an example of the first kinds and shapes that a side has more of."""
-    examples = {VIEWS[-1].key(layer): layer for layer in reversed(side.layers)}
-    return [examples[key] for key in list(extra)[:1]]

@@ -44,6 +44,7 @@ USUAL = {"stride": 1, "dilation": 1}
 POOLS = {"max": "max pool", "avg": "average pool"}
 GLOBAL_POOL = "global pool"  # has no settings, and takes the place of an average pool
 LEAKY = "leaky ReLU"
+PADS = ("Pad", "pad")
 PASSES = {operators.IDENTITY, operators.DROPOUT}  # at inference their output is their input
 CONCATENATIONS = ("Concat", "concat")
 
@@ -70,7 +71,10 @@ def reduce(graph: Graph, shapes: Mapping[str, Shape], title: str) -> Structure:
         if any(name in shapes for name in names):
             direct = numbers.get(node.inputs[0][0])
             numbers[index] = len(layers)
-            layers.append(replace(_layer(index, node, names, shapes, sources), direct=direct))
+            is_padded = graph.nodes[node.inputs[0][0]].operator in PADS
+            layer = _layer(index, node, names, shapes, sources)
+            settings = without_padding(layer.settings) if is_padded else layer.settings
+            layers.append(replace(layer, direct=direct, settings=settings))
             values[index] = (frozenset({numbers[index]}),)
             continue
         values[index] = sources
@@ -172,6 +176,11 @@ def pool_settings(
     if kind == POOLS["avg"] and any(padding):
         found["count_include_pad"] = count_include_pad
     return found
+
+
+def without_padding(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return settings without the padding, which another operation before the layer may have added."""
+    return {name: value for name, value in settings.items() if name != "padding"}
 
 
 def _ints(value: Setting) -> tuple[int, ...]:

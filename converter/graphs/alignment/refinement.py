@@ -76,7 +76,7 @@ class _Refinement:
         self.sources = [[view.parts(layer.sources) for layer in side.layers] for side in self.sides]
         self.readers = [_readers(side, self.sources[place]) for place, side in enumerate(self.sides)]
         same = len(graph.outputs) == len(module.outputs)
-        self.ends = [_ends(side) if same else [""] * len(side.layers) for side in self.sides]
+        self.ends = [_ends(view, side) if same else [""] * len(side.layers) for side in self.sides]
 
     def pairs(self) -> tuple[dict[int, int], int] | None:
         colours: list[Colours] = [
@@ -137,12 +137,13 @@ def _readers(side: Structure, sources: Sequence[Sources]) -> list[list[tuple[int
     return readers
 
 
-def _ends(side: Structure) -> list[str]:
-    """Return for each layer which outputs it is the last layer of."""
-    ends: dict[int, list[int]] = defaultdict(list)
+def _ends(view: View, side: Structure) -> list[str]:
+    """Return for each layer which outputs, and which of their parts, it is the last layer of."""
+    ends: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for number, sources in enumerate(side.outputs):
-        for member in set(every([sources])):
-            ends[member].append(number)
+        for part, members in enumerate(view.parts(sources)):
+            for member in members:
+                ends[member].append((number, part))
     return [repr(ends.get(index, "")) for index in range(len(side.layers))]
 
 

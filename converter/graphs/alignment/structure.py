@@ -46,10 +46,14 @@ class AlignedLayer:
     owner: str = ""
     direct: int | None = None
 
+    @property
+    def form(self) -> str:
+        """The kind, and the shape of the first parameter."""
+        return f"{self.kind} {'×'.join(map(str, next(iter(self.shapes.values()), ())))}"
+
     def describe(self) -> str:
-        """Return the name, the kind and the shape of the first parameter."""
-        shape = next(iter(self.shapes.values()), ())
-        return f"{self.name}  {self.kind} {'×'.join(map(str, shape))}"
+        """Return the name and the form."""
+        return f"{self.name}  {self.form}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

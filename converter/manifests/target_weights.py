@@ -1,0 +1,48 @@
+"""Recognize weights for a module that somebody else wrote, which most commands do not take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from converter.errors import ArtifactError
+from converter.manifests import converted_file
+from converter.manifests.schema import Manifest
+from converter.targets import specification
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.manifests.target_records import TargetRecord
+
+
+def find(path: Path) -> TargetRecord | None:
+    """Return the module that a file's weights are for, by its manifest; None for all other files.
+
+    Raises:
+        StorageError: if the file cannot be read.
+    """
+    manifest = converted_file.find_manifest(path)
+    return manifest.target if isinstance(manifest, Manifest) else None
+
+
+def refuse(path: Path, target: TargetRecord | None) -> None:
+    """Refuse weights for a module that somebody else wrote.
+
+    Args:
+        path: their file.
+        target: the module; None for other weights, which are not refused.
+
+    Raises:
+        ArtifactError: with the expression that builds the module.
+    """
+    if target is not None:
+        raise ArtifactError(
+            f"{path}: weights for {target.name}, which this command does not take\n"
+            f"  built by  {expression(target)}\n"
+            "  try       gluon2torch verify, or the module itself"
+        )
+
+
+def expression(target: TargetRecord) -> str:
+    """Return the Python expression that builds a module."""
+    return specification.parse(target.name, target.arguments).expression

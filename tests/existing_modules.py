@@ -1,0 +1,104 @@
+"""Modules that a user could have written: those of ``graph_files.small_network``, and some that differ."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """A residual block."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(channels, eps=eps)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x1 = self.first_norm(self.first(x)).relu_()
+        y: Tensor = torch.relu(self.second_norm(self.second(x1)) + x)
+        return y
+
+
+class Small(nn.Module):
+    """The network of ``graph_files.small_network`` up to its loss, in other words and another order."""
+
+    def __init__(self, classes: int = 5, eps: float = 0.0010000000474974513, stride: int = 2) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, classes)
+        self.blocks = nn.Sequential(Block(8, eps), Block(8, eps))
+        self.stem = nn.Conv2d(1, 8, 3, stride=stride, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.mean() > x.amax():  # Python that torch.fx cannot trace
+            raise AssertionError
+        x = self.blocks(self.norm(self.stem(x)))
+        y: Tensor = self.head(x.mean((2, 3))).softmax(-1)
+        return y
+
+
+class Unused(Small):
+    """The same network with a layer that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auxiliary = nn.Linear(8, 5)
+
+
+class Shallow(Small):
+    """The same network without its second block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(Block(8, 1e-3))
+
+
+class Broken(Small):
+    """The same network with a slip that no structure shows: a ReLU after the stem."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.norm(self.stem(x)).clamp(min=0))
+        y: Tensor = self.head(x.mean((2, 3))).softmax(-1)
+        return y
+
+
+class Branches(nn.Module):
+    """Two branches of equal layers, which are added."""
+
+    def __init__(self, swapped: bool = False) -> None:
+        super().__init__()
+        self.swapped = swapped
+        self.left = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.right = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        right = self.right(x) if self.swapped else torch.zeros(())
+        y: Tensor = self.left(x).relu()
+        return y + (right if self.swapped else self.right(x))
+
+
+class Tied(nn.Module):
+    """One layer under two names, a buffer of the module's own, and a constant that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.alias = self.fc
+        self.register_buffer("scale", torch.arange(1.0, 5.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc(x)
+        return y
+
+
+def leaky(slope: float) -> nn.Sequential:
+    """Return a convolution and a leaky ReLU."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.LeakyReLU(slope))
+
+
+def number() -> int:
+    """Return something that is no module."""
+    return 7

@@ -1,0 +1,320 @@
+"""``convert GRAPH OUT --target …``: weights for a module that somebody else wrote, proven on that module."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import existing_modules
+import graph_files
+import pytest
+import torch
+from graph_building import Network
+from graph_files import save
+from safetensors.torch import load_file
+
+import converter
+from converter.commands.graph_conversion import convert_graph
+from converter.errors import ConversionError, MappingError, ParityError, TargetError, UsageError
+from converter.formats.params import write_params
+from converter.parity.options import ParityOptions
+from converter.targets import building, specification
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.commands.graph_conversion import GraphConversionResult
+
+NUMPY = ParityOptions("numpy", sizes=[32])
+SMALL = "existing_modules:Small"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    net = graph_files.small_network()
+    return save(tmp_path, net, graph_files.parameters(net))
+
+
+def convert(
+    files: tuple[Path, Path], out: Path, target: str | None = SMALL, **options: object
+) -> GraphConversionResult:
+    graph, params = files
+    return convert_graph(graph, out, params=params, target=target, **{"options": NUMPY, **options})  # type: ignore[arg-type]
+
+
+def save_network(folder: Path, network: Network, head: str) -> tuple[Path, Path]:
+    graph, params = folder / "net-symbol.json", folder / "net-0000.params"
+    graph.write_bytes(network.build(head).content)
+    with params.open("wb") as stream:
+        write_params(stream, graph_files.parameters(network))
+    return graph, params
+
+
+def test_weights_load_into_the_module_and_compute_what_the_graph_does(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result = convert(files, tmp_path / "out")
+    assert result.module is None
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [result.artifact.name, result.manifest_file.name]
+    )
+    module = existing_modules.Small()
+    state = load_file(result.artifact)
+    module.load_state_dict(state, strict=True)
+    assert set(state) == set(module.state_dict())
+    manifest = result.manifest
+    assert (manifest.kind, manifest.model) == ("existing", "Small")
+    assert manifest.target
+    assert manifest.target.layers == 11
+    assert not manifest.target.rules
+    assert not manifest.target.differences
+    assert all(name.endswith("num_batches_tracked") for name in manifest.target.others)
+    assert manifest.parity.proven
+    assert [check.layers for check in manifest.parity.checks] == [12, 12]
+    assert converter.verify(result.artifact).holds
+
+
+def test_fixed_gammas_are_ones(files: tuple[Path, Path], tmp_path: Path) -> None:
+    state = load_file(convert(files, tmp_path / "out").artifact)
+    assert torch.equal(state["norm.weight"], torch.ones(8))
+
+
+def test_other_eps_is_found_by_the_numbers_and_mended_by_adapt(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    arguments = {"eps": 1e-5}
+    with pytest.raises(ParityError) as caught:
+        convert(files, tmp_path / "out", target_args=arguments)
+    text = str(caught.value)
+    assert "existing_modules:Small differs from the graph in" in text
+    assert "first at  bn0 → norm" in text
+    assert "settings  bn0 → norm: eps 0.0010000000474974513 in the graph, 1e-05 here" in text
+    assert "--adapt" in text
+    assert not (tmp_path / "out").exists()
+    result = convert(files, tmp_path / "out", target_args=arguments, adapt=True)
+    assert result.manifest.target
+    assert len(result.manifest.target.adaptations) == 5
+    assert {each.setting for each in result.manifest.target.adaptations} == {"eps"}
+    assert not result.manifest.target.differences
+    assert result.manifest.target.arguments == arguments
+
+
+def test_other_stride_is_named_with_the_statement_that_changes_it(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ParityError) as caught:
+        convert(files, tmp_path / "out", target_args={"stride": 1}, adapt=True)
+    assert "settings  conv0 → stem: stride (2, 2) in the graph, (1, 1) here" in str(caught.value)
+    assert "model.get_submodule('stem').stride = (2, 2)" in str(caught.value)
+
+
+def test_slip_that_no_structure_shows_is_found_by_the_numbers(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ParityError, match=r"first at  stage1_unit1_conv1 → blocks\.0\.first"):
+        convert(files, tmp_path / "out", "existing_modules:Broken")
+
+
+def test_leaky_slope_is_adapted(tmp_path: Path) -> None:
+    network = Network()
+    network.apply("LeakyReLU", "leaky", network.conv("conv", "data", 1, 4), act_type="leaky", slope="0.1")
+    files = save_network(tmp_path, network, "leaky")
+    target, arguments = "existing_modules:leaky", {"slope": 0.01}
+    with pytest.raises(ParityError, match=r"negative_slope 0.1.* in the graph, 0.01 here"):
+        convert(files, tmp_path / "out", target, target_args=arguments)
+    result = convert(files, tmp_path / "out", target, target_args=arguments, adapt=True)
+    assert result.manifest.target
+    (adaptation,) = result.manifest.target.adaptations
+    assert (adaptation.module, adaptation.setting) == ("1", "negative_slope")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_symmetric_branches_in_another_order_are_caught_by_the_numbers(tmp_path: Path, swapped: bool) -> None:
+    network = Network()
+    left = network.conv("left", "data", 1, 4)
+    left = network.apply("Activation", "relu", left, act_type="relu")
+    network.apply("elemwise_add", "sum", left, network.conv("right", "data", 1, 4))
+    files = save_network(tmp_path, network, "sum")
+    target, arguments = "existing_modules:Branches", {"swapped": swapped}
+    if swapped:
+        with pytest.raises(ParityError, match="first at  sum"):
+            convert(files, tmp_path / "out", target, target_args=arguments)
+    else:
+        result = convert(files, tmp_path / "out", target, target_args=arguments)
+        assert result.manifest.target
+        assert result.manifest.target.symmetric == 2
+
+
+def test_folded_bias_is_exact_in_float64(tmp_path: Path) -> None:
+    network = Network()
+    attributes = {"kernel": "(3, 3)", "num_filter": "8", "stride": "(2, 2)", "pad": "(1, 1)"}
+    network._layer("Convolution", "conv", attributes, "data", {"weight": (8, 1, 3, 3), "bias": (8,)})
+    network.norm("bn", "conv", 8, fix_gamma="False", eps="1e-05")
+    files = save_network(tmp_path, network, "bn")
+    result = convert(
+        files,
+        tmp_path / "out",
+        "torchvision.ops:Conv2dNormActivation",
+        target_args={
+            "in_channels": 1,
+            "out_channels": 8,
+            "stride": 2,
+            "activation_layer": None,
+        },
+    )
+    assert result.manifest.target
+    assert [(each.rule, each.layers) for each in result.manifest.target.rules] == [("folded bias", ("conv",))]
+    assert load_file(result.artifact)["1.running_mean"].dtype == torch.float64
+    assert max(check.relative for check in result.manifest.parity.checks if check.dtype == "float64") < 1e-12
+
+
+def test_tied_tensors_and_buffers_of_the_module_are_written(tmp_path: Path) -> None:
+    network = Network()
+    network.dense("fc", "data", 4, 4)
+    files = save_network(tmp_path, network, "fc")
+    result = convert(
+        files,
+        tmp_path / "out",
+        "existing_modules:Tied",
+        options=ParityOptions("numpy"),
+        input_shapes={"data": (2, 4)},
+    )
+    state = load_file(result.artifact)
+    assert torch.equal(state["alias.weight"], state["fc.weight"])
+    assert torch.equal(state["scale"], torch.arange(1.0, 5.0))
+    assert converter.verify(result.artifact).holds
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        ("existing_modules:Shallow", MappingError, "are different networks"),
+        ("existing_modules:Unused", MappingError, r"does not use 2 of its parameters[^$]*auxiliary"),
+        ("existing_modules:number", TargetError, "expected a torch.nn.Module, found int"),
+        ("existing_modules:NUMPY", TargetError, "existing_modules has no NUMPY"),
+        ("existing_modules:Smal", TargetError, "try  Small"),
+        ("existing_modules:torch", TargetError, "not a callable, but module"),
+        ("no_such_package:Net", TargetError, "no_such_package is not installed"),
+        ("timm:resnet_50", TargetError, "timm has no model resnet_50\n  try  resnet50"),
+        ("torchvision:resnet_50", TargetError, "torchvision has no model resnet_50\n  try  resnet50"),
+        ("timm:resnet50/../x", UsageError, "expected timm:NAME"),
+        ("hf-hub:timm/resnet50", UsageError, "expected timm:NAME"),
+        ("__import__('os').system('ls')", UsageError, "expected timm:NAME"),
+        ("os.path:\x1b[31m", UsageError, "expected timm:NAME"),
+        ("Small", UsageError, "expected timm:NAME"),
+        ("os:getcwd", TargetError, "expected a torch.nn.Module, found str"),
+    ],
+)
+def test_unsuitable_targets_are_refused(
+    files: tuple[Path, Path], tmp_path: Path, target: str, error: type[ConversionError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        convert(files, tmp_path / "out", target)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_arguments_that_do_not_fit_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"cannot be built: TypeError.*\n  called  existing_modules.Small"):
+        convert(files, tmp_path / "out", target_args={"depth": 7})
+    with pytest.raises(UsageError, match="asks for other weights"):
+        convert(files, tmp_path / "out", "timm:resnet18", target_args={"pretrained": True})
+    with pytest.raises(UsageError, match="`adapt` requires `target`"):
+        convert(files, tmp_path / "out", None, adapt=True)
+    with pytest.raises(UsageError, match="cannot be used with `target`"):
+        convert(files, tmp_path / "out", exports=["pt2"])
+
+
+def test_module_in_the_current_folder_is_found_last(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_net.py").write_text("from existing_modules import Small as Net\n")
+    (tmp_path / "torch.py").write_text("raise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    assert convert(files, tmp_path / "out", "own_net:Net").manifest.parity.proven
+
+
+def test_nothing_random_is_computed_when_a_module_is_built() -> None:
+    before = torch.random.get_rng_state()
+    module = building.build(specification.parse("torchvision:mobilenet_v2"))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not module.training
+    assert not any(
+        parameter.any()
+        for name, parameter in module.named_parameters()
+        if name.endswith("0.weight") and parameter.dim() > 1
+    )
+
+
+def test_unproven_weights_are_marked(files: tuple[Path, Path], tmp_path: Path) -> None:
+    result = convert(files, tmp_path / "out", options=ParityOptions("none"))
+    assert not result.manifest.parity.proven
+    assert converter.verify(result.artifact).holds
+
+
+def test_saved_table_converts_without_a_search(files: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "small.toml"
+    arguments = {"eps": 1e-5}
+    first = convert(files, tmp_path / "a", target_args=arguments, adapt=True, save_mapping=table)
+    assert table in first.more
+    text = table.read_text()
+    assert '"conv0" = ["stem", "convolution"]' in text
+    assert '"norm.eps" = 0.0010000000474974513' in text
+    assert text.index('"conv0"') < text.index('"bn0"') < text.index('"fc1"')
+    second = convert(files, tmp_path / "b", None, mapping=table)
+    assert second.artifact.name == first.artifact.name
+    assert second.manifest.parity.proven
+    assert second.manifest.target
+    assert second.manifest.target.table
+    assert second.manifest.target.adaptations == first.manifest.target.adaptations  # type: ignore[union-attr]
+
+
+def test_table_with_swapped_lines_is_caught_by_the_numbers(files: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "small.toml"
+    convert(files, tmp_path / "a", save_mapping=table)
+    text = table.read_text()
+    one, other = '["blocks.0.first", ', '["blocks.1.first", '
+    table.write_text(text.replace(one, "?").replace(other, one).replace("?", other))
+    with pytest.raises(ParityError, match=r"stage1_unit1_conv1 → blocks\.1\.first"):
+        convert(files, tmp_path / "b", None, mapping=table)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"conv0" = ["stem", ', '"conv0" = ["stern", ', "has no tensor stern.weight"),
+        ('"conv0" = ["stem", "convolution"]\n', "", "the table has no line for conv0"),
+        ('"conv0" = ["stem", "convolution"]', '"conv0" = ["norm", "convolution"]', "mapped twice"),
+        ('"stem", "convolution"]', '"stem", "unknown"]', "unknown kind"),
+        ("[layers]", "[lines]", "not a table of layers"),
+    ],
+)
+def test_wrong_tables_are_refused(
+    files: tuple[Path, Path], tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    table = tmp_path / "small.toml"
+    convert(files, tmp_path / "a", save_mapping=table)
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(MappingError, match=message):
+        convert(files, tmp_path / "b", None, mapping=table)
+
+
+def test_changed_files_fail_verification(files: tuple[Path, Path], tmp_path: Path) -> None:
+    result = convert(files, tmp_path / "out")
+    document = json.loads(result.manifest_file.read_text())
+    document["target"]["others"] = []
+    result.manifest_file.write_text(json.dumps(document))
+    assert not converter.verify(result.artifact).holds
+
+
+def test_other_commands_name_the_module_or_refuse_it(files: tuple[Path, Path], tmp_path: Path) -> None:
+    graph, params = files
+    weights = convert(files, tmp_path / "out").artifact
+    inspection = converter.inspect(weights)
+    assert "weights for existing_modules:Small: existing_modules.Small()" in inspection.verdict
+    refused = r"weights for existing_modules:Small, which this command does not take\n  built by"
+    with pytest.raises(ConversionError, match=refused):
+        converter.to_gluon(weights, tmp_path / "back.params")
+    with pytest.raises(ConversionError, match=refused):
+        converter.publish(weights, tmp_path / "hub")
+    with pytest.raises(ConversionError, match=refused):
+        converter.compare_graph(graph, params=params, weights=weights, options=NUMPY)
