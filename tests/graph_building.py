@@ -61,6 +61,32 @@ class Network:
         )
         return name
 
+    def convolution(
+        self,
+        name: str,
+        source: str,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool,
+        kernel: int = 1,
+        stride: int = 1,
+        pad: int = 0,
+        groups: int = 1,
+    ) -> str:
+        """Add any convolution."""
+        attributes = {
+            "kernel": f"({kernel}, {kernel})",
+            "stride": f"({stride}, {stride})",
+            "pad": f"({pad}, {pad})",
+            "num_filter": str(outputs),
+            "num_group": str(groups),
+            "no_bias": str(not bias),
+        }
+        shapes: dict[str, tuple[int, ...]] = {"weight": (outputs, inputs // groups, kernel, kernel)}
+        self._layer("Convolution", name, attributes, source, shapes | ({"bias": (outputs,)} if bias else {}))
+        return name
+
     def norm(self, name: str, source: str, channels: int, **attributes: str) -> str:
         """Add a BatchNorm."""
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import ecosystem_graphs
 import existing_modules
 import graph_files
 import pytest
@@ -21,6 +22,7 @@ from converter.parity.options import ParityOptions
 from converter.targets import building, specification
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from converter.commands.graph_conversion import GraphConversionResult
@@ -243,6 +245,26 @@ def test_nothing_random_is_computed_when_a_module_is_built() -> None:
         for name, parameter in module.named_parameters()
         if name.endswith("0.weight") and parameter.dim() > 1
     )
+
+
+@pytest.mark.parametrize(
+    ("build", "target"),
+    [
+        (ecosystem_graphs.squeezenet, "torchvision:squeezenet1_1"),
+        (ecosystem_graphs.mobilenet, "timm:mobilenetv1_100"),
+    ],
+)
+def test_networks_of_torchvision_and_timm_are_aligned_and_proven(
+    tmp_path: Path, build: Callable[[], tuple[Network, str]], target: str
+) -> None:
+    files = save_network(tmp_path, *build())
+    result = convert(files, tmp_path / "out", target, target_args={"num_classes": ecosystem_graphs.CLASSES})
+    assert result.manifest.parity.proven
+    assert result.manifest.target
+    assert not result.manifest.target.rules
+    assert not result.manifest.target.differences
+    package = target.partition(":")[0]
+    assert set(result.manifest.target.versions) == {package, "torch"}
 
 
 def test_unproven_weights_are_marked(files: tuple[Path, Path], tmp_path: Path) -> None:
