@@ -340,3 +340,22 @@ def test_other_commands_name_the_module_or_refuse_it(files: tuple[Path, Path], t
         converter.publish(weights, tmp_path / "hub")
     with pytest.raises(ConversionError, match=refused):
         converter.compare_graph(graph, params=params, weights=weights, options=NUMPY)
+
+
+def test_table_converts_without_the_graph_and_claims_no_proof(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    table, unproven = tmp_path / "small.toml", ParityOptions("none")
+    first = convert(files, tmp_path / "a", save_mapping=table)
+    _, params = files
+    second = convert_graph(None, tmp_path / "b", params=params, mapping=table, options=unproven)
+    assert second.artifact.name == first.artifact.name
+    assert not second.manifest.parity.proven
+    assert second.manifest.source.symbol is None
+    assert converter.verify(second.artifact).holds
+    with pytest.raises(UsageError, match="a proof needs the `graph`"):
+        convert_graph(None, tmp_path / "c", params=params, mapping=table, options=NUMPY)
+    table.write_text(table.read_text().replace('"fc1" =', '"fc2" ='))
+    with pytest.raises(MappingError, match=r"missing     fc2_bias[^$]*unexpected  fc1_bias"):
+        convert_graph(None, tmp_path / "c", params=params, mapping=table, options=unproven)
+    assert not (tmp_path / "c").exists()

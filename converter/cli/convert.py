@@ -94,7 +94,10 @@ def convert(  # noqa: PLR0913 - the options of the command line
 
     pth = OutputFormat.pth in (formats or ())
     exports = [each for each in formats or () if each in {*ExportFormat}]
-    if _is_graph(name, has_params=(params, source, random) != (None, None, None), verbose=verbose):
+    by_table = name == options.AUTO and mapping is not None
+    if by_table or _is_graph(
+        name, has_params=(params, source, random) != (None, None, None), verbose=verbose
+    ):
         given = {
             "from": source,
             "symbol": symbol,
@@ -106,7 +109,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
         with console.refusals(verbose=verbose):
             parity = options.parity_options(reference, size, proof_dtype, gluon_python)
         graph.convert(
-            name,
+            None if by_table else name,
             out,
             params=params,
             random=random,

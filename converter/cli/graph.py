@@ -57,7 +57,7 @@ def require_options(given: Mapping[str, object], dtype: Precision) -> None:
 
 
 def convert(  # noqa: PLR0913 - the options of the command line
-    name: str,
+    name: str | None,
     out: Path,
     *,
     params: Path | None,

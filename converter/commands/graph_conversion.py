@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.choices import ExportFormat, ReferenceChoice
-from converter.commands import exporting, graph_export, graph_loading, target_conversion
+from converter.commands import exporting, graph_export, graph_loading, table_conversion, target_conversion
 from converter.commands.arguments import choices, optional_path, to_path, to_text
 from converter.errors import ArtifactError, UsageError
 from converter.formats import artifact
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from converter.commands.target_conversion import TargetOptions, WrittenTarget
     from converter.formats.artifact import ArtifactDraft
     from converter.manifests.schema import Manifest
+    from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
 
 
@@ -59,7 +60,7 @@ class GraphConversionResult:
 
 
 def convert_graph(  # noqa: PLR0913 - the options of the command
-    graph: str | PathLike[str],
+    graph: str | PathLike[str] | None,
     out: str | PathLike[str],
     *,
     params: str | PathLike[str] | None = None,
@@ -83,7 +84,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
 
     Args:
         graph: the ``-symbol.json``, MXNet's prefix of it, a folder, an archive with the parameters, or
-            GluonCV's name of a network whose graph is recorded.
+            GluonCV's name of a network whose graph is recorded. None with ``params`` and ``mapping``, which
+            convert without a graph and without a proof.
         out: output folder, created if it does not exist.
         params: its ``.params`` file, or an archive of one; by default those that ``graph`` names.
         random: seed of random parameters of a recorded graph, instead of a file.
@@ -124,6 +126,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         options = replace(options, sizes=(exporting.DEFAULT_SIZE,))
     plan = runner.resolve_reference(options)
     disk.require_writable(folder)
+    if graph is None:
+        return _convert_by_table(folder, optional_path(params), chosen, plan, progress)
     with disk.temp_dir() as unpacked:
         place, selected = to_text(graph), optional_path(params)
         source = graph_source.open_source(place, selected, epoch, unpacked, progress, seed=random)
@@ -154,6 +158,35 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
             )
             with graph_export.draft(folder, loaded.converted, written, formats, proof) as more:
                 return _publish(folder, loaded, draft, proof, more)
+
+
+def _convert_by_table(
+    folder: Path,
+    params: Path | None,
+    chosen: TargetOptions | None,
+    plan: ReferencePlan | None,
+    progress: Progress,
+) -> GraphConversionResult:
+    """Convert parameters by a table of layers, without a graph.
+
+    Raises:
+        UsageError: without parameters or a table, or if a proof is requested.
+    """
+    if chosen is None or chosen.table is None or params is None:
+        raise UsageError(
+            "without a `graph`, `params` and `mapping` are required", "graph", "params", "mapping"
+        )
+    if plan is not None:
+        raise UsageError(
+            "a proof needs the `graph`, which says what the parameters compute; without, `reference` is none",
+            "graph",
+            "reference",
+        )
+    if chosen.pth or chosen.save:
+        raise UsageError("`pth` and `save_mapping` require the `graph`", "pth", "save_mapping", "graph")
+    with disk.temp_dir() as unpacked:
+        file = params_file.from_file(params, unpacked, progress)
+        return _result(table_conversion.convert(file, folder, chosen.table, progress))
 
 
 def _require_target(

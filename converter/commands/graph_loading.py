@@ -121,7 +121,7 @@ def load(graph: OpenedGraph, file: ParamsFile, recorded: MatchedNetwork | None =
     shapes = {name: tuple(array.shape) for name, array in matched.items()}
     module = codegen.generate(pruned.graph, shapes, whole.name)
     _require_valid(module.source, whole.file)
-    _require_finite(matched, str(file.user_path))
+    require_finite(matched, str(file.user_path))
     parameters = {name: precision.widen(array) for name, array in matched.items()}
     return LoadedGraph(
         source=ConvertedSource(
@@ -151,7 +151,7 @@ def _require_valid(source: str, file: str) -> None:
         ) from error
 
 
-def _require_finite(parameters: Arrays, file: str) -> None:
+def require_finite(parameters: Arrays, file: str) -> None:
     """Check that all parameters are finite.
 
     Raises:

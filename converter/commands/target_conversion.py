@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.artifact import ArtifactDraft
     from converter.graphs.alignment.settings import SettingDifference
-    from converter.manifests.schema import Manifest
+    from converter.manifests.schema import Manifest, ParityRecord
+    from converter.manifests.target_builder import TargetSource
     from converter.parity.graph_outputs import Run
     from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
@@ -186,7 +187,7 @@ def convert(
         proven = conversion.prove(draft.path, proof, progress)
         params_file.require_unchanged(loaded.source.file)
         written = graph_export.WrittenWeights(
-            stem=conversion.stem, sha256=draft.sha256, pth=aligned.state if choices.pth else None
+            stem=stem(aligned.target), sha256=draft.sha256, pth=aligned.state if choices.pth else None
         )
         with graph_export.draft(folder, loaded.converted, written, (), proven) as more:
             result = conversion.publish(draft, proven, more)
@@ -198,6 +199,8 @@ def convert(
 
 def mapping_text(loaded: LoadedGraph, aligned: AlignedTarget) -> str:
     """Return the table of layers of an alignment, as TOML."""
+    if aligned.alignment is None:
+        raise UsageError("`save_mapping` requires a graph", "save_mapping")
     graph = loaded.source.graph
     sha256 = hashlib.sha256(graph.content).hexdigest()
     ones = loaded.converted.module.ones
@@ -239,6 +242,8 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
     weights = state.state_arrays(module, found.plan.assignments, loaded.arrays, converted.module.ones)
     return AlignedTarget(
         target=choices.target,
+        plan=found.plan,
+        layers=len(found.pairs),
         alignment=found,
         adaptations=table.table.adaptations if table else chosen,
         state=dict(weights),
@@ -274,23 +279,19 @@ class _Conversion:
     folder: Path
     aligned: AlignedTarget
 
-    @property
-    def stem(self) -> str:
-        """The start of the names of the files."""
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", self.aligned.target.name)
-
     def prove(self, weights: Path, request: ProofRequest, progress: Progress) -> ProvenGraph:
         """Compare the target, with the written weights, with MXNet or with the graph on arrays.
 
         Raises:
             ParityError: if they differ.
         """
-        if request.plan is None:
+        alignment = self.aligned.alignment
+        if request.plan is None or alignment is None:
             return graph_loading.ProvenGraph(record=graph_builder.UNPROVEN)
         converted, aligned, runs = self.loaded.converted, self.aligned, request.runs
         side = AlignedSide(
             converted=converted,
-            alignment=aligned.alignment,
+            alignment=alignment,
             network=lambda dtype: network(aligned.target, aligned.adaptations, weights, dtype),
         )
         proof, reference = graph_loading.compare(converted, runs, request.plan, side, progress)
@@ -300,30 +301,57 @@ class _Conversion:
 
     def publish(self, draft: ArtifactDraft, proof: ProvenGraph, more: MoreFiles) -> WrittenTarget:
         """Give the files their final names, unless that would overwrite an input."""
-        loaded, folder = self.loaded, self.folder
-        weights = folder / artifact.file_name(self.stem, draft.sha256)
-        manifest = target_builder.build(
-            loaded.source,
-            loaded.converted,
-            self.aligned,
-            target_builder.TargetFile(
-                model=self.stem,
-                file=WrittenFile(name=weights.name, sha256=draft.sha256, size=draft.size),
-                output=GraphOutput(dtypes=draft.dtypes, pth=more.pth, exports=more.exports),
-            ),
-            proof.record,
-        )
-        others = {temporary: folder / final for temporary, final in more.paths.items()}
-        for path in (weights, weights.with_suffix(".json"), *others.values()):
-            disk.require_other(path, (loaded.source.file.user_path, loaded.converted.whole.path))
-        with disk.locked(folder):
-            artifact.publish(draft, weights, schema.encode(manifest), others)
-        return WrittenTarget(
-            artifact=weights,
-            manifest_file=weights.with_suffix(".json"),
-            manifest=manifest,
-            more=tuple(others.values()),
-        )
+        source = target_builder.graph_source(self.loaded.source, self.loaded.converted)
+        inputs = (self.loaded.source.file.user_path, self.loaded.converted.whole.path)
+        files = TargetFiles(folder=self.folder, draft=draft, more=more, inputs=inputs)
+        return publish(source, self.aligned, files, proof.record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFiles:
+    """The files of a conversion, under temporary names.
+
+    Attributes:
+        folder: the output folder.
+        draft: the weights.
+        more: the other files.
+        inputs: the files that must not be overwritten.
+    """
+
+    folder: Path
+    draft: ArtifactDraft
+    more: MoreFiles
+    inputs: tuple[Path | None, ...]
+
+
+def publish(
+    source: TargetSource, aligned: AlignedTarget, files: TargetFiles, parity: ParityRecord
+) -> WrittenTarget:
+    """Give files their final names, unless that would overwrite an input, and write the manifest."""
+    folder, draft, more = files.folder, files.draft, files.more
+    weights = folder / artifact.file_name(stem(aligned.target), draft.sha256)
+    written = target_builder.TargetFile(
+        model=stem(aligned.target),
+        file=WrittenFile(name=weights.name, sha256=draft.sha256, size=draft.size),
+        output=GraphOutput(dtypes=draft.dtypes, pth=more.pth, exports=more.exports),
+    )
+    manifest = target_builder.build(source, aligned, written, parity)
+    others = {temporary: folder / final for temporary, final in more.paths.items()}
+    for path in (weights, weights.with_suffix(".json"), *others.values()):
+        disk.require_other(path, files.inputs)
+    with disk.locked(folder):
+        artifact.publish(draft, weights, schema.encode(manifest), others)
+    return WrittenTarget(
+        artifact=weights,
+        manifest_file=weights.with_suffix(".json"),
+        manifest=manifest,
+        more=tuple(others.values()),
+    )
+
+
+def stem(target: Target) -> str:
+    """Return the start of the names of a target's files."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", target.name)
 
 
 def _remarks(differences: Sequence[SettingDifference]) -> list[str]:

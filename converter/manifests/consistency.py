@@ -95,6 +95,8 @@ def _require_kind(path: Path, manifest: Manifest) -> None:
         required, others = [manifest.module, *graph], [manifest.target, *native, *options]
     elif manifest.kind == EXISTING:
         required, others = [manifest.target, *graph], [manifest.module, *native, *options]
+        if manifest.target and manifest.target.table and not manifest.parity.proven:
+            required = [manifest.target]  # by a table, without a graph
     if None in required or any(part is not None for part in others):
         raise ArtifactError(f"{path}: does not have exactly the parts of a {manifest.kind} network")
     if manifest.module is not None and manifest.module.file != f"{manifest.model}.py":

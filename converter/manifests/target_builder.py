@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from converter.formats.file_arrays import Arrays
     from converter.graphs.alignment.alignment import Alignment
+    from converter.graphs.alignment.rules import Plan
     from converter.graphs.alignment.settings import SettingDifference
-    from converter.graphs.graph import Graph
     from converter.manifests.builder import WrittenFile
     from converter.manifests.graph_builder import ConvertedSource, GraphOutput
     from converter.manifests.schema import ParityRecord
+    from converter.manifests.source_records import SourceRecord
     from converter.manifests.target_records import LayerTableRecord
     from converter.parity.graph_proof import ConvertedGraph
     from converter.targets.adaptation import Adaptation
@@ -30,18 +31,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignedTarget:
-    """A module that was aligned with a graph.
+    """A module that was aligned with a graph, or with parameters by a table of layers.
 
     Attributes:
         target: the module.
-        alignment: the layers of both.
+        plan: how its tensors were computed.
+        layers: the number of its layers.
+        alignment: the layers of the graph and the module, None without a graph.
         adaptations: the settings that were changed.
         state: its state dict.
-        table: the table of layers that took the place of an alignment, None without one.
+        table: the table of layers that took the place of a search, None without one.
     """
 
     target: Target
-    alignment: Alignment
+    plan: Plan
+    layers: int
+    alignment: Alignment | None
     adaptations: Sequence[Adaptation]
     state: Arrays
     table: LayerTableRecord | None = None
@@ -50,7 +55,8 @@ class AlignedTarget:
     def differences(self) -> list[SettingDifference]:
         """The settings that still differ."""
         changed = {(each.module, each.setting) for each in self.adaptations}
-        return [each for each in self.alignment.differences if (each.owner, each.setting) not in changed]
+        found = self.alignment.differences if self.alignment else ()
+        return [each for each in found if (each.owner, each.setting) not in changed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,18 +74,41 @@ class TargetFile:
     output: GraphOutput
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSource:
+    """What the weights were computed from.
+
+    Attributes:
+        record: its record.
+        variables: the graph's variable of each array in the file, by the array's name.
+        single: names of the nodes that MXNet computes in float32 only.
+    """
+
+    record: SourceRecord
+    variables: Mapping[str, str]
+    single: tuple[str, ...] = ()
+
+
+def graph_source(source: ConvertedSource, converted: ConvertedGraph) -> TargetSource:
+    """Return a graph and its parameters as what weights were computed from."""
+    return TargetSource(
+        record=graph_builder.source_record(source, converted),
+        variables=source.variables,
+        single=tuple(
+            node.name
+            for node in converted.pruned.graph.nodes
+            if node.operation.kind != VARIABLE and node.operation.precision == "float32"
+        ),
+    )
+
+
 def build(
-    source: ConvertedSource,
-    converted: ConvertedGraph,
-    aligned: AlignedTarget,
-    written: TargetFile,
-    parity: ParityRecord,
+    source: TargetSource, aligned: AlignedTarget, written: TargetFile, parity: ParityRecord
 ) -> Manifest:
     """Build the manifest.
 
     Args:
-        source: the graph and its parameters.
-        converted: the graph.
+        source: the parameters, and their graph if there is one.
         aligned: the module and its weights.
         written: the weights that were written.
         parity: the proof.
@@ -89,8 +118,8 @@ def build(
     return Manifest(
         kind=schema.EXISTING,
         model=written.model,
-        source=graph_builder.source_record(source, converted),
-        target=_target(aligned, converted.pruned.graph, names),
+        source=source.record,
+        target=_target(aligned, source.single, names),
         artifact=ArtifactRecord(
             file=file.name,
             sha256=file.sha256,
@@ -111,7 +140,7 @@ def build(
 def _names(variables: Mapping[str, str], aligned: AlignedTarget) -> tuple[TensorRecord, ...]:
     """Return the names of the tensors that a parameter became, in the order of the source, each once."""
     targets: dict[str, str] = {}
-    for assignment in aligned.alignment.plan.assignments.values():
+    for assignment in aligned.plan.assignments.values():
         if assignment.source is not None:
             targets.setdefault(assignment.source, assignment.target)
     return tuple(
@@ -121,17 +150,16 @@ def _names(variables: Mapping[str, str], aligned: AlignedTarget) -> tuple[Tensor
     )
 
 
-def _target(aligned: AlignedTarget, graph: Graph, names: tuple[TensorRecord, ...]) -> TargetRecord:
-    alignment = aligned.alignment
+def _target(aligned: AlignedTarget, single: tuple[str, ...], names: tuple[TensorRecord, ...]) -> TargetRecord:
     named = {record.target for record in names}
     return TargetRecord(
         name=aligned.target.text,
         arguments=dict(aligned.target.arguments),
         versions=aligned.target.versions,
-        layers=len(alignment.pairs),
-        symmetric=alignment.symmetric,
+        layers=aligned.layers,
+        symmetric=aligned.alignment.symmetric if aligned.alignment else 0,
         rules=tuple(
-            RuleRecord(rule=rule, layers=layers) for rule, layers in sorted(alignment.plan.rules.items())
+            RuleRecord(rule=rule, layers=layers) for rule, layers in sorted(aligned.plan.rules.items())
         ),
         adaptations=tuple(
             AdaptationRecord(module=each.module, setting=each.setting, value=each.value)
@@ -139,10 +167,6 @@ def _target(aligned: AlignedTarget, graph: Graph, names: tuple[TensorRecord, ...
         ),
         differences=tuple(map(str, aligned.differences)),
         others=tuple(name for name in aligned.state if name not in named),
-        single=tuple(
-            node.name
-            for node in graph.nodes
-            if node.operation.kind != VARIABLE and node.operation.precision == "float32"
-        ),
+        single=single,
         table=aligned.table,
     )
