@@ -102,3 +102,9 @@ def leaky(slope: float) -> nn.Sequential:
 def number() -> int:
     """Return something that is no module."""
     return 7
+
+
+def folded(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """Return a convolution without a bias, and a BatchNorm."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import ecosystem_graphs
@@ -15,6 +16,7 @@ from graph_files import save
 from safetensors.torch import load_file
 
 import converter
+from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import ConversionError, MappingError, ParityError, TargetError, UsageError
 from converter.formats.params import write_params
@@ -359,3 +361,72 @@ def test_table_converts_without_the_graph_and_claims_no_proof(
     with pytest.raises(MappingError, match=r"missing     fc2_bias[^$]*unexpected  fc1_bias"):
         convert_graph(None, tmp_path / "c", params=params, mapping=table, options=unproven)
     assert not (tmp_path / "c").exists()
+
+
+def test_folded_bias_is_in_the_table(tmp_path: Path) -> None:
+    network = Network()
+    attributes = {"kernel": "(3, 3)", "num_filter": "8", "stride": "(2, 2)", "pad": "(1, 1)"}
+    network._layer("Convolution", "conv", attributes, "data", {"weight": (8, 1, 3, 3), "bias": (8,)})
+    network.norm("bn", "conv", 8, fix_gamma="False", eps="1e-05")
+    files = save_network(tmp_path, network, "bn")
+    arguments = {"in_channels": 1, "out_channels": 8, "stride": 2}
+    table = tmp_path / "folded.toml"
+    target = "existing_modules:folded"
+    first = convert(files, tmp_path / "a", target, target_args=arguments, save_mapping=table)
+    assert '"conv_bias" = "bn_moving_mean"' in table.read_text()
+    second = convert(files, tmp_path / "b", None, mapping=table)
+    third = convert_graph(None, tmp_path / "c", params=files[1], mapping=table, options=ParityOptions("none"))
+    assert first.artifact.name == second.artifact.name == third.artifact.name
+
+
+def run(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_info:
+        app.convert_app()
+    return int(exit_info.value.code or 0)
+
+
+def test_command_prints_what_was_aligned_adapted_and_proven(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    graph, params = files
+    monkeypatch.setenv("COLUMNS", "200")
+    options = ("--params", params, "--reference", "numpy", "--size", "32", "--target", SMALL)
+    arguments = ("--target-args", '{"eps": 1e-05}', "--adapt", "--save-mapping", tmp_path / "small.toml")
+    assert run(graph, tmp_path / "out", *options, *arguments, monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "aligned 11 layers with existing_modules:Small" in printed
+    assert "adapted eps = 0.0010000000474974513: " in printed
+    assert "next    model = existing_modules.Small(eps=1e-05)" in printed
+    assert "proven  12 layers" in printed
+    by_table = ("--params", params, "--mapping", tmp_path / "small.toml", "--reference", "none")
+    assert run("auto", tmp_path / "other", *by_table, monkeypatch=monkeypatch) == 0
+    assert "unproven" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", SMALL, "--target-args", "{"), "not JSON"),
+        (("--target", SMALL, "--target-args", "[" * 10_000), "not JSON"),
+        (("--target", SMALL, "--target-args", "[1]"), "expected a JSON object"),
+        (("--adapt",), "requires"),
+        (("--target", "os.system"), "expected timm:NAME"),
+    ],
+)
+def test_wrong_options_are_usage_errors(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    graph, params = files
+    options = ("--params", params, "--reference", "none")
+    assert run(graph, tmp_path / "out", *options, *arguments, monkeypatch=monkeypatch) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()

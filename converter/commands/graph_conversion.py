@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from converter.choices import ExportFormat, ReferenceChoice
-from converter.commands import exporting, graph_export, graph_loading, table_conversion, target_conversion
+from converter.commands import (
+    exporting,
+    graph_export,
+    graph_loading,
+    table_conversion,
+    target_alignment,
+    target_conversion,
+)
 from converter.commands.arguments import choices, optional_path, to_path, to_text
 from converter.errors import ArtifactError, UsageError
 from converter.formats import artifact
@@ -33,7 +40,8 @@ if TYPE_CHECKING:
 
     from converter.commands.graph_export import MoreFiles
     from converter.commands.graph_loading import LoadedGraph, ProvenGraph
-    from converter.commands.target_conversion import TargetOptions, WrittenTarget
+    from converter.commands.target_alignment import TargetOptions
+    from converter.commands.target_conversion import WrittenTarget
     from converter.formats.artifact import ArtifactDraft
     from converter.manifests.schema import Manifest
     from converter.parity.runner import ReferencePlan
@@ -111,7 +119,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     formats = choices(ExportFormat, "exports", exports)
     chosen = None
     if target is not None or mapping is not None:
-        chosen = target_conversion.options(
+        chosen = target_alignment.options(
             target,
             target_args,
             adapt=adapt,

@@ -2,66 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from converter.commands import graph_export, graph_loading
-from converter.errors import UsageError
+from converter.commands import graph_export, graph_loading, target_alignment
 from converter.formats import artifact
-from converter.graphs.alignment import alignment, reduction
 from converter.manifests import graph_builder, schema, target_builder
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
-from converter.manifests.target_builder import AlignedTarget
-from converter.manifests.target_records import LayerTableRecord
 from converter.parity import graph_inputs, module_execution
 from converter.parity.aligned_comparison import AlignedSide
 from converter.sources import params_file
 from converter.storage import disk
-from converter.targets import adaptation, layer_table, specification
+from converter.targets import adaptation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from torch import nn
-
     from converter.commands.graph_export import MoreFiles
     from converter.commands.graph_loading import LoadedGraph, ProvenGraph
+    from converter.commands.target_alignment import TargetOptions
     from converter.dtypes import Array
     from converter.formats.artifact import ArtifactDraft
     from converter.graphs.alignment.settings import SettingDifference
     from converter.manifests.schema import Manifest, ParityRecord
-    from converter.manifests.target_builder import TargetSource
+    from converter.manifests.target_builder import AlignedTarget, TargetSource
     from converter.parity.graph_outputs import Run
     from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
-    from converter.targets.adaptation import Adaptation
-    from converter.targets.layer_table import TableFile
     from converter.targets.specification import Target
 
 SHOWN = 8  # differences in an error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetOptions:
-    """The module that the parameters are converted for.
-
-    Attributes:
-        target: the module.
-        adapt: whether eps and slopes are set on the instance.
-        pth: whether to write the weights as a ``.pth`` too.
-        table: the table of layers that takes the place of a search, None without one.
-        save: the file that the table of layers is written to, None for none.
-    """
-
-    target: Target
-    adapt: bool = False
-    pth: bool = False
-    table: TableFile | None = None
-    save: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,48 +60,6 @@ class WrittenTarget:
     manifest_file: Path
     manifest: Manifest
     more: tuple[Path, ...]
-
-
-def options(  # noqa: PLR0913 - the options of the command
-    text: str | None,
-    arguments: Mapping[str, Any] | None = None,
-    *,
-    adapt: bool = False,
-    pth: bool = False,
-    mapping: Path | None = None,
-    save: Path | None = None,
-) -> TargetOptions:
-    """Return the options of a conversion.
-
-    Args:
-        text: the target, None for that of the table.
-        arguments: those that it is built with.
-        adapt: whether eps and slopes are set on the instance.
-        pth: whether to write the weights as a ``.pth`` too.
-        mapping: the table of layers, None to search for the alignment.
-        save: the file that the table of layers is written to.
-
-    Raises:
-        UsageError: if the target has no valid form, or is not that of the table.
-        MappingError: if the table cannot be read.
-    """
-    table = layer_table.read(mapping) if mapping else None
-    target = specification.parse(text, arguments) if text else None
-    if table is not None:
-        if adapt:
-            raise UsageError(
-                "`adapt` cannot be used with `mapping`, which has the settings", "adapt", "mapping"
-            )
-        if target is not None and target != table.target:
-            raise UsageError(
-                f"`mapping` is for {table.target.expression}, and `target` is {target.expression}",
-                "mapping",
-                "target",
-            )
-        target = table.target
-    if target is None:
-        raise UsageError("`target` or `mapping` is required", "target", "mapping")
-    return TargetOptions(target=target, adapt=adapt, pth=pth, table=table, save=save)
 
 
 def request(
@@ -180,7 +111,7 @@ def convert(
     if choices.save is not None:
         disk.require_writable(choices.save.parent)
         disk.require_other(choices.save, (loaded.source.file.user_path, loaded.converted.whole.path))
-    aligned = align(loaded, choices, proof.inputs)
+    aligned = target_alignment.align(loaded, choices, proof.inputs)
     conversion = _Conversion(loaded=loaded, folder=folder, aligned=aligned)
     with artifact.draft(folder, aligned.state, progress) as draft:
         artifact.verify(draft, aligned.state)
@@ -193,76 +124,8 @@ def convert(
             result = conversion.publish(draft, proven, more)
     if choices.save is None:
         return result
-    disk.write_text(choices.save, mapping_text(loaded, aligned))
+    disk.write_text(choices.save, target_alignment.mapping_text(loaded, aligned))
     return replace(result, more=(*result.more, choices.save))
-
-
-def mapping_text(loaded: LoadedGraph, aligned: AlignedTarget) -> str:
-    """Return the table of layers of an alignment, as TOML."""
-    if aligned.alignment is None:
-        raise UsageError("`save_mapping` requires a graph", "save_mapping")
-    graph = loaded.source.graph
-    sha256 = hashlib.sha256(graph.content).hexdigest()
-    ones = loaded.converted.module.ones
-    return layer_table.write(aligned.alignment, aligned.target, aligned.adaptations, ones, sha256)
-
-
-def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Array]) -> AlignedTarget:
-    """Align a graph with a target, and compute the target's weights.
-
-    Args:
-        loaded: the graph with its parameters.
-        choices: the target.
-        inputs: what the target is run on to find its layers, by name.
-
-    Raises:
-        TargetError: if the target cannot be built, or does not take the inputs.
-        MappingError: if it has another structure than the graph.
-    """
-    import torch  # noqa: PLC0415 - when a network runs and not before
-
-    from converter.targets import building, state  # noqa: PLC0415 - import torch
-    from converter.targets import reduction as modules  # noqa: PLC0415 - as above
-
-    converted = loaded.converted
-    module = building.build(choices.target)
-    values = [torch.from_numpy(inputs[name]) for name in converted.module.inputs]
-    shapes = {name: tuple(loaded.arrays[name].shape) for name in converted.module.tensors}
-    table = choices.table
-    if table:
-        adaptation.apply(module, table.table.adaptations)
-    ours = reduction.reduce(converted.pruned.graph, shapes, converted.whole.name)
-    theirs = modules.reduce(module, values, choices.target.text)
-    if table:
-        sizes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-        found = alignment.by_names(ours, theirs, table.names, table.plan(sizes))
-    else:
-        found = alignment.align(ours, theirs)
-    chosen = adaptation.choose(module, found.differences) if choices.adapt else ()
-    weights = state.state_arrays(module, found.plan.assignments, loaded.arrays, converted.module.ones)
-    return AlignedTarget(
-        target=choices.target,
-        plan=found.plan,
-        layers=len(found.pairs),
-        alignment=found,
-        adaptations=table.table.adaptations if table else chosen,
-        state=dict(weights),
-        table=LayerTableRecord(file=table.file, sha256=table.sha256) if table else None,
-    )
-
-
-def network(target: Target, adaptations: Sequence[Adaptation], weights: Path, dtype: str) -> nn.Module:
-    """Return a target with the weights of a file, in a precision and in evaluation mode."""
-    import torch  # noqa: PLC0415 - when a network runs and not before
-    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
-
-    from converter.targets import building  # noqa: PLC0415 - imports torch
-
-    module = building.build(target)
-    adaptation.apply(module, adaptations)
-    module = module.to(getattr(torch, dtype))
-    module.load_state_dict(load_file(weights), strict=True)
-    return module.eval()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +155,9 @@ class _Conversion:
         side = AlignedSide(
             converted=converted,
             alignment=alignment,
-            network=lambda dtype: network(aligned.target, aligned.adaptations, weights, dtype),
+            network=lambda dtype: target_alignment.network(
+                aligned.target, aligned.adaptations, weights, dtype
+            ),
         )
         proof, reference = graph_loading.compare(converted, runs, request.plan, side, progress)
         proof.require(aligned.target.text, _remarks(aligned.differences))
