@@ -40,6 +40,14 @@ class Small(nn.Module):
         return y
 
 
+class Logits(Small):
+    """The same network without its softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.blocks(self.norm(self.stem(x))).mean((2, 3)))
+        return y
+
+
 class Unused(Small):
     """The same network with a layer that it does not use."""
 

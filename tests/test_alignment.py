@@ -186,7 +186,7 @@ def test_settings_are_compared_layer_by_layer_and_between_layers() -> None:
         ("negative_slope", pytest.approx(0.1), pytest.approx(0.2)),
         ("kernel_size", (3, 3), (2, 2)),
     ]
-    assert str(found[0]) == "conv → conv: stride (2, 2) in the graph, (1, 1) here"
+    assert str(found[0]) == "conv → conv: stride (2, 2) in the graph, (1, 1) in the module"
     assert not settings.compare(ours, ours, {0: 0, 1: 1, 2: 2})
 
 
@@ -202,4 +202,4 @@ def test_pool_that_only_one_side_has_is_a_difference() -> None:
     found = settings.compare(
         structure(network(pools=True), "last"), structure(network(pools=False), "last"), {0: 0, 1: 1}
     )
-    assert [str(each) for each in found] == ["pool: the graph has this max pool, the module has not"]
+    assert [str(each) for each in found] == ["pool: the graph has this max pool, the module does not"]

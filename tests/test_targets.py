@@ -92,7 +92,7 @@ def test_other_eps_is_found_by_the_numbers_and_mended_by_adapt(
     text = str(caught.value)
     assert "existing_modules:Small differs from the graph in" in text
     assert "first at  bn0 → norm" in text
-    assert "settings  bn0 → norm: eps 0.0010000000474974513 in the graph, 1e-05 here" in text
+    assert "settings  bn0 → norm: eps 0.0010000000474974513 in the graph, 1e-05 in the module" in text
     assert "--adapt" in text
     assert not (tmp_path / "out").exists()
     result = convert(files, tmp_path / "out", target_args=arguments, adapt=True)
@@ -108,7 +108,7 @@ def test_other_stride_is_named_with_the_statement_that_changes_it(
 ) -> None:
     with pytest.raises(ParityError) as caught:
         convert(files, tmp_path / "out", target_args={"stride": 1}, adapt=True)
-    assert "settings  conv0 → stem: stride (2, 2) in the graph, (1, 1) here" in str(caught.value)
+    assert "settings  conv0 → stem: stride (2, 2) in the graph, (1, 1) in the module" in str(caught.value)
     assert "model.get_submodule('stem').stride = (2, 2)" in str(caught.value)
 
 
@@ -119,12 +119,18 @@ def test_slip_that_no_structure_shows_is_found_by_the_numbers(
         convert(files, tmp_path / "out", "existing_modules:Broken")
 
 
+def test_module_without_the_softmax_needs_another_end(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"first at  softmax → the output[^$]*--output NODE"):
+        convert(files, tmp_path / "out", "existing_modules:Logits")
+    assert convert(files, tmp_path / "out", "existing_modules:Logits", output="fc1").manifest.parity.proven
+
+
 def test_leaky_slope_is_adapted(tmp_path: Path) -> None:
     network = Network()
     network.apply("LeakyReLU", "leaky", network.conv("conv", "data", 1, 4), act_type="leaky", slope="0.1")
     files = save_network(tmp_path, network, "leaky")
     target, arguments = "existing_modules:leaky", {"slope": 0.01}
-    with pytest.raises(ParityError, match=r"negative_slope 0.1.* in the graph, 0.01 here"):
+    with pytest.raises(ParityError, match=r"negative_slope 0.1.* in the graph, 0.01 in the module"):
         convert(files, tmp_path / "out", target, target_args=arguments)
     result = convert(files, tmp_path / "out", target, target_args=arguments, adapt=True)
     assert result.manifest.target

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from converter.manifests.schema import Manifest, ParityRecord
     from converter.manifests.target_builder import AlignedTarget, TargetSource
     from converter.parity.graph_outputs import Run
+    from converter.parity.graph_rows import GraphRow
     from converter.parity.runner import ReferencePlan
     from converter.progress import Progress
     from converter.targets.specification import Target
@@ -160,7 +161,7 @@ class _Conversion:
             ),
         )
         proof, reference = graph_loading.compare(converted, runs, request.plan, side, progress)
-        proof.require(aligned.target.text, _remarks(aligned.differences))
+        proof.require(aligned.target.text, _remarks(aligned.differences, proof.first_mismatch))
         record = graph_builder.parity(proof, reference, runs)
         return graph_loading.ProvenGraph(record=record, proof=proof, runs=runs)
 
@@ -219,17 +220,22 @@ def stem(target: Target) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", target.name)
 
 
-def _remarks(differences: Sequence[SettingDifference]) -> list[str]:
-    """Return the settings that differ, and how to change them, as lines of an error."""
+def _remarks(differences: Sequence[SettingDifference], first: GraphRow | None) -> list[str]:
+    """Return what may explain a mismatch: settings that differ, and how to change them."""
+    if first is not None and not first.layer and not differences:
+        return [
+            "every layer agrees: the outputs are computed from them in another way",
+            "try       --output NODE, which ends the graph in a node, such as the one before a softmax",
+        ]
     lines = [f"settings  {each}" for each in differences[:SHOWN]]
     lines += [f"settings  and {len(differences) - SHOWN} more"] if len(differences) > SHOWN else []
     settings = [each for each in differences if each.setting]
     if any(each.setting in adaptation.ADAPTED for each in settings):
         lines.append("try       --adapt, which sets eps and slopes on the module")
     elif settings:
-        first = settings[0]
+        example = settings[0]
         lines.append(
             "try       --target package.module:NAME, a function of your own that changes them first:"
         )
-        lines.append(f"          {adaptation.statement(first.owner, first.setting, first.expected)}")
+        lines.append(f"          {adaptation.statement(example.owner, example.setting, example.expected)}")
     return lines

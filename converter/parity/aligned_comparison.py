@@ -81,6 +81,10 @@ class AlignedComparison(GraphComparisons):
     layers: Sequence[Path]
     outputs: Sequence[Array]
 
+    def row(self, index: int, expected: Array, output: Array, layer: str = "") -> GraphRow:
+        """Compare an output; one after a discrete operator decides, too, because nodes are not compared."""
+        return replace(GraphComparisons.row(self, index, expected, output, layer), decisive=True)
+
     def rows(self, outputs: Iterator[tuple[int, tuple[Array, ...]]]) -> list[GraphRow]:
         """Compare the outputs of the reference as they come; those without their bias are not comparable."""
         graph, module = self.alignment.graph, self.alignment.module

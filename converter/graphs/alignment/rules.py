@@ -20,9 +20,9 @@ ZERO: RuleName = "zero bias"
 FOLDED: RuleName = "folded bias"
 RESHAPED: RuleName = "reshaped weight"
 DESCRIPTIONS: dict[str, str] = {
-    ZERO: "the module has a bias that the graph has not: it is zero",
-    FOLDED: "the module has no bias before a BatchNorm: the graph's is subtracted from its running mean",
-    RESHAPED: "a dense layer is a 1×1 convolution on the other side: the weight gets its shape",
+    ZERO: "a bias that only the module has is zero",
+    FOLDED: "a bias that only the graph has is subtracted from the running mean of the BatchNorm after it",
+    RESHAPED: "the weight of a dense layer has the shape of a 1×1 convolution, or the reverse",
 }
 
 

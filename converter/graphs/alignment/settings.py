@@ -40,10 +40,9 @@ class SettingDifference:
     def __str__(self) -> str:
         if not self.setting:
             one, other = ("the graph", "the module") if self.found is None else ("the module", "the graph")
-            return f"{self.source or self.target}: {one} has this {self.kind}, {other} has not"
-        return (
-            f"{self.source} → {self.target}: {self.setting} {self.expected} in the graph, {self.found} here"
-        )
+            return f"{self.source or self.target}: {one} has this {self.kind}, {other} does not"
+        values = f"{self.setting} {self.expected} in the graph, {self.found} in the module"
+        return f"{self.source} → {self.target}: {values}"
 
 
 def compare(graph: Structure, module: Structure, pairs: Mapping[int, int]) -> tuple[SettingDifference, ...]:
