@@ -158,9 +158,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
                 progress,
                 GeneratedSide(loaded.converted, lambda dtype: generated_network.read(module, path, dtype)),
             )
-            if source.recorded:
-                params_file.verify_published_sha1(file, source.recorded.network.published)
-            params_file.require_unchanged(file)
+            graph_loading.require_source(loaded.source)
             written = graph_export.WrittenWeights(
                 stem=_stem(loaded), sha256=draft.sha256, pth=state if pth else None
             )

@@ -20,6 +20,7 @@ from converter.manifests.graph_builder import ConvertedSource
 from converter.parity import graph_inputs, graph_proof
 from converter.parity.graph_proof import ConvertedGraph
 from converter.progress import silent
+from converter.sources import params_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,6 +161,18 @@ def require_finite(parameters: Arrays, file: str) -> None:
     if infinite := [name for name, array in parameters.items() if not np.isfinite(np.asarray(array)).all()]:
         lines = [f"{file}: these parameters contain NaN or infinity", *names.collapse(infinite)]
         raise MappingError("\n  ".join(lines))
+
+
+def require_source(source: ConvertedSource) -> None:
+    """Check that the parameters have not changed, and that a file with a published file's name is that file.
+
+    Raises:
+        SourceError: if it is not.
+        StorageError: if they have.
+    """
+    if source.network is not None:
+        params_file.verify_published_sha1(source.file, source.network.published)
+    params_file.require_unchanged(source.file)
 
 
 def runs(

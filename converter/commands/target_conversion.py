@@ -13,7 +13,6 @@ from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
 from converter.parity import graph_inputs, module_execution
 from converter.parity.aligned_comparison import AlignedSide
-from converter.sources import params_file
 from converter.storage import disk
 from converter.targets import adaptation
 
@@ -117,7 +116,7 @@ def convert(
     with artifact.draft(folder, aligned.state, progress) as draft:
         artifact.verify(draft, aligned.state)
         proven = conversion.prove(draft.path, proof, progress)
-        params_file.require_unchanged(loaded.source.file)
+        graph_loading.require_source(loaded.source)
         written = graph_export.WrittenWeights(
             stem=stem(aligned.target), sha256=draft.sha256, pth=aligned.state if choices.pth else None
         )
