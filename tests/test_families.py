@@ -20,7 +20,7 @@ from converter.networks import (
     zoo,
 )
 from converter.networks.published_figures import FiguresTable
-from converter.networks.zoo import Target
+from converter.networks.zoo import TargetKind
 from converter.publishing import card
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_models_with_a_supported_recorded_graph_are_generated() -> None:
     recorded = {name for name, entry in recorded_index.index().items() if not entry.unsupported}
     native = {model.entry.gluon for model in catalog.models().values()}
     targets = {name: model.target for name, model in zoo.models().items()}
-    assert {name for name, target in targets.items() if target is Target.generated} == recorded - native
+    assert {name for name, target in targets.items() if target is TargetKind.generated} == recorded - native
     assert {name for name, target in targets.items() if target is None} == targets.keys() - recorded - native
 
 
@@ -142,7 +142,7 @@ def test_model_that_is_not_converted_has_a_reason(name: str, reason: str) -> Non
 def test_native_models_are_in_the_family_of_their_mapping_file(name: str) -> None:
     model = find(name)
     assert model.native == catalog.find(name)
-    assert model.target is Target.native
+    assert model.target is TargetKind.native
     assert model.family == catalog.find(name).mapping_file.stem
     assert zoo.convertible(model.gluon)
 

@@ -18,7 +18,7 @@ import pytest
 
 from converter.commands import listing
 from converter.networks import zoo
-from converter.networks.zoo import Target
+from converter.networks.zoo import TargetKind
 
 ROOT = Path(__file__).parents[1]
 SETUP = re.compile(r"\.venv/bin/pip install")
@@ -77,7 +77,7 @@ def family_table() -> list[str]:
     rows = []
     for task, families in groupby(listing.overview(), lambda family: family.description.task):
         of_task = list(families)
-        targets = sum((family.targets for family in of_task), Counter[Target | None]())
+        targets = sum((family.targets for family in of_task), Counter[TargetKind | None]())
         titles = ", ".join(family.description.title for family in of_task)
         cells = (task.replace("-", " "), titles, str(targets.total()), listing.becomes(targets))
         rows.append(f"| {' | '.join(cells)} |")

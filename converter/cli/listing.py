@@ -79,17 +79,17 @@ def list_models(
 
 def _show_families(families: Sequence[FamilyOverview], screen: Console) -> None:
     """Print a row for each family, grouped by task."""
-    from converter.networks.zoo import Target
+    from converter.networks.zoo import TargetKind
 
     table = _empty_table(CAPTION)
     table.add_column("family", no_wrap=True)
-    for column in ("models", Target.native, Target.generated):
+    for column in ("models", TargetKind.native, TargetKind.generated):
         table.add_column(column, justify="right")
     table.add_column("example", overflow="fold")
     for task, rows in groupby(families, lambda family: family.description.task):
         table.add_row(f"[bold]{task}[/]")
         for row in rows:
-            counts = (row.targets.total(), row.targets[Target.native], row.targets[Target.generated])
+            counts = (row.targets.total(), row.targets[TargetKind.native], row.targets[TargetKind.generated])
             table.add_row(f"  {row.name}", *(str(count or "") for count in counts), row.example)
         table.add_section()
     _print(table, screen)

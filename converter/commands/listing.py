@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from converter.errors import CatalogError, UsageError
 from converter.networks import catalog, families, zoo
-from converter.networks.zoo import Target, ZooModel
+from converter.networks.zoo import TargetKind, ZooModel
 from resnext_torch import names
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class FamilyOverview:
     name: str
     description: Family
     example: str
-    targets: Counter[Target | None]
+    targets: Counter[TargetKind | None]
 
 
 def overview() -> tuple[FamilyOverview, ...]:
@@ -72,9 +72,9 @@ def select(
     return selected
 
 
-def becomes(targets: Counter[Target | None]) -> str:
+def becomes(targets: Counter[TargetKind | None]) -> str:
     """Return what models become, such as "native" or "17 native, 7 generated, 2 not by name"."""
-    present = {target or BY_GRAPH: targets[target] for target in (*Target, None) if targets[target]}
+    present = {target or BY_GRAPH: targets[target] for target in (*TargetKind, None) if targets[target]}
     if len(present) == 1:
         return str(*present)
     return ", ".join(f"{count} {target}" for target, count in present.items())

@@ -10,13 +10,13 @@ from converter.choices import Task  # noqa: TC001 - msgspec evaluates the annota
 from converter.networks import figures
 from converter.networks.figures import ComputedRecord, InputRecord  # noqa: TC001 - as Task
 from converter.networks.published_figures import TOP1, TOP5
-from converter.networks.zoo import Target
+from converter.networks.zoo import TargetKind
 from resnext_torch import names
 
 if TYPE_CHECKING:
     from converter.networks.zoo import ZooModel
 
-REFERENCES = {Target.native: "gluoncv", Target.generated: "graph", None: None}
+REFERENCES = {TargetKind.native: "gluoncv", TargetKind.generated: "graph", None: None}
 
 
 class PublishedAccuracy(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     gluon: str
     task: Task
     family: str
-    target: Target | None
+    target: TargetKind | None
     convertible: bool
     reason: str | None
     target_names: TargetNames | None

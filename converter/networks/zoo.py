@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ACCURACY_DIGITS = 2  # of the figures in mappings/*.toml
 
 
-class Target(StrEnum):
+class TargetKind(StrEnum):
     """What a model becomes."""
 
     native = "native"  # a network of resnext_torch
@@ -50,11 +50,11 @@ class ZooModel:
         return families.families()[self.family]
 
     @property
-    def target(self) -> Target | None:
+    def target(self) -> TargetKind | None:
         """What the model becomes, None if it is not converted by its name."""
         if self.native:
-            return Target.native
-        return Target.generated if self.convertible else None
+            return TargetKind.native
+        return TargetKind.generated if self.convertible else None
 
     @property
     def convertible(self) -> bool:
