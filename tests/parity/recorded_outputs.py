@@ -1,7 +1,8 @@
 """Runs a network of GluonCV with given weights: ``python recorded_outputs.py NAME WEIGHTS.params FOLDER``.
 
-Writes all its parameters: structural.params, prefix.params, second.params (by the names of a second instance)
-and, if Gluon can, stripped.params. With FOLDER/input.npy, also its output, output.npy, in its precision.
+Writes all its parameters, structural.params. With FOLDER/input.npy, also its output, output.npy, in the same
+precision; without, the parameters by other names: prefix.params, second.params (those of a second instance)
+and, if Gluon can, stripped.params.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from converter.references.gluon_child import import_frameworks
 
@@ -20,22 +22,27 @@ def main(name: str, weights: str, folder: Path) -> None:
     """Write the files."""
     numpy, mxnet, gluoncv = import_frameworks()
     options = {"pretrained_base": False} if name.startswith(BACKBONES) else {}
-    for number in range(2):
+
+    def build() -> Any:  # noqa: ANN401 - MXNet is untyped
         net = gluoncv.model_zoo.get_model(name, pretrained=False, **options)
         net.initialize()  # sets the constants, which are not weights
         net.load_parameters(weights, allow_missing=True)
-        if number:
-            net.collect_params().save(str(folder / "second.params"))
-            return
-        net.save_parameters(str(folder / "structural.params"))
-        net.collect_params().save(str(folder / "prefix.params"))
-        with contextlib.suppress(AttributeError):  # MXNet's own, where names do not begin with the prefix
-            net.save_params(str(folder / "stripped.params"))
-        if (folder / "input.npy").exists():
-            image = numpy.load(folder / "input.npy")
-            net.cast(image.dtype.name)
-            numpy.save(folder / "output.npy", net(mxnet.nd.array(image, dtype=image.dtype)).asnumpy())
-            net.cast("float32")
+        return net
+
+    net = build()
+    net.save_parameters(str(folder / "structural.params"))
+    if (folder / "input.npy").exists():
+        image = numpy.load(folder / "input.npy")
+        net.cast(image.dtype.name)
+        net.hybridize()
+        output = net(mxnet.nd.array(image, dtype=image.dtype))
+        output = output[0] if isinstance(output, list) else output  # NASNet's
+        numpy.save(folder / "output.npy", output.asnumpy())
+        return
+    net.collect_params().save(str(folder / "prefix.params"))
+    build().collect_params().save(str(folder / "second.params"))
+    with contextlib.suppress(AttributeError):  # MXNet's own, where names do not begin with the prefix
+        net.save_params(str(folder / "stripped.params"))
 
 
 if __name__ == "__main__":

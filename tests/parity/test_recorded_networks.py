@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import generated_modules
 import gluoncv_networks
 import mxnet_forks
 import numpy as np
@@ -68,22 +69,38 @@ def run(network: RecordedNetwork, folder: Path, image: Array | None = None) -> N
     mxnet_forks.run(HERE / "recorded_outputs.py", network.name, folder / "weights.params", folder)
 
 
+def convert(network: RecordedNetwork, params: Path) -> tuple[torch.nn.Module, set[str]]:
+    """Return the network of a module generated from the recorded graph, and the operators of the graph."""
+    parameters = open_params(params).arrays
+    matched = recorded_parameters.match(network, parameters, network.name)
+    arrays = {variable: parameters[own] for own, variable in matched.variables.items()}
+    graph = pruning.prune(matched.network.graph).graph
+    shapes = {variable: tuple(array.shape) for variable, array in arrays.items()}
+    net = generated_network.load(codegen.generate(graph, shapes, network.name), arrays, "float64")
+    return net, {node.operator for node in graph.nodes}
+
+
+def error(net: torch.nn.Module, data: Array, folder: Path) -> float:
+    """Return the largest difference from GluonCV's output, over the standard deviation of that."""
+    (output,) = generated_modules.outputs(net, data)
+    return graph_rows.difference(np.load(folder / "output.npy"), output).relative
+
+
 @pytest.mark.parametrize("name", gluoncv_networks.CLASSIFICATION)
 def test_outputs_are_those_of_gluoncv(name: str, tmp_path: Path) -> None:
     network = recorded_graphs.load(name)
     run(network, tmp_path, data := image(network))
-    expected = np.load(tmp_path / "output.npy")
-    parameters = open_params(tmp_path / "structural.params").arrays
-    matched = recorded_parameters.match(network, parameters, name)
-    arrays = {variable: parameters[own] for own, variable in matched.variables.items()}
-    graph = pruning.prune(matched.network.graph).graph
-    shapes = {variable: tuple(array.shape) for variable, array in arrays.items()}
-    net = generated_network.load(codegen.generate(graph, shapes, name), arrays, "float64")
-    with torch.no_grad():
-        output = net(torch.from_numpy(data)).numpy()
-    rounded = ROUNDED & {node.operator for node in graph.nodes}
-    difference = graph_rows.difference(expected, output).relative
-    assert difference <= (ROUNDED_LIMIT if rounded else LIMIT)
+    net, operators = convert(network, tmp_path / "structural.params")
+    assert error(net, data, tmp_path) <= (ROUNDED_LIMIT if ROUNDED & operators else LIMIT)
+
+
+def test_changed_layer_changes_the_outputs(tmp_path: Path) -> None:
+    network = recorded_graphs.load("cifar_resnet20_v1")
+    run(network, tmp_path, data := image(network))
+    net, _ = convert(network, tmp_path / "structural.params")
+    norm = next(module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm.eps *= 1.001
+    assert error(net, data, tmp_path) > 1e3 * LIMIT
 
 
 @pytest.mark.parametrize("name", [*SOME, "googlenet", "resnet50_v2", "shufflenet_v2", "nasnet_4_1056"])
