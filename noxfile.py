@@ -114,6 +114,14 @@ def tests(session: nox.Session) -> None:
     remove_environment(session)
 
 
+@nox.session
+def tables(session: nox.Session) -> None:
+    """Compare every table in mappings/targets with its module of timm or torchvision."""
+    session.install(EXTRAS, *groups("ecosystem", "tests"))
+    environment = WORKERS | {"TARGET_TABLES": "all"}
+    session.run("pytest", *PARALLEL, "tests/test_target_tables.py", *session.posargs, env=environment)
+
+
 @nox.session(python="3.13")  # from 3.12 on, coverage uses sys.monitoring, which is faster
 def coverage(session: nox.Session) -> None:
     """Run `tests` and fail below the floor in pyproject. Arguments after -- go to pytest."""
@@ -134,10 +142,11 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def zoo(session: nox.Session) -> None:
-    """Prove every classification network of GluonCV that can be exported, and several of each other task."""
+    """Prove every classifier of GluonCV and several networks of each other task; record all graphs again."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     environment = WORKERS | {"GRAPH_ZOO": "all"}
-    session.run("pytest", "tests/parity/test_gluoncv_networks.py", *session.posargs, env=environment)
+    chosen = (f"tests/parity/test_{name}_networks.py" for name in ("gluoncv", "recorded"))
+    session.run("pytest", *chosen, *session.posargs, env=environment)
 
 
 @nox.session

@@ -58,8 +58,9 @@ def test_model_is_a_row_with_its_figures(runner: CliRunner) -> None:
     rows = lines(runner, "gluon_resnext*")
     assert [*rows[0][:2]] == ["ResNeXt,", "classification:"]
     assert rows[1][:5] == ["native:", "networks", "of", "resnext_torch", "with"]
-    headings = ["model", "parameters", "top-1", "top-5", "SHA-1", "in", "timm"]
-    row = ["gluon_resnext101_64x4d", "83,455,272", "80.69", "95.17", "2f0d1c9d", "resnext101_64x4d"]
+    headings = ["model", "parameters", "top-1", "top-5", "SHA-1", "in", "timm", "in", "torchvision"]
+    name = "resnext101_64x4d"
+    row = [f"gluon_{name}", "83,455,272", "80.69", "95.17", "2f0d1c9d", name, name]
     assert headings in rows
     assert row in rows
     assert rows[-1] == ["next", "gluon2torch", "summary", "gluon_resnext50_32x4d"]
@@ -75,7 +76,8 @@ def test_models_of_a_family_are_grouped_by_what_they_become(runner: CliRunner) -
     kinds = [row[0] for row in rows if row and row[0] in {"native:", "generated:", "not"}]
     assert kinds == ["native:", "generated:", "not", "not"]
     assert ["not", "by", "name:", "its", "weights", "are", "8-bit", "integers"] in rows
-    assert ["resnet50_v1", "77.36", "93.57", "cc729d95"] in rows
+    assert ["resnet50_v1", "77.36", "93.57", "cc729d95", "—"] in rows
+    assert ["resnet18_v1", "70.93", "89.92", "a0666292", "resnet18"] in rows
     assert ["resnet50_v1_int8", "76.86", "93.46", "—"] in rows
 
 
@@ -224,3 +226,9 @@ def test_list_selects_by_pattern_in_the_order_of_the_catalog(runner: CliRunner) 
     models = documents(runner, "gluon_resnext*")
     assert [*models] == catalog.list_models("gluon_resnext*")
     assert len(models) == 4
+
+
+def test_json_names_the_module_of_another_package(runner: CliRunner) -> None:
+    described = documents(runner, "vgg11")["vgg11"]
+    assert described["target_names"] == {"resnext_torch": None, "timm": None, "torchvision": "vgg11"}
+    assert described["mapping"] == "targets/torchvision/vgg11.toml"

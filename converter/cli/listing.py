@@ -148,6 +148,7 @@ def _columns(models: Sequence[ZooModel]) -> dict[str, Callable[[ZooModel], str]]
         **{metric: functools.partial(_figure, metric) for metric in dict.fromkeys(metrics)},
         "SHA-1": lambda model: model.sha1[:DIGITS] or NOTHING,
         "in timm": lambda model: model.timm or NOTHING,
+        "in torchvision": lambda model: model.torchvision or NOTHING,
     }
     return {
         heading: cell

@@ -193,9 +193,9 @@ Inputs = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        metavar="timm:NAME|torchvision:NAME|package.module:NAME",
+        metavar="timm[:NAME]|torchvision[:NAME]|package.module:NAME",
         help="Of a graph: the module that somebody else wrote and that the weights are for, or the callable "
-        "that returns it.",
+        "that returns it. timm or torchvision alone select their module of a GluonCV network.",
         show_default="a generated module",
     ),
 ]

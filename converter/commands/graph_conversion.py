@@ -24,7 +24,7 @@ from converter.graphs.codegen.module_name import module_name
 from converter.manifests import graph_builder, schema
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
-from converter.networks import graph_source
+from converter.networks import graph_source, target_tables
 from converter.parity import generated_network, runner
 from converter.parity.options import ParityOptions
 from converter.parity.run_comparison import GeneratedSide
@@ -103,7 +103,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         pth: whether to write the weights as a ``.pth`` too.
         exports: files of the whole network to write, "onnx" and "pt2". Their images have the first size
             in ``options``, by default 224 × 224.
-        target: timm:NAME, torchvision:NAME, or package.module:NAME of a callable that returns a module.
+        target: timm:NAME, torchvision:NAME, or package.module:NAME of a callable that returns a module; for a
+            network with a table in ``mappings/targets`` also timm or torchvision alone.
         target_args: the keyword arguments of the callable.
         adapt: whether to set the eps of BatchNorms and the slopes of leaky ReLUs on the target.
         mapping: a table of layers that ``save_mapping`` wrote, which takes the place of a search.
@@ -118,6 +119,9 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     folder = to_path(out)
     formats = choices(ExportFormat, "exports", exports)
     chosen = None
+    if target is not None and target in target_tables.PACKAGES and mapping is None:
+        mapping = target_tables.path("" if graph is None else to_text(graph), target)
+        target = None
     if target is not None or mapping is not None:
         chosen = target_alignment.options(
             target,
@@ -145,6 +149,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
             input_shapes = input_shapes or source.input_shapes
         runs = graph_loading.runs(loaded.converted, options, input_shapes)
         if chosen is not None:
+            if source.recorded and source.recorded.has_other_classes:
+                chosen = chosen.with_classes(source.recorded.network.classes)
             proof_request = target_conversion.request(loaded, plan, runs, input_shapes)
             return _result(target_conversion.convert(loaded, folder, chosen, proof_request, progress))
         state = dict(generated_network.state_arrays(loaded.converted.module, loaded.arrays))

@@ -11,7 +11,6 @@ from converter.networks import figures
 from converter.networks.figures import ComputedRecord, InputRecord  # noqa: TC001 - as Task
 from converter.networks.published_figures import TOP1, TOP5
 from converter.networks.zoo import TargetKind
-from resnext_torch import names
 
 if TYPE_CHECKING:
     from converter.networks.zoo import ZooModel
@@ -27,9 +26,9 @@ class PublishedAccuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetNames(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of a network in packages whose tensors have the same names; null where it is missing."""
+    """The names of a network in packages that have it; null where it is missing."""
 
-    resnext_torch: str
+    resnext_torch: str | None
     timm: str | None
     torchvision: str | None
 
@@ -46,8 +45,9 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
             from the recorded graph; null if it does not convert it.
         convertible: whether ``convert NAME`` converts it.
         reason: why it does not, null if it does.
-        target_names: its names as a PyTorch network, null if the target is not native.
-        mapping: the file of ``mappings/`` that renames its parameters, null if the target is not native.
+        target_names: its names as a PyTorch network, null if no package has it.
+        mapping: the file of ``mappings/`` that renames its parameters, for its network of resnext_torch or
+            with ``convert --target``; null without one.
         proven_against: what a conversion is compared with, GluonCV or the recorded graph; null without a
             target.
         parameters: number of trainable scalars, null if it is not known.
@@ -92,8 +92,8 @@ def document(model: ZooModel) -> ListedModel:
         target=model.target,
         convertible=model.convertible,
         reason=model.reason or None,
-        target_names=_target_names(model) if native else None,
-        mapping=native.mapping_file.name if native else None,
+        target_names=_target_names(model),
+        mapping=native.mapping_file.name if native else next(iter(model.tables), None),
         proven_against=REFERENCES[model.target],
         parameters=model.parameters,
         params_sha1=model.sha1 or None,
@@ -106,9 +106,8 @@ def document(model: ZooModel) -> ListedModel:
     )
 
 
-def _target_names(model: ZooModel) -> TargetNames:
-    return TargetNames(
-        resnext_torch=model.name,
-        timm=model.timm,
-        torchvision=names.TORCHVISION_ARCHITECTURES.get(model.name),
+def _target_names(model: ZooModel) -> TargetNames | None:
+    found = TargetNames(
+        resnext_torch=model.name if model.native else None, timm=model.timm, torchvision=model.torchvision
     )
+    return found if any((found.resnext_torch, found.timm, found.torchvision)) else None

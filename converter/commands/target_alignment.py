@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from converter.errors import UsageError
@@ -42,6 +42,11 @@ class TargetOptions:
     pth: bool = False
     table: TableFile | None = None
     save: Path | None = None
+
+    def with_classes(self, classes: int | None) -> TargetOptions:
+        """Return the options for another number of classes, which timm and torchvision call alike."""
+        arguments = {**self.target.arguments, "num_classes": classes}
+        return replace(self, target=replace(self.target, arguments=arguments))
 
 
 def options(  # noqa: PLR0913 - the options of the command

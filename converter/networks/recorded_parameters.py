@@ -41,6 +41,11 @@ class MatchedNetwork:
     network: RecordedNetwork
     variables: dict[str, str]
 
+    @property
+    def has_other_classes(self) -> bool:
+        """Whether the number of classes is another than that of GluonCV's network."""
+        return self.network.classes != self.network.entry.classes
+
 
 def take(
     network: RecordedNetwork, params: Path | None, seed: int | None, folder: Path, progress: Progress

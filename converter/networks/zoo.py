@@ -7,7 +7,15 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
 
-from converter.networks import catalog, families, gluoncv_models, published_figures, recorded_index
+from converter.networks import (
+    catalog,
+    families,
+    gluoncv_models,
+    mapping,
+    published_figures,
+    recorded_index,
+    target_tables,
+)
 from converter.networks.published_figures import IMAGENET, TOP1, TOP5, ModelFigures
 from resnext_torch import names
 
@@ -84,7 +92,22 @@ class ZooModel:
     @property
     def timm(self) -> str | None:
         """The name of the same network in timm, None if there is none."""
-        return names.TIMM_ARCHITECTURES.get(self.name)
+        return names.TIMM_ARCHITECTURES.get(self.name) or self._in_table("timm")
+
+    @property
+    def torchvision(self) -> str | None:
+        """The name of the same network in torchvision, None if there is none."""
+        return names.TORCHVISION_ARCHITECTURES.get(self.name) or self._in_table("torchvision")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The files of ``mappings/`` that rename its parameters for other packages."""
+        own = target_tables.tables().get(self.gluon, {})
+        return tuple(path.relative_to(mapping.folder()).as_posix() for path in own.values())
+
+    def _in_table(self, package: str) -> str | None:
+        path = target_tables.tables().get(self.gluon, {}).get(package)
+        return None if path is None else target_tables.module(path).removeprefix(f"{package}:")
 
     @property
     def figures(self) -> ModelFigures | None:
