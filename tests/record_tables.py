@@ -44,7 +44,7 @@ TIMM = {
     "hrnet_w18_small_v2_c": "hrnet_w18_small_v2",
     **{f"hrnet_w{width}_c": f"hrnet_w{width}" for width in (18, 30, 32, 40, 44, 48, 64)},
 }
-# Others differ: in layers (mobilenetv3_small, resnet*_v2, se_resnet18_v1) or settings (resnet50_v1, xception).
+# Others differ in layers (mobilenetv3_small, resnet*_v2, se_resnet18_v1) or settings (resnet50_v1, xception).
 TARGETS = {name: (f"torchvision:{module}", options) for name, (module, options) in TORCHVISION.items()}
 TARGETS |= {name: (f"timm:{module}", {}) for name, module in TIMM.items()}
 OPTIONS = ParityOptions("numpy", dtypes=["float64"])
