@@ -32,7 +32,7 @@ RECORDED = "is a GluonCV network that is converted from its recorded graph: conv
 )
 @pytest.mark.parametrize("prefix", ["", "gluon_"])
 def test_name_in_gluoncv_only_is_explained(prefix: str, name: str) -> None:
-    with pytest.raises(CatalogError, match=f"^{re.escape(f'{name} {RECORDED} {name} OUT')}$"):
+    with pytest.raises(CatalogError, match=f"^{re.escape(f'{name} {RECORDED} {name} OUT, or ')}"):
         catalog.find(prefix + name)
 
 
@@ -129,7 +129,7 @@ def other_network(write: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", ["auto", "gluon_resnet50_v1b"])
 def test_published_file_of_another_network_is_named(name: str, other_network: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=rf"holiday\.params: mobilenet1\.0 {RECORDED} mobilenet1\.0 OUT$"):
+    with pytest.raises(SourceError, match=rf"holiday\.params: mobilenet1\.0 {RECORDED} mobilenet1\.0 OUT"):
         conversion.convert(name, tmp_path / "out", params=other_network)
     with other_network.open("r+b") as stream:  # negative control: another file is only unknown
         stream.seek(-1, 2)

@@ -15,7 +15,7 @@ import converter
 from converter.commands import automatic_conversion, graph_comparison
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import CatalogError, MappingError, SourceError, UsageError
-from converter.formats.params import open_params
+from converter.formats.params import open_params, write_params
 from converter.graphs.operators import DENSE
 from converter.networks import (
     gluoncv_models,
@@ -199,6 +199,37 @@ def test_networks_that_differ_in_the_graph_only_are_not_guessed() -> None:
 
 def test_networks_for_several_data_sets_are_one_network() -> None:
     assert recorded_detection.detect(empty("fcn_resnet101_voc"), "", "a.params") == "fcn_resnet101_coco"
+
+
+@pytest.fixture
+def published(arrays: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file in GluonCV's cache, whose SHA-1 is registered as the published one."""
+    path = tmp_path / "home" / "models" / "unnamed.params"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as stream:
+        write_params(stream, arrays)
+    sha1 = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+    registered = gluoncv_models.published_sha1s() | {NAME: sha1}
+    monkeypatch.setattr(gluoncv_models, "published_sha1s", lambda: registered)
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
+    return path.rename(path.with_name(f"{NAME}-{sha1[:8]}.params"))
+
+
+def test_published_parameters_are_taken_from_the_cache(published: Path, tmp_path: Path) -> None:
+    source = convert_graph(NAME, tmp_path / "out", options=UNPROVEN).manifest.source
+    assert (source.file, source.official) == (published.name, True)
+    assert converter.verify(tmp_path / "out").holds
+
+
+def test_other_contents_under_the_published_name_are_refused(
+    published: Path, arrays: dict[str, Array], tmp_path: Path
+) -> None:
+    path = tmp_path / published.name
+    with path.open("wb") as stream:
+        write_params(stream, arrays | {"output.bias": arrays["output.bias"] + 1})
+    with pytest.raises(SourceError, match="named like GluonCV's published file, but has other contents"):
+        convert_graph(NAME, tmp_path / "out", params=path, options=UNPROVEN)
+    assert not [*(tmp_path / "out").glob("*")]
 
 
 def test_unpublished_parameters_are_requested() -> None:

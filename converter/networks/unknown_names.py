@@ -15,7 +15,10 @@ def describe_gluoncv(name: str) -> str:
     if entry.unsupported:
         operators = ", ".join(entry.unsupported)
         return f"{name} is a GluonCV network with operators that cannot be converted: {operators}"
-    return f"{name} is a GluonCV network that is converted from its recorded graph: convert {name} OUT"
+    return (
+        f"{name} is a GluonCV network that is converted from its recorded graph: convert {name} OUT, "
+        f"or converter.convert_graph({name!r}, OUT)"
+    )
 
 
 def describe_unknown(name: str, covered: dict[str, str]) -> str:
