@@ -24,6 +24,7 @@ from converter.networks import (
     recorded_graphs,
     recorded_index,
     recorded_parameters,
+    recorded_sources,
 )
 from converter.parity.options import ParityOptions
 
@@ -48,7 +49,7 @@ def network() -> RecordedNetwork:
 
 @pytest.fixture(scope="module")
 def arrays(network: RecordedNetwork) -> dict[str, Array]:
-    return recorded_parameters.random_arrays(network, 1)
+    return recorded_sources.random_arrays(network, 1)
 
 
 def prefixed(network: RecordedNetwork, arrays: dict[str, Array], old: str, new: str) -> dict[str, Array]:
@@ -164,7 +165,7 @@ def test_other_names_are_refused(change: str, arrays: dict[str, Array], write: W
 
 
 def test_parameters_of_another_network_are_refused(write: Write, tmp_path: Path) -> None:
-    other = recorded_parameters.random_arrays(recorded_graphs.load("mobilenet0.5"), 1)
+    other = recorded_sources.random_arrays(recorded_graphs.load("mobilenet0.5"), 1)
     with pytest.raises(MappingError, match=f"shapes are not those of {NAME}"):
         convert_graph(NAME, tmp_path / "out", params=write(other), options=UNPROVEN)
 
@@ -254,13 +255,13 @@ def test_conversion_can_be_compared_and_taken_back(tmp_path: Path) -> None:
     assert compared.proof.passed
     back = converter.to_gluon(result.artifact, tmp_path / "back.params", options=NUMPY)
     assert back.parity.proven
-    original = recorded_parameters.random_arrays(recorded_graphs.load(NAME), 1)
+    original = recorded_sources.random_arrays(recorded_graphs.load(NAME), 1)
     assert open_params(tmp_path / "back.params").arrays.keys() == original.keys()
 
 
 def test_shared_parameters_must_be_equal() -> None:
     network = recorded_graphs.load("googlenet")
-    arrays = recorded_parameters.random_arrays(network, 1)
+    arrays = recorded_sources.random_arrays(network, 1)
     counts = Counter(each.variable for each in network.parameters)
     twice = next(each for each in network.parameters if counts[each.variable] > 1)
     once = {name: array for name, array in arrays.items() if name != twice.name}

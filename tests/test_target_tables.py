@@ -16,7 +16,7 @@ import torch
 
 from converter.errors import UsageError
 from converter.graphs import codegen, pruning
-from converter.networks import families, mapping, recorded_graphs, recorded_parameters, target_tables
+from converter.networks import families, mapping, recorded_graphs, recorded_sources, target_tables
 from converter.parity import generated_network, graph_rows
 from converter.targets import adaptation, building, layer_table, state
 
@@ -40,7 +40,7 @@ def read(name: Path) -> TableFile:
 def error(name: Path, table: TableFile) -> float:
     """Return the largest relative difference of the module's outputs from those of the recorded graph."""
     network = recorded_graphs.load(name.name.removesuffix(target_tables.SUFFIX))
-    arrays = recorded_parameters.random_arrays(network, 1)
+    arrays = recorded_sources.random_arrays(network, 1)
     by_variable = {each.variable: arrays[each.name] for each in network.parameters}
     graph = pruning.prune(network.graph).graph
     shapes = {variable: array.shape for variable, array in by_variable.items()}

@@ -26,7 +26,7 @@ from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.kinds import PACKED, Kind
 from converter.formats.params import open_params
 from converter.graphs import candidates, reader
-from converter.networks import catalog, recorded_graphs, recorded_index, recorded_parameters
+from converter.networks import catalog, recorded_graphs, recorded_index, recorded_parameters, recorded_sources
 from converter.sources import params_file
 from converter.storage import disk
 
@@ -117,7 +117,7 @@ def _open_recorded(  # noqa: PLR0913, PLR0917 - as open_source
     if epoch is not None:
         raise UsageError("`epoch` requires a graph in place of the name of a network", "epoch")
     network = recorded_graphs.load(name)
-    file = recorded_parameters.take(network, params, seed, folder, progress)
+    file = recorded_sources.take(network, params, seed, folder, progress)
     arrays = open_params(file.path, name=str(file.user_path)).arrays
     matched = recorded_parameters.match(network, arrays, str(file.user_path))
     return GraphSource(graph=matched.network.graph, params=file, recorded=matched)

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter import names
-from converter.errors import MappingError, UsageError
-from converter.graphs import operators
-from converter.networks import instance_names, naming_styles, recorded_graphs, synthetic
-from converter.sources import gluoncv_zoo, params_file
+from converter.errors import MappingError
+from converter.networks import instance_names, naming_styles, recorded_heads
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
-    from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
-    from converter.graphs.graph import Graph, Node
     from converter.networks.recorded_graphs import Parameter, RecordedNetwork
     from converter.networks.recorded_index import Shape
-    from converter.progress import Progress
-    from converter.sources.params_file import ParamsFile
-
-CLASS_COUNTS = {operators.DENSE: "num_hidden", operators.CONVOLUTION: "num_filter"}  # MXNet's attributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,62 +35,6 @@ class MatchedNetwork:
     def has_other_classes(self) -> bool:
         """Whether the number of classes is another than that of GluonCV's network."""
         return self.network.classes != self.network.entry.classes
-
-
-def take(
-    network: RecordedNetwork, params: Path | None, seed: int | None, folder: Path, progress: Progress
-) -> ParamsFile:
-    """Return the parameters of a network: a file, random ones, or those that GluonCV published.
-
-    Args:
-        network: the network.
-        params: the file, None for another source.
-        seed: the seed of random parameters, None for another source.
-        folder: where temporary files are written.
-        progress: called as bytes are read.
-
-    Raises:
-        UsageError: if a file and random parameters are requested, or if random ones would be meaningless.
-        SourceError: if the published ones are not available.
-    """
-    if params is not None and seed is not None:
-        raise UsageError("`params` and `random` cannot be used together", "params", "random")
-    if params is not None:
-        return params_file.from_file(params, folder, progress)
-    if seed is None:
-        return gluoncv_zoo.take(network.published, folder, progress)
-    path = folder / f"{network.name}.random-{seed}.params"
-    return params_file.from_arrays(random_arrays(network, seed), path, progress)
-
-
-def random_arrays(network: RecordedNetwork, seed: int) -> dict[str, Array]:
-    """Return random parameters in float32, by structural name, in the order of ``save_parameters``.
-
-    Raises:
-        UsageError: if the network has parameters that are no weights, such as the anchors of a detector.
-    """
-    arrays = random_weights(network, seed)
-    if constants := [each.name for each in network.parameters if each.name not in arrays]:
-        raise UsageError(
-            f"{network.name}: `random` cannot replace {names.collapse(constants)[0]}, which is not a weight; "
-            "use `params`",
-            "random",
-        )
-    return arrays
-
-
-def random_weights(network: RecordedNetwork, seed: int) -> dict[str, Array]:
-    """Return random weights in float32, by structural name, without the parameters that are no weights."""
-    graph = network.graph
-    roles = {name: role for node in graph.nodes for role, name in _own(graph, node).items()}
-    head = _head(network, graph)
-    weights = {each.variable: each.shape for each in network.parameters if each.variable in roles}
-    arrays = synthetic.random_arrays(
-        {name: (roles[name], shape) for name, shape in weights.items()},
-        _own(graph, head)["weight"] if head else None,
-        seed,
-    )
-    return {each.name: arrays[each.variable] for each in network.parameters if each.variable in arrays}
 
 
 def match(network: RecordedNetwork, arrays: Arrays, file: str) -> MatchedNetwork:
@@ -127,60 +61,13 @@ def match(network: RecordedNetwork, arrays: Arrays, file: str) -> MatchedNetwork
                 f"{file}: {first} and {name} differ, but {network.name} has one parameter for both"
             )
     shapes = {variables[name]: tuple(arrays[name].shape) for name in variables}
-    adapted = with_classes(network, shapes)
+    adapted = recorded_heads.with_classes(network, shapes)
     expected = {each.name: each.shape for each in adapted.parameters}
     shapes_by_name = {
         name: (expected[each.name], tuple(arrays[name].shape)) for name, each in parameters.items()
     }
     _require_shapes(shapes_by_name, network.name, file)
     return MatchedNetwork(network=adapted, variables=variables)
-
-
-def with_classes(network: RecordedNetwork, shapes: dict[str, Shape]) -> RecordedNetwork:
-    """Return a classifier with the number of classes that its parameters show; another network as it is.
-
-    Args:
-        network: the network.
-        shapes: the shapes of its parameters, by variable.
-    """
-    graph = network.graph
-    head = _head(network, graph)
-    if head is None:
-        return network
-    own = _own(graph, head)
-    shape = shapes.get(own["weight"])
-    if not shape or (classes := shape[0]) == network.classes:
-        return network
-    document = copy.deepcopy(network.document)
-    document["nodes"][head.number]["attrs"][CLASS_COUNTS[head.operation.kind]] = str(classes)
-    parameters = tuple(
-        replace(each, shape=(classes, *each.shape[1:])) if each.variable in own.values() else each
-        for each in network.parameters
-    )
-    return replace(
-        network,
-        document=document,
-        graph=recorded_graphs.parse(network.name, document),
-        parameters=parameters,
-        classes=classes,
-    )
-
-
-def _own(graph: Graph, node: Node) -> dict[str, str]:
-    """Return the variables of a node's parameters, by role."""
-    roles = node.operation.roles
-    entries = node.inputs[len(node.inputs) - len(roles) :]
-    return {role: graph.nodes[index].name for role, (index, _) in zip(roles, entries, strict=True)}
-
-
-def _head(network: RecordedNetwork, graph: Graph) -> Node | None:
-    """Return the layer that computes the classes of a classifier, None of another network."""
-    if len(graph.outputs) != 1 or network.classes is None:
-        return None
-    node = graph.nodes[graph.outputs[0][0]]
-    while node.operation.kind not in CLASS_COUNTS and node.inputs:
-        node = graph.nodes[node.inputs[0][0]]
-    return node if node.operation.kind in CLASS_COUNTS else None
 
 
 def _parameters(network: RecordedNetwork, arrays: Collection[str], file: str) -> dict[str, Parameter]:

@@ -18,7 +18,13 @@ import torch
 
 from converter.formats.params import open_params, write_params
 from converter.graphs import codegen, pruning
-from converter.networks import recorded_detection, recorded_graphs, recorded_index, recorded_parameters
+from converter.networks import (
+    recorded_detection,
+    recorded_graphs,
+    recorded_index,
+    recorded_parameters,
+    recorded_sources,
+)
 from converter.parity import generated_network, graph_rows
 
 if TYPE_CHECKING:
@@ -49,7 +55,7 @@ def test_graph_is_recorded_again_byte_for_byte(name: str, tmp_path: Path) -> Non
 def weights(network: RecordedNetwork) -> dict[str, Array]:
     """Return random weights; smaller gammas where hundreds of layers add up."""
     factor = np.float32(0.5 if network.name in gluoncv_networks.DEEP else 1)
-    arrays = recorded_parameters.random_weights(network, 1)
+    arrays = recorded_sources.random_weights(network, 1)
     return {name: array * factor if name.endswith("gamma") else array for name, array in arrays.items()}
 
 
