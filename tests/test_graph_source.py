@@ -14,7 +14,7 @@ from test_detect import tarred
 
 from converter.errors import ConversionError, SourceError, StorageError, SymbolError, UsageError
 from converter.formats.params import load_params, write_params
-from converter.networks import graph_source
+from converter.networks import graph_argument, graph_source
 from converter.progress import silent
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def test_graph_is_told_from_a_model(
     (folder / "models").mkdir()
     (folder / MODEL).mkdir()  # as the output folder of an earlier run
     monkeypatch.chdir(folder)
-    assert graph_source.is_meant(text, has_params=False) is expected
+    assert graph_argument.is_meant(text, has_params=False) is expected
 
 
 @pytest.mark.parametrize("place", [f"{MODEL}-symbol.json", f"{MODEL}{os.sep}net-symbol.json"])
@@ -276,11 +276,22 @@ def test_name_of_a_model_and_of_a_graph_is_refused(
     put(tmp_path, place, graph)
     params = put(tmp_path, place.replace("-symbol.json", "-0000.params"), weights).relative_to(tmp_path)
     with pytest.raises(UsageError) as refused:
-        graph_source.is_meant(MODEL, has_params=False)
+        graph_argument.is_meant(MODEL, has_params=False)
     assert str(refused.value).split("\n")[:3] == [
         f"{MODEL} is a model, and here is a graph of that name, {place}",
         f"  try  convert {place} OUT converts the graph",
         f"  or   convert {MODEL} OUT --params {params} converts the model",
     ]
-    assert not graph_source.is_meant(MODEL, has_params=True)
-    assert graph_source.is_meant(f".{os.sep}{MODEL}", has_params=False)
+    assert not graph_argument.is_meant(MODEL, has_params=True)
+    assert graph_argument.is_meant(f".{os.sep}{MODEL}", has_params=False)
+
+
+@pytest.mark.parametrize("has_params", [False, True])
+def test_name_of_a_recorded_network_and_of_a_graph_is_refused(
+    has_params: bool, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert graph_argument.is_meant("alexnet", has_params=has_params)
+    put(tmp_path, "alexnet-symbol.json", graph)
+    with pytest.raises(UsageError, match=r"^alexnet is a model, and here is a graph of that name"):
+        graph_argument.is_meant("alexnet", has_params=has_params)

@@ -176,10 +176,10 @@ def convert(  # noqa: PLR0913 - the options of the command line
 
 
 def _is_graph(name: str, *, has_params: bool, verbose: bool) -> bool:
-    from converter.networks import graph_source
+    from converter.networks import graph_argument
 
     with console.refusals(verbose=verbose):
-        return graph_source.is_meant(name, has_params=has_params)
+        return graph_argument.is_meant(name, has_params=has_params)
 
 
 def _summary(result: conversion.ConversionResult, screen: Console) -> None:

@@ -14,7 +14,7 @@ from converter.errors import UsageError
 from converter.formats import array_comparison
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.manifests import converted_file
-from converter.networks import catalog, graph_source, loading, matching, selection, state_dicts
+from converter.networks import catalog, graph_argument, loading, matching, selection, state_dicts
 from converter.parity import diagnosis, execution, graph_report, json_report, runner
 from converter.parity.checkpoint_comparison import CheckpointComparison, WeightsFile
 from converter.parity.options import ParityOptions
@@ -97,7 +97,7 @@ def check(  # noqa: PLR0913 - the options of the command
     ]
     of_model, of_graph = given
     common |= {"random": random}
-    if graph_source.is_meant(to_text(name), has_params=(params, random) != (None, None)):
+    if graph_argument.is_meant(to_text(name), has_params=(params, random) != (None, None)):
         _require_none(of_model, "a model")
         return graph_report.build(graph_comparison.compare_graph(name, **common, **of_graph))
     _require_none(of_graph, "a graph")

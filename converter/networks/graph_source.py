@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converter import names
-from converter.errors import CatalogError, SourceError, UsageError
+from converter.errors import SourceError, UsageError
 from converter.formats import detect
 from converter.formats.detect import GRAPH_SUFFIX
-from converter.formats.kinds import PACKED, Kind
+from converter.formats.kinds import PACKED
 from converter.formats.params import open_params
 from converter.graphs import candidates, reader
-from converter.networks import catalog, recorded_graphs, recorded_index, recorded_parameters, recorded_sources
+from converter.networks import graph_argument, recorded_graphs, recorded_parameters, recorded_sources
+from converter.networks.graph_argument import JSON
 from converter.sources import params_file
 from converter.storage import disk
 
@@ -37,9 +38,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress
     from converter.sources.params_file import ParamsFile
 
-AUTO = "auto"
 DATA = "data"  # the input of every recorded network
-JSON = ".json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,7 @@ def open_source(  # noqa: PLR0913 - what a user selects
     """
     if params is not None and epoch is not None:
         raise UsageError("`params` and `epoch` cannot be used together", "params", "epoch")
-    if is_recorded(place):
+    if graph_argument.is_recorded(place):
         return _open_recorded(place, params, epoch, seed, folder, progress)
     if seed is not None:
         raise UsageError("`random` requires the name of a network", "random")
@@ -121,42 +120,6 @@ def _open_recorded(  # noqa: PLR0913, PLR0917 - as open_source
     arrays = open_params(file.path, name=str(file.user_path)).arrays
     matched = recorded_parameters.match(network, arrays, str(file.user_path))
     return GraphSource(graph=matched.network.graph, params=file, recorded=matched)
-
-
-def is_recorded(text: str) -> bool:
-    """Return whether a text is GluonCV's name of a network with a recorded graph, and of no model."""
-    return text in recorded_index.index() and not _is_model(text)
-
-
-def is_meant(text: str, *, has_params: bool) -> bool:
-    """Return whether the first argument of ``convert`` means a graph, and not a model.
-
-    Args:
-        text: the argument.
-        has_params: whether parameters are selected; a model is then compared with its graph.
-
-    Raises:
-        UsageError: if it means both a model and a graph.
-    """
-    if _is_path(text):
-        return True
-    recorded = is_recorded(text)
-    if not recorded and not _is_model(text):
-        return _may_be_graph(text)
-    if text == AUTO or (has_params and not recorded):
-        return False
-    graphs = (Path(f"{text}{GRAPH_SUFFIX}"), *_in_folder(text))
-    graph = next((path for path in graphs if candidates.exists(path)), None)
-    if graph is None:
-        return recorded
-    found = detect.parameters_of(graph)
-    params = shlex.quote(str(found[0])) if found else "FILE"
-    raise UsageError(
-        f"{text} is a model, and here is a graph of that name, {graph}\n"
-        f"  try  convert {shlex.quote(str(graph))} OUT converts the graph\n"
-        f"  or   convert {text} OUT --params {params} converts the model\n"
-        "The published weights of the model are converted in another folder."
-    )
 
 
 def command(graph: Graph, params: str | None) -> str:
@@ -190,7 +153,7 @@ def locate(place: str) -> Path:
         if graphs:
             raise _several(f"{place}: both a folder with a graph and a prefix", [prefixed, *graphs])
         return prefixed
-    if path.suffix == JSON or (candidates.exists(path) and _is_graph_or_archive(path)):
+    if path.suffix == JSON or (candidates.exists(path) and graph_argument.is_graph_or_archive(path)):
         return path
     if has_prefix:
         return prefixed
@@ -308,36 +271,6 @@ def _several(headline: str, graphs: list[Path]) -> SourceError:
     lines = [headline, *names.shorten([*map(str, graphs)], detect.MAX_LISTED)]
     step = f"select one: convert {shlex.quote(str(graphs[0]))} OUT"
     return SourceError("\n  ".join([*lines, step]))
-
-
-def _is_path(text: str) -> bool:
-    """Return whether a text is written like a path."""
-    return text.endswith(JSON) or os.sep in text or (os.altsep or os.sep) in text
-
-
-def _is_model(text: str) -> bool:
-    try:
-        catalog.find(text)
-    except CatalogError:
-        return text == AUTO
-    return True
-
-
-def _may_be_graph(text: str) -> bool:
-    """Return whether a text that is no model's name is a graph, an archive, a folder or a prefix."""
-    path = Path(text)
-    if disk.is_folder(path) or candidates.exists(Path(f"{text}{GRAPH_SUFFIX}")):
-        return True
-    return candidates.exists(path) and _is_graph_or_archive(path)
-
-
-def _is_graph_or_archive(path: Path) -> bool:
-    return detect.kind(path) in {*PACKED, Kind.graph}
-
-
-def _in_folder(text: str) -> list[Path]:
-    """Return the graphs in the folder of this name, if there is one."""
-    return detect.graphs_in(Path(text)) if disk.is_folder(Path(text)) else []
 
 
 def _ends_in_separator(place: str) -> bool:
