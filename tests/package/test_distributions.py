@@ -149,7 +149,9 @@ def test_installed_distribution_converts_and_proves(
     artifact, manifest = sorted((job / "out").iterdir(), key=lambda path: path.suffix, reverse=True)
     assert artifact.name.startswith(f"{MODEL}.random-")
     assert json.loads(manifest.read_text())["artifact"]["file"] == artifact.name
-    assert MODEL in run_bare(job, programs / "gluon2torch", "list")
+    assert MODEL in run_bare(job, programs / "gluon2torch", "list", MODEL)
+    named = run_bare(job, programs / "convert", "mobilenet0.25", "named/", "--random", "0")
+    assert "GluonCV's mobilenet0.25, recorded" in named
     report = (programs / "gluon2torch", "parity", MODEL, "--random", "0", "--report", "a.html")
     done = subprocess.run(report, cwd=job, env=BARE_ENVIRONMENT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
