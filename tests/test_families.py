@@ -126,8 +126,8 @@ def test_models_with_a_supported_recorded_graph_are_generated() -> None:
     [
         ("gluon_resnet18_v1b", ""),
         ("mobilenet1.0", ""),
-        ("resnet50_v1_int8", "its weights are 8-bit integers"),
-        ("resnet18_v1b_custom", "it is built for the classes of a data set of yours"),
+        ("resnet50_v1_int8", "has int8 weights, which are not supported"),
+        ("resnet18_v1b_custom", "built for your own classes: export your graph, and convert GRAPH OUT"),
         ("hrnet_w48_s", "its operators cannot be converted: _contrib_BilinearResize2D"),
     ],
 )

@@ -39,13 +39,13 @@ def test_name_in_gluoncv_only_is_explained(prefix: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("mobilenet1.0_int8", "cannot be converted by its name: its weights are 8-bit integers"),
-        ("hrnet_w18_cls", "by its name: the published parameters of the network whose name ends in _c"),
+        ("mobilenet1.0_int8", "cannot be converted by its name: has int8 weights, which are not supported"),
+        ("hrnet_w18_cls", "name: published weights of the network whose name ends in _c"),
         ("hrnet_w48_s", "with operators that cannot be converted: _contrib_BilinearResize2D"),
     ],
 )
 def test_reason_why_a_network_is_not_converted_is_named(name: str, reason: str) -> None:
-    with pytest.raises(CatalogError, match=f"^{re.escape(name)} is a GluonCV network .*{re.escape(reason)}$"):
+    with pytest.raises(CatalogError, match=f"^{re.escape(name)} is a GluonCV network .*{re.escape(reason)}"):
         catalog.find(name)
 
 

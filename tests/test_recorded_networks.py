@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import converter
-from converter.commands import automatic_conversion, graph_comparison
+from converter.commands import automatic_conversion, graph_comparison, inspection
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import CatalogError, MappingError, SourceError, UsageError
 from converter.formats.params import open_params, write_params
@@ -194,8 +194,14 @@ def empty(name: str) -> dict[str, Array]:
 
 
 def test_networks_that_differ_in_the_graph_only_are_not_guessed() -> None:
-    with pytest.raises(MappingError, match=r"(?s)several networks .*icnet_.*_citys\n +icnet_.*_mhpv1"):
+    with pytest.raises(MappingError, match=r"(?s)fit 2 networks whose graphs .*_citys\n +icnet_.*_mhpv1"):
         recorded_detection.detect(empty("icnet_resnet50_mhpv1"), "", "a.params")
+
+
+def test_number_of_classes_does_not_choose_between_different_graphs() -> None:
+    """A VGG-16 for 101 classes need not be that of UCF101."""
+    with pytest.raises(MappingError, match=r"(?s)graphs differ.*vgg16\n.*vgg16_ucf101"):
+        recorded_detection.detect(empty("vgg16_ucf101"), "", "a.params")
 
 
 def test_networks_for_several_data_sets_are_one_network() -> None:
@@ -268,3 +274,11 @@ def test_shared_parameters_must_be_equal() -> None:
     assert recorded_parameters.match(network, once, "a.params").variables
     with pytest.raises(MappingError, match=r"differ, but .* has one parameter for both"):
         recorded_parameters.match(network, arrays | {twice.name: arrays[twice.name] + 1}, "a.params")
+
+
+def test_inspection_names_the_network_and_the_command(arrays: dict[str, Array], write: Write) -> None:
+    path = write(arrays)
+    verdict = inspection.inspect(path).verdict
+    assert verdict == f"parameters of GluonCV's {NAME}: gluon2torch convert {NAME} OUT --params {path}"
+    path = write(dict(list(arrays.items())[1:]))  # negative control
+    assert NAME not in inspection.inspect(path).verdict

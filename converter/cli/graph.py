@@ -111,7 +111,9 @@ def print_result(result: GraphConversionResult, *, as_json: bool, is_automatic: 
         typer.echo(schema.encode(result.manifest), nl=False)
     screen = console.lines(stderr=as_json)
     if is_automatic:
-        screen.print("[yellow]model[/]   unknown: converted from its graph")
+        network = result.manifest.source.network
+        text = f"{network}: detected from the parameters" if network else "unknown: converted from its graph"
+        screen.print(f"[yellow]model[/]   {console.word(text)}")
     _summary(result, screen)
 
 

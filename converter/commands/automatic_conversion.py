@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.commands import conversion, graph_conversion
@@ -103,36 +104,53 @@ def convert(  # noqa: PLR0913 - the options of the command
     except UNFIT as error:
         if model != AUTO or params is None or backbone:
             raise
-        found = _in_place_of_a_model(error, params, symbol, progress)
-        if found is None:
+        fallback = _find_fallback(error, params, symbol, progress)
+        if fallback is None:
             raise
     others = {"output_stride": output_stride, "labels": labels}
-    _require_none(others | {"dtype": None if dtype == KEEP else dtype}, found)
-    graph = found if isinstance(found, str) else found.path
-    in_archive = graph is None  # which contains both
+    _require_none(others | {"dtype": None if dtype == KEEP else dtype}, fallback)
     try:
         return graph_conversion.convert_graph(
-            graph or params,
+            fallback.place or params,
             out,
-            params=None if in_archive else params,
+            params=params if fallback.place else None,
             pth=pth,
             exports=exports,
             options=options,
             progress=progress,
         )
     except UsageError as error:
-        if "input_shapes" not in error.parameters or isinstance(found, str):
+        if "input_shapes" not in error.parameters or fallback.graph is None:
             raise
-        command = graph_source.command(found, str(params))
+        command = graph_source.command(fallback.graph, str(params))
         raise UsageError(f"{error}\n  with     {command}", *error.parameters) from error
 
 
-def _in_place_of_a_model(
-    error: ConversionError, params: Path, symbol: Path | None, progress: Progress
-) -> Graph | str | None:
-    """Return the graph of parameters that contain no model, or the name of a recorded network.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fallback:
+    """What parameters of no model are converted from.
 
-    None if there is neither.
+    Attributes:
+        graph: their graph, None if there is none.
+        network: GluonCV's name of the network whose graph was recorded, None for the graph of a file.
+    """
+
+    graph: Graph | None = None
+    network: str | None = None
+
+    @property
+    def place(self) -> Path | str | None:
+        """What ``convert_graph`` takes, None if the graph is in the archive of the parameters."""
+        return self.network or (self.graph.path if self.graph else None)
+
+    def __str__(self) -> str:
+        return self.network or (self.graph.file if self.graph else "")
+
+
+def _find_fallback(
+    error: ConversionError, params: Path, symbol: Path | None, progress: Progress
+) -> _Fallback | None:
+    """Return the graph of parameters that contain no model, or the recorded network; None without either.
 
     Args:
         error: why they did not convert as a named network.
@@ -153,9 +171,10 @@ def _in_place_of_a_model(
             graph = graph_search.find(params, file.documents, arrays)
         locations = _locate(arrays, str(params))
         if graph is None:
-            return None if locations else recorded_detection.detect(arrays, file.sha1, str(params))
+            name = None if locations else recorded_detection.detect(arrays, file.sha1, str(params))
+            return None if name is None else _Fallback(network=name)
         if not locations:
-            return graph
+            return _Fallback(graph=graph)
         try:
             resolution.require_usable(locations, ParamsSource(None), arrays, str(params))
         except MappingError:
@@ -173,7 +192,7 @@ def _locate(arrays: Arrays, file: str) -> list[LocatedNetwork]:
     return location.locate(prepared.arrays, file)
 
 
-def _require_none(options: dict[str, object], found: Graph | str) -> None:
+def _require_none(options: dict[str, object], fallback: _Fallback) -> None:
     """Check that no option is given that a graph does not have.
 
     Raises:
@@ -183,6 +202,6 @@ def _require_none(options: dict[str, object], found: Graph | str) -> None:
         if value is not None:
             raise UsageError(
                 f"`{name}` cannot be used: the parameters fit no model, and are converted from the graph of "
-                f"{found if isinstance(found, str) else found.file}",
+                f"{fallback}",
                 name,
             )

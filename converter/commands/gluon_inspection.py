@@ -16,6 +16,7 @@ from converter.networks import (
     location,
     naming_styles,
     preparation,
+    recorded_detection,
     resolution,
     verdicts,
 )
@@ -71,7 +72,8 @@ def inspect(
     except (StorageError, SymbolError) as error:
         return GluonInspection(replace(inspection, graph_differences=tuple(str(error).split("\n"))), naming)
     if graph is None:
-        return GluonInspection(inspection, naming)
+        described = inspection if locations else _with_recorded(user_path, arrays, inspection)
+        return GluonInspection(described, naming)
     if locations:
         return GluonInspection(with_graph(graph, locations, prepared, inspection), naming)
     command = graph_source.command(graph, str(user_path))
@@ -94,6 +96,15 @@ def _naming(arrays: Arrays, file: str) -> NamingStyle | None:
         return naming_styles.read(arrays, file)
     except DialectError:
         return None
+
+
+def _with_recorded(path: Path, arrays: Arrays, inspection: Inspection) -> Inspection:
+    """Add the recorded network that the parameters are, if there is one."""
+    try:
+        name = recorded_detection.detect(arrays, "", inspection.file)
+    except MappingError as error:
+        return inspection_verdict.with_refusal(inspection, error)
+    return inspection if name is None else inspection_verdict.with_recorded_network(inspection, path, name)
 
 
 def _with_network(

@@ -50,6 +50,13 @@ def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:
     return replace(inspection, verdict=reason, remark="\n".join(details).strip() or None)
 
 
+def with_recorded_network(inspection: Inspection, path: Path, name: str) -> Inspection:
+    """Add the recorded network of parameters that contain no model."""
+    file = shlex.quote(str(path))
+    verdict = f"parameters of GluonCV's {name}: gluon2torch convert {name} OUT --params {file}"
+    return replace(inspection, verdict=verdict, remark=None)
+
+
 def of_weights(inspection: Inspection, path: Path) -> str:
     """Return the verdict about a weight file whose contents were read, or a packed file that was not."""
     file = shlex.quote(str(path))

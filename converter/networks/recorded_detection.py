@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def detect(arrays: Arrays, sha1: str, file: str) -> str | None:
     """Return the name of the network, None if there is none.
 
-    Networks for several data sets may differ in nothing but the number of classes; the first is named.
+    Networks for several data sets may differ in nothing but the number of classes: the one with that of the
+    file is named, or else the first.
 
     Args:
         arrays: the parameters by their names in the file.
@@ -26,23 +27,22 @@ def detect(arrays: Arrays, sha1: str, file: str) -> str | None:
         file: the file, for messages.
 
     Raises:
-        MappingError: if the parameters are those of several networks that compute different outputs.
+        MappingError: if the parameters are those of several networks whose graphs differ.
     """
     published = gluoncv_models.published_name(sha1)
     if published in _candidates(len(arrays)):
         return published
     matches = [*_matches(arrays, file)]
-    exact = [each for each in matches if each.network.classes == each.network.entry.classes]
-    matches = exact or matches
     if not matches:
         return None
     first = matches[0].network
-    others = [each.network.name for each in matches if each.network.graph != first.graph]
-    if others:
-        fitting = names.shorten([first.name, *others])
-        headline = f"{file}: the parameters fit several networks with different outputs"
-        raise MappingError("\n  ".join([headline, *fitting, "give the network's name instead of auto"]))
-    return first.name
+    if any(each.network.graph != first.graph for each in matches):
+        fitting = [each.network.name for each in matches]
+        headline = f"{file}: the parameters fit {len(fitting)} networks whose graphs differ"
+        step = f"try  convert {fitting[0]} OUT --params FILE, with the name of yours"
+        raise MappingError("\n  ".join([headline, *names.shorten(fitting), step]))
+    exact = [each.network.name for each in matches if not each.has_other_classes]
+    return exact[0] if exact else first.name
 
 
 def _matches(arrays: Arrays, file: str) -> Iterator[MatchedNetwork]:

@@ -33,12 +33,12 @@ COMPRESSION = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dic
 
 # {pattern of names: why a network is not recorded}
 REFUSED = {
-    r".*_int8": "its weights are 8-bit integers",
-    r".*custom.*": "it is built for the classes of a data set of yours",
-    r"hrnet_.*_cls": "the published parameters of the network whose name ends in _c",
-    r"smot_ssd_bifpn_mobilenet|vgg16_atrous": "parameters of a part of a network",
+    r".*_int8": "has int8 weights, which are not supported",
+    r".*custom.*": "built for your own classes: export your graph, and convert GRAPH OUT",
+    r"hrnet_.*_cls": "published weights of the network whose name ends in _c: convert that",
+    r"smot_ssd_bifpn_mobilenet|vgg16_atrous": "weights of a part of a network only",
     r"resnet[0-9]+_v1b_gn": "GluonCV calls GroupNorm in a way that MXNet 1.9.1 refuses",
-    r"monodepth2_.*_posenet_.*|siamrpn_.*": "it takes several images",
+    r"monodepth2_.*_posenet_.*|siamrpn_.*": "takes several images, which recorded graphs do not support",
 }
 SEGMENTATION = ("danet", "deeplab", "fastscnn", "fcn", "icnet", "psp")
 INITIALIZER = "__init__"  # an attribute of variables
