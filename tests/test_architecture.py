@@ -19,7 +19,6 @@ RESNEXT_TORCH_IMPORTERS = {
     "commands/folder_inspection.py",
     "commands/inspection_verdict.py",
     "commands/listing.py",
-    "commands/listing_document.py",
     "commands/pretrained.py",
     "networks/unknown_names.py",
     "networks/hub_configuration.py",
