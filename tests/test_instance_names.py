@@ -63,3 +63,27 @@ def test_gaps_in_another_order_are_refused() -> None:
 def test_other_layers_are_refused(found: list[str]) -> None:
     with pytest.raises(MappingError, match=r"^a\.params: the names are not those of the network's layers"):
         instance_names.match(NAMES, found, "a.params")
+
+
+def test_replaced_layer_of_two_in_a_scope_is_not_taken_for_the_other() -> None:
+    expected = [
+        *NAMES[:3],
+        "mobilenet0_stage1_batchnorm0_gamma",
+        "mobilenet0_stage1_batchnorm1_gamma",
+        *NAMES[5:],
+    ]
+    found = [name.replace("mobilenet0_stage1_batchnorm0", "batchnorm9") for name in expected]
+    with pytest.raises(MappingError, match=r"(?s)numbers of layers differ.*stage0_batchnorm: \[1\]"):
+        instance_names.match(expected, found, "a.params")
+
+
+def test_replaced_layer_within_the_network_needs_the_network_s_order() -> None:
+    found = [name.replace("mobilenet0_block1_conv0", "conv9") for name in NAMES]
+    assert instance_names.match(NAMES, found, "a.params") == dict(zip(found, NAMES, strict=True))
+    with pytest.raises(MappingError, match=r"(?s)not in the network's order.*conv9_weight"):
+        instance_names.match(NAMES, [*reversed(found)], "a.params")
+
+
+def test_two_numbers_that_mean_the_same_are_refused() -> None:
+    with pytest.raises(MappingError, match="not those of the network's layers"):
+        instance_names.match(NAMES, [*NAMES, "mobilenet0_conv00_weight"], "a.params")

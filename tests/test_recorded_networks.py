@@ -282,3 +282,17 @@ def test_inspection_names_the_network_and_the_command(arrays: dict[str, Array], 
     assert verdict == f"parameters of GluonCV's {NAME}: gluon2torch convert {NAME} OUT --params {path}"
     path = write(dict(list(arrays.items())[1:]))  # negative control
     assert NAME not in inspection.inspect(path).verdict
+
+
+@pytest.mark.parametrize("mark", ["aux:", "moving"])
+def test_second_network_in_the_file_is_refused(
+    mark: str, network: RecordedNetwork, arrays: dict[str, Array], write: Write, tmp_path: Path
+) -> None:
+    """It would take the place of the first."""
+    names = exported(network, arrays)
+    if mark == "aux:":
+        twice = names | {name.replace("arg:", "aux:"): array + 1 for name, array in names.items()}
+    else:
+        twice = arrays | {name.replace("running_", "moving_"): array for name, array in arrays.items()}
+    with pytest.raises(MappingError, match="contains a parameter twice"):
+        convert_graph(NAME, tmp_path / "out", params=write(twice), options=UNPROVEN)

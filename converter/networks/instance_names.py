@@ -51,13 +51,18 @@ def match(expected: Sequence[str], found: Sequence[str], file: str) -> dict[str,
     """
     known = _read(expected)
     for head in ([], _outsiders(found)):
-        body = _read([name for name in found if name not in head])
+        inside = [name for name in found if name not in head]
+        body = _read(inside)
+        if len(body.by_place) < len(inside):  # two names of one layer, such as conv0 and conv00
+            continue
         replaced = {_role(name): name for place, name in known.by_place.items() if place not in body.by_place}
         if body.by_place.keys() <= known.by_place.keys() and sorted(map(_role, head)) == sorted(replaced):
             matched = {name: known.by_place[place] for place, name in body.by_place.items()}
             matched |= {name: replaced[_role(name)] for name in head}
             if len(matched) == len(expected):
-                _require_certain(known, body, file, in_order=[matched[name] for name in found] == [*expected])
+                is_head = {*replaced.values()} == {*expected[len(expected) - len(head) :]}
+                in_order = [matched[name] for name in found] == [*expected]
+                _require_certain(known, body, file, in_order=in_order, head=None if is_head else head)
                 return matched
     raise MappingError(
         f"{file}: the names are not those of the network's layers\n"
@@ -111,10 +116,19 @@ def _role(name: str) -> str:
     return name.rpartition("_")[2]
 
 
-def _require_certain(expected: _Instance, found: _Instance, file: str, *, in_order: bool) -> None:
+def _require_certain(
+    expected: _Instance, found: _Instance, file: str, *, in_order: bool, head: Sequence[str] | None
+) -> None:
     """Check that the numbers determine the order of the layers, or that the file is in the network's order.
 
     A replaced layer gets the next free number, and leaves a gap.
+
+    Args:
+        expected: the names in a new network.
+        found: the names in the file.
+        file: the file, for messages.
+        in_order: whether the file is in the network's order.
+        head: the names of a replaced layer that is not the last one, None without one.
 
     Raises:
         MappingError: if not.
@@ -122,8 +136,9 @@ def _require_certain(expected: _Instance, found: _Instance, file: str, *, in_ord
     uncertain = [
         f"{'_'.join(f'{kind}{rank}' for kind, rank in place)}_{kind}: {numbers}"
         for (place, kind), numbers in found.numbers.items()
-        if len(numbers) > 1 and numbers != expected.numbers[place, kind]
+        if numbers != expected.numbers[place, kind] and len(expected.numbers[place, kind]) > 1
     ]
+    uncertain += head or ()
     if uncertain and not in_order:
         headline = (
             f"{file}: the numbers of layers differ from those of a new network, and the file is not in the "

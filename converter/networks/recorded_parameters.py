@@ -77,6 +77,10 @@ def _parameters(network: RecordedNetwork, arrays: Collection[str], file: str) ->
         MappingError: if names are missing or unexpected.
     """
     stored = {_usual(name): file_name for name, file_name in naming_styles.plain(arrays).items()}
+    if len(stored) < len(arrays):
+        raise MappingError(
+            f"{file}: contains a parameter twice, with arg: and aux:, or with running_ and moving_"
+        )
     by_variable = {_usual(each.variable): each for each in reversed(network.parameters)}
     in_graph = set(network.graph.variables)
     if any("." in name for name in stored):
