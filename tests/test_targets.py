@@ -212,7 +212,8 @@ def test_tied_tensors_and_buffers_of_the_module_are_written(tmp_path: Path) -> N
         ("__import__('os').system('ls')", UsageError, "expected timm:NAME"),
         ("os.path:\x1b[31m", UsageError, "expected timm:NAME"),
         ("Small", UsageError, "expected timm:NAME"),
-        ("os:getcwd", TargetError, "expected a torch.nn.Module, found str"),
+        ("os:getcwd", TargetError, "or a Python function, found builtin_function_or_method"),
+        ("pathlib:PurePath", TargetError, "or a Python function, found the class PurePath"),
     ],
 )
 def test_unsuitable_targets_are_refused(
@@ -290,12 +291,40 @@ def test_saved_table_converts_without_a_search(files: tuple[Path, Path], tmp_pat
     assert '"conv0" = ["stem", "convolution"]' in text
     assert '"norm.eps" = 0.0010000000474974513' in text
     assert text.index('"conv0"') < text.index('"bn0"') < text.index('"fc1"')
-    second = convert(files, tmp_path / "b", None, mapping=table)
+    second = convert(files, tmp_path / "b", mapping=table)
     assert second.artifact.name == first.artifact.name
     assert second.manifest.parity.proven
     assert second.manifest.target
     assert second.manifest.target.table
     assert second.manifest.target.adaptations == first.manifest.target.adaptations  # type: ignore[union-attr]
+
+
+def test_table_alone_runs_no_code_of_its_choice(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """A table selects a callable that is in neither timm nor torchvision only if the user does, too."""
+    table, trace = tmp_path / "small.toml", tmp_path / "trace"
+    convert(files, tmp_path / "a", save_mapping=table)
+    text = table.read_text().replace(f'"{SMALL}"', '"os:system"')
+    table.write_text(f'{text}\n[arguments]\ncommand = "touch {trace}"\n')
+    unproven = ParityOptions("none")
+    for graph in (files[0], None):
+        with pytest.raises(UsageError, match=r"`mapping` is for os:system[^$]*`target` os:system, too"):
+            convert_graph(graph, tmp_path / "b", params=files[1], mapping=table, options=unproven)
+    with pytest.raises(UsageError, match=f"for os:system, and `target` is {SMALL}"):
+        convert(files, tmp_path / "b", SMALL, mapping=table)
+    with pytest.raises(TargetError, match="found builtin_function_or_method"):
+        convert(files, tmp_path / "b", "os:system", mapping=table)
+    assert not trace.exists()
+
+
+def test_search_path_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is searched for a target of the user, last, and not for a model of timm."""
+    before = ["", *sys.path]
+    monkeypatch.setattr(sys, "path", before[:])
+    with specification.resolved(specification.parse(SMALL)):
+        assert sys.path == [*before, ""]
+    assert sys.path == before
+    with specification.resolved(specification.parse("timm:resnet18")):
+        assert sys.path == before
 
 
 def test_table_with_swapped_lines_is_caught_by_the_numbers(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -305,7 +334,7 @@ def test_table_with_swapped_lines_is_caught_by_the_numbers(files: tuple[Path, Pa
     one, other = '["blocks.0.first", ', '["blocks.1.first", '
     table.write_text(text.replace(one, "?").replace(other, one).replace("?", other))
     with pytest.raises(ParityError, match=r"stage1_unit1_conv1 → blocks\.1\.first"):
-        convert(files, tmp_path / "b", None, mapping=table)
+        convert(files, tmp_path / "b", mapping=table)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +354,7 @@ def test_wrong_tables_are_refused(
     convert(files, tmp_path / "a", save_mapping=table)
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(MappingError, match=message):
-        convert(files, tmp_path / "b", None, mapping=table)
+        convert(files, tmp_path / "b", mapping=table)
 
 
 def test_changed_files_fail_verification(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -356,16 +385,16 @@ def test_table_converts_without_the_graph_and_claims_no_proof(
     table, unproven = tmp_path / "small.toml", ParityOptions("none")
     first = convert(files, tmp_path / "a", save_mapping=table)
     _, params = files
-    second = convert_graph(None, tmp_path / "b", params=params, mapping=table, options=unproven)
+    second = convert_graph(None, tmp_path / "b", params=params, target=SMALL, mapping=table, options=unproven)
     assert second.artifact.name == first.artifact.name
     assert not second.manifest.parity.proven
     assert second.manifest.source.symbol is None
     assert converter.verify(second.artifact).holds
     with pytest.raises(UsageError, match="a proof needs the `graph`"):
-        convert_graph(None, tmp_path / "c", params=params, mapping=table, options=NUMPY)
+        convert_graph(None, tmp_path / "c", params=params, target=SMALL, mapping=table, options=NUMPY)
     table.write_text(table.read_text().replace('"fc1" =', '"fc2" ='))
     with pytest.raises(MappingError, match=r"missing     fc2_bias[^$]*unexpected  fc1_bias"):
-        convert_graph(None, tmp_path / "c", params=params, mapping=table, options=unproven)
+        convert_graph(None, tmp_path / "c", params=params, target=SMALL, mapping=table, options=unproven)
     assert not (tmp_path / "c").exists()
 
 
@@ -380,8 +409,15 @@ def test_folded_bias_is_in_the_table(tmp_path: Path) -> None:
     target = "existing_modules:folded"
     first = convert(files, tmp_path / "a", target, target_args=arguments, save_mapping=table)
     assert '"conv_bias" = "bn_moving_mean"' in table.read_text()
-    second = convert(files, tmp_path / "b", None, mapping=table)
-    third = convert_graph(None, tmp_path / "c", params=files[1], mapping=table, options=ParityOptions("none"))
+    second = convert(files, tmp_path / "b", target, mapping=table)
+    third = convert_graph(
+        None,
+        tmp_path / "c",
+        params=files[1],
+        target=target,
+        mapping=table,
+        options=ParityOptions("none"),
+    )
     assert first.artifact.name == second.artifact.name == third.artifact.name
 
 
@@ -408,7 +444,16 @@ def test_command_prints_what_was_aligned_adapted_and_proven(
     assert "adapted eps = 0.0010000000474974513: " in printed
     assert "next    model = existing_modules.Small(eps=1e-05)" in printed
     assert "proven  12 layers" in printed
-    by_table = ("--params", params, "--mapping", tmp_path / "small.toml", "--reference", "none")
+    by_table = (
+        "--params",
+        params,
+        "--target",
+        SMALL,
+        "--mapping",
+        tmp_path / "small.toml",
+        "--reference",
+        "none",
+    )
     assert run("auto", tmp_path / "other", *by_table, monkeypatch=monkeypatch) == 0
     assert "unproven" in capsys.readouterr().out
 

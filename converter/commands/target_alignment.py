@@ -79,16 +79,31 @@ def options(  # noqa: PLR0913 - the options of the command
             raise UsageError(
                 "`adapt` cannot be used with `mapping`, which has the settings", "adapt", "mapping"
             )
-        if target is not None and target != table.target:
-            raise UsageError(
-                f"`mapping` is for {table.target.expression}, and `target` is {target.expression}",
-                "mapping",
-                "target",
-            )
+        _require_same(target, table.target)
         target = table.target
     if target is None:
         raise UsageError("`target` or `mapping` is required", "target", "mapping")
     return TargetOptions(target=target, adapt=adapt, pth=pth, table=table, save=save)
+
+
+def _require_same(requested: Target | None, of_table: Target) -> None:
+    """Check that a table selects what the user requested: a table alone must not run code of its choice.
+
+    Raises:
+        UsageError: if the request is for another callable, or if there is none and the table's is in neither
+            timm nor torchvision.
+    """
+    if requested is None and not of_table.is_packaged:
+        raise UsageError(
+            f"`mapping` is for {of_table.text}, which is in neither timm nor torchvision\n"
+            f"  try  `target` {of_table.text}, too, if you trust that code: it is run",
+            "mapping",
+            "target",
+        )
+    if requested is not None and requested.text != of_table.text:
+        raise UsageError(
+            f"`mapping` is for {of_table.text}, and `target` is {requested.text}", "mapping", "target"
+        )
 
 
 def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Array]) -> AlignedTarget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def build(target: Target) -> nn.Module:
         TargetError: if it cannot be built, or is not a module.
     """
     with resolved(target) as function, warnings.catch_warnings():
+        _require_builder(function, target)
         warnings.simplefilter("ignore")  # about initial values, which are replaced
         try:
             with WithoutInitialization():
@@ -60,6 +62,23 @@ def build(target: Target) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise TargetError(f"{target.text}: expected a torch.nn.Module, found {type(module).__name__}")
     return module.eval()
+
+
+def _require_builder(function: Callable[..., object], target: Target) -> None:
+    """Refuse a callable that cannot build a module, such as ``os:system``, before it is called.
+
+    Raises:
+        TargetError: if it is neither a class of modules nor a function in Python.
+    """
+    if isinstance(function, type):
+        is_builder, kind = issubclass(function, nn.Module), f"the class {function.__name__}"
+    else:
+        is_builder = inspect.isfunction(function) or inspect.ismethod(function)
+        kind = type(function).__name__
+    if not is_builder:
+        raise TargetError(
+            f"{target.text}: expected a class of torch.nn.Module or a Python function, found {kind}"
+        )
 
 
 def run(module: nn.Module, inputs: Sequence[torch.Tensor], title: str) -> object:

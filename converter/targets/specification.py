@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORM = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.-]*)", re.ASCII)
 TIMM, TORCHVISION = "timm", "torchvision"
+MODEL_PACKAGES = (TIMM, TORCHVISION)  # a name of theirs is that of a model
 # Arguments of timm and torchvision that read other weights, which those of the graph replace.
 WEIGHTS = ("pretrained", "pretrained_backbone", "weights", "weights_backbone", "checkpoint_path")
 MAX_NAMES = 5  # of an error
@@ -41,6 +42,11 @@ class Target:
     package: str
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it is a model of timm or torchvision, by its name there."""
+        return self.package in MODEL_PACKAGES
 
     @property
     def versions(self) -> dict[str, str]:
@@ -77,7 +83,7 @@ def parse(text: str, arguments: Mapping[str, Any] | None = None) -> Target:
         )
     given = dict(arguments or {})
     package = match["module"]
-    if package in {TIMM, TORCHVISION} and (asked := [key for key in WEIGHTS if given.get(key)]):
+    if package in MODEL_PACKAGES and (asked := [key for key in WEIGHTS if given.get(key)]):
         raise UsageError(
             f"`target_args`: {asked[0]} asks for other weights than those of the graph", "target_args"
         )
@@ -86,16 +92,18 @@ def parse(text: str, arguments: Mapping[str, Any] | None = None) -> Target:
 
 @contextlib.contextmanager
 def resolved(target: Target) -> Iterator[Callable[..., object]]:
-    """Yield the callable of a target; modules in the current folder can be imported meanwhile.
+    """Yield the callable of a target; those of the user can be in the current folder.
 
     Raises:
         TargetError: if the package is not installed or has no such name.
     """
-    sys.path.append("")  # last, so that nothing in the folder hides an installed package
+    before = sys.path[:]
+    if not target.is_packaged:  # timm tries to import packages that may be missing: not from the folder
+        sys.path.append("")  # last, so that nothing in the folder hides an installed package
     try:
         yield _find(target)
     finally:
-        sys.path.remove("")
+        sys.path[:] = before
 
 
 def _find(target: Target) -> Callable[..., object]:
@@ -150,7 +158,7 @@ def _import(name: str) -> ModuleType:
         if name != missing and not name.startswith(f"{missing}."):
             raise TargetError(f"{name} cannot be imported: it needs {missing}, which is missing") from error
         package = name.partition(".")[0]
-        hint = f"pip install {package}" if package in {TIMM, TORCHVISION} else "run in the folder that has it"
+        hint = f"pip install {package}" if package in MODEL_PACKAGES else "run in the folder that has it"
         raise TargetError(f"{missing} is not installed\n  try  {hint}") from error
     except (ImportError, SyntaxError) as error:
         raise TargetError(f"{name} cannot be imported: {error}") from error
