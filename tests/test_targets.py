@@ -327,6 +327,19 @@ def test_search_path_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sys.path == before
 
 
+@pytest.mark.parametrize("cause", ["null", "folder"])
+def test_nothing_is_left_if_the_table_cannot_be_written(
+    files: tuple[Path, Path], tmp_path: Path, cause: str
+) -> None:
+    table, arguments = tmp_path / "small.toml", {"note": None} if cause == "null" else None
+    if cause == "folder":
+        table.mkdir()
+    with pytest.raises(ConversionError, match=r"cannot contain null|a folder has this name"):
+        convert(files, tmp_path / "out", "existing_modules:noted", target_args=arguments, save_mapping=table)
+    assert not (tmp_path / "out").exists()
+    assert convert(files, tmp_path / "out", "existing_modules:noted", target_args=arguments).artifact.exists()
+
+
 def test_table_with_swapped_lines_is_caught_by_the_numbers(files: tuple[Path, Path], tmp_path: Path) -> None:
     table = tmp_path / "small.toml"
     convert(files, tmp_path / "a", save_mapping=table)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from converter.commands import graph_export, graph_loading, target_alignment
@@ -17,7 +18,7 @@ from converter.storage import disk
 from converter.targets import adaptation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from converter.commands.graph_export import MoreFiles
@@ -113,6 +114,7 @@ def convert(
         disk.require_other(choices.save, (loaded.source.file.user_path, loaded.converted.whole.path))
     aligned = target_alignment.align(loaded, choices, proof.inputs)
     conversion = _Conversion(loaded=loaded, folder=folder, aligned=aligned)
+    table = target_alignment.mapping_text(loaded, aligned) if choices.save else ""
     with artifact.draft(folder, aligned.state, progress) as draft:
         artifact.verify(draft, aligned.state)
         proven = conversion.prove(draft.path, proof, progress)
@@ -120,12 +122,23 @@ def convert(
         written = graph_export.WrittenWeights(
             stem=stem(aligned.target), sha256=draft.sha256, pth=aligned.state if choices.pth else None
         )
-        with graph_export.draft(folder, loaded.converted, written, (), proven) as more:
-            result = conversion.publish(draft, proven, more)
-    if choices.save is None:
-        return result
-    disk.write_text(choices.save, target_alignment.mapping_text(loaded, aligned))
-    return replace(result, more=(*result.more, choices.save))
+        with (
+            graph_export.draft(folder, loaded.converted, written, (), proven) as more,
+            _saved(choices.save, table) as saved,
+        ):
+            return conversion.publish(draft, proven, more, saved)
+
+
+@contextlib.contextmanager
+def _saved(path: Path | None, text: str) -> Iterator[dict[Path, Path]]:
+    """Yield the temporary file of a text and its final path; nothing without a path."""
+    if path is None:
+        yield {}
+        return
+    with disk.temporary(path.parent) as part:
+        with disk.writing(path):
+            part.write_text(text, encoding="utf-8")
+        yield {part: path}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +177,13 @@ class _Conversion:
         record = graph_builder.parity(proof, reference, runs)
         return graph_loading.ProvenGraph(record=record, proof=proof, runs=runs)
 
-    def publish(self, draft: ArtifactDraft, proof: ProvenGraph, more: MoreFiles) -> WrittenTarget:
+    def publish(
+        self, draft: ArtifactDraft, proof: ProvenGraph, more: MoreFiles, elsewhere: Mapping[Path, Path]
+    ) -> WrittenTarget:
         """Give the files their final names, unless that would overwrite an input."""
         source = target_builder.graph_source(self.loaded.source, self.loaded.converted)
         inputs = (self.loaded.source.file.user_path, self.loaded.converted.whole.path)
-        files = TargetFiles(folder=self.folder, draft=draft, more=more, inputs=inputs)
+        files = TargetFiles(folder=self.folder, draft=draft, more=more, inputs=inputs, elsewhere=elsewhere)
         return publish(source, self.aligned, files, proof.record)
 
 
@@ -181,12 +196,14 @@ class TargetFiles:
         draft: the weights.
         more: the other files.
         inputs: the files that must not be overwritten.
+        elsewhere: files outside the folder, with their final paths.
     """
 
     folder: Path
     draft: ArtifactDraft
     more: MoreFiles
     inputs: tuple[Path | None, ...]
+    elsewhere: Mapping[Path, Path] = field(default_factory=dict)
 
 
 def publish(
@@ -201,7 +218,7 @@ def publish(
         output=GraphOutput(dtypes=draft.dtypes, pth=more.pth, exports=more.exports),
     )
     manifest = target_builder.build(source, aligned, written, parity)
-    others = {temporary: folder / final for temporary, final in more.paths.items()}
+    others = {temporary: folder / final for temporary, final in more.paths.items()} | dict(files.elsewhere)
     for path in (weights, weights.with_suffix(".json"), *others.values()):
         disk.require_other(path, files.inputs)
     with disk.locked(folder):
