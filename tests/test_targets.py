@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import ecosystem_graphs
 import existing_modules
 import graph_files
+import numpy as np
 import pytest
 import torch
 from graph_building import Network
@@ -20,8 +21,9 @@ from converter.cli import app
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import ConversionError, MappingError, ParityError, TargetError, UsageError
 from converter.formats.params import write_params
+from converter.graphs.alignment.rules import Assignment
 from converter.parity.options import ParityOptions
-from converter.targets import building, specification
+from converter.targets import building, specification, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,9 +65,9 @@ def test_weights_load_into_the_module_and_compute_what_the_graph_does(
         [result.artifact.name, result.manifest_file.name]
     )
     module = existing_modules.Small()
-    state = load_file(result.artifact)
-    module.load_state_dict(state, strict=True)
-    assert set(state) == set(module.state_dict())
+    weights = load_file(result.artifact)
+    module.load_state_dict(weights, strict=True)
+    assert set(weights) == set(module.state_dict())
     manifest = result.manifest
     assert (manifest.kind, manifest.model) == ("existing", "Small")
     assert manifest.target
@@ -79,8 +81,8 @@ def test_weights_load_into_the_module_and_compute_what_the_graph_does(
 
 
 def test_fixed_gammas_are_ones(files: tuple[Path, Path], tmp_path: Path) -> None:
-    state = load_file(convert(files, tmp_path / "out").artifact)
-    assert torch.equal(state["norm.weight"], torch.ones(8))
+    weights = load_file(convert(files, tmp_path / "out").artifact)
+    assert torch.equal(weights["norm.weight"], torch.ones(8))
 
 
 def test_other_eps_is_found_by_the_numbers_and_mended_by_adapt(
@@ -189,9 +191,9 @@ def test_tied_tensors_and_buffers_of_the_module_are_written(tmp_path: Path) -> N
         options=ParityOptions("numpy"),
         input_shapes={"data": (2, 4)},
     )
-    state = load_file(result.artifact)
-    assert torch.equal(state["alias.weight"], state["fc.weight"])
-    assert torch.equal(state["scale"], torch.arange(1.0, 5.0))
+    weights = load_file(result.artifact)
+    assert torch.equal(weights["alias.weight"], weights["fc.weight"])
+    assert torch.equal(weights["scale"], torch.arange(1.0, 5.0))
     assert converter.verify(result.artifact).holds
 
 
@@ -368,6 +370,33 @@ def test_wrong_tables_are_refused(
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(MappingError, match=message):
         convert(files, tmp_path / "b", mapping=table)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "is_accepted"),
+    [
+        ((3, 2), (3, 2, 1, 1), True),
+        ((3, 2, 1, 1), (3, 2), True),
+        ((2, 3), (3, 2), False),
+        ((3, 2), (3, 1, 2, 1), False),
+        ((6,), (3, 2), False),
+    ],
+)
+def test_only_the_shape_of_a_kernel_is_changed(
+    source: tuple[int, ...], target: tuple[int, ...], is_accepted: bool
+) -> None:
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(torch.zeros(target))
+    assignment = Assignment(target="weight", source="fc_weight", shape=target, like="fc_weight")
+    arrays = {"fc_weight": np.arange(6, dtype=np.float32).reshape(source)}
+    weights = state.state_arrays(module, {"weight": assignment}, arrays, ())
+    if is_accepted:
+        ((_, array),) = weights
+        assert array.shape == target
+        assert np.array_equal(np.asarray(array).ravel(), arrays["fc_weight"].ravel())
+    else:
+        with pytest.raises(MappingError, match=r"weight: expected the shape .* in fc_weight"):
+            dict(weights)
 
 
 def test_changed_files_fail_verification(files: tuple[Path, Path], tmp_path: Path) -> None:

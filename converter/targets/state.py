@@ -10,7 +10,7 @@ from converter import names
 from converter.errors import MappingError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import torch
     from torch import nn
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from converter.graphs.alignment.rules import Assignment
 
 MAX_LINES = 8  # of an error
-COUNTER = "num_batches_tracked"  # of a BatchNorm in PyTorch
 
 
 def state_arrays(
@@ -57,7 +56,7 @@ def _computed(assignment: Assignment, arrays: Arrays, ones: Collection[str]) -> 
     if assignment.source is None:
         return np.zeros(assignment.shape, arrays[assignment.like].dtype)
     array = arrays[assignment.source]
-    if int(np.prod(array.shape)) != int(np.prod(assignment.shape)):
+    if _without_kernel(array.shape) != _without_kernel(assignment.shape):
         raise MappingError(
             f"{assignment.target}: expected the shape {assignment.shape}, "
             f"found {tuple(array.shape)} in {assignment.source}"
@@ -70,6 +69,14 @@ def _computed(assignment: Assignment, arrays: Arrays, ones: Collection[str]) -> 
     if tuple(array.shape) == tuple(assignment.shape):
         return array
     return np.asarray(array).reshape(assignment.shape)
+
+
+def _without_kernel(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a weight without that of a 1×1 kernel: that of the equal dense layer."""
+    sizes = list(shape)
+    while sizes and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes)
 
 
 def _require_complete(module: nn.Module, missing: list[str]) -> None:
