@@ -318,6 +318,17 @@ def test_table_alone_runs_no_code_of_its_choice(files: tuple[Path, Path], tmp_pa
     assert not trace.exists()
 
 
+def test_arguments_next_to_a_table_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "small.toml"
+    convert(files, tmp_path / "a", save_mapping=table)
+    refused = "`target_args` cannot be used with a table, which has the arguments"
+    with pytest.raises(UsageError, match=refused):
+        convert(files, tmp_path / "b", mapping=table, target_args={"eps": 1e-5})
+    with pytest.raises(UsageError, match=refused):
+        convert_graph("vgg11", tmp_path / "b", random=0, target="torchvision", target_args={"dropout": 0.1})
+    assert not (tmp_path / "b").exists()
+
+
 def test_search_path_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder is searched for a target of the user, last, and not for a model of timm."""
     before = ["", *sys.path]

@@ -72,6 +72,10 @@ def options(  # noqa: PLR0913 - the options of the command
         UsageError: if the target has no valid form, or is not that of the table.
         MappingError: if the table cannot be read.
     """
+    if mapping is not None and arguments:
+        raise UsageError(
+            "`target_args` cannot be used with a table, which has the arguments", "target_args", "mapping"
+        )
     table = layer_table.read(mapping) if mapping else None
     target = specification.parse(text, arguments) if text else None
     if table is not None:
