@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import converter
 from converter.cli import app
+from converter.commands import target_alignment
 from converter.commands.graph_conversion import convert_graph
 from converter.errors import ConversionError, MappingError, ParityError, TargetError, UsageError
 from converter.formats.params import write_params
@@ -327,6 +328,21 @@ def test_arguments_next_to_a_table_are_refused(files: tuple[Path, Path], tmp_pat
     with pytest.raises(UsageError, match=refused):
         convert_graph("vgg11", tmp_path / "b", random=0, target="torchvision", target_args={"dropout": 0.1})
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "expected"),
+    [
+        ("torchvision:vgg11", {}, {"num_classes": 7}),
+        ("timm:vgg11", {"num_classes": 5}, {"num_classes": 5}),
+        (SMALL, {"eps": 1e-5}, {"eps": 1e-5}),
+    ],
+)
+def test_classes_are_added_to_models_of_timm_and_torchvision_only(
+    target: str, given: dict[str, object], expected: dict[str, object]
+) -> None:
+    chosen = target_alignment.options(target, given).with_classes(7)
+    assert chosen.target.arguments == expected
 
 
 def test_search_path_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,9 @@ class TargetOptions:
     save: Path | None = None
 
     def with_classes(self, classes: int | None) -> TargetOptions:
-        """Return the options for another number of classes, which timm and torchvision call alike."""
+        """Return the options for another number of classes, which only timm and torchvision call alike."""
+        if not self.target.is_packaged or "num_classes" in self.target.arguments:
+            return self
         arguments = {**self.target.arguments, "num_classes": classes}
         return replace(self, target=replace(self.target, arguments=arguments))
 
