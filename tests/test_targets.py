@@ -467,6 +467,26 @@ def test_table_converts_without_the_graph_and_claims_no_proof(
     assert not (tmp_path / "c").exists()
 
 
+def test_table_of_tensors_alone_makes_weights_that_verify_accepts(tmp_path: Path) -> None:
+    table, params = tmp_path / "table.toml", tmp_path / "net.params"
+    table.write_text(
+        'target = "existing_modules:Tied"\n[kinds]\n[layers]\n[tensors]\n"a" = "fc.weight"\n"b" = "fc.bias"\n'
+    )
+    with params.open("wb") as stream:
+        write_params(stream, {"a": np.ones((4, 4), np.float32), "b": np.ones(4, np.float32)})
+    result = convert_graph(
+        None,
+        tmp_path / "out",
+        params=params,
+        target="existing_modules:Tied",
+        mapping=table,
+        options=ParityOptions("none"),
+    )
+    assert result.manifest.target
+    assert result.manifest.target.layers == 1
+    assert converter.verify(result.artifact).holds
+
+
 def test_folded_bias_is_in_the_table(tmp_path: Path) -> None:
     network = Network()
     attributes = {"kernel": "(3, 3)", "num_filter": "8", "stride": "(2, 2)", "pad": "(1, 1)"}

@@ -77,7 +77,7 @@ def _aligned(table: TableFile, arrays: Arrays) -> AlignedTarget:
     return AlignedTarget(
         target=table.target,
         plan=plan,
-        layers=len(table.table.layers),
+        layers=table.layers,
         alignment=None,
         adaptations=table.table.adaptations,
         state=dict(weights),

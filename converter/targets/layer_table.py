@@ -90,6 +90,12 @@ class TableFile:
         """The module."""
         return specification.parse(self.table.target, self.table.arguments)
 
+    @property
+    def layers(self) -> int:
+        """The number of layers: its lines, and the modules of the tensors that no line covers."""
+        alone = {target.rpartition(".")[0] for target in self.table.tensors.values()}
+        return len(self.table.layers) + len(alone)
+
     def plan(self, shapes: Mapping[str, Shape]) -> Plan:
         """Return how the tensors of the module are computed.
 
