@@ -11,6 +11,7 @@ import existing_modules
 import graph_files
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from graph_building import Network
 from graph_files import save
@@ -545,6 +546,31 @@ def test_command_prints_what_was_aligned_adapted_and_proven(
     )
     assert run("auto", tmp_path / "other", *by_table, monkeypatch=monkeypatch) == 0
     assert "unproven" in capsys.readouterr().out
+
+
+def test_printed_code_loads_the_weights(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The code is printed in full, however many modules are changed and however narrow the terminal is."""
+    graph, params = files
+    monkeypatch.setenv("COLUMNS", "60")
+    options = ("--params", params, "--reference", "none", "--target", SMALL)
+    arguments = ("--target-args", '{"eps": 1e-05}', "--adapt")
+    assert run(graph, tmp_path / "out", *options, *arguments, monkeypatch=monkeypatch) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
+    assert len(lines) == 3
+    code = "\n".join(line.removeprefix("next").strip() for line in lines)
+    values = {"existing_modules": existing_modules, "safetensors": safetensors}
+    exec(code, values)  # noqa: S102 - what a user is told to run
+    (weights,) = (tmp_path / "out").glob("*.safetensors")
+    model = values["model"]
+    assert isinstance(model, existing_modules.Small)
+    assert torch.equal(model.head.weight, load_file(weights)["head.weight"])
+    changed = [each.eps for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert changed == [0.0010000000474974513] * 5
 
 
 @pytest.mark.parametrize(

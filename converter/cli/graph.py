@@ -162,13 +162,18 @@ def _describe_target(target: TargetRecord, screen: Console) -> None:
     for record in target.rules:
         text = f"{rules.DESCRIPTIONS[record.rule]}: {_some(record.layers)}"
         screen.print(f"[yellow]rule[/]    {record.rule}: {console.word(text)}")
-    changed: dict[tuple[str, float], list[str]] = {}
-    for each in target.adaptations:
-        changed.setdefault((each.setting, each.value), []).append(each.module)
-    for (setting, value), modules in changed.items():
+    for (setting, value), modules in _changed(target).items():
         screen.print(f"[yellow]adapted[/] {setting} = {value!r}: {console.word(_some(modules))}")
     for line in names.shorten(list(target.differences), MAX_LINES):
         screen.print(f"[yellow]differs[/] {console.word(line)}")
+
+
+def _changed(target: TargetRecord) -> dict[tuple[str, float], list[str]]:
+    """Return the modules on which each setting is changed to each value."""
+    changed: dict[tuple[str, float], list[str]] = {}
+    for each in target.adaptations:
+        changed.setdefault((each.setting, each.value), []).append(each.module)
+    return changed
 
 
 def _some(layers: Sequence[str]) -> str:
@@ -181,10 +186,13 @@ def _print_next_of_target(target: TargetRecord, weights: Path, screen: Console) 
 
     expression = specification.parse(target.name, target.arguments).expression
     lines = [f"model = {expression}"]
-    lines += [adaptation.statement(each.module, each.setting, each.value) for each in target.adaptations]
+    lines += [
+        adaptation.statement_for_all(modules, setting, value)
+        for (setting, value), modules in _changed(target).items()
+    ]
     lines.append(f"model.load_state_dict(safetensors.torch.load_file({str(weights)!r}))")
-    for line in names.shorten(lines, MAX_LINES):
-        screen.print(f"[blue]next[/]    {console.word(line)}")
+    for line in lines:  # code: all of it, each statement on a line of its own
+        screen.print(f"[blue]next[/]    {console.word(line)}", soft_wrap=True)
 
 
 def _describe_nodes(dtype: str, nodes: NodesRecord, screen: Console) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from converter.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torch import nn
 
@@ -36,6 +36,14 @@ def statement(module: str, setting: str, value: object) -> str:
     """Return the Python statement that changes a setting of a module in ``model``."""
     place = f"model.get_submodule({module!r})" if module else "model"
     return f"{place}.{setting} = {value!r}"
+
+
+def statement_for_all(modules: Sequence[str], setting: str, value: object) -> str:
+    """Return the Python statement that changes a setting of several modules in ``model``."""
+    if len(modules) == 1:
+        return statement(modules[0], setting, value)
+    listed = ", ".join(map(repr, modules))
+    return f"for name in ({listed}): model.get_submodule(name).{setting} = {value!r}"
 
 
 def choose(module: nn.Module, differences: Iterable[SettingDifference]) -> tuple[Adaptation, ...]:
