@@ -121,3 +121,16 @@ def folded(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
 def noted(note: str | None = None) -> Small:  # noqa: ARG001 - an argument that may be null
     """Return the small network."""
     return Small()
+
+
+class OtherForms(nn.Module):
+    """A convolution with a bias, and a dense layer as a 1×1 convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Conv2d(4096, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.stem(x).reshape(len(x), 4096, 1, 1)).flatten(1)
+        return y

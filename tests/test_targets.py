@@ -509,6 +509,38 @@ def test_folded_bias_is_in_the_table(tmp_path: Path) -> None:
         options=ParityOptions("none"),
     )
     assert first.artifact.name == second.artifact.name == third.artifact.name
+    for result in (first, second, third):
+        assert result.manifest.target
+        assert [(each.rule, each.layers) for each in result.manifest.target.rules] == [
+            ("folded bias", ("conv",))
+        ]
+
+
+def test_zero_bias_and_reshaped_weight_are_recorded_alike_with_a_table(tmp_path: Path) -> None:
+    """The records name nodes of the graph, with a search, with a table, and without the graph."""
+    network = Network()
+    network.conv("conv", "data", 1, 4)
+    files = save_network(
+        tmp_path, network, network.dense("fc", network.apply("Flatten", "flat", "conv"), 4096, 3)
+    )
+    table, target = tmp_path / "other.toml", "existing_modules:OtherForms"
+    options = NUMPY
+    first = convert(files, tmp_path / "a", target, save_mapping=table, options=options)
+    second = convert(files, tmp_path / "b", target, mapping=table, options=options)
+    third = convert_graph(
+        None,
+        tmp_path / "c",
+        params=files[1],
+        target=target,
+        mapping=table,
+        options=ParityOptions("none"),
+    )
+    for result in (first, second, third):
+        assert result.manifest.target
+        assert [(each.rule, each.layers) for each in result.manifest.target.rules] == [
+            ("reshaped weight", ("fc",)),
+            ("zero bias", ("conv",)),
+        ]
 
 
 def run(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:

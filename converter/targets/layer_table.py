@@ -120,15 +120,21 @@ class TableFile:
             for target in table.zero_biases
         }
         rules = {
-            ZERO: table.zero_biases,
-            FOLDED: tuple(table.folded_biases),
-            RESHAPED: table.reshaped_weights,
+            ZERO: map(self._layer, table.zero_biases),
+            FOLDED: (_layer_name(bias) for bias in table.folded_biases),
+            RESHAPED: map(self._layer, table.reshaped_weights),
         }
         return Plan(
             assignments=assignments,
-            rules={rule: tensors for rule, tensors in rules.items() if tensors},
+            rules={rule: layers for rule, found in rules.items() if (layers := tuple(dict.fromkeys(found)))},
             folded=frozenset(),
         )
+
+    def _layer(self, tensor: str) -> str:
+        """Return the name in the graph of the layer that has a tensor of the module."""
+        owner = tensor.rpartition(".")[0]
+        own = (source for source, target in self.names.items() if target.rpartition(".")[0] == owner)
+        return _layer_name(next(own, tensor))
 
 
 def read(path: Path) -> TableFile:
@@ -233,6 +239,11 @@ def _split(variable: str) -> tuple[str, str]:
     words = variable.split(SEPARATOR)
     count = 2 if words[-1] in {"mean", "var"} and words[-2:-1] in (["running"], ["moving"]) else 1
     return SEPARATOR.join(words[:-count]), SEPARATOR.join(words[-count:])
+
+
+def _layer_name(variable: str) -> str:
+    """Return the name of the layer of a parameter; the parameter's if it contains none."""
+    return _split(variable)[0] or variable
 
 
 def _kind(kinds: dict[str, dict[str, str]], name: str, roles: dict[str, str]) -> str:

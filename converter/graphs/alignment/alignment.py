@@ -90,7 +90,7 @@ def by_names(graph: Structure, module: Structure, names: Mapping[str, str], plan
         module=module,
         pairs=pairs,
         symmetric=0,
-        plan=replace(plan, folded=frozenset(folded)),
+        plan=replace(plan, folded=frozenset(folded), rules=rules.applied(graph, module, pairs)),
         differences=settings.compare(graph, module, pairs),
     )
 

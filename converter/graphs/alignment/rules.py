@@ -66,7 +66,6 @@ def plan(graph: Structure, module: Structure, pairs: Mapping[int, int]) -> Plan:
     Raises:
         MappingError: if a bias has no place in the module, or if a tensor would get two values.
     """
-    rules: dict[RuleName, dict[str, None]] = defaultdict(dict)
     minus: dict[int, str] = {}
     folded = set()
     for index, other in pairs.items():
@@ -74,14 +73,9 @@ def plan(graph: Structure, module: Structure, pairs: Mapping[int, int]) -> Plan:
         if BIAS in one.tensors and BIAS not in theirs.tensors:
             minus.update(dict.fromkeys(_norms(graph, index, theirs), one.tensors[BIAS]))
             folded.add(index)
-            rules[FOLDED][one.name] = None
     assignments: dict[str, Assignment] = {}
     for index, other in pairs.items():
         one, theirs = graph.layers[index], module.layers[other]
-        if BIAS in theirs.tensors and BIAS not in one.tensors:
-            rules[ZERO][one.name] = None
-        if one.kind != theirs.kind:
-            rules[RESHAPED][one.name] = None
         for role, target in theirs.tensors.items():
             _require_source(one, theirs, role)
             added = Assignment(
@@ -95,9 +89,23 @@ def plan(graph: Structure, module: Structure, pairs: Mapping[int, int]) -> Plan:
                 raise MappingError(f"{target}: used several times, for different parameters of the graph")
     return Plan(
         assignments=assignments,
-        rules={name: tuple(layers) for name, layers in rules.items()},
+        rules=applied(graph, module, pairs),
         folded=frozenset(folded),
     )
+
+
+def applied(graph: Structure, module: Structure, pairs: Mapping[int, int]) -> dict[RuleName, tuple[str, ...]]:
+    """Return the layers of the graph to which each rule is applied."""
+    rules: dict[RuleName, dict[str, None]] = defaultdict(dict)
+    for index, other in pairs.items():
+        one, theirs = graph.layers[index], module.layers[other]
+        if BIAS in one.tensors and BIAS not in theirs.tensors:
+            rules[FOLDED][one.name] = None
+        if BIAS in theirs.tensors and BIAS not in one.tensors:
+            rules[ZERO][one.name] = None
+        if one.kind != theirs.kind:
+            rules[RESHAPED][one.name] = None
+    return {name: tuple(layers) for name, layers in rules.items()}
 
 
 def _norms(graph: Structure, index: int, theirs: AlignedLayer) -> list[int]:
