@@ -118,6 +118,15 @@ def folded(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
+class OwnError(Exception):
+    """An exception of a module's own."""
+
+
+def failing() -> Small:
+    """Raise an exception of its own."""
+    raise OwnError
+
+
 def noted(note: str | None = None) -> Small:  # noqa: ARG001 - an argument that may be null
     """Return the small network."""
     return Small()

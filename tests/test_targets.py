@@ -205,6 +205,7 @@ def test_tied_tensors_and_buffers_of_the_module_are_written(tmp_path: Path) -> N
         ("existing_modules:Shallow", MappingError, "are different networks"),
         ("existing_modules:Unused", MappingError, r"does not use 2 of its parameters[^$]*auxiliary"),
         ("existing_modules:number", TargetError, "expected a torch.nn.Module, found int"),
+        ("existing_modules:failing", TargetError, "failing cannot be built: OwnError"),
         ("existing_modules:NUMPY", TargetError, "existing_modules has no NUMPY"),
         ("existing_modules:Smal", TargetError, "try  Small"),
         ("existing_modules:torch", TargetError, "not a callable, but module"),

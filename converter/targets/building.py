@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,12 @@ from converter.errors import TargetError
 from converter.targets.specification import resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from converter.targets.specification import Target
 
 INITIALIZATIONS = "torch.nn.init."
 RANDOM = {"normal_", "uniform_", "trunc_normal_"}
-# What the Python of somebody else raises for arguments and inputs that do not fit.
-FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
-REFUSALS = (*FAULTS, TypeError, ValueError)
 
 
 class WithoutInitialization(TorchFunctionMode):
@@ -52,13 +50,13 @@ def build(target: Target) -> nn.Module:
     with resolved(target) as function, warnings.catch_warnings():
         _require_builder(function, target)
         warnings.simplefilter("ignore")  # about initial values, which are replaced
-        try:
-            with WithoutInitialization():
-                module = function(**target.arguments)
-        except REFUSALS as error:
-            raise TargetError(
-                f"{target.text} cannot be built: {_first_line(error)}\n  called  {target.expression}"
-            ) from error
+        with (
+            _foreign(
+                lambda reason: f"{target.text} cannot be built: {reason}\n  called  {target.expression}"
+            ),
+            WithoutInitialization(),
+        ):
+            module = function(**target.arguments)
     if not isinstance(module, nn.Module):
         raise TargetError(f"{target.text}: expected a torch.nn.Module, found {type(module).__name__}")
     return module.eval()
@@ -87,16 +85,30 @@ def run(module: nn.Module, inputs: Sequence[torch.Tensor], title: str) -> object
     Raises:
         TargetError: if it does not take the inputs.
     """
-    try:
-        with torch.no_grad():
-            return module(*inputs)
-    except REFUSALS as error:
-        shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
-        raise TargetError(
+    shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
+
+    def describe(reason: str) -> str:
+        return (
             f"{title} does not take an input of shape {shapes}\n"
-            f"  found  {_first_line(error)}\n  try    another --size, or --input NAME=SHAPE"
-        ) from error
+            f"  found  {reason}\n  try    another --size, or --input NAME=SHAPE"
+        )
+
+    with _foreign(describe), torch.no_grad():
+        return module(*inputs)
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+@contextlib.contextmanager
+def _foreign(describe: Callable[[str], str]) -> Iterator[None]:
+    """Turn what the code of an existing module raises into an error of its own.
+
+    Args:
+        describe: returns the message for a reason.
+
+    Raises:
+        TargetError: with the message.
+    """
+    try:
+        yield
+    except Exception as error:  # foreign code raises anything
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise TargetError(describe(reason)) from error
