@@ -347,6 +347,11 @@ def test_classes_are_added_to_models_of_timm_and_torchvision_only(
     assert chosen.target.arguments == expected
 
 
+def test_two_tables_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`mapping` and `target` timm both select a table: give one"):
+        convert(files, tmp_path / "out", "timm", mapping=tmp_path / "small.toml")
+
+
 def test_search_path_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder is searched for a target of the user, last, and not for a model of timm."""
     before = ["", *sys.path]

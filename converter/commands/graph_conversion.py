@@ -119,7 +119,11 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
     folder = to_path(out)
     formats = choices(ExportFormat, "exports", exports)
     chosen = None
-    if target is not None and target in target_tables.PACKAGES and mapping is None:
+    if target is not None and target in target_tables.PACKAGES:
+        if mapping is not None:
+            raise UsageError(
+                f"`mapping` and `target` {target} both select a table: give one", "mapping", "target"
+            )
         mapping = target_tables.path("" if graph is None else to_text(graph), target)
         target = None
     if target is not None or mapping is not None:
