@@ -123,12 +123,12 @@ def test_first_place_where_networks_part_is_shown_side_by_side() -> None:
     with pytest.raises(MappingError) as caught:
         alignment.align(ours, theirs)
     text = str(caught.value)
-    assert "net-symbol.json and module are different networks" in text
-    assert "14 in the graph, 10 in the module; 10 agree" in text
+    assert "net-symbol.json and module have different layers" in text
+    assert "matched         10 of 14 layers in the graph, 10 in the module" in text
     assert re.search(
-        r"first at +in the graph +in the module\n +unit3_conv1  convolution 8×8×3×3 +\(nothing\)", text
+        r"first mismatch +in the graph +in the module\n +unit3_conv1  convolution 8×8×3×3 +\(nothing\)", text
     )
-    assert "only      in the graph: 2 BatchNorm 8, 2 convolution 8×8×3×3" in text
+    assert "only            in the graph: 2 BatchNorm 8, 2 convolution 8×8×3×3" in text
 
 
 def test_bias_before_a_batch_norm_is_folded_and_elsewhere_refused() -> None:

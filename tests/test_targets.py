@@ -1,4 +1,4 @@
-"""``convert GRAPH OUT --target …``: weights for a module that somebody else wrote, proven on that module."""
+"""``convert GRAPH OUT --target …``: weights for an existing module, proven on that module."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_tied_tensors_and_buffers_of_the_module_are_written(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("target", "error", "message"),
     [
-        ("existing_modules:Shallow", MappingError, "are different networks"),
+        ("existing_modules:Shallow", MappingError, "have different layers"),
         ("existing_modules:Unused", MappingError, r"does not use 2 of its parameters[^$]*auxiliary"),
         ("existing_modules:number", TargetError, "expected a torch.nn.Module, found int"),
         ("existing_modules:failing", TargetError, "failing cannot be built: OwnError"),

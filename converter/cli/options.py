@@ -194,8 +194,9 @@ Target = Annotated[
     str | None,
     typer.Option(
         metavar="timm[:NAME]|torchvision[:NAME]|package.module:NAME",
-        help="Of a graph: the module that somebody else wrote and that the weights are for, or the callable "
-        "that returns it. timm or torchvision alone select their module of a GluonCV network.",
+        help="Write the weights for an existing PyTorch module: a model of timm or torchvision, or a "
+        "callable that returns a module. `timm` or `torchvision` alone selects the model that matches "
+        "a GluonCV network.",
         show_default="a generated module",
     ),
 ]
@@ -216,7 +217,7 @@ Mapping = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.toml",
-        help="Of a target: the table of its layers that --save-mapping wrote, in place of a search.",
+        help="With a target: use this layer table, written by --save-mapping, instead of a search.",
         dir_okay=False,
     ),
 ]

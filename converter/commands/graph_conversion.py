@@ -88,7 +88,7 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
 ) -> GraphConversionResult:
     """Convert a graph to a PyTorch module and prove it; nothing appears in ``out`` if a step fails.
 
-    With ``target``, the weights are for that module, which somebody else wrote, and no module is written.
+    With ``target``, the weights are for that module, an existing one, and no module is written.
 
     Args:
         graph: the ``-symbol.json``, MXNet's prefix of it, a folder, an archive with the parameters, or

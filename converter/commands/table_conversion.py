@@ -1,4 +1,4 @@
-"""Converts parameters for a module that somebody else wrote by a table of its layers, without a graph."""
+"""Converts parameters for an existing module by a table of its layers, without a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aligns a graph with a module that somebody else wrote, by a search or by a table of layers."""
+"""Aligns a graph with an existing module, by a search or by a table of layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts a graph's parameters for a module that somebody else wrote, and proves them on that module."""
+"""Converts a graph's parameters for an existing module, and proves them on that module."""
 
 from __future__ import annotations
 

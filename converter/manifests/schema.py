@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Kind = Literal["native", "generated", "existing"]
 NATIVE: Kind = "native"  # a network of ours, with names by a mapping file
 GENERATED: Kind = "generated"  # a module that was generated from a graph
-EXISTING: Kind = "existing"  # a module that somebody else wrote, aligned with a graph
+EXISTING: Kind = "existing"  # an existing module, aligned with a graph
 TRAINED = "trained"  # not a conversion: a network of ours, trained further or from scratch
 VERSION = 1  # raised when a key changes its meaning; new keys do not raise it
 REQUIRED = {NATIVE: "mapping", GENERATED: "module", EXISTING: "target"}  # what each kind of network has
@@ -244,10 +244,10 @@ class Manifest(FileDescription, frozen=True, kw_only=True):
         labels: class names.
         model_args: the arguments that rebuild the network; absent if it is the network of that name.
         narrowing: the effect of rounding; absent if the weights were not rounded.
-        kind: "generated" for a generated module, "existing" for a module that somebody else wrote; absent
+        kind: "generated" for a generated module, "existing" for an existing module; absent
             for the networks that have a name.
         module: the generated module; absent without one.
-        target: the module that somebody else wrote; absent without one.
+        target: the existing module; absent without one.
         names: the names of the tensors of either, in the order of the source; absent for other networks.
         schema_version: version of this schema; 0, and absent, in manifests written before it had one.
     """

@@ -1,4 +1,4 @@
-"""Build the manifest of weights for a module that somebody else wrote."""
+"""Build the manifest of weights for an existing module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a manifest that only weights for a module that somebody else wrote have."""
+"""The part of a manifest that only weights for an existing module have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognize weights for a module that somebody else wrote, which most commands do not take."""
+"""Recognize weights for an existing module, which most commands do not take."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find(path: Path) -> TargetRecord | None:
 
 
 def refuse(path: Path, target: TargetRecord | None) -> None:
-    """Refuse weights for a module that somebody else wrote.
+    """Refuse weights for an existing module.
 
     Args:
         path: their file.

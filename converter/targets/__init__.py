@@ -1,1 +1,1 @@
-"""Modules that somebody else wrote: found by name, built, run, and reduced to what an alignment compares."""
+"""Existing modules: found by name, built, run, and reduced to what an alignment compares."""

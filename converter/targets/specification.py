@@ -29,7 +29,7 @@ MAX_NAMES = 5  # of an error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A module that somebody else wrote.
+    """An existing module.
 
     Attributes:
         text: how it was requested.

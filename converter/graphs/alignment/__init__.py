@@ -1,1 +1,1 @@
-"""Aligns a graph with a module that somebody else wrote, by structure alone: no weights, no framework."""
+"""Aligns a graph with an existing module, by structure alone: no weights, no framework."""

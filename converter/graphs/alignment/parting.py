@@ -21,20 +21,20 @@ def describe(graph: Structure, module: Structure) -> str:
     """Return the first layers that have no partner, side by side, as the message of an error."""
     alone = _alone(graph, module)
     shared = len(graph.layers) - len(alone[0])
-    lines = [f"{graph.title} and {module.title} are different networks"]
+    lines = [f"{graph.title} and {module.title} have different layers"]
     lines.append(
-        f"  layers    {len(graph.layers)} in the graph, {len(module.layers)} in the module; "
-        f"{shared} agree with all that comes before them"
+        f"  matched         {shared} of {len(graph.layers)} layers in the graph, "
+        f"{len(module.layers)} in the module"
     )
     if not alone[0] and not alone[1]:
-        lines.append("  found     the same layers, with different connections after them")
+        lines.append("  found           the same layers, with different connections after them")
         return "\n".join(lines)
     first = [_shown(side.layers, indices) for side, indices in zip((graph, module), alone, strict=True)]
     width = min(MAX_WIDTH, max(map(len, [*first[0], "in the graph"])))
-    lines.append(f"  first at  {'in the graph':{width}}  in the module")
+    lines.append(f"  first mismatch  {'in the graph':{width}}  in the module")
     for place in range(max(map(len, first))):
         left, right = (column[place] if place < len(column) else "" for column in first)
-        lines.append(f"            {left:{width}}  {right}".rstrip())
+        lines.append(f"                  {left:{width}}  {right}".rstrip())
     return "\n".join([*lines, *_counts(graph, module)])
 
 
@@ -63,7 +63,8 @@ def _counts(graph: Structure, module: Structure) -> list[str]:
     """Return which kinds and shapes one side has more of, the first few."""
     ours, theirs = (Counter(layer.form for layer in side.layers) for side in (graph, module))
     return [
-        f"  only      {place}: {', '.join(f'{count} {form}' for form, count in list(extra.items())[:SHOWN])}"
+        f"  only            {place}: "
+        + ", ".join(f"{count} {form}" for form, count in list(extra.items())[:SHOWN])
         for place, extra in (("in the graph", ours - theirs), ("in the module", theirs - ours))
         if extra
     ]
