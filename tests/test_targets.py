@@ -446,6 +446,7 @@ def test_other_commands_name_the_module_or_refuse_it(files: tuple[Path, Path], t
     weights = convert(files, tmp_path / "out").artifact
     inspection = converter.inspect(weights)
     assert "weights for existing_modules:Small: existing_modules.Small()" in inspection.verdict
+    assert "convert again with --target" in converter.verify(weights).does_not_prove[-1]
     refused = r"weights for existing_modules:Small, which this command does not take\n  built by"
     with pytest.raises(ConversionError, match=refused):
         converter.to_gluon(weights, tmp_path / "back.params")

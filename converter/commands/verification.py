@@ -21,7 +21,7 @@ from converter.formats import artifact
 from converter.formats import labels as label_files
 from converter.manifests import artifact_checks, converted_file, schema
 from converter.manifests.checks import CheckList
-from converter.manifests.schema import TrainedManifest
+from converter.manifests.schema import Manifest, TrainedManifest
 from converter.publishing import signature
 from converter.publishing.published_files import MANIFEST
 from converter.publishing.sums import SUMS
@@ -40,6 +40,7 @@ PROVES_HASHES = "the files are unchanged since the hashes were written"
 PROVES_SIGNATURE = "the holder of the key signed exactly these files"
 NOT_ORIGIN = "who wrote the files: whoever changes a file can change its hash too; --key checks a signature"
 NOT_TRUTH = "that the proof in the manifest was really run; to check, convert again or run gluon2torch parity"
+NOT_TRUTH_OF_TARGET = "that the proof in the manifest was really run; to check, convert again with --target"
 NOT_MEASURED = (
     "that the weights were trained as the manifest says; to check its metrics, run gluon2torch evaluate"
 )
@@ -55,6 +56,7 @@ class Verification:
         classifies_images: whether the path is one network, and `predict` can run it.
         converted: whether converted files were checked.
         trained: whether trained files were checked.
+        of_targets: whether all converted files are for existing modules, which ``parity`` does not take.
     """
 
     checks: tuple[CheckResult, ...]
@@ -62,6 +64,7 @@ class Verification:
     classifies_images: bool = False
     converted: bool = True
     trained: bool = False
+    of_targets: bool = False
 
     @property
     def holds(self) -> bool:
@@ -79,7 +82,7 @@ class Verification:
     def does_not_prove(self) -> list[str]:
         """What the checks do not prove, as text."""
         unknown = [] if self.signed else [NOT_ORIGIN]
-        unknown += [NOT_TRUTH] if self.converted else []
+        unknown += [NOT_TRUTH_OF_TARGET if self.of_targets else NOT_TRUTH] if self.converted else []
         return unknown + ([NOT_MEASURED] if self.trained else [])
 
 
@@ -135,6 +138,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         _check_folder(checks, path, key)
     signatures = [result.holds is True for result in checks.results if result.what == SIGNED]
     trained = sum(isinstance(manifest, TrainedManifest) for manifest in checks.manifests)
+    converted = [manifest for manifest in checks.manifests if isinstance(manifest, Manifest)]
     classifiers = [network is not None and network.classifies_images for network in checks.networks]
     return Verification(
         tuple(checks.results),
@@ -142,6 +146,7 @@ def verify(path: str | PathLike[str], *, key: str | PathLike[str] | None = None)
         classifies_images=classifiers == [True],
         converted=trained < len(checks.networks) or not trained,
         trained=trained > 0,
+        of_targets=bool(converted) and all(manifest.target for manifest in converted),
     )
 
 
