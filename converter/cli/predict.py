@@ -58,7 +58,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
             parser=options.read_size,
             metavar="H[xW]",
             help="Input size of a converted graph, in pixels.",
-            show_default="that of the graph or its proof, else a usual one",
+            show_default="GluonCV's, that of the graph or its proof, or a usual one",
         ),
     ] = None,
     symbol: Annotated[
@@ -135,8 +135,7 @@ def _show_graph(predictions: GraphPredictions, screen: Console) -> None:
     if location := str(network.weights.location):
         screen.print(f"[bold]read[/]   {console.word(location)}")
     height, width = network.size
-    values = "values from 0 to 255" if network.channels_last else "normalized as ImageNet"
-    screen.print(f"[bold]input[/]  {height}x{width}, {values}")
+    screen.print(f"[bold]input[/]  {height}x{width}, {network.normalization.description}")
     screen.print(f"[bold]names[/]  {console.word(predictions.classes.origin)}")
     for image in predictions.images:
         screen.print(f"\n[bold]{console.word(str(image.file))}[/]")

@@ -63,6 +63,11 @@ def families() -> dict[str, Family]:
     return {name: table[name] for task in Task for name in table if table[name].task is task}
 
 
+def find(name: str) -> Family | None:
+    """Return the family of a model of GluonCV, None if it is in none."""
+    return next((family for family in families().values() if family.contains(name)), None)
+
+
 def read(path: Path) -> dict[str, Family]:
     """Return the families in a file.
 

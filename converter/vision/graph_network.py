@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from converter.choices import PredictionTask
 from converter.errors import ClassifierError
 from converter.formats import precision
-from converter.parity import generated_network, graph_sizes
-from converter.parity.generated_network import REFUSALS
+from converter.parity import generated_network
 from converter.parity.graph_sizes import IMAGE
 from converter.parity.options import DEFAULT_SIZES
-from converter.vision import classifier, detector_heads, placement, tasks
+from converter.vision import classifier, detector_heads, gluoncv_inputs, network_probe, placement
+from converter.vision.network_probe import COLOURS, USUAL_SIZES, NetworkProbe
+from resnext_torch.data_config import IMAGENET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,17 +24,10 @@ if TYPE_CHECKING:
     from converter.graphs.operators.code import Shape
     from converter.manifests.generated_weights import GeneratedWeights
     from converter.manifests.schema import Manifest
+    from converter.vision.gluoncv_inputs import EvaluationInput
     from converter.vision.placement import Normalization, Size
 
-COLOURS = 3
 SUPPRESSION = "box_nms"  # the function of a generated module; CenterNet has none
-# Of networks that take any size. Source: crop_size in gluoncv/data/transforms/presets/imagenet.py and
-# gluoncv/model_zoo/segbase.py, and data_shape of center_net_resnet18_v1b_voc, dmlc/gluon-cv 56777561.
-USUAL_SIZES = {
-    PredictionTask.classification: (224, 224),
-    PredictionTask.detection: (512, 512),
-    PredictionTask.segmentation: (480, 480),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +42,8 @@ class GraphNetwork:
         task: what it computes.
         size: height and width of its input.
         channels_last: whether the graph takes images as (n, h, w, 3) and normalizes them.
+        normalization: the normalization of the images before they are an input.
+        crop_pct: of a classification, the fraction of the resized image's short side that the crop keeps.
         suppresses: whether it selects boxes by non-maximum suppression.
         classes: the number of classes, None for a detector.
         widths: of a detector, the output channels of the last convolutions.
@@ -60,6 +56,8 @@ class GraphNetwork:
     task: PredictionTask
     size: Size
     channels_last: bool
+    normalization: Normalization
+    crop_pct: float
     suppresses: bool
     classes: int | None
     widths: list[int]
@@ -73,11 +71,6 @@ class GraphNetwork:
         """The shape of its input."""
         return (1, *self.size, COLOURS) if self.channels_last else (1, COLOURS, *self.size)
 
-    @property
-    def normalization(self) -> Normalization:
-        """The normalization of the images before they are an input."""
-        return placement.PIXELS if self.channels_last else placement.NORMALIZED
-
     def run(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for an image, on the CPU.
 
@@ -87,7 +80,9 @@ class GraphNetwork:
         Raises:
             ClassifierError: if an output is not finite.
         """
-        outputs = _outputs(self.module, _arranged(image, self.channels_last).to(self.device))
+        outputs = network_probe.outputs(
+            self.module, network_probe.arranged(image, self.channels_last).to(self.device)
+        )
         if not all(bool(output.isfinite().all()) for output in outputs):
             raise ClassifierError(f"{self.file}: the outputs of the network are not finite")
         return outputs
@@ -100,7 +95,8 @@ class GraphNetworkOptions:
     Attributes:
         device: the device.
         task: what it computes, None to detect it.
-        size: height and width of its input, None for those of the graph, else usual ones.
+        size: height and width of its input, None for those of GluonCV's network or of the graph, else usual
+            ones.
     """
 
     device: Device
@@ -118,18 +114,26 @@ def build(path: Path, weights: GeneratedWeights, source: str, options: GraphNetw
         options: how to run it.
 
     Raises:
-        ClassifierError: if it takes no images, or if its task is none of ours.
+        ClassifierError: if it does not take one image, or if its task is not supported.
         MappingError: if the weights do not fit the module.
         SymbolError: if PyTorch refuses the module.
     """
-    recorded = _recorded_shape(path, weights.manifest)
-    channels_last = recorded is not None and recorded[1] != COLOURS
+    evaluation, proof = _evaluation(weights.manifest), _proof_shape(weights.manifest)
+    shape = evaluation.shape if evaluation else proof
+    _require_image(path, weights.manifest, shape)
+    channels_last = shape is not None and shape[1] != COLOURS
     device = classifier.torch_device(options.device)
     state = {name: precision.widen(array) for name, array in weights.arrays.items()}
     module = generated_network.build(source, state, "float32")
-    probe = _Probe(path=path, weights=weights, module=module, channels_last=channels_last)
-    task, size, shapes = probe.choose(options, recorded)
+    probe = NetworkProbe(path=path, weights=weights, module=module, channels_last=channels_last)
+    task, size, shapes = _task_and_size(
+        probe,
+        options,
+        size=options.size or (probe.size(evaluation.shape) if evaluation else None),
+        proof=probe.size(proof) if proof else None,
+    )
     is_detector = task is PredictionTask.detection
+    normalization = evaluation.normalization if evaluation else placement.NORMALIZED
     return GraphNetwork(
         file=path,
         weights=weights,
@@ -138,112 +142,57 @@ def build(path: Path, weights: GeneratedWeights, source: str, options: GraphNetw
         task=task,
         size=size,
         channels_last=channels_last,
+        normalization=placement.PIXELS if channels_last else normalization,
+        crop_pct=evaluation.crop_pct if evaluation else IMAGENET["crop_pct"],
         suppresses=SUPPRESSION in generated_network.namespace(source),
         classes=None if is_detector else shapes[0][1],
         widths=detector_heads.last_widths(module, probe.blank(size)) if is_detector else [],
     )
 
 
-def _recorded_shape(path: Path, manifest: Manifest) -> Shape | None:
-    """Return the shape of the images in the proof; None without a proof.
+def _evaluation(manifest: Manifest) -> EvaluationInput | None:
+    """Return the input on which GluonCV evaluates the network, None for the graph of a file."""
+    network = manifest.source.network
+    return gluoncv_inputs.find(network) if network else None
+
+
+def _proof_shape(manifest: Manifest) -> Shape | None:
+    """Return the shape of the first input in the proof, None without a proof."""
+    return next(iter(manifest.input_shapes.values()), None)
+
+
+def _require_image(path: Path, manifest: Manifest, shape: Shape | None) -> None:
+    """Check that a network takes one image with three channels.
 
     Raises:
-        ClassifierError: if the network takes something else than one image with three colours.
+        ClassifierError: if it does not.
     """
     names = manifest.source.graph.inputs if manifest.source.graph else ()
     if len(names) != 1:
         raise ClassifierError(f"{path}: takes {len(names)} inputs, not one image: {', '.join(names)}")
-    shape = next(iter(manifest.input_shapes.values()), None)
     if shape is not None and (len(shape) != IMAGE or COLOURS not in {shape[1], shape[3]}):
         found = " × ".join(map(str, shape))
-        raise ClassifierError(f"{path}: takes inputs of {found}, which are no images with {COLOURS} colours")
-    return shape
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Probe:
-    """A network on the CPU, which is run on blank images to learn the shapes of its outputs."""
-
-    path: Path
-    weights: GeneratedWeights
-    module: nn.Module
-    channels_last: bool
-
-    def choose(
-        self, options: GraphNetworkOptions, recorded: Shape | None
-    ) -> tuple[PredictionTask, Size, list[Shape]]:
-        """Return the task of the network, the size of its input and the shapes of its outputs for it.
-
-        Raises:
-            ClassifierError: if it has none, or takes no usual size.
-        """
-        size, shapes = self._first_size(options.size, recorded)
-        task = options.task or tasks.detect(shapes, size)
-        if task is None and len(shapes[0]) == IMAGE and options.size is None:
-            # Segmentation graphs resize their scores to a fixed size, for images of that size.
-            fixed = shapes[0][2], shapes[0][3]
-            if (found := self._shapes(fixed)) and tasks.detect(found, fixed):
-                task, size, shapes = PredictionTask.segmentation, fixed, found
-        if task is None or not tasks.accepts(task, shapes):
-            raise self._task_error(options.task, shapes)
-        if options.size is None and (recorded is None or size == DEFAULT_SIZES[0]):
-            usual = USUAL_SIZES[task]
-            found = self._shapes(usual)
-            if found and (task is not PredictionTask.segmentation or found[0][2:] == usual):
-                size, shapes = usual, found
-        return task, size, shapes
-
-    def _first_size(self, size: Size | None, recorded: Shape | None) -> tuple[Size, list[Shape]]:
-        """Return the first size that the network takes, and the shapes of its outputs."""
-        sizes = [size] if size else [*USUAL_SIZES.values(), *graph_sizes.USUAL_SIZES]
-        if recorded and not size:
-            height, width = recorded[1:3] if self.channels_last else recorded[2:]
-            sizes = [(height, width)]
-        for each in sizes:
-            if shapes := self._shapes(each):
-                return each, shapes
-        tried = f"{sizes[0][0]}x{sizes[0][1]}" if len(sizes) == 1 else "usual sizes"
         raise ClassifierError(
-            f"{self.path}: the network does not take images of {tried}\n  try         --size HxW"
-        )
-
-    def _shapes(self, size: Size) -> list[Shape] | None:
-        """Return the shapes of the outputs for a blank image, None if the network refuses its size."""
-        try:
-            outputs = _outputs(self.module, self.blank(size))
-        except REFUSALS:
-            return None
-        return [tuple(output.shape) for output in outputs]
-
-    def blank(self, size: Size) -> Tensor:
-        """Return a blank image as an input."""
-        import torch  # noqa: PLC0415 - takes more than a second
-
-        return _arranged(torch.zeros(1, COLOURS, *size), self.channels_last)
-
-    def _task_error(self, task: PredictionTask | None, shapes: list[Shape]) -> ClassifierError:
-        found = ", ".join("×".join(map(str, shape)) for shape in shapes)
-        expected = f"those of {task}" if task else "those of a classification, detection or segmentation"
-        return ClassifierError(
-            f"{self.path}: its outputs are not {expected}\n"
-            f"  found       {found}\n"
-            f"  file        {self.weights.describe(self.path)}"
+            f"{path}: takes inputs of {found}; "
+            f"expected images with {COLOURS} channels, (n, {COLOURS}, h, w) or (n, h, w, {COLOURS})"
         )
 
 
-def _arranged(image: Tensor, channels_last: bool) -> Tensor:
-    """Return an image in the order of axes that the network takes.
+def _task_and_size(
+    probe: NetworkProbe, options: GraphNetworkOptions, *, size: Size | None, proof: Size | None
+) -> tuple[PredictionTask, Size, list[Shape]]:
+    """Return the task, the size of the input and the shapes of the outputs for it.
 
-    Shape:
-        (1, 3, h, w) → (1, h, w, 3) if ``channels_last``
+    Args:
+        probe: runs the network.
+        options: the requested task.
+        size: the only size to use, None to choose one.
+        proof: the size in the proof, which is used unless it is the default of proofs.
     """
-    return image.permute(0, 2, 3, 1) if channels_last else image
-
-
-def _outputs(module: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs for an input, on the CPU."""
-    import torch  # noqa: PLC0415 - as above
-
-    with torch.inference_mode():
-        result = module(image)
-    return tuple(each.cpu() for each in (result if isinstance(result, tuple) else (result,)))
+    chosen, shapes = probe.choose_size(size, proof)
+    task = probe.choose_task(options.task, chosen, shapes)
+    if size is None and (proof is None or chosen == DEFAULT_SIZES[0]):
+        usual = USUAL_SIZES[task]
+        if found := probe.shapes(usual, task):
+            return task, usual, found
+    return task, chosen, shapes

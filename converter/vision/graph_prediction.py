@@ -159,7 +159,11 @@ def _classes(
 
     normalization = network.normalization
     transform = create_transform(
-        request.preprocessing.value, input_size=height, mean=normalization.mean, std=normalization.std
+        request.preprocessing.value,
+        input_size=height,
+        crop_pct=network.crop_pct,
+        mean=normalization.mean,
+        std=normalization.std,
     )
     probabilities = _probabilities(network.run(transform(image)[None])[0][0])
     values, numbers = probabilities.topk(min(request.top, len(probabilities)))

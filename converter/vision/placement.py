@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnext_torch.data_config import IMAGENET
+from resnext_torch.data_config import CIFAR, IMAGENET
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,16 +22,26 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalization:
-    """The mean and the standard deviation of the channels, on a scale from 0 to 1."""
+    """The normalization of the channels, on a scale from 0 to 1.
+
+    Attributes:
+        mean: their means.
+        std: their standard deviations.
+        description: the values of the input, in words.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    description: str
 
 
 # Source: gluoncv/data/transforms/presets/{ssd,yolo,center_net,segmentation}.py, dmlc/gluon-cv 56777561.
-NORMALIZED = Normalization(mean=IMAGENET["mean"], std=IMAGENET["std"])
+NORMALIZED = Normalization(mean=IMAGENET["mean"], std=IMAGENET["std"], description="normalized as ImageNet")
+CIFAR_NORMALIZED = Normalization(mean=CIFAR["mean"], std=CIFAR["std"], description="normalized as CIFAR-10")
 # Of a graph that normalizes: it takes values from 0 to 255.
-PIXELS = Normalization(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+PIXELS = Normalization(
+    mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255), description="values from 0 to 255"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,97 @@
+"""``predict`` gives GluonCV's networks, converted by name, the images on which GluonCV evaluates them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from converter.choices import Device, PredictionTask
+from converter.commands import prediction
+from converter.commands.graph_conversion import convert_graph
+from converter.errors import ClassifierError
+from converter.networks import families, recorded_index
+from converter.parity.options import ParityOptions
+from converter.vision import gluoncv_inputs, placement
+from converter.vision.classifier import ClassifierOptions
+from converter.vision.graph_prediction import GraphPredictionRequest, GraphPredictions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+PROVEN = ParityOptions("numpy", dtypes=["float32"])
+UNPROVEN = ParityOptions("none")
+LIMIT = 1e-5  # of probabilities
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Return an image of 32×32 random pixels."""
+    pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    return tmp_path / "image.png"
+
+
+def predict(weights: Path, image: Path, size: tuple[int, int] | None = None) -> GraphPredictions:
+    request = prediction.Request(
+        options=ClassifierOptions(weights, device=Device.cpu),
+        images=GraphPredictionRequest(paths=(image,), top=10),
+        size=size,
+    )
+    found = prediction.run(request)
+    assert isinstance(found, GraphPredictions)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "task"),
+    [
+        ("dla34", PROVEN, 224, PredictionTask.classification),
+        ("xception", UNPROVEN, 299, PredictionTask.classification),
+        ("center_net_mobilenetv3_small_duc_voc", UNPROVEN, 512, PredictionTask.detection),
+    ],
+)
+def test_size_is_the_one_of_gluoncv(
+    name: str, options: ParityOptions, size: int, task: PredictionTask, image: Path, tmp_path: Path
+) -> None:
+    """The proof of dla34 has images of 96×128 pixels."""
+    convert_graph(name, tmp_path / "out", random=1, options=options)
+    network = predict(tmp_path / "out", image).network
+    assert (network.task, network.size) == (task, (size, size))
+    assert (network.normalization, network.crop_pct) == (placement.NORMALIZED, 0.875)
+
+
+def test_images_of_cifar_are_normalized_as_in_training(image: Path, tmp_path: Path) -> None:
+    convert_graph("cifar_resnet20_v1", tmp_path / "out", random=1, options=PROVEN)
+    predictions = predict(tmp_path / "out", image)
+    with Image.open(image) as opened:
+        pixels = torch.from_numpy(np.array(opened)).permute(2, 0, 1) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (CIFAR_MEAN, CIFAR_STD))
+    with torch.inference_mode():
+        expected = predictions.network.module(((pixels - mean) / std)[None])[0].softmax(dim=0)
+        other = predictions.network.module(pixels[None])[0].softmax(dim=0)
+    found = {each.index: each.probability for each in predictions.images[0].classes}
+    assert [found[number] for number in range(10)] == pytest.approx(expected.tolist(), abs=LIMIT)
+    assert [found[number] for number in range(10)] != pytest.approx(other.tolist(), abs=LIMIT)
+
+
+def test_requested_size_replaces_the_one_of_gluoncv(image: Path, tmp_path: Path) -> None:
+    convert_graph("cifar_resnet20_v1", tmp_path / "out", random=1, options=UNPROVEN)
+    network = predict(tmp_path / "out", image, size=(48, 48)).network
+    assert (network.size, network.normalization) == ((48, 48), placement.CIFAR_NORMALIZED)
+
+
+def test_every_network_has_an_input() -> None:
+    inputs = {name: gluoncv_inputs.find(name) for name in recorded_index.index()}
+    cifar = {name for name, each in inputs.items() if each.normalization is placement.CIFAR_NORMALIZED}
+    assert cifar == {name for name in inputs if name.startswith("cifar_")}
+
+
+def test_unknown_network_is_refused() -> None:
+    assert families.find("resnet7_v9") is None
+    with pytest.raises(ClassifierError, match=r"resnet7_v9: the size.*unknown.*\n.*pip install"):
+        gluoncv_inputs.find("resnet7_v9")
