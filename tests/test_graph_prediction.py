@@ -288,7 +288,7 @@ def test_other_module_than_in_the_manifest_is_refused(copy: Path) -> None:
     assert (result.exit_code, "not the module in the manifest" in result.stderr) == (1, True)
     module.unlink()
     result = run(copy, "ssd")
-    assert (result.exit_code, "missing; the network is in there" in result.stderr) == (1, True)
+    assert (result.exit_code, "missing: this file defines the network" in result.stderr) == (1, True)
     graph = copy / "ssd/net-symbol.json"
     assert run(copy, "ssd", "--size", 64, "--symbol", graph).exit_code == 0
 

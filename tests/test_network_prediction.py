@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +14,9 @@ from PIL import Image
 from converter.choices import Device, PredictionTask
 from converter.commands import prediction
 from converter.commands.graph_conversion import convert_graph
-from converter.errors import ClassifierError
-from converter.networks import families, recorded_index
+from converter.errors import ArtifactError, ClassifierError
+from converter.formats.params import write_params
+from converter.networks import families, recorded_graphs, recorded_index, recorded_sources
 from converter.parity.options import ParityOptions
 from converter.vision import gluoncv_inputs, placement
 from converter.vision.classifier import ClassifierOptions
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 PROVEN = ParityOptions("numpy", dtypes=["float32"])
 UNPROVEN = ParityOptions("none")
+NAME = "mobilenet0.25"
 LIMIT = 1e-5  # of probabilities
 
 
@@ -95,3 +99,55 @@ def test_unknown_network_is_refused() -> None:
     assert families.find("resnet7_v9") is None
     with pytest.raises(ClassifierError, match=r"resnet7_v9: the size.*unknown.*\n.*pip install"):
         gluoncv_inputs.find("resnet7_v9")
+
+
+def edit_module(out: Path, attack: str) -> None:
+    """Prepend a statement to the module, and record the SHA-256 of the result in the manifest."""
+    (module,) = out.glob("*.py")
+    module.write_text(attack + module.read_text())
+    (manifest,) = out.glob("*.json")
+    content = json.loads(manifest.read_text())
+    content["module"]["sha256"] = hashlib.sha256(module.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("change", ["edited", "missing"])
+def test_module_of_a_network_is_made_from_the_recorded_graph(
+    change: str, image: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    convert_graph(NAME, out, random=1, options=UNPROVEN)
+    expected = predict(out, image).images
+    (module,) = out.glob("*.py")
+    if change == "edited":
+        edit_module(out, f"open({str(tmp_path / 'attacked')!r}, 'w')\n")
+    else:
+        module.unlink()
+    assert predict(out, image).images == expected
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_names_of_an_instance_and_other_classes_give_the_same_module(image: Path, tmp_path: Path) -> None:
+    network = recorded_graphs.load(NAME)
+    arrays = recorded_sources.random_arrays(network, 1)
+    few = {name: array[:7] if name.startswith("output.") else array for name, array in arrays.items()}
+    variables = {each.name: each.variable.replace("mobilenet0_", "net_") for each in network.parameters}
+    for number, parameters in enumerate([arrays, few]):
+        params, out = tmp_path / f"{number}.params", tmp_path / str(number)
+        with params.open("wb") as stream:
+            write_params(stream, {variables[name]: array for name, array in parameters.items()})
+        convert_graph(NAME, out, params=params, options=UNPROVEN)
+        (module,) = out.glob("*.py")
+        module.unlink()
+        assert predict(out, image).network.classes == (1000, 7)[number]
+
+
+def test_part_of_a_network_needs_its_module(image: Path, tmp_path: Path) -> None:
+    """The weights are not all of the network's, so its recorded graph does not fit them."""
+    nodes = recorded_graphs.load(NAME).graph.nodes
+    output = nodes[nodes[-1].inputs[0][0]].name
+    convert_graph(NAME, tmp_path / "out", random=1, output=output, options=UNPROVEN)
+    (module,) = (tmp_path / "out").glob("*.py")
+    module.unlink()
+    with pytest.raises(ArtifactError, match=r"missing: this file defines.*\n.*convert mobilenet0\.25 OUT"):
+        predict(tmp_path / "out", image)
