@@ -101,6 +101,15 @@ def test_unknown_network_is_refused() -> None:
         gluoncv_inputs.find("resnet7_v9")
 
 
+@pytest.mark.parametrize("options", [PROVEN, UNPROVEN], ids=["proven", "unproven"])
+def test_random_weights_are_a_warning_whatever_the_name_of_the_module(
+    options: ParityOptions, image: Path, tmp_path: Path
+) -> None:
+    """The module is mobilenet0_25, the parameters are mobilenet0.25.random-1.params."""
+    convert_graph(NAME, tmp_path / "out", random=1, options=options)
+    assert predict(tmp_path / "out", image).warning == "the weights are random numbers"
+
+
 def edit_module(out: Path, attack: str) -> None:
     """Prepend a statement to the module, and record the SHA-256 of the result in the manifest."""
     (module,) = out.glob("*.py")

@@ -88,8 +88,9 @@ def is_random(manifest: AnyManifest) -> bool:
     """Return whether a manifest is of seeded random weights."""
     if isinstance(manifest, TrainedManifest):
         return False
-    prefix = manifest.model + RANDOM
-    return any(file.startswith(prefix) for file in (manifest.source.file, manifest.artifact.file))
+    # The module of a recorded network has another name than the network: mobilenet0_25.
+    prefixes = tuple(f"{name}{RANDOM}" for name in (manifest.model, manifest.source.network) if name)
+    return any(file.startswith(prefixes) for file in (manifest.source.file, manifest.artifact.file))
 
 
 def generated_module(manifest: AnyManifest) -> ModuleRecord | None:
