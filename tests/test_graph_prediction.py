@@ -100,7 +100,7 @@ def test_score_is_the_least_of_the_objects(folder: Path) -> None:
     (image,) = document(folder, "ssd", "--size", 64, "--score", 0.7)["images"]
     assert [each["label"] for each in image["objects"]] == ["car"]
     text = run(folder, "ssd", "--size", 64, "--score", 0.95).stdout
-    assert "no object with this score" in text
+    assert "no object scores at least 0.95" in text
 
 
 def test_pixels_are_segmented_at_the_size_of_the_graph(folder: Path) -> None:
@@ -117,7 +117,7 @@ def test_pixels_are_segmented_at_the_size_of_the_graph(folder: Path) -> None:
 def test_probabilities_do_not_depend_on_a_softmax_in_the_graph(name: str, folder: Path) -> None:
     found = document(folder, name, "--top", 2)
     assert (found["task"], found["input"]) == ("classification", [1, 3, 224, 224])
-    assert found["class_names"] == "unknown, so classes are numbered"
+    assert found["class_names"] == "unknown: classes are shown by number"
     (image,) = found["images"]
     expected = torch.arange(4.0).softmax(0)[[3, 2]].tolist()
     assert [each["class"] for each in image["top"]] == [3, 2]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter.choices import TOP, Dataset, Device, PredictionTask, Preprocessing
+from converter.choices import SCORE, TOP, Dataset, Device, PredictionTask, Preprocessing
 from converter.cli import console, options, prediction_tables, vision
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
         _show(predictions, screen)
         console.print_next(screen, ["gluon2torch", "evaluate", "FOLDER", "--weights", weights], WIDTH)
     else:
-        _show_graph(predictions, screen)
+        _show_graph(predictions, screen, SCORE if score is None else score)
 
 
 def _show(predictions: Predictions, screen: Console) -> None:
@@ -128,7 +128,7 @@ def _show(predictions: Predictions, screen: Console) -> None:
         screen.print(prediction_tables.classes(image.classes))
 
 
-def _show_graph(predictions: GraphPredictions, screen: Console) -> None:
+def _show_graph(predictions: GraphPredictions, screen: Console, score: float) -> None:
     network = predictions.network
     manifest = network.weights.manifest
     screen.print(f"[bold]model[/]  {console.word(manifest.model)}: {network.task}")
@@ -139,7 +139,7 @@ def _show_graph(predictions: GraphPredictions, screen: Console) -> None:
     screen.print(f"[bold]names[/]  {console.word(predictions.classes.origin)}")
     for image in predictions.images:
         screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
-        screen.print(prediction_tables.of(network.task, image))
+        screen.print(prediction_tables.of(network.task, image, score))
     drawings = [image.drawing for image in predictions.images if image.drawing]
     for drawing in dict.fromkeys(drawings):
         screen.print(f"[green]wrote[/]  {console.word(str(drawing))}")

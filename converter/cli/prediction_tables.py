@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from converter.vision.prediction import ClassProbability
 
 BAR = 24  # characters
-NO_OBJECTS = "  no object with this score"
 
 
-def of(task: PredictionTask, image: ImageResult) -> Table | str:
-    """Return the table of an image."""
+def of(task: PredictionTask, image: ImageResult, score: float) -> Table | str:
+    """Return the table of an image.
+
+    Args:
+        task: what the network computes.
+        image: the results.
+        score: the least score of an object.
+    """
     if task is PredictionTask.detection:
-        return objects(image.objects) if image.objects else NO_OBJECTS
+        return objects(image.objects) if image.objects else f"  no object scores at least {score:g}"
     if task is PredictionTask.segmentation:
         return shares(image.shares)
     return classes(image.classes)

@@ -115,7 +115,7 @@ def choose(request: ClassListRequest, task: PredictionTask, fits: Callable[[int]
     if len(matches) == 1:
         found, dataset = matches[0]
         return ClassList(found, f"{TITLES[dataset]}, assumed from the number of classes, {len(found)}")
-    return ClassList((), "unknown, so classes are numbered")
+    return ClassList((), "unknown: classes are shown by number")
 
 
 def _require_fit(origin: str, found: tuple[str, ...], fits: Callable[[int], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Checks that the source of a generated module contains nothing but what we write ourselves.
+"""Checks that the source of a generated module contains only what the code generator writes.
 
 What passes can only build layers of ``torch.nn`` and compute with tensors: it has no imports of its own, no
 loops, no texts but names, and it reads no attributes but those in ``safe_names``.
@@ -37,14 +37,14 @@ NODES = (  # of a method
 
 
 class UnsafeSourceError(Exception):
-    """A source contains something that we do not write."""
+    """A source contains something that the code generator does not write."""
 
 
 def require_safe(source: str) -> None:
     """Check the source of a generated module.
 
     Raises:
-        UnsafeSourceError: if it has a node, a name, a text or a number that is not ours.
+        UnsafeSourceError: if it has a node, a name, a string or a number that no generated module has.
     """
     try:
         _require_safe(source)
@@ -72,7 +72,7 @@ def _require_safe(source: str) -> None:
         if isinstance(node, ast.ClassDef) and not is_copy:
             _require_class(node, known, names)
         elif not is_copy:
-            raise UnsafeSourceError(f"{text} is neither a function nor an import of ours")
+            raise UnsafeSourceError(f"{text} is not allowed in a generated module")
 
 
 def _names(statements: list[ast.stmt]) -> Iterator[str]:
@@ -147,12 +147,12 @@ def _require_attribute(node: ast.Attribute) -> None:
     root, *parts = _dotted(node)
     if root in IMPORTED:
         if ".".join([root, *parts]) not in FUNCTIONS:
-            raise UnsafeSourceError(f"{'.'.join([root, *parts])} is not a function that we use")
+            raise UnsafeSourceError(f"{'.'.join([root, *parts])} is not allowed in a generated module")
     elif root == "self":
         if node.attr in RESERVED - LAYER_NAMES - METHODS:
-            raise UnsafeSourceError(f"self.{'.'.join(parts)} is an attribute of layers that we do not use")
+            raise UnsafeSourceError(f"self.{'.'.join(parts)} is not allowed in a generated module")
     elif node.attr not in METHODS:
-        raise UnsafeSourceError(f"{node.attr} is not a method that we use")
+        raise UnsafeSourceError(f"method {node.attr} is not allowed in a generated module")
 
 
 def _dotted(node: ast.Attribute) -> list[str]:
@@ -168,9 +168,9 @@ def _dotted(node: ast.Attribute) -> list[str]:
 def _require_constant(value: object) -> None:
     if isinstance(value, str):
         if not (TENSOR.fullmatch(value) or PLACES.fullmatch(value) or value in CONSTANTS):
-            raise UnsafeSourceError(f"the string {value!a} is not ours")
+            raise UnsafeSourceError(f"string {value!a} is not allowed in a generated module")
     elif value not in {None, ...} and not isinstance(value, bool | int | float):
-        raise UnsafeSourceError(f"the constant {value!a} is not ours")
+        raise UnsafeSourceError(f"constant {value!a} is not allowed in a generated module")
     if isinstance(value, float) and not math.isfinite(value):
         raise UnsafeSourceError(f"the number {value} is not finite")
 
