@@ -70,18 +70,18 @@ def test_every_name_is_in_exactly_one_family() -> None:
 
 
 @pytest.mark.parametrize(("key", "pattern"), PATTERNS)
-def test_pattern_that_goes_is_missed(key: str, pattern: str) -> None:
+def test_removed_pattern_fails(key: str, pattern: str) -> None:
     rest = tuple(other for other in FAMILIES[key].models if other != pattern)
     assert misplaced(FAMILIES | {key: replace(FAMILIES[key], models=rest)})
 
 
 @pytest.mark.parametrize(("key", "file"), FILES)
-def test_file_that_goes_is_missed(key: str, file: str) -> None:
+def test_removed_file_fails(key: str, file: str) -> None:
     rest = tuple(other for other in FAMILIES[key].files if other != file)
     assert misplaced(FAMILIES | {key: replace(FAMILIES[key], files=rest)})
 
 
-def test_pattern_that_takes_the_models_of_another_family_is_detected() -> None:
+def test_pattern_with_models_of_another_family_fails() -> None:
     greedy = replace(FAMILIES["resnet"], models=("resnet*",))
     assert "resnet50_v2" in misplaced(FAMILIES | {"resnet": greedy})
 
