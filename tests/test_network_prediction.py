@@ -41,7 +41,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def predict(weights: Path, image: Path, size: tuple[int, int] | None = None) -> GraphPredictions:
-    request = prediction.Request(
+    request = prediction.PredictRequest(
         options=ClassifierOptions(weights, device=Device.cpu),
         images=GraphPredictionRequest(paths=(image,), top=10),
         size=size,

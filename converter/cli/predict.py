@@ -91,7 +91,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     from converter.vision.graph_prediction import GraphPredictionRequest
     from converter.vision.prediction import Predictions
 
-    request = prediction.Request(
+    request = prediction.PredictRequest(
         options=ClassifierOptions(weights, preprocessing, device, batch_size, key),
         images=GraphPredictionRequest(
             paths=tuple(images),

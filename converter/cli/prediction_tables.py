@@ -14,7 +14,7 @@ from converter.cli import console
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from converter.vision.found_objects import ClassShare, FoundObject
+    from converter.vision.detections import ClassShare, Detection
     from converter.vision.graph_prediction import ImageResult
     from converter.vision.prediction import ClassProbability
 
@@ -46,7 +46,7 @@ def shares(entries: Iterable[ClassShare]) -> Table:
     return _bars((entry.index, entry.label, entry.share) for entry in entries)
 
 
-def objects(entries: Iterable[FoundObject]) -> Table:
+def objects(entries: Iterable[Detection]) -> Table:
     """Return the table of objects, with their boxes in pixels."""
     columns = [Column(header, justify="right", no_wrap=True) for header in ("left", "top", "right", "bottom")]
     score = Column("score", justify="right", no_wrap=True)

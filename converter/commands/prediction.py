@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class PredictRequest:
     """What to predict, and with which weights.
 
     Attributes:
@@ -45,7 +45,7 @@ class Request:
     symbol: Path | None = None
 
 
-def run(request: Request, progress: Progress = silent) -> Predictions | GraphPredictions:
+def run(request: PredictRequest, progress: Progress = silent) -> Predictions | GraphPredictions:
     """Run the network of the weights on images.
 
     Raises:
@@ -66,7 +66,7 @@ def run(request: Request, progress: Progress = silent) -> Predictions | GraphPre
 
 
 def document(
-    predictions: Predictions | GraphPredictions, request: Request
+    predictions: Predictions | GraphPredictions, request: PredictRequest
 ) -> PredictionRecord | DetectionRecord | SegmentationRecord:
     """Return the JSON document of predictions."""
     if isinstance(predictions, prediction.Predictions):
@@ -74,11 +74,11 @@ def document(
     return graph_documents.document(predictions, request.images)
 
 
-def _network_options(request: Request) -> GraphNetworkOptions:
+def _network_options(request: PredictRequest) -> GraphNetworkOptions:
     return GraphNetworkOptions(device=request.options.device, task=request.task, size=request.size)
 
 
-def _named(request: Request) -> PredictionRequest:
+def _named(request: PredictRequest) -> PredictionRequest:
     """Return the request for a network that has a name.
 
     Raises:

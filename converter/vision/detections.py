@@ -1,4 +1,4 @@
-"""Read the objects and the regions that a network found in an image from its outputs."""
+"""Read the objects and the masks in an image from the outputs of a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundObject:
+class Detection:
     """An object in an image.
 
     Attributes:
@@ -46,7 +46,7 @@ class ClassShare:
 
 def objects(
     outputs: Sequence[Tensor], placed: Placement, classes: ClassList, least: float
-) -> tuple[FoundObject, ...]:
+) -> tuple[Detection, ...]:
     """Return the objects whose score is at least ``least``, in descending order.
 
     Rows with a negative class or score are no objects: the network fills its outputs with -1.
@@ -56,7 +56,7 @@ def objects(
     """
     ids, scores, boxes = (output.reshape(output.shape[1], -1).tolist() for output in outputs)
     found = [
-        FoundObject(
+        Detection(
             index=int(number), label=classes.name(int(number)), score=score, box=placed.box(tuple(corners))
         )
         for (number,), (score,), corners in zip(ids, scores, boxes, strict=True)

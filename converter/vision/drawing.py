@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from converter.vision.class_lists import ClassList
-    from converter.vision.found_objects import FoundObject
+    from converter.vision.detections import Detection
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of a file; any other path is a folder
 DRAWN = ".png"  # of the files in a folder
@@ -56,7 +56,7 @@ def destinations(draw: Path, images: Sequence[Path]) -> dict[Path, Path]:
     return files
 
 
-def boxes(image: Any, found: Sequence[FoundObject]) -> Any:  # noqa: ANN401 - images of Pillow, which is optional
+def boxes(image: Any, found: Sequence[Detection]) -> Any:  # noqa: ANN401 - images of Pillow, which is optional
     """Return an image with the boxes and the labels of objects."""
     import torch  # noqa: PLC0415 - takes more than a second
     from torchvision.utils import draw_bounding_boxes  # noqa: PLC0415 - as above

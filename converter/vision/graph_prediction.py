@@ -11,7 +11,7 @@ from converter.choices import SCORE, TOP, PredictionTask, Preprocessing
 from converter.errors import ClassifierError, UsageError
 from converter.manifests import converted_file
 from converter.progress import silent
-from converter.vision import class_lists, classifier, drawing, found_objects, images, placement
+from converter.vision import class_lists, classifier, detections, drawing, images, placement
 from converter.vision.class_lists import ClassListRequest
 from converter.vision.prediction import ClassProbability
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from converter.progress import Progress
     from converter.vision.class_lists import ClassList
-    from converter.vision.found_objects import ClassShare, FoundObject
+    from converter.vision.detections import ClassShare, Detection
     from converter.vision.graph_network import GraphNetwork
 
 SUM_LIMIT = 1e-3  # of the difference from 1 of the sum of probabilities; 1e-6 measured for 1000 classes
@@ -65,7 +65,7 @@ class ImageResult:
     file: Path
     size: tuple[int, int]
     classes: tuple[ClassProbability, ...] = ()
-    objects: tuple[FoundObject, ...] = ()
+    objects: tuple[Detection, ...] = ()
     shares: tuple[ClassShare, ...] = ()
     drawing: Path | None = None
 
@@ -136,10 +136,10 @@ def _result(
             drawing.save(drawing.boxes(image, objects), draw)
         return ImageResult(file=path, size=size, objects=objects, drawing=draw)
     inputs, placed = placement.fit(np.asarray(image), network.size, network.normalization)
-    classified = found_objects.mask(network.run(inputs)[0], placed, network.size)
+    classified = detections.mask(network.run(inputs)[0], placed, network.size)
     if draw:
         drawing.save(drawing.masks(image, classified, classes), draw)
-    return ImageResult(file=path, size=size, shares=found_objects.shares(classified, classes), drawing=draw)
+    return ImageResult(file=path, size=size, shares=detections.shares(classified, classes), drawing=draw)
 
 
 def _classes(
@@ -188,9 +188,9 @@ def _objects(
     request: GraphPredictionRequest,
     classes: ClassList,
     image: Any,  # noqa: ANN401 - as above
-) -> tuple[FoundObject, ...]:
+) -> tuple[Detection, ...]:
     place = placement.stretch if network.suppresses else placement.centre
     pixels, placed = place(np.asarray(image), network.size)
     outputs = network.run(placement.to_input(pixels, network.normalization))
     least = SCORE if request.score is None else request.score
-    return found_objects.objects(outputs, placed, classes, least)
+    return detections.objects(outputs, placed, classes, least)

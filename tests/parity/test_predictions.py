@@ -54,7 +54,7 @@ def predict(files: Path, name: str, score: float | None = SCORE) -> GraphPredict
         params=files / f"{name}-0000.params",
         options=ParityOptions("none"),
     )
-    request = prediction.Request(
+    request = prediction.PredictRequest(
         options=ClassifierOptions(out, device=Device.cpu),
         images=GraphPredictionRequest(paths=(files / "image.png",), score=score),
         size=(SIZE, SIZE) if name in DETECTORS else None,
