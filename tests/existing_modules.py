@@ -48,6 +48,43 @@ class Logits(Small):
         return y
 
 
+class Clipped(Small):
+    """The same network with a ReLU6, whose bound the inputs of a proof do not reach."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.norm(self.stem(x)).clamp(max=6 * 4))
+        y: Tensor = self.head(x.mean((2, 3))).softmax(-1)
+        return y
+
+
+class Mixed(Small):
+    """The same network, but its output is the mean of all images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean(0, keepdim=True).expand(len(x), -1)
+
+
+class Noisy(Small):
+    """The same network with a random tensor that is not in its state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("noise", torch.empty(1).normal_(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.noise)
+
+
+class Counting(Small):
+    """The same network, but only when it is called first."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) / self.calls
+
+
 class Unused(Small):
     """The same network with a layer that it does not use."""
 

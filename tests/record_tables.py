@@ -23,7 +23,6 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"densenet{depth}": (f"densenet{depth}", {}) for depth in (121, 161, 169, 201)},
     "squeezenet1.0": ("squeezenet1_0", {}),
     "squeezenet1.1": ("squeezenet1_1", {}),
-    "googlenet": ("googlenet", WITHOUT_AUXILIARY),
     "inceptionv3": ("inception_v3", WITHOUT_AUXILIARY),
     "mobilenetv2_1.0": ("mobilenet_v2", {}),
     "mobilenetv3_large": ("mobilenet_v3_large", {}),
@@ -32,7 +31,6 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet34_v1": ("resnet34", {}),
 }
 TIMM = {
-    "mobilenet1.0": "mobilenetv1_100",
     "darknet53": "darknet53",
     "resnest14": "resnest14d",
     "resnest26": "resnest26d",
@@ -44,9 +42,11 @@ TIMM = {
     "hrnet_w18_small_v2_c": "hrnet_w18_small_v2",
     **{f"hrnet_w{width}_c": f"hrnet_w{width}" for width in (18, 30, 32, 40, 44, 48, 64)},
 }
-# Others differ in layers (mobilenetv3_small, resnet*_v2, se_resnet18_v1) or settings (resnet50_v1, xception).
+# Others differ in layers (mobilenetv3_small, resnet*_v2, se_resnet18_v1) or in settings (googlenet,
+# resnet50_v1, xception).
 TARGETS = {name: (f"torchvision:{module}", options) for name, (module, options) in TORCHVISION.items()}
 TARGETS |= {name: (f"timm:{module}", {}) for name, module in TIMM.items()}
+TARGETS["mobilenet1.0"] = ("timm:mobilenetv1_100", {"act_layer": "relu"})  # by default ReLU6
 OPTIONS = ParityOptions("numpy", dtypes=["float64"])
 
 

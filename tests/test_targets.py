@@ -123,6 +123,23 @@ def test_slip_that_no_structure_shows_is_found_by_the_numbers(
         convert(files, tmp_path / "out", "existing_modules:Broken")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Clipped", "but not on larger values"),
+        ("Mixed", r"but not on larger values or on two images"),
+        ("Noisy", "agrees with the graph on the inputs of the proof, but not on"),
+        ("Counting", "gives other outputs when it is called again"),
+    ],
+)
+def test_module_that_agrees_on_the_inputs_of_the_proof_only_is_refused(
+    name: str, reason: str, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ParityError, match=reason):
+        convert(files, tmp_path / "out", f"existing_modules:{name}")
+    assert not [*(tmp_path / "out").glob("*")]
+
+
 def test_module_without_the_softmax_needs_another_end(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"first at  softmax → the output[^$]*--output NODE"):
         convert(files, tmp_path / "out", "existing_modules:Logits")

@@ -156,14 +156,29 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
     )
 
 
-def network(target: Target, adaptations: Sequence[Adaptation], weights: Path, dtype: str) -> nn.Module:
-    """Return a target with the weights of a file, in a precision and in evaluation mode."""
+def network(
+    target: Target,
+    adaptations: Sequence[Adaptation],
+    weights: Path,
+    dtype: str,
+    *,
+    initialize: bool = False,
+) -> nn.Module:
+    """Return a target with the weights of a file, in a precision and in evaluation mode.
+
+    Args:
+        target: the target.
+        adaptations: the settings that are changed on it.
+        weights: the file.
+        dtype: the precision.
+        initialize: whether tensors that are not in the file are random, as for a user, and not zero.
+    """
     import torch  # noqa: PLC0415 - when a network runs and not before
     from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
 
     from converter.targets import building  # noqa: PLC0415 - imports torch
 
-    module = building.build(target)
+    module = building.build(target, initialize=initialize)
     adaptation.apply(module, adaptations)
     module = module.to(getattr(torch, dtype))
     module.load_state_dict(load_file(weights), strict=True)

@@ -12,7 +12,7 @@ from converter.formats import artifact
 from converter.manifests import graph_builder, schema, target_builder
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
-from converter.parity import graph_inputs, module_execution
+from converter.parity import graph_inputs, module_execution, other_inputs
 from converter.parity.aligned_comparison import AlignedSide
 from converter.storage import disk
 from converter.targets import adaptation
@@ -174,6 +174,15 @@ class _Conversion:
         )
         proof, reference = graph_loading.compare(converted, runs, request.plan, side, progress)
         proof.require(aligned.target.text, _remarks(aligned.differences, proof.first_mismatch))
+        if runs:
+            other_inputs.require_agreement(
+                converted,
+                lambda dtype: target_alignment.network(
+                    aligned.target, aligned.adaptations, weights, dtype, initialize=True
+                ),
+                runs[0][1],
+                aligned.target.text,
+            )
         record = graph_builder.parity(proof, reference, runs)
         return graph_loading.ProvenGraph(record=record, proof=proof, runs=runs)
 

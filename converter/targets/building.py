@@ -41,8 +41,12 @@ class WithoutInitialization(TorchFunctionMode):
         return (torch.zeros if func is torch.empty else func)(*args, **options)
 
 
-def build(target: Target) -> nn.Module:
+def build(target: Target, *, initialize: bool = False) -> nn.Module:
     """Return the module of a target, in evaluation mode.
+
+    Args:
+        target: the target.
+        initialize: whether its tensors get their random initial values, which takes time.
 
     Raises:
         TargetError: if it cannot be built, or is not a module.
@@ -54,7 +58,7 @@ def build(target: Target) -> nn.Module:
             _foreign(
                 lambda reason: f"{target.text} cannot be built: {reason}\n  called  {target.expression}"
             ),
-            WithoutInitialization(),
+            contextlib.nullcontext() if initialize else WithoutInitialization(),
         ):
             module = function(**target.arguments)
     if not isinstance(module, nn.Module):

@@ -18,7 +18,7 @@ from converter.errors import MappingError
 from converter.graphs.alignment.rules import FOLDED, RESHAPED, ZERO, Assignment, Plan
 from converter.networks import mapping
 from converter.targets import specification
-from converter.targets.adaptation import Adaptation
+from converter.targets.adaptation import ADAPTED, Adaptation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -153,6 +153,9 @@ def read(path: Path) -> TableFile:
     pairs = list(_tensors(table, path.name))
     for side in zip(*pairs, strict=True):
         mapping.require_one_to_one("tensor", side, path.name)
+    if unknown := [place for place in table.settings if place.rpartition(".")[2] not in ADAPTED]:
+        allowed = " and ".join(ADAPTED)
+        raise MappingError(f"{path.name}: settings: {unknown[0]}: only {allowed} can be changed")
     found = TableFile(
         table=table, names=dict(pairs), file=path.name, sha256=hashlib.sha256(content).hexdigest()
     )
