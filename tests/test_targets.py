@@ -604,6 +604,27 @@ def test_command_prints_what_was_aligned_adapted_and_proven(
     assert "unproven" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [
+        ("resnet50_v1d", 2, "resnet50_v1d is a native model, whose tensor names are already timm's"),
+        ("auto", 2, "requires the name of a network of GluonCV or a graph in place of auto"),
+        ("vgg99", 1, "unknown model 'vgg99'"),
+    ],
+)
+def test_target_of_no_graph_is_refused_with_what_to_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run(name, tmp_path / "out", "--target", "timm", monkeypatch=monkeypatch) == status
+    assert message in capsys.readouterr().err
+
+
 def test_printed_code_loads_the_weights(
     files: tuple[Path, Path],
     tmp_path: Path,

@@ -141,7 +141,9 @@ def convert(  # noqa: PLR0913 - the options of the command line
     }
     for option, value in of_graph.items():
         if value is not None:
-            raise typer.BadParameter("requires a graph in place of NAME", param_hint=option)
+            with console.refusals(verbose=verbose):
+                reason = _graph_option_refusal(name, option)
+            raise typer.BadParameter(reason, param_hint=option)
     if epoch is not None and name != options.AUTO:
         raise typer.BadParameter("requires a graph in place of NAME, or auto", param_hint="--epoch")
     with console.refusals(verbose=verbose), console.progress() as progress:
@@ -173,6 +175,22 @@ def convert(  # noqa: PLR0913 - the options of the command line
     if name == options.AUTO or result.model.arguments:
         screen.print(f"[green]model[/]   {result.model}")
     _summary(result, screen)
+
+
+def _graph_option_refusal(name: str, option: str) -> str:
+    """Return why an option of a graph cannot be used with a model.
+
+    Raises:
+        CatalogError: if there is no such model.
+    """
+    from converter.networks import catalog
+
+    if name == options.AUTO:
+        return "requires the name of a network of GluonCV or a graph in place of auto"
+    model = catalog.find(name)
+    if option in {"--output", "--input"}:
+        return "requires a graph in place of NAME"
+    return f"{name} is a native model, whose tensor names are already timm's ({model.name}): omit {option}"
 
 
 def _is_graph(name: str, *, has_params: bool, verbose: bool) -> bool:
