@@ -67,6 +67,8 @@ class Mixed(Small):
 class Noisy(Small):
     """The same network with a random tensor that is not in its state dict."""
 
+    noise: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("noise", torch.empty(1).normal_(), persistent=False)

@@ -279,23 +279,31 @@ def test_nothing_random_is_computed_when_a_module_is_built() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "target"),
+    ("build", "target", "arguments"),
     [
-        (ecosystem_graphs.squeezenet, "torchvision:squeezenet1_1"),
-        (ecosystem_graphs.mobilenet, "timm:mobilenetv1_100"),
+        (ecosystem_graphs.squeezenet, "torchvision:squeezenet1_1", {}),
+        (ecosystem_graphs.mobilenet, "timm:mobilenetv1_100", {"act_layer": "relu"}),
     ],
 )
 def test_networks_of_torchvision_and_timm_are_aligned_and_proven(
-    tmp_path: Path, build: Callable[[], tuple[Network, str]], target: str
+    tmp_path: Path, build: Callable[[], tuple[Network, str]], target: str, arguments: dict[str, str]
 ) -> None:
     files = save_network(tmp_path, *build())
-    result = convert(files, tmp_path / "out", target, target_args={"num_classes": ecosystem_graphs.CLASSES})
+    given = {**arguments, "num_classes": ecosystem_graphs.CLASSES}
+    result = convert(files, tmp_path / "out", target, target_args=given)
     assert result.manifest.parity.proven
     assert result.manifest.target
     assert not result.manifest.target.rules
     assert not result.manifest.target.differences
     package = target.partition(":")[0]
     assert set(result.manifest.target.versions) == {package, "torch"}
+
+
+def test_relu6_in_place_of_relu_is_refused(tmp_path: Path) -> None:
+    files = save_network(tmp_path, *ecosystem_graphs.mobilenet())
+    given = {"num_classes": ecosystem_graphs.CLASSES}
+    with pytest.raises(ParityError, match=r"(?s)timm:mobilenetv1_100 agrees .* but not on larger.*ReLU6"):
+        convert(files, tmp_path / "out", "timm:mobilenetv1_100", target_args=given)
 
 
 def test_unproven_weights_are_marked(files: tuple[Path, Path], tmp_path: Path) -> None:

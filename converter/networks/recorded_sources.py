@@ -56,6 +56,7 @@ def random_arrays(network: RecordedNetwork, seed: int) -> dict[str, Array]:
             f"{network.name}: `random` cannot replace {names.collapse(constants)[0]}, which is not a weight; "
             "use `params`",
             "random",
+            "params",
         )
     return arrays
 
