@@ -131,8 +131,6 @@ def test_typo_suggests_the_most_similar_name() -> None:
         catalog.find("gluon_resnxt101_64x4d")
 
 
-def test_unrelated_name_lists_all_models() -> None:
-    with pytest.raises(
-        CatalogError, match=r"unknown model 'vgg'; the models are gluon_.*, gluon_resnext50_32x4d, "
-    ):
+def test_unrelated_name_refers_to_the_list() -> None:
+    with pytest.raises(CatalogError, match=r"^unknown model 'vgg'; gluon2torch list shows the models$"):
         catalog.find("vgg")

@@ -98,7 +98,7 @@ def test_misspelt_name_in_gluoncv_only_is_corrected() -> None:
     ],
 )
 def test_name_with_other_numbers_is_no_misspelling(name: str) -> None:
-    with pytest.raises(CatalogError, match=f"^unknown model '{name}'; the models are gluon_"):
+    with pytest.raises(CatalogError, match=f"^unknown model '{name}'; gluon2torch list shows"):
         catalog.find(name)
 
 

@@ -296,3 +296,13 @@ def test_second_network_in_the_file_is_refused(
         twice = arrays | {name.replace("running_", "moving_"): array for name, array in arrays.items()}
     with pytest.raises(MappingError, match="contains a parameter twice"):
         convert_graph(NAME, tmp_path / "out", params=write(twice), options=UNPROVEN)
+
+
+def test_auto_takes_a_whole_network_and_not_its_backbone(write: Write, tmp_path: Path) -> None:
+    """FCN contains a ResNet; alone, without its head, that is the backbone."""
+    arrays = recorded_sources.random_arrays(recorded_graphs.load("fcn_resnet50_voc"), 1)
+    result = automatic_conversion.convert("auto", tmp_path / "out", params=write(arrays), options=UNPROVEN)
+    assert result.manifest.source.network == "fcn_resnet50_voc"
+    backbone = {name: array for name, array in arrays.items() if not name.startswith(("head.", "auxlayer."))}
+    result = automatic_conversion.convert("auto", tmp_path / "base", params=write(backbone), options=UNPROVEN)
+    assert result.manifest.source.network is None

@@ -38,5 +38,5 @@ def describe_unknown(name: str, covered: dict[str, str]) -> str:
     if suggestion is None and (correction := names.correct(plain, {*own, *gluoncv_models.published_sha1s()})):
         suggestion = own.get(correction, correction)
     if suggestion is None:
-        return f"unknown model {name!r}; the models are {', '.join(covered.values())}"
+        return f"unknown model {name!r}; gluon2torch list shows the models"
     return f"unknown model {name!r}; did you mean {suggestion}?"
