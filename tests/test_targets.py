@@ -418,6 +418,8 @@ def test_table_with_swapped_lines_is_caught_by_the_numbers(files: tuple[Path, Pa
         ('"conv0" = ["stem", "convolution"]\n', "", "the table has no line for conv0"),
         ('"conv0" = ["stem", "convolution"]', '"conv0" = ["norm", "convolution"]', "mapped twice"),
         ('"stem", "convolution"]', '"stem", "unknown"]', "unknown kind"),
+        ('"conv0" = ["stem", ', '"conv9" = ["stem", ', "has no parameter conv9_weight"),
+        ("\n[layers]", '\n[settings]\n"stem.training" = 1.0\n[layers]', "only eps and negative_slope"),
         ("[layers]", "[lines]", "not a table of layers"),
     ],
 )

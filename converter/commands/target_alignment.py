@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from converter.errors import UsageError
+from converter import names
+from converter.errors import MappingError, UsageError
 from converter.graphs.alignment import alignment, reduction
 from converter.manifests.target_builder import AlignedTarget
 from converter.manifests.target_records import LayerTableRecord
@@ -140,6 +141,10 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
     theirs = modules.reduce(module, values, choices.target.text)
     if table:
         sizes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        if unknown := [name for name in table.names if name not in shapes]:
+            raise MappingError(
+                f"{table.file}: {converted.whole.file} has no parameter {names.printable(unknown[0])}"
+            )
         found = alignment.by_names(ours, theirs, table.names, table.plan(sizes))
     else:
         found = alignment.align(ours, theirs)
