@@ -36,7 +36,7 @@ MAX_BYTES = 1 << 23  # 8 MiB: there may be many class names
 # Keys that are absent rather than empty.
 OPTIONAL = {
     *("mapping", "model_args", "narrowing", "module", "names", "schema_version", "target"),
-    *("casts", "graph", "hub", "preprocessing", "size", "wrapping"),
+    *("casts", "graph", "hub", "network", "preprocessing", "size", "wrapping"),
 }
 
 InputSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z", description="height x width")]
