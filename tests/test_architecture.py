@@ -33,6 +33,8 @@ RESNEXT_TORCH_IMPORTERS = {
     "publishing/timm_config.py",
     "vision/class_lists.py",
     "vision/classifier.py",
+    "vision/gluoncv_inputs.py",
+    "vision/graph_network.py",
     "vision/graph_prediction.py",
     "vision/placement.py",
 }
