@@ -429,7 +429,7 @@ def test_wrong_input_option_is_a_usage_error(
     options = ("--params", params, "--reference", "numpy", "--input", option)
     assert run(graph, tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
     assert "--input" in capsys.readouterr().err
-    assert run("auto", tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
+    assert run("gluon_resnet50_v1b", tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
     assert "requires a graph" in capsys.readouterr().err
 
 

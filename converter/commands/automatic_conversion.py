@@ -10,7 +10,7 @@ from converter.errors import ConversionError, DialectError, MappingError, Source
 from converter.formats import detect
 from converter.formats.kinds import GLUON
 from converter.formats.params import open_params
-from converter.graphs import reader
+from converter.graphs import candidates, reader
 from converter.networks import (
     graph_search,
     graph_source,
@@ -195,6 +195,8 @@ def _find_whole_network(params: Path, progress: Progress) -> _Fallback | None:
     Raises:
         MappingError: if they fit several recorded networks.
     """
+    if not candidates.exists(params):
+        return None  # the conversion reports it
     with disk.temp_dir() as folder:
         file = params_file.from_file(params, folder, progress)
         if detect.kind(file.path) not in GLUON:
