@@ -98,6 +98,11 @@ class Node:
     operation: Operation
     inputs: tuple[Entry, ...]
 
+    @property
+    def parameters(self) -> tuple[Entry, ...]:
+        """The entries of its parameters, which come last, in the order of their roles."""
+        return self.inputs[len(self.inputs) - len(self.operation.roles) :]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
@@ -136,6 +141,11 @@ class Graph:
             if self.nodes[index].operation.kind == VARIABLE
         )
         return tuple(dict.fromkeys(names))
+
+    def parameters_of(self, node: Node) -> dict[str, str]:
+        """Return the variables of a node's parameters, by role."""
+        names = (self.nodes[index].name for index, _ in node.parameters)
+        return dict(zip(node.operation.roles, names, strict=True))
 
 
 def descendants(nodes: Sequence[Node], roots: Iterable[int]) -> set[int]:

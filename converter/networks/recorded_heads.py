@@ -10,7 +10,7 @@ from converter.graphs import operators
 from converter.networks import recorded_graphs
 
 if TYPE_CHECKING:
-    from converter.graphs.graph import Graph, Node
+    from converter.graphs.graph import Node
     from converter.networks.recorded_graphs import RecordedNetwork
     from converter.networks.recorded_index import Shape
 
@@ -24,11 +24,10 @@ def with_classes(network: RecordedNetwork, shapes: dict[str, Shape]) -> Recorded
         network: the network.
         shapes: the shapes of its parameters, by variable.
     """
-    graph = network.graph
     head = find(network)
     if head is None:
         return network
-    own = variables(graph, head)
+    own = network.graph.parameters_of(head)
     shape = shapes.get(own["weight"])
     if not shape or (classes := shape[0]) == network.classes:
         return network
@@ -56,10 +55,3 @@ def find(network: RecordedNetwork) -> Node | None:
     while node.operation.kind not in CLASS_COUNTS and node.inputs:
         node = graph.nodes[node.inputs[0][0]]
     return node if node.operation.kind in CLASS_COUNTS else None
-
-
-def variables(graph: Graph, node: Node) -> dict[str, str]:
-    """Return the variables of a node's parameters, by role."""
-    roles = node.operation.roles
-    entries = node.inputs[len(node.inputs) - len(roles) :]
-    return {role: graph.nodes[index].name for role, (index, _) in zip(roles, entries, strict=True)}

@@ -64,14 +64,12 @@ def random_arrays(network: RecordedNetwork, seed: int) -> dict[str, Array]:
 def random_weights(network: RecordedNetwork, seed: int) -> dict[str, Array]:
     """Return random weights in float32, by structural name, without the parameters that are no weights."""
     graph = network.graph
-    roles = {
-        name: role for node in graph.nodes for role, name in recorded_heads.variables(graph, node).items()
-    }
+    roles = {name: role for node in graph.nodes for role, name in graph.parameters_of(node).items()}
     head = recorded_heads.find(network)
     weights = {each.variable: each.shape for each in network.parameters if each.variable in roles}
     arrays = synthetic.random_arrays(
         {name: (roles[name], shape) for name, shape in weights.items()},
-        recorded_heads.variables(graph, head)["weight"] if head else None,
+        graph.parameters_of(head)["weight"] if head else None,
         seed,
     )
     return {each.name: arrays[each.variable] for each in network.parameters if each.variable in arrays}

@@ -107,11 +107,7 @@ class GraphComparisons:
     def is_vacuous(self, index: int, expected: Array, row: GraphRow) -> bool:
         """Return whether the output of a layer with weights does not depend on them."""
         node = self.graph.nodes[index]
-        roles = node.operation.roles
-        entries = node.inputs[len(node.inputs) - len(roles) :]
-        parameters = {
-            role: self.graph.nodes[source].name for role, (source, _) in zip(roles, entries, strict=True)
-        }
+        parameters = self.graph.parameters_of(node)
         if not parameters:
             return False
         bias = next((parameters[role] for role in BIASES if role in parameters), None)

@@ -152,7 +152,7 @@ class _Lowering:
             layer = code.layer
         if layer is not None:
             member = self._layer(index, node, layer)
-            inputs = tuple(map(self._use, node.inputs[: len(node.inputs) - len(_parameters(node))]))
+            inputs = tuple(map(self._use, node.inputs[: len(node.inputs) - len(node.parameters)]))
             template = layer.applied
             if self.ranks.get(node.inputs[0][0]) == FLAT_RANK:
                 template = template.replace(FLATTENED, IDENTITY)
@@ -181,12 +181,12 @@ class _Lowering:
             self.graph.nodes[index].operation.kind == VARIABLE
             and self.graph.nodes[index].name in self.shapes
             and self.uses[index] == self.layer_uses[_layer_key(node)]
-            for index, _ in _parameters(node)
+            for index, _ in node.parameters
         )
 
     def _layer(self, index: int, node: Node, layer: TorchLayer) -> Member:
         operation = node.operation
-        variables = [self.graph.nodes[each].name for each, _ in _parameters(node)]
+        variables = [self.graph.nodes[each].name for each, _ in node.parameters]
         key = _layer_key(node) if variables else index
         if key not in self.members:
             shapes = {role: self.shapes[name] for role, name in zip(operation.roles, variables, strict=False)}
@@ -226,14 +226,10 @@ class _Lowering:
         return self.aliases.get(entry, entry)
 
 
-def _parameters(node: Node) -> tuple[Entry, ...]:
-    return node.inputs[len(node.inputs) - len(node.operation.roles) :]
-
-
 def _layer_key(node: Node) -> tuple[object, ...]:
     """Return what the nodes that use one layer have in common: operator, settings and parameters."""
     operation = node.operation
-    return node.operator, str(operation.settings), operation.fix_gamma, _parameters(node)
+    return node.operator, str(operation.settings), operation.fix_gamma, node.parameters
 
 
 def _filled(template: str, count: int) -> str:
