@@ -41,7 +41,7 @@ def test_name_in_gluoncv_only_is_explained(prefix: str, name: str) -> None:
     [
         ("mobilenet1.0_int8", "cannot be converted by its name: has int8 weights, which are not supported"),
         ("hrnet_w18_cls", "name: published weights of the network whose name ends in _c"),
-        ("hrnet_w48_s", "with operators that cannot be converted: _contrib_BilinearResize2D"),
+        ("hrnet_w48_s", "by its name: its operators cannot be converted: _contrib_BilinearResize2D"),
     ],
 )
 def test_reason_why_a_network_is_not_converted_is_named(name: str, reason: str) -> None:
@@ -156,8 +156,8 @@ def test_large_file_of_another_model_is_not_read_without_full(
     assert "closest match: gluon_" in CliRunner().invoke(app, ["inspect", str(other_network)]).stdout
 
 
-def test_covered_published_file_is_not_reported() -> None:
+def test_published_file_of_a_native_model_is_not_reported() -> None:
     model = catalog.find("gluon_resnet50_v1b")
     assert gluoncv_models.published_name(model.entry.params_sha1) == "resnet50_v1b"
-    assert catalog.uncovered_model(model.entry.params_sha1) is None
-    assert catalog.uncovered_model("") is None
+    assert catalog.published_not_native(model.entry.params_sha1) is None
+    assert catalog.published_not_native("") is None

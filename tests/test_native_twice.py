@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
 
 LIMIT = 1e-12  # measured: at most 1.1e-14
-NATIVE = {model.entry.gluon: model for model in catalog.models().values()}
+NATIVE = catalog.by_gluon_name()
 SOME = [  # one of each kind of block
     *(
         "cifar_resnext29_32x4d",

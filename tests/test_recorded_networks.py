@@ -301,8 +301,12 @@ def test_second_network_in_the_file_is_refused(
 def test_auto_takes_a_whole_network_and_not_its_backbone(write: Write, tmp_path: Path) -> None:
     """FCN contains a ResNet; alone, without its head, that is the backbone."""
     arrays = recorded_sources.random_arrays(recorded_graphs.load("fcn_resnet50_voc"), 1)
-    result = automatic_conversion.convert("auto", tmp_path / "out", params=write(arrays), options=UNPROVEN)
+    path = write(arrays)
+    result = automatic_conversion.convert("auto", tmp_path / "out", params=path, options=UNPROVEN)
     assert result.manifest.source.network == "fcn_resnet50_voc"
+    assert "convert fcn_resnet50_voc OUT" in inspection.inspect(path).verdict
+    with pytest.raises(MappingError, match=r"GluonCV's fcn_resnet50_voc, whose backbone is gluon_"):
+        converter.convert("auto", tmp_path / "other", params=path, options=UNPROVEN)
     backbone = {name: array for name, array in arrays.items() if not name.startswith(("head.", "auxlayer."))}
     result = automatic_conversion.convert("auto", tmp_path / "base", params=write(backbone), options=UNPROVEN)
     assert result.manifest.source.network is None

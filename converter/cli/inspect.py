@@ -113,7 +113,9 @@ def _lines(result: Inspection) -> dict[str, str | None]:
 
 
 def _unknown(result: Inspection) -> str:
-    """Describe a model that is not covered, or else the closest one that is."""
+    """Describe a network that is not a native model, or else name the closest model."""
+    if result.network:
+        return f"GluonCV's {result.network}, from its recorded graph"
     if result.official:
         from converter.networks import unknown_names
 

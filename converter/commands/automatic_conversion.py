@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from converter.commands import conversion, graph_conversion
 from converter.errors import ConversionError, DialectError, MappingError, SourceError, UsageError
-from converter.formats import detect
-from converter.formats.kinds import GLUON
 from converter.formats.params import open_params
-from converter.graphs import candidates, reader
+from converter.graphs import reader
 from converter.networks import (
     graph_search,
     graph_source,
@@ -86,33 +84,29 @@ def convert(  # noqa: PLR0913 - the options of the command
         params = graph_source.params_in(params, epoch)
     elif epoch is not None:
         raise UsageError("`epoch` requires a graph, or a folder of parameters", "epoch")
-    fallback = None
-    if model == AUTO and params is not None and symbol is None and not backbone:
-        fallback = _find_whole_network(params, progress)
-    if fallback is None:
-        try:
-            return conversion.convert(
-                model,
-                out,
-                params=params,
-                source=source,
-                random=random,
-                symbol=symbol,
-                backbone=backbone,
-                output_stride=output_stride,
-                labels=labels,
-                dtype=dtype,
-                pth=pth,
-                exports=exports,
-                options=options,
-                progress=progress,
-            )
-        except UNFIT as error:
-            if model != AUTO or params is None or backbone:
-                raise
-            fallback = _find_fallback(error, params, symbol, progress)
-            if fallback is None:
-                raise
+    try:
+        return conversion.convert(
+            model,
+            out,
+            params=params,
+            source=source,
+            random=random,
+            symbol=symbol,
+            backbone=backbone,
+            output_stride=output_stride,
+            labels=labels,
+            dtype=dtype,
+            pth=pth,
+            exports=exports,
+            options=options,
+            progress=progress,
+        )
+    except UNFIT as error:
+        if model != AUTO or params is None or backbone:
+            raise
+        fallback = _find_fallback(error, params, symbol, progress)
+        if fallback is None:
+            raise
     others = {"output_stride": output_stride, "labels": labels}
     _require_none(others | {"dtype": None if dtype == KEEP else dtype}, fallback)
     try:
@@ -177,7 +171,9 @@ def _find_fallback(
             graph = graph_search.find(params, file.documents, arrays)
         locations = _locate(arrays, str(params))
         if graph is None:
-            name = None if locations else recorded_detection.detect(arrays, file.sha1, str(params))
+            if not all(each.is_backbone for each in locations):
+                return None
+            name = recorded_detection.detect(arrays, file.sha1, str(params))
             return None if name is None else _Fallback(network=name)
         if not locations:
             return _Fallback(graph=graph)
@@ -187,28 +183,6 @@ def _find_fallback(
             command = graph_source.command(graph, str(params))
             raise MappingError(f"{error}; or {command}, which converts the graph as it is") from error
     return None
-
-
-def _find_whole_network(params: Path, progress: Progress) -> _Fallback | None:
-    """Return the recorded network of parameters of which a model would take the backbone only.
-
-    Raises:
-        MappingError: if they fit several recorded networks.
-    """
-    if not candidates.exists(params):
-        return None  # the conversion reports it
-    with disk.temp_dir() as folder:
-        file = params_file.from_file(params, folder, progress)
-        if detect.kind(file.path) not in GLUON:
-            return None
-        arrays = open_params(file.path, name=str(params)).arrays
-        locations = _locate(arrays, str(params))
-        if not locations or not all(each.is_backbone for each in locations):
-            return None
-        if graph_search.find(params, file.documents, arrays) is not None:
-            return None  # it says more than the names
-        name = recorded_detection.detect(arrays, file.sha1, str(params))
-    return None if name is None else _Fallback(network=name)
 
 
 def _locate(arrays: Arrays, file: str) -> list[LocatedNetwork]:

@@ -72,8 +72,9 @@ def inspect(
     except (StorageError, SymbolError) as error:
         return GluonInspection(replace(inspection, graph_differences=tuple(str(error).split("\n"))), naming)
     if graph is None:
-        described = inspection if locations else _with_recorded(user_path, arrays, inspection)
-        return GluonInspection(described, naming)
+        if all(each.is_backbone for each in locations):
+            inspection = _with_recorded(user_path, arrays, inspection)
+        return GluonInspection(inspection, naming)
     if locations:
         return GluonInspection(with_graph(graph, locations, prepared, inspection), naming)
     command = graph_source.command(graph, str(user_path))

@@ -174,11 +174,8 @@ def _with_manifest(inspection: Inspection, manifest: AnyManifest | None) -> Insp
 def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: bool) -> Inspection:
     """Add the types and numbers of values, who published the file and, on request, statistics."""
     inspection, arrays = contents.inspection, contents.arrays
-    nearest = (
-        None
-        if inspection.models or inspection.module
-        else detection.nearest([array.shape for array in arrays.values()]).name
-    )
+    is_known = bool(inspection.models or inspection.module or inspection.network)
+    nearest = None if is_known else detection.nearest([array.shape for array in arrays.values()]).name
     floats = [array for array in arrays.values() if array.dtype in FLOATS]
     inspection = replace(
         inspection,
@@ -188,7 +185,7 @@ def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: b
         values=sum(array.size for array in arrays.values()),
         numbers=sum(array.size for array in floats),
     )
-    if full or (not (inspection.models or inspection.module) and path.stat().st_size <= MAX_HASHED):
+    if full or (not is_known and path.stat().st_size <= MAX_HASHED):
         inspection = _with_publication(inspection, params_file.sha1(path, progress))
     if not full:
         return inspection
@@ -199,15 +196,16 @@ def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: b
 
 
 def _with_publication(inspection: Inspection, sha1: str) -> Inspection:
-    """Add the SHA-1 and who published the file; a model that is not covered replaces the verdict."""
+    """Add the SHA-1 and who published the file, which may replace the verdict."""
     official = _published_model(sha1)
     inspection = replace(inspection, sha1=sha1, official=official)
-    if official and not inspection.models and inspection.summary is None:
+    is_known = inspection.models or inspection.network or inspection.summary is not None
+    if official and not is_known:
         return replace(inspection, verdict=unknown_names.describe_gluoncv(str(official)))
     return inspection
 
 
 def _published_model(sha1: str) -> str | bool:
-    """Return the name of the model, covered or not, whose published file has this SHA-1, or False."""
-    covered = (model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1)
-    return next(covered, None) or catalog.uncovered_model(sha1) or False
+    """Return the name of the model, native or not, whose published file has this SHA-1, or False."""
+    native = (model.name for model in catalog.models().values() if model.entry.params_sha1 == sha1)
+    return next(native, None) or catalog.published_not_native(sha1) or False

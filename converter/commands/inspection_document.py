@@ -112,7 +112,8 @@ class InspectionRecord(Struct, frozen=True, kw_only=True):
         dialect: naming style.
         prefix: prefix of the names.
         models: models that the tensors match.
-        nearest: nearest model, null if a model matches.
+        network: GluonCV's network whose recorded graph has these parameters, null if they are a model's.
+        nearest: nearest model, null if the tensors are those of a model or of such a network.
         module: the generated module that the tensors belong to.
         dtypes: number of arrays of each type, most frequent first.
         tensors: number of arrays.
@@ -144,6 +145,7 @@ class InspectionRecord(Struct, frozen=True, kw_only=True):
     dialect: str | None
     prefix: str | None
     models: tuple[ModelRecord, ...]
+    network: str | None
     nearest: str | None
     module: str | None
     dtypes: dict[str, int]
@@ -179,6 +181,7 @@ def document(inspection: Inspection) -> dict[str, Any]:
         dialect=inspection.dialect,
         prefix=inspection.prefix,
         models=_models(inspection),
+        network=inspection.network,
         nearest=inspection.nearest,
         module=inspection.module,
         dtypes=dict(inspection.dtypes),

@@ -92,13 +92,14 @@ class Inspection:
         dialect: naming style.
         prefix: prefix of the names.
         models: models that the tensors match.
-        nearest: nearest model, None if ``models`` is not empty.
+        network: GluonCV's network whose recorded graph has these parameters, None if they are a model's.
+        nearest: nearest model, None if the tensors are those of a model or of such a network.
         module: the generated module that the tensors belong to, None for others.
         dtypes: number of arrays of each type, most frequent first.
         tensors: number of arrays.
         numbers: number of floating-point elements.
         sha1: SHA-1 of the unpacked file; None if only headers were read, as of a file that matches a model.
-        official: model whose published file this is, by GluonCV's name if it is not covered, False if
+        official: model whose published file this is, by GluonCV's name if it is not native, False if
             there is none; None if there is no ``sha1``.
         statistics: summaries by part and role; None if only headers were read.
         remark: what could not be determined, with the reason.
@@ -125,6 +126,7 @@ class Inspection:
     dialect: str | None = None
     prefix: str | None = None
     models: tuple[Model, ...] = ()
+    network: str | None = None
     nearest: str | None = None
     module: str | None = None
     dtypes: tuple[tuple[str, int], ...] = ()

@@ -51,10 +51,10 @@ def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:
 
 
 def with_recorded_network(inspection: Inspection, path: Path, name: str) -> Inspection:
-    """Add the recorded network of parameters that contain no model."""
+    """Add the recorded network of parameters, of which a model is at most the backbone."""
     file = shlex.quote(str(path))
     verdict = f"parameters of GluonCV's {name}: gluon2torch convert {name} OUT --params {file}"
-    return replace(inspection, verdict=verdict, remark=None)
+    return replace(inspection, network=name, verdict=verdict, remark=None, models=(), wrapping=None)
 
 
 def of_weights(inspection: Inspection, path: Path) -> str:

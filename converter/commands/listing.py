@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections import Counter
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from converter import names
 from converter.errors import CatalogError, UsageError
 from converter.networks import catalog, families, zoo
 from converter.networks.zoo import TargetKind, ZooModel
-from resnext_torch import names
+from resnext_torch.names import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from converter.choices import Task
     from converter.networks.families import Family
 
-BY_GRAPH = "not by name"
+NOT_BY_NAME = "not by name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def select(
 
 def becomes(targets: Counter[TargetKind | None]) -> str:
     """Return what models become, such as "native" or "17 native, 7 generated, 2 not by name"."""
-    present = {target or BY_GRAPH: targets[target] for target in (*TargetKind, None) if targets[target]}
+    present = {target or NOT_BY_NAME: targets[target] for target in (*TargetKind, None) if targets[target]}
     if len(present) == 1:
         return str(*present)
     return ", ".join(f"{count} {target}" for target, count in present.items())
@@ -107,10 +107,10 @@ def _matches(pattern: str) -> Iterable[ZooModel]:
         return matches
     if set(pattern) & set("*?["):
         raise CatalogError(f"no model matches {pattern!r}; try gluon2torch list")
-    plain = pattern.removeprefix(names.PREFIX)
+    plain = pattern.removeprefix(PREFIX)
     return [models[plain if plain in models else catalog.find(pattern).entry.gluon]]
 
 
 def _unknown_family(name: str) -> str:
-    close = difflib.get_close_matches(name, families.families(), n=1)
-    return f"unknown family {name!r}; " + (f"did you mean {close[0]}?" if close else "try gluon2torch list")
+    nearest = names.nearest(name, families.families())
+    return f"unknown family {name!r}; " + (f"did you mean {nearest}?" if nearest else "try gluon2torch list")

@@ -171,8 +171,7 @@ def select(patterns: Sequence[str]) -> tuple[Model, ...]:
 def completions(prefix: str) -> list[str]:
     """Return the names that begin with ``prefix``: our own, or GluonCV's if no own name does."""
     own = [name for name in models() if name.startswith(prefix)]
-    gluon = (model.entry.gluon for model in models().values())
-    return own or [name for name in gluon if name.startswith(prefix)]
+    return own or [name for name in by_gluon_name() if name.startswith(prefix)]
 
 
 def find(name: str) -> Model:
@@ -180,21 +179,25 @@ def find(name: str) -> Model:
 
     Raises:
         CatalogError: if no model has that name; the message says that it exists in GluonCV only, or
-            suggests the correct spelling, or lists all.
+            suggests the correct spelling, or refers to the list.
     """
-    by_name = models()
-    by_gluon_name = {model.entry.gluon: model for model in by_name.values()}
-    model = by_name.get(name) or by_gluon_name.get(name)
+    by_gluon = by_gluon_name()
+    model = models().get(name) or by_gluon.get(name)
     if model is None:
-        covered = {entry: model.name for entry, model in by_gluon_name.items()}
-        raise CatalogError(unknown_names.describe_unknown(name, covered))
+        native = {gluon: each.name for gluon, each in by_gluon.items()}
+        raise CatalogError(unknown_names.describe_unknown(name, native))
     return model
 
 
-def uncovered_model(sha1: str) -> str | None:
-    """Return the GluonCV model with this SHA-1 of its published file, None if it is covered or unknown."""
+def by_gluon_name() -> dict[str, Model]:
+    """Return the models by GluonCV's name."""
+    return {model.entry.gluon: model for model in models().values()}
+
+
+def published_not_native(sha1: str) -> str | None:
+    """Return the GluonCV model with this SHA-1 of its published file, None if it is native or unknown."""
     name = gluoncv_models.published_name(sha1)
-    return None if name in {model.entry.gluon for model in models().values()} else name
+    return None if name in by_gluon_name() else name
 
 
 @cache

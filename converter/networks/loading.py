@@ -100,6 +100,8 @@ def load_model(source: ParamsSource, file: ParamsFile) -> LoadedModel:
     prepared = preparation.prepare(content.arrays, str(file.user_path))
     locations = resolution.find_usable(source, prepared.arrays, str(file.user_path))
     graph = graph_matching.find(source, file, content.arrays, locations)
+    if source.model is None and not source.backbone and graph is None:
+        resolution.require_whole(locations, content.arrays, file)
     located = resolution.choose(locations, prepared.arrays, graph, file)
     if source.output_stride is not None:
         located = located.with_output_stride(source.output_stride)

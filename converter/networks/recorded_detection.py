@@ -55,7 +55,7 @@ def _matches(arrays: Arrays, file: str) -> Iterator[MatchedNetwork]:
 
 def _candidates(count: int) -> list[str]:
     """Return the networks with this number of parameters, without those that convert natively."""
-    native = {model.entry.gluon for model in catalog.models().values()}
+    native = catalog.by_gluon_name()
     return [
         name
         for name, entry in recorded_index.index().items()

@@ -64,14 +64,18 @@ def index() -> dict[str, RecordedEntry]:
     return _index().graphs
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of MXNet and GluonCV that the graphs were recorded with."""
-    return _index().versions
-
-
 def missing() -> dict[str, str]:
     """Return the networks of GluonCV that were not recorded, and why."""
     return _index().missing
+
+
+def refusal(name: str) -> str:
+    """Return why a network is not converted from a recorded graph, "" if it is."""
+    entry = index().get(name)
+    if entry is None:
+        return missing().get(name, "its graph was not recorded")
+    operators = ", ".join(entry.unsupported)
+    return f"its operators cannot be converted: {operators}" if operators else ""
 
 
 @cache

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from converter.errors import MappingError
-from converter.networks import catalog, detection, location, verdicts
+from converter.networks import catalog, detection, location, recorded_detection, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,6 +53,18 @@ def require_usable(locations: list[LocatedNetwork], source: ParamsSource, arrays
         detection.require_not_another(source.model, locations[0].naming)
     elif not source.backbone and not all(each.has_own_strides for each in locations):
         raise verdicts.own_strides(locations[0], file)
+
+
+def require_whole(locations: list[LocatedNetwork], arrays: Arrays, file: ParamsFile) -> None:
+    """Check that the networks are not the backbones of a recorded network that has all parameters of a file.
+
+    Raises:
+        MappingError: if they are, or if several recorded networks have these parameters.
+    """
+    if all(each.is_backbone for each in locations):
+        network = recorded_detection.detect(arrays, file.sha1, str(file.user_path))
+        if network is not None:
+            raise verdicts.backbone_of(locations[0], network, str(file.user_path))
 
 
 def _are_several(locations: list[LocatedNetwork]) -> bool:

@@ -151,7 +151,7 @@ def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile
 
     Raises:
         SourceError: if the file cannot be downloaded or unpacked; also in place of a mismatch in the body if
-            it is the published file of a model that is not covered.
+            it is the published file of a model that is not native.
         StorageError: if the file cannot be read; also in place of any other ``ConversionError`` in the
             body if the file has changed meanwhile.
     """
@@ -161,7 +161,7 @@ def open_source(source: ParamsSource, progress: Progress) -> Iterator[ParamsFile
             yield file
         except (DialectError, MappingError, SymbolError) as error:
             params_file.require_unchanged(file)
-            if name := catalog.uncovered_model(file.sha1):
+            if name := catalog.published_not_native(file.sha1):
                 raise SourceError(f"{file.user_path}: {unknown_names.describe_gluoncv(name)}") from error
             raise
         except ConversionError:

@@ -8,31 +8,26 @@ from resnext_torch import names
 
 def describe_gluoncv(name: str) -> str:
     """Return the message about a network of GluonCV that is not in the catalog, with what can be done."""
-    entry = recorded_index.index().get(name)
-    if entry is None:
-        reason = recorded_index.missing().get(name, "its graph was not recorded")
+    if reason := recorded_index.refusal(name):
         return f"{name} is a GluonCV network that cannot be converted by its name: {reason}"
-    if entry.unsupported:
-        operators = ", ".join(entry.unsupported)
-        return f"{name} is a GluonCV network with operators that cannot be converted: {operators}"
     return (
         f"{name} is a GluonCV network that is converted from its recorded graph: convert {name} OUT, "
         f"or converter.convert_graph({name!r}, OUT)"
     )
 
 
-def describe_unknown(name: str, covered: dict[str, str]) -> str:
+def describe_unknown(name: str, native: dict[str, str]) -> str:
     """Return the message about an unknown name, with a suggestion if it is incomplete or misspelt.
 
     Another network is never suggested for the name of a GluonCV model, nor one with other numbers.
 
     Args:
         name: the name.
-        covered: {GluonCV's name: our name} of the covered models.
+        native: {GluonCV's name: our name} of the native models.
     """
     plain = name.lower().removeprefix(names.PREFIX)
-    own = covered | {own_name.removeprefix(names.PREFIX): own_name for own_name in covered.values()}
-    if plain in gluoncv_models.published_sha1s() and plain not in covered:
+    own = native | {own_name.removeprefix(names.PREFIX): own_name for own_name in native.values()}
+    if plain in gluoncv_models.published_sha1s() and plain not in native:
         return describe_gluoncv(plain)
     suggestion = own.get(plain) or names.TIMM_NAMES.get(plain) or names.complete(plain, own)
     if suggestion is None and (correction := names.correct(plain, {*own, *gluoncv_models.published_sha1s()})):

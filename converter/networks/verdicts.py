@@ -97,6 +97,15 @@ def without_head(found: LocatedNetwork, file: str) -> MappingError:
     return MappingError("\n".join([*lines, BACKBONE]))
 
 
+def backbone_of(found: LocatedNetwork, network: str, file: str) -> MappingError:
+    """Return the error for parameters of a recorded network, in which a model is only the backbone."""
+    return MappingError(
+        f"{file}: parameters of GluonCV's {network}, whose backbone is {found.model.name}\n"
+        f"  try         {network} in place of auto\n"
+        f"  or          --backbone, which takes the backbone alone"
+    )
+
+
 def more_parameters(found: LocatedNetwork, file: str) -> MappingError:
     """Return the error for a whole network with other parameters, which may change what it computes."""
     rest = found.wrapping.rest if found.wrapping else ()

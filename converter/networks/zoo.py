@@ -67,16 +67,12 @@ class ZooModel:
     @property
     def convertible(self) -> bool:
         """Whether ``convert NAME`` converts the model."""
-        return convertible(self.gluon)
+        return not self.reason
 
     @property
     def reason(self) -> str:
         """Why ``convert NAME`` does not convert the model, "" if it does."""
-        if self.convertible:
-            return ""
-        if entry := recorded_index.index().get(self.gluon):
-            return f"its operators cannot be converted: {', '.join(entry.unsupported)}"
-        return recorded_index.missing().get(self.gluon, "its graph was not recorded")
+        return "" if self.native else recorded_index.refusal(self.gluon)
 
     @property
     def sha1(self) -> str:
@@ -122,7 +118,7 @@ class ZooModel:
 @cache
 def models() -> dict[str, ZooModel]:
     """Return every model by GluonCV's name, family by family."""
-    native = _native()
+    native = catalog.by_gluon_name()
     return {
         name: ZooModel(gluon=name, family=key, native=native.get(name))
         for key, family in families.families().items()
@@ -132,16 +128,10 @@ def models() -> dict[str, ZooModel]:
 
 def convertible(name: str) -> bool:
     """Return whether ``convert NAME`` converts the model with this name in GluonCV."""
-    entry = recorded_index.index().get(name)
-    return name in _native() or (entry is not None and not entry.unsupported)
+    return name in catalog.by_gluon_name() or not recorded_index.refusal(name)
 
 
 def completions(prefix: str) -> list[str]:
     """Return the names that begin with ``prefix``: our own, or GluonCV's if no own name does."""
     own = [name for name in catalog.models() if name.startswith(prefix)]
     return own or [name for name in models() if name.startswith(prefix)]
-
-
-def _native() -> dict[str, Model]:
-    """Return the models of the catalog by GluonCV's name."""
-    return {model.entry.gluon: model for model in catalog.models().values()}
