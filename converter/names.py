@@ -37,6 +37,14 @@ def collapse(names: Iterable[str]) -> list[str]:
     ]
 
 
+def differences(missing: Iterable[str], unexpected: Iterable[str]) -> list[str]:
+    """Return a line for each pattern of the missing and the unexpected names."""
+    return [
+        *(f"missing     {pattern}" for pattern in collapse(missing)),
+        *(f"unexpected  {pattern}" for pattern in collapse(unexpected)),
+    ]
+
+
 def shorten(lines: list[str], limit: int = MAX_LINES) -> list[str]:
     """Return the first lines, clipped and printable, and the number of further lines."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -87,11 +86,13 @@ def _load(
     """
     source = manifest.source
     if source.network is None or symbol is not None:
-        return graph_loading.load(_prepare(_read(weights, manifest, symbol), manifest), file)
+        graph = _read(weights, manifest, symbol)
+        return graph_loading.load(graph_loading.prepare_recorded(graph, source), file)
     arrays = open_params(file.path, name=str(file.user_path)).arrays
     network = recorded_graphs.load(source.network)
     recorded = recorded_parameters.match(network, arrays, str(file.user_path))
-    return graph_loading.load(_prepare(recorded.network.graph, manifest), file, recorded)
+    graph = recorded.network.graph
+    return graph_loading.load(graph_loading.prepare_recorded(graph, source), file, recorded)
 
 
 def _read(weights: Path, manifest: Manifest, symbol: Path | None) -> Graph:
@@ -108,18 +109,3 @@ def _read(weights: Path, manifest: Manifest, symbol: Path | None) -> Graph:
             "  try  --symbol GRAPH, or --reference none, which writes the file without a proof"
         )
     return reader.read(path)
-
-
-def _prepare(graph: Graph, manifest: Manifest) -> graph_loading.OpenedGraph:
-    """Prepare the graph that a manifest records.
-
-    Raises:
-        SymbolError: if it is another one.
-    """
-    source = manifest.source
-    found = hashlib.sha256(graph.content).hexdigest()
-    if found != source.symbol_sha256:
-        raise SymbolError(
-            f"{graph.file}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}"
-        )
-    return graph_loading.prepare(graph, source.graph.output if source.graph else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
     from converter.manifests.schema import ParityRecord
+    from converter.manifests.source_records import SourceRecord
     from converter.networks.recorded_parameters import MatchedNetwork
     from converter.parity.graph_outputs import Run
     from converter.parity.graph_proof import Side
@@ -97,6 +99,20 @@ def prepare(original: Graph, output: str | None = None) -> OpenedGraph:
     casts = rewriting.casts(original)
     whole = rewriting.bypass(original, casts) if casts else original
     return OpenedGraph(original=original, whole=whole, pruned=pruning.prune(whole, output))
+
+
+def prepare_recorded(original: Graph, source: SourceRecord) -> OpenedGraph:
+    """Prepare the graph that a manifest records.
+
+    Raises:
+        SymbolError: if it is another one.
+    """
+    found = hashlib.sha256(original.content).hexdigest()
+    if found != source.symbol_sha256:
+        raise SymbolError(
+            f"{original.file}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}"
+        )
+    return prepare(original, source.graph.output if source.graph else None)
 
 
 def load(graph: OpenedGraph, file: ParamsFile, recorded: MatchedNetwork | None = None) -> LoadedGraph:

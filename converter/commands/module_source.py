@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from converter import __version__
 from converter.commands import graph_loading
 from converter.commands.graph_parameters import variable
-from converter.errors import ArtifactError, SymbolError
+from converter.errors import ArtifactError
 from converter.graphs import codegen, reader
 from converter.graphs.codegen import safe_source
 from converter.graphs.codegen.safe_source import UnsafeSourceError
@@ -82,12 +82,7 @@ def _generated(path: Path, weights: GeneratedWeights, original: Graph, targets: 
         targets: the tensor of each variable.
     """
     source = weights.manifest.source
-    found = hashlib.sha256(original.content).hexdigest()
-    if found != source.symbol_sha256:
-        raise SymbolError(
-            f"{original.file}: another graph: expected SHA-256 {source.symbol_sha256}, found {found}"
-        )
-    opened = graph_loading.prepare(original, source.graph.output if source.graph else None)
+    opened = graph_loading.prepare_recorded(original, source)
     shapes = {name: tuple(weights.arrays[target].shape) for name, target in targets.items()}
     module = codegen.generate(opened.pruned.graph, shapes, str(source.symbol))
     if module.tensors != targets:

@@ -92,8 +92,6 @@ def _require_names(table: TableFile, arrays: Arrays, file: str) -> None:
         MappingError: with those that are missing or unknown.
     """
     expected = {*table.names, *table.table.folded_biases}
-    missing = [f"missing     {name}" for name in names.collapse(sorted(expected - arrays.keys()))]
-    unknown = [f"unexpected  {name}" for name in names.collapse(sorted(arrays.keys() - expected))]
-    if lines := [*missing, *unknown]:
+    if lines := names.differences(sorted(expected - arrays.keys()), sorted(arrays.keys() - expected)):
         headline = f"{file}: its parameters are not those in {table.file}"
         raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))

@@ -81,7 +81,8 @@ def request(
         ParityError: if the graph does not take the inputs.
     """
     converted = loaded.converted
-    for inputs in {str([array.shape for array in each.values()]): each for _, each in runs}.values():
+    by_shapes = {tuple(array.shape for array in inputs.values()): inputs for _, inputs in runs}
+    for inputs in by_shapes.values():
         module_execution.require_accepted(converted, inputs)
     chosen = {name: array.shape for name, array in runs[0][1].items()} if runs else None
     values = graph_inputs.values(converted, chosen or graph_inputs.shapes(converted, None, shapes), "float32")

@@ -117,10 +117,9 @@ def read(path: Path, key: str | None, targets: Collection[str]) -> Checkpoint:
         f"{name.removesuffix(STATISTIC)}{COUNTER}" for name in targets if name.endswith(STATISTIC)
     )
     found = checkpoint.load(path, key, [NetworkNames(frozenset(targets), counters)])
-    missing = names.collapse([name for name in targets if name not in found.arrays])
-    unknown = names.collapse(sorted(found.arrays.keys() - {*targets, *counters}))
-    if missing or unknown:
-        lines = [*(f"missing     {name}" for name in missing), *(f"unexpected  {name}" for name in unknown)]
+    missing = [name for name in targets if name not in found.arrays]
+    unknown = sorted(found.arrays.keys() - {*targets, *counters})
+    if lines := names.differences(missing, unknown):
         headline = f"{path}: its tensors are not those of the generated module"
         raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
     return replace(found, arrays={name: found.arrays[name] for name in targets})

@@ -50,7 +50,7 @@ def match(expected: Sequence[str], found: Sequence[str], file: str) -> dict[str,
             order of the layers and the file is not in the network's order.
     """
     known = _read(expected)
-    for head in ([], _outsiders(found)):
+    for head in ([], _outside(found)):
         inside = [name for name in found if name not in head]
         body = _read(inside)
         if len(body.by_place) < len(inside):  # two names of one layer, such as conv0 and conv00
@@ -104,7 +104,7 @@ def _part(text: str) -> Part:
     return (match[1], int(match[2])) if match else (text, -1)
 
 
-def _outsiders(every_name: Sequence[str]) -> list[str]:
+def _outside(every_name: Sequence[str]) -> list[str]:
     """Return the names that begin with another part than most: those of a layer made outside the network."""
     firsts = Counter(name.partition("_")[0] for name in every_name)
     usual = max(firsts, key=firsts.__getitem__, default="")

@@ -76,18 +76,20 @@ def _parameters(network: RecordedNetwork, arrays: Collection[str], file: str) ->
     Raises:
         MappingError: if names are missing or unexpected.
     """
-    stored = {_usual(name): file_name for name, file_name in naming_styles.plain(arrays).items()}
+    stored = {_with_running(name): file_name for name, file_name in naming_styles.plain(arrays).items()}
     if len(stored) < len(arrays):
         raise MappingError(
             f"{file}: contains a parameter twice, with arg: and aux:, or with running_ and moving_"
         )
-    by_variable = {_usual(each.variable): each for each in reversed(network.parameters)}
+    by_variable = {_with_running(each.variable): each for each in reversed(network.parameters)}
     in_graph = set(network.graph.variables)
     if any("." in name for name in stored):
-        by_name = {_usual(each.name): each for each in network.parameters}
+        by_name = {_with_running(each.name): each for each in network.parameters}
         present = {by_name[name].variable for name in stored if name in by_name}
         absent = {each.name for each in by_variable.values() if each.variable in in_graph - present}
-        _require_names(absent, by_name, stored, f"{file}: the names are not those of {network.name}")
+        if lines := names.differences(sorted(absent), sorted(stored.keys() - by_name.keys())):
+            headline = f"{file}: the names are not those of {network.name}"
+            raise MappingError("\n  ".join([headline, *names.shorten(lines)]))
         return {file_name: by_name[name] for name, file_name in stored.items()}
     variables = [*reversed(by_variable)]
     if len(stored) < len(variables):  # an export contains what the graph needs
@@ -96,16 +98,9 @@ def _parameters(network: RecordedNetwork, arrays: Collection[str], file: str) ->
     return {stored[name]: by_variable[variable] for name, variable in matched.items()}
 
 
-def _usual(name: str) -> str:
-    """Return a name with Gluon's spelling of the running statistics; MXNet's symbols say ``moving``."""
+def _with_running(name: str) -> str:
+    """Return a name with Gluon's ``running`` in place of ``moving``, as MXNet's symbols call statistics."""
     return naming_styles.MOVING.sub("running_", name)
-
-
-def _require_names(absent: set[str], known: Collection[str], found: Collection[str], headline: str) -> None:
-    missing = [*(f"missing     {name}" for name in names.collapse(sorted(absent)))]
-    unexpected = [*(f"unexpected  {name}" for name in names.collapse(sorted({*found} - {*known})))]
-    if missing or unexpected:
-        raise MappingError("\n  ".join([headline, *names.shorten([*missing, *unexpected])]))
 
 
 def _require_shapes(shapes: dict[str, tuple[Shape, Shape]], network: str, file: str) -> None:

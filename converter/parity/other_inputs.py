@@ -52,13 +52,7 @@ def require_agreement(
     images = [np.asarray(inputs[name], DTYPE) for name in converted.module.inputs]
     if after_discrete(converted.pruned.graph.nodes) or any(each.ndim not in IMAGE_AXES for each in images):
         return
-    batches = [np.concatenate([each, SCALE * np.flip(each, -1)]) for each in images]
-    generated = generated_network.load(converted.module, converted.parameters, DTYPE)
-    try:
-        expected = _outputs(generated, batches)
-    except REFUSALS:  # a graph for one image
-        batches = [batch[1:] for batch in batches]
-        expected = _outputs(generated, batches)
+    batches, expected = _expected(converted, images)
     module = build(DTYPE)
     found = _outputs(module, batches)
     _require_equal(found, _outputs(module, batches), f"{title} gives other outputs when it is called again")
@@ -66,6 +60,17 @@ def require_agreement(
         f"{title} agrees with the graph on the inputs of the proof, but not on larger values or on two images"
     )
     _require_equal(expected, found, headline)
+
+
+def _expected(converted: ConvertedGraph, images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """Return inputs, and the outputs of the generated module, which is then released."""
+    net = generated_network.load(converted.module, converted.parameters, DTYPE)
+    batches = [np.concatenate([each, SCALE * np.flip(each, -1)]) for each in images]
+    try:
+        return batches, _outputs(net, batches)
+    except REFUSALS:  # a graph for one image
+        batches = [batch[1:] for batch in batches]
+        return batches, _outputs(net, batches)
 
 
 def _outputs(net: torch.nn.Module, batches: Sequence[Array]) -> list[Array]:
