@@ -157,6 +157,7 @@ def test_json_is_strict_and_alone_on_stdout(full: bool, tiny_params: dict[str, A
             }
         ],
         "module": None,
+        "network": None,
         "nearest": None,
         "dtypes": {"float32": 102},
         "tensors": 102,

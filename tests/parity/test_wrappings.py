@@ -51,6 +51,12 @@ FILES = {
     "pose-prefix": f"the backbone of {V1B} without a head",
     "twins": f"{V1B}, with equal arrays under arg: and aux:",
 }
+# Whole networks whose graph is recorded: a backbone is taken from them only on request.
+RECORDED = {
+    "fpn": "faster_rcnn_fpn_resnet50_v1b_coco",
+    "pose": "simple_pose_resnet18_v1b",
+    "pose-prefix": "simple_pose_resnet18_v1b",
+}
 PLAIN = (
     *("listed-prefix", "moving", "mixed", "half", "preprocessed"),
     *("channels1", "channels4-export", "dilated-export"),
@@ -82,12 +88,21 @@ def params_in(folder: Path) -> Path:
 
 @pytest.mark.parametrize(("name", "description"), FILES.items())
 def test_network_in_a_wrapping_is_proven(name: str, description: str, folder: Path, convert: Convert) -> None:
-    result = convert(params_in(folder / name))
+    result = convert(params_in(folder / name), backbone=name in RECORDED)
     record = result.manifest.source.wrapping
     assert record is not None
     assert record.description == description
     assert result.manifest.parity.proven
     assert result.manifest.parity.reference == "gluon"
+
+
+@pytest.mark.parametrize(("name", "network"), RECORDED.items())
+def test_backbone_of_a_recorded_network_is_not_taken_unasked(
+    name: str, network: str, folder: Path, convert: Convert, out: Path
+) -> None:
+    with pytest.raises(ConversionError, match=rf"parameters of GluonCV's {network}, whose backbone is"):
+        convert(params_in(folder / name))
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", PLAIN)
