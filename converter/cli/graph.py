@@ -12,8 +12,6 @@ from converter import names
 from converter.choices import Precision
 from converter.cli import console
 
-MAX_LINES = 6  # of a list
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from converter.manifests.graph_records import GraphRecord, NodesRecord
     from converter.manifests.target_records import TargetRecord
     from converter.parity.options import ParityOptions
+
+MAX_LINES = 6  # of a list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from converter.errors import MappingError, UsageError
 from converter.graphs.alignment import alignment, reduction
 from converter.manifests.target_builder import AlignedTarget
 from converter.manifests.target_records import LayerTableRecord
-from converter.targets import adaptation, layer_table, specification
+from converter.targets import adaptation, layer_table, specification, table_writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -197,4 +197,4 @@ def mapping_text(loaded: LoadedGraph, aligned: AlignedTarget) -> str:
     graph = loaded.source.graph
     sha256 = hashlib.sha256(graph.content).hexdigest()
     ones = loaded.converted.module.ones
-    return layer_table.write(aligned.alignment, aligned.target, aligned.adaptations, ones, sha256)
+    return table_writing.write(aligned.alignment, aligned.target, aligned.adaptations, ones, sha256)

@@ -6,7 +6,7 @@ Each function resizes an RGB image to a fixed size, and returns how its coordina
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def to_input(image: Array, normalization: Normalization) -> Tensor:
     import torch  # noqa: PLC0415 - takes more than a second
 
     scaled = image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-    mean, std = (np.array(each, np.float32)[:, None, None] for each in _values(normalization))
+    mean, std = np.array([normalization.mean, normalization.std], np.float32)[:, :, None, None]
     return torch.from_numpy((scaled - mean) / std)[None]
 
 
@@ -134,13 +134,11 @@ def fit(image: Array, size: Size, normalization: Normalization) -> tuple[Tensor,
     Shape:
         (h, w, 3) in uint8 → (1, 3, *size)
     """
-    import torch  # noqa: PLC0415 - as above
-
     height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width)
     inner = min(size[0], int(height * scale + 0.5)), min(size[1], int(width * scale + 0.5))
-    mean, std = (torch.tensor(each)[None, :, None, None] for each in _values(normalization))
-    padded = (-mean / std).repeat(1, 1, *size)
+    black = to_input(np.zeros((1, 1, 3), np.uint8), normalization)
+    padded = black.repeat(1, 1, *size)
     padded[..., : inner[0], : inner[1]] = resize(to_input(image, normalization), inner)
     return padded, Placement(size=(height, width), scale=(inner[1] / width, inner[0] / height))
 
@@ -154,7 +152,3 @@ def resize(values: Tensor, size: Size) -> Tensor:
     from torch.nn import functional  # noqa: PLC0415 - as above
 
     return functional.interpolate(values, size, mode="bilinear", align_corners=True)
-
-
-def _values(normalization: Normalization) -> tuple[Any, Any]:
-    return normalization.mean, normalization.std
