@@ -15,12 +15,14 @@ from converter.references.probes import Probe
 from resnext_torch import ResNeXt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from converter.dtypes import Array
     from converter.graphs.graph import Settings
     from converter.networks.catalog import Model
     from converter.networks.mapping import Mapping
+    from resnext_torch import Config
 
 PROBE = Probe("float32", (33, 47))
 
@@ -56,15 +58,53 @@ def test_built_module_holds_a_copy_of_the_arrays(tiny: Model, state: dict[str, A
     assert state["fc.bias"].all()
 
 
-def test_module_is_loaded_from_a_file(tiny: Model, state: dict[str, Array], tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layers_of_a_loaded_module_have_their_weights_while_they_run(
+    dtype: str, tiny: Model, tiny_mapping: Mapping, state: dict[str, Array], tmp_path: Path
+) -> None:
     save_file(state, tmp_path / "a.safetensors")
-    assert_state(execution.load(tmp_path / "a.safetensors", tiny.config), state)
+    loaded = execution.load(tmp_path / "a.safetensors", tiny.config)
+    built, streamed = RecordingVisitor(), RecordingVisitor()
+    held: list[set[str]] = []
+
+    def watch(name: str, output: Array, settings: Settings) -> None:
+        streamed(name, output, settings)
+        tensors = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
+        held.append({key.rpartition(".")[0] for key, tensor in tensors.items() if not tensor.is_meta})
+
+    probe = Probe(dtype, PROBE.size)
+    assert execution.hook_layers(loaded, tiny_mapping).run(probe, watch) == ""
+    assert execution.hook_layers(execution.build(state, tiny.config), tiny_mapping).run(probe, built) == ""
+    assert held == [set()] * len(tiny_mapping.layers)  # a layer's own are released before its output is seen
+    assert streamed.outputs.keys() == built.outputs.keys()
+    assert all(np.array_equal(streamed.outputs[name], output) for name, output in built.outputs.items())
 
 
-def test_state_is_loaded_strictly(tiny: Model, state: dict[str, Array]) -> None:
+def test_failed_layer_releases_its_weights(
+    tiny: Model, tiny_mapping: Mapping, state: dict[str, Array]
+) -> None:
+    module = execution.stream(state, tiny.config)
+    failure = execution.hook_layers(module, tiny_mapping).run(Probe("float32", (33, 47), channels=5), print)
+    assert "expected input[1, 5, 33, 47] to have 3 channels" in failure
+    assert module.get_parameter("conv1.weight").is_meta
+
+
+@pytest.mark.parametrize("make", [execution.build, execution.stream])
+def test_state_is_loaded_strictly(
+    make: Callable[[dict[str, Array], Config], nn.Module], tiny: Model, state: dict[str, Array]
+) -> None:
     del state["fc.bias"]
     with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "fc\.bias"'):
-        execution.build(state, tiny.config)
+        make(state, tiny.config)
+
+
+@pytest.mark.parametrize("make", [execution.build, execution.stream])
+def test_shapes_are_those_of_the_layers(
+    make: Callable[[dict[str, Array], Config], nn.Module], tiny: Model, state: dict[str, Array]
+) -> None:
+    state["fc.bias"] = np.zeros(11, np.float32)
+    with pytest.raises(RuntimeError, match=r"size mismatch for fc\.bias"):
+        make(state, tiny.config)
 
 
 def test_arrays_share_memory_with_the_module() -> None:

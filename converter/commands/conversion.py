@@ -244,7 +244,7 @@ def _prove(
     if references:
         config = loaded.model.config
         module = (
-            execution.load(written.draft.path, config) if lossless else execution.build(loaded.state, config)
+            execution.load(written.draft.path, config) if lossless else execution.stream(loaded.state, config)
         )
         proof = runner.prove(references, execution.hook_layers(module, loaded.mapping), loaded, progress)
         require_passed(proof, diagnosis.diagnose(proof, loaded, loaded.state))

@@ -212,7 +212,7 @@ def _with_recorded_stride(request: ComparisonRequest) -> ParamsSource:
 def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Module, Arrays, Location]:
     """Return the module to compare with, its arrays, and their location in the checkpoint."""
     if request.module is not None:
-        module = copy.deepcopy(request.module)  # the comparison changes its precision
+        module = copy.deepcopy(request.module).cpu()  # the comparison changes its precision
         return module, _complete_state(loaded, execution.arrays(request.module), "the module"), TOP_LEVEL
     state, location = loaded.state, TOP_LEVEL
     if request.weights is not None:
@@ -221,7 +221,7 @@ def _other_side(request: ComparisonRequest, loaded: LoadedModel) -> tuple[nn.Mod
             _complete_state(loaded, checkpoint.arrays, str(request.weights)),
             checkpoint.location,
         )
-    return execution.build(state, loaded.model.config), state, location
+    return execution.stream(state, loaded.model.config), state, location
 
 
 def _complete_state(loaded: LoadedModel, arrays: Arrays, name: str) -> Arrays:

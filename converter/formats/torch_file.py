@@ -11,6 +11,7 @@ import numpy as np
 from converter.dtypes import BFLOAT16
 from converter.errors import ArtifactError
 from converter.formats import array_comparison, checkpoint, torch_package
+from converter.formats.file_arrays import FileArray
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def tensor(array: AnyArray) -> Tensor:
     """Return a copy of an array as a tensor."""
     import torch  # noqa: PLC0415 - as above
 
-    copy = np.array(array)
+    copy = np.asarray(array) if isinstance(array, FileArray) else np.array(array)
     if copy.dtype == BFLOAT16:  # torch does not convert it from numpy
         return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(copy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter import names
 from converter.errors import ParityError
-from converter.formats import torch_file
+from converter.formats import checkpoint, torch_file
 from converter.networks import settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class HookedModule:
         """
         import torch  # noqa: PLC0415 - takes over a second, and only a comparison needs it
 
-        self.module.to("cpu", getattr(torch, probe.dtype))
+        self.module.to(getattr(torch, probe.dtype))
         last_outputs: list[Tensor] = []
         *_, last = self.layers
         handles = [
@@ -75,10 +75,21 @@ class HookedModule:
 
 
 def load(path: Path, config: Config) -> nn.Module:
-    """Build a ResNeXt from the tensors of a safetensors file, loaded strictly."""
-    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
+    """Build a ResNeXt whose weights stay in a safetensors file: see ``stream``."""
+    return stream(checkpoint.read(path), config)
 
-    return _build(load_file(path), config)
+
+def stream(state: Arrays, config: Config) -> nn.Module:
+    """Build a ResNeXt on the meta device, each of whose layers reads its arrays when it runs.
+
+    Raises:
+        RuntimeError: if names or shapes are not those of the network.
+    """
+    from converter.parity import layer_weights  # noqa: PLC0415 - imports torch
+
+    module = _empty(config)
+    layer_weights.attach(module, state)
+    return module
 
 
 def logits(module: nn.Module, probe: Probe) -> Array:
@@ -89,15 +100,22 @@ def logits(module: nn.Module, probe: Probe) -> Array:
     """
     import torch  # noqa: PLC0415 - as in HookedModule.run
 
-    module.eval().to("cpu", getattr(torch, probe.dtype))
+    module.eval().to(getattr(torch, probe.dtype))
     with torch.inference_mode():
         output: Array = module(torch.from_numpy(probe.input())).numpy()
     return output
 
 
 def build(state: Arrays, config: Config) -> nn.Module:
-    """Build a ResNeXt from a copy of these arrays."""
-    return _build({name: torch_file.tensor(array) for name, array in state.items()}, config)
+    """Build a ResNeXt from a copy of these arrays.
+
+    Raises:
+        RuntimeError: as ``stream``.
+    """
+    module = _empty(config)
+    tensors = {name: torch_file.tensor(array) for name, array in state.items()}
+    module.load_state_dict(tensors, strict=True, assign=True)
+    return module
 
 
 def arrays(module: nn.Module) -> dict[str, Array]:
@@ -122,16 +140,14 @@ def arrays(module: nn.Module) -> dict[str, Array]:
     }
 
 
-def _build(state: dict[str, Tensor], config: Config) -> nn.Module:
-    """Build a ResNeXt around tensors without copying them."""
+def _empty(config: Config) -> nn.Module:
+    """Build a ResNeXt without memory for its weights."""
     import torch  # noqa: PLC0415 - as in HookedModule.run
 
     from resnext_torch import ResNeXt  # noqa: PLC0415 - imports torch
 
     with torch.device("meta"):
-        module = ResNeXt(config)
-    module.load_state_dict(state, strict=True, assign=True)
-    return module
+        return ResNeXt(config)
 
 
 def hook_layers(module: nn.Module, mapping: Mapping) -> HookedModule:

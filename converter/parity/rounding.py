@@ -43,7 +43,7 @@ def measure(model: Model, state: Arrays, rounded: Arrays, precision: Precision) 
     torch_package.require_torch("a rounding --dtype")
     probe = replace(PROBE, channels=model.config.in_chans)
     before, after = (
-        execution.logits(execution.build(arrays, model.config), probe) for arrays in (state, rounded)
+        execution.logits(execution.stream(arrays, model.config), probe) for arrays in (state, rounded)
     )
     diff = comparison.layer_diff(model.mapping.layers[-1], 0.0, before, after)
     return RoundingReport(precision, probe, diff.max_abs, diff.relative)
