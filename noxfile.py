@@ -145,7 +145,8 @@ def zoo(session: nox.Session) -> None:
     """Prove every classifier of GluonCV and several networks of each other task; record all graphs again."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     environment = WORKERS | {"GRAPH_ZOO": "all"}
-    chosen = (f"tests/parity/test_{name}_networks.py" for name in ("gluoncv", "recorded"))
+    files = ("every_model", "gluoncv_networks", "gluoncv_outputs", "recorded_networks")
+    chosen = (f"tests/parity/test_{file}.py" for file in files)
     session.run("pytest", *chosen, *session.posargs, env=environment)
 
 

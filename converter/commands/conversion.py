@@ -12,7 +12,15 @@ from converter.commands import exporting
 from converter.commands.arguments import choice, choices, optional_path, to_path
 from converter.commands.exporting import ExportSource
 from converter.errors import LabelsError
-from converter.formats import archives, artifact, labels, precision, program_file, torch_file
+from converter.formats import (
+    archives,
+    artifact,
+    labels,
+    precision,
+    program_file,
+    torch_file,
+    torch_package,
+)
 from converter.manifests import builder, schema
 from converter.manifests.builder import Output, WrittenFile
 from converter.networks import figures, loading, selection
@@ -169,6 +177,8 @@ def run(request: ConversionRequest, progress: Progress = silent) -> ConversionRe
     """
     plan = runner.resolve_reference(request.options)
     _require_usable(request)
+    if plan is not None:
+        torch_package.import_early()
     with selection.open_source(request.source, progress) as source, contextlib.ExitStack() as stack:
         loaded = loading.load_model(request.source, source)
         class_names, class_list = _class_names(request, loaded)

@@ -1,10 +1,17 @@
-"""Check that torch is installed, for the commands that run a network or read a ``.pth``."""
+"""Torch as an optional package: commands that run a network or read a ``.pth`` need it, others do not."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 
 from converter.errors import TorchUnavailableError
+from converter.storage import background
+
+
+def import_early() -> None:
+    """Begin to import torch, which takes a second, while files are read and written."""
+    background.start(lambda: import_module("torch"))
 
 
 def require_torch(purpose: str, alternative: str = "") -> None:

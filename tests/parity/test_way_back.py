@@ -70,15 +70,15 @@ def test_network_that_differs_from_gluoncv_is_refused(folder: Path, monkeypatch:
     """Negative control: our module with a misplaced stride behind the same tensors."""
     module = randomized(PROVEN_MODELS[0])
     torch.save(module.state_dict(), folder / "trained.pth")
-    build = execution.build
+    stream = execution.stream
 
-    def build_otherwise(state: dict[str, Array], config: Config) -> nn.Module:
-        changed_module = build(state, config)
+    def stream_otherwise(state: dict[str, Array], config: Config) -> nn.Module:
+        changed_module = stream(state, config)
         one, other = (vars(changed_module.get_submodule(f"layer2.0.conv{number}")) for number in (1, 2))
         one["stride"], other["stride"] = other["stride"], one["stride"]
         return changed_module
 
-    monkeypatch.setattr(execution, "build", build_otherwise)
+    monkeypatch.setattr(execution, "stream", stream_otherwise)
     request = reverse_conversion.ToGluonRequest(
         weights=folder / "trained.pth", out=folder / "back.params", options=PROVEN
     )
