@@ -146,6 +146,18 @@ def leaky(slope: float) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.LeakyReLU(slope))
 
 
+class Pooled(nn.Module):
+    """A convolution and a max pool whose stride is no attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = nn.functional.max_pool2d(self.conv(x), 3, 1)
+        return y
+
+
 def number() -> int:
     """Return something that is no module."""
     return 7

@@ -25,12 +25,14 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
     "squeezenet1.1": ("squeezenet1_1", {}),
     "inceptionv3": ("inception_v3", WITHOUT_AUXILIARY),
     "mobilenetv2_1.0": ("mobilenet_v2", {}),
+    "googlenet": ("googlenet", WITHOUT_AUXILIARY),
     "mobilenetv3_large": ("mobilenet_v3_large", {}),
     "shufflenet_v2": ("shufflenet_v2_x1_0", {}),
     "resnet18_v1": ("resnet18", {}),
-    "resnet34_v1": ("resnet34", {}),
+    **{f"resnet{depth}_v1": (f"resnet{depth}", {}) for depth in (34, 50, 101, 152)},
 }
 TIMM = {
+    **{f"se_resnet{depth}_v1": f"legacy_seresnet{depth}" for depth in (50, 101, 152)},
     "darknet53": "darknet53",
     "resnest14": "resnest14d",
     "resnest26": "resnest26d",
@@ -42,8 +44,7 @@ TIMM = {
     "hrnet_w18_small_v2_c": "hrnet_w18_small_v2",
     **{f"hrnet_w{width}_c": f"hrnet_w{width}" for width in (18, 30, 32, 40, 44, 48, 64)},
 }
-# Others differ in layers (mobilenetv3_small, resnet*_v2, se_resnet18_v1) or in settings (googlenet,
-# resnet50_v1, xception).
+# Others have other layers (mobilenetv3_small, resnet*_v2, se_resnet18_v1) or other activations (xception).
 TARGETS = {name: (f"torchvision:{module}", options) for name, (module, options) in TORCHVISION.items()}
 TARGETS |= {name: (f"timm:{module}", {}) for name, module in TIMM.items()}
 TARGETS["mobilenet1.0"] = ("timm:mobilenetv1_100", {"act_layer": "relu"})  # by default ReLU6
@@ -55,18 +56,16 @@ def main(folder: Path, names: list[str]) -> None:
     for name in names or TARGETS:
         target, arguments = TARGETS[name]
         path = folder / target.partition(":")[0] / f"{name}.toml"
-        for adapt in (False, True):  # settings that differ are in the table
-            try:
-                _record(name, target, arguments, path, adapt=adapt)
-            except ConversionError as error:
-                reason = str(error)
-            else:
-                reason = f"{target}{', with settings' if adapt else ''}"
-                break
-        print(f"{name}: {reason}", flush=True)  # noqa: T201 - progress
+        try:
+            _record(name, target, arguments, path)
+        except ConversionError as error:
+            print(f"{name}: {error}", flush=True)  # noqa: T201 - for a person
+        else:
+            print(f"{name}: {target}", flush=True)  # noqa: T201 - progress
 
 
-def _record(name: str, target: str, arguments: dict[str, Any], path: Path, *, adapt: bool) -> None:
+def _record(name: str, target: str, arguments: dict[str, Any], path: Path) -> None:
+    """Write the table of a network, with the settings that must be changed on the module."""
     with tempfile.TemporaryDirectory() as out:
         convert_graph(
             name,
@@ -74,7 +73,7 @@ def _record(name: str, target: str, arguments: dict[str, Any], path: Path, *, ad
             random=1,
             target=target,
             target_args=arguments,
-            adapt=adapt,
+            adapt=True,
             save_mapping=path,
             options=OPTIONS,
         )

@@ -110,6 +110,43 @@ def test_random_weights_are_a_warning_whatever_the_name_of_the_module(
     assert predict(tmp_path / "out", image).warning == "the weights are random numbers"
 
 
+@pytest.mark.parametrize("form", [".safetensors", ".pth"])
+def test_weights_for_timm_give_the_probabilities_of_the_generated_module(
+    form: str, image: Path, tmp_path: Path
+) -> None:
+    """darknet53 in timm has other slopes, which the manifest changes."""
+    convert_graph("darknet53", tmp_path / "own", random=1, options=UNPROVEN)
+    convert_graph("darknet53", tmp_path / "timm", random=1, target="timm", pth=True, options=UNPROVEN)
+    (weights,) = (tmp_path / "timm").glob(f"*{form}")
+    expected, found = predict(tmp_path / "own", image), predict(weights, image)
+    assert found.warning == "the weights are random numbers"
+    (one,), (other,) = expected.images, found.images
+    assert [each.index for each in one.classes] == [each.index for each in other.classes]
+    for this, that in zip(one.classes, other.classes, strict=True):
+        assert abs(this.probability - that.probability) <= LIMIT
+    (manifest,) = (tmp_path / "timm").glob("*.json")
+    content = json.loads(manifest.read_text())
+    del content["target"]["adaptations"]
+    manifest.write_text(json.dumps(content))
+    (other,) = predict(weights, image).images
+    assert one.classes[0].probability != pytest.approx(other.classes[0].probability, abs=LIMIT)
+
+
+def test_only_modules_of_timm_and_torchvision_are_run(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest from anyone can name any callable."""
+    convert_graph("mobilenet1.0", tmp_path / "out", random=1, target="timm", options=UNPROVEN)
+    (manifest,) = (tmp_path / "out").glob("*.json")
+    content = json.loads(manifest.read_text())
+    content["target"] |= {"name": "hostile:Network", "arguments": {}}
+    manifest.write_text(json.dumps(content))
+    (tmp_path / "hostile.py").write_text("raise SystemExit('run')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match="hostile:Network: only models of timm and torchvision are run"):
+        predict(tmp_path / "out", image)
+
+
 def edit_module(out: Path, attack: str) -> None:
     """Prepend a statement to the module, and record the SHA-256 of the result in the manifest."""
     (module,) = out.glob("*.py")

@@ -25,7 +25,7 @@ from converter.errors import ConversionError, MappingError, ParityError, TargetE
 from converter.formats.params import write_params
 from converter.graphs.alignment.rules import Assignment
 from converter.parity.options import ParityOptions
-from converter.targets import building, specification, state
+from converter.targets import adaptation, building, specification, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,13 +107,39 @@ def test_other_eps_is_found_by_the_numbers_and_mended_by_adapt(
     assert result.manifest.target.arguments == arguments
 
 
-def test_other_stride_is_named_with_the_statement_that_changes_it(
-    files: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_other_stride_is_named_and_mended_by_adapt(files: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = {"stride": 1}
     with pytest.raises(ParityError) as caught:
-        convert(files, tmp_path / "out", target_args={"stride": 1}, adapt=True)
+        convert(files, tmp_path / "out", target_args=arguments)
     assert "settings  conv0 → stem: stride (2, 2) in the graph, (1, 1) in the module" in str(caught.value)
-    assert "model.get_submodule('stem').stride = (2, 2)" in str(caught.value)
+    table = tmp_path / "small.toml"
+    result = convert(files, tmp_path / "out", target_args=arguments, adapt=True, save_mapping=table)
+    assert result.manifest.target
+    (changed,) = result.manifest.target.adaptations
+    assert (changed.module, changed.setting, changed.value) == ("stem", "stride", (2, 2))
+    assert '"stem.stride" = [2, 2]' in table.read_text()
+    assert converter.verify(result.artifact).holds
+    again = convert(files, tmp_path / "again", mapping=table)
+    assert again.manifest.target
+    assert again.manifest.target.adaptations == (changed,)
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_pool_of_a_function_is_named_with_what_to_write(tmp_path: Path, adapt: bool) -> None:
+    network = Network()
+    x = network.conv("conv", "data", 1, 4)
+    network.apply("Pooling", "pool", x, kernel="(3, 3)", stride="(2, 2)", pool_type="max")
+    files = save_network(tmp_path, network, "pool")
+    with pytest.raises(ParityError, match=r"settings  pool → .*: stride \(2, 2\) in the graph") as caught:
+        convert(files, tmp_path / "out", "existing_modules:Pooled", adapt=adapt)
+    assert ("try       --adapt" in str(caught.value)) != adapt
+    assert ("a function of your own" in str(caught.value)) == adapt
+
+
+def test_setting_that_is_none_of_a_layer_is_not_set() -> None:
+    changed = adaptation.Adaptation(module="", setting="forward", value=1)
+    with pytest.raises(TargetError, match="forward is not set: only eps, "):
+        adaptation.apply(torch.nn.Identity(), [changed])
 
 
 def test_slip_that_no_structure_shows_is_found_by_the_numbers(
@@ -419,7 +445,7 @@ def test_table_with_swapped_lines_is_caught_by_the_numbers(files: tuple[Path, Pa
         ('"conv0" = ["stem", "convolution"]', '"conv0" = ["norm", "convolution"]', "mapped twice"),
         ('"stem", "convolution"]', '"stem", "unknown"]', "unknown kind"),
         ('"conv0" = ["stem", ', '"conv9" = ["stem", ', "has no parameter conv9_weight"),
-        ("\n[layers]", '\n[settings]\n"stem.training" = 1.0\n[layers]', "only eps and negative_slope"),
+        ("\n[layers]", '\n[settings]\n"stem.training" = 1.0\n[layers]', "only eps, negative_slope, stride"),
         ("[layers]", "[lines]", "not a table of layers"),
     ],
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from converter.manifests.graph_records import GraphRecord, NodesRecord
     from converter.manifests.target_records import TargetRecord
     from converter.parity.options import ParityOptions
+    from converter.targets.adaptation import Value
 
 MAX_LINES = 6  # of a list
 
@@ -168,9 +169,9 @@ def _describe_target(target: TargetRecord, screen: Console) -> None:
         screen.print(f"[yellow]differs[/] {console.word(line)}")
 
 
-def _changed(target: TargetRecord) -> dict[tuple[str, float], list[str]]:
+def _changed(target: TargetRecord) -> dict[tuple[str, Value], list[str]]:
     """Return the modules on which each setting is changed to each value."""
-    changed: dict[tuple[str, float], list[str]] = {}
+    changed: dict[tuple[str, Value], list[str]] = {}
     for each in target.adaptations:
         changed.setdefault((each.setting, each.value), []).append(each.module)
     return changed

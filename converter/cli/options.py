@@ -208,7 +208,7 @@ Adapt = Annotated[
     bool,
     typer.Option(
         "--adapt",
-        help="Set the eps of BatchNorms and the slopes of leaky ReLUs on the target, where the graph has "
+        help="Set eps, slopes, strides and other attributes of layers on the target, where the graph has "
         "others; the manifest lists them.",
     ),
 ]

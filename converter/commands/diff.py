@@ -16,7 +16,7 @@ from converter.formats import array_comparison
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
 from converter.formats.file_arrays import FileArray
 from converter.formats.state_dicts import TOP_LEVEL, Location
-from converter.manifests import generated_weights
+from converter.manifests import converted_weights
 from converter.networks import detection, naming_styles, state_dicts
 from converter.storage import disk
 
@@ -162,7 +162,7 @@ def _by_manifests(paths: tuple[Path, Path], key: str | None, one: Arrays, other:
 
 def _manifest_of(path: Path, key: str | None, weights: Arrays, other: Arrays) -> Manifest | None:
     """Return the manifest of a checkpoint's generated module, if the other file has the source's names."""
-    found = None if weights.keys() == other.keys() else generated_weights.find(path, key)
+    found = None if weights.keys() == other.keys() else converted_weights.find(path, key)
     if found is None or other.keys().isdisjoint(names.source for names in found.manifest.names):
         return None
     return found.manifest

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from converter.choices import Precision
     from converter.formats.file_arrays import Arrays
     from converter.graphs.graph import Graph
-    from converter.manifests.generated_weights import GeneratedWeights
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.manifests.schema import Manifest, ParityRecord
     from converter.parity.options import ParityOptions
     from converter.sources.params_file import ParamsFile
 
 
-def params(weights: GeneratedWeights, file: str, dtype: Precision) -> Arrays:
+def params(weights: ConvertedWeights, file: str, dtype: Precision) -> Arrays:
     """Return the arrays by their names in the ``.params`` file, in its order.
 
     Raises:

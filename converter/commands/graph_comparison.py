@@ -14,7 +14,7 @@ from converter.formats import array_comparison
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.formats.state_dicts import TOP_LEVEL
 from converter.graphs.codegen.module_name import module_name
-from converter.manifests import generated_weights, target_weights
+from converter.manifests import converted_weights, target_weights
 from converter.networks import graph_source
 from converter.parity import execution, generated_network, runner
 from converter.parity.checkpoint_comparison import WeightsFile
@@ -141,11 +141,18 @@ def _load(source: GraphSource, output: str | None) -> LoadedGraph:
 
 
 def _recorded(weights: Path | None, key: str | None, graph: Graph) -> Manifest | None:
-    """Return the manifest of weights that were converted from a graph."""
+    """Return the manifest of weights that were converted from a graph.
+
+    Raises:
+        ArtifactError: if they are for an existing module.
+    """
     if weights is None:
         return None
-    found = generated_weights.find(weights, key, hashlib.sha256(graph.content).hexdigest())
-    return found.manifest if found else None
+    found = converted_weights.find(weights, key, hashlib.sha256(graph.content).hexdigest())
+    if found is None:
+        return None
+    target_weights.refuse(weights, found.target)
+    return found.manifest
 
 
 def _other_side(
@@ -161,8 +168,7 @@ def _other_side(
             state=state,
             network=lambda dtype: generated_network.load(generated, loaded.converted.parameters, dtype),
         )
-    target_weights.refuse(weights, target_weights.find(weights))
-    found = generated_weights.read(weights, key, [*generated.tensors.values()])
+    found = converted_weights.read(weights, key, [*generated.tensors.values()])
     return _OtherSide(
         name=disk.file_name(weights),
         state=found.arrays,

@@ -106,7 +106,8 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
         target: timm:NAME, torchvision:NAME, or package.module:NAME of a callable that returns a module; for a
             network with a table in ``mappings/targets`` also timm or torchvision alone.
         target_args: the keyword arguments of the callable.
-        adapt: whether to set the eps of BatchNorms and the slopes of leaky ReLUs on the target.
+        adapt: whether to set attributes of layers, such as eps and strides, on the target as the graph has
+            them.
         mapping: a table of layers that ``save_mapping`` wrote, which takes the place of a search.
         save_mapping: the file that the table of layers is written to.
         options: how to prove the conversion.

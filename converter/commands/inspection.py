@@ -21,7 +21,7 @@ from converter.errors import ArtifactError, CheckpointError
 from converter.formats import archives, checkpoint, detect, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.graphs import candidates
-from converter.manifests import converted_file, generated_weights, target_weights
+from converter.manifests import converted_file, converted_weights
 from converter.manifests.schema import TrainedManifest
 from converter.networks import catalog, detection, state_dicts, unknown_names
 from converter.progress import silent
@@ -118,29 +118,18 @@ def _read_gluon(
 
 def _read_pytorch(path: Path, key: str | None, inspection: Inspection) -> _Contents:
     """Read a PyTorch checkpoint, and the manifest if it is a converted file."""
-    if generated := generated_weights.find(path, key):
+    if converted := converted_weights.find(path, key):
         inspection = replace(
             inspection,
             container=detect.kind(path),
             dialect=PYTORCH_NAMES,
-            location=generated.location,
-            is_converted=generated.converted,
-            module=f"{generated.manifest.model}.py, generated from {generated.manifest.source.symbol}",
-            verdict=generated.describe(path),
+            location=converted.location,
+            is_converted=converted.converted,
+            module=converted.module,
+            verdict=converted.describe(path),
         )
-        return _Contents(inspection=inspection, arrays=generated.arrays)
+        return _Contents(inspection=inspection, arrays=converted.arrays)
     weights = state_dicts.read(path, key)
-    if target := target_weights.find(path):
-        inspection = replace(
-            inspection,
-            container=detect.kind(path),
-            dialect=PYTORCH_NAMES,
-            location=weights.location,
-            is_converted=True,
-            module=target.name,
-            verdict=f"weights for {target.name}: {target_weights.expression(target)}",
-        )
-        return _Contents(inspection=inspection, arrays=weights.arrays)
     inspection = replace(
         inspection,
         container=detect.kind(path),

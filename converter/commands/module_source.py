@@ -23,14 +23,14 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from converter.graphs.graph import Graph
-    from converter.manifests.generated_weights import GeneratedWeights
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.manifests.source_records import SourceRecord
 
 MAX_BYTES = 1 << 26  # 64 MiB; the modules of GluonCV's largest networks have 300 KB
 MAX_CHARACTERS = 100  # of a reason
 
 
-def read(path: Path, weights: GeneratedWeights, symbol: Path | None = None) -> str:
+def read(path: Path, weights: ConvertedWeights, symbol: Path | None = None) -> str:
     """Return the source of the module of weights.
 
     Args:
@@ -63,7 +63,7 @@ def _is_recorded(source: SourceRecord) -> bool:
     return is_whole and source.network in recorded_index.index()
 
 
-def _of_network(path: Path, weights: GeneratedWeights, symbol: Path | None) -> str:
+def _of_network(path: Path, weights: ConvertedWeights, symbol: Path | None) -> str:
     """Return the module that the recorded graph of a network gives, or a copy of that graph in a file."""
     manifest = weights.manifest
     arrays = {names.source: weights.arrays[names.target] for names in manifest.names}
@@ -72,7 +72,7 @@ def _of_network(path: Path, weights: GeneratedWeights, symbol: Path | None) -> s
     return _generated(path, weights, reader.read(symbol) if symbol else matched.network.graph, targets)
 
 
-def _generated(path: Path, weights: GeneratedWeights, original: Graph, targets: dict[str, str]) -> str:
+def _generated(path: Path, weights: ConvertedWeights, original: Graph, targets: dict[str, str]) -> str:
     """Return the module that a graph gives.
 
     Args:
@@ -93,7 +93,7 @@ def _generated(path: Path, weights: GeneratedWeights, original: Graph, targets: 
     return module.source
 
 
-def _checked(path: Path, weights: GeneratedWeights) -> str:
+def _checked(path: Path, weights: ConvertedWeights) -> str:
     """Return the module next to the weights, if it is safe."""
     record = weights.manifest.module
     if record is None:  # not with kind "generated": see ``schema.read_any``
@@ -125,7 +125,7 @@ def _checked(path: Path, weights: GeneratedWeights) -> str:
     return source
 
 
-def _next_step(weights: GeneratedWeights) -> str:
+def _next_step(weights: ConvertedWeights) -> str:
     """Return how to get the network without the module."""
     if network := weights.manifest.source.network:
         return f"convert {network} OUT, which writes the module again"

@@ -5,25 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.commands import module_source
+from converter.commands import module_source, target_network
 from converter.errors import UsageError
-from converter.formats import detect, torch_package, weights_folder
+from converter.formats import detect, precision, torch_package, weights_folder
 from converter.formats.kinds import GLUON, PACKED
-from converter.manifests import generated_weights
+from converter.manifests import converted_weights
+from converter.parity import generated_network
 from converter.progress import silent
 from converter.vision import graph_documents, graph_network, graph_prediction, prediction
-from converter.vision.graph_network import GraphNetworkOptions
+from converter.vision.graph_network import GraphNetwork, GraphNetworkOptions
 from converter.vision.prediction import PredictionRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.choices import PredictionTask
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.progress import Progress
     from converter.vision.classifier import ClassifierOptions
     from converter.vision.graph_documents import DetectionRecord, SegmentationRecord
     from converter.vision.graph_prediction import GraphPredictionRequest, GraphPredictions
     from converter.vision.prediction import PredictionRecord, Predictions
+
+SUPPRESSION = "box_nms"  # the function of a generated module; CenterNet has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +58,37 @@ def run(request: PredictRequest, progress: Progress = silent) -> Predictions | G
     """
     options = request.options
     path = weights_folder.find_weights(options.weights)
-    generated = None
+    converted = None
     if detect.kind(path) not in GLUON | PACKED:  # which ``classifier.load`` refuses
-        generated = generated_weights.find(path, options.key)
-    if generated is None:
+        converted = converted_weights.find(path, options.key)
+    if converted is None:
         return prediction.predict(_named(request), progress)
     torch_package.require_torch("a converted graph")
-    source = module_source.read(path, generated, request.symbol)
-    network = graph_network.build(path, generated, source, _network_options(request))
-    return graph_prediction.predict(network, request.images, progress)
+    build = _generated if converted.target is None else _existing
+    return graph_prediction.predict(build(path, converted, request), request.images, progress)
+
+
+def _generated(path: Path, weights: ConvertedWeights, request: PredictRequest) -> GraphNetwork:
+    """Return the network of a generated module."""
+    source = module_source.read(path, weights, request.symbol)
+    state = {name: precision.widen(array) for name, array in weights.arrays.items()}
+    module = generated_network.build(source, state, "float32")
+    suppresses = SUPPRESSION in generated_network.namespace(source)
+    return graph_network.describe(path, weights, module, _network_options(request), suppresses=suppresses)
+
+
+def _existing(path: Path, weights: ConvertedWeights, request: PredictRequest) -> GraphNetwork:
+    """Return a model of timm or torchvision; other modules are not run, as a manifest can name any code.
+
+    Raises:
+        UsageError: if a graph is given.
+        ArtifactError: if it is another module.
+        TargetError: if the package is not installed.
+    """
+    if request.symbol is not None:
+        raise UsageError("`symbol` requires the weights of a generated module", "symbol")
+    module = target_network.load(path, weights)
+    return graph_network.describe(path, weights, module, _network_options(request))
 
 
 def document(

@@ -18,7 +18,7 @@ from converter.errors import ArtifactError, CheckpointError, ParityError, Precis
 from converter.formats import array_comparison, precision
 from converter.formats.params import open_params, write_params
 from converter.formats.state_dicts import TOP_LEVEL, Location
-from converter.manifests import builder, converted_file, generated_weights, target_weights
+from converter.manifests import builder, converted_file, converted_weights, target_weights
 from converter.manifests.schema import Manifest, ParityRecord
 from converter.networks import catalog, detection, state_dicts
 from converter.networks.selection import ParamsSource
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.formats.file_arrays import Arrays
-    from converter.manifests.generated_weights import GeneratedWeights
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
     from converter.parity.result import ParityResult
@@ -198,10 +198,10 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     runner.resolve_reference(request.options)  # refuses, before any work, a reference that cannot run
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
-            target_weights.refuse(request.weights, target_weights.find(request.weights))
-            generated = None if request.model else generated_weights.find(request.weights, request.key)
-            if generated is not None:
-                written = _write_generated(request, part, generated)
+            converted = None if request.model else converted_weights.find(request.weights, request.key)
+            if converted is not None:
+                target_weights.refuse(request.weights, converted.target)
+                written = _write_generated(request, part, converted)
             else:
                 written = _write_native(request, part, progress)
         sha1, size = params_file.sha1(part, progress), part.stat().st_size
@@ -248,7 +248,7 @@ def _write_native(request: ToGluonRequest, part: Path, progress: Progress) -> _W
     )
 
 
-def _write_generated(request: ToGluonRequest, part: Path, weights: GeneratedWeights) -> _WrittenParams:
+def _write_generated(request: ToGluonRequest, part: Path, weights: ConvertedWeights) -> _WrittenParams:
     """Write and prove the weights of a generated module."""
     manifest = weights.manifest
     params = generated_reverse.params(weights, str(request.weights), request.precision)

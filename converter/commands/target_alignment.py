@@ -14,14 +14,11 @@ from converter.manifests.target_records import LayerTableRecord
 from converter.targets import adaptation, layer_table, specification, table_writing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from torch import nn
 
     from converter.commands.graph_loading import LoadedGraph
     from converter.dtypes import Array
-    from converter.targets.adaptation import Adaptation
     from converter.targets.layer_table import TableFile
     from converter.targets.specification import Target
 
@@ -32,7 +29,7 @@ class TargetOptions:
 
     Attributes:
         target: the module.
-        adapt: whether eps and slopes are set on the instance.
+        adapt: whether attributes of layers are set on the instance as the graph has them.
         pth: whether to write the weights as a ``.pth`` too.
         table: the table of layers that takes the place of a search, None without one.
         save: the file that the table of layers is written to, None for none.
@@ -66,7 +63,7 @@ def options(  # noqa: PLR0913 - the options of the command
     Args:
         text: the target, None for that of the table.
         arguments: those that it is built with.
-        adapt: whether eps and slopes are set on the instance.
+        adapt: whether attributes of layers are set on the instance as the graph has them.
         pth: whether to write the weights as a ``.pth`` too.
         mapping: the table of layers, None to search for the alignment.
         save: the file that the table of layers is written to.
@@ -159,35 +156,6 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
         state=dict(weights),
         table=LayerTableRecord(file=table.file, sha256=table.sha256) if table else None,
     )
-
-
-def network(
-    target: Target,
-    adaptations: Sequence[Adaptation],
-    weights: Path,
-    dtype: str,
-    *,
-    initialize: bool = False,
-) -> nn.Module:
-    """Return a target with the weights of a file, in a precision and in evaluation mode.
-
-    Args:
-        target: the target.
-        adaptations: the settings that are changed on it.
-        weights: the file.
-        dtype: the precision.
-        initialize: whether tensors that are not in the file are random, as for a user, and not zero.
-    """
-    import torch  # noqa: PLC0415 - when a network runs and not before
-    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
-
-    from converter.targets import building  # noqa: PLC0415 - imports torch
-
-    module = building.build(target, initialize=initialize)
-    adaptation.apply(module, adaptations)
-    module = module.to(getattr(torch, dtype))
-    module.load_state_dict(load_file(weights), strict=True)
-    return module.eval()
 
 
 def mapping_text(loaded: LoadedGraph, aligned: AlignedTarget) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from converter.targets import adaptation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from torch import nn
 
     from converter.commands.graph_export import MoreFiles
     from converter.commands.graph_loading import LoadedGraph, ProvenGraph
@@ -114,7 +117,7 @@ def convert(
         disk.require_writable(choices.save.parent)
         disk.require_other(choices.save, (loaded.source.file.user_path, loaded.converted.whole.path))
     aligned = target_alignment.align(loaded, choices, proof.inputs)
-    conversion = _Conversion(loaded=loaded, folder=folder, aligned=aligned)
+    conversion = _Conversion(loaded=loaded, folder=folder, aligned=aligned, adapt=choices.adapt)
     table = target_alignment.mapping_text(loaded, aligned) if choices.save else ""
     with artifact.draft(folder, aligned.state, progress) as draft:
         artifact.verify(draft, aligned.state)
@@ -150,11 +153,13 @@ class _Conversion:
         loaded: the graph with its parameters.
         folder: the output folder.
         aligned: the target and its weights.
+        adapt: whether settings were changed where the target allows it.
     """
 
     loaded: LoadedGraph
     folder: Path
     aligned: AlignedTarget
+    adapt: bool
 
     def prove(self, weights: Path, request: ProofRequest, progress: Progress) -> ProvenGraph:
         """Compare the target, with the written weights, with MXNet or with the graph on arrays.
@@ -166,26 +171,25 @@ class _Conversion:
         if request.plan is None or alignment is None:
             return graph_loading.ProvenGraph(record=graph_builder.UNPROVEN)
         converted, aligned, runs = self.loaded.converted, self.aligned, request.runs
-        side = AlignedSide(
-            converted=converted,
-            alignment=alignment,
-            network=lambda dtype: target_alignment.network(
-                aligned.target, aligned.adaptations, weights, dtype
-            ),
-        )
+        network = functools.partial(self._network, weights)
+        side = AlignedSide(converted=converted, alignment=alignment, network=network)
         proof, reference = graph_loading.compare(converted, runs, request.plan, side, progress)
-        proof.require(aligned.target.text, _remarks(aligned.differences, proof.first_mismatch))
+        remarks = _remarks(aligned.differences, proof.first_mismatch, adapt=self.adapt)
+        proof.require(aligned.target.text, remarks)
         if runs:
-            other_inputs.require_agreement(
-                converted,
-                lambda dtype: target_alignment.network(
-                    aligned.target, aligned.adaptations, weights, dtype, initialize=True
-                ),
-                runs[0][1],
-                aligned.target.text,
-            )
+            initialized = functools.partial(network, initialize=True)
+            other_inputs.require_agreement(converted, initialized, runs[0][1], aligned.target.text)
         record = graph_builder.parity(proof, reference, runs)
         return graph_loading.ProvenGraph(record=record, proof=proof, runs=runs)
+
+    def _network(self, weights: Path, dtype: str, *, initialize: bool = False) -> nn.Module:
+        """Return the target with the written weights."""
+        from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
+
+        from converter.targets import building  # noqa: PLC0415 - imports torch
+
+        target, adaptations = self.aligned.target, self.aligned.adaptations
+        return building.load(target, adaptations, load_file(weights), dtype, initialize=initialize)
 
     def publish(
         self, draft: ArtifactDraft, proof: ProvenGraph, more: MoreFiles, elsewhere: Mapping[Path, Path]
@@ -246,7 +250,7 @@ def stem(target: Target) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", target.name)
 
 
-def _remarks(differences: Sequence[SettingDifference], first: GraphRow | None) -> list[str]:
+def _remarks(differences: Sequence[SettingDifference], first: GraphRow | None, *, adapt: bool) -> list[str]:
     """Return what may explain a mismatch: settings that differ, and how to change them."""
     if first is not None and not first.layer and not differences:
         return [
@@ -256,8 +260,8 @@ def _remarks(differences: Sequence[SettingDifference], first: GraphRow | None) -
     lines = [f"settings  {each}" for each in differences[:SHOWN]]
     lines += [f"settings  and {len(differences) - SHOWN} more"] if len(differences) > SHOWN else []
     settings = [each for each in differences if each.setting]
-    if any(each.setting in adaptation.ADAPTED for each in settings):
-        lines.append("try       --adapt, which sets eps and slopes on the module")
+    if not adapt and any(each.setting in adaptation.ADAPTED for each in settings):
+        lines.append("try       --adapt, which sets them on the module")
     elif settings:
         example = settings[0]
         lines.append(

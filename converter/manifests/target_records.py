@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from converter.manifests.hashes import Sha256  # noqa: TC001 - evaluated
+from converter.targets.adaptation import Value  # noqa: TC001 - evaluated
 
 
 class AdaptationRecord(Struct, frozen=True, kw_only=True):
@@ -20,7 +21,7 @@ class AdaptationRecord(Struct, frozen=True, kw_only=True):
 
     module: str
     setting: str
-    value: float
+    value: Value
 
 
 class RuleRecord(Struct, frozen=True, kw_only=True):

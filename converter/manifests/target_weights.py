@@ -5,29 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from converter.errors import ArtifactError
-from converter.manifests import converted_file
-from converter.manifests.schema import Manifest, NewerManifestError
 from converter.targets import specification
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from converter.manifests.target_records import TargetRecord
-
-
-def find(path: Path) -> TargetRecord | None:
-    """Return the module that a file's weights are for, by its manifest; None for all other files.
-
-    A manifest of a newer version counts as none: whoever needs it reports it.
-
-    Raises:
-        StorageError: if the file cannot be read.
-    """
-    try:
-        manifest = converted_file.find_manifest(path)
-    except NewerManifestError:
-        return None
-    return manifest.target if isinstance(manifest, Manifest) else None
 
 
 def refuse(path: Path, target: TargetRecord | None) -> None:

@@ -1,4 +1,4 @@
-"""Sets eps of BatchNorms and slopes of leaky ReLUs on a module as a graph has them."""
+"""Sets attributes of layers, such as eps and strides, on a module as a graph has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from converter.graphs.alignment.settings import SettingDifference
 
-ADAPTED = ("eps", "negative_slope")
+Value = bool | int | float | tuple[int, ...]
+# The attributes of PyTorch's layers that may be set; sizes of weights are not among them.
+ADAPTED = (
+    *("eps", "negative_slope"),
+    *("stride", "padding", "dilation"),
+    *("kernel_size", "ceil_mode"),  # of pools
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,7 @@ class Adaptation:
 
     module: str
     setting: str
-    value: float
+    value: Value
 
 
 def statement(module: str, setting: str, value: object) -> str:
@@ -47,11 +53,11 @@ def statement_for_all(modules: Sequence[str], setting: str, value: object) -> st
 
 
 def choose(module: nn.Module, differences: Iterable[SettingDifference]) -> tuple[Adaptation, ...]:
-    """Return the adaptations that remove differences: those of eps and slopes that are attributes."""
+    """Return the adaptations that remove differences: those of settings that are attributes."""
     found = {}
     for each in differences:
         value = each.expected
-        if each.setting in ADAPTED and isinstance(value, float) and has_setting(module, each):
+        if each.setting in ADAPTED and isinstance(value, int | float | tuple) and has_setting(module, each):
             found[each.owner, each.setting] = Adaptation(module=each.owner, setting=each.setting, value=value)
     return tuple(found.values())
 
@@ -69,9 +75,11 @@ def apply(module: nn.Module, adaptations: Iterable[Adaptation]) -> None:
     """Change the settings of a module.
 
     Raises:
-        TargetError: if the module lacks one.
+        TargetError: if the module lacks one, or if it is none that may be set.
     """
     for each in adaptations:
+        if each.setting not in ADAPTED:
+            raise TargetError(f"{each.setting} is not set: only {', '.join(ADAPTED)}")
         try:
             owner = module.get_submodule(each.module)
         except AttributeError as error:

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from converter.errors import TargetError
+from converter.errors import MappingError, TargetError
+from converter.targets import adaptation
 from converter.targets.specification import resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from converter.targets.adaptation import Adaptation
     from converter.targets.specification import Target
 
 INITIALIZATIONS = "torch.nn.init."
@@ -63,6 +65,37 @@ def build(target: Target, *, initialize: bool = False) -> nn.Module:
             module = function(**target.arguments)
     if not isinstance(module, nn.Module):
         raise TargetError(f"{target.text}: expected a torch.nn.Module, found {type(module).__name__}")
+    return module.eval()
+
+
+def load(
+    target: Target,
+    adaptations: Iterable[Adaptation],
+    state: Mapping[str, torch.Tensor],
+    dtype: str,
+    *,
+    initialize: bool = False,
+) -> nn.Module:
+    """Return the module of a target with weights, in a precision and in evaluation mode.
+
+    Args:
+        target: the target.
+        adaptations: the settings that are changed on it.
+        state: its state dict.
+        dtype: the precision.
+        initialize: whether tensors that are not in the state dict are random, as for a user, and not zero.
+
+    Raises:
+        TargetError: if it cannot be built, or lacks a setting.
+        MappingError: if the weights do not fit it.
+    """
+    module = build(target, initialize=initialize)
+    adaptation.apply(module, adaptations)
+    module = module.to(getattr(torch, dtype))
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise MappingError(f"the weights do not fit {target.text}: {error}") from error
     return module.eval()
 
 

@@ -17,7 +17,7 @@ from converter.errors import MappingError
 from converter.graphs.alignment.rules import FOLDED, RESHAPED, ZERO, Assignment, Plan
 from converter.networks import mapping
 from converter.targets import specification
-from converter.targets.adaptation import ADAPTED, Adaptation
+from converter.targets.adaptation import ADAPTED, Adaptation, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class LayerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     folded_biases: dict[str, str] = {}
     reshaped_weights: tuple[str, ...] = ()
     fixed_gammas: tuple[str, ...] = ()
-    settings: dict[str, float] = {}
+    settings: dict[str, Value] = {}
 
     @property
     def adaptations(self) -> tuple[Adaptation, ...]:
@@ -151,7 +151,7 @@ def read(path: Path) -> TableFile:
     for side in zip(*pairs, strict=True):
         mapping.require_one_to_one("tensor", side, path.name)
     if unknown := [place for place in table.settings if place.rpartition(".")[2] not in ADAPTED]:
-        allowed = " and ".join(ADAPTED)
+        allowed = ", ".join(ADAPTED)
         raise MappingError(f"{path.name}: settings: {unknown[0]}: only {allowed} can be changed")
     found = TableFile(
         table=table, names=dict(pairs), file=path.name, sha256=hashlib.sha256(content).hexdigest()

@@ -14,7 +14,7 @@ from converter.formats import detect, torch_package, weights_folder
 from converter.formats import labels as label_files
 from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
-from converter.manifests import converted_file, generated_weights, target_weights
+from converter.manifests import converted_file, converted_weights, target_weights
 from converter.manifests.schema import Manifest
 from converter.networks import detection, state_dicts
 from converter.parity import execution
@@ -125,12 +125,12 @@ def load(options: ClassifierOptions) -> Classifier:
             f"{path}: these are Gluon parameters; convert them first:\n"
             f"  gluon2torch convert auto OUT --params {path}"
         )
-    if generated := generated_weights.find(path, options.key):
+    if converted := converted_weights.find(path, options.key):
+        target_weights.refuse(path, converted.target)
         raise ClassifierError(
             f"{path}: the graph of a generated module does not say how images are preprocessed\n"
-            f"  found       {generated.describe(path)}"
+            f"  found       {converted.describe(path)}"
         )
-    target_weights.refuse(path, target_weights.find(path))
     weights = state_dicts.read(path, options.key)
     state = weights.arrays
     model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=AMBIGUOUS)

@@ -1,4 +1,4 @@
-"""Build the network of a converted graph, and find out what it computes from which images."""
+"""Find out what the network of a converted graph computes, and from which images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from converter.choices import PredictionTask
 from converter.errors import ClassifierError
-from converter.formats import precision
-from converter.parity import generated_network
 from converter.parity.graph_sizes import IMAGE
 from converter.parity.options import DEFAULT_SIZES
 from converter.vision import classifier, detector_heads, gluoncv_inputs, network_probe, placement
@@ -22,12 +20,10 @@ if TYPE_CHECKING:
 
     from converter.choices import Device
     from converter.graphs.operators.code import Shape
-    from converter.manifests.generated_weights import GeneratedWeights
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.manifests.schema import Manifest
     from converter.vision.gluoncv_inputs import EvaluationInput
     from converter.vision.placement import Normalization, Size
-
-SUPPRESSION = "box_nms"  # the function of a generated module; CenterNet has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +46,7 @@ class GraphNetwork:
     """
 
     file: Path
-    weights: GeneratedWeights
+    weights: ConvertedWeights
     module: nn.Module
     device: str
     task: PredictionTask
@@ -104,27 +100,31 @@ class GraphNetworkOptions:
     size: Size | None = None
 
 
-def build(path: Path, weights: GeneratedWeights, source: str, options: GraphNetworkOptions) -> GraphNetwork:
-    """Build the network.
+def describe(
+    path: Path,
+    weights: ConvertedWeights,
+    module: nn.Module,
+    options: GraphNetworkOptions,
+    *,
+    suppresses: bool = False,
+) -> GraphNetwork:
+    """Find out what a module computes from which images, and move it to its device.
 
     Args:
         path: the file of the weights.
         weights: its content.
-        source: the source of the module. It is run, so it must be safe.
+        module: the network with the weights, in float32 and on the CPU.
         options: how to run it.
+        suppresses: whether it selects boxes by non-maximum suppression.
 
     Raises:
         ClassifierError: if it does not take one image, or if its task is not supported.
-        MappingError: if the weights do not fit the module.
-        SymbolError: if PyTorch refuses the module.
     """
     evaluation, proof = _evaluation(weights.manifest), _proof_shape(weights.manifest)
     shape = evaluation.shape if evaluation else proof
     _require_image(path, weights.manifest, shape)
     channels_last = shape is not None and shape[1] != COLOURS
     device = classifier.torch_device(options.device)
-    state = {name: precision.widen(array) for name, array in weights.arrays.items()}
-    module = generated_network.build(source, state, "float32")
     probe = NetworkProbe(path=path, weights=weights, module=module, channels_last=channels_last)
     task, size, shapes = _task_and_size(
         probe,
@@ -144,7 +144,7 @@ def build(path: Path, weights: GeneratedWeights, source: str, options: GraphNetw
         channels_last=channels_last,
         normalization=placement.PIXELS if channels_last else normalization,
         crop_pct=evaluation.crop_pct if evaluation else IMAGENET["crop_pct"],
-        suppresses=SUPPRESSION in generated_network.namespace(source),
+        suppresses=suppresses,
         classes=None if is_detector else shapes[0][1],
         widths=detector_heads.last_widths(module, probe.blank(size)) if is_detector else [],
     )
@@ -167,8 +167,8 @@ def _require_image(path: Path, manifest: Manifest, shape: Shape | None) -> None:
     Raises:
         ClassifierError: if it does not.
     """
-    names = manifest.source.graph.inputs if manifest.source.graph else ()
-    if len(names) != 1:
+    names = manifest.source.graph.inputs if manifest.source.graph else None
+    if names is not None and len(names) != 1:
         raise ClassifierError(f"{path}: takes {len(names)} inputs, not one image: {', '.join(names)}")
     if shape is not None and (len(shape) != IMAGE or COLOURS not in {shape[1], shape[3]}):
         found = " × ".join(map(str, shape))

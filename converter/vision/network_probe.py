@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from converter.graphs.operators.code import Shape
-    from converter.manifests.generated_weights import GeneratedWeights
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.vision.placement import Size
 
 COLOURS = 3
@@ -43,7 +43,7 @@ class NetworkProbe:
     """
 
     path: Path
-    weights: GeneratedWeights
+    weights: ConvertedWeights
     module: nn.Module
     channels_last: bool
 

@@ -1,4 +1,4 @@
-"""Find the weights of a generated module in a checkpoint, by the manifests in its folder."""
+"""Find the weights of a converted graph in a checkpoint, by the manifests in its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from converter import names
 from converter.errors import ArtifactError, CheckpointError, MappingError, StorageError
 from converter.formats import checkpoint
 from converter.formats.state_dicts import Location, NetworkNames
-from converter.manifests import schema
+from converter.manifests import schema, target_weights
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from converter.formats.checkpoint import Checkpoint
     from converter.formats.file_arrays import Arrays
     from converter.manifests.schema import Manifest
+    from converter.manifests.target_records import TargetRecord
 
 MAX_LINES = 8  # of an error
 COUNTER, STATISTIC = "num_batches_tracked", "running_mean"  # of a BatchNorm in PyTorch
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratedWeights:
-    """The weights of a generated module, as converted or trained further.
+class ConvertedWeights:
+    """The weights of a converted graph, for a generated or an existing module.
 
     Attributes:
         manifest: the manifest of the conversion.
         arrays: the arrays by the names in the manifest.
         location: where they are in the checkpoint.
-        converted: whether the checkpoint is the converted file itself.
+        converted: whether the checkpoint is the converted file itself; otherwise it was trained further.
     """
 
     manifest: Manifest
@@ -41,19 +42,31 @@ class GeneratedWeights:
     location: Location
     converted: bool
 
+    @property
+    def target(self) -> TargetRecord | None:
+        """The existing module that the weights are for, None if the module was generated."""
+        return self.manifest.target
+
+    @property
+    def module(self) -> str:
+        """The module that the weights are for."""
+        if self.target is not None:
+            return self.target.name
+        return f"{self.manifest.model}.py, generated from {self.manifest.source.symbol}"
+
     def describe(self, path: Path) -> str:
-        """Return what the file is, and the statements that load it."""
-        manifest, name = self.manifest, self.manifest.model
-        return (
-            f"weights of {name}.py, generated from {manifest.source.symbol}: "
-            f"import {name}; {name}.load({str(path)!r})"
-        )
+        """Return what the file is, and the statements that load it or build its module."""
+        if self.target is not None:
+            return f"weights for {self.module}: {target_weights.expression(self.target)}"
+        name = self.manifest.model
+        return f"weights of {self.module}: import {name}; {name}.load({str(path)!r})"
 
 
-def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -> GeneratedWeights | None:
+def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -> ConvertedWeights | None:
     """Return the weights in a checkpoint; None if no manifest in its folder has the names of its tensors.
 
-    The manifest that records the file's SHA-256 is preferred. Others are of the weights before training.
+    The manifest that records the file's SHA-256 is preferred. Others are of the weights before training, if
+    their module was generated.
 
     Args:
         path: the checkpoint.
@@ -72,8 +85,9 @@ def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -
     if not manifests:
         return None
     sha256 = disk.sha256(path)
-    own = [manifest for manifest in manifests if manifest.artifact.sha256 == sha256]
-    found = [weights for manifest in own or manifests if (weights := _read(path, key, manifest, bool(own)))]
+    own = [manifest for manifest in manifests if sha256 in _hashes(manifest)]
+    chosen = own or [manifest for manifest in manifests if manifest.kind == schema.GENERATED]
+    found = [weights for manifest in chosen if (weights := _read(path, key, manifest, bool(own)))]
     if len({weights.manifest.names for weights in found}) > 1:
         files = ", ".join(weights.manifest.artifact.file for weights in found)
         raise CheckpointError(f"{path}: its tensors have the names of several converted files: {files}")
@@ -81,28 +95,35 @@ def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -
 
 
 def _manifests(folder: Path) -> list[Manifest]:
-    """Return the manifests of generated modules in a folder."""
+    """Return the manifests of converted graphs in a folder."""
     manifests = []
     for candidate in sorted(folder.glob("*.json")):
         with contextlib.suppress(ArtifactError, StorageError):  # another kind of file
             manifest, _ = schema.read(candidate)
-            manifests += [manifest] if manifest.kind == schema.GENERATED else []
+            manifests += [manifest] if manifest.kind in {schema.GENERATED, schema.EXISTING} else []
     return manifests
 
 
-def _read(path: Path, key: str | None, manifest: Manifest, converted: bool) -> GeneratedWeights | None:
+def _hashes(manifest: Manifest) -> set[str]:
+    """Return the SHA-256 of the weights, and of the same weights as a ``.pth``."""
+    artifact = manifest.artifact
+    return {artifact.sha256} | ({artifact.pth.sha256} if artifact.pth else set())
+
+
+def _read(path: Path, key: str | None, manifest: Manifest, converted: bool) -> ConvertedWeights | None:
     """Return the weights, None if the tensors are not those in the manifest."""
     try:
-        found = read(path, key, [each.target for each in manifest.names])
+        others = manifest.target.others if manifest.target else ()
+        found = read(path, key, [*(each.target for each in manifest.names), *others])
     except (CheckpointError, MappingError):
         if converted:
             raise
         return None
-    return GeneratedWeights(manifest, found.arrays, found.location, converted)
+    return ConvertedWeights(manifest, found.arrays, found.location, converted)
 
 
 def read(path: Path, key: str | None, targets: Collection[str]) -> Checkpoint:
-    """Return the arrays of a generated module in a checkpoint, without PyTorch's counters.
+    """Return the arrays of a module in a checkpoint, without PyTorch's counters unless they are named.
 
     Args:
         path: the checkpoint.
@@ -120,6 +141,6 @@ def read(path: Path, key: str | None, targets: Collection[str]) -> Checkpoint:
     missing = [name for name in targets if name not in found.arrays]
     unknown = sorted(found.arrays.keys() - {*targets, *counters})
     if lines := names.differences(missing, unknown):
-        headline = f"{path}: its tensors are not those of the generated module"
+        headline = f"{path}: its tensors are not those of the module"
         raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
     return replace(found, arrays={name: found.arrays[name] for name in targets})
