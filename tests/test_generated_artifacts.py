@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from converter.formats.file_arrays import Arrays
+    from converter.graphs.codegen import GeneratedModule
+
 NUMPY = ParityOptions("numpy", sizes=[32], dtypes=["float64"])
 UNPROVEN = ParityOptions("none")
 
@@ -469,14 +472,12 @@ def test_weights_of_16_bits_keep_their_type(tmp_path: Path) -> None:
 def test_changed_parameters_fail_the_proof_of_the_way_back(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = generated_network.load
+    stream = generated_network.stream
 
-    def changed(*arguments: Any) -> torch.nn.Module:  # noqa: ANN401 - same arguments as the original
-        module = load(*arguments)
-        module.get_parameter("fc1.bias").data += 1
-        return module
+    def changed(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module:
+        return stream(module, {**state, "fc1.bias": np.asarray(state["fc1.bias"]) + 1}, dtype)
 
-    monkeypatch.setattr(generated_network, "load", changed)
+    monkeypatch.setattr(generated_network, "stream", changed)
     with pytest.raises(ParityError, match="differs from the graph"):
         reverse(weights, tmp_path / "back.params")
     assert not (tmp_path / "back.params").exists()

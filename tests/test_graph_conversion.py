@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,6 +247,25 @@ def test_module_that_differs_is_not_written(
     ):
         convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_one_network_is_in_memory_at_a_time(
+    net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    read = generated_network.read
+    earlier: list[weakref.ref[torch.nn.Module]] = []
+
+    def watched(*arguments: Any) -> torch.nn.Module:  # noqa: ANN401 - same arguments as the original
+        assert all(each() is None for each in earlier)
+        module = read(*arguments)
+        earlier.append(weakref.ref(module))
+        return module
+
+    monkeypatch.setattr(generated_network, "read", watched)
+    options = ParityOptions("numpy", dtypes=["float64", "float32"])
+    assert convert_graph(graph, tmp_path / "out", params=params, options=options).manifest.parity.proven
+    assert len(earlier) == 2
 
 
 def test_arrays_that_do_not_fit_into_memory_are_an_error(

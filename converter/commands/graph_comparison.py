@@ -172,7 +172,7 @@ def _other_side(
     return _OtherSide(
         name=disk.file_name(weights),
         state=found.arrays,
-        network=lambda dtype: generated_network.build(generated.source, found.arrays, dtype),
+        network=lambda dtype: generated_network.stream(generated, found.arrays, dtype),
         location=found.location,
     )
 

@@ -124,7 +124,8 @@ def _source(converted: ConvertedGraph, run: ReferenceRun | None, weights: Writte
             "  expected  one image",
             "exports",
         )
-    network = generated_network.load(module, converted.parameters, "float32")
+    state = dict(generated_network.state_arrays(module, converted.parameters))
+    network = generated_network.build(module.source, state, "float32")
     image = run.image if run else _image(converted)
     # There a rounding may select other elements: float32 is held to the module in float32.
     is_discrete = not after_discrete(graph.nodes).isdisjoint(index for index, _ in graph.outputs)

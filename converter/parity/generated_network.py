@@ -9,7 +9,7 @@ import numpy as np
 from converter.errors import MappingError, SymbolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import torch
@@ -29,13 +29,35 @@ def namespace(source: str) -> dict[str, Any]:
 
 
 def load(module: GeneratedModule, parameters: Arrays, dtype: str) -> torch.nn.Module:
-    """Return the network of a generated module with parameters, in evaluation mode.
+    """Return the network of a generated module with parameters: see ``stream``."""
+    return stream(module, dict(state_arrays(module, parameters)), dtype)
+
+
+def stream(module: GeneratedModule, state: Arrays, dtype: str) -> torch.nn.Module:
+    """Return the network of a generated module, each of whose layers reads its arrays when it runs.
+
+    It is in evaluation mode and in the precision ``dtype``.
 
     Raises:
         SymbolError: if PyTorch refuses the attributes of a layer.
-        MappingError: if the parameters have other shapes than the layers.
+        MappingError: if the arrays have other names or shapes than the layers.
     """
-    return build(module.source, dict(state_arrays(module, parameters)), dtype)
+    return _attach(_empty(module.source), module, state, dtype)
+
+
+def _attach(
+    net: torch.nn.Module, module: GeneratedModule, state: Mapping[str, AnyArray | torch.Tensor], dtype: str
+) -> torch.nn.Module:
+    """Let the layers of a network take their weights from a state dict when they run, in a precision."""
+    import torch  # noqa: PLC0415 - when a network runs and not before
+
+    from converter.parity import layer_weights  # noqa: PLC0415 - imports torch
+
+    try:
+        layer_weights.attach(net, state, {*module.layers.values()})
+    except RuntimeError as error:
+        raise MappingError(f"the parameters do not fit the graph: {error}") from error
+    return net.to(getattr(torch, dtype)).eval()
 
 
 def build(source: str, state: Arrays, dtype: str) -> torch.nn.Module:
@@ -62,12 +84,12 @@ def build(source: str, state: Arrays, dtype: str) -> torch.nn.Module:
 def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
     """Return the network that the ``load`` of a generated module reads from a file.
 
+    Its layers take their weights in the precision when they run.
+
     Raises:
         SymbolError: if PyTorch refuses the attributes of a layer.
         MappingError: if the tensors in the file have other names or shapes than the layers.
     """
-    import torch  # noqa: PLC0415 - when a network runs and not before
-
     from converter.parity.empty_layers import EmptyLayers  # noqa: PLC0415 - imports torch
 
     _empty(module.source)  # refuses the attributes of a layer before those of the file
@@ -76,7 +98,9 @@ def read(module: GeneratedModule, path: Path, dtype: str) -> torch.nn.Module:
             net: torch.nn.Module = namespace(module.source)["load"](str(path))
     except (RuntimeError, ValueError) as error:
         raise MappingError(f"the parameters do not fit the graph: {error}") from error
-    return net.to(getattr(torch, dtype))
+    is_training, tensors = net.training, net.state_dict()
+    state = {name: tensors[name] for name in module.tensors.values()}
+    return _attach(net, module, state, dtype).train(is_training)
 
 
 def _empty(source: str) -> torch.nn.Module:

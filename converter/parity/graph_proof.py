@@ -172,13 +172,20 @@ def compare(
     progress(STEP, 0, total)
     for number in reference.order:
         outputs = reference.outputs(number)  # first: if the reference refuses the inputs, that is the error
-        dtype, inputs = runs[number]
-        with side.begin(number, dtype, inputs) as comparison:
-            reported = _with_progress(outputs, lambda: progress(STEP, next(done), total))
-            rows[number] = comparison.rows(reported)
-            heads[number] = tuple(comparison.heads[place] for place in sorted(comparison.heads))
+        reported = _with_progress(outputs, lambda: progress(STEP, next(done), total))
+        rows[number], heads[number] = _compare_run(side, number, runs[number], reported)
     in_order = sorted(rows)
     return tuple(row for number in in_order for row in rows[number]), tuple(heads[each] for each in in_order)
+
+
+def _compare_run(
+    side: Side, number: int, run: Run, outputs: Iterator[tuple[int, tuple[Array, ...]]]
+) -> tuple[list[GraphRow], tuple[Array, ...]]:
+    """Compare one run; its network is released before that of the next one is built."""
+    dtype, inputs = run
+    with side.begin(number, dtype, inputs) as comparison:
+        rows = comparison.rows(outputs)
+        return rows, tuple(comparison.heads[place] for place in sorted(comparison.heads))
 
 
 def _with_progress(outputs: Iterator[T], report: Callable[[], None]) -> Iterator[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,13 +43,11 @@ class NodeExecution:
     values: dict[Entry, torch.Tensor] = field(default_factory=dict)
     _uses: Counter[Entry] = field(init=False)
     _names: dict[str, Any] = field(init=False)
-    _state: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         """Count the uses of outputs."""
         self._uses = Counter(entry for node in self.graph.nodes for entry in node.inputs)
         self._names = namespace(self.module.source)
-        self._state = self.net.state_dict()
 
     def compute(self, index: int) -> list[Array]:
         """Return the outputs of a node for the stored outputs of the nodes before it.
@@ -59,11 +58,15 @@ class NodeExecution:
         import torch  # noqa: PLC0415 - when a network runs and not before
 
         node = self.graph.nodes[index]
-        operands = {f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs)}
         if index not in self.module.expressions:
-            return [operands["x0"].numpy()]
+            return [self._value(node.inputs[0]).numpy()]
+        expression = self.module.expressions[index]
+        used = {field for _, field, _, _ in Formatter().parse(expression)}
+        operands = {
+            f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs) if str(place) in used
+        }
         scope = {**self._names, **operands, "layer": self._layer(index), "self": self.net}
-        text = self.module.expressions[index].format(*operands, layer="layer")
+        text = expression.format(*(f"x{place}" for place in range(len(node.inputs))), layer="layer")
         try:
             with torch.no_grad():
                 result = eval(text, scope)  # noqa: S307 - an expression of ours
@@ -113,10 +116,11 @@ class NodeExecution:
     def _value(self, entry: Entry) -> torch.Tensor:
         import torch  # noqa: PLC0415 - as above
 
+        from converter.parity import layer_weights  # noqa: PLC0415 - imports torch
+
         if entry in self.values:
             return self.values[entry]
         name = self.graph.nodes[entry[0]].name
         if name in self.module.tensors:
-            tensor: torch.Tensor = self._state[self.module.tensors[name]]
-            return tensor
+            return layer_weights.tensor(self.net, self.module.tensors[name])
         return torch.from_numpy(np.asarray(self.inputs[name]))

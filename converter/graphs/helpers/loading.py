@@ -13,9 +13,6 @@ def read_safetensors(path: str, names: list[str]) -> dict[str, Tensor]:
         path: the file.
         names: the names of the tensors that it may contain.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 - generated modules import torch alone
-        header = file.read(int.from_bytes(file.read(8), "little")).decode()
-        data = bytearray(file.read())
     types = {
         "F64": torch.float64,
         "F32": torch.float32,
@@ -23,17 +20,24 @@ def read_safetensors(path: str, names: list[str]) -> dict[str, Tensor]:
         "BF16": torch.bfloat16,
     }
     state = {}
-    for name in names:
-        entry = header.partition(f'"{name}":{{')[2].partition("}")[0]
-        if entry:
+    with open(path, "rb") as file:  # noqa: PTH123 - generated modules import torch alone
+        header = file.read(int.from_bytes(file.read(8), "little")).decode()
+        start = file.tell()
+        for name in names:
+            entry = header.partition(f'"{name}":{{')[2].partition("}")[0]
+            if not entry:
+                continue
             dtype, shape, offsets = (
                 entry.partition(f'"{key}":')[2].lstrip('["').partition(end)[0]
                 for key, end in (("dtype", '"'), ("shape", "]"), ("data_offsets", "]"))
             )
             begin, end = map(int, offsets.split(","))
-            flat = torch.frombuffer(data[begin:end], dtype=types[dtype])
+            file.seek(start + begin)
+            data = bytearray(file.read(end - begin))
+            flat = torch.frombuffer(data, dtype=types[dtype])
             flat = flat.float() if dtype in {"F16", "BF16"} else flat
-            state[name] = flat.reshape([int(size) for size in shape.split(",") if size])
+            sizes = [int(size) for size in shape.split(",") if size]
+            state[name] = flat.reshape(sizes)
     if header.count('"data_offsets":') != len(state):
         raise ValueError(f"{path}: tensors of another network")
     return state
