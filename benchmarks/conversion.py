@@ -19,10 +19,15 @@ from processes import MEGABYTE, in_turn
 from tables import markdown
 
 if TYPE_CHECKING:
-    from processes import Columns
+    from collections.abc import Sequence
+
+    from processes import Columns, Measured
 
 MODEL = "gluon_resnext101_64x4d"
 ROUNDS = 5
+START, TORCH = "interpreter start", "`import torch`"
+FLOOR, THREADED = "floor: read + SHA-1 + copy + SHA-256", "floor in threads: the same, then fsync"
+UNPROVEN, PROVEN = "`convert --reference none`", "`convert`, proven against numpy"
 
 
 def main() -> None:
@@ -61,29 +66,41 @@ def commands(source: Path, folder: str) -> dict[str, list[str]]:
 
     floor = [sys.executable, str(Path(__file__).with_name("floor.py")), str(source), f"{folder}/copy"]
     return {
-        "interpreter start": [sys.executable, "-c", ""],
-        "floor: read + SHA-1 + copy + SHA-256": floor,
-        "`convert --reference none`": convert("none"),
-        "`convert`, proven against numpy": convert("numpy"),
+        START: [sys.executable, "-c", ""],
+        FLOOR: floor,
+        THREADED: [*floor, "--parallel"],
+        TORCH: [sys.executable, "-c", "import torch"],
+        UNPROVEN: convert("none"),
+        PROVEN: convert("numpy"),
         "`convert`, proven against GluonCV": convert("gluon"),
     }
 
 
 def report(columns: Columns) -> str:
-    """Return a table of medians, with the ratio to the floor without the interpreter's start."""
-    start, floor, *_ = columns.values()
+    """Return a table of medians, with the ratios to the floors without the interpreter's start."""
+    start = columns[START]
     rows = []
     for label, runs in columns.items():
         seconds = [run.seconds for run in runs]
-        ratios = [
-            (run.seconds - begin.seconds) / (least.seconds - begin.seconds)
-            for run, least, begin in zip(runs, floor, start, strict=True)
-        ]
         figures = [f"{figure:.2f}" for figure in (median(seconds), min(seconds), max(seconds))]
         memory = f"{median(run.memory for run in runs) / MEGABYTE:.0f}"
-        rows.append((label, *figures, memory, "" if runs is start else f"{median(ratios):.2f}"))
+        compared = label not in {START, TORCH}
+        floors = (columns[FLOOR], columns[THREADED])
+        ratios = [f"{_ratio(runs, floor, start):.2f}" if compared else "" for floor in floors]
+        rows.append((label, *figures, memory, *ratios))
     title = f"Conversion: {MODEL}, 334 MB, medians of {len(start)} rounds"
-    return markdown(title, ("seconds", "min", "max", "peak MB", "× floor"), rows)
+    table = markdown(title, ("seconds", "min", "max", "peak MB", "× floor", "× in threads"), rows)
+    steps = zip(columns[PROVEN], columns[UNPROVEN], columns[TORCH], strict=True)
+    both = median(proven.seconds / (unproven.seconds + torch.seconds) for proven, unproven, torch in steps)
+    return f"{table}\nThe proof takes {both:.2f} × the conversion without it and `import torch` together.\n"
+
+
+def _ratio(runs: Sequence[Measured], floor: Sequence[Measured], start: Sequence[Measured]) -> float:
+    """Return the median ratio of two programs' seconds, both without those of the interpreter's start."""
+    return median(
+        (run.seconds - begin.seconds) / (least.seconds - begin.seconds)
+        for run, least, begin in zip(runs, floor, start, strict=True)
+    )
 
 
 if __name__ == "__main__":

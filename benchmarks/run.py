@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs/benchmarks.md"
 PARTS = {  # by script, the options of a quick run
     "conversion.py": ("--rounds", "1"),
+    "depth.py": ("--gigabytes", "0.4"),
     "commands.py": ("--rounds", "1"),
     "throughput.py": ("--quick",),
 }
@@ -28,8 +29,8 @@ Measured on {date} by `nox -s bench -- --write`, which replaces this page.
 
 Processes and networks take turns within each round. Ratios are computed per round, because machines drift.
 Seconds are for a whole process, including its start. Ratios to the floor exclude the interpreter's start.
-Peak memory is that of the largest process. A proof also loads torch and the network, and runs it in float64;
-against GluonCV, two processes run. The floor does not wait for the disk; a conversion does.
+Peak memory is that of the largest process. A proof also imports torch; against GluonCV, two processes run.
+The first floor does not wait for the disk; a conversion and the floor in threads do.
 
 """
 

@@ -31,14 +31,45 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_ratios_are_taken_per_round_without_interpreter_start(
     conversion: ModuleType, processes: ModuleType
 ) -> None:
-    seconds = {"start": (1.0, 2.0, 1.0), "floor": (3.0, 3.0, 5.0), "ours": (5.0, 3.0, 13.0)}
+    seconds = {
+        conversion.START: (1.0, 2.0, 1.0),
+        conversion.FLOOR: (3.0, 3.0, 5.0),
+        conversion.THREADED: (2.0, 4.0, 3.0),
+        conversion.TORCH: (1.0, 1.0, 1.0),
+        conversion.UNPROVEN: (5.0, 3.0, 13.0),
+        conversion.PROVEN: (12.0, 8.0, 14.0),
+    }
     columns = {
         name: tuple(processes.Measured(each, 7_400_000) for each in runs) for name, runs in seconds.items()
     }
-    *_, start, floor, ours, _ = conversion.report(columns).split("\n")
-    assert start == "| start | 1.00 | 1.00 | 2.00 | 7 |  |"
-    assert floor == "| floor | 3.00 | 3.00 | 5.00 | 7 | 1.00 |"
-    assert ours == "| ours | 5.00 | 3.00 | 13.00 | 7 | 2.00 |"
+    lines = conversion.report(columns).split("\n")
+    start, floor, threaded, torch, unproven, proven = lines[4:10]
+    assert start == "| interpreter start | 1.00 | 1.00 | 2.00 | 7 |  |  |"
+    assert floor == f"| {conversion.FLOOR} | 3.00 | 3.00 | 5.00 | 7 | 1.00 | 2.00 |"
+    assert threaded == f"| {conversion.THREADED} | 3.00 | 2.00 | 4.00 | 7 | 0.50 | 1.00 |"
+    assert torch == "| `import torch` | 1.00 | 1.00 | 1.00 | 7 |  |  |"
+    assert unproven == f"| {conversion.UNPROVEN} | 5.00 | 3.00 | 13.00 | 7 | 2.00 | 4.00 |"
+    assert proven.startswith(f"| {conversion.PROVEN} | 12.00 | 8.00 | 14.00 | 7 | ")
+    assert lines[-2] == "The proof takes 2.00 × the conversion without it and `import torch` together."
+
+
+@pytest.mark.parametrize("options", [(), ("--parallel",)])
+def test_floor_copies_the_file(options: tuple[str, ...], tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(bytes(range(256)) * 5000)  # more than a chunk
+    subprocess.run([sys.executable, BENCHMARKS / "floor.py", source, copy, *options], check=True)
+    assert copy.read_bytes() == source.read_bytes()
+
+
+def test_zeros_of_a_sparse_file_take_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    depth = importlib.import_module("depth")
+    data = b"begin" + bytes(1 << 22) + b"end" + bytes(100)
+    with depth.SparseFile(tmp_path / "sparse", "w") as file:
+        file.writelines([data, memoryview(data)])
+        file.truncate()
+    assert (tmp_path / "sparse").read_bytes() == data * 2
+    assert (tmp_path / "sparse").stat().st_blocks * 512 < len(data)
 
 
 def test_programs_alternate_after_a_warm_up_round(processes: ModuleType, tmp_path: Path) -> None:
