@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from converter.errors import SourceError, UsageError
 from converter.formats import detect
 from converter.formats.kinds import Kind
@@ -158,6 +156,8 @@ def _require_answer(label: str, repository: HubRepository, endpoint: str) -> Non
     Raises:
         SourceError: if it does not.
     """
+    import requests  # noqa: PLC0415 - takes a tenth of a second, and few commands read from the Hub
+
     try:
         requests.head(f"{endpoint}/{repository.name}", timeout=SECONDS)
     except requests.RequestException as error:
