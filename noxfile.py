@@ -115,6 +115,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def record_tables(session: nox.Session) -> None:
+    """Record the tables in mappings/targets with timm and torchvision. After --: names, by default all."""
+    session.install(EXTRAS, *groups("ecosystem"))
+    session.run("python", "tests/record_tables.py", "mappings/targets", *session.posargs)
+
+
+@nox.session
 def tables(session: nox.Session) -> None:
     """Compare every table in mappings/targets with its module of timm or torchvision."""
     session.install(EXTRAS, *groups("ecosystem", "tests"))
@@ -134,7 +141,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare all models with real GluonCV. Arguments after -- go to pytest."""
+    """Compare models with real GluonCV; those of large families take turns, by the day. See `zoo`."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     # By file: the tests of a file share what GluonCV writes for them, in up to half a minute.
     session.run("pytest", "-n", "auto", "--dist", "loadfile", "tests/parity", *session.posargs, env=WORKERS)
@@ -142,7 +149,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def zoo(session: nox.Session) -> None:
-    """Prove every classifier of GluonCV and several networks of each other task; record all graphs again."""
+    """Run the files of `parity` in which networks take turns, with all of them; record all graphs again."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     environment = WORKERS | {"GRAPH_ZOO": "all"}
     files = ("every_model", "gluoncv_networks", "gluoncv_outputs", "recorded_networks")
