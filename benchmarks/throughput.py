@@ -1,9 +1,10 @@
-"""Compare the throughput of a network, fused or not, with that of timm, torchvision and GluonCV.
+"""Compare the throughput of a network, also fused and optimized, with other libraries.
 
 All networks have the same seeded weights and must give the same logits before they are timed. They take turns
 within each round; figures are medians over the rounds, and ratios to ours are computed per round, because
 machines drift. GluonCV, hybridized, runs in a separate process on the CPU, if MXNet is installed. With a CUDA
-device the others run there, also in channels_last and in float16.
+device the others run there, also in channels_last and in float16. onnxruntime runs the fused network on the
+CPU.
 """
 
 from __future__ import annotations
@@ -29,15 +30,17 @@ import timm
 import torch
 import torchvision
 from tables import markdown, versions
+from torch import nn
 
+from converter.formats import onnx_file, program_file
 from converter.formats.params import write_params
 from converter.networks import catalog, matching, synthetic
-from resnext_torch import create_model, fuse
+from resnext_torch import create_model, fuse, optimize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from converter.dtypes import Array
 
@@ -56,6 +59,8 @@ NAMES = {
 }
 OURS = "ours"
 FUSED = "ours, fused"
+OPTIMIZED = "ours, optimized"
+ONNX = "onnxruntime, ours fused"
 # Relative to the logits' standard deviation; wide because TF32 has a mantissa of 10 bits.
 LIMITS = {torch.float32: 1e-2, torch.float16: 1e-1}
 QUICK = ("gluon_resnet18_v1b", "--batch", "1", "--size", "64", "--rounds", "2")
@@ -128,6 +133,13 @@ def measure(chosen: argparse.Namespace, setting: Setting) -> Rounds:
                 layout: Any = {"memory_format": setting.layout}  # not annotated in all versions of torch
                 module.to(**layout)
             turns[label], logits[label] = prepared(module, setting, torch.from_numpy(images))
+        batch = torch.from_numpy(images)
+        if setting.layout is torch.contiguous_format:  # the fastest way has a memory format of its own
+            way = optimized(chosen, state, setting, batch)
+            turns[OPTIMIZED], logits[OPTIMIZED] = prepared(way, setting, batch)
+        if setting == Setting() and importlib.util.find_spec("onnxruntime"):
+            way = exported(chosen, state)
+            turns[ONNX], logits[ONNX] = prepared(way, setting, batch)
         if setting == Setting() and importlib.util.find_spec("mxnet"):
             child = stack.enter_context(gluon(model.entry.gluon, params, images))
             turns["GluonCV, hybridized"], logits["GluonCV, hybridized"] = child
@@ -149,16 +161,54 @@ def modules(name: str, state: dict[str, Tensor]) -> dict[str, nn.Module]:
     return {**networks, FUSED: fuse(networks[OURS])}  # type: ignore[arg-type]  # it is a ResNeXt
 
 
-def prepared(module: nn.Module, setting: Setting, images: Tensor) -> tuple[Turn, Tensor]:
+def optimized(
+    chosen: argparse.Namespace, state: dict[str, Tensor], setting: Setting, images: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return the fastest way to run our network, and print how it was chosen."""
+    network = create_model(chosen.name)
+    network.load_state_dict(state, strict=True)
+    network.eval().to(setting.device, setting.dtype)
+    batch = images.to(setting.device, setting.dtype)
+    result = optimize(network, batch, compiled=not chosen.quick)
+    sys.stderr.write(f"{setting}\n{result}\n")
+    return result.network
+
+
+def exported(chosen: argparse.Namespace, state: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return our fused network in onnxruntime, on the CPU with as many threads."""
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    network = create_model(chosen.name)
+    network.load_state_dict(state, strict=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while the others are timed
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.onnx")
+        traced = program_file.trace(fuse(network.eval()), (3, chosen.size, chosen.size))
+        onnx_file.write(traced, path, inputs=("images",), outputs=("logits",))
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return run
+
+
+def prepared(
+    module: nn.Module | Callable[[Tensor], Tensor], setting: Setting, images: Tensor
+) -> tuple[Turn, Tensor]:
     """Move a network to a setting, and return a function that times it, and its logits."""
-    module.to(setting.device, setting.dtype)
+    if isinstance(module, nn.Module):
+        module.to(setting.device, setting.dtype)
     batch = images.to(setting.device, setting.dtype, memory_format=setting.layout)
     with torch.inference_mode():
         return partial(seconds, module, batch), module(batch).float().cpu()
 
 
 @torch.inference_mode()
-def seconds(module: nn.Module, batch: Tensor) -> float:
+def seconds(module: Callable[[Tensor], Tensor], batch: Tensor) -> float:
     """Run a batch and return the seconds."""
     synchronise: Callable[[], None] = torch.cuda.synchronize if batch.is_cuda else lambda: None
     synchronise()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .features import Features
     from .fusing import fuse
     from .loading import create_model
+    from .optimizing import Optimized, optimize
     from .preprocessing import GluonTransform, create_transform, gluon_transform
     from .resnext import Basic, Bottleneck, ResNeXt
     from .weight_files import WeightsError
@@ -28,12 +29,14 @@ _MODULES = {
     "DataConfig": "data_config",
     "Features": "features",
     "GluonTransform": "preprocessing",
+    "Optimized": "optimizing",
     "ResNeXt": "resnext",
     "WeightsError": "weight_files",
     "create_model": "loading",
     "create_transform": "preprocessing",
     "fuse": "fusing",
     "gluon_transform": "preprocessing",
+    "optimize": "optimizing",
     "resolve_data_config": "data_config",
     "resolve_model_data_config": "data_config",
 }
@@ -47,6 +50,7 @@ __all__ = [
     "DataConfig",
     "Features",
     "GluonTransform",
+    "Optimized",
     "ResNeXt",
     "TensorSpec",
     "WeightsError",
@@ -55,6 +59,7 @@ __all__ = [
     "fuse",
     "gluon_transform",
     "list_models",
+    "optimize",
     "parameter_count",
     "resolve_data_config",
     "resolve_model_data_config",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -286,7 +285,6 @@ class TensorSpec:
     trainable: bool
 
 
-@lru_cache(maxsize=64)  # detection compares a file with every network, several times
 def state_spec(config: Config) -> tuple[TensorSpec, ...]:
     """Return the entries of ``ResNeXt(config).state_dict()``, in order, without building the module."""
     return tuple(_network(config))

@@ -50,6 +50,16 @@ def test_tensor_of_a_waiting_layer_is_read_in_the_precision_of_the_network(strea
         assert torch.equal(layer_weights.tensor(streamed, name), expected.double())
 
 
+def test_float64_is_not_rounded_on_the_way() -> None:
+    network, state = Scaled(), {name: tensor.double() / 3 for name, tensor in STATE.items()}
+    layer_weights.attach(network, state, {"linear"}, torch.float64)
+    built = Scaled().double()
+    built.load_state_dict(state)
+    x = torch.ones(1, 2, dtype=torch.float64)
+    assert torch.equal(network(x), built(x))
+    assert torch.equal(layer_weights.tensor(network, "scale"), state["scale"])
+
+
 def test_each_run_reads_the_weights_again() -> None:
     network, state = Scaled(), {name: tensor.clone() for name, tensor in STATE.items()}
     layer_weights.attach(network, state, {"linear"})

@@ -25,6 +25,8 @@ SETUP = re.compile(r"\.venv/bin/pip install")
 BLOCK = re.compile(r"```(python|sh)\n(.*?)```", re.DOTALL)
 NAME = "gluon_resnext50_32x4d"
 COMMANDS = ("predict", "publish", "verify")  # that are run; evaluate and the examples have their own tests
+FIGURE = re.compile(r"\b(\d+(?:\.\d+)?)[ \n](s|ms|MB|GB)\b")
+PACKAGES = ("0.8 GB", "6 GB", "80 MB")  # the sizes of installed environments, which no benchmark measures
 SIGNING = find_spec("model_signing") is not None
 
 
@@ -82,6 +84,24 @@ def family_table() -> list[str]:
         cells = (task.replace("-", " "), titles, str(targets.total()), listing.becomes(targets))
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def unsourced(text: str) -> list[str]:
+    """Return the times and sizes in a text that are neither in the benchmarks nor those of packages."""
+    page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    cells = {cell.strip() for line in page.splitlines() for cell in line.split("|")}
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    figures = [(number, f"{number} {unit}") for number, unit in FIGURE.findall(prose)]
+    measured = {figure for number, figure in figures if number in cells or figure in page}
+    return [figure for _, figure in figures if figure not in {*measured, *PACKAGES}]
+
+
+def test_every_figure_is_in_the_benchmarks() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert unsourced(text) == []
+    (seconds,) = re.findall(r"\d\.\d\d s\b", text)
+    changed = text.replace(seconds, "9.87 s").replace("334 MB", "335 MB")
+    assert unsourced(changed) == ["335 MB", "9.87 s"]
 
 
 def test_table_of_families_equals_the_data() -> None:

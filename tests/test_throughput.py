@@ -33,14 +33,16 @@ def test_every_library_runs_in_every_round(tmp_path: Path) -> None:
     printed = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True)
     document = json.loads((tmp_path / "out.json").read_text())
     here = ["ours", "timm", "torchvision", "ours, fused"]
-    with_gluon = [*here, "GluonCV, hybridized"] if importlib.util.find_spec("mxnet") else here
+    more = {"onnxruntime": "onnxruntime, ours fused", "mxnet": "GluonCV, hybridized"}
+    installed = [label for package, label in more.items() if importlib.util.find_spec(package)]
+    everything = [*here, "ours, optimized", *installed]
     seconds = {setting: [list(turn) for turn in rounds] for setting, rounds in document["seconds"].items()}
     assert seconds == {
-        "cpu float32 contiguous_format": [with_gluon] * 2,
+        "cpu float32 contiguous_format": [everything] * 2,
         "cpu float32 channels_last": [here] * 2,
     }
     assert torch.__version__.startswith(document["torch"])
-    assert all(label in printed for label in with_gluon)
+    assert all(label in printed for label in everything)
 
 
 def test_differing_networks_are_not_timed(throughput: ModuleType) -> None:

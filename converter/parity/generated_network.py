@@ -54,10 +54,10 @@ def _attach(
     from converter.parity import layer_weights  # noqa: PLC0415 - imports torch
 
     try:
-        layer_weights.attach(net, state, {*module.layers.values()})
+        layer_weights.attach(net, state, {*module.layers.values()}, getattr(torch, dtype))
     except RuntimeError as error:
         raise MappingError(f"the parameters do not fit the graph: {error}") from error
-    return net.to(getattr(torch, dtype)).eval()
+    return net.eval()
 
 
 def build(source: str, state: Arrays, dtype: str) -> torch.nn.Module:

@@ -23,7 +23,10 @@ _STREAMED: WeakKeyDictionary[nn.Module, _Weights] = WeakKeyDictionary()
 
 
 def attach(
-    network: nn.Module, state: Mapping[str, AnyArray | torch.Tensor], layers: Collection[str] | None = None
+    network: nn.Module,
+    state: Mapping[str, AnyArray | torch.Tensor],
+    layers: Collection[str] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Let layers of a network take their weights from a state dict whenever they run.
 
@@ -33,16 +36,22 @@ def attach(
         network: the network.
         state: its state dict; an array of a file is read each time.
         layers: the names of the layers that do so; the others get their weights now. None for all.
+        dtype: the precision that the network gets, None for its own.
 
     Raises:
         RuntimeError: if names or shapes are not those of the network.
     """
-    dtypes = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+    dtypes = {
+        name: dtype if dtype and tensor.is_floating_point() else tensor.dtype
+        for name, tensor in network.state_dict().items()
+    }
     shapes = {
         name: torch.empty(tuple(value.shape), dtype=dtypes.get(name), device="meta")
         for name, value in state.items()
     }
     network.load_state_dict(shapes, strict=True, assign=True)
+    if dtype:
+        network.to(dtype)
     for name, layer in network.named_modules():
         weights = _Weights(f"{name}." if name else "", state)
         if not weights.names(layer):
