@@ -16,13 +16,14 @@ SIZE = 65, 95  # odd and not square
 # Relative to the largest logit. The rounding error of folding is near the precision of the type.
 LIMITS = {torch.float64: 1e-10, torch.float32: 1e-3}
 LOOSEST = 0.1
+LARGE = 64
 
 
 def fuse(model: ResNeXt) -> ResNeXt:
     """Return a copy of a network with each BatchNorm folded into the convolution before it.
 
     The copy is for inference only. Its memory format is channels_last, in which convolutions are faster;
-    inputs may have any memory format. Its logits are compared with the network's on a random image.
+    inputs may have any memory format. Its logits are compared with the network's on two random images.
 
     Raises:
         ValueError: if the network is in training mode, or if the logits of the copy differ because
@@ -50,8 +51,9 @@ def _require_same(model: ResNeXt, fused: ResNeXt) -> None:
     weight = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, model.config.in_chans, *SIZE, generator=generator).to(weight)
-    with torch.inference_mode():
-        expected, logits = model(image).double(), fused(image).double()
-    scale = expected.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    if not bool((logits - expected).abs().max() <= LIMITS.get(weight.dtype, LOOSEST) * scale):
-        raise ValueError("the logits of the fused network differ; layers of the network were changed")
+    for images in (image, LARGE * image):  # large values exceed the bounds of a clip
+        with torch.inference_mode():
+            expected, logits = model(images).double(), fused(images).double()
+        scale = expected.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+        if not bool((logits - expected).abs().max() <= LIMITS.get(weight.dtype, LOOSEST) * scale):
+            raise ValueError("the logits of the fused network differ; layers of the network were changed")

@@ -136,9 +136,9 @@ def test_pool_of_a_function_is_named_with_what_to_write(tmp_path: Path, adapt: b
     assert ("a function of your own" in str(caught.value)) == adapt
 
 
-def test_setting_that_is_none_of_a_layer_is_not_set() -> None:
+def test_setting_outside_the_allowed_list_raises() -> None:
     changed = adaptation.Adaptation(module="", setting="forward", value=1)
-    with pytest.raises(TargetError, match="forward is not set: only eps, "):
+    with pytest.raises(TargetError, match="cannot set forward: only eps, "):
         adaptation.apply(torch.nn.Identity(), [changed])
 
 
@@ -153,7 +153,7 @@ def test_slip_that_no_structure_shows_is_found_by_the_numbers(
     ("name", "reason"),
     [
         ("Clipped", "but not on larger values"),
-        ("Mixed", r"but not on larger values or on two images"),
+        ("Mixed", r"but not on larger values or on several images"),
         ("Noisy", "agrees with the graph on the inputs of the proof, but not on"),
         ("Counting", "gives other outputs when it is called again"),
     ],
@@ -674,7 +674,7 @@ def test_printed_code_loads_the_weights(
     arguments = ("--target-args", '{"eps": 1e-05}', "--adapt")
     assert run(graph, tmp_path / "out", *options, *arguments, monkeypatch=monkeypatch) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
-    assert len(lines) == 3
+    assert len(lines) == 4
     code = "\n".join(line.removeprefix("next").strip() for line in lines)
     values = {"existing_modules": existing_modules, "safetensors": safetensors}
     exec(code, values)  # noqa: S102 - what a user is told to run

@@ -55,7 +55,7 @@ def lines(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
-    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False)
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def to_json(document: object) -> str:
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
     """Show a progress bar for each step on stderr, if it is a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (
         TextColumn("{task.description:12}"),
         BarColumn(),

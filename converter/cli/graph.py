@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from converter.manifests.graph_records import GraphRecord, NodesRecord
     from converter.manifests.target_records import TargetRecord
     from converter.parity.options import ParityOptions
-    from converter.targets.adaptation import Value
 
 MAX_LINES = 6  # of a list
 
@@ -157,24 +156,17 @@ def _summary(result: GraphConversionResult, screen: Console) -> None:
 def _describe_target(target: TargetRecord, screen: Console) -> None:
     """Print what was aligned, the rules that were applied, and the settings that were changed or differ."""
     from converter.graphs.alignment import rules
+    from converter.manifests import target_weights
 
     symmetric = f", {target.symmetric} of them by their order" if target.symmetric else ""
     screen.print(f"[green]aligned[/] {target.layers} layers with {console.word(target.name)}{symmetric}")
     for record in target.rules:
         text = f"{rules.DESCRIPTIONS[record.rule]}: {_some(record.layers)}"
         screen.print(f"[yellow]rule[/]    {record.rule}: {console.word(text)}")
-    for (setting, value), modules in _changed(target).items():
+    for (setting, value), modules in target_weights.changes(target).items():
         screen.print(f"[yellow]adapted[/] {setting} = {value!r}: {console.word(_some(modules))}")
     for line in names.shorten(list(target.differences), MAX_LINES):
         screen.print(f"[yellow]differs[/] {console.word(line)}")
-
-
-def _changed(target: TargetRecord) -> dict[tuple[str, Value], list[str]]:
-    """Return the modules on which each setting is changed to each value."""
-    changed: dict[tuple[str, Value], list[str]] = {}
-    for each in target.adaptations:
-        changed.setdefault((each.setting, each.value), []).append(each.module)
-    return changed
 
 
 def _some(layers: Sequence[str]) -> str:
@@ -183,15 +175,16 @@ def _some(layers: Sequence[str]) -> str:
 
 def _print_next_of_target(target: TargetRecord, weights: Path, screen: Console) -> None:
     """Print the statements that load the weights into the module."""
-    from converter.targets import adaptation, specification
+    from converter.manifests import target_weights
+    from converter.targets import adaptation
 
-    expression = specification.parse(target.name, target.arguments).expression
-    lines = [f"model = {expression}"]
+    lines = [f"model = {target_weights.parse(target, str(weights)).expression}"]
     lines += [
         adaptation.statement_for_all(modules, setting, value)
-        for (setting, value), modules in _changed(target).items()
+        for (setting, value), modules in target_weights.changes(target).items()
     ]
     lines.append(f"model.load_state_dict(safetensors.torch.load_file({str(weights)!r}))")
+    lines.append("model.eval()")
     for line in lines:  # code: all of it, each statement on a line of its own
         screen.print(f"[blue]next[/]    {console.word(line)}", soft_wrap=True)
 

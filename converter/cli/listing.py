@@ -65,7 +65,7 @@ def list_models(
     by_default = (pattern, task, family) == (None, None, None)
     with console.refusals():
         if by_default and not as_json:
-            _show_families(listing.overview(), Console())
+            _show_families(listing.overview(), Console(emoji=False))
             return
         models = listing.select("*" if pattern is None else pattern, task=task, family=family)
         if as_json:
@@ -74,7 +74,7 @@ def list_models(
             listed = [model for model in models if model.native or not by_default]
             console.print_json([listing_document.document(model) for model in listed])
             return
-    _show_models(models, Console())
+    _show_models(models, Console(emoji=False))
 
 
 def _show_families(families: Sequence[FamilyOverview], screen: Console) -> None:

@@ -98,7 +98,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         disk.write_text(out / SUMMARY, text + "\n")
         if as_json:
             typer.echo(text)
-        _show(outcomes, summary.counts, Console(stderr=as_json), verbose=verbose)
+        _show(outcomes, summary.counts, Console(stderr=as_json, emoji=False), verbose=verbose)
         failed = next((outcome.model for outcome in outcomes if outcome.status is batch.Status.failed), None)
         following = ["convert", failed, out] if failed else ["gluon2torch", "verify", out]
         console.print_next(console.lines(stderr=as_json), following)
@@ -115,7 +115,7 @@ class _CountColumn(MofNCompleteColumn):
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Outcome], None]]]:
     """Show the overall progress and a line for each running model on stderr, if it is a terminal."""
-    screen = Console(stderr=True)
+    screen = Console(stderr=True, emoji=False)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _CountColumn())
     with Progress(
         *columns, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal

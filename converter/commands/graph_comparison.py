@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def compare_graph(  # noqa: PLR0913 - the options of the command
     require_one_side(weights, module, key)
     plan = runner.require_reference(options)
     path = optional_weights(weights)
-    with disk.temp_dir() as unpacked:
+    with disk.temp_dir() as unpacked, disk.unchanged(path) if path else contextlib.nullcontext():
         place, selected = to_text(graph), optional_path(params)
         source = graph_source.open_source(place, selected, epoch, unpacked, progress, seed=random)
         recorded = _recorded(path, key, source.graph)

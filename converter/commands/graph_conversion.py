@@ -21,7 +21,7 @@ from converter.errors import ArtifactError, UsageError
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.graphs.codegen.module_name import module_name
-from converter.manifests import graph_builder, schema
+from converter.manifests import builder, graph_builder, schema
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
 from converter.networks import graph_source, target_tables
@@ -260,6 +260,7 @@ def _publish(
         disk.require_other(path, (file.user_path, converted.whole.path))
     with _temporary(folder, source) as temporary, disk.locked(folder):
         _require_same(code, source)
+        builder.require_no_loss(manifest_file, manifest)
         artifact.publish(draft, weights, schema.encode(manifest), {temporary: code, **others})
     return GraphConversionResult(
         artifact=weights,

@@ -198,9 +198,10 @@ def run(request: ToGluonRequest, progress: Progress = silent) -> ToGluonResult:
     runner.resolve_reference(request.options)  # refuses, before any work, a reference that cannot run
     with disk.temporary(request.out.parent) as part:
         with disk.unchanged(request.weights):
-            converted = None if request.model else converted_weights.find(request.weights, request.key)
-            if converted is not None:
+            converted = converted_weights.find(request.weights, request.key)
+            if converted is not None:  # with another network's names or settings, also if a model is named
                 target_weights.refuse(request.weights, converted.target)
+            if converted is not None and request.model is None:
                 written = _write_generated(request, part, converted)
             else:
                 written = _write_native(request, part, progress)

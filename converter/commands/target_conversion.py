@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from converter.commands import graph_export, graph_loading, target_alignment
 from converter.formats import artifact
-from converter.manifests import graph_builder, schema, target_builder
+from converter.manifests import builder, graph_builder, schema, target_builder
 from converter.manifests.builder import WrittenFile
 from converter.manifests.graph_builder import GraphOutput
 from converter.parity import graph_inputs, module_execution, other_inputs
@@ -236,6 +236,7 @@ def publish(
     for path in (weights, weights.with_suffix(".json"), *others.values()):
         disk.require_other(path, files.inputs)
     with disk.locked(folder):
+        builder.require_no_loss(weights.with_suffix(".json"), manifest)
         artifact.publish(draft, weights, schema.encode(manifest), others)
     return WrittenTarget(
         artifact=weights,

@@ -8,7 +8,7 @@ import numpy as np
 
 from converter.errors import ArtifactError
 from converter.formats import precision
-from converter.targets import specification
+from converter.manifests import target_weights
 from converter.targets.adaptation import Adaptation
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ def load(path: Path, weights: ConvertedWeights) -> nn.Module:
 
     from converter.targets import building  # noqa: PLC0415 - imports torch
 
-    record = weights.manifest.target
-    target = specification.parse(record.name, record.arguments) if record else None
-    if record is None or target is None or not target.is_packaged:
+    if (record := weights.target) is None:
+        raise ArtifactError(f"{path}: weights for {weights.module}, which is generated")
+    target = target_weights.parse(record, str(path))
+    if not target.is_packaged:
         raise ArtifactError(
             f"{path}: weights for {weights.module}: only models of timm and torchvision are run\n"
-            "  try         the module itself"
+            f"  try         to build it in your own program: {target_weights.description(record, str(path))}"
         )
     adaptations = [
         Adaptation(module=each.module, setting=each.setting, value=each.value) for each in record.adaptations

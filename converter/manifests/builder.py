@@ -202,6 +202,8 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
         arguments = msgspec.to_builtins(previous.model_args) or {}
         listing = ", ".join(f"{name}={value}" for name, value in arguments.items())
         loss.append(f"the model arguments {listing}" if listing else "the default model arguments")
+    if (previous.target and previous.target.identity) != (manifest.target and manifest.target.identity):
+        loss.append("another target, other arguments or other settings")
     final, before = _claims(manifest.parity), _claims(_before(manifest))
     lost = (_claims(previous.parity) - final) | (_claims(_before(previous)) - final - before)
     if lost:
@@ -220,8 +222,8 @@ def require_no_loss(path: Path, manifest: Manifest) -> None:
         listing = " and ".join(loss)
         raise ArtifactError(
             f"{path}: already describes the same weights with {listing}, which this run would discard\n"
-            "repeat the earlier run's options (--reference, --format, --labels, --output-stride), or choose "
-            "another folder"
+            "repeat the earlier run's options (--reference, --format, --labels, --output-stride, --target), "
+            "or choose another folder"
         )
 
 

@@ -14,7 +14,7 @@ from converter.manifests import schema, target_weights
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from converter.formats.checkpoint import Checkpoint
@@ -57,7 +57,7 @@ class ConvertedWeights:
     def describe(self, path: Path) -> str:
         """Return what the file is, and the statements that load it or build its module."""
         if self.target is not None:
-            return f"weights for {self.module}: {target_weights.expression(self.target)}"
+            return f"weights for {self.module}: {target_weights.description(self.target, str(path))}"
         name = self.manifest.model
         return f"weights of {self.module}: import {name}; {name}.load({str(path)!r})"
 
@@ -86,12 +86,29 @@ def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -
         return None
     sha256 = disk.sha256(path)
     own = [manifest for manifest in manifests if sha256 in _hashes(manifest)]
+    _require_one_target(path, own)
     chosen = own or [manifest for manifest in manifests if manifest.kind == schema.GENERATED]
     found = [weights for manifest in chosen if (weights := _read(path, key, manifest, bool(own)))]
     if len({weights.manifest.names for weights in found}) > 1:
         files = ", ".join(weights.manifest.artifact.file for weights in found)
         raise CheckpointError(f"{path}: its tensors have the names of several converted files: {files}")
     return found[0] if found else None
+
+
+def _require_one_target(path: Path, manifests: Sequence[Manifest]) -> None:
+    """Check that manifests of the same file name the same existing module, with the same settings.
+
+    Raises:
+        CheckpointError: if they do not: nothing says which one is right.
+    """
+    identities = [manifest.target and manifest.target.identity for manifest in manifests]
+    if any(identity != identities[0] for identity in identities):
+        modules = [manifest.target.name if manifest.target else manifest.model for manifest in manifests]
+        listing = ", ".join(modules)
+        raise CheckpointError(
+            f"{path}: several manifests in its folder are of this file, for different modules: {listing}\n"
+            "  try  gluon2torch verify on the folder, and remove those that convert did not write"
+        )
 
 
 def _manifests(folder: Path) -> list[Manifest]:

@@ -61,7 +61,7 @@ class TargetRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.-]*\Z")]
-    arguments: dict[str, Any]
+    arguments: dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")], Any]
     versions: dict[str, str]
     layers: Annotated[int, Meta(ge=1)]
     symmetric: Annotated[int, Meta(ge=0)] = 0
@@ -71,3 +71,9 @@ class TargetRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     others: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
     table: LayerTableRecord | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What determines the module: its name, its arguments and the settings that are changed."""
+        settings = sorted((each.module, each.setting, str(each.value)) for each in self.adaptations)
+        return self.name, self.arguments, settings

@@ -1,7 +1,7 @@
 """Compares an existing module with the generated one on other inputs than those of the proof.
 
-The inputs of a proof may not reach the bounds of a clip, such as those of ReLU6, and are one image. Here two
-images are computed at once, of which the second has large values.
+The inputs of a proof may not reach the bounds of a clip, such as those of ReLU6, and are one image. Here
+several images are computed at once, some with large values.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.parity.graph_proof import ConvertedGraph
 
-SCALE = 32.0
+SCALES = (32.0, 1000.0)  # of larger values: a softmax may hide a difference in the largest, above pixels' 255
 DTYPE = "float64"
-IMAGE_AXES = (4, 5)  # of images and of videos
 
 
 def require_agreement(
@@ -36,51 +35,80 @@ def require_agreement(
     inputs: Mapping[str, Array],
     title: str,
 ) -> None:
-    """Check that a module agrees on large values and on two images, and with itself when called twice.
+    """Check that a module agrees on large values and on several images, and with itself when called twice.
 
-    Graphs with other inputs than images, or with operators that select, are not checked.
+    Outputs that depend on an operator that sorts or selects are not compared: rounding changes them.
 
     Args:
         converted: the graph and its module.
-        build: returns the existing module in a precision.
+        build: returns the existing module in a precision, as a user builds it.
         inputs: the inputs of the proof, by name.
         title: the existing module, for messages.
 
     Raises:
         ParityError: if they differ.
+        TargetError: if the existing module does not take inputs that the graph takes.
     """
+    from converter.targets import building  # noqa: PLC0415 - imports torch
+
+    graph = converted.pruned.graph
+    after = after_discrete(graph.nodes)
+    compared = [index not in after for index, _ in graph.outputs]
     images = [np.asarray(inputs[name], DTYPE) for name in converted.module.inputs]
-    if after_discrete(converted.pruned.graph.nodes) or any(each.ndim not in IMAGE_AXES for each in images):
-        return
-    batches, expected = _expected(converted, images)
-    module = build(DTYPE)
-    found = _outputs(module, batches)
-    _require_equal(found, _outputs(module, batches), f"{title} gives other outputs when it is called again")
-    headline = (
-        f"{title} agrees with the graph on the inputs of the proof, but not on larger values or on two images"
-    )
-    _require_equal(expected, found, headline)
-
-
-def _expected(converted: ConvertedGraph, images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-    """Return inputs, and the outputs of the generated module, which is then released."""
     net = generated_network.load(converted.module, converted.parameters, DTYPE)
-    batches = [np.concatenate([each, SCALE * np.flip(each, -1)]) for each in images]
+    module = build(DTYPE)
+    for batches in _batches(net, images):
+        expected = _parts(_run(net, batches), compared)
+        first, second = (_parts(building.run(module, _tensors(batches), title), compared) for _ in range(2))
+        _require_equal(first, second, f"{title} gives other outputs when it is called again")
+        headline = (
+            f"{title} agrees with the graph on the inputs of the proof, "
+            "but not on larger values or on several images"
+        )
+        _require_equal(expected, first, headline)
+
+
+def _batches(net: torch.nn.Module, images: list[Array]) -> list[list[Array]]:
+    """Return the inputs to compare: the image and larger ones together, if the graph takes several."""
+    single = [images] + [
+        [scale * np.flip(each, -1) if each.ndim else each for each in images] for scale in SCALES
+    ]
+    together = [np.concatenate(each) if each[0].ndim else each[0] for each in zip(*single, strict=True)]
+    if _accepts(net, together):
+        return [together]
+    return [batches for batches in single if _accepts(net, batches)]
+
+
+def _accepts(net: torch.nn.Module, batches: Sequence[Array]) -> bool:
     try:
-        return batches, _outputs(net, batches)
-    except REFUSALS:  # a graph for one image
-        batches = [batch[1:] for batch in batches]
-        return batches, _outputs(net, batches)
+        _run(net, batches)
+    except REFUSALS:
+        return False
+    return True
 
 
-def _outputs(net: torch.nn.Module, batches: Sequence[Array]) -> list[Array]:
-    """Return the outputs of a network, one image at a time in each."""
+def _tensors(batches: Sequence[Array]) -> list[torch.Tensor]:
     import torch  # noqa: PLC0415 - when a network runs and not before
 
+    return [torch.from_numpy(np.ascontiguousarray(each)) for each in batches]
+
+
+def _run(net: torch.nn.Module, batches: Sequence[Array]) -> object:
+    import torch  # noqa: PLC0415 - as above
+
     with torch.no_grad():
-        result = net(*map(torch.from_numpy, batches))
+        return net(*_tensors(batches))
+
+
+def _parts(result: object, compared: Sequence[bool]) -> list[Array]:
+    """Return the compared outputs, one image at a time in each."""
     flat = _flat(result)
-    return [part for output in flat for part in np.split(output.numpy(), len(output))]
+    chosen = [output for output, wanted in zip(flat, compared, strict=False) if wanted]
+    return [
+        part
+        for output in chosen
+        for part in (np.split(output.numpy(), len(output)) if output.dim() else [output.numpy()])
+    ]
 
 
 def _flat(result: object) -> list[torch.Tensor]:

@@ -75,15 +75,20 @@ def apply(module: nn.Module, adaptations: Iterable[Adaptation]) -> None:
     """Change the settings of a module.
 
     Raises:
-        TargetError: if the module lacks one, or if it is none that may be set.
+        TargetError: if the module lacks one, if it is not in ``ADAPTED``, or if one layer gets two values.
     """
+    values: dict[tuple[int, str], Value] = {}
     for each in adaptations:
         if each.setting not in ADAPTED:
-            raise TargetError(f"{each.setting} is not set: only {', '.join(ADAPTED)}")
+            raise TargetError(f"cannot set {each.setting}: only {', '.join(ADAPTED)} can be changed")
         try:
             owner = module.get_submodule(each.module)
         except AttributeError as error:
             raise TargetError(f"the module has no {each.module}, whose {each.setting} is set") from error
         if not hasattr(owner, each.setting):
             raise TargetError(f"{each.module or 'the module'} has no {each.setting}")
+        if values.setdefault((id(owner), each.setting), each.value) != each.value:
+            raise TargetError(
+                f"{each.module}: {each.setting} is set twice, to other values: it has two names"
+            )
         setattr(owner, each.setting, each.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import keyword
 import operator
 import re
 import sys
@@ -72,7 +73,8 @@ def parse(text: str, arguments: Mapping[str, Any] | None = None) -> Target:
     """Read a target.
 
     Raises:
-        UsageError: if the text has another form, or if arguments ask for other weights.
+        UsageError: if the text has another form, if an argument has no valid name, or if one asks for other
+            weights.
     """
     match = FORM.fullmatch(text)
     if match is None:
@@ -83,6 +85,9 @@ def parse(text: str, arguments: Mapping[str, Any] | None = None) -> Target:
         )
     given = dict(arguments or {})
     package = match["module"]
+    if wrong := [key for key in given if not key.isidentifier() or keyword.iskeyword(key)]:
+        found = names.printable(names.clipped(wrong[0]))
+        raise UsageError(f"`target_args`: {found} is not the name of an argument", "target_args")
     if package in MODEL_PACKAGES and (asked := [key for key in WEIGHTS if given.get(key)]):
         raise UsageError(
             f"`target_args`: {asked[0]} asks for other weights than those of the graph", "target_args"
