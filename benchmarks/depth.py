@@ -43,11 +43,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="only write the parameters")
     parser.add_argument("--prove", type=Path, metavar="FILE", help="only prove their conversion")
     chosen = parser.parse_args()
-    model = deep(chosen.gigabytes[0])
     if chosen.write:
-        write(model, chosen.write)
+        write(deep(chosen.gigabytes[0]), chosen.write)
     elif chosen.prove:
-        prove(model, chosen.prove)
+        prove(deep(chosen.gigabytes[0]), chosen.prove)
     else:
         sys.stdout.write(report(chosen.gigabytes))
 

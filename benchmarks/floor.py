@@ -6,16 +6,13 @@ flushed to the disk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import queue
 import sys
-import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CHUNK = 1 << 20
 AHEAD = 16  # chunks that wait for a thread
@@ -26,34 +23,30 @@ def run(source: Path, destination: Path, *, parallel: bool) -> None:
     sha1, sha256 = hashlib.sha1(usedforsecurity=False), hashlib.sha256()
     with source.open("rb") as reader, destination.open("wb") as writer:
         work = (sha1.update, sha256.update, writer.write)
-        steps = [_Thread(step) for step in work] if parallel else [*work]
-        while chunk := reader.read(CHUNK):
-            for step in steps:
-                step(chunk)
-        if parallel:
-            for step in steps:
-                step(b"")
-            writer.flush()
-            os.fsync(writer.fileno())
+        if not parallel:
+            while chunk := reader.read(CHUNK):
+                for step in work:
+                    step(chunk)
+            return
+        with contextlib.ExitStack() as stack:
+            threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in work]
+            waiting: deque[list[Future[object]]] = deque()
+            while chunk := reader.read(CHUNK):
+                waiting.append(
+                    [thread.submit(step, chunk) for thread, step in zip(threads, work, strict=True)]
+                )
+                if len(waiting) > AHEAD:
+                    wait(waiting.popleft())
+            for futures in waiting:
+                wait(futures)
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
-class _Thread:
-    """Calls a function with one chunk after another in a thread; an empty one ends it."""
-
-    def __init__(self, function: Callable[[bytes], object]) -> None:
-        self.function = function
-        self.chunks: queue.Queue[bytes] = queue.Queue(AHEAD)
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        while chunk := self.chunks.get():
-            self.function(chunk)
-
-    def __call__(self, chunk: bytes) -> None:
-        self.chunks.put(chunk)
-        if not chunk:
-            self.thread.join()
+def wait(futures: list[Future[object]]) -> None:
+    """Wait for the work on a chunk; what it raised is raised here."""
+    for future in futures:
+        future.result()
 
 
 if __name__ == "__main__":

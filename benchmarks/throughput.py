@@ -169,7 +169,7 @@ def optimized(
     network.load_state_dict(state, strict=True)
     network.eval().to(setting.device, setting.dtype)
     batch = images.to(setting.device, setting.dtype)
-    result = optimize(network, batch, compiled=not chosen.quick)
+    result = optimize(network, batch, try_compile=not chosen.quick)
     sys.stderr.write(f"{setting}\n{result}\n")
     return result.network
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .features import Features
     from .fusing import fuse
     from .loading import create_model
-    from .optimizing import Optimized, optimize
+    from .optimizing import OptimizationResult, optimize
     from .preprocessing import GluonTransform, create_transform, gluon_transform
     from .resnext import Basic, Bottleneck, ResNeXt
     from .weight_files import WeightsError
@@ -29,7 +29,7 @@ _MODULES = {
     "DataConfig": "data_config",
     "Features": "features",
     "GluonTransform": "preprocessing",
-    "Optimized": "optimizing",
+    "OptimizationResult": "optimizing",
     "ResNeXt": "resnext",
     "WeightsError": "weight_files",
     "create_model": "loading",
@@ -50,7 +50,7 @@ __all__ = [
     "DataConfig",
     "Features",
     "GluonTransform",
-    "Optimized",
+    "OptimizationResult",
     "ResNeXt",
     "TensorSpec",
     "WeightsError",

@@ -1,4 +1,4 @@
-"""Choose the fastest way to run a network on this machine, by measuring."""
+"""Pick the fastest configuration of a network on this machine, by measuring."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .data_config import resolve_data_config
 from .fusing import fuse
 
 if TYPE_CHECKING:
@@ -19,149 +20,185 @@ if TYPE_CHECKING:
 
     from .resnext import ResNeXt
 
+    Network = Callable[[Tensor], Tensor]
+
 UNCHANGED = "unchanged"
 ROUNDS = 5
-SIZE = 224
-LIMIT = 1e-3  # of the error of a way that computes in the network's own precision
-CHANNELS_LAST: Any = {"memory_format": torch.channels_last}  # not annotated in all versions of torch
+LARGE = 64  # the factor of a second batch, whose values exceed the bounds of a clip
+# Of a logit's difference, in standard deviations; wide in float32 because TF32 has a mantissa of 10 bits.
+LIMITS = {torch.float64: 1e-10, torch.float32: 1e-2}
+LOOSEST = 0.1
+CONTIGUOUS: Any = {"memory_format": torch.contiguous_format}  # not annotated in all versions of torch
+CHANNELS_LAST: Any = {"memory_format": torch.channels_last}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """A way to run a network, as measured.
+class Candidate:
+    """A configuration that was tried.
 
     Attributes:
-        name: what was done, such as "fused, compiled".
-        seconds: the median time of a batch; None if it does not run here, or if its error is too large.
+        name: what was changed, such as "fused, channels_last, compiled".
+        seconds: the median time of a batch; infinite if it was rejected.
         error: the largest difference of a logit from the unchanged network's, in standard deviations of the
-            logits; None if it does not run here.
-        reason: why it does not count, "" if it does.
+            logits; NaN if it does not run.
+        rejected: why it was rejected, "" if it was not.
     """
 
     name: str
-    seconds: float | None = None
-    error: float | None = None
-    reason: str = ""
+    seconds: float = float("inf")
+    error: float = float("nan")
+    rejected: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimized:
-    """The fastest way to run a network.
+class OptimizationResult:
+    """The fastest configuration of a network.
 
     Attributes:
-        network: runs it, for inference only.
-        way: what was done.
-        ways: all that were measured; the first is the unchanged network.
+        network: runs it, without gradients.
+        chosen: the configuration.
+        candidates: all that were tried; the first is the unchanged network.
     """
 
-    network: Callable[[Tensor], Tensor]
-    way: Way
-    ways: tuple[Way, ...]
+    network: Network
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
 
     @property
     def speedup(self) -> float:
         """How many times as fast as the unchanged network it is."""
-        return (self.ways[0].seconds or 0) / (self.way.seconds or 1)
+        return self.candidates[0].seconds / self.chosen.seconds
 
     def __str__(self) -> str:
-        """Return a table, one line per way, the chosen one with a star."""
+        """Return a table, one line per candidate, the chosen one with a star."""
         lines = []
-        for way in self.ways:
-            mark = "*" if way is self.way else " "
-            if way.seconds is None:
-                lines.append(f"{mark} {way.name:32} {way.reason}")
-            else:
-                lines.append(f"{mark} {way.name:32} {way.seconds * 1000:9.1f} ms   error {way.error:.1e}")
+        for each in self.candidates:
+            mark = "*" if each is self.chosen else " "
+            figures = f"{each.seconds * 1000:9.1f} ms   error {each.error:.1e}"
+            lines.append(f"{mark} {each.name:34} {each.rejected or figures}")
         return "\n".join(lines)
 
 
 def optimize(
-    model: ResNeXt, images: Tensor | None = None, *, compiled: bool = True, bfloat16: bool = False
-) -> Optimized:
-    """Return the fastest way to run a network on its device, for batches like ``images``.
+    model: ResNeXt, images: Tensor | None = None, *, try_compile: bool = True, try_bfloat16: bool = False
+) -> OptimizationResult:
+    """Pick the fastest configuration of a network on its device, for batches like ``images``.
 
-    The ways are measured in turn, on the same images: folding the BatchNorms, the memory format channels_last
-    and ``torch.compile`` with frozen weights. Each must give the logits of the network.
+    The candidates are the network with its BatchNorms folded, in both memory formats, with and without
+    ``torch.compile`` with frozen weights. They take turns. One whose logits differ from the network's is
+    rejected.
 
     Args:
         model: the network, in evaluation mode.
-        images: a typical batch on the network's device; by default one random image of 224 × 224. A compiled
-            network is compiled again for another shape.
-        compiled: whether to try ``torch.compile``, which takes a minute and needs a C++ compiler on a CPU.
-        bfloat16: whether to try bfloat16, too, whose error is larger and is not limited.
+        images: a typical batch on the network's device; by default one random image of the network's size. A
+            compiled network is compiled again for another shape.
+        try_compile: whether to try ``torch.compile``, which takes minutes and on a CPU needs a C++ compiler.
+        try_bfloat16: whether to try bfloat16, too, whose error is reported and not limited.
 
     Raises:
-        ValueError: if the network is in training mode, or if it cannot be fused.
+        ValueError: if the network is in training mode or cannot be fused, or if its logits are not finite.
     """
     if model.training:
         raise ValueError("cannot optimize a network in training mode; call eval() first")
     weight = next(model.parameters())
     if images is None:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randn(1, model.config.in_chans, SIZE, SIZE, generator=generator).to(weight)
-    ways: dict[str, Callable[[Tensor], Tensor]] = {UNCHANGED: model}
+        shape = resolve_data_config(model.config)["input_size"]
+        images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
     fused = fuse(model)
-    ways["fused"] = copy.deepcopy(fused).to(memory_format=torch.contiguous_format)
-    ways["fused, channels_last"] = _channels_last(fused)
-    if compiled:
-        ways["fused, compiled"] = _compiled(copy.deepcopy(fused).to(memory_format=torch.contiguous_format))
-        ways["fused, channels_last, compiled"] = _channels_last(_compiled(fused))
-    if bfloat16:
-        ways |= {f"{name}, bfloat16": _bfloat16(way) for name, way in ways.items() if name != UNCHANGED}
-    return _fastest(ways, images)
+    contiguous = copy.deepcopy(fused).to(**CONTIGUOUS)
+    networks: dict[str, Network] = {"fused": contiguous, "fused, channels_last": _channels_last(fused)}
+    if try_compile:
+        networks["fused, compiled"] = _compiled(contiguous)
+        networks["fused, channels_last, compiled"] = _channels_last(_compiled(fused))
+    limit = LIMITS.get(weight.dtype, LOOSEST)
+    limits = dict.fromkeys(networks, limit)
+    if try_bfloat16:
+        rounded = {f"{name}, bfloat16": _bfloat16(network) for name, network in networks.items()}
+        networks |= rounded
+        limits |= dict.fromkeys(rounded, float("inf"))
+    return select({UNCHANGED: model, **networks}, images, limits)
 
 
-def _fastest(ways: dict[str, Callable[[Tensor], Tensor]], images: Tensor) -> Optimized:
-    """Measure the ways in turn, because machines drift, and return the fastest."""
-    measured: dict[str, Way] = {}
+def select(networks: dict[str, Network], images: Tensor, limits: dict[str, float]) -> OptimizationResult:
+    """Return the fastest of several networks whose logits are those of the first.
+
+    Args:
+        networks: the networks by name.
+        images: the batch to measure with.
+        limits: the largest error of each network but the first.
+
+    Raises:
+        ValueError: if the logits of the first are not finite.
+    """
+    first, *others = networks
     with torch.inference_mode():
-        expected = ways[UNCHANGED](images).double()
-        for name, way in ways.items():
-            measured[name] = _checked(name, way, images, expected)
-        running = {name: way for name, way in ways.items() if not measured[name].reason}
-        rounds = [{name: _seconds(way, images) for name, way in running.items()} for _ in range(ROUNDS)]
-    times = {name: statistics.median(each[name] for each in rounds) for name in running}
-    found = {
-        name: Way(name=name, seconds=times.get(name), error=way.error, reason=way.reason)
-        for name, way in measured.items()
-    }
-    best = min(times, key=lambda name: times[name])
-    return Optimized(network=ways[best], way=found[best], ways=tuple(found.values()))
+        batches = (images, LARGE * images)
+        expected = [networks[first](batch).double() for batch in batches]
+        if not all(bool(logits.isfinite().all()) for logits in expected):
+            raise ValueError("the network's logits are not finite for these images")
+        tried = {first: Candidate(name=first, error=0.0)}
+        for name in others:
+            tried[name] = _check(name, networks[name], batches, expected, limits[name])
+        running = [name for name, each in tried.items() if not each.rejected]
+        rounds = [{name: _seconds(networks[name], images) for name in running} for _ in range(ROUNDS)]
+    for name in running:
+        seconds = statistics.median(each[name] for each in rounds)
+        tried[name] = Candidate(name=name, seconds=seconds, error=tried[name].error)
+    chosen = min(tried.values(), key=lambda each: each.seconds)
+    return OptimizationResult(
+        network=_without_gradients(networks[chosen.name]), chosen=chosen, candidates=tuple(tried.values())
+    )
 
 
-def _checked(name: str, way: Callable[[Tensor], Tensor], images: Tensor, expected: Tensor) -> Way:
-    """Run a way, twice because the first run compiles, and compare its logits."""
+def _check(
+    name: str, network: Network, batches: tuple[Tensor, ...], expected: list[Tensor], limit: float
+) -> Candidate:
+    """Compare the logits of a network; its first run may compile it."""
     try:
-        way(images)
-        logits = way(images).double()
+        logits = [network(batch).double() for batch in batches]
     except (RuntimeError, OSError, ImportError) as error:  # no compiler, an operator that the device lacks
-        return Way(name=name, reason=f"does not run here: {str(error).partition(chr(10))[0]}")
-    scale = float(expected.std()) if expected.numel() > 1 else float(expected.abs().max())
-    difference = float((logits - expected).abs().max()) / (scale or 1.0)
-    if "bfloat16" not in name and not difference <= LIMIT:
-        return Way(name=name, error=difference, reason=f"its logits differ by {difference:.1e}")
-    return Way(name=name, error=difference)
+        cause = getattr(error, "inner_exception", error)  # of torch.compile's errors
+        reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
+        return Candidate(name=name, rejected=f"does not run here: {reason}")
+    worst = max(map(_difference, logits, expected))
+    rejected = "" if worst <= limit else f"its logits differ by {worst:.1e} (limit {limit:.0e})"
+    return Candidate(name=name, error=worst, rejected=rejected)
 
 
-def _seconds(way: Callable[[Tensor], Tensor], images: Tensor) -> float:
+def _difference(logits: Tensor, expected: Tensor) -> float:
+    scale = expected.std() if expected.numel() > 1 else expected.abs().max()
+    return float((logits - expected).abs().max() / scale.clamp_min(torch.finfo(torch.float64).tiny))
+
+
+def _seconds(network: Network, images: Tensor) -> float:
     synchronize: Callable[[], None] = torch.cuda.synchronize if images.is_cuda else lambda: None
     synchronize()
     begin = time.perf_counter()
-    way(images)
+    network(images)
     synchronize()
     return time.perf_counter() - begin
 
 
-def _channels_last(way: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a way that takes images of any memory format, and computes with channels last."""
+def _without_gradients(network: Network) -> Network:
+    """Return a network that runs as it was measured."""
 
     def run(images: Tensor) -> Tensor:
-        return way(images.contiguous(**CHANNELS_LAST))
+        with torch.inference_mode():
+            return network(images)
 
     return run
 
 
-def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+def _channels_last(network: Network) -> Network:
+    """Return a network that takes images of any memory format, and computes with channels last."""
+
+    def run(images: Tensor) -> Tensor:
+        return network(images.contiguous(**CHANNELS_LAST))
+
+    return run
+
+
+def _compiled(network: nn.Module) -> Network:
     """Return a network that is compiled when it first runs, with its weights as constants."""
     compiled: Any = torch.compile(network, options={"freezing": True})
 
@@ -173,11 +210,11 @@ def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _bfloat16(way: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a way that computes convolutions and matrix products in bfloat16."""
+def _bfloat16(network: Network) -> Network:
+    """Return a network that computes convolutions and matrix products in bfloat16."""
 
     def run(images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):
-            return way(images)
+            return network(images)
 
     return run

@@ -158,6 +158,41 @@ class Pooled(nn.Module):
         return y
 
 
+class Vector(nn.Module):
+    """Two dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 16)
+        self.second = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x).relu())
+        return y
+
+
+class ClippedVector(Vector):
+    """The same network with a bound that the inputs of a proof do not reach."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x).clamp(0, 6))
+        return y
+
+
+class Undrawn(Vector):
+    """The same network with a buffer that is not in the state dict, and is 0 without initialization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.register_buffer("scale", torch.empty(1), persistent=False)
+        nn.init.constant_(self.scale, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x).relu() * (1 + self.scale))
+        return y
+
+
 def number() -> int:
     """Return something that is no module."""
     return 7

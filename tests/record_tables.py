@@ -52,16 +52,20 @@ OPTIONS = ParityOptions("numpy", dtypes=["float64"])
 
 
 def main(folder: Path, names: list[str]) -> None:
-    """Write a table for each network, by default all; print why others have none."""
+    """Write a table for each network, by default all; print why one has none."""
+    failed = []
     for name in names or TARGETS:
         target, arguments = TARGETS[name]
         path = folder / target.partition(":")[0] / f"{name}.toml"
         try:
             _record(name, target, arguments, path)
         except ConversionError as error:
-            print(f"{name}: {error}", flush=True)  # noqa: T201 - for a person
+            failed.append(name)
+            print(f"{name}: {error}", flush=True)  # noqa: T201 - progress
         else:
             print(f"{name}: {target}", flush=True)  # noqa: T201 - progress
+    if failed:
+        raise SystemExit(f"{len(failed)} tables were not recorded: {', '.join(failed)}")
 
 
 def _record(name: str, target: str, arguments: dict[str, Any], path: Path) -> None:

@@ -49,8 +49,9 @@ def test_ratios_are_taken_per_round_without_interpreter_start(
     assert threaded == f"| {conversion.THREADED} | 3.00 | 2.00 | 4.00 | 7 | 0.50 | 1.00 |"
     assert torch == "| `import torch` | 1.00 | 1.00 | 1.00 | 7 |  |  |"
     assert unproven == f"| {conversion.UNPROVEN} | 5.00 | 3.00 | 13.00 | 7 | 2.00 | 4.00 |"
-    assert proven.startswith(f"| {conversion.PROVEN} | 12.00 | 8.00 | 14.00 | 7 | ")
-    assert lines[-2] == "The proof takes 2.00 × the conversion without it and `import torch` together."
+    assert proven == f"| {conversion.PROVEN} | 12.00 | 8.00 | 14.00 | 7 | 5.50 | 6.50 |"
+    both = "`convert --reference none` and `import torch` together"
+    assert lines[-2] == f"`convert` with its proof takes 2.40 × {both}."
 
 
 @pytest.mark.parametrize("options", [(), ("--parallel",)])

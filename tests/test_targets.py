@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,15 @@ import converter
 from converter.cli import app
 from converter.commands import target_alignment
 from converter.commands.graph_conversion import convert_graph
-from converter.errors import ConversionError, MappingError, ParityError, TargetError, UsageError
+from converter.errors import (
+    ArtifactError,
+    CheckpointError,
+    ConversionError,
+    MappingError,
+    ParityError,
+    TargetError,
+    UsageError,
+)
 from converter.formats.params import write_params
 from converter.graphs.alignment.rules import Assignment
 from converter.parity.options import ParityOptions
@@ -134,6 +143,92 @@ def test_pool_of_a_function_is_named_with_what_to_write(tmp_path: Path, adapt: b
         convert(files, tmp_path / "out", "existing_modules:Pooled", adapt=adapt)
     assert ("try       --adapt" in str(caught.value)) != adapt
     assert ("a function of your own" in str(caught.value)) == adapt
+
+
+def test_two_values_for_one_layer_are_refused() -> None:
+    module = torch.nn.Sequential(torch.nn.BatchNorm2d(2))
+    module.add_module("alias", module[0])
+    changed = [
+        adaptation.Adaptation(module=name, setting="eps", value=value)
+        for name, value in (("0", 1e-3), ("alias", 1e-5))
+    ]
+    with pytest.raises(TargetError, match="alias: eps is set twice, to other values"):
+        adaptation.apply(module, changed)
+
+
+def test_settings_are_said_wherever_the_module_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+    weights = convert(files, tmp_path / "out", target_args={"stride": 1}, adapt=True).artifact
+    expected = "existing_modules.Small(stride=1), then stride = (2, 2) of stem"
+    assert expected in converter.inspect(weights).verdict
+    with pytest.raises(ConversionError, match=re.escape(f"built by  {expected}")):
+        converter.to_gluon(weights, tmp_path / "back.params")
+
+
+def test_model_by_name_does_not_replace_the_module_of_a_manifest(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """ResNet v1 for torchvision has the names and shapes of ResNet v1b, and other strides."""
+    weights = convert(files, tmp_path / "out").artifact
+    with pytest.raises(ConversionError, match="which this command does not take"):
+        converter.to_gluon(weights, tmp_path / "back.params", model="gluon_resnet50_v1b")
+
+
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [
+        ({"options": ParityOptions("none")}, "a proof in float32 .*float64 against numpy"),
+        ({"target_args": {"eps": 0.002}, "adapt": True}, "another target, other arguments or other settings"),
+    ],
+)
+def test_weaker_or_other_manifest_replaces_none(
+    options: dict[str, object], lost: str, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first = convert(files, tmp_path / "out")
+    before = first.manifest_file.read_bytes()
+    with pytest.raises(ArtifactError, match=f"already describes the same weights with {lost}"):
+        convert(files, tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert first.manifest_file.read_bytes() == before
+    assert convert(files, tmp_path / "out").artifact == first.artifact
+
+
+def test_weights_of_two_manifests_with_other_settings_are_refused(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result = convert(files, tmp_path / "out")
+    document = json.loads(result.manifest_file.read_text())
+    document["target"]["adaptations"] = [{"module": "stem", "setting": "stride", "value": [1, 1]}]
+    (tmp_path / "out/a.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match="several manifests in its folder are of this file"):
+        converter.inspect(result.artifact)
+
+
+@pytest.mark.parametrize("key", ["stride=1); print(1) #", "class", ""])
+def test_name_that_no_argument_has_is_refused(key: str, files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not the name of an argument"):
+        convert(files, tmp_path / "out", target_args={key: 1})
+
+
+def test_manifest_with_code_as_the_name_of_an_argument_is_refused(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result = convert(files, tmp_path / "out")
+    document = json.loads(result.manifest_file.read_text())
+    document["target"]["arguments"] = {"stride=1); print(1) #": 1}
+    result.manifest_file.write_text(json.dumps(document))
+    assert not converter.verify(result.artifact).holds
+
+
+@pytest.mark.parametrize("name", ["ClippedVector", "Undrawn"])
+def test_module_for_vectors_is_compared_on_other_inputs(name: str, tmp_path: Path) -> None:
+    network = Network()
+    network.dense("first", "data", 8, 16)
+    network.apply("relu", "relu", "first")
+    network.dense("second", "relu", 16, 5)
+    files = save_network(tmp_path, network, "second")
+    shapes = {"input_shapes": {"data": (1, 8)}}
+    assert convert(files, tmp_path / "out", "existing_modules:Vector", **shapes).manifest.parity.proven
+    with pytest.raises(ParityError, match="but not on larger values or on several images"):
+        convert(files, tmp_path / "other", f"existing_modules:{name}", **shapes)
 
 
 def test_setting_outside_the_allowed_list_raises() -> None:

@@ -138,6 +138,7 @@ def load(graph: OpenedGraph, file: ParamsFile, recorded: MatchedNetwork | None =
     shapes = {name: tuple(array.shape) for name, array in matched.items()}
     module = codegen.generate(pruned.graph, shapes, whole.name)
     _require_valid(module.source, whole.file)
+    _require_one_type({name: matched[name] for name in module.tensors}, str(file.user_path))
     require_finite(matched, str(file.user_path))
     parameters = {name: precision.widen(array) for name, array in matched.items()}
     return LoadedGraph(
@@ -166,6 +167,24 @@ def _require_valid(source: str, file: str) -> None:
         raise SymbolError(
             f"{file}: the generated source is not valid Python, which is a bug: {error}"
         ) from error
+
+
+def _require_one_type(parameters: Arrays, file: str) -> None:
+    """Check that PyTorch computes with the parameters as they are: all floating, and float64 only alone.
+
+    Raises:
+        MappingError: with a parameter of another type.
+    """
+    types = {name: array.dtype for name, array in parameters.items()}
+    doubles = [name for name, dtype in types.items() if dtype == np.float64]
+    others = [name for name, dtype in types.items() if dtype.kind in "biu"]
+    if len(doubles) < len(types):
+        others += doubles
+    if others:
+        first = others[0]
+        raise MappingError(
+            f"{file}: {names.printable(first)} is {types[first]}, and PyTorch computes with one floating type"
+        )
 
 
 def require_finite(parameters: Arrays, file: str) -> None:

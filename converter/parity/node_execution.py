@@ -61,7 +61,7 @@ class NodeExecution:
         if index not in self.module.expressions:
             return [self._value(node.inputs[0]).numpy()]
         expression = self.module.expressions[index]
-        used = {field for _, field, _, _ in Formatter().parse(expression)}
+        used = {name for _, name, _, _ in Formatter().parse(expression)}  # others would be read from the file
         operands = {
             f"x{place}": self._value(entry) for place, entry in enumerate(node.inputs) if str(place) in used
         }
