@@ -33,8 +33,8 @@ CHANNELS_LAST: Any = {"memory_format": torch.channels_last}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A configuration that was tried.
+class MeasuredNetwork:
+    """A configuration of the network that was tried.
 
     Attributes:
         name: what was changed, such as "fused, channels_last, compiled".
@@ -61,8 +61,8 @@ class OptimizationResult:
     """
 
     network: Network
-    chosen: Candidate
-    candidates: tuple[Candidate, ...]
+    chosen: MeasuredNetwork
+    candidates: tuple[MeasuredNetwork, ...]
 
     @property
     def speedup(self) -> float:
@@ -136,14 +136,14 @@ def select(networks: dict[str, Network], images: Tensor, limits: dict[str, float
         expected = [networks[first](batch).double() for batch in batches]
         if not all(bool(logits.isfinite().all()) for logits in expected):
             raise ValueError("the network's logits are not finite for these images")
-        tried = {first: Candidate(name=first, error=0.0)}
+        tried = {first: MeasuredNetwork(name=first, error=0.0)}
         for name in others:
             tried[name] = _check(name, networks[name], batches, expected, limits[name])
         running = [name for name, each in tried.items() if not each.rejected]
         rounds = [{name: _seconds(networks[name], images) for name in running} for _ in range(ROUNDS)]
     for name in running:
         seconds = statistics.median(each[name] for each in rounds)
-        tried[name] = Candidate(name=name, seconds=seconds, error=tried[name].error)
+        tried[name] = MeasuredNetwork(name=name, seconds=seconds, error=tried[name].error)
     chosen = min(tried.values(), key=lambda each: each.seconds)
     return OptimizationResult(
         network=_without_gradients(networks[chosen.name]), chosen=chosen, candidates=tuple(tried.values())
@@ -152,17 +152,17 @@ def select(networks: dict[str, Network], images: Tensor, limits: dict[str, float
 
 def _check(
     name: str, network: Network, batches: tuple[Tensor, ...], expected: list[Tensor], limit: float
-) -> Candidate:
+) -> MeasuredNetwork:
     """Compare the logits of a network; its first run may compile it."""
     try:
         logits = [network(batch).double() for batch in batches]
     except (RuntimeError, OSError, ImportError) as error:  # no compiler, an operator that the device lacks
         cause = getattr(error, "inner_exception", error)  # of torch.compile's errors
         reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
-        return Candidate(name=name, rejected=f"does not run here: {reason}")
+        return MeasuredNetwork(name=name, rejected=f"does not run here: {reason}")
     worst = max(map(_difference, logits, expected))
     rejected = "" if worst <= limit else f"its logits differ by {worst:.1e} (limit {limit:.0e})"
-    return Candidate(name=name, error=worst, rejected=rejected)
+    return MeasuredNetwork(name=name, error=worst, rejected=rejected)
 
 
 def _difference(logits: Tensor, expected: Tensor) -> float:
