@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-if TYPE_CHECKING:
-    from .resnext import ResNeXt
+from .resnext import ResNeXt
 
 SIZE = 65, 95  # odd and not square
 # Relative to the largest logit. The rounding error of folding is near the precision of the type.
@@ -26,9 +25,12 @@ def fuse(model: ResNeXt) -> ResNeXt:
     inputs may have any memory format. Its logits are compared with the network's on two random images.
 
     Raises:
+        TypeError: if it is no network of this package.
         ValueError: if the network is in training mode, or if the logits of the copy differ because
             layers were replaced or connected differently.
     """
+    if not isinstance(model, ResNeXt):
+        raise TypeError(f"expected a network of resnext_torch, found {type(model).__name__}")
     if model.training:
         raise ValueError("cannot fuse a network in training mode; call eval() first")
     fused = copy.deepcopy(model)

@@ -12,13 +12,12 @@ import torch
 
 from .data_config import resolve_data_config
 from .fusing import fuse
+from .resnext import ResNeXt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor, nn
-
-    from .resnext import ResNeXt
 
     Network = Callable[[Tensor], Tensor]
 
@@ -96,8 +95,11 @@ def optimize(
         try_bfloat16: whether to try bfloat16, too, whose error is reported and not limited.
 
     Raises:
+        TypeError: if it is no network of this package.
         ValueError: if the network is in training mode or cannot be fused, or if its logits are not finite.
     """
+    if not isinstance(model, ResNeXt):
+        raise TypeError(f"expected a network of resnext_torch, found {type(model).__name__}")
     if model.training:
         raise ValueError("cannot optimize a network in training mode; call eval() first")
     weight = next(model.parameters())

@@ -92,7 +92,14 @@ def arguments(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: if the configuration has arguments of another network.
     """
-    recorded = _object(_manifest(path), "model_args")
+    manifest = _manifest(path)
+    target = _object(manifest, "target")
+    if target.get("adaptations"):
+        raise WeightsError(
+            f"{path}: weights for {target.get('name')} with other settings, such as strides, "
+            f"not for a network of list_models()\n  try  gluon2torch inspect {path}"
+        )
+    recorded = _object(manifest, "model_args")
     if not recorded and path.name == PUBLISHED:
         recorded = _object(configuration(path.parent), "model_args")
     if others := sorted(recorded.keys() - ARGUMENTS):
@@ -181,7 +188,7 @@ def _manifest(path: Path) -> dict[str, Any]:
             if is_named and any(sha256.startswith(match["sha256"].lower()) for sha256 in hashes):
                 return manifest
     # Hashing takes long, and most manifests record nothing that is used here.
-    keys = {"labels", "model_args", "training"}
+    keys = {"labels", "model_args", "target", "training"}
     used = [each for each in manifests if keys & each.keys() or _preprocessing(each)]
     if not used or not path.is_file():
         return {}

@@ -8,14 +8,14 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from timm.models import adapt_input_conv
 
-from resnext_torch import CONFIGS, WeightsError, create_model, detection, state_spec
+from resnext_torch import CONFIGS, WeightsError, create_model, detection, state_spec, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -449,3 +449,17 @@ def test_weights_for_1000_classes_have_the_names_of_imagenet(dilated: Path) -> N
 def test_backbone_has_the_description_of_its_network(file: Path) -> None:
     backbone = create_model(NAME, file, features_only=True)
     assert backbone.pretrained_cfg == backbone.default_cfg == create_model(NAME, file).pretrained_cfg
+
+
+def test_weights_for_a_module_with_other_settings_are_refused(tmp_path: Path) -> None:
+    """ResNet v1 for torchvision has the names and shapes of gluon_resnet50_v1b, and other strides."""
+    path = tmp_path / "resnet50.safetensors"
+    path.touch()
+    artifact = {"file": path.name, "sha256": hashlib.sha256(b"").hexdigest()}
+    manifest: dict[str, Any] = {"artifact": artifact, "target": {"name": "torchvision:resnet50"}}
+    (tmp_path / "resnet50.json").write_text(json.dumps(manifest))
+    assert weight_files.arguments(path) == {}
+    manifest["target"]["adaptations"] = [{"module": "layer2.0.conv1", "setting": "stride", "value": [2, 2]}]
+    (tmp_path / "resnet50.json").write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match="weights for torchvision:resnet50 with other settings"):
+        weight_files.arguments(path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnext_torch import optimize, optimizing
+from resnext_torch import fuse, optimize, optimizing
 from resnext_torch.resnext import ResNeXt
 
 if TYPE_CHECKING:
@@ -113,6 +113,12 @@ def test_network_in_half_precision_is_optimized(network: ResNeXt, images: Tensor
 def test_logits_that_are_not_finite_are_refused(network: ResNeXt, images: Tensor) -> None:
     with pytest.raises(ValueError, match="the network's logits are not finite for these images"):
         optimize(network, images * math.nan, try_compile=False)
+
+
+def test_network_of_another_package_is_refused() -> None:
+    for function in (fuse, optimize):
+        with pytest.raises(TypeError, match="expected a network of resnext_torch, found Identity"):
+            function(nn.Identity())  # type: ignore[arg-type]
 
 
 def test_network_in_training_mode_is_refused(network: ResNeXt) -> None:

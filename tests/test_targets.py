@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ecosystem_graphs
 import existing_modules
 import graph_files
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from graph_building import Network
 from graph_files import save
@@ -769,13 +768,14 @@ def test_printed_code_loads_the_weights(
     arguments = ("--target-args", '{"eps": 1e-05}', "--adapt")
     assert run(graph, tmp_path / "out", *options, *arguments, monkeypatch=monkeypatch) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
-    assert len(lines) == 4
+    assert len(lines) == 5
     code = "\n".join(line.removeprefix("next").strip() for line in lines)
-    values = {"existing_modules": existing_modules, "safetensors": safetensors}
+    values: dict[str, Any] = {}
     exec(code, values)  # noqa: S102 - what a user is told to run
     (weights,) = (tmp_path / "out").glob("*.safetensors")
     model = values["model"]
     assert isinstance(model, existing_modules.Small)
+    assert not model.training
     assert torch.equal(model.head.weight, load_file(weights)["head.weight"])
     changed = [each.eps for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)]
     assert changed == [0.0010000000474974513] * 5

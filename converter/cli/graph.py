@@ -178,7 +178,8 @@ def _print_next_of_target(target: TargetRecord, weights: Path, screen: Console) 
     from converter.manifests import target_weights
     from converter.targets import adaptation
 
-    lines = [f"model = {target_weights.parse(target, str(weights)).expression}"]
+    module = target_weights.parse(target, str(weights))
+    lines = [f"import safetensors.torch, {module.package}", f"model = {module.expression}"]
     lines += [
         adaptation.statement_for_all(modules, setting, value)
         for (setting, value), modules in target_weights.changes(target).items()
