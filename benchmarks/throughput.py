@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from converter.dtypes import Array
+    from resnext_torch import ResNeXt
 
     Turn = Callable[[], float]  # runs the batch once and returns the seconds
     Rounds = list[dict[str, float]]
@@ -126,20 +127,18 @@ def measure(chosen: argparse.Namespace, setting: Setting) -> Rounds:
     state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     shape = (chosen.batch, 3, chosen.size, chosen.size)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    turns, logits = {}, {}
+    batch, turns, logits = torch.from_numpy(images), {}, {}
     with contextlib.ExitStack() as stack:
         for label, module in modules(chosen.name, state).items():
             if label != FUSED:  # always channels_last
                 layout: Any = {"memory_format": setting.layout}  # not annotated in all versions of torch
                 module.to(**layout)
-            turns[label], logits[label] = prepared(module, setting, torch.from_numpy(images))
-        batch = torch.from_numpy(images)
-        if setting.layout is torch.contiguous_format:  # the fastest way has a memory format of its own
-            way = optimized(chosen, state, setting, batch)
-            turns[OPTIMIZED], logits[OPTIMIZED] = prepared(way, setting, batch)
+            turns[label], logits[label] = prepared(module, setting, batch)
+        if setting.layout is torch.contiguous_format:  # `optimize` chooses the memory format itself
+            network = optimized(chosen, state, setting, batch)
+            turns[OPTIMIZED], logits[OPTIMIZED] = prepared(network, setting, batch)
         if setting == Setting() and importlib.util.find_spec("onnxruntime"):
-            way = exported(chosen, state)
-            turns[ONNX], logits[ONNX] = prepared(way, setting, batch)
+            turns[ONNX], logits[ONNX] = prepared(exported(chosen, state), setting, batch)
         if setting == Setting() and importlib.util.find_spec("mxnet"):
             child = stack.enter_context(gluon(model.entry.gluon, params, images))
             turns["GluonCV, hybridized"], logits["GluonCV, hybridized"] = child
@@ -152,22 +151,29 @@ def measure(chosen: argparse.Namespace, setting: Setting) -> Rounds:
 def modules(name: str, state: dict[str, Tensor]) -> dict[str, nn.Module]:
     """Return the network in each library, with the same weights."""
     of_timm, of_torchvision = NAMES[name]
-    networks: dict[str, nn.Module] = {OURS: create_model(name), "timm": timm.create_model(of_timm)}
+    others: dict[str, nn.Module] = {"timm": timm.create_model(of_timm)}
     if of_torchvision:
-        networks["torchvision"] = torchvision.models.get_model(of_torchvision)
-    for module in networks.values():
+        others["torchvision"] = torchvision.models.get_model(of_torchvision)
+    for module in others.values():
         module.load_state_dict(state, strict=True)
         module.eval()
-    return {**networks, FUSED: fuse(networks[OURS])}  # type: ignore[arg-type]  # it is a ResNeXt
+    network = ours(name, state)
+    return {OURS: network, **others, FUSED: fuse(network)}
+
+
+def ours(name: str, state: dict[str, Tensor]) -> ResNeXt:
+    """Return our network in evaluation mode."""
+    network = create_model(name)
+    network.load_state_dict(state, strict=True)
+    return network.eval()
 
 
 def optimized(
     chosen: argparse.Namespace, state: dict[str, Tensor], setting: Setting, images: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """Return the fastest way to run our network, and print how it was chosen."""
-    network = create_model(chosen.name)
-    network.load_state_dict(state, strict=True)
-    network.eval().to(setting.device, setting.dtype)
+    """Return the fastest configuration of our network, and print all that were tried."""
+    network = ours(chosen.name, state)
+    network.to(setting.device, setting.dtype)
     batch = images.to(setting.device, setting.dtype)
     result = optimize(network, batch, try_compile=not chosen.quick)
     sys.stderr.write(f"{setting}\n{result}\n")
@@ -178,14 +184,12 @@ def exported(chosen: argparse.Namespace, state: dict[str, Tensor]) -> Callable[[
     """Return our fused network in onnxruntime, on the CPU with as many threads."""
     import onnxruntime  # noqa: PLC0415 - optional
 
-    network = create_model(chosen.name)
-    network.load_state_dict(state, strict=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while the others are timed
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads slow the others
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "network.onnx")
-        traced = program_file.trace(fuse(network.eval()), (3, chosen.size, chosen.size))
+        traced = program_file.trace(fuse(ours(chosen.name, state)), (3, chosen.size, chosen.size))
         onnx_file.write(traced, path, inputs=("images",), outputs=("logits",))
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .features import Features
     from .fusing import fuse
     from .loading import create_model
-    from .optimizing import OptimizationResult, optimize
+    from .optimizing import MeasuredNetwork, OptimizationResult, optimize
     from .preprocessing import GluonTransform, create_transform, gluon_transform
     from .resnext import Basic, Bottleneck, ResNeXt
     from .weight_files import WeightsError
@@ -29,6 +29,7 @@ _MODULES = {
     "DataConfig": "data_config",
     "Features": "features",
     "GluonTransform": "preprocessing",
+    "MeasuredNetwork": "optimizing",
     "OptimizationResult": "optimizing",
     "ResNeXt": "resnext",
     "WeightsError": "weight_files",
@@ -50,6 +51,7 @@ __all__ = [
     "DataConfig",
     "Features",
     "GluonTransform",
+    "MeasuredNetwork",
     "OptimizationResult",
     "ResNeXt",
     "TensorSpec",

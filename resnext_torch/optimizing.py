@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .data_config import resolve_data_config
-from .fusing import fuse
+from .fusing import LARGE, fuse
 from .resnext import ResNeXt
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Network = Callable[[Tensor], Tensor]
+    Batches = list[tuple[Tensor, Tensor]]  # images and their logits
 
 UNCHANGED = "unchanged"
 ROUNDS = 5
-LARGE = 64  # the factor of a second batch, whose values exceed the bounds of a clip
 # Of a logit's difference, in standard deviations; wide in float32 because TF32 has a mantissa of 10 bits.
 LIMITS = {torch.float64: 1e-10, torch.float32: 1e-2}
 LOOSEST = 0.1
@@ -134,13 +134,13 @@ def select(networks: dict[str, Network], images: Tensor, limits: dict[str, float
     """
     first, *others = networks
     with torch.inference_mode():
-        batches = (images, LARGE * images)
-        expected = [networks[first](batch).double() for batch in batches]
-        if not all(bool(logits.isfinite().all()) for logits in expected):
+        results = [(batch, networks[first](batch).double()) for batch in (images, LARGE * images)]
+        expected = [(batch, logits) for batch, logits in results if bool(logits.isfinite().all())]
+        if not expected or expected[0][0] is not images:  # half precision may overflow for the large ones
             raise ValueError("the network's logits are not finite for these images")
         tried = {first: MeasuredNetwork(name=first, error=0.0)}
         for name in others:
-            tried[name] = _check(name, networks[name], batches, expected, limits[name])
+            tried[name] = _check(name, networks[name], expected, limits[name])
         running = [name for name, each in tried.items() if not each.rejected]
         rounds = [{name: _seconds(networks[name], images) for name in running} for _ in range(ROUNDS)]
     for name in running:
@@ -152,17 +152,15 @@ def select(networks: dict[str, Network], images: Tensor, limits: dict[str, float
     )
 
 
-def _check(
-    name: str, network: Network, batches: tuple[Tensor, ...], expected: list[Tensor], limit: float
-) -> MeasuredNetwork:
-    """Compare the logits of a network; its first run may compile it."""
+def _check(name: str, network: Network, expected: Batches, limit: float) -> MeasuredNetwork:
+    """Compare the logits of a network with the expected ones; its first run may compile it."""
     try:
-        logits = [network(batch).double() for batch in batches]
+        found = [(network(batch).double(), logits) for batch, logits in expected]
     except (RuntimeError, OSError, ImportError) as error:  # no compiler, an operator that the device lacks
         cause = getattr(error, "inner_exception", error)  # of torch.compile's errors
         reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
         return MeasuredNetwork(name=name, rejected=f"does not run here: {reason}")
-    worst = max(map(_difference, logits, expected))
+    worst = max(_difference(*pair) for pair in found)
     rejected = "" if worst <= limit else f"its logits differ by {worst:.1e} (limit {limit:.0e})"
     return MeasuredNetwork(name=name, error=worst, rejected=rejected)
 

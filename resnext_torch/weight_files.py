@@ -90,7 +90,8 @@ def arguments(path: Path) -> dict[str, Any]:
     """Return the arguments of ``create_model`` that the manifest or the configuration of a file records.
 
     Raises:
-        WeightsError: if the configuration has arguments of another network.
+        WeightsError: if the configuration has arguments of another network, or if the weights are for a
+            module with other settings.
     """
     manifest = _manifest(path)
     target = _object(manifest, "target")

@@ -171,6 +171,13 @@ class Vector(nn.Module):
         return y
 
 
+class Largest(Vector):
+    """Its largest output, by number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Vector.forward(self, x).argmax(1).to(x.dtype)
+
+
 class ClippedVector(Vector):
     """The same network with a bound that the inputs of a proof do not reach."""
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from converter import testing
 from converter.cli import app
-from converter.commands import diff, inspection, publication, reverse_conversion
+from converter.commands import diff, graph_comparison, inspection, publication, reverse_conversion
 from converter.commands.graph_conversion import convert_graph
 from converter.commands.verification import verify
 from converter.errors import (
@@ -30,6 +30,7 @@ from converter.errors import (
     ParityError,
     PrecisionError,
     PublicationError,
+    StorageError,
     SymbolError,
     UsageError,
 )
@@ -467,6 +468,19 @@ def test_weights_of_16_bits_keep_their_type(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
     np.testing.assert_array_equal(loaded.state_dict()["fc1.weight"].numpy(), halves["fc1_weight"])
     assert reverse(result.artifact, tmp_path / "back.params").is_original
+
+
+def test_weights_that_change_during_a_comparison_are_refused(weights: Path, tmp_path: Path) -> None:
+    """They are read at the beginning; the document would have the hash of what they became."""
+    (graph,), (params,) = weights.parent.glob("*-symbol.json"), weights.parent.glob("*.params")
+    pth = tmp_path / "weights.pth"
+    torch.save(load_file(weights), pth)
+
+    def overwrite(_step: str, _done: int, _total: int) -> None:
+        torch.save({name: tensor * 0 for name, tensor in load_file(weights).items()}, pth)
+
+    with pytest.raises(StorageError, match="the file was changed while it was read"):
+        graph_comparison.compare_graph(graph, params=params, weights=pth, options=NUMPY, progress=overwrite)
 
 
 def test_changed_parameters_fail_the_proof_of_the_way_back(

@@ -249,6 +249,27 @@ def test_module_that_differs_is_not_written(
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.parametrize(
+    ("names", "dtype"), [(["fc1_weight"], "float64"), (["fc1_weight"], "int32"), (["conv0_weight"], "uint8")]
+)
+def test_types_that_pytorch_cannot_compute_with_are_refused(
+    names: list[str], dtype: str, net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    changed = {name: array.astype(dtype) if name in names else array for name, array in parameters.items()}
+    graph, params = save(tmp_path, net, changed)
+    reason = f"{names[0]} is {dtype}, and PyTorch computes with one floating type"
+    with pytest.raises(MappingError, match=reason):
+        convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    assert not (tmp_path / "out").exists() or not [*(tmp_path / "out").iterdir()]
+
+
+def test_parameters_that_are_all_float64_are_converted(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, {name: array.astype("float64") for name, array in parameters.items()})
+    assert convert_graph(graph, tmp_path / "out", params=params, options=NUMPY).manifest.parity.proven
+
+
 def test_one_network_is_in_memory_at_a_time(
     net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,11 @@ def test_ten_lines_are_printed_in_full(count: int) -> None:
     assert console.brief(text, verbose=False) == text
 
 
+def test_names_between_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    console.lines().print(console.word("model = net.Net(mode='a:b:c')"))
+    assert capsys.readouterr().out == "model = net.Net(mode='a:b:c')\n"
+
+
 def test_longer_message_keeps_its_first_lines_and_the_last() -> None:
     assert console.brief("\n".join(LINES[:11]), verbose=False).split("\n") == [
         *LINES[:8],

@@ -105,6 +105,18 @@ def test_bfloat16_is_tried_on_request_and_its_error_is_reported(network: ResNeXt
     assert min(errors[3:]) > 10 * max(errors[:3])
 
 
+def test_large_values_that_overflow_in_half_precision_are_not_compared(network: ResNeXt) -> None:
+    network.half()
+    with torch.no_grad():
+        network.get_parameter("fc.weight").fill_(100)
+    image = torch.ones(1, 3, 64, 64, dtype=torch.float16)
+    with torch.inference_mode():
+        assert network(image).isfinite().all()
+        assert not network(optimizing.LARGE * image).isfinite().all()
+    result = optimize(network, image, try_compile=False)
+    assert [each.rejected for each in result.candidates] == [""] * 3
+
+
 def test_network_in_half_precision_is_optimized(network: ResNeXt, images: Tensor) -> None:
     result = optimize(network.bfloat16(), images.bfloat16(), try_compile=False)
     assert [each.rejected for each in result.candidates] == [""] * 3

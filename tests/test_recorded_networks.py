@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import converter
 from converter.commands import automatic_conversion, graph_comparison, inspection
 from converter.commands.graph_conversion import convert_graph
-from converter.errors import CatalogError, MappingError, SourceError, UsageError
+from converter.errors import CatalogError, MappingError, SourceError, SymbolError, UsageError
 from converter.formats.params import open_params, write_params
 from converter.graphs.operators import DENSE
 from converter.networks import (
@@ -310,3 +310,13 @@ def test_auto_takes_a_whole_network_and_not_its_backbone(write: Write, tmp_path:
     backbone = {name: array for name, array in arrays.items() if not name.startswith(("head.", "auxlayer."))}
     result = automatic_conversion.convert("auto", tmp_path / "base", params=write(backbone), options=UNPROVEN)
     assert result.manifest.source.network is None
+
+
+def test_network_with_unsupported_operators_is_refused_by_name(tmp_path: Path) -> None:
+    refused = {name: entry for name, entry in recorded_index.index().items() if entry.unsupported}
+    assert refused
+    for name, entry in refused.items():
+        reason = f"its operators cannot be converted: {', '.join(entry.unsupported)}"
+        assert recorded_index.refusal(name) == reason
+    with pytest.raises(SymbolError, match="operators that cannot be converted: 1"):
+        convert_graph(next(iter(refused)), tmp_path, random=0, options=UNPROVEN)

@@ -151,7 +151,7 @@ def test_two_values_for_one_layer_are_refused() -> None:
         adaptation.Adaptation(module=name, setting="eps", value=value)
         for name, value in (("0", 1e-3), ("alias", 1e-5))
     ]
-    with pytest.raises(TargetError, match="alias: eps is set twice, to other values"):
+    with pytest.raises(TargetError, match="alias: eps is set to two values"):
         adaptation.apply(module, changed)
 
 
@@ -228,6 +228,17 @@ def test_module_for_vectors_is_compared_on_other_inputs(name: str, tmp_path: Pat
     assert convert(files, tmp_path / "out", "existing_modules:Vector", **shapes).manifest.parity.proven
     with pytest.raises(ParityError, match="but not on larger values or on several images"):
         convert(files, tmp_path / "other", f"existing_modules:{name}", **shapes)
+
+
+def test_module_whose_outputs_are_all_selected_is_proven_by_its_layers(tmp_path: Path) -> None:
+    network = Network()
+    network.dense("first", "data", 8, 16)
+    network.apply("relu", "relu", "first")
+    network.dense("second", "relu", 16, 5)
+    network.apply("argmax", "largest", "second", axis="1")
+    files = save_network(tmp_path, network, "largest")
+    options = {"input_shapes": {"data": (1, 8)}}
+    assert convert(files, tmp_path / "out", "existing_modules:Largest", **options).manifest.parity.proven
 
 
 def test_setting_outside_the_allowed_list_raises() -> None:

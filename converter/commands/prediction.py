@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from converter.choices import PredictionTask
     from converter.manifests.converted_weights import ConvertedWeights
+    from converter.manifests.target_records import TargetRecord
     from converter.progress import Progress
     from converter.vision.classifier import ClassifierOptions
     from converter.vision.graph_documents import DetectionRecord, SegmentationRecord
@@ -64,8 +65,11 @@ def run(request: PredictRequest, progress: Progress = silent) -> Predictions | G
     if converted is None:
         return prediction.predict(_named(request), progress)
     torch_package.require_torch("a converted graph")
-    build = _generated if converted.target is None else _existing
-    return graph_prediction.predict(build(path, converted, request), request.images, progress)
+    if converted.target is None:
+        network = _generated(path, converted, request)
+    else:
+        network = _existing(path, converted, converted.target, request)
+    return graph_prediction.predict(network, request.images, progress)
 
 
 def _generated(path: Path, weights: ConvertedWeights, request: PredictRequest) -> GraphNetwork:
@@ -77,7 +81,9 @@ def _generated(path: Path, weights: ConvertedWeights, request: PredictRequest) -
     return graph_network.describe(path, weights, module, _network_options(request), suppresses=suppresses)
 
 
-def _existing(path: Path, weights: ConvertedWeights, request: PredictRequest) -> GraphNetwork:
+def _existing(
+    path: Path, weights: ConvertedWeights, target: TargetRecord, request: PredictRequest
+) -> GraphNetwork:
     """Return a model of timm or torchvision; other modules are not run, as a manifest can name any code.
 
     Raises:
@@ -87,7 +93,7 @@ def _existing(path: Path, weights: ConvertedWeights, request: PredictRequest) ->
     """
     if request.symbol is not None:
         raise UsageError("`symbol` requires the weights of a generated module", "symbol")
-    module = target_network.load(path, weights)
+    module = target_network.load(path, target, weights.arrays)
     return graph_network.describe(path, weights, module, _network_options(request))
 
 

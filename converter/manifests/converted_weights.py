@@ -74,7 +74,8 @@ def find(path: Path, key: str | None = None, symbol_sha256: str | None = None) -
         symbol_sha256: SHA-256 of their graph, None for any.
 
     Raises:
-        CheckpointError: if the tensors are those of several generated modules with different names.
+        CheckpointError: if the tensors are those of several generated modules with different names, or if
+            manifests of the file name different modules.
         StorageError: if the file cannot be read.
     """
     manifests = [

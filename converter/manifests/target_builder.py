@@ -10,7 +10,7 @@ from converter.graphs.graph import VARIABLE
 from converter.manifests import graph_builder, schema
 from converter.manifests.graph_records import TensorRecord
 from converter.manifests.schema import ArtifactRecord, Manifest
-from converter.manifests.target_records import AdaptationRecord, RuleRecord, TargetRecord
+from converter.manifests.target_records import RuleRecord, TargetRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,10 +161,7 @@ def _target(aligned: AlignedTarget, single: tuple[str, ...], names: tuple[Tensor
         rules=tuple(
             RuleRecord(rule=rule, layers=layers) for rule, layers in sorted(aligned.plan.rules.items())
         ),
-        adaptations=tuple(
-            AdaptationRecord(module=each.module, setting=each.setting, value=each.value)
-            for each in aligned.adaptations
-        ),
+        adaptations=tuple(aligned.adaptations),
         differences=tuple(map(str, aligned.differences)),
         others=tuple(name for name in aligned.state if name not in named),
         single=single,

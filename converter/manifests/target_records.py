@@ -7,21 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from converter.manifests.hashes import Sha256  # noqa: TC001 - evaluated
-from converter.targets.adaptation import Value  # noqa: TC001 - evaluated
-
-
-class AdaptationRecord(Struct, frozen=True, kw_only=True):
-    """A setting that must be changed on the module before it computes what was proven.
-
-    Attributes:
-        module: name of the module in the network, "" for the network itself.
-        setting: the attribute.
-        value: its new value.
-    """
-
-    module: str
-    setting: str
-    value: Value
+from converter.targets.adaptation import Adaptation  # noqa: TC001 - evaluated
 
 
 class RuleRecord(Struct, frozen=True, kw_only=True):
@@ -66,7 +52,7 @@ class TargetRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     layers: Annotated[int, Meta(ge=1)]
     symmetric: Annotated[int, Meta(ge=0)] = 0
     rules: tuple[RuleRecord, ...] = ()
-    adaptations: tuple[AdaptationRecord, ...] = ()
+    adaptations: tuple[Adaptation, ...] = ()
     differences: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     single: tuple[str, ...] = ()

@@ -41,17 +41,14 @@ def attach(
     Raises:
         RuntimeError: if names or shapes are not those of the network.
     """
-    dtypes = {
-        name: dtype if dtype and tensor.is_floating_point() else tensor.dtype
-        for name, tensor in network.state_dict().items()
-    }
+    dtypes = {name: tensor.dtype for name, tensor in network.state_dict().items()}
     shapes = {
         name: torch.empty(tuple(value.shape), dtype=dtypes.get(name), device="meta")
         for name, value in state.items()
     }
     network.load_state_dict(shapes, strict=True, assign=True)
     if dtype:
-        network.to(dtype)
+        network.to(dtype)  # before any tensor gets its values, which are then cast once
     for name, layer in network.named_modules():
         weights = _Weights(f"{name}." if name else "", state)
         if not weights.names(layer):

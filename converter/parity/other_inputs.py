@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.errors import ParityError
+from converter.errors import ParityError, TargetError
+from converter.formats import torch_file
 from converter.graphs.graph import after_discrete
 from converter.parity import generated_network
-from converter.parity.generated_network import REFUSALS
 from converter.parity.graph_rows import difference
 from converter.parity.result import LAYER_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
 
@@ -54,12 +54,14 @@ def require_agreement(
     graph = converted.pruned.graph
     after = after_discrete(graph.nodes)
     compared = [index not in after for index, _ in graph.outputs]
+    if not any(compared):
+        return
     images = [np.asarray(inputs[name], DTYPE) for name in converted.module.inputs]
     net = generated_network.load(converted.module, converted.parameters, DTYPE)
     module = build(DTYPE)
-    for batches in _batches(net, images):
-        expected = _parts(_run(net, batches), compared)
-        first, second = (_parts(building.run(module, _tensors(batches), title), compared) for _ in range(2))
+    for batches, result in _accepted(net, images):
+        expected = _parts(result, compared)
+        first, second = (_parts(building.run(module, batches, title), compared) for _ in range(2))
         _require_equal(first, second, f"{title} gives other outputs when it is called again")
         headline = (
             f"{title} agrees with the graph on the inputs of the proof, "
@@ -68,36 +70,22 @@ def require_agreement(
         _require_equal(expected, first, headline)
 
 
-def _batches(net: torch.nn.Module, images: list[Array]) -> list[list[Array]]:
-    """Return the inputs to compare: the image and larger ones together, if the graph takes several."""
-    single = [images] + [
-        [scale * np.flip(each, -1) if each.ndim else each for each in images] for scale in SCALES
-    ]
+def _accepted(net: torch.nn.Module, images: list[Array]) -> Iterator[tuple[list[torch.Tensor], object]]:
+    """Yield inputs that a network takes, and its outputs: all images at once, or else each alone."""
+    from converter.targets import building  # noqa: PLC0415 - imports torch
+
+    larger = [[scale * np.flip(each, -1) if each.ndim else each for each in images] for scale in SCALES]
+    single = [images, *larger]
     together = [np.concatenate(each) if each[0].ndim else each[0] for each in zip(*single, strict=True)]
-    if _accepts(net, together):
-        return [together]
-    return [batches for batches in single if _accepts(net, batches)]
-
-
-def _accepts(net: torch.nn.Module, batches: Sequence[Array]) -> bool:
-    try:
-        _run(net, batches)
-    except REFUSALS:
-        return False
-    return True
-
-
-def _tensors(batches: Sequence[Array]) -> list[torch.Tensor]:
-    import torch  # noqa: PLC0415 - when a network runs and not before
-
-    return [torch.from_numpy(np.ascontiguousarray(each)) for each in batches]
-
-
-def _run(net: torch.nn.Module, batches: Sequence[Array]) -> object:
-    import torch  # noqa: PLC0415 - as above
-
-    with torch.no_grad():
-        return net(*_tensors(batches))
+    for batches in (together, *single):
+        tensors = [torch_file.tensor(each) for each in batches]
+        try:
+            result = building.run(net, tensors, "the generated module")
+        except TargetError:  # a graph for one image, or for indices, of which none are so large
+            continue
+        yield tensors, result
+        if batches is together:
+            return
 
 
 def _parts(result: object, compared: Sequence[bool]) -> list[Array]:

@@ -25,7 +25,7 @@ ADAPTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
-    """A setting of a module that is changed.
+    """A setting that must be changed on a module before it computes what was proven.
 
     Attributes:
         module: the name of the module in the network, "" for the network itself.
@@ -89,6 +89,6 @@ def apply(module: nn.Module, adaptations: Iterable[Adaptation]) -> None:
             raise TargetError(f"{each.module or 'the module'} has no {each.setting}")
         if values.setdefault((id(owner), each.setting), each.value) != each.value:
             raise TargetError(
-                f"{each.module}: {each.setting} is set twice, to other values: it has two names"
+                f"{each.module}: {each.setting} is set to two values: the layer has another name, too"
             )
         setattr(owner, each.setting, each.value)
