@@ -270,6 +270,16 @@ def test_parameters_that_are_all_float64_are_converted(
     assert convert_graph(graph, tmp_path / "out", params=params, options=NUMPY).manifest.parity.proven
 
 
+def test_unproven_manifest_does_not_replace_a_proven_one(
+    net: Network, parameters: dict[str, Array], tmp_path: Path
+) -> None:
+    graph, params = save(tmp_path, net, parameters)
+    first = convert_graph(graph, tmp_path / "out", params=params, options=NUMPY)
+    with pytest.raises(ArtifactError, match="already describes the same weights with a proof in float"):
+        convert_graph(graph, tmp_path / "out", params=params, options=ParityOptions("none"))
+    assert json.loads(first.manifest_file.read_text())["parity"]["proven"]
+
+
 def test_one_network_is_in_memory_at_a_time(
     net: Network, parameters: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
