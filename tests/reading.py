@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from converter.networks.selection import ParamsSource
 from converter.progress import silent
 from converter.sources import params_file
 from converter.sources.params_file import ParamsFile
+from converter.storage import background
 
 if TYPE_CHECKING:
     from converter.networks.catalog import Model
@@ -40,8 +40,7 @@ def in_memory(prepared: LoadedModel) -> LoadedModel:
 
 def without_file(name: str = "holiday.params", sha1: str = "5ac1") -> LoadedParams:
     """Return the metadata of parameters that were read from no file."""
-    digest: Future[str] = Future()
-    digest.set_result(sha1)
+    digest = background.done(sha1)
     path = Path(name)
     source = ParamsFile(path, path, name, None, (0, 0, 0, 0, 0), digest)
     naming = NamingStyle(name, naming_styles.STRUCTURAL)

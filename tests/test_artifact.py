@@ -4,7 +4,6 @@ import errno
 import hashlib
 import os
 import struct
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from converter.errors import ArtifactError, StorageError
 from converter.formats import artifact
 from converter.formats.file_arrays import PIECE
 from converter.progress import silent
+from converter.storage import background
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,8 +190,10 @@ def test_files_and_folder_are_flushed_to_disk(tmp_path: Path, monkeypatch: pytes
 
 
 def test_background_flush_error_leaves_no_files(tmp_path: Path) -> None:
-    failed: Future[None] = Future()
-    failed.set_exception(OSError(errno.EIO, "Input/output error"))
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    failed = background.start(fail)
     with (
         pytest.raises(StorageError, match="cannot be written: Input/output error"),
         artifact.draft(tmp_path, STATE, silent) as written,

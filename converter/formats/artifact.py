@@ -12,8 +12,8 @@ import hashlib
 import json
 import re
 import struct
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from converter.dtypes import TO_SAFETENSORS
 from converter.errors import ArtifactError
 from converter.formats.file_arrays import PIECE, PieceReader
-from converter.storage import disk
+from converter.storage import background, disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
     from converter.progress import Progress
+    from converter.storage.background import Task
 
 # One key only: safetensors' own writer writes several in a random order.
 METADATA = {"format": "pt"}
@@ -55,7 +56,7 @@ class ArtifactDraft:
     sha256: str
     size: int
     dtypes: tuple[str, ...]
-    flushed: Future[None]
+    flushed: Task[None]
 
 
 @contextlib.contextmanager
@@ -68,12 +69,12 @@ def draft(folder: Path, state: Arrays, progress: Progress) -> Iterator[ArtifactD
     Raises:
         StorageError: if the file cannot be written.
     """
-    with disk.temporary(folder) as path, ThreadPoolExecutor(max_workers=1) as flusher:
+    with disk.temporary(folder) as path, background.Worker() as flusher:
         # Not "wb": some file systems write a truncated file to disk before they close it.
         with disk.writing(folder), path.open("r+b") as stream:
             sha256, size = _write(stream, state, progress)
         dtypes = dict.fromkeys(str(state[name].dtype) for name in layout(state)[1] if state[name].shape)
-        yield ArtifactDraft(path, sha256, size, tuple(dtypes), flusher.submit(disk.flush, path))
+        yield ArtifactDraft(path, sha256, size, tuple(dtypes), flusher.submit(partial(disk.flush, path)))
 
 
 def verify(written: ArtifactDraft, state: Arrays) -> None:
@@ -171,12 +172,12 @@ def _write(stream: BinaryIO, state: Arrays, progress: Progress) -> tuple[str, in
     digest, done = hashlib.sha256(header), 0
     total = sum(array.nbytes for array in state.values())
     reader = PieceReader()
-    with ThreadPoolExecutor(max_workers=1) as hasher:
-        hashing = hasher.submit(digest.update, b"")
+    hashing = background.done(None)
+    with background.Worker() as hasher:
         for name in order:
             for piece in reader.pieces(state[name]):
                 hashing.result()  # the reader is about to overwrite the previous piece
-                hashing = hasher.submit(digest.update, piece)
+                hashing = hasher.submit(partial(digest.update, piece))
                 stream.write(piece)
             done += state[name].nbytes
             progress("writing", done, total)

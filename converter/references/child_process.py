@@ -6,15 +6,15 @@ import contextlib
 import os
 import shutil
 import subprocess
-import threading
 import time
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 
 from converter.errors import ReferenceFailedError, ReferenceUnavailableError
-from converter.storage import disk
+from converter.storage import background, disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -84,15 +84,17 @@ class ChildProcess:
             ReferenceFailedError: if they do not arrive within ``PATIENCE_SECONDS``.
         """
         stream = cast("BufferedReader", self.process.stdout)
-        expired = threading.Event()
+        arrived: SimpleQueue[None] = SimpleQueue()
 
-        def give_up() -> None:
-            expired.set()
-            self.process.kill()
+        def kill_if_late() -> bool:
+            try:
+                arrived.get(timeout=PATIENCE_SECONDS)
+            except Empty:
+                self.process.kill()
+                return True
+            return False
 
-        timer = threading.Timer(PATIENCE_SECONDS, give_up)
-        timer.daemon = True
-        timer.start()
+        late = background.start(kill_if_late)
         try:
             if count is None:
                 content = bytearray(stream.readline())
@@ -100,8 +102,8 @@ class ChildProcess:
                 content = bytearray(count)  # read into: never a second copy
                 del content[stream.readinto(content) :]
         finally:
-            timer.cancel()
-        if expired.is_set():
+            arrived.put(None)
+        if late.result():
             raise _too_slow()
         return content
 

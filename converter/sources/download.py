@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import re
 import ssl
-import threading
-from concurrent.futures import wait
 from dataclasses import dataclass
 from http import client
 from typing import TYPE_CHECKING
@@ -117,7 +115,7 @@ class _Transfer:
         self.partial = partial
         self.progress = progress
         self.limits = limits
-        self.abandoned = threading.Event()
+        self.abandoned = False
         self.session = _Session()
         self.session.max_redirects = limits.redirects
 
@@ -130,11 +128,10 @@ class _Transfer:
         """
         done = background.start(self._run)
         try:
-            wait([done], timeout=self.limits.total)
-            if not done.done():
+            if not done.wait(self.limits.total):
                 raise _TemporaryError(f"not complete after {self.limits.total:g} s")
         finally:
-            self.abandoned.set()  # the thread stops writing
+            self.abandoned = True  # the thread stops writing
         done.result()
 
     def _run(self) -> None:
@@ -143,7 +140,7 @@ class _Transfer:
             backoff_factor=self.limits.backoff,
             backoff_max=self.limits.longest_pause,
         )
-        while not self.abandoned.is_set():
+        while not self.abandoned:
             try:
                 self._attempt()
             except _TemporaryError as error:
@@ -185,7 +182,7 @@ class _Transfer:
                 self.url, headers=HEADERS | headers, timeout=self.limits.stall, stream=True
             ) as response,
         ):
-            if not self.abandoned.is_set():
+            if not self.abandoned:
                 self._receive(response, self._begin(response, resume))
 
     def _begin(self, response: Response, resume: ResumeInfo | None) -> int | None:
@@ -221,7 +218,7 @@ class _Transfer:
         with self.partial.path.open("ab") as stream:
             # read1 returns whatever has arrived, so that all of it is kept if the connection breaks.
             while chunk := response.raw.read1(CHUNK, decode_content=False):
-                if self.abandoned.is_set():
+                if self.abandoned:
                     return
                 done += len(chunk)
                 if done > self.limits.size:

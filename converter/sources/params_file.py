@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress
     from converter.sources.hub import HubFile
     from converter.sources.published_file import PublishedFile
+    from converter.storage.background import Task
 
 CHUNK = 1 << 18
 
@@ -48,7 +48,7 @@ class ParamsFile:
     name: str
     archive: str | None
     stamp: disk.FileSnapshot
-    digest: Future[str]
+    digest: Task[str]
     documents: dict[str, bytes] = field(default_factory=dict)
     class_lists: dict[str, bytes] = field(default_factory=dict)
     hub: HubFile | None = None
@@ -83,8 +83,7 @@ def from_file(path: Path, folder: Path, progress: Progress) -> ParamsFile:
         return ParamsFile(path, path, name, None, stamp, digest)
     unpacked = folder / "unpacked.params"
     content = archives.unpack(path, unpacked, progress)
-    digest = Future()
-    digest.set_result(content.sha1)
+    digest = background.done(content.sha1)
     return ParamsFile(unpacked, path, name, archive, stamp, digest, content.documents, content.class_lists)
 
 
