@@ -14,6 +14,7 @@ contains ``versions`` and ``settings`` (the hyper-parameters of each of GluonCV'
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.abc
@@ -25,7 +26,10 @@ import sys
 import threading
 import types
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Names that MXNet 1.9.1 looks up at import and NumPy has removed: `bool` in 1.24, the others in 2.0.
 NUMPY_VALUES = {
@@ -106,15 +110,47 @@ def run(frameworks: Frameworks, request: dict[str, Any], folder: Path) -> dict[s
 
     for layer, block in enumerate(blocks):
         block.register_forward_hook(functools.partial(keep, layer))
-    current = {numpy.dtype(parameter.dtype).name for parameter in net.collect_params().values()}
     # The wider precision first: what is rounded to the narrower does not come back.
     runs = sorted(enumerate(request["runs"]), key=lambda run: run[1]["dtype"], reverse=True)
     for number, step in runs:  # noqa: B007 - `keep` reads it
-        if current != {step["dtype"]}:
-            net.cast(step["dtype"])
-            current = {step["dtype"]}
-        net(mxnet.nd.array(numpy.load(folder / step["input"]), dtype=step["dtype"]))
+        with computing(numpy, net, step["dtype"]):
+            net(mxnet.nd.array(numpy.load(folder / step["input"]), dtype=step["dtype"]))
     return {"settings": [settings(block) for block in blocks]}
+
+
+@contextlib.contextmanager
+def computing(numpy: Any, net: Any, dtype: str) -> Iterator[None]:  # noqa: ANN401 - MXNet has no types
+    """Let a network compute in a precision: a wider one costs the memory of one layer, not of the network.
+
+    A block's parameters are widened while it runs, and then get their own precision back, which is exact.
+    To a narrower precision they are rounded for good.
+    """
+    handles = []
+
+    def widen(parameters: list[tuple[Any, str]], *_: object) -> None:
+        for parameter, _own in parameters:
+            parameter.cast(dtype)
+
+    def restore(parameters: list[tuple[Any, str]], *_: object) -> None:
+        for parameter, own in parameters:
+            parameter.cast(own)
+
+    def prepare(block: Any) -> None:  # noqa: ANN401 - as above
+        own = [(each, numpy.dtype(each.dtype).name) for each in block.params.values()]
+        for parameter, name in own:
+            if name > dtype:  # "float64" > "float32" > "float16"
+                parameter.cast(dtype)
+        wider = [(parameter, name) for parameter, name in own if name < dtype]
+        if wider:
+            handles.append(block.register_forward_pre_hook(functools.partial(widen, wider)))
+            handles.append(block.register_forward_hook(functools.partial(restore, wider)))
+
+    net.apply(prepare)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.detach()
 
 
 def child(block: Any, name: str) -> Any:  # noqa: ANN401 - MXNet has no types
