@@ -27,10 +27,13 @@ if "PIP_FIND_LINKS" in os.environ:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# Workers have one thread each: more threads do not speed up small networks. Without MXNet there is one worker
-# more than cores, as tests also wait for the disk and for other processes. glibc keeps the memory of
-# large arrays for the next ones: otherwise the kernel clears every page again.
-PARALLEL = ("-n", str((os.cpu_count() or 1) + 1))
+# Workers have one thread each: more threads do not speed up small networks. There are two workers
+# more than cores, as tests also wait for the disk and for other processes; one with MXNet, whose processes
+# run beside the tests. glibc keeps the memory of large arrays for the next ones: otherwise the kernel clears
+# every page again.
+CORES = os.cpu_count() or 1
+PARALLEL = ("-n", str(CORES + 2))
+PARALLEL_WITH_MXNET = ("-n", str(CORES + 1))
 WORKERS = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 NO_MXNET = ("--dist", "worksteal", "--ignore", "tests/parity", "--ignore", "tests/package")
 EXTRAS = ".[hub,onnx,report,sign,train,vision]"  # all that need no MXNet
@@ -73,7 +76,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     session.install(".[report]", *groups("torch", "types", "tests"))
-    session.run("mypy")
+    session.run("mypy", "--num-workers", str(CORES))
     remove_environment(session)
 
 
@@ -144,7 +147,9 @@ def parity(session: nox.Session) -> None:
     """Compare models with real GluonCV; those of large families take turns, by the day. See `zoo`."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     # By file: the tests of a file share what GluonCV writes for them, in up to half a minute.
-    session.run("pytest", "-n", "auto", "--dist", "loadfile", "tests/parity", *session.posargs, env=WORKERS)
+    session.run(
+        "pytest", *PARALLEL_WITH_MXNET, "--dist", "loadfile", "tests/parity", *session.posargs, env=WORKERS
+    )
 
 
 @nox.session
