@@ -87,6 +87,10 @@ class StorageError(ConversionError):
     """The operating system refused a file operation, or a file is unsuitable or changed while it was read."""
 
 
+class FileMissingError(StorageError):
+    """A file, folder or bucket does not exist."""
+
+
 class TorchUnavailableError(ConversionError):
     """A network must run, or a ``.pth`` be read or written, and torch is not installed."""
 

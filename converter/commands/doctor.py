@@ -24,10 +24,14 @@ REQUIRED = (
     *("safetensors", "torch", "typer", "urllib3"),
 )
 EXTRAS = {
+    "azure": ("convert-many with abfs://", ("adlfs",)),
+    "gcs": ("convert-many with gs://", ("gcsfs",)),
     "gluon": ("the proof against GluonCV", ("gluoncv", "mxnet", "opencv-python")),
+    "http": ("convert-many with https://", ("aiohttp", "fsspec")),
     "hub": ("convert --from, publish, publish --push", ("huggingface_hub", "jinja2")),
     "onnx": ("convert --format onnx", ("onnx", "onnxruntime", "onnxscript", "torch")),
     "report": ("parity --report", ("altair", "jinja2", "vl-convert-python")),
+    "s3": ("convert-many with s3://", ("s3fs",)),
     "sign": ("publish --sign-key, verify --key", ("model-signing", "pyopenssl")),
     "train": ("examples/finetune.py, examples/train.py", ("accelerate", "torchvision")),
     "vision": ("predict, evaluate", ("opencv-python-headless", "pillow", "torchvision")),

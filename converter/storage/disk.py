@@ -315,9 +315,18 @@ def read_small(path: Path, limit: int) -> bytes:
     require_regular(path)
     with reading(path), path.open("rb") as stream:
         content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise StorageError(f"{path}: more than {limit} bytes")
+    require_size(path, len(content), limit)
     return content
+
+
+def require_size(place: Path | str, size: int, limit: int) -> None:
+    """Check that a file is small enough to be read at once.
+
+    Raises:
+        StorageError: if it has more than ``limit`` bytes.
+    """
+    if size > limit:
+        raise StorageError(f"{place}: more than {limit} bytes")
 
 
 def sha256(path: Path) -> str:

@@ -44,7 +44,7 @@ def read(folder: Path, leave_out: tuple[str, ...] = ()) -> Folder:
             path, name = folder / inner, inner.as_posix()
             if name in leave_out:
                 excluded.append(name)
-            elif reason := _refusal(path, folder):
+            elif reason := refusal(path, folder):
                 refused[name] = reason
             elif path.is_file():
                 files[name] = path
@@ -75,7 +75,7 @@ def names(folder: Path) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in folder.iterdir()))
 
 
-def _refusal(path: Path, folder: Path) -> str | None:
+def refusal(path: Path, folder: Path) -> str | None:
     """Return why a path must not be read; None for files, folders, and links to those in ``folder``."""
     try:
         mode = path.stat().st_mode
