@@ -44,7 +44,17 @@ NOT_LOWEST = {"all", "gluon", "onnx"}
 # Every dependency is used in one of these files.
 CORE = [
     *("cli", "cli_parity", "conversion", "execution", "figures", "gluoncv_zoo", "hub", "hub_source"),
-    *("mapping", "npz", "precision", "prediction", "preprocessing", "report", "signature", "torch_file"),
+    *(
+        "mapping",
+        "npz",
+        "precision",
+        "prediction",
+        "preprocessing",
+        "report",
+        "signature",
+        "stores",
+        "torch_file",
+    ),
 ]
 
 
@@ -103,7 +113,7 @@ def minimums(session: nox.Session) -> None:
     extras = ",".join(PYPROJECT["project"]["optional-dependencies"].keys() - NOT_LOWEST)
     session.install("--resolution", "lowest-direct", f".[{extras}]")
     timm = [requirement for requirement in groups("ecosystem") if requirement.startswith("timm")]
-    session.install(*groups("tests"), *timm)
+    session.install(f".[{extras}]", *groups("tests"), *timm)  # the extras limit what the tests install
     chosen = session.posargs or [f"tests/test_{name}.py" for name in CORE]
     session.run("pytest", *PARALLEL, *chosen, env=WORKERS)
     remove_environment(session)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
-from s3_server import s3, s3_endpoint
+from s3_server import s3, s3_server
 
 from converter.errors import FileMissingError, StorageError, UsageError
 from converter.storage import stores
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from converter.storage.store import Store
 
-__all__ = ["s3", "s3_endpoint"]  # fixtures
+__all__ = ["s3", "s3_server"]  # fixtures
 
 CONTENT = bytes(range(256)) * (3 * BLOCK // 256) + b"end"  # an upload of four parts
 

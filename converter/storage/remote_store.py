@@ -146,15 +146,12 @@ class RemoteStore(Store):
         client, root = self._open()
         before = self._information(name)
         received = 0
-        with (
-            client.open(self._path(name, root), "rb", **self.client.read) as stream,
-            part.open("wb") as output,
-        ):
-            while content := stream.read(BLOCK):
+        with disk.writing(part):
+            part.write_bytes(b"")  # after an attempt that failed
+        with client.open(self._path(name, root), "rb", **self.client.read) as stream:
+            while received <= before.size and (content := stream.read(BLOCK)):
                 received += len(content)
-                if received > before.size:
-                    break
-                with disk.writing(part):
+                with disk.writing(part), part.open("ab") as output:  # errors of reading are not its errors
                     output.write(content)
         if received != before.size:
             raise ConnectionError(f"expected {before.size:,} bytes, received {received:,}")

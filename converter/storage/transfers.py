@@ -12,7 +12,7 @@ from converter.names import clipped, printable
 from converter.storage import clients, disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from converter.storage.clients import Client
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 RETRY = urllib3.Retry(3, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=30)  # seconds
 PERMANENT = FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError
-TEMPORARY_STATUSES = {408, 425, 429}  # and 5xx
+TEMPORARY_STATUSES = {408, 412, 425, 429}  # and 5xx; 412: the object was replaced between two blocks
 DENIED, MISSING = {401, 403}, {404, 410}
 USER = re.compile(r"(\w+://)[^\s/@]*@")
 QUERY = re.compile(r"\?[^\s'\")>]+")
@@ -86,14 +86,26 @@ def _is_permanent(error: Exception, client: Client) -> bool:
 
 
 def _status(error: BaseException | None) -> int | None:
-    """Return the HTTP status of a client's error, or of its cause: fsspec reports all as missing files."""
+    """Return the HTTP status of a client's error, or of its cause: fsspec reports all as missing files.
+
+    The cause of a broken connection has a status that no server sent.
+    """
     while error is not None:
-        for attribute in ("status", "status_code", "code"):  # aiohttp, azure-core, gcsfs
-            value = getattr(error, attribute, None)
-            if isinstance(value, int) and value:
-                return value
-        error = error.__cause__
+        for status in _statuses(error):
+            if isinstance(status, int) and status:
+                return status
+        error = error.__cause__ if isinstance(error, OSError) else None
     return None
+
+
+def _statuses(error: BaseException) -> Iterator[object]:
+    """Yield where the clients' errors have their status."""
+    for attribute in ("status", "status_code", "code"):  # aiohttp, azure-core, gcsfs
+        yield getattr(error, attribute, None)
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        yield response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    yield getattr(response, "status_code", None)  # huggingface_hub
 
 
 def without_secrets(text: str) -> str:
