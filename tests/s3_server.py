@@ -161,6 +161,7 @@ def s3_server() -> Iterator[S3Server]:
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         environment.setenv("AWS_MAX_ATTEMPTS", "1")
         environment.setenv("NO_PROXY", "127.0.0.1")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # each test module has its server
         yield server
         listening.shutdown()
         thread.join()
