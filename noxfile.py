@@ -44,17 +44,8 @@ NOT_LOWEST = {"all", "gluon", "onnx"}
 # Every dependency is used in one of these files.
 CORE = [
     *("cli", "cli_parity", "conversion", "execution", "figures", "gluoncv_zoo", "hub", "hub_source"),
-    *(
-        "mapping",
-        "npz",
-        "precision",
-        "prediction",
-        "preprocessing",
-        "report",
-        "signature",
-        "stores",
-        "torch_file",
-    ),
+    *("mapping", "npz", "precision", "prediction", "preprocessing", "report", "signature", "stores"),
+    "torch_file",
 ]
 
 
@@ -113,7 +104,9 @@ def minimums(session: nox.Session) -> None:
     extras = ",".join(PYPROJECT["project"]["optional-dependencies"].keys() - NOT_LOWEST)
     session.install("--resolution", "lowest-direct", f".[{extras}]")
     timm = [requirement for requirement in groups("ecosystem") if requirement.startswith("timm")]
-    session.install(f".[{extras}]", *groups("tests"), *timm)  # the extras limit what the tests install
+    session.install(
+        f".[{extras}]", *groups("stores", "tests"), *timm
+    )  # the extras limit what the tests install
     chosen = session.posargs or [f"tests/test_{name}.py" for name in CORE]
     session.run("pytest", *PARALLEL, *chosen, env=WORKERS)
     remove_environment(session)
@@ -122,7 +115,7 @@ def minimums(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test everything that needs no MXNet, with torchvision and timm. Arguments after -- go to pytest."""
-    session.install(EXTRAS, *groups("ecosystem", "lint", "tests"))  # ruff formats generated modules
+    session.install(EXTRAS, *groups("ecosystem", "lint", "stores", "tests"))  # ruff formats generated modules
     session.run("pytest", *PARALLEL, *NO_MXNET, *session.posargs, env=WORKERS)
     remove_environment(session)
 
@@ -145,7 +138,7 @@ def tables(session: nox.Session) -> None:
 @nox.session(python="3.13")  # from 3.12 on, coverage uses sys.monitoring, which is faster
 def coverage(session: nox.Session) -> None:
     """Run `tests` and fail below the floor in pyproject. Arguments after -- go to pytest."""
-    session.install(EXTRAS, *groups("ecosystem", "tests", "coverage"))
+    session.install(EXTRAS, *groups("ecosystem", "stores", "tests", "coverage"))
     # Without our plugin, which pytest would import before it measures; its tests load it themselves.
     measured = ("-p", "no:gluon2torch", "--cov", "--cov-report", "term-missing:skip-covered")
     environment = WORKERS | {"COVERAGE_CORE": "sysmon"}
