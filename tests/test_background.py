@@ -33,11 +33,11 @@ def test_exception_is_raised_when_the_result_is_requested() -> None:
 
 def test_waiting_can_be_limited() -> None:
     blocked: SimpleQueue[int] = SimpleQueue()
-    task = background.start(blocked.get)
+    call = background.start(blocked.get)
     with pytest.raises(TimeoutError):
-        task.result(0.01)
+        call.result(0.01)
     blocked.put(3)
-    assert task.result(10) == 3
+    assert call.result(10) == 3
 
 
 def test_worker_calls_in_order_and_is_awaited() -> None:

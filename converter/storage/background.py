@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Task(Generic[T]):
+class Call(Generic[T]):
     """A function that another thread calls, once."""
 
     def __init__(self, function: Callable[[], T]) -> None:
@@ -61,40 +61,40 @@ class Task(Generic[T]):
         return cast("T", self._value)
 
 
-def start(function: Callable[[], T]) -> Task[T]:
+def start(function: Callable[[], T]) -> Call[T]:
     """Call a function in a new thread."""
-    task = Task(function)
-    _thread.start_new_thread(task.run, ())
-    return task
+    call = Call(function)
+    _thread.start_new_thread(call.run, ())
+    return call
 
 
-def done(value: T) -> Task[T]:
-    """Return a task that has returned a value."""
-    task = Task(lambda: value)
-    task.run()
-    return task
+def done(value: T) -> Call[T]:
+    """Return a call that has returned a value."""
+    call = Call(lambda: value)
+    call.run()
+    return call
 
 
 class Worker:
     """A thread that calls functions one after the other; the end of the ``with`` block waits for them."""
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Task[object] | None] = SimpleQueue()
+        self._calls: SimpleQueue[Call[object] | None] = SimpleQueue()
         self._thread = start(self._run)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tasks.put(None)
+        self._calls.put(None)
         self._thread.wait()
 
-    def submit(self, function: Callable[[], T]) -> Task[T]:
+    def submit(self, function: Callable[[], T]) -> Call[T]:
         """Call a function after those that were submitted before."""
-        task = Task(function)
-        self._tasks.put(cast("Task[object]", task))
-        return task
+        call = Call(function)
+        self._calls.put(cast("Call[object]", call))
+        return call
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            task.run()
+        while (call := self._calls.get()) is not None:
+            call.run()
