@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -125,8 +126,10 @@ def match_torch(state: Arrays) -> list[Model]:
     for candidate in catalog.models().values():
         model = with_config_of(candidate, state, allow_headless=True)
         counters = set(model.mapping.target_only)
-        shapes = {name: shape for name, shape in model.shapes.items() if name not in counters}
-        if shapes == {name: array.shape for name, array in state.items() if name not in counters}:
+        given = {name: array.shape for name, array in state.items() if name not in counters}
+        if given.keys() != model.mapping.to_source().keys():  # much faster than to compute the shapes
+            continue
+        if given == {name: shape for name, shape in model.shapes.items() if name not in counters}:
             models.append(model)
     return models
 
@@ -165,10 +168,15 @@ def nearest(shapes: Collection[Shape]) -> Model:
     given = Counter(shapes)
 
     def similarity(model: Model) -> float:
-        own = Counter(spec for spec in model.shapes.values() if spec)
+        own = _count_shapes(model)
         return (own & given).total() / (own | given).total()
 
     return max(catalog.models().values(), key=similarity)
+
+
+@functools.cache
+def _count_shapes(model: Model) -> Counter[Shape]:
+    return Counter(shape for shape in model.shapes.values() if shape)
 
 
 def match_either(gluon: Collection[str], torch: Collection[str]) -> Mapping | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from converter.formats.checkpoint import Checkpoint
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
+    from converter.networks.mapping import Mapping
 
 
 def read(path: Path, key: str | None = None) -> Checkpoint:
@@ -28,11 +29,13 @@ def read(path: Path, key: str | None = None) -> Checkpoint:
         ConversionError: as ``checkpoint.read``; also if the file contains several networks, or no state dict
             under the key.
     """
-    networks = [
-        NetworkNames(frozenset(model.shapes), frozenset(model.mapping.target_only))
-        for model in catalog.models().values()
-    ]
+    networks = [_names(model.mapping) for model in catalog.models().values()]
     return checkpoint.load(path, key, networks)
+
+
+def _names(mapping: Mapping) -> NetworkNames:
+    optional = frozenset(mapping.target_only)
+    return NetworkNames(optional | mapping.to_source().keys(), optional)
 
 
 def to_gluon(model: Model, arrays: Arrays, file: str) -> Arrays:
