@@ -127,8 +127,9 @@ def match_torch(state: Arrays) -> list[Model]:
         model = with_config_of(candidate, state, allow_headless=True)
         counters = set(model.mapping.target_only)
         given = {name: array.shape for name, array in state.items() if name not in counters}
-        if given.keys() != model.mapping.to_source().keys():  # much faster than to compute the shapes
-            continue
+        mapping = model.mapping
+        if len(given) != len(mapping.tensors) or given.keys() != mapping.to_source().keys():
+            continue  # much sooner than the shapes are computed
         if given == {name: shape for name, shape in model.shapes.items() if name not in counters}:
             models.append(model)
     return models

@@ -35,7 +35,7 @@ def read(path: Path, key: str | None = None) -> Checkpoint:
 
 def _names(mapping: Mapping) -> NetworkNames:
     optional = frozenset(mapping.target_only)
-    return NetworkNames(optional | mapping.to_source().keys(), optional)
+    return NetworkNames(optional.union(tensor.target for tensor in mapping.tensors), optional)
 
 
 def to_gluon(model: Model, arrays: Arrays, file: str) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from collections import Counter
@@ -92,15 +93,21 @@ def _charts(document: Document) -> dict[str, Any]:
     """Return the charts as JSON that is safe in a ``<script>`` element, "" if there is nothing to draw."""
     diagnosis = document.diagnosis
     has_layers = any(check.layers for check in document.checks)
-    result = {"chart": _script_safe(charts.depth_chart(document).to_json(indent=None)) if has_layers else ""}
+    result = {"chart": _script_safe(_json(charts.depth_chart(document))) if has_layers else ""}
     if diagnosis is None or diagnosis.samples is None:
         return result | {"scatter": "", "scatter_is_difference": False}
     deviation = diagnosis.layer.reference.deviation
     chart = charts.scatter(diagnosis.samples, deviation)
     return result | {
-        "scatter": _script_safe(chart.to_json(indent=None)),
+        "scatter": _script_safe(_json(chart)),
         "scatter_is_difference": charts.is_small(diagnosis.samples, deviation),
     }
+
+
+def _json(chart: Any) -> str:  # noqa: ANN401 - altair's charts are untyped
+    """Return a chart as JSON; to validate it against Vega's schema takes longer than the rest of a report."""
+    text: str = chart.to_json(indent=None, validate=False)
+    return text
 
 
 def _diagram(document: Document) -> dict[str, Any]:
@@ -159,6 +166,7 @@ def parse(page: bytes, path: Path) -> Document:
         raise ReportError(f"{path}: not a parity report of this version: {error}") from error
 
 
+@functools.cache
 def scripts() -> str:
     """Return vega-embed and its dependencies as one script."""
     import altair as alt  # noqa: PLC0415 - as above
