@@ -144,6 +144,7 @@ def test_json_is_strict_and_alone_on_stdout(run: Callable[..., Result]) -> None:
         ],
         "mapping": None,
         "counters": 0,
+        "network": None,
         "state_dicts": [{"key": None, "prefix": None, "ignored": []}] * 2,
     }
 

@@ -76,7 +76,8 @@ def test_same_network_is_identical_in_every_format(
     counters = len(state) - len(tiny_params)
     assert comparison.identical
     if (first == "params") != (second == "params"):
-        assert comparison == expected(len(tiny_params), mapping="resnext.toml", counters=counters)
+        named = {"mapping": "resnext.toml", "counters": counters, "network": "auto"}
+        assert comparison == expected(len(tiny_params), **named)
     else:
         assert comparison == expected(len(tiny_params if first == "params" else state))
 

@@ -419,11 +419,20 @@ def test_diff_relates_the_names_by_the_manifest(weights: Path, folder: Path) -> 
         result = diff.diff(*pair)
         assert (result.identical, result.compared) == (True, len(load_file(weights)))
         assert result.mapping == f"{weights.stem}.json"
+        assert result.network == str(folder / "face net-symbol.json")
     state = load_file(weights)
     state["fc1.bias"] += 1
     torch.save(state, folder / "trained.pth")
     result = diff.diff(folder / "trained.pth", params)
     assert [tensor.name for tensor in result.different] == ["arg:fc1_bias"]
+
+
+def test_diff_names_no_graph_that_was_not_converted(weights: Path, folder: Path) -> None:
+    graph = folder / "face net-symbol.json"
+    graph.write_text(graph.read_text() + "\n")
+    assert diff.diff(weights, folder / "face net-0000.params").network is None
+    graph.unlink()
+    assert diff.diff(weights, folder / "face net-0000.params").network is None
 
 
 def test_inspection_says_how_the_module_is_loaded(weights: Path, folder: Path) -> None:

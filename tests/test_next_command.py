@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from converter.cli.app import COMMANDS, app
-from converter.commands import conversion
+from converter.commands import conversion, reverse_conversion
+from converter.commands.graph_conversion import convert_graph
+from converter.formats.params import write_params
+from converter.networks import recorded_graphs, recorded_sources
 from converter.parity.options import ParityOptions
 
 if TYPE_CHECKING:
@@ -65,3 +68,24 @@ def test_paths_with_spaces_are_quoted(weights: Path) -> None:
 def test_network_that_predict_cannot_run_is_inspected(tmp_path: Path) -> None:
     made = conversion.convert(NAME, tmp_path, random=0, backbone=True, options=ParityOptions("none"))
     assert following("verify", made.artifact) == ["gluon2torch", "inspect", str(made.artifact)]
+
+
+def test_diff_of_a_recorded_network_is_continued_by_its_name(tmp_path: Path) -> None:
+    made = convert_graph("mobilenet0.25", tmp_path, random=0, options=ParityOptions("none"))
+    params = tmp_path / "back.params"
+    reverse_conversion.to_gluon(made.artifact, params, options=ParityOptions("none"))
+    words = following("diff", made.artifact, params)
+    expected = ["parity", "mobilenet0.25", "--params", str(params), "--weights", str(made.artifact)]
+    assert words == ["gluon2torch", *expected]
+    words += ["--reference", "numpy", "--size", "32", "--proof-dtype", "float64"]
+    assert CliRunner().invoke(app, words[1:]).exit_code == 0
+
+
+def test_diff_of_weights_for_an_existing_module_is_continued_by_inspect(tmp_path: Path) -> None:
+    target = {"target": "torchvision:squeezenet1_0", "options": ParityOptions("none")}
+    made = convert_graph("squeezenet1.0", tmp_path, random=0, **target)  # type: ignore[arg-type]
+    params = tmp_path / "source.params"
+    network = recorded_graphs.load("squeezenet1.0")
+    with params.open("wb") as stream:
+        write_params(stream, recorded_sources.random_arrays(network, 0))
+    assert following("diff", params, made.artifact) == ["gluon2torch", "inspect", str(made.artifact)]

@@ -109,6 +109,6 @@ def _cells(tensor: TensorDiff) -> tuple[str, str]:
 def _next(result: CheckpointDiff, first: Path, second: Path) -> list[object]:
     """Return the likely next command: the networks of Gluon's and PyTorch's file are compared by layer."""
     gluon, torch = (second, first) if second.suffix in PARAMS else (first, second)
-    if result.mapping and gluon.suffix in PARAMS:
-        return ["gluon2torch", "parity", "auto", "--params", gluon, "--weights", torch]
+    if result.network and gluon.suffix in PARAMS:
+        return ["gluon2torch", "parity", result.network, "--params", gluon, "--weights", torch]
     return ["gluon2torch", "inspect", second, *([] if result.identical else ["--full"])]

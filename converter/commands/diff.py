@@ -16,8 +16,8 @@ from converter.formats import array_comparison
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
 from converter.formats.file_arrays import FileArray
 from converter.formats.state_dicts import TOP_LEVEL, Location
-from converter.manifests import converted_weights
-from converter.networks import detection, naming_styles, state_dicts
+from converter.manifests import converted_weights, schema
+from converter.networks import detection, graph_argument, naming_styles, state_dicts
 from converter.storage import disk
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
         counters: number of BatchNorm counters that were ignored because Gluon stores none; 0 without a
             mapping.
         state_dicts: where the arrays of both are in their files.
+        network: what ``parity`` takes to compare their layers: a model, ``auto`` or a graph; None if it
+            cannot compare them, or if the graph is in neither folder.
     """
 
     compared: int
@@ -51,6 +53,7 @@ class CheckpointDiff(Struct, frozen=True, kw_only=True, rename={"different": "ap
     mapping: str | None = None
     counters: int = 0
     state_dicts: tuple[Location, Location] = (TOP_LEVEL, TOP_LEVEL)
+    network: str | None = None
 
     @property
     def identical(self) -> bool:
@@ -70,6 +73,7 @@ class DiffRecord(Struct, frozen=True, kw_only=True, rename={"different": "apart"
         mapping: mapping file or manifest that relates the names, null if none was needed.
         counters: number of BatchNorm counters that were ignored.
         state_dicts: where the arrays of both are in their files.
+        network: what ``parity`` takes to compare their layers, null if it cannot compare them.
     """
 
     identical: bool
@@ -80,6 +84,7 @@ class DiffRecord(Struct, frozen=True, kw_only=True, rename={"different": "apart"
     mapping: str | None
     counters: int
     state_dicts: tuple[Location, Location]
+    network: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,14 @@ class _Renamed:
         other: those of the second.
         file: the mapping file or manifest that relates the names, None if none was needed.
         counters: the number of BatchNorm counters that were left out.
+        network: what ``parity`` takes to compare the layers, None if it cannot compare them.
     """
 
     one: Arrays
     other: Arrays
     file: str | None = None
     counters: int = 0
+    network: str | None = None
 
 
 def diff(
@@ -150,18 +157,30 @@ def _read_both(first: Path, second: Path, key: str | None) -> list[Checkpoint]:
 
 
 def _by_manifests(paths: tuple[Path, Path], key: str | None, one: Arrays, other: Arrays) -> _Renamed | None:
-    """Rename the tensors of a generated module as in the other file; None if neither file is of one."""
+    """Rename the tensors of a converted graph as in the other file; None if neither file is of one."""
     if manifest := _manifest_of(paths[0], key, one, other):
         mapped, counters = _to_source(one, manifest)
-        return _Renamed(mapped, other, _manifest_file(manifest), counters)
+        return _Renamed(mapped, other, _manifest_file(manifest), counters, _graph(manifest, paths))
     if manifest := _manifest_of(paths[1], key, other, one):
         mapped, counters = _to_source(other, manifest)
-        return _Renamed(one, mapped, _manifest_file(manifest), counters)
+        return _Renamed(one, mapped, _manifest_file(manifest), counters, _graph(manifest, paths))
     return None
 
 
+def _graph(manifest: Manifest, paths: tuple[Path, Path]) -> str | None:
+    """Return the name of a generated module's recorded network, or its graph in the folder of either file."""
+    source = manifest.source
+    if manifest.kind != schema.GENERATED:
+        return None
+    if source.network is not None or source.symbol is None:
+        return source.network
+    graphs = [path.with_name(PurePath(source.symbol).name) for path in paths]
+    own = (graph for graph in graphs if graph.is_file() and disk.sha256(graph) == source.symbol_sha256)
+    return next(map(str, own), None)
+
+
 def _manifest_of(path: Path, key: str | None, weights: Arrays, other: Arrays) -> Manifest | None:
-    """Return the manifest of a checkpoint's generated module, if the other file has the source's names."""
+    """Return the manifest of a checkpoint's module, if the other file has the source's names."""
     found = None if weights.keys() == other.keys() else converted_weights.find(path, key)
     if found is None or other.keys().isdisjoint(names.source for names in found.manifest.names):
         return None
@@ -173,7 +192,7 @@ def _manifest_file(manifest: Manifest) -> str:
 
 
 def _to_source(arrays: Arrays, manifest: Manifest) -> tuple[Arrays, int]:
-    """Return the arrays of a generated module by the source's names, and the number of the others."""
+    """Return the arrays of a module by the source's names, and the number of the others."""
     source = {names.target: names.source for names in manifest.names}
     renamed = {source[name]: array for name, array in arrays.items() if name in source}
     return renamed, len(arrays) - len(renamed)
@@ -189,7 +208,8 @@ def _by_mapping(one: Arrays, other: Arrays) -> _Renamed:
     if mapping is None:
         return _Renamed(one, other)
     counters = sum(name in mapping.target_only for name in (*one, *other))
-    return _Renamed(_to_target(one, mapping), _to_target(other, mapping), mapping.file, counters)
+    renamed = _to_target(one, mapping), _to_target(other, mapping)
+    return _Renamed(*renamed, mapping.file, counters, graph_argument.AUTO)
 
 
 def _diff(
@@ -217,6 +237,7 @@ def _diff(
         mapping=renamed.file,
         counters=renamed.counters,
         state_dicts=locations,
+        network=renamed.network,
     )
 
 
