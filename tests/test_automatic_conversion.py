@@ -197,6 +197,15 @@ def test_options_of_models_are_refused(option: dict[str, object], folder: Path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_refused_labels_name_the_command_that_takes_them(folder: Path, tmp_path: Path) -> None:
+    params = folder / "net-0000.params"
+    with pytest.raises(UsageError, match="try  gluon2torch predict --labels"):
+        automatic_conversion.convert("auto", tmp_path, params=params, labels=params, options=UNPROVEN)
+    with pytest.raises(UsageError) as caught:
+        automatic_conversion.convert("auto", tmp_path, params=params, dtype="float16", options=UNPROVEN)
+    assert "predict" not in str(caught.value)
+
+
 def test_backbone_is_never_converted_from_a_graph(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="network"):
         automatic_conversion.convert(

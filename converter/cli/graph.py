@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from converter.parity.options import ParityOptions
 
 MAX_LINES = 6  # of a list
+LABELS_HINT = ": pass the class names to gluon2torch predict --labels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,10 @@ def require_options(given: Mapping[str, object], dtype: Precision) -> None:
     """
     for name, value in {**given, "dtype": None if dtype is Precision.keep else dtype}.items():
         if value is not None:
-            raise typer.BadParameter("cannot be used with a graph", param_hint=f"--{name.replace('_', '-')}")
+            hint = LABELS_HINT if name == "labels" else ""
+            raise typer.BadParameter(
+                f"cannot be used with a graph{hint}", param_hint=f"--{name.replace('_', '-')}"
+            )
 
 
 def convert(  # noqa: PLR0913 - the options of the command line

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress
 
 KEEP = "keep"
+LABELS_HINT = "\n  try  gluon2torch predict --labels, which names the classes of a converted graph"
 UNFIT = (DialectError, MappingError, SourceError)  # a SourceError: the published file of another model
 
 
@@ -202,8 +203,9 @@ def _require_none(options: dict[str, object], fallback: _Fallback) -> None:
     """
     for name, value in options.items():
         if value is not None:
+            hint = LABELS_HINT if name == "labels" else ""
             raise UsageError(
                 f"`{name}` cannot be used: the parameters fit no model, and are converted from the graph of "
-                f"{fallback}",
+                f"{fallback}{hint}",
                 name,
             )
