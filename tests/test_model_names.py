@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from converter.cli.app import app
-from converter.commands import conversion, inspection
+from converter.commands import conversion, inspection, listing
 from converter.errors import CatalogError, DialectError, SourceError
 from converter.networks import catalog, gluoncv_models
 from resnext_torch import create_model
@@ -100,6 +100,21 @@ def test_misspelt_name_in_gluoncv_only_is_corrected() -> None:
 def test_name_with_other_numbers_is_no_misspelling(name: str) -> None:
     with pytest.raises(CatalogError, match=f"^unknown model '{name}'; gluon2torch list shows"):
         catalog.find(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("GoogLeNet", "googlenet"),
+        ("MobileNet1.0", "mobilenet1.0"),
+        ("ResNet50_v1d", "gluon_resnet50_v1d"),
+        ("yolo3_DarkNet53_coco", "yolo3_darknet53_coco"),
+    ],
+)
+def test_name_in_capitals_is_suggested_in_lower_case(name: str, suggestion: str) -> None:
+    for find in (catalog.find, listing.select):
+        with pytest.raises(CatalogError, match=rf"^unknown model '{name}'; did you mean {suggestion}\?$"):
+            find(name)
 
 
 @pytest.mark.parametrize(

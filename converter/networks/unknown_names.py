@@ -28,7 +28,8 @@ def describe_unknown(name: str, native: dict[str, str]) -> str:
     plain = name.lower().removeprefix(names.PREFIX)
     own = native | {own_name.removeprefix(names.PREFIX): own_name for own_name in native.values()}
     if plain in gluoncv_models.published_sha1s() and plain not in native:
-        return describe_gluoncv(plain)
+        is_spelled = name == name.lower()
+        return describe_gluoncv(plain) if is_spelled else f"unknown model {name!r}; did you mean {plain}?"
     suggestion = own.get(plain) or names.TIMM_NAMES.get(plain) or names.complete(plain, own)
     if suggestion is None and (correction := names.correct(plain, {*own, *gluoncv_models.published_sha1s()})):
         suggestion = own.get(correction, correction)
