@@ -150,7 +150,10 @@ def _hint(name: str) -> str:
     if suggestion is None:
         is_incomplete = any(candidate.startswith(plain) for candidate in own)
         suggestion = None if is_incomplete else own.get(correct(plain, own) or "")
-    return f"did you mean {suggestion}?" if suggestion else "see list_models()"
+    if suggestion:
+        return f"did you mean {suggestion}?"
+    convert = f"gluon2torch convert {plain} OUT"  # GluonCV's other names are not known here
+    return f"see list_models(), or {convert} (--target timm or torchvision) for another network of GluonCV"
 
 
 def _patterns(patterns: str | Iterable[str]) -> list[str]:

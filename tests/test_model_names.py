@@ -125,6 +125,7 @@ def test_name_in_capitals_is_suggested_in_lower_case(name: str, suggestion: str)
         ("resnet50_v1", r"see list_models\(\)"),
         ("resnet50_v1bb", r"did you mean gluon_resnet50_v1b\?"),
         ("resnet50_v2", r"see list_models\(\)"),
+        ("GoogLeNet", r"see list_models\(\), or gluon2torch convert googlenet OUT \(--target timm"),
     ],
 )
 def test_create_model_suggests_only_names_with_the_same_numbers(name: str, hint: str) -> None:
