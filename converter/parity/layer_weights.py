@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from converter.formats.file_arrays import AnyArray
 
-_STREAMED: WeakKeyDictionary[nn.Module, _Weights] = WeakKeyDictionary()
+ATTRIBUTE = "weights_of_runs"  # of a layer that has its weights only while it runs
 
 
 def attach(
@@ -58,7 +57,7 @@ def attach(
         else:
             layer.register_forward_pre_hook(weights.give)
             layer.register_forward_hook(weights.take, always_call=True)
-            _STREAMED[layer] = weights
+            setattr(layer, ATTRIBUTE, weights)
 
 
 def tensor(network: nn.Module, name: str) -> torch.Tensor:
@@ -66,7 +65,8 @@ def tensor(network: nn.Module, name: str) -> torch.Tensor:
     owner, _, own_name = name.rpartition(".")
     layer = network.get_submodule(owner)
     value: torch.Tensor = getattr(layer, own_name)
-    return _STREAMED[layer].read(own_name, value) if layer in _STREAMED else value
+    weights: _Weights | None = getattr(layer, ATTRIBUTE, None)
+    return value if weights is None else weights.read(own_name, value)
 
 
 def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
