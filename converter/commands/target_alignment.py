@@ -145,7 +145,8 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
         found = alignment.by_names(ours, theirs, table.names, table.plan(sizes))
     else:
         found = alignment.align(ours, theirs)
-    chosen = adaptation.choose(module, found.differences) if choices.adapt else ()
+    adaptable = () if table else adaptation.choose(module, found.differences)  # a table has the settings
+    chosen = adaptable if choices.adapt else ()
     weights = state.state_arrays(module, found.plan.assignments, loaded.arrays, converted.module.ones)
     return AlignedTarget(
         target=choices.target,
@@ -155,6 +156,7 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
         adaptations=table.table.adaptations if table else chosen,
         state=dict(weights),
         table=LayerTableRecord(file=table.file, sha256=table.sha256) if table else None,
+        adaptable=adaptable,
     )
 
 

@@ -174,7 +174,8 @@ class _Conversion:
         network = functools.partial(self._network, weights)
         side = AlignedSide(converted=converted, alignment=alignment, network=network)
         proof, reference = graph_loading.compare(converted, runs, request.plan, side, progress)
-        remarks = _remarks(aligned.differences, proof.first_mismatch, adapt=self.adapt)
+        helps = bool(aligned.adaptable) and not self.adapt
+        remarks = _remarks(aligned.differences, proof.first_mismatch, adapt_helps=helps)
         proof.require(aligned.target.text, remarks)
         if runs:
             initialized = functools.partial(network, initialize=True)
@@ -251,7 +252,9 @@ def stem(target: Target) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", target.name)
 
 
-def _remarks(differences: Sequence[SettingDifference], first: GraphRow | None, *, adapt: bool) -> list[str]:
+def _remarks(
+    differences: Sequence[SettingDifference], first: GraphRow | None, *, adapt_helps: bool
+) -> list[str]:
     """Return what may explain a mismatch: settings that differ, and how to change them."""
     if first is not None and not first.layer and not differences:
         return [
@@ -261,7 +264,7 @@ def _remarks(differences: Sequence[SettingDifference], first: GraphRow | None, *
     lines = [f"settings  {each}" for each in differences[:SHOWN]]
     lines += [f"settings  and {len(differences) - SHOWN} more"] if len(differences) > SHOWN else []
     settings = [each for each in differences if each.setting]
-    if not adapt and any(each.setting in adaptation.ADAPTED for each in settings):
+    if adapt_helps:
         lines.append("try       --adapt, which sets them on the module")
     elif settings:
         example = settings[0]

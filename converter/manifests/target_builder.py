@@ -41,6 +41,7 @@ class AlignedTarget:
         adaptations: the settings that were changed.
         state: its state dict.
         table: the table of layers that took the place of a search, None without one.
+        adaptable: the settings that differ and are attributes of layers, which can be changed.
     """
 
     target: Target
@@ -50,6 +51,7 @@ class AlignedTarget:
     adaptations: Sequence[Adaptation]
     state: Arrays
     table: LayerTableRecord | None = None
+    adaptable: Sequence[Adaptation] = ()
 
     @property
     def differences(self) -> list[SettingDifference]:
