@@ -158,6 +158,12 @@ class Pooled(nn.Module):
         return y
 
 
+class Ignoring(Pooled):
+    """The same network with an attribute that its pool ignores."""
+
+    stride = 1
+
+
 class Vector(nn.Module):
     """Two dense layers."""
 

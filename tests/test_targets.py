@@ -132,14 +132,30 @@ def test_other_stride_is_named_and_mended_by_adapt(files: tuple[Path, Path], tmp
     assert again.manifest.target.adaptations == (changed,)
 
 
-@pytest.mark.parametrize("adapt", [False, True])
-def test_pool_of_a_function_is_named_with_what_to_write(tmp_path: Path, adapt: bool) -> None:
+@pytest.fixture
+def pooled(tmp_path: Path) -> tuple[Path, Path]:
     network = Network()
     x = network.conv("conv", "data", 1, 4)
     network.apply("Pooling", "pool", x, kernel="(3, 3)", stride="(2, 2)", pool_type="max")
-    files = save_network(tmp_path, network, "pool")
+    return save_network(tmp_path, network, "pool")
+
+
+def test_setting_that_the_module_ignores_still_differs_after_adapt(
+    pooled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target = "existing_modules:Ignoring"
+    for adapt, step in ((False, "--adapt"), (True, "--target package.module:NAME, a function of your own")):
+        with pytest.raises(ParityError, match=r"settings  pool → .*: stride \(2, 2\) in the graph") as caught:
+            convert(pooled, tmp_path / "out", target, adapt=adapt)
+        assert f"try       {step}" in str(caught.value)
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_pool_of_a_function_is_named_with_what_to_write(
+    pooled: tuple[Path, Path], tmp_path: Path, adapt: bool
+) -> None:
     with pytest.raises(ParityError, match=r"settings  pool → .*: stride \(2, 2\) in the graph") as caught:
-        convert(files, tmp_path / "out", "existing_modules:Pooled", adapt=adapt)
+        convert(pooled, tmp_path / "out", "existing_modules:Pooled", adapt=adapt)
     assert "try       --adapt" not in str(caught.value)
     assert "a function of your own" in str(caught.value)
 

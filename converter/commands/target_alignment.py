@@ -147,6 +147,10 @@ def align(loaded: LoadedGraph, choices: TargetOptions, inputs: Mapping[str, Arra
         found = alignment.align(ours, theirs)
     adaptable = () if table else adaptation.choose(module, found.differences)  # a table has the settings
     chosen = adaptable if choices.adapt else ()
+    if chosen:
+        adaptation.apply(module, chosen)
+        adapted = modules.reduce(module, values, choices.target.text)
+        found = alignment.compare_again(found, adapted)
     weights = state.state_arrays(module, found.plan.assignments, loaded.arrays, converted.module.ones)
     return AlignedTarget(
         target=choices.target,

@@ -55,10 +55,8 @@ class AlignedTarget:
 
     @property
     def differences(self) -> list[SettingDifference]:
-        """The settings that still differ."""
-        changed = {(each.module, each.setting) for each in self.adaptations}
-        found = self.alignment.differences if self.alignment else ()
-        return [each for each in found if (each.owner, each.setting) not in changed]
+        """The settings that differ, also after the adaptations."""
+        return [*self.alignment.differences] if self.alignment else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

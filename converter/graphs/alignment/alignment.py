@@ -95,6 +95,17 @@ def by_names(graph: Structure, module: Structure, names: Mapping[str, str], plan
     )
 
 
+def compare_again(found: Alignment, module: Structure) -> Alignment:
+    """Return an alignment with the settings that differ now.
+
+    Args:
+        found: the alignment.
+        module: the structure of its module, of which only settings changed.
+    """
+    differences = settings.compare(found.graph, module, found.pairs)
+    return replace(found, module=module, differences=differences)
+
+
 def _tensor(tensors: Mapping[str, str]) -> str:
     """Return the name of a layer's weight, or of its first tensor."""
     return tensors.get(WEIGHT) or next(iter(tensors.values()))
