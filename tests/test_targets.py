@@ -32,6 +32,7 @@ from converter.errors import (
 )
 from converter.formats.params import write_params
 from converter.graphs.alignment.rules import Assignment
+from converter.networks import recorded_graphs, recorded_sources, target_tables
 from converter.parity.options import ParityOptions
 from converter.targets import adaptation, building, specification, state
 
@@ -647,6 +648,24 @@ def test_table_converts_without_the_graph_and_claims_no_proof(
     with pytest.raises(MappingError, match=r"missing     fc2_bias[^$]*unexpected  fc1_bias"):
         convert_graph(None, tmp_path / "c", params=params, target=SMALL, mapping=table, options=unproven)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("is_structural", [True, False])
+def test_names_of_another_style_than_a_table_are_refused_with_the_command(
+    is_structural: bool, tmp_path: Path
+) -> None:
+    network = recorded_graphs.load("squeezenet1.0")
+    arrays = recorded_sources.random_arrays(network, 0)
+    if not is_structural:  # one name of the table's style
+        arrays["squeezenet0_conv0_bias"] = arrays.pop("features.0.bias")
+    params = tmp_path / "my net.params"
+    with params.open("wb") as stream:
+        write_params(stream, arrays)
+    table = target_tables.path("squeezenet1.0", "torchvision")
+    with pytest.raises(MappingError, match=r"its parameters are not those in squeezenet1\.0\.toml") as caught:
+        convert_graph(None, tmp_path, params=params, mapping=table, options=ParityOptions("none"))
+    step = f"try  convert squeezenet1.0 OUT --params '{params}', with the same --mapping"
+    assert (step in str(caught.value)) == is_structural
 
 
 def test_table_of_tensors_alone_makes_weights_that_verify_accepts(tmp_path: Path) -> None:

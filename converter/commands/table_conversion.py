@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from converter import names
@@ -16,6 +17,7 @@ from converter.manifests import graph_builder
 from converter.manifests.source_records import SourceRecord
 from converter.manifests.target_builder import AlignedTarget, TargetSource
 from converter.manifests.target_records import LayerTableRecord
+from converter.networks import recorded_detection
 from converter.sources import params_file
 from converter.targets import adaptation
 
@@ -47,7 +49,7 @@ def convert(file: ParamsFile, folder: Path, table: TableFile, progress: Progress
     params = open_params(file.path, name=str(file.user_path))
     variables = {name: graph_parameters.variable(name) for name in params.arrays}
     arrays = {variables[name]: array for name, array in params.arrays.items()}
-    _require_names(table, arrays, str(file.user_path))
+    _require_names(table, arrays, params.arrays, file)
     require_finite(arrays, str(file.user_path))
     aligned = _aligned(table, arrays)
     record = SourceRecord(
@@ -85,13 +87,28 @@ def _aligned(table: TableFile, arrays: Arrays) -> AlignedTarget:
     )
 
 
-def _require_names(table: TableFile, arrays: Arrays, file: str) -> None:
+def _require_names(table: TableFile, arrays: Arrays, stored: Arrays, file: ParamsFile) -> None:
     """Check that parameters have exactly the names in a table.
+
+    Args:
+        table: the table.
+        arrays: the parameters by the graph's variables.
+        stored: the same by their names in the file.
+        file: the file.
 
     Raises:
         MappingError: with those that are missing or unknown.
     """
     expected = {*table.names, *table.table.folded_biases}
     if lines := names.differences(sorted(expected - arrays.keys()), sorted(arrays.keys() - expected)):
-        headline = f"{file}: its parameters are not those in {table.file}"
-        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES)]))
+        headline = f"{file.user_path}: its parameters are not those in {table.file}"
+        steps = [] if expected & arrays.keys() else _steps(stored, file)
+        raise MappingError("\n  ".join([headline, *names.shorten(lines, MAX_LINES), *steps]))
+
+
+def _steps(stored: Arrays, file: ParamsFile) -> list[str]:
+    """Return what converts parameters whose names are of another style than those in a table, if anything."""
+    path = str(file.user_path)
+    network = recorded_detection.detect(stored, file.sha1, path)
+    command = f"convert {network} OUT --params {shlex.quote(path)}"
+    return [f"try  {command}, with the same --mapping: it reads names of any style"] if network else []
