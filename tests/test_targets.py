@@ -801,6 +801,24 @@ def test_target_of_no_graph_is_refused_with_what_to_do(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_target_of_detected_parameters_is_refused_with_the_command(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_known: bool,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    graph, params = files
+    if not is_known:
+        graph.unlink()
+    options = ("--params", params, "--target", "timm")
+    assert run("auto", tmp_path / "out", *options, monkeypatch=monkeypatch) == 2
+    command = f"auto: convert {graph} OUT --params {params}, with the same options"
+    assert (command in capsys.readouterr().err.replace("'", "")) == is_known
+
+
 def test_printed_code_loads_the_weights(
     files: tuple[Path, Path],
     tmp_path: Path,

@@ -142,7 +142,7 @@ def convert(  # noqa: PLR0913 - the options of the command line
     for option, value in of_graph.items():
         if value is not None:
             with console.refusals(verbose=verbose):
-                reason = _graph_option_refusal(name, option)
+                reason = _graph_option_refusal(name, option, params)
             raise typer.BadParameter(reason, param_hint=option)
     if epoch is not None and name != options.AUTO:
         raise typer.BadParameter("requires a graph in place of NAME, or auto", param_hint="--epoch")
@@ -177,16 +177,21 @@ def convert(  # noqa: PLR0913 - the options of the command line
     _summary(result, screen)
 
 
-def _graph_option_refusal(name: str, option: str) -> str:
+def _graph_option_refusal(name: str, option: str, params: Path | None) -> str:
     """Return why an option of a graph cannot be used with a model.
 
     Raises:
         CatalogError: if there is no such model.
+        ConversionError: if the parameters cannot be read, or are those of several networks.
     """
+    from converter.commands import automatic_conversion
     from converter.networks import catalog
 
     if name == options.AUTO:
-        return "requires the name of a network of GluonCV or a graph in place of auto"
+        is_file = params is not None and params.is_file()
+        command = automatic_conversion.graph_command(params) if is_file and params else None
+        hint = f": {command}, with the same options" if command else ""
+        return f"requires the name of a network of GluonCV or a graph in place of auto{hint}"
     model = catalog.find(name)
     if option in {"--output", "--input"}:
         return "requires a graph in place of NAME"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,28 @@ def convert(  # noqa: PLR0913 - the options of the command
             raise
         command = graph_source.command(fallback.graph, str(params))
         raise UsageError(f"{error}\n  with     {command}", *error.parameters) from error
+
+
+def graph_command(params: Path, progress: Progress = silent) -> str | None:
+    """Return the command that converts parameters from their graph, None if no graph is known for them.
+
+    Args:
+        params: the file, or an archive of it.
+        progress: called as bytes are read.
+
+    Raises:
+        MappingError: if they fit several recorded networks.
+        SymbolError: if a graph is malformed, or if several match.
+        ConversionError: if the file cannot be read.
+    """
+    with disk.temp_dir() as folder:
+        file = params_file.from_file(params, folder, progress)
+        arrays = open_params(file.path, name=str(params)).arrays
+        graph = graph_search.find(params, file.documents, arrays)
+        if graph is not None:
+            return graph_source.command(graph, str(params))
+        network = recorded_detection.detect(arrays, file.sha1, str(params))
+        return network and f"convert {network} OUT --params {shlex.quote(str(params))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
