@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from converter.cli.app import app
 from converter.commands import inspection, inspection_verdict
+from converter.commands.inspection_result import Inspection
 from converter.errors import MappingError
 from converter.networks import catalog, matching
 
@@ -273,4 +275,9 @@ def test_full_reaches_the_inspection(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_next_command_is_that_of_the_verdict(verdict: str, command: str) -> None:
-    assert inspection_verdict.next_command(verdict) == command
+    result = Inspection(file="a", size=1, verdict=verdict)
+    assert inspection_verdict.next_command(result) == command
+    assert (
+        inspection_verdict.next_command(replace(result, step="gluon2torch verify a"))
+        == "gluon2torch verify a"
+    )

@@ -88,6 +88,7 @@ def test_models_of_a_family_are_grouped_by_what_they_become(runner: CliRunner) -
         (["--family", "ssd"], ["convert", "ssd_300_mobilenet0.25_coco", "OUT"]),
         (["*_v1_int8"], ["gluon2torch", "list"]),
         (["--family", "resnet"], ["gluon2torch", "summary", "gluon_resnet18_v1b"]),
+        (["squeezenet1.0"], ["convert", "squeezenet1.0", "OUT", "--target", "torchvision"]),
     ],
 )
 def test_next_command_fits_the_models(runner: CliRunner, arguments: list[str], following: list[str]) -> None:

@@ -441,10 +441,12 @@ def test_inspection_says_how_the_module_is_loaded(weights: Path, folder: Path) -
         "weights of face_net.py, generated from face net-symbol.json: import face_net"
     )
     assert (found.is_converted, found.nearest) == (True, None)
+    assert found.step == f"gluon2torch verify {weights}"  # predict does not know what the graph is for
     torch.save({"state_dict": load_file(weights)}, folder / "trained.pth")
     trained = inspection.inspect(folder / "trained.pth")
     assert trained.module == "face_net.py, generated from face net-symbol.json"
     assert (trained.is_converted, trained.location.key) == (False, "state_dict")
+    assert not trained.step
 
 
 def test_predict_refuses_a_module_whose_preprocessing_is_unknown(weights: Path) -> None:

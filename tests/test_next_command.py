@@ -81,6 +81,17 @@ def test_diff_of_a_recorded_network_is_continued_by_its_name(tmp_path: Path) -> 
     assert CliRunner().invoke(app, words[1:]).exit_code == 0
 
 
+def test_weights_of_a_recorded_network_are_used_with_predict(tmp_path: Path) -> None:
+    made = convert_graph("mobilenet0.25", tmp_path, random=0, options=ParityOptions("none"))
+    assert following("inspect", made.artifact) == [
+        "gluon2torch",
+        "predict",
+        "IMAGE",
+        "--weights",
+        str(made.artifact),
+    ]
+
+
 def test_diff_of_weights_for_an_existing_module_is_continued_by_inspect(tmp_path: Path) -> None:
     target = {"target": "torchvision:squeezenet1_0", "options": ParityOptions("none")}
     made = convert_graph("squeezenet1.0", tmp_path, random=0, **target)  # type: ignore[arg-type]
@@ -89,3 +100,5 @@ def test_diff_of_weights_for_an_existing_module_is_continued_by_inspect(tmp_path
     with params.open("wb") as stream:
         write_params(stream, recorded_sources.random_arrays(network, 0))
     assert following("diff", params, made.artifact) == ["gluon2torch", "inspect", str(made.artifact)]
+    convert = ["gluon2torch", "convert", "squeezenet1.0", "OUT", "--params", str(params)]
+    assert following("inspect", params) == [*convert, "--target", "torchvision"]

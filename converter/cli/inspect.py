@@ -59,6 +59,7 @@ def inspect(  # noqa: PLR0913 - the options of the command line
     error.
     """
     from converter.commands import inspection, inspection_document, inspection_verdict
+    from converter.networks import target_tables
 
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = inspection.inspect(file, key=key, full=full, progress=progress)
@@ -69,8 +70,10 @@ def inspect(  # noqa: PLR0913 - the options of the command line
     else:
         screen = console.lines()
         _show(result, screen, verbose=verbose, names=names)
-        following = inspection_verdict.next_command(result.verdict)
+        following = inspection_verdict.next_command(result)
         screen.print(f"[blue]next[/]       {console.word(following)}")
+        for option in target_tables.options(result.network or ""):
+            screen.print(f"[blue]next[/]       {console.word(f'{following} {option}')}")
 
 
 def _show(result: Inspection, screen: Console, *, verbose: bool, names: bool = False) -> None:

@@ -106,7 +106,8 @@ def _show_models(models: Sequence[ZooModel], screen: Console) -> None:
             rows = list(group)
             plain.print(_outcome(rows[0]))
             _print(_table(rows), screen)
-    console.print_next(plain, _next_command(min(models, key=_group)))
+    for command in _next_commands(min(models, key=_group)):
+        console.print_next(plain, command)
 
 
 def _title(family: Family) -> str:
@@ -173,8 +174,13 @@ def _print(table: Table, screen: Console) -> None:
     screen.print(table)
 
 
-def _next_command(model: ZooModel) -> list[str]:
-    """Return the likely next command."""
+def _next_commands(model: ZooModel) -> list[list[str]]:
+    """Return the likely next commands."""
+    from converter.networks import target_tables
+
     if model.native:
-        return ["gluon2torch", "summary", model.name]
-    return ["convert", model.name, "OUT"] if model.convertible else ["gluon2torch", "list"]
+        return [["gluon2torch", "summary", model.name]]
+    if not model.convertible:
+        return [["gluon2torch", "list"]]
+    convert = ["convert", model.name, "OUT"]
+    return [convert, *([*convert, *option.split()] for option in target_tables.options(model.gluon))]

@@ -127,6 +127,7 @@ def _read_pytorch(path: Path, key: str | None, inspection: Inspection) -> _Conte
             is_converted=converted.converted,
             module=converted.module,
             verdict=converted.describe(path),
+            step=inspection_verdict.step_of_converted(converted, path),
         )
         return _Contents(inspection=inspection, arrays=converted.arrays)
     weights = state_dicts.read(path, key)

@@ -112,6 +112,7 @@ class Inspection:
         is_converted: whether a manifest in the file's folder records it as converted.
         is_trained: whether a manifest in the file's folder records it as trained.
         verdict: what the file is and what to do with it, in one sentence.
+        step: the next command, "" for that at the end of the verdict.
         values: number of elements of every type.
         summary: contents of a graph; ``models`` are those that it is the graph of.
         entries: files in a folder that concern networks; None if it is not a folder.
@@ -145,6 +146,7 @@ class Inspection:
     is_converted: bool = False
     is_trained: bool = False
     verdict: str = ""
+    step: str = ""
     values: int | None = None
     summary: GraphSummary | None = None
     entries: tuple[FolderEntry, ...] | None = None

@@ -8,9 +8,12 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from converter.choices import PredictionTask
 from converter.formats import detect
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.graphs import candidates
+from converter.manifests import target_weights
+from converter.networks import families
 from resnext_torch.config import COLOURS
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from converter.commands.inspection_result import FolderEntry, GraphSummary, Inspection
     from converter.errors import ConversionError
+    from converter.manifests.converted_weights import ConvertedWeights
     from converter.networks.catalog import Model
 
 NOUNS = {
@@ -36,10 +40,21 @@ KNOWN = "gluon2torch list"
 MAX_OPERATORS = 5  # that a verdict names
 
 
-def next_command(verdict: str) -> str:
-    """Return the command at the end of a verdict; without one, `gluon2torch list`."""
-    match = COMMAND.search(verdict)
-    return match["command"] if match else KNOWN
+def next_command(inspection: Inspection) -> str:
+    """Return the next command: that at the end of the verdict if there is no other, or `gluon2torch list`."""
+    match = COMMAND.search(inspection.verdict)
+    return inspection.step or (match["command"] if match else KNOWN)
+
+
+def step_of_converted(weights: ConvertedWeights, path: Path) -> str:
+    """Return the next command for the weights of a converted graph: ``predict`` if it takes the network."""
+    file, target = shlex.quote(str(path)), weights.target
+    network = weights.manifest.source.network
+    family = families.find(network) if network else None
+    is_run = target is None or target_weights.parse(target, str(path)).is_packaged
+    if family is not None and family.task in {*PredictionTask} and is_run:
+        return f"gluon2torch predict IMAGE --weights {file}"
+    return f"gluon2torch verify {file}" if weights.converted else ""
 
 
 def with_refusal(inspection: Inspection, error: ConversionError) -> Inspection:

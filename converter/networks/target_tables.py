@@ -39,9 +39,13 @@ def path(name: str, package: str) -> Path:
     own = tables().get(name, {})
     if package in own:
         return own[package]
-    others = " or ".join(f"--target {other}" for other in own)
-    hint = others or f"--target {package}:MODULE aligns it with a module of yours"
+    hint = " or ".join(options(name)) or f"--target {package}:MODULE aligns it with a module of yours"
     raise UsageError(f"`target`: no table of {package}'s names for {name}\n  try  {hint}", "target")
+
+
+def options(name: str) -> list[str]:
+    """Return the options of ``convert`` that select the tables of a network, such as ``--target timm``."""
+    return [f"--target {package}" for package in tables().get(name, {})]
 
 
 @cache
