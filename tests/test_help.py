@@ -13,6 +13,7 @@ from typer.utils import get_params_from_function
 
 from converter.cli import app
 from converter.cli.plain_help import Command
+from converter.targets import adaptation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,13 @@ def test_help_shows_every_text_as_written(name: str, program: typer.Typer, argum
 @pytest.mark.parametrize(("name", "program", "arguments"), [*PROGRAMS, ("gluon2torch", app.app, [])])
 def test_flags_show_no_type(name: str, program: typer.Typer, arguments: list[str]) -> None:
     assert "<bool>" not in printed_help(program, *arguments), name
+
+
+def test_help_of_adapt_names_every_setting() -> None:
+    settings = ("eps", "slopes", "strides", "paddings", "dilations", "kernel sizes", "ceil_mode")
+    assert len(settings) == len(adaptation.ADAPTED)
+    text = printed_help(app.convert_app).partition("--adapt ")[2].partition(" --mapping ")[0]
+    assert [each for each in settings if each not in text] == []
 
 
 def bracketed(*, sign: Annotated[bool, typer.Option("--sign", help="needs pip [sign]")] = False) -> None:

@@ -208,8 +208,9 @@ Adapt = Annotated[
     bool,
     typer.Option(
         "--adapt",
-        help="Set eps, slopes, strides and other attributes of layers on the target, where the graph has "
-        "others; the manifest lists them.",
+        help="On the target, set eps, slopes, strides, paddings, dilations, and kernel sizes and ceil_mode "
+        "of pools as the graph has them; the manifest lists them. A table (--mapping, `timm`, "
+        "`torchvision`) includes such settings.",
     ),
 ]
 
