@@ -832,8 +832,9 @@ def test_printed_code_loads_the_weights(
     arguments = ("--target-args", '{"eps": 1e-05}', "--adapt")
     assert run(graph, tmp_path / "out", *options, *arguments, monkeypatch=monkeypatch) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
-    assert len(lines) == 5
-    code = "\n".join(line.removeprefix("next").strip() for line in lines)
+    assert len(lines) == 9
+    code = "\n".join(line.removeprefix("next    ") for line in lines)
+    assert "    'blocks.1.second_norm',\n):\n    model.get_submodule(name).eps = " in code
     values: dict[str, Any] = {}
     exec(code, values)  # noqa: S102 - what a user is told to run
     (weights,) = (tmp_path / "out").glob("*.safetensors")

@@ -184,13 +184,11 @@ def _print_next_of_target(target: TargetRecord, weights: Path, screen: Console) 
 
     module = target_weights.parse(target, str(weights))
     lines = [f"import safetensors.torch, {module.package}", f"model = {module.expression}"]
-    lines += [
-        adaptation.statement_for_all(modules, setting, value)
-        for (setting, value), modules in target_weights.changes(target).items()
-    ]
+    for (setting, value), modules in target_weights.changes(target).items():
+        lines += adaptation.statement_for_all(modules, setting, value)
     lines.append(f"model.load_state_dict(safetensors.torch.load_file({str(weights)!r}))")
     lines.append("model.eval()")
-    for line in lines:  # code: all of it, each statement on a line of its own
+    for line in lines:  # code: all of it, with its own line breaks
         screen.print(f"[blue]next[/]    {console.word(line)}", soft_wrap=True)
 
 

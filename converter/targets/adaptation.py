@@ -21,6 +21,7 @@ ADAPTED = (
     *("stride", "padding", "dilation"),
     *("kernel_size", "ceil_mode"),  # of pools
 )
+ROW = 4  # names in a line of code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,17 @@ def statement(module: str, setting: str, value: object) -> str:
     return f"{place}.{setting} = {value!r}"
 
 
-def statement_for_all(modules: Sequence[str], setting: str, value: object) -> str:
-    """Return the Python statement that changes a setting of several modules in ``model``."""
+def statement_for_all(modules: Sequence[str], setting: str, value: object) -> list[str]:
+    """Return the lines of the Python statement that changes a setting of several modules in ``model``."""
     if len(modules) == 1:
-        return statement(modules[0], setting, value)
-    listed = ", ".join(map(repr, modules))
-    return f"for name in ({listed}): model.get_submodule(name).{setting} = {value!r}"
+        return [statement(modules[0], setting, value)]
+    rows = [modules[start : start + ROW] for start in range(0, len(modules), ROW)]
+    return [
+        "for name in (",
+        *(f"    {', '.join(map(repr, row))}," for row in rows),
+        "):",
+        f"    model.get_submodule(name).{setting} = {value!r}",
+    ]
 
 
 def choose(module: nn.Module, differences: Iterable[SettingDifference]) -> tuple[Adaptation, ...]:
