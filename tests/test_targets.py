@@ -801,6 +801,23 @@ def test_target_of_no_graph_is_refused_with_what_to_do(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "hint"),
+    [
+        ("squeezenet1.0", "torchvision:squeezenet1_1", "--target torchvision, for torchvision:squeezenet1_0"),
+        ("squeezenet1.0", "torchvision:squeezenet", "--target torchvision, for torchvision:squeezenet1_0"),
+        ("mobilenet0.25", "torchvision:squeezenet1_1", ""),
+    ],
+)
+def test_other_target_than_that_of_a_table_is_refused_with_the_table(
+    name: str, target: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises((MappingError, TargetError)) as caught:
+        convert_graph(name, tmp_path / "out", random=0, target=target, options=ParityOptions("none"))
+    last = str(caught.value).splitlines()[-1]
+    assert last == f"  try  {hint}" if hint else "--target" not in last
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_target_of_detected_parameters_is_refused_with_the_command(
     files: tuple[Path, Path],

@@ -157,7 +157,9 @@ def convert_graph(  # noqa: PLR0913 - the options of the command
             if source.recorded and source.recorded.has_other_classes:
                 chosen = chosen.with_classes(source.recorded.network.classes)
             proof_request = target_conversion.request(loaded, plan, runs, input_shapes)
-            return _result(target_conversion.convert(loaded, folder, chosen, proof_request, progress))
+            network = source.recorded.network.name if source.recorded and chosen.table is None else ""
+            with target_tables.named_in_errors(network):
+                return _result(target_conversion.convert(loaded, folder, chosen, proof_request, progress))
         state = dict(generated_network.state_arrays(loaded.converted.module, loaded.arrays))
         with artifact.draft(folder, state, progress) as draft:
             artifact.verify(draft, state)

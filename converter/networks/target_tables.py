@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-from converter.errors import UsageError
+from converter.errors import MappingError, TargetError, UsageError
 from converter.networks import mapping
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FOLDER = "targets"
@@ -46,6 +48,27 @@ def path(name: str, package: str) -> Path:
 def options(name: str) -> list[str]:
     """Return the options of ``convert`` that select the tables of a network, such as ``--target timm``."""
     return [f"--target {package}" for package in tables().get(name, {})]
+
+
+@contextlib.contextmanager
+def named_in_errors(name: str) -> Iterator[None]:
+    """Add the tables of a network to errors about another target.
+
+    Args:
+        name: GluonCV's name of the network.
+
+    Raises:
+        MappingError: as raised within.
+        TargetError: likewise.
+    """
+    try:
+        yield
+    except (MappingError, TargetError) as error:
+        own = tables().get(name, {})
+        if not own:
+            raise
+        hint = " or ".join(f"--target {package}, for {module(path)}" for package, path in own.items())
+        raise type(error)(f"{error}\n  try  {hint}") from error
 
 
 @cache
