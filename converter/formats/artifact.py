@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from converter.dtypes import Array
     from converter.formats.file_arrays import Arrays
     from converter.progress import Progress
-    from converter.storage.background import Call
+    from converter.storage.background import BackgroundCall
 
 # One key only: safetensors' own writer writes several in a random order.
 METADATA = {"format": "pt"}
@@ -56,7 +56,7 @@ class ArtifactDraft:
     sha256: str
     size: int
     dtypes: tuple[str, ...]
-    flushed: Call[None]
+    flushed: BackgroundCall[None]
 
 
 @contextlib.contextmanager

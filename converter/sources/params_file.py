@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from converter.progress import Progress
     from converter.sources.hub import HubFile
     from converter.sources.published_file import PublishedFile
-    from converter.storage.background import Call
+    from converter.storage.background import BackgroundCall
 
 CHUNK = 1 << 18
 
@@ -48,7 +48,7 @@ class ParamsFile:
     name: str
     archive: str | None
     stamp: disk.FileSnapshot
-    digest: Call[str]
+    digest: BackgroundCall[str]
     documents: dict[str, bytes] = field(default_factory=dict)
     class_lists: dict[str, bytes] = field(default_factory=dict)
     hub: HubFile | None = None

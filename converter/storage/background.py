@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Call(Generic[T]):
+class BackgroundCall(Generic[T]):
     """A function that another thread calls, once."""
 
     def __init__(self, function: Callable[[], T]) -> None:
@@ -61,16 +61,16 @@ class Call(Generic[T]):
         return cast("T", self._value)
 
 
-def start(function: Callable[[], T]) -> Call[T]:
+def start(function: Callable[[], T]) -> BackgroundCall[T]:
     """Call a function in a new thread."""
-    call = Call(function)
+    call = BackgroundCall(function)
     _thread.start_new_thread(call.run, ())
     return call
 
 
-def done(value: T) -> Call[T]:
+def done(value: T) -> BackgroundCall[T]:
     """Return a call that has returned a value."""
-    call = Call(lambda: value)
+    call = BackgroundCall(lambda: value)
     call.run()
     return call
 
@@ -79,7 +79,7 @@ class Worker:
     """A thread that calls functions one after the other; the end of the ``with`` block waits for them."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[Call[object] | None] = SimpleQueue()
+        self._calls: SimpleQueue[BackgroundCall[object] | None] = SimpleQueue()
         self._thread = start(self._run)
 
     def __enter__(self) -> Self:
@@ -89,10 +89,10 @@ class Worker:
         self._calls.put(None)
         self._thread.wait()
 
-    def submit(self, function: Callable[[], T]) -> Call[T]:
+    def submit(self, function: Callable[[], T]) -> BackgroundCall[T]:
         """Call a function after those that were submitted before."""
-        call = Call(function)
-        self._calls.put(cast("Call[object]", call))
+        call = BackgroundCall(function)
+        self._calls.put(cast("BackgroundCall[object]", call))
         return call
 
     def _run(self) -> None:
