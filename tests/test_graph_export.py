@@ -15,8 +15,9 @@ from graph_building import Network
 
 from converter.choices import ExportFormat
 from converter.cli import app
-from converter.commands import exporting, graph_conversion, graph_loading
+from converter.commands import graph_conversion, graph_loading
 from converter.errors import ExportError, UsageError
+from converter.exports import exporting
 from converter.formats import onnx_file, program_file
 from converter.formats.params import write_params
 from converter.parity.options import ParityOptions

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from converter.choices import ExportFormat, Precision
-from converter.commands import exporting
 from converter.commands.arguments import choice, choices, optional_path, to_path
-from converter.commands.exporting import ExportSource
 from converter.errors import LabelsError
+from converter.exports import exporting
+from converter.exports.exporting import ExportSource
 from converter.formats import (
     archives,
     artifact,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from converter.commands.exporting import ExportedFile
+    from converter.exports.exporting import ExportedFile
     from converter.formats.artifact import ArtifactDraft
     from converter.formats.file_arrays import Arrays
     from converter.formats.torch_file import TorchDraft

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from converter.choices import ExportFormat, ReferenceChoice
 from converter.commands import (
-    exporting,
     graph_export,
     graph_loading,
     table_conversion,
@@ -18,6 +17,7 @@ from converter.commands import (
 )
 from converter.commands.arguments import choices, optional_path, to_path, to_text
 from converter.errors import ArtifactError, UsageError
+from converter.exports import exporting
 from converter.formats import artifact
 from converter.formats.detect import GRAPH_SUFFIX
 from converter.graphs.codegen.module_name import module_name

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.commands import exporting
-from converter.commands.exporting import DEFAULT_SIZE, ExportSource, ReferenceRun
 from converter.errors import UsageError
+from converter.exports import exporting
+from converter.exports.exporting import DEFAULT_SIZE, ExportSource, ReferenceRun
 from converter.formats import artifact, program_file, torch_file
 from converter.graphs.codegen.identifiers import unique
 from converter.graphs.graph import after_discrete
