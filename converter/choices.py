@@ -53,6 +53,13 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Backend(StrEnum):
+    """Library that runs the network."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+
+
 class Task(StrEnum):
     """What the models of a family are for, in the order of GluonCV's model zoo."""
 

@@ -26,6 +26,7 @@ RESNEXT_TORCH_IMPORTERS = {
     *(f"networks/{name}.py" for name in ("catalog", "definition", "detection", "figures", "graph_search")),
     *(f"networks/{name}.py" for name in ("matching", "synthetic", "wrappings", "zoo")),
     "commands/verification.py",
+    "exports/onnx_cache.py",
     "formats/weights_folder.py",
     "manifests/converted_file.py",
     "parity/execution.py",

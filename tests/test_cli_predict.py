@@ -80,6 +80,7 @@ def test_json_is_complete_and_alone_on_stdout(weights: Path, folder: Path) -> No
         "weights": str(weights),
         "preprocessing": "gluon",
         "state_dict": {"key": None, "prefix": None, "ignored": []},
+        "backend": "torch",
         "device": "cpu",
         "warning": None,
         "input": None,

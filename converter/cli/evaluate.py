@@ -9,13 +9,15 @@ import typer
 from rich import box
 from rich.table import Table
 
-from converter.choices import Device, Preprocessing
+from converter.choices import Backend, Device, Preprocessing
 from converter.cli import console, options, vision
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from converter.vision.evaluation import Evaluation
+
+WIDTH = 8  # of a label
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command line
@@ -34,6 +36,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     key: options.Key = None,
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     device: vision.Where = Device.auto,
+    backend: vision.Library = Backend.torch,
     as_json: vision.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -50,7 +53,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line
     from converter.vision.classifier import ClassifierOptions
 
     request = evaluation.EvaluationRequest(
-        folder, ClassifierOptions(weights, preprocessing, device, batch_size, key), workers
+        folder, ClassifierOptions(weights, preprocessing, device, batch_size, key, backend), workers
     )
     with console.refusals(verbose=verbose), console.progress() as progress:
         result = evaluation.evaluate(request, progress)
@@ -76,6 +79,7 @@ def _show(result: Evaluation, screen: Console) -> None:
     screen.print(f"[bold]model[/]   {console.word(str(result.classifier.model))}")
     if location := str(result.classifier.location):
         screen.print(f"[bold]read[/]    {console.word(location)}")
+    vision.show_export(result.classifier.module, screen, WIDTH)
     screen.print(f"[bold]images[/]  {result.images:,}{processes}")
     table = Table("", box=box.SIMPLE_HEAD)
     for column in ("top-1", "top-5"):

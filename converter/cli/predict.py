@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from converter.choices import SCORE, TOP, Dataset, Device, PredictionTask, Preprocessing
+from converter.choices import SCORE, TOP, Backend, Dataset, Device, PredictionTask, Preprocessing
 from converter.cli import console, options, prediction_tables, vision
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     preprocessing: vision.Recipe = Preprocessing.bicubic,
     batch_size: vision.BatchSize = 32,
     device: vision.Where = Device.auto,
+    backend: vision.Library = Backend.torch,
     as_json: vision.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -92,7 +93,7 @@ def predict(  # noqa: PLR0913 - the options of the command line
     from converter.vision.prediction import Predictions
 
     request = prediction.PredictRequest(
-        options=ClassifierOptions(weights, preprocessing, device, batch_size, key),
+        options=ClassifierOptions(weights, preprocessing, device, batch_size, key, backend),
         images=GraphPredictionRequest(
             paths=tuple(images),
             classes=ClassListRequest(labels=labels, dataset=dataset),
@@ -123,6 +124,7 @@ def _show(predictions: Predictions, screen: Console) -> None:
     screen.print(f"[bold]model[/]  {console.word(str(predictions.classifier.model))}")
     if location := str(predictions.classifier.location):
         screen.print(f"[bold]read[/]   {console.word(location)}")
+    vision.show_export(predictions.classifier.module, screen, WIDTH)
     for image in predictions.images:
         screen.print(f"\n[bold]{console.word(str(image.file))}[/]")
         screen.print(prediction_tables.classes(image.classes))
@@ -134,6 +136,7 @@ def _show_graph(predictions: GraphPredictions, screen: Console, score: float) ->
     screen.print(f"[bold]model[/]  {console.word(manifest.model)}: {network.task}")
     if location := str(network.weights.location):
         screen.print(f"[bold]read[/]   {console.word(location)}")
+    vision.show_export(network.module, screen, WIDTH)
     height, width = network.size
     screen.print(f"[bold]input[/]  {height}x{width}, {network.normalization.description}")
     screen.print(f"[bold]names[/]  {console.word(predictions.classes.origin)}")

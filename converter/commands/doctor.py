@@ -29,7 +29,10 @@ EXTRAS = {
     "gluon": ("the proof against GluonCV", ("gluoncv", "mxnet", "opencv-python")),
     "http": ("convert-many with https://", ("aiohttp", "fsspec")),
     "hub": ("convert --from, publish, publish --push", ("huggingface_hub", "jinja2")),
-    "onnx": ("convert --format onnx", ("onnx", "onnxruntime", "onnxscript", "torch")),
+    "onnx": (
+        "convert --format onnx, predict --backend onnxruntime",
+        ("onnx", "onnxruntime", "onnxscript", "torch"),
+    ),
     "report": ("parity --report", ("altair", "jinja2", "vl-convert-python")),
     "s3": ("convert-many with s3://", ("s3fs",)),
     "sign": ("publish --sign-key, verify --key", ("model-signing", "pyopenssl")),

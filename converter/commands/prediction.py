@@ -9,11 +9,12 @@ from converter.commands import module_source, target_network
 from converter.errors import UsageError
 from converter.formats import detect, precision, torch_package, weights_folder
 from converter.formats.kinds import GLUON, PACKED
-from converter.manifests import converted_weights
+from converter.manifests import converted_weights, target_weights
 from converter.parity import generated_network
 from converter.progress import silent
-from converter.vision import graph_documents, graph_network, graph_prediction, prediction
-from converter.vision.graph_network import GraphNetwork, GraphNetworkOptions
+from converter.storage import disk
+from converter.vision import classifier, graph_documents, graph_network, graph_prediction, prediction
+from converter.vision.graph_network import BuiltModule, GraphNetwork, GraphNetworkOptions
 from converter.vision.prediction import PredictionRequest
 
 if TYPE_CHECKING:
@@ -55,34 +56,49 @@ def run(request: PredictRequest, progress: Progress = silent) -> Predictions | G
 
     Raises:
         UsageError: if an option does not apply to the network.
-        ConversionError: if weights or images cannot be read.
+        ConversionError: if weights or images cannot be read, or onnxruntime is to run the network and cannot.
     """
     options = request.options
+    classifier.require_backend(options.backend, options.device)
     path = weights_folder.find_weights(options.weights)
-    converted = None
-    if detect.kind(path) not in GLUON | PACKED:  # which ``classifier.load`` refuses
-        converted = converted_weights.find(path, options.key)
-    if converted is None:
+    with disk.unchanged(path):
+        network = _graph_network(path, request, progress)
+    if network is None:
         return prediction.predict(_named(request), progress)
-    torch_package.require_torch("a converted graph")
-    if converted.target is None:
-        network = _generated(path, converted, request)
-    else:
-        network = _existing(path, converted, converted.target, request)
     return graph_prediction.predict(network, request.images, progress)
 
 
-def _generated(path: Path, weights: ConvertedWeights, request: PredictRequest) -> GraphNetwork:
+def _graph_network(path: Path, request: PredictRequest, progress: Progress) -> GraphNetwork | None:
+    """Return the network of a converted graph, None if the weights are of a network that has a name."""
+    if detect.kind(path) in GLUON | PACKED:  # which ``classifier.load`` refuses
+        return None
+    converted = converted_weights.find(path, request.options.key)
+    if converted is None:
+        return None
+    torch_package.require_torch("a converted graph")
+    if converted.target is None:
+        return _generated(path, converted, request, progress)
+    return _existing(path, converted, converted.target, request, progress)
+
+
+def _generated(
+    path: Path, weights: ConvertedWeights, request: PredictRequest, progress: Progress
+) -> GraphNetwork:
     """Return the network of a generated module."""
     source = module_source.read(path, weights, request.symbol)
     state = {name: precision.widen(array) for name, array in weights.arrays.items()}
     module = generated_network.build(source, state, "float32")
     suppresses = SUPPRESSION in generated_network.namespace(source)
-    return graph_network.describe(path, weights, module, _network_options(request), suppresses=suppresses)
+    built = BuiltModule(network=module, definition=source, suppresses=suppresses)
+    return graph_network.describe(path, weights, built, _network_options(request), progress)
 
 
 def _existing(
-    path: Path, weights: ConvertedWeights, target: TargetRecord, request: PredictRequest
+    path: Path,
+    weights: ConvertedWeights,
+    target: TargetRecord,
+    request: PredictRequest,
+    progress: Progress,
 ) -> GraphNetwork:
     """Return a model of timm or torchvision; other modules are not run, as a manifest can name any code.
 
@@ -94,7 +110,9 @@ def _existing(
     if request.symbol is not None:
         raise UsageError("`symbol` requires the weights of a generated module", "symbol")
     module = target_network.load(path, target, weights.arrays)
-    return graph_network.describe(path, weights, module, _network_options(request))
+    definition = repr((target.identity, target_weights.parse(target, str(path)).versions))
+    built = BuiltModule(network=module, definition=definition)
+    return graph_network.describe(path, weights, built, _network_options(request), progress)
 
 
 def document(
@@ -107,7 +125,10 @@ def document(
 
 
 def _network_options(request: PredictRequest) -> GraphNetworkOptions:
-    return GraphNetworkOptions(device=request.options.device, task=request.task, size=request.size)
+    options = request.options
+    return GraphNetworkOptions(
+        device=options.device, task=request.task, size=request.size, backend=options.backend
+    )
 
 
 def _named(request: PredictRequest) -> PredictionRequest:

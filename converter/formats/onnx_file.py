@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from converter.errors import ExportError
 from converter.formats import program_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from converter.dtypes import Array
@@ -24,15 +25,18 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # the extra `onnx`
 MAX_BYTES = 2_000_000_000  # of weights inside the file: protobuf's limit, 2 GiB, with room for the graph
 
 
-def require_packages() -> None:
+def require_packages(purpose: str = "an ONNX file") -> None:
     """Check, before any work, that the packages are installed.
+
+    Args:
+        purpose: what needs them, the first words of the message.
 
     Raises:
         ExportError: if one is missing, with the command that installs them.
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise ExportError(
-            f"an ONNX file needs {', '.join(missing)}, which cannot be found\n"
+            f"{purpose} needs {', '.join(missing)}, which cannot be found\n"
             '  try         pip install "gluon2torch[onnx]"'
         )
 
@@ -73,28 +77,61 @@ def write(traced: TracedNetwork, path: Path, inputs: Sequence[str], outputs: Seq
         raise ExportError(f"torch cannot write the network as ONNX\n  found       {reason}") from error
 
 
-def run(path: Path, images: Array) -> list[Array]:
-    """Return the outputs of an ONNX file with one input, computed by onnxruntime on the CPU.
+class OnnxSession:
+    """An ONNX file with one input, run by onnxruntime on the CPU.
+
+    Args:
+        path: the file.
+        threads: number of threads, 0 for one per core.
 
     Raises:
         ExportError: if onnxruntime cannot run it.
     """
-    import onnxruntime  # noqa: PLC0415 - optional
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        import onnxruntime  # noqa: PLC0415 - optional
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        with _failures():
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(self, images: Array) -> list[Array]:
+        """Return the outputs.
+
+        Raises:
+            ExportError: if onnxruntime cannot run the file on these images.
+        """
+        with _failures():
+            (image,) = self._session.get_inputs()
+            results: list[Array] = self._session.run(None, {image.name: images})
+        return results
+
+
+def run(path: Path, images: Array) -> list[Array]:
+    """Return the outputs of an ONNX file with one input.
+
+    Raises:
+        ExportError: if onnxruntime cannot run it.
+    """
+    return OnnxSession(path).run(images)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Raise an error of onnxruntime as an ``ExportError``."""
     from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415 - as above
 
     failures = (
-        *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph),
-        *(errors.NotImplemented, errors.RuntimeException),
+        *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
+        *(errors.NoSuchFile, errors.NotImplemented, errors.RuntimeException),
     )
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        (image,) = session.get_inputs()
-        results: list[Array] = session.run(None, {image.name: images})
+        yield
     except failures as error:
         raise ExportError(
             f"onnxruntime cannot run the ONNX file\n  found       {str(error).partition(chr(10))[0]}"
         ) from error
-    return results
 
 
 def versions() -> dict[str, str]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter.choices import Device, Preprocessing
-from converter.errors import CheckpointError, ClassifierError
-from converter.formats import detect, torch_package, weights_folder
+from converter.choices import Backend, Device, Preprocessing
+from converter.errors import CheckpointError, ClassifierError, UsageError
+from converter.exports import onnx_cache
+from converter.exports.onnx_cache import CacheRequest
+from converter.formats import detect, onnx_file, torch_package, weights_folder
 from converter.formats import labels as label_files
 from converter.formats.kinds import GLUON, PACKED
 from converter.formats.state_dicts import TOP_LEVEL
@@ -18,7 +20,10 @@ from converter.manifests import converted_file, converted_weights, target_weight
 from converter.manifests.schema import Manifest
 from converter.networks import detection, state_dicts
 from converter.parity import execution
-from converter.vision import images
+from converter.progress import silent
+from converter.references.probes import Probe
+from converter.storage import disk
+from converter.vision import images, network_probe
 from resnext_torch import class_names as imagenet
 from resnext_torch import resolve_data_config
 
@@ -28,9 +33,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from converter.exports.onnx_network import OnnxNetwork
+    from converter.formats.checkpoint import Checkpoint
+    from converter.formats.file_arrays import Arrays
     from converter.formats.state_dicts import Location
     from converter.manifests.schema import AnyManifest
     from converter.networks.catalog import Model
+    from converter.progress import Progress
 
 LABELS_FILE = "labels.txt"  # written by examples/finetune.py in the folder of the weights
 COLOURS = 3
@@ -44,6 +53,7 @@ class ClassifierOptions:
 
     Attributes:
         key: key of the state dict in a ``.pth``, None to detect it.
+        backend: the library that runs the network.
     """
 
     weights: Path
@@ -51,6 +61,7 @@ class ClassifierOptions:
     device: Device = Device.auto
     batch_size: int = 32
     key: str | None = None
+    backend: Backend = Backend.torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,7 @@ class Classifier:
 
     Attributes:
         file: the file of the weights.
+        module: the network, or an export of it.
         transform: converts an image to an input of the network.
         labels: the class names in the manifest or in labels.txt, empty if neither has them.
         official: whether the manifest says that GluonCV published the weights.
@@ -68,7 +80,7 @@ class Classifier:
 
     file: Path
     model: Model
-    module: nn.Module
+    module: nn.Module | OnnxNetwork
     device: str
     transform: Callable[[Any], Tensor]
     labels: tuple[str, ...] = ()
@@ -97,28 +109,28 @@ class Classifier:
         Raises:
             ClassifierError: if the logits are not finite.
         """
-        import torch  # noqa: PLC0415 - takes more than a second
-
-        with torch.inference_mode():
-            logits: Tensor = self.module(batch.to(self.device)).cpu()
+        (logits,) = network_probe.outputs(self.module, batch.to(self.device))
         if not bool(logits.isfinite().all()):
             raise ClassifierError(f"{self.file}: the logits of the network are not finite")
         return logits
 
 
-def load(options: ClassifierOptions) -> Classifier:
+def load(options: ClassifierOptions, progress: Progress = silent) -> Classifier:
     """Read weights and build their network, in float32.
 
     Raises:
         CheckpointError: if the weights cannot be read or are Gluon parameters.
         ClassifierError: if there is no GPU to run on as requested, or if the network does not classify
             images.
+        ExportError: if onnxruntime is to run the network and cannot, or a package for that is missing.
         ImageError: if the packages for the preprocessing are not installed.
         LabelsError: if labels.txt is not a list of the classes.
         MappingError: if the tensors match no model, or more than one.
         SourceError: if an archive cannot be read.
         TorchUnavailableError: if torch is not installed.
+        UsageError: if the backend does not run on the device.
     """
+    require_backend(options.backend, options.device)
     path = weights_folder.find_weights(options.weights)
     if detect.kind(path) in GLUON | PACKED:
         raise CheckpointError(
@@ -131,6 +143,12 @@ def load(options: ClassifierOptions) -> Classifier:
             f"{path}: the graph of a generated module does not say how images are preprocessed\n"
             f"  found       {converted.describe(path)}"
         )
+    with disk.unchanged(path):
+        return _load(path, options, progress)
+
+
+def _load(path: Path, options: ClassifierOptions, progress: Progress) -> Classifier:
+    """Return the classifier of a file."""
     weights = state_dicts.read(path, options.key)
     state = weights.arrays
     model = detection.require_one(detection.match_torch(state), state.values(), str(path), hint=AMBIGUOUS)
@@ -141,11 +159,14 @@ def load(options: ClassifierOptions) -> Classifier:
     from resnext_torch import create_transform  # noqa: PLC0415 - imports torch, which takes seconds
 
     images.require_modules(*REQUIRED_MODULES[options.preprocessing])
-    device = torch_device(options.device)
-    counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
-    module = execution.build({**counters, **state}, model.config).float().eval().to(device)
     config = resolve_data_config(model.config) | converted_file.recorded_input(manifest)
     transform = create_transform(options.preprocessing.value, **config)
+    device = torch_device(options.device, options.backend)
+    if options.backend is Backend.onnxruntime:
+        request = _cache_request(path, model, weights, config["input_size"])
+        module: nn.Module | OnnxNetwork = onnx_cache.provide(request, progress)
+    else:
+        module = _build(state, model).to(device)
     labels = _labels(path, manifest, model)
     return Classifier(
         path,
@@ -157,6 +178,25 @@ def load(options: ClassifierOptions) -> Classifier:
         official=isinstance(manifest, Manifest) and manifest.source.official,
         warning=_warning(path, manifest, model),
         location=weights.location,
+    )
+
+
+def _build(state: Arrays, model: Model) -> nn.Module:
+    """Return the network in float32, in evaluation mode."""
+    counters = {name: np.zeros((), np.int64) for name in model.mapping.target_only}
+    return execution.build({**counters, **state}, model.config).float().eval()
+
+
+def _cache_request(
+    path: Path, model: Model, weights: Checkpoint, input_size: tuple[int, int, int]
+) -> CacheRequest:
+    channels, *size = input_size
+    return CacheRequest(
+        name=model.name,
+        weights=path,
+        definition=repr((model.config, weights.location)),
+        image=Probe("float32", (size[0], size[1]), channels=channels).input(),
+        build=lambda: _build(weights.arrays, model),
     )
 
 
@@ -217,13 +257,30 @@ def _labels(path: Path, manifest: AnyManifest | None, model: Model) -> tuple[str
     return labels
 
 
-def torch_device(device: Device) -> str:
+def require_backend(backend: Backend, device: Device) -> None:
+    """Check, before any work, that a backend can run on a device.
+
+    Raises:
+        ExportError: if a package is missing, with the command that installs it.
+        UsageError: if it does not run there.
+    """
+    if backend is Backend.onnxruntime:
+        if device is Device.cuda:
+            raise UsageError("`device` cuda requires `backend` torch", "device", "backend")
+        onnx_file.require_packages(f"--backend {backend}")
+
+
+def torch_device(device: Device, backend: Backend = Backend.torch) -> str:
     """Return torch's name of the device; under torchrun, each process gets a GPU of its own if possible.
+
+    onnxruntime runs on the CPU.
 
     Raises:
         ClassifierError: if CUDA is requested and not available.
     """
-    import torch  # noqa: PLC0415 - as in Classifier.logits
+    if backend is Backend.onnxruntime:
+        return "cpu"
+    import torch  # noqa: PLC0415 - takes more than a second
 
     available = torch.cuda.is_available()
     if device is Device.cuda and not available:

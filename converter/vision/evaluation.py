@@ -83,7 +83,7 @@ def evaluate(request: EvaluationRequest, progress: Progress = silent) -> Evaluat
         ConversionError: if the weights cannot be loaded, as in ``classifier.load``.
     """
     classes, samples = list_samples(request.folder)
-    loaded = classifier.load(request.options)
+    loaded = classifier.load(request.options, progress)
     indices = class_indices(classes, loaded, request.folder)
     targets = [(path, indices[number]) for path, number in samples]
     with processes.process_group() as process:
@@ -166,7 +166,8 @@ class EvaluationRecord(Struct, frozen=True, kw_only=True):
         folder: folder of the images.
         preprocessing: how an image becomes an input.
         state_dict: where the weights are in their file.
-        device: device that ran the network.
+        backend: library that ran the network.
+        device: its device.
         warning: why the result may mean little, null without a reason.
         processes: number of processes.
         images: number of images.
@@ -181,6 +182,7 @@ class EvaluationRecord(Struct, frozen=True, kw_only=True):
     folder: str
     preprocessing: str
     state_dict: Location
+    backend: str
     device: str
     warning: str | None
     processes: int
@@ -199,6 +201,7 @@ def document(evaluation: Evaluation, request: EvaluationRequest) -> EvaluationRe
         folder=str(request.folder),
         preprocessing=request.options.preprocessing.value,
         state_dict=evaluation.classifier.location,
+        backend=request.options.backend.value,
         device=evaluation.classifier.device,
         warning=evaluation.classifier.warning or None,
         processes=evaluation.process.world_size,

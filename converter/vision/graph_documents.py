@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from converter.choices import PredictionTask
+from converter.exports import onnx_network
 from converter.formats.state_dicts import Location  # noqa: TC001 - evaluated
 from converter.vision import prediction
 from converter.vision.prediction import ImageRecord, PredictionRecord
@@ -81,7 +82,8 @@ class DetectionRecord(Struct, frozen=True, kw_only=True, tag_field="task", tag="
         weights: file of the weights.
         preprocessing: how an image becomes an input.
         state_dict: where the weights are in their file.
-        device: device that ran the network.
+        backend: library that ran the network.
+        device: its device.
         warning: why the result may mean little, null without a reason.
         images: the images.
         input: shape of the input.
@@ -92,6 +94,7 @@ class DetectionRecord(Struct, frozen=True, kw_only=True, tag_field="task", tag="
     weights: str
     preprocessing: str
     state_dict: Location
+    backend: str
     device: str
     warning: str | None
     images: tuple[DetectedRecord, ...]
@@ -107,7 +110,8 @@ class SegmentationRecord(Struct, frozen=True, kw_only=True, tag_field="task", ta
         weights: file of the weights.
         preprocessing: how an image becomes an input.
         state_dict: where the weights are in their file.
-        device: device that ran the network.
+        backend: library that ran the network.
+        device: its device.
         warning: why the result may mean little, null without a reason.
         images: the images.
         input: shape of the input.
@@ -118,6 +122,7 @@ class SegmentationRecord(Struct, frozen=True, kw_only=True, tag_field="task", ta
     weights: str
     preprocessing: str
     state_dict: Location
+    backend: str
     device: str
     warning: str | None
     images: tuple[SegmentedRecord, ...]
@@ -134,6 +139,7 @@ def document(
         "model": network.weights.manifest.model,
         "weights": str(network.file),
         "state_dict": network.weights.location,
+        "backend": onnx_network.backend(network.module).value,
         "device": network.device,
         "warning": predictions.warning or None,
         "input": network.shape,

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.choices import PredictionTask
+import numpy as np
+
+from converter.choices import Backend, PredictionTask
 from converter.errors import ClassifierError
+from converter.exports import onnx_cache
+from converter.exports.onnx_cache import CacheRequest
 from converter.parity.graph_sizes import IMAGE
 from converter.parity.options import DEFAULT_SIZES
+from converter.progress import silent
 from converter.vision import classifier, detector_heads, gluoncv_inputs, network_probe, placement
 from converter.vision.network_probe import COLOURS, USUAL_SIZES, NetworkProbe
 from resnext_torch.data_config import IMAGENET
@@ -19,9 +24,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from converter.choices import Device
+    from converter.dtypes import Array
+    from converter.exports.onnx_network import OnnxNetwork
     from converter.graphs.operators.code import Shape
     from converter.manifests.converted_weights import ConvertedWeights
     from converter.manifests.schema import Manifest
+    from converter.progress import Progress
     from converter.vision.gluoncv_inputs import EvaluationInput
     from converter.vision.placement import Normalization, Size
 
@@ -33,7 +41,7 @@ class GraphNetwork:
     Attributes:
         file: the file of the weights.
         weights: its content.
-        module: the network.
+        module: the network, or an export of it.
         device: its device.
         task: what it computes.
         size: height and width of its input.
@@ -47,7 +55,7 @@ class GraphNetwork:
 
     file: Path
     weights: ConvertedWeights
-    module: nn.Module
+    module: nn.Module | OnnxNetwork
     device: str
     task: PredictionTask
     size: Size
@@ -85,6 +93,21 @@ class GraphNetwork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltModule:
+    """A module with the weights, in float32, in inference mode and on the CPU.
+
+    Attributes:
+        network: the module.
+        definition: what determines it, apart from the weights.
+        suppresses: whether it selects boxes by non-maximum suppression.
+    """
+
+    network: nn.Module
+    definition: str
+    suppresses: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphNetworkOptions:
     """How to run the network of a converted graph.
 
@@ -93,39 +116,41 @@ class GraphNetworkOptions:
         task: what it computes, None to detect it.
         size: height and width of its input, None for those of GluonCV's network or of the graph, else usual
             ones.
+        backend: the library that runs it.
     """
 
     device: Device
     task: PredictionTask | None = None
     size: Size | None = None
+    backend: Backend = Backend.torch
 
 
 def describe(
     path: Path,
     weights: ConvertedWeights,
-    module: nn.Module,
+    module: BuiltModule,
     options: GraphNetworkOptions,
-    *,
-    suppresses: bool = False,
+    progress: Progress = silent,
 ) -> GraphNetwork:
-    """Find out what a module computes from which images, and move it to its device.
+    """Find out what a module computes from which images, and move it to its device or export it.
 
     Args:
         path: the file of the weights.
         weights: its content.
-        module: the network with the weights, in float32 and on the CPU.
+        module: the network.
         options: how to run it.
-        suppresses: whether it selects boxes by non-maximum suppression.
+        progress: receives the progress of an export.
 
     Raises:
         ClassifierError: if it does not take one image, or if its task is not supported.
+        ExportError: if onnxruntime is to run it and cannot.
     """
     evaluation, proof = _evaluation(weights.manifest), _proof_shape(weights.manifest)
     shape = evaluation.shape if evaluation else proof
     _require_image(path, weights.manifest, shape)
     channels_last = shape is not None and shape[1] != COLOURS
-    device = classifier.torch_device(options.device)
-    probe = NetworkProbe(path=path, weights=weights, module=module, channels_last=channels_last)
+    device = classifier.torch_device(options.device, options.backend)
+    probe = NetworkProbe(path=path, weights=weights, module=module.network, channels_last=channels_last)
     task, size, shapes = _task_and_size(
         probe,
         options,
@@ -134,20 +159,40 @@ def describe(
     )
     is_detector = task is PredictionTask.detection
     normalization = evaluation.normalization if evaluation else placement.NORMALIZED
+    widths = detector_heads.last_widths(module.network, probe.blank(size)) if is_detector else []
+    if options.backend is Backend.onnxruntime:
+        request = CacheRequest(
+            name=weights.manifest.model,
+            weights=path,
+            definition=module.definition,
+            image=_image(size, channels_last=channels_last),
+            build=lambda: module.network,
+        )
+        network: nn.Module | OnnxNetwork = onnx_cache.provide(request, progress)
+    else:
+        network = module.network.to(device)
     return GraphNetwork(
         file=path,
         weights=weights,
-        module=module.to(device),
+        module=network,
         device=device,
         task=task,
         size=size,
         channels_last=channels_last,
         normalization=placement.PIXELS if channels_last else normalization,
         crop_pct=evaluation.crop_pct if evaluation else IMAGENET["crop_pct"],
-        suppresses=suppresses,
+        suppresses=module.suppresses,
         classes=None if is_detector else shapes[0][1],
-        widths=detector_heads.last_widths(module, probe.blank(size)) if is_detector else [],
+        widths=widths,
     )
+
+
+def _image(size: Size, *, channels_last: bool) -> Array:
+    """Return a random input; a graph that takes images as (n, h, w, 3) takes values from 0 to 255."""
+    generator = np.random.Generator(np.random.PCG64(0))
+    if channels_last:
+        return generator.uniform(0, 255, (1, *size, COLOURS)).astype(np.float32)
+    return generator.standard_normal((1, COLOURS, *size)).astype(np.float32)
 
 
 def _evaluation(manifest: Manifest) -> EvaluationInput | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from converter.exports.onnx_network import OnnxNetwork
     from converter.graphs.operators.code import Shape
     from converter.manifests.converted_weights import ConvertedWeights
     from converter.vision.placement import Size
@@ -131,7 +132,7 @@ def arranged(image: Tensor, channels_last: bool) -> Tensor:
     return image.permute(0, 2, 3, 1) if channels_last else image
 
 
-def outputs(module: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
+def outputs(module: nn.Module | OnnxNetwork, image: Tensor) -> tuple[Tensor, ...]:
     """Return the outputs for an input, on the CPU."""
     import torch  # noqa: PLC0415 - as above
 

@@ -74,7 +74,7 @@ def predict(request: PredictionRequest, progress: Progress = silent) -> Predicti
         ConversionError: if the weights cannot be loaded, as in ``classifier.load``.
     """
     paths = images.find_images(request.paths)
-    loaded = classifier.load(request.options)
+    loaded = classifier.load(request.options, progress)
     labels = classifier.class_names(loaded)
     predictions: list[Prediction] = []
     for batch in images.batches(Inputs(paths, loaded.transform), request.options.batch_size):
@@ -111,7 +111,8 @@ class PredictionRecord(Struct, frozen=True, kw_only=True, tag_field="task", tag=
         weights: file of the weights.
         preprocessing: how an image becomes an input.
         state_dict: where the weights are in their file.
-        device: device that ran the network.
+        backend: library that ran the network.
+        device: its device.
         warning: why the result may mean little, null without a reason.
         images: the images.
         input: shape of the input of a converted graph; null for a network that has a name.
@@ -122,6 +123,7 @@ class PredictionRecord(Struct, frozen=True, kw_only=True, tag_field="task", tag=
     weights: str
     preprocessing: str
     state_dict: Location
+    backend: str
     device: str
     warning: str | None
     images: tuple[ImageRecord, ...]
@@ -136,6 +138,7 @@ def document(predictions: Predictions, options: ClassifierOptions) -> Prediction
         weights=str(predictions.classifier.file),
         preprocessing=options.preprocessing.value,
         state_dict=predictions.classifier.location,
+        backend=options.backend.value,
         device=predictions.classifier.device,
         warning=predictions.classifier.warning or None,
         images=tuple(
