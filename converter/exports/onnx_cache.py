@@ -156,9 +156,7 @@ def _add(file: Path, key: ExportKey, request: CacheRequest, progress: Progress) 
                 record = msgspec.structs.replace(exported.record, file=file.name)
                 with disk.writing(folder):
                     part.write_bytes(msgspec.json.encode(CacheRecord(key=key, export=record)))
-                for (
-                    path
-                ) in exported.paths:  # their temporary names are those of the key, and not of the content
+                for path in exported.paths:  # named by the key, not by their content
                     disk.place(path, folder / path.name, overwrite=True)
                 disk.place(part, _record_file(file), overwrite=True)
         except ExportError as error:
