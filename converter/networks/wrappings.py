@@ -169,20 +169,27 @@ def find(arrays: Arrays, models: Collection[Model], file: str) -> list[Wrapping]
 def _structural(params: Arrays, models: Collection[Model]) -> Iterator[Wrapping]:
     """Yield the networks with structural names."""
     searches = [
-        (model, arrangement, renamed)
+        (model, arrangement, first)
         for model in models
         for arrangement in ARRANGEMENTS
-        if (renamed := _rename_backbone(model, arrangement))
+        if (first := arrangement.rename(_first_parameter(model))) is not None
     ]
-    places = _places(params, {next(iter(renamed.values())) for _, _, renamed in searches})
-    for model, arrangement, renamed in searches:
-        for place in places[next(iter(renamed.values()))]:
+    places = _places(params, {first for _, _, first in searches})
+    for model, arrangement, first in searches:
+        # All parts are renamed only where a file has the first: networks times arrangements are hundreds.
+        renamed = _rename_backbone(model, arrangement) if places[first] else {}
+        for place in places[first]:
             backbone = {structural: f"{place}{name}" for structural, name in renamed.items()}
             if (found := _backbone(model, backbone, params)) and not _has_more_layers(
                 place, arrangement, renamed, params
             ):
                 own = "" if arrangement.description else f"{place}{_head_layer(model)}"
                 yield _wrapping(found, backbone, params, own, place=place, arrangement=arrangement)
+
+
+def _first_parameter(model: Model) -> str:
+    """Return the structural name of a network's first parameter, which its backbone has."""
+    return model.with_config(num_classes=0).mapping.tensors[0].source
 
 
 def _rename_backbone(model: Model, arrangement: Arrangement) -> dict[str, str]:
