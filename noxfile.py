@@ -36,7 +36,7 @@ PARALLEL = ("-n", str(CORES + 2))
 PARALLEL_WITH_MXNET = ("-n", str(CORES + 1))
 WORKERS = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 NO_MXNET = ("--dist", "worksteal", "--ignore", "tests/parity", "--ignore", "tests/package")
-EXTRAS = ".[azure,gcs,http,hub,onnx,report,s3,sign,train,vision]"  # all that need no MXNet
+EXTRAS = ".[azure,fleet,gcs,http,hub,onnx,report,s3,sign,train,vision]"  # all that need no MXNet
 
 # MXNet's versions are pinned; onnxscript and onnx-ir work with few versions of torch, tested in `tests`.
 NOT_LOWEST = {"all", "gluon", "onnx"}

@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from converter import __version__
 from converter.choices import Precision, ReferenceChoice
-from converter.cli import app, console, options, signals, zoo
+from converter.cli import app, console, options, outcomes, signals
 from converter.commands import conversion
-from converter.commands.batch import Outcome, Status
 from converter.errors import MappingError
 from converter.manifests import schema
 from converter.networks import catalog
@@ -249,11 +248,12 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_progress_of_many_models_counts_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(zoo, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
-    with zoo._progress(2) as (on_start, on_end):
-        on_start("first")
-        on_end(Outcome(model="first", status=Status.failed))
-        on_start("second")
+    monkeypatch.setattr(outcomes, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    with outcomes.progress() as bars:
+        bars.plan(2)
+        bars.start("first")
+        bars.end("first")
+        bars.start("second")
     lines = screen.getvalue().splitlines()
     assert any("all" in line and "1/2" in line for line in lines)
     assert any("second" in line for line in lines)

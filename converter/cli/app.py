@@ -12,6 +12,7 @@ from converter.cli import (
     diff,
     doctor,
     evaluate,
+    fleet,
     inspect,
     listing,
     parity,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert.convert,
+    "convert-many": fleet.convert_many,
     "convert-zoo": zoo.convert_zoo,
     "to-gluon": to_gluon.to_gluon,
     "predict": predict.predict,

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from converter.choices import ReferenceChoice
-from converter.cli import console, options
+from converter.cli import console, options, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from converter.commands.batch import Outcome
 
 SUMMARY = "summary.json"
-COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
 
 
 def convert_zoo(  # noqa: PLR0913 - the options of the command line
@@ -82,76 +66,37 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
 
     with console.refusals(verbose=verbose):
         names = [model.name for model in catalog.select(models or ["*"])]
-        with _progress(len(names)) as (on_start, on_end):
-            outcomes = batch.convert_many(
+        with outcomes.progress(len(names)) as bars:
+            results = batch.convert_many(
                 names,
                 out,
                 params_dir=params_dir,
                 random=random,
                 options=options.parity_options(reference, size, dtype, gluon_python),
                 jobs=jobs,
-                on_start=on_start,
-                on_end=on_end,
+                on_start=bars.start,
+                on_end=lambda outcome: bars.end(outcome.model),
             )
-        summary = batch.summary(outcomes)
+        summary = batch.summary(results)
         text = console.to_json(summary)
         disk.write_text(out / SUMMARY, text + "\n")
         if as_json:
             typer.echo(text)
-        _show(outcomes, summary.counts, Console(stderr=as_json, emoji=False), verbose=verbose)
-        failed = next((outcome.model for outcome in outcomes if outcome.status is batch.Status.failed), None)
+        lines = [_line(outcome) for outcome in results]
+        outcomes.show("model", lines, summary.counts, Console(stderr=as_json, emoji=False), verbose=verbose)
+        failed = next((each.model for each in results if each.status is batch.Status.failed), None)
         following = ["convert", failed, out] if failed else ["gluon2torch", "verify", out]
         console.print_next(console.lines(stderr=as_json), following)
-    raise typer.Exit(any(outcome.status is batch.Status.failed for outcome in outcomes))
+    raise typer.Exit(failed is not None)
 
 
-class _CountColumn(MofNCompleteColumn):
-    """The number of models that are done; nothing for a model, which is not divided into steps."""
-
-    def render(self, task: Task) -> Text:
-        return Text() if task.total is None else super().render(task)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Outcome], None]]]:
-    """Show the overall progress and a line for each running model on stderr, if it is a terminal."""
-    screen = Console(stderr=True, emoji=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _CountColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal
-    ) as bars:
-        overall = bars.add_task("all", total=total)
-        tasks = {}
-
-        def on_start(model: str) -> None:
-            tasks[model] = bars.add_task(model, total=None)
-
-        def on_end(outcome: Outcome) -> None:
-            bars.remove_task(tasks[outcome.model])
-            bars.advance(overall)
-
-        yield on_start, on_end
-
-
-def _show(outcomes: list[Outcome], counts: dict[str, int], screen: Console, *, verbose: bool) -> None:
-    """Print a row for each model, and the reason for each failure."""
-    table = Table("model", "result", box=box.SIMPLE_HEAD)
-    table.add_column("file", overflow="fold")
-    table.add_column("reference")
-    for outcome in outcomes:
-        manifest = outcome.manifest
-        cells = ("", "")
-        if manifest is not None:
-            parity = manifest.parity
-            graph = " (graph)" if parity.definition == "graph" else ""
-            proof = f"{parity.reference}{graph}" if parity.proven else "unproven"
-            cells = (manifest.artifact.file, proof)
-        colour = COLOURS[outcome.status]
-        table.add_row(outcome.model, f"[{colour}]{outcome.status.value}[/]", *map(console.plain, cells))
-    screen.print(table)
-    plain = console.lines(stderr=screen.stderr)
-    for outcome in outcomes:
-        if outcome.reason:
-            reason = console.brief(outcome.reason, verbose=verbose)
-            plain.print(f"[red]failed[/]  {outcome.model}: {console.plain(reason)}")
-    plain.print(", ".join(f"{count} {status}" for status, count in counts.items()))
+def _line(outcome: Outcome) -> outcomes.OutcomeLine:
+    manifest = outcome.manifest
+    parity = None if manifest is None else manifest.parity
+    return outcomes.OutcomeLine(
+        name=outcome.model,
+        verdict=outcome.status.value,
+        file="" if manifest is None else manifest.artifact.file,
+        proof="" if parity is None else outcomes.proof(parity.reference, parity.definition),
+        reason=outcome.reason,
+    )

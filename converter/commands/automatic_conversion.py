@@ -25,7 +25,7 @@ from converter.sources import params_file
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from converter.commands.conversion import ConversionResult
@@ -52,6 +52,7 @@ def convert(  # noqa: PLR0913 - the options of the command
     backbone: bool = False,
     output_stride: int | None = None,
     labels: Path | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
     dtype: str = KEEP,
     pth: bool = False,
     exports: Sequence[str] = (),
@@ -71,6 +72,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         backbone: excludes the conversion of a graph.
         output_stride: requires a model, like ``labels`` and ``dtype``.
         labels: file of class names.
+        input_shapes: of a graph, the shapes of inputs in the proof, by name.
         dtype: type of the written weights.
         pth: whether to write a ``.pth`` too.
         exports: files of the whole network to write, "onnx" and "pt2".
@@ -116,6 +118,7 @@ def convert(  # noqa: PLR0913 - the options of the command
             fallback.place or params,
             out,
             params=params if fallback.place else None,
+            input_shapes=input_shapes,
             pth=pth,
             exports=exports,
             options=options,

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, overload
 
 from msgspec import Struct
 
 from converter.choices import ReferenceChoice
+from converter.commands import conversion, fleet
 from converter.commands.arguments import optional_path, to_path
 from converter.commands.conversion import ConversionRequest
-from converter.commands.worker_pool import WorkerPool, cores
 from converter.errors import ConversionError, SourceError, UsageError
+from converter.fleet import execution
+from converter.fleet.execution import ignore
+from converter.fleet.processes import cores
+from converter.fleet.rows import Verdict, count
 from converter.manifests import artifact_checks, strength
 from converter.manifests.converted_file import RANDOM
 from converter.manifests.schema import Manifest
 from converter.manifests.strength import Claim
 from converter.networks import catalog, graph_matching, selection
-from converter.networks.selection import ParamsSource, require_seed
+from converter.networks.selection import AUTO, ParamsSource, require_seed
 from converter.parity.options import ParityOptions
 from converter.parity.result import GLUONCV
 from converter.progress import silent
@@ -29,18 +31,15 @@ from converter.storage import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
     from os import PathLike
     from pathlib import Path
 
+    from converter.fleet.rows import FleetSummary, Row
     from converter.networks.catalog import Model
 
 
-class Status(StrEnum):
-    """What happened to a model."""
-
-    converted = "converted"
-    skipped = "skipped"
-    failed = "failed"
+Status = Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,7 @@ class BatchRequest:
         seed: seed of random parameters.
         options: how to prove each conversion.
         jobs: number of conversions at a time.
+        executor: what runs them, by default processes on this machine.
     """
 
     models: tuple[Model, ...]
@@ -94,6 +94,7 @@ class BatchRequest:
     seed: int | None = None
     options: ParityOptions = ParityOptions()
     jobs: int = 1
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         """Check the seed and the number of jobs."""
@@ -103,59 +104,124 @@ class BatchRequest:
             raise UsageError(f"`jobs`: expected at least 1, found {self.jobs}", "jobs")
 
 
-def ignore(_: object) -> None:
-    """Do nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One model of a batch."""
+
+    model: Model
+    batch: BatchRequest
 
 
-def convert_many(  # noqa: PLR0913 - the options of the command
+@overload
+def convert_many(
     models: str | Sequence[str],
     out: str | PathLike[str],
     *,
     params_dir: str | PathLike[str] | None = None,
     random: int | None = None,
+    options: ParityOptions = ...,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    on_start: Callable[[str], None] = ...,
+    on_end: Callable[[Outcome], None] = ...,
+) -> list[Outcome]: ...
+
+
+@overload
+def convert_many(
+    models: Literal["auto"],
+    out: str | PathLike[str],
+    *,
+    source: str | PathLike[str],
+    report: bool = False,
+    options: ParityOptions = ...,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    on_start: Callable[[str], None] = ...,
+    on_end: Callable[[Row], None] = ...,
+) -> FleetSummary: ...
+
+
+def convert_many(  # noqa: PLR0913 - the options of the commands
+    models: str | Sequence[str],
+    out: str | PathLike[str],
+    *,
+    source: str | PathLike[str] | None = None,
+    params_dir: str | PathLike[str] | None = None,
+    random: int | None = None,
+    report: bool = False,
     options: ParityOptions = ParityOptions(),
     jobs: int | None = None,
+    executor: Executor | None = None,
     on_start: Callable[[str], None] = ignore,
-    on_end: Callable[[Outcome], None] = ignore,
-) -> list[Outcome]:
+    on_end: Callable[..., None] = ignore,
+) -> list[Outcome] | FleetSummary:
     """Convert many models into one folder, continuing after failures.
 
-    A model is skipped if the folder has a complete conversion of the same parameters with a proof that is at
-    least as strong. An interruption ends the running conversions.
+    With "auto" and a ``source``, every checkpoint in a folder, a bucket or a list is detected and converted.
+    A model or a checkpoint is skipped if it has a complete conversion of the same parameters with a proof
+    that is at least as strong. An interruption ends the running conversions.
 
     The conversions run in processes that are spawned: a script must call this function below
     ``if __name__ == "__main__":``.
 
     Args:
-        models: names or patterns such as "gluon_resnet50_*".
-        out: output folder, created if it does not exist.
+        models: names or patterns such as "gluon_resnet50_*"; "auto" with ``source``.
+        out: output folder, created if it does not exist; with ``source`` also the URL of a bucket's prefix.
+        source: a folder, the URL of a bucket's prefix, or a list of checkpoints as CSV or JSON lines.
         params_dir: folder of ``.params`` files, each named by its model; by default GluonCV's cache, then
             downloads.
         random: seed of random parameters, instead of files.
+        report: whether to write a parity report for each checkpoint, which compares it once more.
         options: how to prove each conversion.
-        jobs: number of conversions at a time; by default half the number of CPU cores.
-        on_start: called with each model's name, from threads.
-        on_end: called with each model's outcome, from threads.
+        jobs: number of conversions at a time; by default half the number of CPU cores, with ``source`` all of
+            them. With an executor, the number of tasks that it is given at a time.
+        executor: what runs the conversions; it sends functions and requests to Python processes with this
+            package. By default, processes on this machine.
+        on_start: called with the name of each model or checkpoint.
+        on_end: called with the outcome of each model, or the row of each checkpoint.
 
     Returns:
-        The outcomes, in the order of the models.
+        The outcomes, in the order of the models; with ``source`` a summary with a row for each checkpoint.
 
     Raises:
         UsageError: if an argument is not valid.
         CatalogError: if a pattern matches no model.
-        StorageError: if the output folder cannot be written to.
+        StorageError: if the source cannot be listed, or the output folder cannot be written to.
     """
+    if source is not None:
+        given = {"params_dir": params_dir, "random": random}
+        _require_auto(models, [name for name, value in given.items() if value is not None])
+        request = fleet.FleetRequest(
+            source=source, out=out, options=options, report=report, jobs=jobs, executor=executor
+        )
+        return fleet.run(request, on_start, on_end)
+    if report:
+        raise UsageError("`report` requires `source`", "report", "source")
     if params_dir is not None and random is not None:
         raise UsageError("`params_dir` and `random` cannot be used together", "params_dir", "random")
-    request = BatchRequest(
+    batch = BatchRequest(
         models=catalog.select([models] if isinstance(models, str) else models),
         out=to_path(out),
         params_dir=optional_path(params_dir),
         seed=random,
         options=options,
         jobs=max(1, cores() // 2) if jobs is None else jobs,
+        executor=executor,
     )
-    return run(request, on_start, on_end)
+    return run(batch, on_start, on_end)
+
+
+def _require_auto(models: str | Sequence[str], given: list[str]) -> None:
+    """Check that the models of a source are detected, and that no other parameters are given.
+
+    Raises:
+        UsageError: if they are named, or with the argument.
+    """
+    if models != AUTO:
+        raise UsageError(f"`source` requires the model {AUTO}, found {models!r}", "source")
+    if given:
+        raise UsageError(f"`{given[0]}` and `source` cannot be used together", given[0], "source")
 
 
 def run(
@@ -169,27 +235,31 @@ def run(
         StorageError: if the output folder cannot be written to.
     """
     disk.require_writable(request.out)
-    with ThreadPoolExecutor(request.jobs) as executor, WorkerPool(request.jobs) as workers:
+    # An executor cannot be sent to its own workers.
+    batch = replace(request, executor=None)
+    requests = [ModelRequest(model=model, batch=batch) for model in request.models]
+    outcomes: dict[str, Outcome] = {}
 
-        def work(model: Model) -> Outcome:
-            on_start(model.name)
-            outcome = _convert(request, model, workers)
-            on_end(outcome)
-            return outcome
+    def started(one: ModelRequest) -> None:
+        on_start(one.model.name)
 
-        try:
-            futures = [executor.submit(work, model) for model in request.models]
-            return [future.result() for future in futures]
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            workers.terminate()
-            raise
+    with contextlib.ExitStack() as stack:
+        executor = request.executor or stack.enter_context(execution.local(request.jobs))
+        for one, result in execution.run(_convert, requests, executor, request.jobs, started):
+            name = one.model.name
+            outcomes[name] = _failure(name, result) if isinstance(result, BaseException) else result
+            on_end(outcomes[name])
+    return [outcomes[model.name] for model in request.models]
+
+
+def _failure(model: str, error: BaseException) -> Outcome:
+    return Outcome(model, Status.failed, reason=execution.reason(error).removeprefix(f"{model}: "))
 
 
 def summary(outcomes: list[Outcome]) -> Summary:
     """Return the outcomes for programs."""
     return Summary(
-        counts={status.value: sum(one.status is status for one in outcomes) for status in Status},
+        counts=count(outcome.status for outcome in outcomes),
         models=tuple(map(_row, outcomes)),
     )
 
@@ -275,21 +345,19 @@ def _satisfies(manifest: Manifest, options: ParityOptions) -> bool:
     return required <= strength.claims(manifest.parity)
 
 
-def _convert(request: BatchRequest, model: Model, workers: WorkerPool) -> Outcome:
-    """Convert a model in a worker, unless it is already converted."""
-    try:
-        source, key = _source(request, model)
-        manifest = find_conversion(request.out, model, key, request.options)
-        if manifest is not None:
-            return Outcome(model.name, Status.skipped, manifest)
-        one = ConversionRequest(source=source, out=request.out, options=request.options)
-        return Outcome(model.name, Status.converted, workers.convert(one))
-    except BrokenProcessPool:
-        return Outcome(model.name, Status.failed, reason="its process ended unexpectedly")
-    except MemoryError:
-        return Outcome(model.name, Status.failed, reason="not enough memory")
-    except (ConversionError, OSError) as error:
-        return Outcome(model.name, Status.failed, reason=str(error).removeprefix(f"{model.name}: "))
+def _convert(one: ModelRequest) -> Outcome:
+    """Convert a model, unless it is already converted.
+
+    Raises:
+        ConversionError: if the conversion fails.
+    """
+    request, model = one.batch, one.model
+    source, key = _source(request, model)
+    manifest = find_conversion(request.out, model, key, request.options)
+    if manifest is not None:
+        return Outcome(model.name, Status.skipped, manifest)
+    result = conversion.run(ConversionRequest(source=source, out=request.out, options=request.options))
+    return Outcome(model.name, Status.converted, result.manifest)
 
 
 def _source(request: BatchRequest, model: Model) -> tuple[ParamsSource, SourceKey]:

@@ -15,6 +15,7 @@ from converter.commands.publication import PublishedRecord
 from converter.commands.reverse_conversion import WrittenParams
 from converter.commands.summary import NetworkSummary
 from converter.commands.verification import VerificationRecord
+from converter.fleet.rows import FleetSummary
 from converter.manifests import json_schema as manifest_schema
 from converter.manifests.schema import Manifest
 from converter.parity.json_report import Document
@@ -24,6 +25,7 @@ from converter.vision.prediction import PredictionRecord
 
 DOCUMENTS: dict[str, Any] = {
     "convert": Manifest,
+    "convert-many": FleetSummary,
     "convert-zoo": Summary,
     "diff": DiffRecord,
     "doctor": DoctorReport,

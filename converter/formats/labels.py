@@ -54,10 +54,24 @@ def parse_list(content: bytes, classes: int, place: str) -> tuple[str, ...]:
     Raises:
         LabelsError: if a name is invalid, or their number is not ``classes``.
     """
-    entries = _lines(_decode(content, place))
+    return _checked(_without_ids(_lines(_decode(content, place))), classes, place)
+
+
+def parse_any_list(content: bytes, place: str) -> tuple[str, ...]:
+    """Return class names as ``parse_list`` does, whatever their number.
+
+    Raises:
+        LabelsError: if a name is invalid.
+    """
+    entries = _without_ids(_lines(_decode(content, place)))
+    return _checked(entries, len(entries), place)
+
+
+def _without_ids(entries: list[str]) -> list[str]:
+    """Return the descriptions of WordNet's classes; the entries as they are if one has no ID."""
     matches = [WORDNET.fullmatch(entry) for entry in entries]
     descriptions = [match[1] for match in matches if match]
-    return _checked(descriptions if len(descriptions) == len(entries) else entries, classes, place)
+    return descriptions if len(descriptions) == len(entries) else entries
 
 
 def _decode(content: bytes, place: str) -> str:

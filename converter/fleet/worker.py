@@ -1,4 +1,4 @@
-"""A process that runs conversions of a batch.
+"""A process that runs tasks one after another.
 
 This module imports no numpy, so that ``prepare`` limits the threads before numpy and torch start them.
 """
@@ -11,18 +11,16 @@ import signal
 import threading
 import time
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from converter.errors import ProcessesError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
-    from converter.commands.conversion import ConversionRequest
-    from converter.manifests.schema import Manifest
-
-
-GRACE_SECONDS = 5  # for a conversion whose parent was killed
+R = TypeVar("R")
+GRACE_SECONDS = 5  # for a task whose parent was killed
 
 
 def prepare(threads: int | None) -> None:
@@ -36,27 +34,24 @@ def prepare(threads: int | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is killed, which leaves it waiting for requests."""
+    """End this process when its parent is killed, which leaves it waiting for tasks."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)  # interrupts a conversion, which removes its temporary files
+        os.kill(os.getpid(), signal.SIGTERM)  # interrupts a task, which removes its temporary files
         time.sleep(GRACE_SECONDS)
         os._exit(1)
 
 
-def convert(request: ConversionRequest) -> Manifest:
-    """Run a conversion; SIGTERM interrupts it, so that it removes its temporary files.
+def run(function: Callable[..., R], *arguments: Any, **keywords: Any) -> R:  # noqa: ANN401 - of any function
+    """Call a function; SIGTERM interrupts it, so that it removes its temporary files.
 
     Raises:
-        ConversionError: if a step fails.
         ProcessesError: after SIGTERM.
     """
-    from converter.commands import conversion  # noqa: PLC0415 - see above
-
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return conversion.run(request).manifest
+        return function(*arguments, **keywords)
     except KeyboardInterrupt as error:
         raise ProcessesError("its process was terminated") from error
     finally:

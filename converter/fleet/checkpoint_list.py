@@ -1,0 +1,195 @@
+"""Reads a list of checkpoints: CSV with a header, or JSON lines.
+
+| column | contents |
+|---|---|
+| ``source`` | the checkpoint; with ``params``, its graph |
+| ``model`` | name of the model, detected by default |
+| ``params`` | the parameters |
+| ``symbol`` | the graph, by default the one next to the parameters |
+| ``labels`` | the class names, likewise |
+| ``input`` | shapes of the graph's inputs in the proof: ``data=1x3x224x224``, with spaces between several |
+
+Places are URLs or paths; a relative one begins at the list. Other columns are ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import msgspec.structs
+
+from converter.errors import SourceError
+from converter.fleet import inventory, sources
+from converter.fleet.sources import AUTO, CheckpointSource
+from converter.storage import store_names, stores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SUFFIXES = (".csv", ".jsonl", ".ndjson")
+MAX_BYTES = 1 << 26  # half a million lines
+SHAPE = re.compile(r"(?P<name>[^=\s]+)=(?P<shape>[1-9][0-9]{0,4}(x[1-9][0-9]{0,4})*)")
+
+
+class ListLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a list; an empty value is none."""
+
+    source: str
+    model: str | None = None
+    params: str | None = None
+    symbol: str | None = None
+    labels: str | None = None
+    input: str | None = None
+
+
+def is_list(location: str) -> bool:
+    """Return whether a location is a list, by its ending."""
+    return location.lower().endswith(SUFFIXES)
+
+
+def read(location: str) -> list[CheckpointSource]:
+    """Return the checkpoints on a list, in its order; each store that they are in is listed once.
+
+    Raises:
+        SourceError: if a line is not valid, or two are of the same checkpoint.
+        StorageError: if the list cannot be read, or a store cannot be listed.
+    """
+    store, name = stores.locate(location)
+    content = store.read(name, MAX_BYTES)
+    folder = posixpath.dirname(location)
+    lines = _lines(content, location)
+    if doubled := [each for each, count in Counter(line.source for line in lines).items() if count > 1]:
+        raise SourceError(f"{location}: {doubled[0]} is listed twice")
+    selected = [_select(line, folder, location) for line in lines]
+    return _resolve(selected)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Selection:
+    """A line, with its places as absolute locations in one bucket or on this machine."""
+
+    line: ListLine
+    params: str
+    graph: str | None
+    labels: str | None
+    shapes: dict[str, tuple[int, ...]] | None
+
+    @property
+    def places(self) -> list[str]:
+        return [place for place in (self.params, self.graph, self.labels) if place]
+
+
+def _lines(content: bytes, location: str) -> list[ListLine]:
+    try:
+        text = content.decode("utf-8-sig")
+        if not location.lower().endswith(".csv"):
+            decoder = msgspec.json.Decoder(ListLine)
+            return [decoder.decode(line) for line in text.splitlines() if line.strip()]
+        rows = csv.DictReader(io.StringIO(text), strict=True)
+        known = [
+            {key: value for key, value in row.items() if key in ListLine.__struct_fields__ and value}
+            for row in rows
+        ]
+        return [msgspec.convert(row, ListLine) for row in known]
+    except (UnicodeDecodeError, csv.Error, msgspec.MsgspecError) as error:
+        columns = ", ".join(ListLine.__struct_fields__)
+        raise SourceError(f"{location}: not a list of checkpoints: {error}\n  columns  {columns}") from error
+
+
+def _select(line: ListLine, folder: str, location: str) -> _Selection:
+    """Return the places of a line.
+
+    Raises:
+        SourceError: if they contradict each other.
+    """
+    if line.params and line.symbol:
+        raise SourceError(
+            f"{location}: {line.source}: with params, the source is the graph, so symbol cannot be used"
+        )
+    matches = [SHAPE.fullmatch(word) for word in (line.input or "").split()]
+    shapes = {match["name"]: _shape(match["shape"]) for match in matches if match}
+    if len(shapes) < len(matches):
+        raise SourceError(
+            f"{location}: {line.source}: input {line.input!r} is not NAME=SHAPE, such as data=1x3x224x224"
+        )
+    graph = line.source if line.params else line.symbol
+    selected = _Selection(
+        line=line,
+        params=_absolute(line.params or line.source, folder),
+        graph=graph and _absolute(graph, folder),
+        labels=line.labels and _absolute(line.labels, folder),
+        shapes=shapes or None,
+    )
+    if len({_root(place) for place in selected.places}) > 1:
+        raise SourceError(f"{location}: {line.source}: its files must have a bucket or a folder in common")
+    return selected
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("x")))
+
+
+def _absolute(place: str, folder: str) -> str:
+    if store_names.scheme(place):
+        return place
+    if store_names.scheme(folder):
+        return f"{folder}/{place}"
+    return posixpath.normpath(Path(folder, place).absolute().as_posix())
+
+
+def _root(place: str) -> str:
+    """Return the bucket of a URL, or the first folder of a path: the whole disk is never listed."""
+    scheme = store_names.scheme(place)
+    start = f"{scheme}://" if scheme else "/"
+    return start + place.removeprefix(start).partition("/")[0]
+
+
+def _resolve(selected: Sequence[_Selection]) -> list[CheckpointSource]:
+    """Return the sources, with the files that listings of their stores add."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for each in selected:
+        for place in each.places:
+            folders[_root(place)].add(posixpath.dirname(place.removeprefix(_root(place))))
+    locations = {root: root + posixpath.commonpath(places) for root, places in folders.items()}
+    listings = {
+        root: {entry.name: entry for entry in stores.open_store(store).entries()}
+        for root, store in locations.items()
+    }
+    found = {
+        root: {source.params: source for source in inventory.find(locations[root], listing.values())}
+        for root, listing in listings.items()
+    }
+    result = []
+    for each in selected:
+        root = _root(each.params)
+        source = _source(each, locations[root], found[root])
+        result.append(msgspec.structs.replace(source, stamp=sources.stamp(source, listings[root])))
+    return result
+
+
+def _source(selected: _Selection, store: str, found: Mapping[str, CheckpointSource]) -> CheckpointSource:
+    """Return the source of a line; what it does not select is what a search finds."""
+    line = selected.line
+    params, graph, labels = (
+        place and place.removeprefix(store).lstrip("/")
+        for place in (selected.params, selected.graph, selected.labels)
+    )
+    neighbour = found.get(params or "")
+    return CheckpointSource(
+        name=line.source,
+        store=store,
+        params=params or "",
+        graph=graph or (neighbour.graph if neighbour else None),
+        labels=labels or (neighbour.labels if neighbour else None),
+        requires_labels=labels is not None,
+        model=line.model or AUTO,
+        input_shapes=selected.shapes,
+    )

@@ -1,0 +1,71 @@
+"""Writes the index of an output folder, as JSON, Parquet and HTML, from the journals of all runs."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from converter.fleet import overview
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from converter.fleet.journals import Journals
+    from converter.fleet.rows import Row
+    from converter.storage.store import Store
+
+INDEX, PARQUET, OVERVIEW = "index.json", "index.parquet", "overview.html"
+PRECISIONS = ("float64", "float32")
+
+
+def write(out: Store, journals: Journals) -> None:
+    """Write the index; again if another run wrote its journal meanwhile, so that the last one is complete.
+
+    Raises:
+        StorageError: if it cannot be written, or a journal cannot be read.
+    """
+    merged = None
+    while (versions := journals.versions()) != merged:
+        rows = [*journals.merge(versions).values()]
+        out.write(INDEX, _json(rows))
+        if find_spec("pyarrow"):
+            out.write(PARQUET, _parquet(rows))
+        if find_spec("jinja2"):
+            out.write(OVERVIEW, overview.render(rows).encode())
+        merged = versions
+
+
+def _json(rows: Sequence[Row]) -> bytes:
+    document = {"sources": [msgspec.to_builtins(row) for row in rows]}
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _parquet(rows: Sequence[Row]) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415 - of the extra `fleet`
+    from pyarrow import parquet  # noqa: PLC0415 - as above
+
+    text, number = pa.string(), pa.float64()
+    columns = dict.fromkeys(("source", "verdict", "model", "sha1", "artifact", "sha256"), text)
+    columns |= {"reference": text, "definition": text}
+    columns |= {f"error_{precision}": number for precision in PRECISIONS}
+    columns |= {"report": text, "reason": text, "seconds": number, "finished": text}
+    buffer = io.BytesIO()
+    table = pa.Table.from_pylist([*map(_flat, rows)], schema=pa.schema(columns.items()))
+    parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """Return a row without nested values."""
+    document: dict[str, Any] = msgspec.to_builtins(row)
+    proof = document.pop("proof", None) or {}
+    errors = proof.get("errors", {})
+    return document | {
+        "reference": proof.get("reference"),
+        "definition": proof.get("definition"),
+        **{f"error_{precision}": errors.get(precision) for precision in PRECISIONS},
+    }

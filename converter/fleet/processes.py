@@ -1,0 +1,92 @@
+"""An executor of processes on this machine, of which a crash ends one task only."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from converter.fleet import worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A pool of one process, and the process's id once it has started."""
+
+    pool: ProcessPoolExecutor
+    pid: Future[int]
+
+
+class Processes(Executor):
+    """Processes that stay, each a pool of its own: a crash fails one task, not all.
+
+    A process starts with its first task. Each keeps what it has imported and cached.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self._threads = max(1, cores() // jobs) if jobs > 1 else None
+        self._started: list[_Worker] = []
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(jobs):
+            self._idle.put(None)
+        self._callers = ThreadPoolExecutor(jobs)
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:  # noqa: ANN401 - Executor
+        """Run a function in a process; the future raises ``BrokenProcessPool`` if the process ends first."""
+        return self._callers.submit(self._run, fn, args, kwargs)
+
+    def _run(self, function: Callable[..., R], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> R:
+        chosen = self._idle.get()
+        try:
+            chosen = chosen or self._start()
+            result: R = chosen.pool.submit(worker.run, function, *arguments, **keywords).result()
+        except BrokenProcessPool:
+            chosen = None
+            raise
+        else:
+            return result
+        finally:
+            self._idle.put(chosen)
+
+    def _start(self) -> _Worker:
+        pool = ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads
+            initializer=worker.prepare,
+            initargs=(self._threads,),
+        )
+        started = _Worker(pool, pool.submit(os.getpid))
+        self._started.append(started)
+        return started
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes after their tasks."""
+        self._callers.shutdown(wait=wait, cancel_futures=cancel_futures)
+        for each in self._started:
+            each.pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def terminate(self) -> None:
+        """Cancel what waits and interrupt what runs, which then removes its temporary files."""
+        self._callers.shutdown(wait=False, cancel_futures=True)
+        for each in self._started:
+            if each.pid.done() and each.pid.exception() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.pid.result(), signal.SIGTERM)
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,0 +1,86 @@
+"""``convert-many`` from a bucket into a bucket, of a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fleet_checkpoints import convert, verdicts, write_graph
+from s3_server import s3, s3_server
+
+import converter
+from converter.storage import stores
+from converter.storage.remote_store import RemoteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from converter.storage.store import Store
+
+__all__ = ["s3", "s3_server"]  # fixtures
+
+
+@pytest.fixture
+def source(s3: str, tmp_path: Path) -> Store:
+    """Return a bucket's prefix with three checkpoints."""
+    store = stores.open_store(f"{s3}/models")
+    for name in "abc":
+        for file in write_graph(tmp_path / "local" / name).parent.iterdir():
+            store.put(f"{name}/{file.name}", file)
+    return store
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, method: str) -> list[str]:
+    """Return the names that a method of remote stores is then called with."""
+    calls: list[str] = []
+    original = getattr(RemoteStore, method)
+
+    def record(self: RemoteStore, name: str, *arguments: Any) -> Any:  # noqa: ANN401 - of any method
+        calls.append(name)
+        return original(self, name, *arguments)
+
+    monkeypatch.setattr(RemoteStore, method, record)
+    return calls
+
+
+def test_bucket_is_converted_into_a_bucket(
+    source: Store, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    put = spy(monkeypatch, "put")
+    summary = convert(source.url, f"{s3}/converted")
+    assert [*verdicts(summary).values()] == ["converted"] * 3
+    assert list(temporary.iterdir()) == []
+    out = stores.open_store(f"{s3}/converted")
+    names = {entry.name for entry in out.entries()}
+    for row in summary.sources:
+        assert {*row.files} <= names
+        kinds = [name.rpartition(".")[2] for name in put if name in row.files]
+        assert kinds == ["safetensors", "py", "json"]
+        for name in row.files:
+            out.fetch(name, tmp_path / "copy" / name)
+        assert converter.verify(tmp_path / "copy" / (row.artifact or "")).holds
+    assert {"index.json", "overview.html"} <= names
+
+
+def test_second_run_reads_no_checkpoint(source: Store, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = f"{s3}/converted"
+    convert(source.url, out)
+    fetched, asked = spy(monkeypatch, "fetch"), spy(monkeypatch, "entry")
+    assert [*verdicts(convert(source.url, out)).values()] == ["skipped"] * 3
+    assert all(name.endswith(".jsonl") for name in [*fetched, *asked])
+    stores.open_store(source.url).write("a/net-0000.params", b"nonsense")
+    assert [*verdicts(convert(source.url, out)).values()] == ["failed", "skipped", "skipped"]
+
+
+def test_list_names_objects_of_buckets_and_files(source: Store, s3: str, tmp_path: Path) -> None:
+    local = write_graph(tmp_path / "here")
+    lines = ["source", f"{source.url}/b/net-0000.params", str(local), f"{source.url}/absent.params"]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    summary = convert(tmp_path / "list.csv", f"{s3}/converted")
+    assert [*verdicts(summary).values()] == ["converted", "converted", "failed"]
+    assert "absent.params" in summary.sources[2].reason
