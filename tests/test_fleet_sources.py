@@ -12,14 +12,14 @@ from converter.errors import SourceError
 from converter.fleet import checkpoint_list, inventory, sources
 from converter.fleet.sources import CheckpointSource
 from converter.networks import catalog
-from converter.storage.store import Entry
+from converter.storage.store import StoredFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def found(*names: str) -> dict[str, CheckpointSource]:
-    entries = [Entry(name=name, size=1, version="1") for name in names]
+    entries = [StoredFile(name=name, size=1, version="1") for name in names]
     return {source.name: source for source in inventory.find("s3://bucket", entries)}
 
 
@@ -51,11 +51,11 @@ def test_hidden_files_and_other_files_are_no_checkpoints() -> None:
 
 
 def test_stamp_changes_with_every_file_and_setting() -> None:
-    entries = {name: Entry(name=name, size=1, version="1") for name in ("a.params", "a-symbol.json")}
+    entries = {name: StoredFile(name=name, size=1, version="1") for name in ("a.params", "a-symbol.json")}
     source = CheckpointSource(name="a", store="s", params="a.params", graph="a-symbol.json")
     stamps = {sources.stamp(source, entries)}
     for name, size, version in (("a.params", 2, "1"), ("a.params", 1, "2"), ("a-symbol.json", 1, "2")):
-        stamps.add(sources.stamp(source, entries | {name: Entry(name=name, size=size, version=version)}))
+        stamps.add(sources.stamp(source, entries | {name: StoredFile(name=name, size=size, version=version)}))
     stamps.add(sources.stamp(source, {}))
     other = CheckpointSource(
         name="a", store="s", params="a.params", graph="a-symbol.json", model="mobilenet1.0"

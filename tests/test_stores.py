@@ -11,7 +11,7 @@ from s3_server import s3, s3_server
 
 from converter.errors import FileMissingError, StorageError, UsageError
 from converter.storage import stores
-from converter.storage.store import BLOCK, Entry
+from converter.storage.store import BLOCK, StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_locate_names_the_store_of_a_file(store: Store) -> None:
     store.write("a/b.json", b"1")
     parent, name = stores.locate(f"{store.url}/a/b.json")
     assert parent.read(name, 1) == b"1"
-    assert [Entry(name=name, size=1, version=parent.entry(name).version)] == parent.entries()
+    assert [StoredFile(name=name, size=1, version=parent.entry(name).version)] == parent.entries()
 
 
 @pytest.mark.parametrize(

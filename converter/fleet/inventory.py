@@ -28,7 +28,7 @@ from converter.formats.detect import GRAPH_SUFFIX
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from converter.storage.store import Entry
+    from converter.storage.store import StoredFile
 
 PARAMS = re.compile(r"(?P<prefix>.+?)(-[0-9]{4,})?\.params(\.gz|\.zip)?")
 ARCHIVE = re.compile(r".+\.(mar|zip|tar|tgz|tar\.gz)")
@@ -44,7 +44,7 @@ IGNORED = ("__MACOSX", ".")  # starts of folders and files that no user made
 
 
 def find(
-    store: str, entries: Iterable[Entry], refused: Mapping[str, str] = MappingProxyType({})
+    store: str, entries: Iterable[StoredFile], refused: Mapping[str, str] = MappingProxyType({})
 ) -> list[CheckpointSource]:
     """Return the checkpoints in a listing, sorted by name.
 

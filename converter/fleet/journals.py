@@ -20,7 +20,7 @@ from converter.storage import stores
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from converter.storage.store import Entry, Store
+    from converter.storage.store import Store, StoredFile
 
 RUNS = ".runs"  # the folder of the journals
 SUFFIX = ".jsonl"
@@ -73,13 +73,13 @@ class Journals:
     def __init__(self, out: Store) -> None:
         self._out = out
         self._folder = stores.open_store(f"{out.url}/{RUNS}")
-        self._read: dict[Entry, list[Row]] = {}
+        self._read: dict[StoredFile, list[Row]] = {}
 
-    def versions(self) -> frozenset[Entry]:
+    def versions(self) -> frozenset[StoredFile]:
         """Return the names, sizes and versions of the journals."""
         return frozenset(entry for entry in self._folder.entries() if entry.name.endswith(SUFFIX))
 
-    def merge(self, versions: Iterable[Entry]) -> dict[str, Row]:
+    def merge(self, versions: Iterable[StoredFile]) -> dict[str, Row]:
         """Return the state of each source, sorted by name.
 
         Raises:
@@ -90,7 +90,7 @@ class Journals:
         }
         return merge(row for rows in self._read.values() for row in rows)
 
-    def _rows(self, entry: Entry) -> list[Row]:
+    def _rows(self, entry: StoredFile) -> list[Row]:
         content = self._folder.read(entry.name, MAX_BYTES)
         decoder = msgspec.json.Decoder(Row)
         try:

@@ -11,7 +11,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from converter.storage.store import Entry
+    from converter.storage.store import StoredFile
 
 AUTO = "auto"
 ABSENT = "absent"  # the version of a file that is on a list and not in the store
@@ -50,7 +50,7 @@ class CheckpointSource(Struct, frozen=True, kw_only=True):
         return tuple(name for name in (self.params, self.graph, self.labels) if name)
 
 
-def stamp(source: CheckpointSource, entries: Mapping[str, Entry]) -> str:
+def stamp(source: CheckpointSource, entries: Mapping[str, StoredFile]) -> str:
     """Return a digest of what a listing and the settings say of a source."""
     lines = [source.model, repr(source.input_shapes)]
     for name in source.files:

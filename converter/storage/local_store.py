@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from converter.errors import FileMissingError, StorageError
 from converter.storage import disk, folders, store_names
-from converter.storage.store import BLOCK, Entry, Listing, Store
+from converter.storage.store import BLOCK, Listing, Store, StoredFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ class LocalStore(Store):
         contents = folders.read(self.path)
         hidden = store_names.is_temporary
         refused = {name: reason for name, reason in contents.refused.items() if not hidden(name)}
-        entries: list[Entry] = []
+        entries: list[StoredFile] = []
         for name, path in contents.files.items():
             if hidden(name):
                 continue
@@ -45,11 +45,11 @@ class LocalStore(Store):
                 entries.append(_entry(name, path))
         return Listing(entries=tuple(sorted(entries, key=lambda entry: entry.name)), refused=refused)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> StoredFile:
         """Return one file's size and version."""
         return _entry(name, self._existing(name))
 
-    def fetch(self, name: str, destination: Path) -> Entry:
+    def fetch(self, name: str, destination: Path) -> StoredFile:
         """Copy a file to a local one, which appears when it is complete."""
         source = self._existing(name)
         with disk.temporary(destination.parent) as part:
@@ -87,9 +87,9 @@ class LocalStore(Store):
         return path
 
 
-def _entry(name: str, path: Path) -> Entry:
+def _entry(name: str, path: Path) -> StoredFile:
     status = disk.require_regular(path)
-    return Entry(name=name, size=status.st_size, version=str(status.st_mtime_ns))
+    return StoredFile(name=name, size=status.st_size, version=str(status.st_mtime_ns))
 
 
 def _copy(stream: BinaryIO, part: Path, destination: Path) -> None:

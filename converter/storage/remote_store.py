@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.errors import StorageError, UsageError
 from converter.storage import clients, disk, locks, store_names, transfers
-from converter.storage.store import BLOCK, Entry, Listing, Store
+from converter.storage.store import BLOCK, Listing, Store, StoredFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,11 +77,11 @@ class RemoteStore(Store):
                 entries.append(_entry(name, information))
         return Listing(entries=tuple(sorted(entries, key=lambda entry: entry.name)), refused=refused)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> StoredFile:
         """Return one file's size and version."""
         return transfers.run(lambda: self._information(name), self._place(name), self.client)
 
-    def fetch(self, name: str, destination: Path) -> Entry:
+    def fetch(self, name: str, destination: Path) -> StoredFile:
         """Copy a file to a local one, which appears when it is complete."""
         place = self._place(name)
         with disk.temporary(destination.parent) as part:
@@ -129,14 +129,14 @@ class RemoteStore(Store):
     def _path(self, name: str, root: str) -> str:
         return root if self.scheme in store_names.WEB else f"{root}/{name}"
 
-    def _information(self, name: str) -> Entry:
+    def _information(self, name: str) -> StoredFile:
         client, root = self._open()
         information = client.info(self._path(name, root))
         if information["type"] == "directory":
             raise FileNotFoundError
         return _entry(name, information)
 
-    def _download(self, name: str, part: Path) -> Entry:
+    def _download(self, name: str, part: Path) -> StoredFile:
         """Write a file's content to ``part``.
 
         Raises:
@@ -181,7 +181,7 @@ def _refusal(name: str) -> str | None:
     return "a name with *, ?, [, ] or #" if patterns else store_names.refusal(name)
 
 
-def _entry(name: str, information: dict[str, Any]) -> Entry:
+def _entry(name: str, information: dict[str, Any]) -> StoredFile:
     """Return an entry from a client's information.
 
     Raises:
@@ -193,4 +193,4 @@ def _entry(name: str, information: dict[str, Any]) -> Entry:
     version = next((information[key] for key in VERSIONS if information.get(key)), "")
     if isinstance(version, datetime):  # a listing can have the same time as a number
         version = version.timestamp()
-    return Entry(name=name, size=size, version=str(version).strip('"'))
+    return StoredFile(name=name, size=size, version=str(version).strip('"'))

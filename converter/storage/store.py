@@ -17,7 +17,7 @@ BLOCK = 8 << 20  # bytes that are read or written at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class StoredFile:
     """A file of a store.
 
     Attributes:
@@ -40,7 +40,7 @@ class Listing:
         refused: names that must not be read, with the reason.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[StoredFile, ...]
     refused: dict[str, str]
 
 
@@ -65,7 +65,7 @@ class Store(ABC):
             StorageError: if it cannot be listed.
         """
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[StoredFile]:
         """Return the files below the store, sorted, without the refused ones.
 
         Raises:
@@ -74,7 +74,7 @@ class Store(ABC):
         return list(self.listing().entries)
 
     @abstractmethod
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> StoredFile:
         """Return one file's size and version.
 
         Raises:
@@ -83,7 +83,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def fetch(self, name: str, destination: Path) -> Entry:
+    def fetch(self, name: str, destination: Path) -> StoredFile:
         """Copy a file to a local one, block by block; ``destination`` appears when it is complete.
 
         Returns:
