@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from converter.formats.file_arrays import Arrays
     from converter.networks.catalog import Model
     from converter.networks.heads import Head
+    from converter.networks.mapping import Mapping
     from converter.networks.naming_styles import NamingStyle
 
 CHILD = re.compile(r"(?P<list>(?:[a-z_][^.]*\.)*)(?P<number>[0-9]{1,4})\.")
@@ -158,7 +159,8 @@ def find(arrays: Arrays, models: Collection[Model], file: str) -> list[Wrapping]
         return []
     file_names = naming_styles.plain(arrays)
     params = {plain: arrays[name] for plain, name in file_names.items()}
-    found = [*_structural(params, models), *_index_based(params, models, file)]
+    fitting = [model for model in models if len(_backbone_mapping(model).tensors) <= len(params)]
+    found = [*_structural(params, fitting), *_index_based(params, fitting, file)]
     unique: dict[tuple[str, frozenset[str]], Wrapping] = {}
     for wrapping in sorted(found, key=lambda each: each.is_backbone):  # with its head, if any view has one
         named = wrapping.with_names(file_names)
@@ -187,14 +189,18 @@ def _structural(params: Arrays, models: Collection[Model]) -> Iterator[Wrapping]
                 yield _wrapping(found, backbone, params, own, place=place, arrangement=arrangement)
 
 
+def _backbone_mapping(model: Model) -> Mapping:
+    return model.with_config(num_classes=0).mapping
+
+
 def _first_parameter(model: Model) -> str:
     """Return the structural name of a network's first parameter, which its backbone has."""
-    return model.with_config(num_classes=0).mapping.tensors[0].source
+    return _backbone_mapping(model).tensors[0].source
 
 
 def _rename_backbone(model: Model, arrangement: Arrangement) -> dict[str, str]:
     """Return {structural name: name in the other network} of the backbone, empty if a part has no place."""
-    structural = model.with_config(num_classes=0).mapping.to_target()
+    structural = _backbone_mapping(model).to_target()
     renamed = {name: other for name in structural if (other := arrangement.rename(name)) is not None}
     return renamed if len(renamed) == len(structural) else {}
 
@@ -272,7 +278,7 @@ def _index_based(params: Arrays, models: Collection[Model], file: str) -> Iterat
 
 def _resolve(style: NamingStyle, model: Model) -> dict[str, str]:
     """Return {structural name: name in the file} of a backbone, empty if the layers are others."""
-    mapping = model.with_config(num_classes=0).mapping
+    mapping = _backbone_mapping(model)
     try:
         resolved = style.resolve(mapping)
     except MappingError:
