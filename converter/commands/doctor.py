@@ -25,6 +25,7 @@ REQUIRED = (
 )
 EXTRAS = {
     "azure": ("convert-many with abfs://", ("adlfs",)),
+    "fleet": ("convert-many --scheduler, its index.parquet", ("distributed", "pyarrow")),
     "gcs": ("convert-many with gs://", ("gcsfs",)),
     "gluon": ("the proof against GluonCV", ("gluoncv", "mxnet", "opencv-python")),
     "http": ("convert-many with https://", ("aiohttp", "fsspec")),
