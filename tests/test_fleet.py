@@ -191,7 +191,7 @@ def test_numbers_of_a_synset_are_left_out(source: Path, tmp_path: Path) -> None:
     lines = [f"n0000000{number} fish {number}\n" for number in range(10)]
     (source / "team" / "mine-synset.txt").write_text("".join(lines))
     row = row_of(convert(source, tmp_path / "out"), "team/mine.params")
-    manifest = json.loads((tmp_path / "out" / row.files[-1]).read_text())
+    manifest = json.loads((tmp_path / "out" / [*row.files][-1]).read_text())
     assert manifest["labels"][:2] == ["fish 0", "fish 1"]
 
 

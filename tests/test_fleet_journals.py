@@ -88,9 +88,21 @@ def test_damaged_journal_is_named(tmp_path: Path) -> None:
     out = tmp_path / "out"
     convert(tmp_path / "source", out)
     (journal,) = (out / journals.RUNS).iterdir()
-    journal.write_text("{")
+    journal.write_text("{\n")
     with pytest.raises(StorageError, match=rf"{journal.name}: not a journal: (.*\n)*.*Remove it"):
         convert(tmp_path / "source", out)
+
+
+def test_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    out = stores.open_store(tmp_path)
+    journal = journals.Journal(out)
+    for name in "ab":
+        journal.add(Row(source=name, verdict=Verdict.converted, stamp="1", finished="2026"))
+    journal.write()
+    (file,) = (tmp_path / journals.RUNS).iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    of_out = journals.Journals(out)
+    assert [*of_out.merge(of_out.versions())] == ["a"]
 
 
 def test_journal_is_written_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

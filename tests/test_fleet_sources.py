@@ -96,7 +96,7 @@ def test_list_selects_files_models_and_shapes(kind: str, tmp_path: Path) -> None
         place.write_text("\n".join(map(json.dumps, lines)))
     summary = convert(place, tmp_path / "out")
     assert [*verdicts(summary).items()] == [
-        ("graph.json", "converted"),
+        ("a/net-0000.params", "converted"),
         ("b/mine.params", "converted"),
         ("b/absent.params", "failed"),
     ]
@@ -129,7 +129,7 @@ def test_list_selects_the_shape_of_the_proof(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("source,input\na/net-0000.params,data=2x3x40x40\n")
     options = type(FAST)("numpy", dtypes=["float64"])
     (row,) = convert(tmp_path / "list.csv", tmp_path / "out", options=options).sources
-    manifest = json.loads((tmp_path / "out" / row.files[-1]).read_text())
+    manifest = json.loads((tmp_path / "out" / [*row.files][-1]).read_text())
     assert manifest["parity"]["checks"][0]["inputs"] == {"data": [2, 3, 40, 40]}
 
 

@@ -162,7 +162,7 @@ def _plan(
 ) -> FleetPlan:
     """Compare the sources with the journals and the files in the output."""
     states: Mapping[str, Row] = of_out.merge(of_out.versions())
-    present = {entry.name for entry in out.entries()} if states else set()
+    present = {file.name: file.size for file in out.entries()} if states else {}
     complete = {
         name: row
         for name, row in states.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import shutil
 import time
@@ -13,14 +13,14 @@ import msgspec.structs
 
 from converter.commands import automatic_conversion, graph_conversion, parity_check
 from converter.commands.graph_conversion import GraphConversionResult
-from converter.errors import ConversionError, LabelsError, SourceError, UsageError
+from converter.errors import ConversionError, LabelsError, SourceError, StorageError, UsageError
 from converter.fleet import execution, rows, sources
 from converter.fleet.rows import Row, Verdict
 from converter.formats import labels
 from converter.networks import graph_argument
 from converter.parity import report
 from converter.parity.options import ParityOptions
-from converter.storage import disk, stores
+from converter.storage import disk, store_names, stores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,10 @@ class _Files:
     graph: Path | None
     labels: Path | None
 
+    @property
+    def paths(self) -> list[Path]:
+        return [path for path in (self.params, self.graph, self.labels) if path]
+
 
 def convert(request: CheckpointRequest) -> Row:
     """Convert a checkpoint, and return its row; what refuses it is the reason in the row."""
@@ -67,17 +71,31 @@ def convert(request: CheckpointRequest) -> Row:
         try:
             row = _convert(request, folder)
         except (ConversionError, OSError, MemoryError) as error:
-            reason = execution.reason(error).replace(f"{folder}/", "")
+            reason = _plain(execution.reason(error), folder)
             row = Row(source=source.name, verdict=Verdict.failed, reason=reason, stamp=source.stamp)
     return msgspec.structs.replace(row, seconds=round(time.monotonic() - started, 2))
 
 
+def _plain(reason: str, folder: Path) -> str:
+    """Return a reason without the temporary folder in it."""
+    return reason.replace(f"{folder}/", "")
+
+
 def _convert(request: CheckpointRequest, folder: Path) -> Row:
-    source, previous = request.source, request.previous
+    source = request.source
     if source.refusal:
         raise SourceError(f"{source.name} is refused: {source.refusal}")
     files = _provide(source, folder)
-    content = _digest(files)
+    with contextlib.ExitStack() as stack:
+        for path in files.paths:
+            stack.enter_context(disk.unchanged(path))
+        return _convert_unchanged(request, files, folder)
+
+
+def _convert_unchanged(request: CheckpointRequest, files: _Files, folder: Path) -> Row:
+    """Convert a checkpoint whose files do not change meanwhile, unless an earlier conversion holds."""
+    source, previous = request.source, request.previous
+    content = sources.content(source, [disk.sha256(path) for path in files.paths])
     if previous is not None and previous.content == content:
         return msgspec.structs.replace(previous, verdict=Verdict.skipped, stamp=source.stamp)
     out = stores.open_store(request.out)
@@ -99,10 +117,10 @@ def _convert(request: CheckpointRequest, folder: Path) -> Row:
         sha1=manifest.source.sha1,
         artifact=f"{place}/{result.artifact.name}",
         sha256=manifest.artifact.sha256,
-        files=tuple(f"{place}/{path.name}" for path in written),
+        files={f"{place}/{path.name}": path.stat().st_size for path in written},
         proof=rows.proof(manifest.parity, request.options),
         report=f"{place}/{written[-2].name}" if request.report else None,
-        reason=reason,
+        reason=_plain(reason, folder),
         stamp=source.stamp,
         content=content,
     )
@@ -123,6 +141,7 @@ def _provide(source: CheckpointSource, folder: Path) -> _Files:
 
 
 def _provide_file(store: Store, name: str, folder: Path) -> Path:
+    store_names.require_safe(name, store.url)
     path = folder / name.rpartition("/")[2]
     with disk.writing(path):
         folder.mkdir()
@@ -143,21 +162,18 @@ def _class_list(request: CheckpointRequest, path: Path | None) -> Path | None:
     """Return a file that names classes; of one that was found, without the WordNet IDs of ImageNet's synset.
 
     Raises:
-        LabelsError: if it does not name classes.
-        StorageError: if it cannot be read.
+        LabelsError: if it cannot be read, or does not name classes.
     """
     if path is None or request.source.requires_labels or path.suffix == ".json":
         return path
-    names = labels.parse_any_list(disk.read_small(path, labels.MAX_BYTES), path.name)
+    try:
+        content = disk.read_small(path, labels.MAX_BYTES)
+    except StorageError as error:  # a log, for example
+        raise LabelsError(str(error)) from error
+    names = labels.parse_any_list(content, path.name)
     plain = path.with_name("names.json")
     disk.write_text(plain, json.dumps(names))
     return plain
-
-
-def _digest(files: _Files) -> str:
-    """Return a digest of the contents of all files."""
-    digests = [disk.sha256(path) if path else "" for path in (files.params, files.graph, files.labels)]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _run(

@@ -130,6 +130,7 @@ def _find(file: Path, key: ExportKey) -> ExportRecord | None:
     try:
         content = disk.read_small(_record_file(file), MAX_BYTES)
         record = msgspec.json.decode(content, type=CacheRecord)
+        disk.require_regular(file)
         if record.key != key or disk.sha256(file) != record.export.sha256:
             return None
         data = record.export.data

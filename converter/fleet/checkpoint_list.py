@@ -26,13 +26,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import msgspec.structs
 
-from converter.errors import SourceError
+from converter.errors import SourceError, StorageError, UsageError
 from converter.fleet import inventory, sources
 from converter.fleet.sources import AUTO, CheckpointSource
 from converter.storage import store_names, stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from converter.storage.store import StoredFile
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 MAX_BYTES = 1 << 26  # half a million lines
@@ -60,13 +62,14 @@ def read(location: str) -> list[CheckpointSource]:
 
     Raises:
         SourceError: if a line is not valid, or two are of the same checkpoint.
-        StorageError: if the list cannot be read, or a store cannot be listed.
+        StorageError: if the list cannot be read.
     """
     store, name = stores.locate(location)
     content = store.read(name, MAX_BYTES)
     folder = posixpath.dirname(location)
     lines = _lines(content, location)
-    if doubled := [each for each, count in Counter(line.source for line in lines).items() if count > 1]:
+    names = Counter(line.params or line.source for line in lines)
+    if doubled := [name for name, count in names.items() if count > 1]:
         raise SourceError(f"{location}: {doubled[0]} is listed twice")
     selected = [_select(line, folder, location) for line in lines]
     return _resolve(selected)
@@ -92,7 +95,7 @@ def _lines(content: bytes, location: str) -> list[ListLine]:
         text = content.decode("utf-8-sig")
         if not location.lower().endswith(".csv"):
             decoder = msgspec.json.Decoder(ListLine)
-            return [decoder.decode(line) for line in text.splitlines() if line.strip()]
+            return [decoder.decode(line) for line in text.split("\n") if line.strip()]
         rows = csv.DictReader(io.StringIO(text), strict=True)
         known = [
             {key: value for key, value in row.items() if key in ListLine.__struct_fields__ and value}
@@ -138,10 +141,11 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _absolute(place: str, folder: str) -> str:
-    if store_names.scheme(place):
-        return place
-    if store_names.scheme(folder):
-        return f"{folder}/{place}"
+    if store_names.scheme(place) or store_names.scheme(folder):
+        url = place if store_names.scheme(place) else f"{folder}/{place}"
+        if {".", ".."} & {*url.split("/")}:
+            raise SourceError(f"{store_names.public(url)}: a URL with . or .., which stores do not resolve")
+        return url
     return posixpath.normpath(Path(folder, place).absolute().as_posix())
 
 
@@ -159,10 +163,8 @@ def _resolve(selected: Sequence[_Selection]) -> list[CheckpointSource]:
         for place in each.places:
             folders[_root(place)].add(posixpath.dirname(place.removeprefix(_root(place))))
     locations = {root: root + posixpath.commonpath(places) for root, places in folders.items()}
-    listings = {
-        root: {entry.name: entry for entry in stores.open_store(store).entries()}
-        for root, store in locations.items()
-    }
+    listed = {root: _list(store) for root, store in locations.items()}
+    listings = {root: files for root, (files, _) in listed.items()}
     found = {
         root: {source.params: source for source in inventory.find(locations[root], listing.values())}
         for root, listing in listings.items()
@@ -170,12 +172,22 @@ def _resolve(selected: Sequence[_Selection]) -> list[CheckpointSource]:
     result = []
     for each in selected:
         root = _root(each.params)
-        source = _source(each, locations[root], found[root])
+        source = _source(each, locations[root], found[root], refusal=listed[root][1])
         result.append(msgspec.structs.replace(source, stamp=sources.stamp(source, listings[root])))
     return result
 
 
-def _source(selected: _Selection, store: str, found: Mapping[str, CheckpointSource]) -> CheckpointSource:
+def _list(store: str) -> tuple[dict[str, StoredFile], str]:
+    """Return the files in a store, and why it cannot be listed."""
+    try:
+        return {file.name: file for file in stores.open_store(store).entries()}, ""
+    except (StorageError, UsageError) as error:
+        return {}, str(error)
+
+
+def _source(
+    selected: _Selection, store: str, found: Mapping[str, CheckpointSource], refusal: str
+) -> CheckpointSource:
     """Return the source of a line; what it does not select is what a search finds."""
     line = selected.line
     params, graph, labels = (
@@ -184,7 +196,7 @@ def _source(selected: _Selection, store: str, found: Mapping[str, CheckpointSour
     )
     neighbour = found.get(params or "")
     return CheckpointSource(
-        name=line.source,
+        name=line.params or line.source,
         store=store,
         params=params or "",
         graph=graph or (neighbour.graph if neighbour else None),
@@ -192,4 +204,5 @@ def _source(selected: _Selection, store: str, found: Mapping[str, CheckpointSour
         requires_labels=labels is not None,
         model=line.model or AUTO,
         input_shapes=selected.shapes,
+        refusal=refusal,
     )

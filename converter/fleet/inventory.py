@@ -24,6 +24,7 @@ from converter.fleet import sources
 from converter.fleet.sources import CheckpointSource
 from converter.formats.archives import CLASS_LISTS
 from converter.formats.detect import GRAPH_SUFFIX
+from converter.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +63,7 @@ def find(
         source for folder, names in folders.items() for source in _in_folder(store, folder, sorted(names))
     ]
     found += [
-        CheckpointSource(name=name, store=store, params=name, refusal=reason)
+        CheckpointSource(name=printable(name), store=store, params=printable(name), refusal=reason)
         for name, reason in refused.items()
         if not _is_ignored(name) and is_checkpoint(name)
     ]

@@ -93,8 +93,10 @@ class Journals:
     def _rows(self, entry: StoredFile) -> list[Row]:
         content = self._folder.read(entry.name, MAX_BYTES)
         decoder = msgspec.json.Decoder(Row)
+        # A last line without an end was cut off, for example by a copy; its source is converted again.
+        lines = content.split(b"\n")[:-1]
         try:
-            return [decoder.decode(line) for line in content.splitlines()]
+            return [decoder.decode(line) for line in lines]
         except msgspec.MsgspecError as error:
             raise StorageError(
                 f"{self._out.url}/{RUNS}/{entry.name}: not a journal: {error}\n"

@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING
 from converter.fleet.rows import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     from converter.fleet.rows import Row
     from converter.fleet.sources import CheckpointSource
     from converter.parity.options import ParityOptions
 
 
-def is_complete(row: Row, present: Collection[str], options: ParityOptions, *, report: bool) -> bool:
+def is_complete(row: Row, present: Mapping[str, int], options: ParityOptions, *, report: bool) -> bool:
     """Return whether an earlier conversion is all that is requested, whatever its source is now.
 
     Args:
         row: the conversion.
-        present: the names of the files in the output.
+        present: the sizes of the files in the output, by name.
         options: how strong its proof must at least be.
         report: whether it needs a parity report.
     """
-    if row.verdict is Verdict.failed or not row.files or any(file not in present for file in row.files):
+    if row.verdict is Verdict.failed or not row.files:
+        return False
+    if any(present.get(file) != size for file, size in row.files.items()):
         return False
     if report and row.report not in present:
         return False

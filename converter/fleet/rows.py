@@ -69,7 +69,7 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
         sha1: SHA-1 of the parameters.
         artifact: path of the weights in the output folder.
         sha256: their SHA-256.
-        files: paths of all files that were written, with the manifest last.
+        files: size of each file that was written, by its path, with the manifest last.
         proof: what they were compared with; absent if nothing was compared.
         report: path of the parity report.
         reason: why it failed, or what was not used.
@@ -85,7 +85,7 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha1: Sha1 | None = None
     artifact: str | None = None
     sha256: Sha256 | None = None
-    files: tuple[str, ...] = ()
+    files: dict[str, int] = {}
     proof: Proof | None = None
     report: str | None = None
     reason: str = ""

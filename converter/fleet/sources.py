@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from converter.storage.store import StoredFile
 
 AUTO = "auto"
-ABSENT = "absent"  # the version of a file that is on a list and not in the store
 
 
 class CheckpointSource(Struct, frozen=True, kw_only=True):
@@ -52,11 +52,22 @@ class CheckpointSource(Struct, frozen=True, kw_only=True):
 
 def stamp(source: CheckpointSource, entries: Mapping[str, StoredFile]) -> str:
     """Return a digest of what a listing and the settings say of a source."""
-    lines = [source.model, repr(source.input_shapes)]
+    lines = _settings(source)
     for name in source.files:
         entry = entries.get(name)
-        lines += [name, *([str(entry.size), entry.version] if entry else [ABSENT])]
+        # What a listing does not show, such as a file behind a link, is never known to be unchanged.
+        state = [str(entry.size), entry.version] if entry else [secrets.token_hex()]
+        lines += [f"{source.store}/{name}", *state]
     return hashlib.sha256("\0".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def content(source: CheckpointSource, digests: Iterable[str]) -> str:
+    """Return a digest of a source's settings, and of the digests of its files."""
+    return hashlib.sha256("\0".join([*_settings(source), *digests]).encode()).hexdigest()
+
+
+def _settings(source: CheckpointSource) -> list[str]:
+    return [source.model, repr(source.input_shapes), repr(source.requires_labels)]
 
 
 def output_folder(source: CheckpointSource, content: str) -> str:

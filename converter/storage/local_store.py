@@ -89,7 +89,9 @@ class LocalStore(Store):
 
 def _entry(name: str, path: Path) -> StoredFile:
     status = disk.require_regular(path)
-    return StoredFile(name=name, size=status.st_size, version=str(status.st_mtime_ns))
+    # Programs can set the mtime back, but not the ctime.
+    version = f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+    return StoredFile(name=name, size=status.st_size, version=version)
 
 
 def _copy(stream: BinaryIO, part: Path, destination: Path) -> None:

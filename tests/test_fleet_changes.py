@@ -1,0 +1,143 @@
+"""``convert-many`` never takes the result of one checkpoint for another, whatever changed in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet_checkpoints import convert, row_of, verdicts, write_graph
+
+from converter.commands import fleet_conversion
+from converter.errors import SourceError
+from converter.fleet import checkpoint_list
+
+if TYPE_CHECKING:
+    from converter.fleet.rows import FleetSummary
+
+PARAMS = "net-0000.params"
+
+
+def same_time(first: Path, second: Path) -> None:
+    """Give a file the size and the time of another one, as normalized archives have them."""
+    assert first.stat().st_size == second.stat().st_size
+    os.utime(second, ns=(first.stat().st_atime_ns, first.stat().st_mtime_ns))
+
+
+def convert_list(text: str, folder: Path) -> FleetSummary:
+    path = folder / "list.csv"
+    path.write_text(text)
+    return convert(path, folder / "out")
+
+
+def test_checkpoint_of_another_source_is_another_one(tmp_path: Path) -> None:
+    first, second = write_graph(tmp_path / "a"), write_graph(tmp_path / "b", seed=1)
+    same_time(first, second)
+    same_time(tmp_path / "a" / "net-symbol.json", tmp_path / "b" / "net-symbol.json")
+    before, after = (row_of(convert(tmp_path / name, tmp_path / "out"), PARAMS) for name in "ab")
+    assert (after.verdict, after.sha1 != before.sha1) == ("converted", True)
+
+
+def test_changed_file_with_its_old_size_and_time_is_converted(tmp_path: Path) -> None:
+    old = write_graph(tmp_path / "source")
+    before = row_of(convert(tmp_path / "source", tmp_path / "out"), PARAMS)
+    new = write_graph(tmp_path / "new", seed=1)
+    same_time(old, new)
+    new.replace(old)
+    after = row_of(convert(tmp_path / "source", tmp_path / "out"), PARAMS)
+    assert (after.verdict, after.sha1 != before.sha1) == ("converted", True)
+
+
+def test_changed_setting_of_a_list_is_not_ignored(tmp_path: Path) -> None:
+    write_graph(tmp_path)
+    line = f"{PARAMS},net-symbol.json"
+    assert [*verdicts(convert_list(f"source,symbol\n{line}\n", tmp_path)).values()] == ["converted"]
+    summary = convert_list(f"source,symbol,model\n{line},gluon_resnet18_v1b\n", tmp_path)
+    assert [*verdicts(summary).values()] == ["failed"]
+    assert [*verdicts(convert_list(f"source,symbol\n{line}\n", tmp_path)).values()] != ["failed"]
+
+
+def test_file_behind_a_link_is_read_again(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_graph(tmp_path / str(seed), seed=seed)
+    rows = []
+    for seed in range(2):
+        (tmp_path / "latest").unlink(missing_ok=True)
+        (tmp_path / "latest").symlink_to(tmp_path / str(seed))
+        line = f"latest/{PARAMS},latest/net-symbol.json"
+        rows.append(row_of(convert_list(f"source,symbol\n{line}\n", tmp_path), f"latest/{PARAMS}"))
+    assert [row.verdict for row in rows] == ["converted", "converted"]
+    assert rows[0].sha1 != rows[1].sha1
+
+
+def test_damaged_weights_in_the_output_are_converted_again(tmp_path: Path) -> None:
+    write_graph(tmp_path / "source")
+    convert(tmp_path / "source", tmp_path / "out")
+    (file,) = (tmp_path / "out").rglob("*.safetensors")
+    content = file.read_bytes()
+    file.write_bytes(content[:100])
+    assert [*verdicts(convert(tmp_path / "source", tmp_path / "out")).values()] == ["converted"]
+    assert file.read_bytes() == content
+
+
+def test_foreign_module_in_the_output_is_a_failure(tmp_path: Path) -> None:
+    write_graph(tmp_path / "source")
+    convert(tmp_path / "source", tmp_path / "out")
+    (file,) = (tmp_path / "out").rglob("*.py")
+    file.write_text("import os")
+    row = row_of(convert(tmp_path / "source", tmp_path / "out"), PARAMS)
+    assert (row.verdict, file.name in row.reason) == ("failed", True)
+    assert file.read_text() == "import os"
+
+
+def test_file_that_changes_during_its_conversion_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = write_graph(tmp_path / "source")
+    run = fleet_conversion._run
+
+    def replace_first(*arguments: object) -> object:
+        write_graph(tmp_path / "new", seed=1).replace(params)
+        return run(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fleet_conversion, "_run", replace_first)
+    row = row_of(convert(tmp_path / "source", tmp_path / "out"), PARAMS)
+    assert (row.verdict, row.reason) == ("failed", f"params/{PARAMS}: the file was changed while it was read")
+
+
+def test_list_cannot_write_out_of_the_output(tmp_path: Path) -> None:
+    write_graph(tmp_path / "elsewhere")
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "list.csv"
+    path.write_text(f"source\n../elsewhere/{PARAMS}\n")
+    with pytest.raises(SourceError, match=r"a URL with \. or \.\."):
+        checkpoint_list.read(path.as_uri())
+    assert [*verdicts(convert(path, tmp_path / "out")).values()] == ["converted"]
+    written = set(tmp_path.rglob("*.safetensors"))
+    assert all(file.is_relative_to(tmp_path / "out") for file in written)
+
+
+def test_unreachable_line_does_not_stop_the_others(tmp_path: Path) -> None:
+    write_graph(tmp_path)
+    text = f"source,symbol\n{PARAMS},net-symbol.json\nfile:///no-such-folder/a.params,\n"
+    summary = convert_list(text, tmp_path)
+    assert [*verdicts(summary).values()] == ["converted", "failed"]
+    assert "no-such-folder" in summary.sources[1].reason
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
+def test_undecodable_name_is_a_row(tmp_path: Path) -> None:
+    params = write_graph(tmp_path / "source")
+    bad = Path(os.fsdecode(os.fsencode(tmp_path / "source") + b"/bad\xff.params"))
+    bad.write_bytes(params.read_bytes())
+    summary = convert(tmp_path / "source", tmp_path / "out")
+    assert verdicts(summary) == {r"bad\udcff.params": "failed", PARAMS: "converted"}
+
+
+def test_long_text_next_to_parameters_is_not_a_failure(tmp_path: Path) -> None:
+    write_graph(tmp_path / "source")
+    (tmp_path / "source" / "net.txt").write_bytes(b"epoch 1\n" * (1 << 20))
+    row = row_of(convert(tmp_path / "source", tmp_path / "out"), PARAMS)
+    assert row.verdict == "converted"
+    assert row.reason.startswith("class names not used: labels/net.txt: more than")
