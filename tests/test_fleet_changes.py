@@ -10,8 +10,9 @@ import pytest
 from fleet_checkpoints import convert, row_of, verdicts, write_graph
 
 from converter.commands import fleet_conversion
-from converter.errors import SourceError
+from converter.errors import SourceError, UsageError
 from converter.fleet import checkpoint_list
+from converter.storage import stores
 
 if TYPE_CHECKING:
     from converter.fleet.rows import FleetSummary
@@ -141,3 +142,10 @@ def test_long_text_next_to_parameters_is_not_a_failure(tmp_path: Path) -> None:
     row = row_of(convert(tmp_path / "source", tmp_path / "out"), PARAMS)
     assert row.verdict == "converted"
     assert row.reason.startswith("class names not used: labels/net.txt: more than")
+
+
+@pytest.mark.parametrize("location", ["S3://bucket/x", "s3:/bucket/x", "zip::s3://bucket/x.zip"])
+def test_mistyped_url_is_no_folder(location: str) -> None:
+    with pytest.raises(UsageError, match="neither a folder nor the URL"):
+        stores.open_store(location)
+    assert stores.open_store("C:/models").folder is not None

@@ -53,14 +53,15 @@ def test_hidden_files_and_other_files_are_no_checkpoints() -> None:
 def test_stamp_changes_with_every_file_and_setting() -> None:
     entries = {name: StoredFile(name=name, size=1, version="1") for name in ("a.params", "a-symbol.json")}
     source = CheckpointSource(name="a", store="s", params="a.params", graph="a-symbol.json")
-    stamps = {sources.stamp(source, entries)}
+    stamps = {sources.stamped(source, entries).stamp}
     for name, size, version in (("a.params", 2, "1"), ("a.params", 1, "2"), ("a-symbol.json", 1, "2")):
-        stamps.add(sources.stamp(source, entries | {name: StoredFile(name=name, size=size, version=version)}))
-    stamps.add(sources.stamp(source, {}))
+        changed = entries | {name: StoredFile(name=name, size=size, version=version)}
+        stamps.add(sources.stamped(source, changed).stamp)
+    stamps.add(sources.stamped(source, {}).stamp)
     other = CheckpointSource(
         name="a", store="s", params="a.params", graph="a-symbol.json", model="mobilenet1.0"
     )
-    stamps.add(sources.stamp(other, entries))
+    stamps.add(sources.stamped(other, entries).stamp)
     assert len(stamps) == 6
 
 

@@ -41,7 +41,7 @@ class CheckpointRequest:
         out: location of the output store.
         options: how to prove the conversion.
         report: whether to write a parity report.
-        previous: an earlier conversion, which holds if the contents are the same; None without one.
+        previous: an earlier conversion, which is reused if the contents are the same; None without one.
     """
 
     source: CheckpointSource
@@ -103,8 +103,14 @@ def _convert_unchanged(request: CheckpointRequest, files: _Files, folder: Path) 
     destination = folder / "out" if out.folder is None else out.folder / place
     result, reason = _run(request, files, destination)
     written = [result.artifact, *_more(result)]
+    place_of_report = None
     if request.report:
-        written.append(_report(request, files, result))
+        try:
+            written.append(_report(request, files, result))
+        except ConversionError as error:  # the conversion holds; the next run tries again
+            reason = "; ".join(filter(None, [reason, f"no report: {error}"]))
+        else:
+            place_of_report = f"{place}/{written[-1].name}"
     written.append(result.manifest_file)  # last: a manifest never describes a missing file
     if out.folder is None:
         for path in written:
@@ -119,7 +125,7 @@ def _convert_unchanged(request: CheckpointRequest, files: _Files, folder: Path) 
         sha256=manifest.artifact.sha256,
         files={f"{place}/{path.name}": path.stat().st_size for path in written},
         proof=rows.proof(manifest.parity, request.options),
-        report=f"{place}/{written[-2].name}" if request.report else None,
+        report=place_of_report,
         reason=_plain(reason, folder),
         stamp=source.stamp,
         content=content,

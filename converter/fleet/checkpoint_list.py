@@ -42,7 +42,7 @@ SHAPE = re.compile(r"(?P<name>[^=\s]+)=(?P<shape>[1-9][0-9]{0,4}(x[1-9][0-9]{0,4
 
 
 class ListLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a list; an empty value is none."""
+    """A line of a list; an empty value is treated as missing."""
 
     source: str
     model: str | None = None
@@ -173,7 +173,7 @@ def _resolve(selected: Sequence[_Selection]) -> list[CheckpointSource]:
     for each in selected:
         root = _root(each.params)
         source = _source(each, locations[root], found[root], refusal=listed[root][1])
-        result.append(msgspec.structs.replace(source, stamp=sources.stamp(source, listings[root])))
+        result.append(sources.stamped(source, listings[root]))
     return result
 
 

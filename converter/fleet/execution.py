@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from converter.errors import ConversionError, ProcessesError
@@ -53,14 +53,17 @@ def run(
         ProcessesError: if the executor loses its tasks or accepts no more.
     """
     running: dict[Future[R], T] = {}
+    done: SimpleQueue[Future[R]] = SimpleQueue()  # an interruption leaves it intact, unlike `wait`'s locks
     try:
         for request in requests:
             on_start(request)
-            running[_submit(executor, function, request)] = request
+            future = _submit(executor, function, request)
+            running[future] = request
+            future.add_done_callback(done.put)
             if len(running) >= limit:
-                yield from _finished(running)
+                yield _result(running, done.get())
         while running:
-            yield from _finished(running)
+            yield _result(running, done.get())
     finally:
         for future in running:
             future.cancel()
@@ -73,21 +76,19 @@ def _submit(executor: Executor, function: Callable[[T], R], request: T) -> Futur
         raise _lost(error) from error
 
 
-def _finished(running: dict[Future[R], T]) -> Iterator[tuple[T, R | BaseException]]:
-    """Wait for at least one future, and yield those that are done.
+def _result(running: dict[Future[R], T], future: Future[R]) -> tuple[T, R] | tuple[T, BaseException]:
+    """Return the request of a future that is done, with its result or exception.
 
     Raises:
-        ProcessesError: if one was cancelled, which no task does.
+        ProcessesError: if it was cancelled, which no task does.
     """
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        request = running.pop(future)
-        if future.cancelled():
-            raise _lost("it cancelled a task")
-        error = future.exception()
-        if isinstance(error, CancelledError):
-            raise _lost(error)
-        yield request, future.result() if error is None else error
+    request = running.pop(future)
+    if future.cancelled():
+        raise _lost("it cancelled a task")
+    error = future.exception()
+    if isinstance(error, CancelledError):
+        raise _lost(error)
+    return (request, future.result()) if error is None else (request, error)
 
 
 def _lost(error: object) -> ProcessesError:
@@ -100,7 +101,7 @@ def _lost(error: object) -> ProcessesError:
 
 def reason(error: BaseException) -> str:
     """Return why a task failed; of an unexpected error also its type."""
-    if isinstance(error, BrokenProcessPool | BrokenExecutor):
+    if isinstance(error, BrokenExecutor):
         return "its process ended unexpectedly"
     if isinstance(error, MemoryError):
         return "not enough memory"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from converter.storage.store import Store
 
 INDEX, PARQUET, OVERVIEW = "index.json", "index.parquet", "overview.html"
+ROUNDS = 5  # after which a run that still converts writes the index, when it ends
 PRECISIONS = ("float64", "float32")
 
 
@@ -29,7 +30,9 @@ def write(out: Store, journals: Journals) -> None:
         StorageError: if it cannot be written, or a journal cannot be read.
     """
     merged = None
-    while (versions := journals.versions()) != merged:
+    for _ in range(ROUNDS):
+        if (versions := journals.versions()) == merged:
+            return
         rows = [*journals.merge(versions).values()]
         out.write(INDEX, _json(rows))
         if find_spec("pyarrow"):

@@ -18,8 +18,6 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import msgspec.structs
-
 from converter.fleet import sources
 from converter.fleet.sources import CheckpointSource
 from converter.formats.archives import CLASS_LISTS
@@ -67,8 +65,7 @@ def find(
         for name, reason in refused.items()
         if not _is_ignored(name) and is_checkpoint(name)
     ]
-    stamped = [msgspec.structs.replace(each, stamp=sources.stamp(each, listed)) for each in found]
-    return sorted(stamped, key=lambda source: source.name)
+    return sorted((sources.stamped(each, listed) for each in found), key=lambda source: source.name)
 
 
 def is_checkpoint(name: str) -> bool:

@@ -6,6 +6,7 @@ journals, by ``merge``.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from datetime import UTC, datetime
@@ -46,11 +47,13 @@ class Journal:
         self._next = time.monotonic() + SECONDS
 
     def add(self, row: Row) -> None:
-        """Add a row, and write the journal if that is due."""
+        """Add a row, and write the journal if that is due; if that fails, at a later time."""
         self._lines.append(msgspec.json.encode(row))
         self._is_written = False
         if time.monotonic() >= self._next:
-            self.write()
+            self._next = time.monotonic() + SECONDS
+            with contextlib.suppress(StorageError):  # the last `write` reports it
+                self.write()
 
     def write(self) -> None:
         """Write the journal, unless nothing was added.

@@ -54,6 +54,8 @@ class Processes(Executor):
             chosen = chosen or self._start()
             result: R = chosen.pool.submit(worker.run, function, *arguments, **keywords).result()
         except BrokenProcessPool:
+            if chosen is not None:
+                self._started.remove(chosen)  # its id can become another process's
             chosen = None
             raise
         else:
@@ -81,10 +83,14 @@ class Processes(Executor):
     def terminate(self) -> None:
         """Cancel what waits and interrupt what runs, which then removes its temporary files."""
         self._callers.shutdown(wait=False, cancel_futures=True)
-        for each in self._started:
-            if each.pid.done() and each.pid.exception() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each.pid.result(), signal.SIGTERM)
+        for each in [*self._started]:
+            each.pid.add_done_callback(_terminate)  # at once, or when it has started
+
+
+def _terminate(pid: Future[int]) -> None:
+    if not pid.cancelled() and pid.exception() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid.result(), signal.SIGTERM)
 
 
 def cores() -> int:

@@ -34,4 +34,4 @@ def is_complete(row: Row, present: Mapping[str, int], options: ParityOptions, *,
 
 def is_unchanged(source: CheckpointSource, row: Row) -> bool:
     """Return whether the listing and the settings of a source are those of an earlier conversion."""
-    return source.stamp == row.stamp
+    return source.is_listed and source.stamp == row.stamp

@@ -53,7 +53,8 @@ class Proof(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def satisfies(self, options: ParityOptions) -> bool:
         """Return whether a proof with these options would not be stronger."""
         return (
-            RANKS[ReferenceChoice(self.reference)] >= RANKS[ReferenceChoice(options.reference)]
+            self.reference in RANKS  # else it is one of a newer version
+            and RANKS[ReferenceChoice(self.reference)] >= RANKS[ReferenceChoice(options.reference)]
             and {probe.dtype for probe in options.probes} <= self.errors.keys()
             and {*sizes(options)} <= {*self.sizes}
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import msgspec.structs
 from msgspec import Struct
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from converter.storage.store import StoredFile
 
 AUTO = "auto"
+ABSENT = "absent"  # the version of a file that a listing does not show
 
 
 class CheckpointSource(Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class CheckpointSource(Struct, frozen=True, kw_only=True):
         input_shapes: shapes of the graph's inputs in the proof.
         refusal: why it must not be read, "" if it may.
         stamp: digest of the names, sizes and versions of the files, and of these settings.
+        is_listed: whether a listing shows all files; it shows none behind a link.
     """
 
     name: str
@@ -43,6 +45,7 @@ class CheckpointSource(Struct, frozen=True, kw_only=True):
     input_shapes: dict[str, tuple[int, ...]] | None = None
     refusal: str = ""
     stamp: str = ""
+    is_listed: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -50,15 +53,16 @@ class CheckpointSource(Struct, frozen=True, kw_only=True):
         return tuple(name for name in (self.params, self.graph, self.labels) if name)
 
 
-def stamp(source: CheckpointSource, entries: Mapping[str, StoredFile]) -> str:
-    """Return a digest of what a listing and the settings say of a source."""
+def stamped(source: CheckpointSource, entries: Mapping[str, StoredFile]) -> CheckpointSource:
+    """Return a source with a digest of what a listing and the settings say of it."""
     lines = _settings(source)
     for name in source.files:
         entry = entries.get(name)
-        # What a listing does not show, such as a file behind a link, is never known to be unchanged.
-        state = [str(entry.size), entry.version] if entry else [secrets.token_hex()]
-        lines += [f"{source.store}/{name}", *state]
-    return hashlib.sha256("\0".join(lines).encode(errors="surrogateescape")).hexdigest()
+        lines += [f"{source.store}/{name}", *([str(entry.size), entry.version] if entry else [ABSENT])]
+    digest = hashlib.sha256("\0".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return msgspec.structs.replace(
+        source, stamp=digest, is_listed=all(name in entries for name in source.files)
+    )
 
 
 def content(source: CheckpointSource, digests: Iterable[str]) -> str:

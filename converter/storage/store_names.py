@@ -12,6 +12,7 @@ from converter.names import clipped, printable
 from converter.storage import locks
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.ASCII)  # at least two letters: C:\ is a drive of Windows
+UNCLEAR = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/:]", re.ASCII)  # S3://, s3:/, zip::s3://
 CHAINED = re.compile(r"[a-z0-9]::[a-z]", re.ASCII)
 WEB = {"http", "https"}
 # Their URLs name a container or a revision with @.
@@ -24,6 +25,18 @@ def scheme(location: str) -> str:
     """Return the scheme of a URL, "" for a path."""
     match = SCHEME.match(location)
     return match[1] if match else ""
+
+
+def require_clear(location: str) -> None:
+    """Check that a location is clearly a path or a URL: a mistyped URL must not become a local folder.
+
+    Raises:
+        UsageError: if it begins like a URL and is none.
+    """
+    if not scheme(location) and UNCLEAR.match(location):
+        raise UsageError(
+            f"{public(location)}: neither a folder nor the URL of one store, such as s3://bucket/prefix"
+        )
 
 
 def public(url: str) -> str:

@@ -25,6 +25,7 @@ def open_store(location: str | Path) -> Store:
         StorageError: if the package of the scheme is not installed.
     """
     url = os.fspath(location)
+    store_names.require_clear(url)
     scheme = store_names.scheme(url)
     if not scheme:
         return LocalStore(Path(location))
@@ -44,6 +45,7 @@ def locate(location: str | Path) -> tuple[Store, str]:
         StorageError: as in ``open_store``.
     """
     url = os.fspath(location)
+    store_names.require_clear(url)
     scheme = store_names.scheme(url)
     if not scheme:
         path = Path(location)
