@@ -61,9 +61,11 @@ def run(
             running[future] = request
             future.add_done_callback(done.put)
             if len(running) >= limit:
-                yield _result(running, done.get())
+                finished = _result(running, done.get())
+                yield finished
         while running:
-            yield _result(running, done.get())
+            finished = _result(running, done.get())
+            yield finished
     finally:
         for future in running:
             future.cancel()
