@@ -104,9 +104,8 @@ def minimums(session: nox.Session) -> None:
     extras = ",".join(PYPROJECT["project"]["optional-dependencies"].keys() - NOT_LOWEST)
     session.install("--resolution", "lowest-direct", f".[{extras}]")
     timm = [requirement for requirement in groups("ecosystem") if requirement.startswith("timm")]
-    session.install(
-        f".[{extras}]", *groups("stores", "tests"), *timm
-    )  # the extras limit what the tests install
+    # The extras are named again: they limit the versions of what the tests need.
+    session.install(f".[{extras}]", *groups("stores", "tests"), *timm)
     chosen = session.posargs or [f"tests/test_{name}.py" for name in CORE]
     session.run("pytest", *PARALLEL, *chosen, env=WORKERS)
     remove_environment(session)

@@ -49,7 +49,7 @@ def test_unproven_row_does_not_replace_a_proven_one() -> None:
     assert journals.merge([proven, row(2)])["a"] == proven
 
 
-def test_runs_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_index_has_the_rows_of_all_journals(tmp_path: Path) -> None:
     out = stores.open_store(tmp_path)
     both = [Journal(out), Journal(out)]
     for number, journal in enumerate(both):
@@ -111,6 +111,10 @@ def test_journal_is_written_at_intervals(tmp_path: Path, monkeypatch: pytest.Mon
     journal = Journal(out)
     journal.add(row(1))
     assert len((tmp_path / journal.name).read_text().splitlines()) == 1
+    monkeypatch.setattr(journals, "SECONDS", 1000.0)
+    later = Journal(out)
+    later.add(row(1))
+    assert not (tmp_path / later.name).exists()
 
 
 def read(out: Path) -> list[dict[str, object]]:

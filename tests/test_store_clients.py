@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from serving import cut, endless, serving, status, whole
 
 from converter.errors import FileMissingError, StorageError, UsageError
-from converter.storage import stores, transfers
+from converter.storage import clients, stores, transfers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,8 +101,16 @@ def test_changed_web_file_is_refused(tmp_path: Path) -> None:
         opened(server).fetch("large.params", tmp_path / "copy")
 
 
-def test_failed_rename_leaves_nothing() -> None:
+def test_client_with_an_unknown_rename_is_not_written() -> None:
     fsspec.register_implementation("norename", NoRename, clobber=True)
+    with pytest.raises(UsageError, match="norename:// can only be read"):
+        stores.open_store("norename://folder").write("a.json", b"1")
+    assert NoRename.store == {}
+
+
+def test_failed_rename_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("norename", NoRename, clobber=True)
+    monkeypatch.setitem(clients.CLIENTS, "norename", clients.RENAMED)
     store = stores.open_store("norename://folder")
     with pytest.raises(StorageError, match=r"a\.json: the reason; 2 attempts"):
         store.write("a.json", b"1")

@@ -188,8 +188,9 @@ def _graph_option_refusal(name: str, option: str, params: Path | None) -> str:
     from converter.networks import catalog
 
     if name == options.AUTO:
-        is_file = params is not None and params.is_file()
-        command = automatic_conversion.graph_command(params) if is_file and params else None
+        command = None
+        if params is not None and params.is_file():
+            command = automatic_conversion.graph_command(params)
         hint = f": {command}, with the same options" if command else ""
         return f"requires the name of a network of GluonCV or a graph in place of auto{hint}"
     model = catalog.find(name)

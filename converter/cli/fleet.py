@@ -58,9 +58,7 @@ def convert_many(  # noqa: PLR0913 - the options of the command line
             show_default="processes on this machine",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print only the summary on stdout, as JSON.")
-    ] = False,
+    as_json: outcomes.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Convert every checkpoint in a folder, a bucket or a list.
@@ -93,16 +91,14 @@ def convert_many(  # noqa: PLR0913 - the options of the command line
         screen = console.lines(stderr=as_json)
         screen.print(f"[green]wrote[/]   {console.word(summary.index)}")
         failed = any(line.verdict == outcomes.FAILED for line in lines)
-        _print_next(summary, source, out, screen)
+        _print_next(summary, out, screen)
     raise typer.Exit(failed)
 
 
-def _print_next(summary: FleetSummary, source: str, out: str, screen: Console) -> None:
-    """Print the command that repeats what failed, else the one that verifies weights on this machine."""
+def _print_next(summary: FleetSummary, out: str, screen: Console) -> None:
+    """Print the command that verifies weights on this machine, if there are any."""
     artifact = next((row.artifact for row in summary.sources if row.artifact), None)
-    if summary.counts[outcomes.FAILED]:
-        console.print_next(screen, ["gluon2torch", "convert-many", source, out])
-    elif artifact is not None and "://" not in out:
+    if artifact is not None and "://" not in out:
         console.print_next(screen, ["gluon2torch", "verify", f"{out.rstrip('/')}/{artifact}"])
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +26,8 @@ from converter.cli import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+Json = Annotated[bool, typer.Option("--json", help="Print only the summary on stdout, as JSON.")]
 
 COLOURS = {"converted": "green", "skipped": "blue", "failed": "red"}
 MAX_ROWS = 200  # of a table; more do not help on a terminal
@@ -58,7 +61,7 @@ class _CountColumn(MofNCompleteColumn):
 
 
 class Bars:
-    """The overall progress, and a line for each conversion that runs."""
+    """The overall progress, and a line for each conversion that was submitted and has not ended."""
 
     def __init__(self, bars: Progress, total: int) -> None:
         self._bars = bars

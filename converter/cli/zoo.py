@@ -48,9 +48,7 @@ def convert_zoo(  # noqa: PLR0913 - the options of the command line
         int | None,
         typer.Option(min=1, help="Number of models to convert at a time.", show_default="half the cores"),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print only the summary on stdout, as JSON.")
-    ] = False,
+    as_json: outcomes.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Convert many models, or all, into one folder.

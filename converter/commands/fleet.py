@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from converter.fleet.sources import CheckpointSource
     from converter.storage.store import Store
 
-AHEAD = 2  # requests per job that are submitted: a worker that is done need not wait for this process
+AHEAD = 2  # requests per process that are submitted: one that is done need not wait for us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,8 @@ class FleetRequest:
         out: the output, a folder or the URL of a bucket's prefix.
         options: how to prove each conversion.
         report: whether to write a parity report for each checkpoint.
-        jobs: number of conversions at a time; by default the number of CPU cores.
+        jobs: number of conversions at a time; by default the number of CPU cores. With an executor, the
+            number of tasks that are submitted and not finished.
         executor: what runs the conversions, by default processes on this machine.
     """
 
@@ -195,11 +196,13 @@ def _convert(
 
     with contextlib.ExitStack() as stack:
         executor = request.executor or stack.enter_context(execution.local(jobs))
-        results = execution.run(fleet_conversion.convert, requests, executor, AHEAD * jobs, started)
+        limit = jobs if request.executor else AHEAD * jobs
+        results = execution.run(fleet_conversion.convert, requests, executor, limit, started)
         for one, result in results:
-            row = _failure(one.source, result) if isinstance(result, BaseException) else result
-            yield msgspec.structs.replace(row, finished=journals.now())
+            yield msgspec.structs.replace(_row(one.source, result), finished=journals.now())
 
 
-def _failure(source: CheckpointSource, error: BaseException) -> Row:
-    return Row(source=source.name, verdict=Verdict.failed, reason=execution.reason(error), stamp=source.stamp)
+def _row(source: CheckpointSource, result: Row | BaseException) -> Row:
+    if isinstance(result, BaseException):
+        return fleet_conversion.failure(source, execution.reason(result))
+    return result

@@ -71,9 +71,13 @@ def convert(request: CheckpointRequest) -> Row:
         try:
             row = _convert(request, folder)
         except (ConversionError, OSError, MemoryError) as error:
-            reason = _plain(execution.reason(error), folder)
-            row = Row(source=source.name, verdict=Verdict.failed, reason=reason, stamp=source.stamp)
+            row = failure(source, _plain(execution.reason(error), folder))
     return msgspec.structs.replace(row, seconds=round(time.monotonic() - started, 2))
+
+
+def failure(source: CheckpointSource, reason: str) -> Row:
+    """Return the row of a checkpoint that was not converted."""
+    return Row(source=source.name, verdict=Verdict.failed, reason=reason, stamp=source.stamp)
 
 
 def _plain(reason: str, folder: Path) -> str:

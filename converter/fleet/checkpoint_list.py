@@ -28,7 +28,8 @@ import msgspec.structs
 
 from converter.errors import SourceError, StorageError, UsageError
 from converter.fleet import inventory, sources
-from converter.fleet.sources import AUTO, CheckpointSource
+from converter.fleet.sources import CheckpointSource
+from converter.networks.selection import AUTO
 from converter.storage import store_names, stores
 
 if TYPE_CHECKING:

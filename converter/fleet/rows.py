@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from converter.choices import ReferenceChoice
-from converter.manifests.hashes import Sha256  # noqa: TC001 - evaluated
+from converter.manifests.hashes import Sha1, Sha256  # noqa: TC001 - evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from converter.manifests.schema import ParityRecord
     from converter.parity.options import ParityOptions
 
-Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
 # From the weakest reference to the strongest; `auto` takes what can run, at least numpy.
 RANKS = {ReferenceChoice.none: 0, ReferenceChoice.auto: 1, ReferenceChoice.numpy: 1, ReferenceChoice.gluon: 2}
 

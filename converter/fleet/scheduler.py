@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 CONNECTION_SECONDS = 10
-MIN_JOBS = 32  # submitted at a time: workers may join later
+MIN_JOBS = 32  # workers may join later
+AHEAD = 2  # per thread of a worker: one that is done need not wait for us
 
 
 @contextlib.contextmanager
@@ -33,4 +34,4 @@ def connect(address: str) -> Iterator[tuple[Executor, int]]:
     except (OSError, ValueError) as error:
         raise ProcessesError(f"{address}: no scheduler answers: {error}") from error
     with client:
-        yield client.get_executor(), max(MIN_JOBS, sum(client.nthreads().values()))
+        yield client.get_executor(), max(MIN_JOBS, AHEAD * sum(client.nthreads().values()))

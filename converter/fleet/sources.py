@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import msgspec.structs
 from msgspec import Struct
 
+from converter.networks.selection import AUTO
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from converter.storage.store import StoredFile
 
-AUTO = "auto"
+SUFFIXES = {".params", ".gz", ".zip", ".mar", ".tar", ".tgz"}
 ABSENT = "absent"  # the version of a file that a listing does not show
 
 
@@ -84,6 +86,3 @@ def output_folder(source: CheckpointSource, content: str) -> str:
     while (suffix := PurePosixPath(stem).suffix) in SUFFIXES and stem != suffix:
         stem = stem.removesuffix(suffix)
     return (place.parent / f"{stem}-{content[:8]}").as_posix()
-
-
-SUFFIXES = {".params", ".gz", ".zip", ".mar", ".tar", ".tgz", ".npz"}

@@ -105,7 +105,7 @@ def _charts(document: Document) -> dict[str, Any]:
 
 
 def _json(chart: Any) -> str:  # noqa: ANN401 - altair's charts are untyped
-    """Return a chart as JSON; to validate it against Vega's schema takes longer than the rest of a report."""
+    """Return a chart as JSON; to validate it as well would take a quarter of a report's time."""
     text: str = chart.to_json(indent=None, validate=False)
     return text
 

@@ -72,13 +72,15 @@ WEB = Client(
     read={"block_size": 0},  # one request: a server need not support ranges
     errors=("aiohttp:ClientError",),
 )
-OTHER = Client()
+RENAMED = Client()  # whose rename replaces a file
+OTHER = Client(writable=False)  # a rename can be a copy, or fail if the file exists
 
 CLIENTS = {
     **dict.fromkeys(("s3", "s3a"), S3),
     **dict.fromkeys(("gs", "gcs"), GCS),
     **dict.fromkeys(("az", "abfs", "abfss"), AZURE),
     **dict.fromkeys(("http", "https"), WEB),
+    **dict.fromkeys(("memory", "sftp", "ssh"), RENAMED),
     "hf": HUB,
 }
 
