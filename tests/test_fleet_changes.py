@@ -66,8 +66,8 @@ def test_file_behind_a_link_is_read_again(tmp_path: Path) -> None:
     for seed in range(2):
         (tmp_path / "latest").unlink(missing_ok=True)
         (tmp_path / "latest").symlink_to(tmp_path / str(seed))
-        line = f"latest/{PARAMS},latest/net-symbol.json"
-        rows.append(row_of(convert_list(f"source,symbol\n{line}\n", tmp_path), f"latest/{PARAMS}"))
+        lines = (f"{folder}/{PARAMS},{folder}/net-symbol.json\n" for folder in ("0", "latest"))
+        rows.append(row_of(convert_list(f"source,symbol\n{''.join(lines)}", tmp_path), f"latest/{PARAMS}"))
     assert [row.verdict for row in rows] == ["converted", "converted"]
     assert rows[0].sha1 != rows[1].sha1
 

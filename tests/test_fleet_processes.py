@@ -47,6 +47,7 @@ def test_processes_stay_and_a_crash_fails_one_task() -> None:
         assert first == second != os.getpid()
         crash = processes.submit(os._exit, 3).exception()
         assert processes.submit(os.getpid).result() not in {first, os.getpid()}
+        assert [each.pid.result() for each in processes._started] == [processes.submit(os.getpid).result()]
     assert isinstance(crash, BrokenProcessPool)
     assert execution.reason(crash) == "its process ended unexpectedly"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec.structs
 import pytest
 from fleet_checkpoints import FAST, convert, verdicts, write_graph, write_model
 
@@ -58,11 +59,10 @@ def test_stamp_changes_with_every_file_and_setting() -> None:
         changed = entries | {name: StoredFile(name=name, size=size, version=version)}
         stamps.add(sources.stamped(source, changed).stamp)
     stamps.add(sources.stamped(source, {}).stamp)
-    other = CheckpointSource(
-        name="a", store="s", params="a.params", graph="a-symbol.json", model="mobilenet1.0"
-    )
-    stamps.add(sources.stamped(other, entries).stamp)
-    assert len(stamps) == 6
+    settings: list[dict[str, Any]] = [{"model": "mobilenet1.0"}, {"store": "t"}, {"requires_labels": True}]
+    for changes in settings:
+        stamps.add(sources.stamped(msgspec.structs.replace(source, **changes), entries).stamp)
+    assert len(stamps) == 8
 
 
 @pytest.mark.parametrize(
