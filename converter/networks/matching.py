@@ -28,7 +28,7 @@ A = TypeVar("A", bound="AnyArray")
 COUNTER_DTYPE = np.dtype(np.int64)
 VARIANCE = "running_var"
 EARLIER = "try         a checkpoint from before these values appeared"
-MAX_SUGGESTIONS = 100  # in an error; a file that fits a model needs far fewer
+MAX_SUGGESTIONS = 10  # in an error, as many as the console prints lines; each takes milliseconds
 
 
 def rename(

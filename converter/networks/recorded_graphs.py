@@ -10,6 +10,7 @@ import hashlib
 import json
 import lzma
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from converter.networks.recorded_index import RecordedEntry
 
 SUFFIX = ".json.xz"
+MAX_KEPT = 8  # for many checkpoints of a few networks
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +83,7 @@ class RecordedNetwork:
 
 
 def load(name: str) -> RecordedNetwork:
-    """Return a recorded network.
+    """Return a recorded network; it is shared, and must not be changed.
 
     Raises:
         CatalogError: if there is none of that name, or if its file is damaged.
@@ -89,7 +91,12 @@ def load(name: str) -> RecordedNetwork:
     entry = recorded_index.index().get(name)
     if entry is None:
         raise CatalogError(f"{name}: not among GluonCV's networks with a recorded graph")
-    document = _read(recorded_index.folder() / f"{name}{SUFFIX}", entry.sha256)
+    return _load(recorded_index.folder(), name, entry)
+
+
+@lru_cache(MAX_KEPT)
+def _load(folder: Path, name: str, entry: RecordedEntry) -> RecordedNetwork:
+    document = _read(folder / f"{name}{SUFFIX}", entry.sha256)
     return RecordedNetwork(
         name=name,
         entry=entry,

@@ -200,16 +200,22 @@ def difference(reference: Array, output: Array) -> Difference:
     if reference.shape != output.shape:
         return Difference(float("inf"), float("inf"), *statistics)
     with np.errstate(all="ignore"):  # infinities and NaNs are values like others
-        wide = reference.astype(np.float64)
-        far = np.abs(wide - output)
+        wide = reference.astype(np.float64, copy=False)
+        far, sizes = np.abs(wide - output), np.abs(wide)
+        if _largest(sizes) < HUGE and np.isfinite(_largest(far)):  # as almost all, and four times faster
+            scale = _scale(statistics[0].deviation, _largest(sizes), reference.dtype)
+            relative = _over(np.max(far, initial=0.0, keepdims=True), scale)
+            return Difference(_largest(far), relative, *statistics)
         far[(reference == output) | (np.isnan(reference) & np.isnan(output))] = 0
         far[np.isnan(far)] = np.inf  # one of the two is not finite
-        ordinary = np.abs(wide) < HUGE
-        relative = max(
-            _over(far[ordinary], _scale(wide[ordinary], reference.dtype)),
-            _over(far[~ordinary], np.abs(wide[~ordinary])),
-        )
-    return Difference(float(np.max(far, initial=0.0)), relative, *statistics)
+        ordinary = sizes < HUGE
+        scale = _scale(float(np.std(wide[ordinary])), _largest(sizes[ordinary]), reference.dtype)
+        relative = max(_over(far[ordinary], scale), _over(far[~ordinary], sizes[~ordinary]))
+    return Difference(_largest(far), relative, *statistics)
+
+
+def _largest(sizes: Array) -> float:
+    return float(np.max(sizes, initial=0.0))
 
 
 def _over(far: Array, scale: Array | float) -> float:
@@ -220,16 +226,16 @@ def _over(far: Array, scale: Array | float) -> float:
     return float(np.max(np.where(np.isnan(relative), np.inf, relative)))
 
 
-def _scale(ordinary: Array, dtype: np.dtype[Any]) -> float:
+def _scale(deviation: float, largest: float, dtype: np.dtype[Any]) -> float:
     """Return what a difference is relative to: the standard deviation, or the largest value of a constant.
 
     An output that varies only by rounding errors counts as constant.
 
     Args:
-        ordinary: the values of the reference, without huge ones.
+        deviation: the standard deviation of the reference's values, without huge ones.
+        largest: the largest absolute value among them.
         dtype: the type in which they were computed.
     """
-    deviation, largest = float(np.std(ordinary)), float(np.max(np.abs(ordinary), initial=0.0))
     rounding = float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0
     return deviation if deviation > ROUNDINGS * rounding * largest else largest
 
