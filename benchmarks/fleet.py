@@ -2,15 +2,17 @@
 
 The checkpoints are seeded random parameters of GluonCV's cifar_resnet20_v1. They and the output are in a
 local folder or, with ``--s3``, on a real S3 server on loopback. The floor is a loop of ``convert`` processes,
-of which each starts Python and imports torch.
+of which each starts Python and, for a proof, imports torch.
 
-    python benchmarks/fleet.py --files 200 --s3
+    python benchmarks/fleet.py --files 10 100 --s3
+    python benchmarks/fleet.py --files 100 1000 10000 --jobs 2 --s3 --reference none
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import resource
 import socket
@@ -35,42 +37,73 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODEL = "cifar_resnet20_v1"
-PROOF = ParityOptions("numpy")
+MILLION = 1_000_000
 LOOPED = 3  # files that the loop of processes converts
 START_SECONDS = 60  # of the server
+# Bytes of an object that the server keeps in memory: checkpoints, but not their weights, which are in files.
+# A process may open fewer files than both are together.
+IN_MEMORY = 1_105_000
 
 
 @dataclass
 class Cost:
-    """The cost of one file, in seconds: on the clock, and of all cores."""
+    """The cost of one file, in seconds.
+
+    Attributes:
+        seconds: on the clock.
+        driver: of a core, in this process.
+        workers: of a core, in the processes that it started and waited for.
+    """
 
     seconds: float = 0.0
-    cpu: float = 0.0
+    driver: float = 0.0
+    workers: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.seconds:7.3f} s per file, {self.cpu:7.3f} s of a core"
+        cores = f"{self.workers:7.4f} s of a core in processes, {self.driver:7.4f} s in the driver"
+        return f"{self.seconds:7.4f} s per file: {cores}"
 
 
 def main() -> None:
-    """Print the measurements."""
+    """Print the measurements.
+
+    Raises:
+        SystemExit: if a checkpoint is not converted, or not skipped the second time.
+    """
     parser = argparse.ArgumentParser(description="Measure the conversion of many small checkpoints.")
-    parser.add_argument("--files", type=int, default=100)
+    parser.add_argument("--files", type=int, nargs="+", default=[100])
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--s3", action="store_true", help="use an S3 server on loopback (moto)")
+    parser.add_argument("--reference", choices=("numpy", "none"), default="numpy")
     arguments = parser.parse_args()
+    options = ParityOptions(arguments.reference)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with _bucket() if arguments.s3 else contextlib.nullcontext(name) as place:
-            source = f"{place}/source"
-            _write(source, arguments.files, folder)
-            _show(f"{arguments.files} checkpoints of {MODEL} in {'a bucket' if arguments.s3 else 'a folder'}")
-            _show(f"loop of processes  {_loop(folder)}")
-            for jobs in arguments.jobs:
-                out = f"{place}/out{jobs}"
-                _show(f"{jobs} at a time        {_run(source, out, jobs, arguments.files, 'converted')}")
-                _show(f"second run         {_run(source, out, jobs, arguments.files, 'skipped')}")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * processes.MAXRSS_BYTES
-        _show(f"driver             {peak / processes.MEGABYTE:.0f} MB of memory at its peak")
+            save_params(recorded_sources.random_arrays(recorded_graphs.load(MODEL), 0), folder / "one.params")
+            _show(f"loop of processes    {_loop(folder, options)}")
+            for files, jobs in itertools.product(sorted(arguments.files), arguments.jobs):
+                source, out = f"{place}/source{files}", f"{place}/out{files}-{jobs}"
+                _write(source, files, folder)
+                request = FleetRequest(source=source, out=out, options=options, jobs=jobs)
+                _show(f"{files} files, {jobs} at a time")
+                cost = _run(request, files, "converted")
+                _show(f"  converted          {cost}")
+                _show(f"  skipped            {_run(request, files, 'skipped')}")
+                _show(f"  driver             {_peak():.0f} MB of memory at its peak")
+            _extrapolate(cost)
+
+
+def _extrapolate(cost: Cost) -> None:
+    """Print what the costs of the last run are for a million files on many machines."""
+    hours = MILLION * cost.workers / 3600
+    _show(f"a million files      {hours:.0f} hours of a core in processes")
+    _show(f"one driver           has work for {cost.workers / cost.driver:.0f} processes")
+
+
+def _peak() -> float:
+    """Return the peak memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * processes.MAXRSS_BYTES / processes.MEGABYTE
 
 
 def _show(line: str) -> None:
@@ -87,10 +120,10 @@ def _write(source: str, files: int, folder: Path) -> None:
         store.put(f"team{seed % 10}/{seed:05}.params", path)
 
 
-def _loop(folder: Path) -> Cost:
+def _loop(folder: Path, options: ParityOptions) -> Cost:
     """Return the cost per file of a loop of processes; the first one warms up the system's cache."""
     command = [sys.executable, "-m", "converter", "convert", "auto", str(folder / "loop")]
-    command += ["--params", str(folder / "one.params"), "--reference", PROOF.reference]
+    command += ["--params", str(folder / "one.params"), "--reference", options.reference]
     subprocess.run(command, check=True, capture_output=True)
     with _measured(LOOPED) as cost:
         for _ in range(LOOPED):
@@ -98,10 +131,10 @@ def _loop(folder: Path) -> Cost:
     return cost
 
 
-def _run(source: str, out: str, jobs: int, files: int, verdict: str) -> Cost:
+def _run(request: FleetRequest, files: int, verdict: str) -> Cost:
     """Return the cost per file of a run, in which every file must have this verdict."""
     with _measured(files) as cost:
-        summary = fleet.run(FleetRequest(source=source, out=out, options=PROOF, jobs=jobs))
+        summary = fleet.run(request)
     if summary.counts[verdict] != files:
         sys.exit(f"expected {files} {verdict}, found {summary.counts}")
     return cost
@@ -113,7 +146,8 @@ def _measured(files: int) -> Iterator[Cost]:
     cost, before, start = Cost(), os.times(), time.perf_counter()
     yield cost
     cost.seconds = (time.perf_counter() - start) / files
-    cost.cpu = sum(after - earlier for after, earlier in zip(os.times()[:4], before[:4], strict=True)) / files
+    spent = [(after - earlier) / files for after, earlier in zip(os.times()[:4], before[:4], strict=True)]
+    cost.driver, cost.workers = sum(spent[:2]), sum(spent[2:])
 
 
 @contextlib.contextmanager
@@ -130,6 +164,7 @@ def _bucket() -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "benchmark",
         "AWS_DEFAULT_REGION": "us-east-1",
         "NO_PROXY": "127.0.0.1",
+        "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(IN_MEMORY),
     }
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:

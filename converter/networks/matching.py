@@ -28,7 +28,7 @@ A = TypeVar("A", bound="AnyArray")
 COUNTER_DTYPE = np.dtype(np.int64)
 VARIANCE = "running_var"
 EARLIER = "try         a checkpoint from before these values appeared"
-MAX_SUGGESTIONS = 10  # in an error, as many as the console prints lines; each takes milliseconds
+MAX_SUGGESTIONS = 10  # more unexpected names are those of another network
 
 
 def rename(
@@ -102,15 +102,12 @@ def _require_complete(mapping: Mapping, params: Arrays, file: str) -> None:
 def _require_names(expected: Collection[str], actual: Collection[str], headline: str) -> None:
     missing = names.collapse(name for name in expected if name not in actual)
     unexpected = names.collapse(name for name in actual if name not in expected)
+    candidates = missing if len(unexpected) <= MAX_SUGGESTIONS else []
     _refuse(
         headline,
         [
             *(f"missing     {pattern}" for pattern in missing),
-            *(
-                f"unexpected  {pattern}{_suggestion(pattern, missing)}"
-                for pattern in unexpected[:MAX_SUGGESTIONS]
-            ),
-            *(f"unexpected  {pattern}" for pattern in unexpected[MAX_SUGGESTIONS:]),
+            *(f"unexpected  {pattern}{_suggestion(pattern, candidates)}" for pattern in unexpected),
         ],
     )
 
