@@ -9,7 +9,8 @@
 | ``labels`` | the class names, likewise |
 | ``input`` | shapes of the graph's inputs in the proof: ``data=1x3x224x224``, with spaces between several |
 
-Places are URLs or paths; a relative one begins at the list. Other columns are ignored.
+Places are URLs or paths; a relative one begins at the list. Other columns are ignored. A line with an
+``https://`` URL has no other file, because web servers have no listings in which to find it.
 """
 
 from __future__ import annotations
@@ -133,7 +134,10 @@ def _select(line: ListLine, folder: str, location: str) -> _Selection:
         shapes=shapes or None,
     )
     if len({_root(place) for place in selected.places}) > 1:
-        raise SourceError(f"{location}: {line.source}: its files must have a bucket or a folder in common")
+        raise SourceError(
+            f"{location}: {line.source}: its files must have a bucket or a folder in common; "
+            "an https:// URL has no other file"
+        )
     return selected
 
 
@@ -151,8 +155,13 @@ def _absolute(place: str, folder: str) -> str:
 
 
 def _root(place: str) -> str:
-    """Return the bucket of a URL, or the first folder of a path: the whole disk is never listed."""
+    """Return the bucket of a URL, or the first folder of a path: the whole disk is never listed.
+
+    A file on a web server is a store of its own.
+    """
     scheme = store_names.scheme(place)
+    if scheme in store_names.WEB:
+        return place
     start = f"{scheme}://" if scheme else "/"
     return start + place.removeprefix(start).partition("/")[0]
 
@@ -192,7 +201,7 @@ def _source(
     """Return the source of a line; what it does not select is what a search finds."""
     line = selected.line
     params, graph, labels = (
-        place and place.removeprefix(store).lstrip("/")
+        place and (place.removeprefix(store).lstrip("/") or posixpath.basename(place))
         for place in (selected.params, selected.graph, selected.labels)
     )
     neighbour = found.get(params or "")
