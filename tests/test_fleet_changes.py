@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,11 +113,19 @@ def test_list_cannot_write_out_of_the_output(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     path = tmp_path / "inner" / "list.csv"
     path.write_text(f"source\n../elsewhere/{PARAMS}\n")
+    for place in path, path.as_uri():
+        assert [*verdicts(convert(place, tmp_path / "out")).values()] == ["converted"]
+        written = set(tmp_path.rglob("*.safetensors"))
+        assert written
+        assert all(file.is_relative_to(tmp_path / "out") for file in written)
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_url_on_a_list_cannot_leave_its_bucket(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"source\ns3://bucket/models/../../other/{PARAMS}\n")
     with pytest.raises(SourceError, match=r"a URL with \. or \.\."):
-        checkpoint_list.read(path.as_uri())
-    assert [*verdicts(convert(path, tmp_path / "out")).values()] == ["converted"]
-    written = set(tmp_path.rglob("*.safetensors"))
-    assert all(file.is_relative_to(tmp_path / "out") for file in written)
+        checkpoint_list.read(str(path))
 
 
 def test_unreachable_line_does_not_stop_the_others(tmp_path: Path) -> None:

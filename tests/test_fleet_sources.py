@@ -143,3 +143,12 @@ def test_files_on_a_list_are_named_by_their_common_folder(tmp_path: Path) -> Non
         "a/net-0000.params",
         "b/net-0000.params",
     ]
+
+
+def test_list_and_its_files_may_have_file_urls(tmp_path: Path) -> None:
+    folder = tmp_path / "my models"
+    params = write_graph(folder)
+    (folder / "list.csv").write_text(f"source\n{params.as_uri()}\nnet-0000.params\n")
+    assert " " not in params.as_uri()
+    for place in (folder / "list.csv").as_uri(), str(folder / "list.csv"):
+        assert {source.params for source in checkpoint_list.read(place)} == {"net-0000.params"}

@@ -21,7 +21,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -146,6 +146,10 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _absolute(place: str, folder: str) -> str:
+    place, folder = (
+        str(store_names.local_path(each)) if store_names.scheme(each) == "file" else each
+        for each in (place, folder)
+    )
     if store_names.scheme(place) or store_names.scheme(folder):
         url = place if store_names.scheme(place) else f"{folder}/{place}"
         if {".", ".."} & {*url.split("/")}:
@@ -162,7 +166,7 @@ def _root(place: str) -> str:
     scheme = store_names.scheme(place)
     if scheme in store_names.WEB:
         return place
-    start = f"{scheme}://" if scheme else "/"
+    start = f"{scheme}://" if scheme else PurePath(place).anchor.replace("\\", "/")
     return start + place.removeprefix(start).partition("/")[0]
 
 

@@ -47,8 +47,8 @@ def locate(location: str | Path) -> tuple[Store, str]:
     url = os.fspath(location)
     store_names.require_clear(url)
     scheme = store_names.scheme(url)
-    if not scheme:
-        path = Path(location)
+    if scheme in {"", "file"}:
+        path = store_names.local_path(url) if scheme else Path(location)
         return LocalStore(path.parent), path.name
     folder, _, name = url.rpartition("/")
     if not name or folder.endswith(":/"):
