@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +42,8 @@ def write(out: Store, journals: Journals) -> None:
 
 
 def _json(rows: Sequence[Row]) -> bytes:
-    document = {"sources": [msgspec.to_builtins(row) for row in rows]}
-    return (json.dumps(document, indent=1) + "\n").encode()
+    """Return a document with a row in each line."""
+    return b'{"sources": [\n' + b",\n".join(map(msgspec.json.encode, rows)) + b"\n]}\n"
 
 
 def _parquet(rows: Sequence[Row]) -> bytes:
