@@ -314,7 +314,8 @@ def read_small(path: Path, limit: int) -> bytes:
     """
     require_regular(path)
     with reading(path), path.open("rb") as stream:
-        content = stream.read(limit + 1)
+        require_size(path, os.fstat(stream.fileno()).st_size, limit)  # `read(limit)` would allocate the limit
+        content = stream.read()
     require_size(path, len(content), limit)
     return content
 
