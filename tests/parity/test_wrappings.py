@@ -57,10 +57,17 @@ RECORDED = {
     "pose": "simple_pose_resnet18_v1b",
     "pose-prefix": "simple_pose_resnet18_v1b",
 }
-PLAIN = (
-    *("listed-prefix", "moving", "mixed", "half", "preprocessed"),
-    *("channels1", "channels4-export", "dilated-export"),
-)
+# The file, and the network in it.
+PLAIN = {
+    "listed-prefix": CIFAR,
+    "moving": V1B,
+    "mixed": V1B,
+    "half": V1B,
+    "preprocessed": V1B,
+    "channels1": V1B,
+    "channels4-export": V1B,
+    "dilated-export": "gluon_resnet50_v1d",  # v1c's prefix names are the same: the prefix decides
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +99,14 @@ def test_network_in_a_wrapping_is_proven(name: str, description: str, folder: Pa
     record = result.manifest.source.wrapping
     assert record is not None
     assert record.description == description
-    assert result.manifest.parity.proven
-    assert result.manifest.parity.reference == "gluon"
+    assert_proven(result, folder / name)
+
+
+def assert_proven(result: ConversionResult, folder: Path) -> None:
+    """Check that MXNet has proven a conversion: with the graph next to the parameters if there is one."""
+    parity = result.manifest.parity
+    assert (parity.proven, parity.reference) == (True, "gluon")
+    assert parity.definition == ("graph" if [*folder.glob("*-symbol.json")] else "gluoncv")
 
 
 @pytest.mark.parametrize(("name", "network"), RECORDED.items())
@@ -105,22 +118,21 @@ def test_backbone_of_a_recorded_network_is_not_taken_unasked(
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_network_with_an_unusual_graph_is_proven(name: str, folder: Path, convert: Convert) -> None:
+@pytest.mark.parametrize(("name", "model"), PLAIN.items())
+def test_network_with_an_unusual_graph_is_proven(
+    name: str, model: str, folder: Path, convert: Convert
+) -> None:
     result = convert(params_in(folder / name))
+    assert result.model.name == model
     assert result.manifest.source.wrapping is None
-    assert result.manifest.parity.proven
+    assert_proven(result, folder / name)
     assert result.manifest.source.casts == (name in {"mixed", "half"})
 
 
-@pytest.mark.parametrize(
-    ("name", "definition"),
-    [("unbiased-export", "graph"), ("fcn-export", "graph"), ("dilated-export", "graph"), ("fcn", "gluoncv")],
-)
-def test_graph_is_the_reference_if_there_is_one(
-    name: str, definition: str, folder: Path, convert: Convert
-) -> None:
-    assert convert(params_in(folder / name)).manifest.parity.definition == definition
+def test_files_have_graphs_or_not(folder: Path) -> None:
+    with_graphs = {path.parent.name for path in folder.glob("*/*-symbol.json")}
+    assert {"unbiased-export", "fcn-export", "dilated-export"} <= with_graphs
+    assert {"fcn", "fcn-prefix", "unbiased", "outer"}.isdisjoint(with_graphs)
 
 
 def test_dilated_backbone_is_refused_without_dilation(folder: Path, convert: Convert, out: Path) -> None:
@@ -139,12 +151,6 @@ def test_stride_of_an_ssd_is_not_the_models(folder: Path, convert: Convert, out:
         assert result.manifest.parity.proven
         assert result.manifest.source.wrapping is not None
         assert "stride 1 in place of 2" in result.manifest.source.wrapping.description
-
-
-def test_prefix_names_of_two_networks_that_differ_in_a_pool_need_the_prefix(
-    folder: Path, convert: Convert
-) -> None:
-    assert convert(params_in(folder / "dilated-export")).model.name == "gluon_resnet50_v1d"
 
 
 def test_preprocessing_of_the_graph_is_recorded_and_not_part_of_the_network(
