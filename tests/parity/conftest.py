@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +29,21 @@ def forked_children() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def gluon_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of ``.params`` files written by GluonCV: those in gluon_files.py, and resnext50."""
-    folder = tmp_path_factory.mktemp("gluon")
-    mxnet_forks.run(WRITER, folder)
-    mxnet_forks.run(WRITER, folder, "gluon_resnext50_32x4d")
+    """Return a folder of ``.params`` files written by GluonCV: those in gluon_files.py, and resnext50.
+
+    The first worker of pytest-xdist that needs it writes it for all.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, draft = shared / "gluon", shared / "gluon.part"
+    with (shared / "gluon.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(draft, ignore_errors=True)  # of a worker that failed
+            draft.mkdir()
+            mxnet_forks.run(WRITER, draft)
+            mxnet_forks.run(WRITER, draft, "gluon_resnext50_32x4d")
+            draft.rename(folder)
     return folder
 
 

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import random_networks
+
 from converter.networks import catalog
 from converter.references.gluon_child import import_frameworks
 
@@ -24,7 +26,7 @@ BATCHNORM = {
     "running_mean": (-0.2, 0.2),
     "running_var": (0.7, 1.4),
 }
-CLASSES = 10
+CLASSES, SIZE = 10, 64
 # MXNet 1's type numbers, by name.
 DTYPES = {
     "float32": 0,
@@ -40,18 +42,22 @@ DTYPES = {
 
 def main(folder: Path, *names: str) -> None:
     numpy, mxnet, gluoncv = import_frameworks()
-    mxnet.random.seed(SEED)
-    generator = numpy.random.RandomState(SEED)
+    generator = numpy.random.Generator(numpy.random.PCG64(SEED))
 
-    def network(gluon: str, *, randomized: bool = True, **options: object) -> Any:  # noqa: ANN401
+    def network(gluon: str, *, channels: int = 3, randomized: bool = True, **options: object) -> Any:  # noqa: ANN401
         net = gluoncv.model_zoo.get_model(gluon, pretrained=False, **options)
-        net.initialize(mxnet.init.MSRAPrelu())
-        net(mxnet.nd.zeros((1, 3, 32, 32)))
+        random_networks.initialize(net, mxnet, (1, channels, SIZE, SIZE))
+        random_networks.draw_weights(net, mxnet, generator)
         for name, parameter in net._collect_params_with_prefix().items() if randomized else ():
             limits = BATCHNORM.get(name.rpartition(".")[2])
             if limits is not None:
                 parameter.set_data(mxnet.nd.array(generator.uniform(*limits, parameter.shape)))
         return net
+
+    def export(net: Any, name: str, channels: int = 3) -> None:  # noqa: ANN401 - MXNet is untyped
+        net.hybridize()
+        net(mxnet.nd.zeros((1, channels, SIZE, SIZE)))
+        net.export(str(folder / name))
 
     for name in names:
         network(catalog.find(name).entry.gluon).save_parameters(str(folder / f"{name}.params"))
@@ -61,9 +67,7 @@ def main(folder: Path, *names: str) -> None:
     network("resnext50_32x4d", randomized=False).save_parameters(str(folder / "fresh.params"))
     small = network("resnext50_32x4d", classes=CLASSES)
     small.collect_params().save(str(folder / "prefix.params"))
-    small.hybridize()
-    small(mxnet.nd.zeros((1, 3, 32, 32)))
-    small.export(str(folder / "export"))
+    export(small, "export")
 
     replaced = network("resnet18_v1b", classes=CLASSES)
     with replaced.layer1.name_scope():  # the new BatchNorm continues the numbering and gets the last index
@@ -73,22 +77,14 @@ def main(folder: Path, *names: str) -> None:
         parameter.set_data(mxnet.nd.array(generator.uniform(*BATCHNORM[name], parameter.shape)))
     replaced.save_parameters(str(folder / "replaced-structural.params"))
     replaced.collect_params().save(str(folder / "replaced-prefix.params"))
-    replaced.hybridize()
-    replaced(mxnet.nd.zeros((1, 3, 32, 32)))
-    replaced.export(str(folder / "replaced"))
+    export(replaced, "replaced")
 
     for kind, options in (("dilated", {"dilated": True}), ("four-channels", {})):
         (folder / kind).mkdir()
-        net = gluoncv.model_zoo.get_model("resnet18_v1b", classes=CLASSES, **options)
-        net.initialize(mxnet.init.MSRAPrelu())
-        net.hybridize()
-        net(mxnet.nd.zeros((1, 3 if options else 4, 64, 64)))  # the channels are those of the first input
-        for name, parameter in net._collect_params_with_prefix().items():
-            limits = BATCHNORM.get(name.rpartition(".")[2])
-            if limits is not None:
-                parameter.set_data(mxnet.nd.array(generator.uniform(*limits, parameter.shape)))
+        channels = 3 if options else 4
+        net = network("resnet18_v1b", channels=channels, classes=CLASSES, **options)
         net.save_parameters(str(folder / kind / "net.params"))
-        net.export(str(folder / kind / "net"))
+        export(net, f"{kind}/net", channels)
 
     write_kinds(folder, numpy, mxnet)
 

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import random_networks
+
 from converter.networks import catalog
 from converter.references.gluon_child import import_frameworks
 
@@ -30,11 +32,13 @@ GRAPHS = (
     *("resnext101e_64x4d", "cifar_resnext29_32x4d"),
 )
 SEED, CLASSES, NEW_CLASSES = 2026, 10, 7
+IMAGE = (1, 3, 32, 32)
 BATCHNORM = {"gamma", "beta", "running_mean", "running_var"}
 LIMITS = (0.4, 0.9)  # of the random values, which differ from those of a fresh network
 
 numpy, mxnet, gluoncv = import_frameworks()
 nn = mxnet.gluon.nn
+generator = numpy.random.Generator(numpy.random.PCG64(SEED))
 Net = Any  # MXNet is untyped
 Names = dict[str, str]
 
@@ -91,46 +95,34 @@ def exported(net: Net) -> Names:
     return {key: f"aux:{name}" if name in auxiliary else f"arg:{name}" for key, name in names_of(net).items()}
 
 
-def variants(gluon: str) -> Iterator[tuple[str, Callable[[], Names]]]:
+def variants(gluon: str) -> Iterator[tuple[str, Names]]:
+    """Yield the names of each variant; several are the names of one network, as building takes long."""
     make = partial(network, gluon)
-    yield "first", lambda: names_of(make())
-    yield "second", lambda: names_of(make())
-    yield "named", lambda: names_of(with_prefix(gluon, "foo_"))
-    yield "without prefix", lambda: names_of(with_prefix(gluon, ""))
-    yield "stripped", lambda: stripped(make())
-    yield "nested", lambda: names_of(nested(make))
-    yield (
-        "synchronised",
-        lambda: names_of(
-            make(norm_layer=mxnet.gluon.contrib.nn.SyncBatchNorm, norm_kwargs={"num_devices": 2})
-        ),
-    )
-    yield "head replaced", lambda: names_of(replace_head(make(), in_scope=True))
-    yield "head from outside", lambda: names_of(replace_head(make(), in_scope=False))
-    yield "stripped, head replaced", lambda: stripped(replace_head(make(), in_scope=True))
-    yield "exported", lambda: exported(make())
+    yield "first", names_of(make())
+    second = make()
+    yield "second", names_of(second)
+    yield "stripped", stripped(second)
+    yield "exported", exported(second)
+    yield "named", names_of(with_prefix(gluon, "foo_"))
+    yield "without prefix", names_of(with_prefix(gluon, ""))
+    yield "nested", names_of(nested(make))
+    norm = {"norm_layer": mxnet.gluon.contrib.nn.SyncBatchNorm, "norm_kwargs": {"num_devices": 2}}
+    yield "synchronised", names_of(make(**norm))
+    with_new_head = replace_head(make(), in_scope=True)
+    yield "head replaced", names_of(with_new_head)
+    yield "stripped, head replaced", stripped(with_new_head)
+    yield "head from outside", names_of(replace_head(second, in_scope=False))
 
 
 def write_names(folder: Path) -> None:
-    result = {
-        name: {variant: names() for variant, names in variants(model.entry.gluon)}
-        for name, model in catalog.models().items()
-    }
+    result = {name: dict(variants(model.entry.gluon)) for name, model in catalog.models().items()}
     (folder / "names.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def run(net: Net, initializer: object) -> Net:
-    """Run a network once, so that all shapes are known and it can be exported."""
-    net.initialize(initializer)
-    net.hybridize()
-    net(mxnet.nd.zeros((1, 3, 32, 32)))
-    return net
-
-
 def randomized(net: Net) -> Net:
-    """Fill a network's BatchNorms with random values, unlike a fresh network's."""
-    run(net, mxnet.init.MSRAPrelu())
-    generator = numpy.random.RandomState(SEED)
+    """Fill a network with random values, its BatchNorms too, unlike a fresh network's."""
+    random_networks.initialize(net, mxnet, IMAGE)
+    random_networks.draw_weights(net, mxnet, generator)
     for name, parameter in net._collect_params_with_prefix().items():
         if name.rpartition(".")[2] in BATCHNORM:
             parameter.set_data(mxnet.nd.array(generator.uniform(*LIMITS, parameter.shape)))
@@ -145,7 +137,7 @@ def write_files(folder: Path) -> None:
         net.save_parameters(str(place / "structural.params"))
         net.collect_params().save(str(place / "prefix.params"))
         net.collect_params().save(str(place / "stripped.params"), strip_prefix=net.prefix)
-        net.export(str(place / "export"))
+        export(net, place / "export")
         replaced = randomized(replace_head(network(gluon), in_scope=False))
         replaced.save_parameters(str(place / "replaced-structural.params"))
         replaced.collect_params().save(str(place / "replaced.params"))
@@ -153,14 +145,27 @@ def write_files(folder: Path) -> None:
 
 def write_graphs(folder: Path) -> None:
     for gluon in GRAPHS:
-        run(network(gluon, classes=CLASSES), mxnet.init.Zero()).export(str(folder / gluon))
-        (folder / f"{gluon}-0000.params").unlink()
-    for name, options in {"eps": {"epsilon": 1e-3}, "fixed": {"scale": False}}.items():
-        net = network("resnext50_32x4d", classes=CLASSES, norm_kwargs=options)
-        randomized(net).export(str(folder / name))
-    (folder / "eps-0000.params").unlink()
+        save_graph(network(gluon, classes=CLASSES), folder / f"{gluon}-symbol.json")
+    eps, fixed = (
+        network("resnext50_32x4d", classes=CLASSES, norm_kwargs=options)
+        for options in ({"epsilon": 1e-3}, {"scale": False})
+    )
+    save_graph(eps, folder / "eps-symbol.json")
+    export(randomized(fixed), folder / "fixed")
+
+
+def export(net: Net, path: Path) -> None:
+    net.hybridize()
+    net(mxnet.nd.zeros(IMAGE))
+    net.export(str(path))
+
+
+def save_graph(net: Net, path: Path) -> None:
+    """Write the graph that ``net.export`` writes, without initializing and writing the parameters."""
+    net.hybridize()
+    net.infer_shape(mxnet.nd.zeros(IMAGE))
+    net._cached_graph[1].save(str(path))
 
 
 if __name__ == "__main__":
-    mxnet.random.seed(SEED)
     {"names": write_names, "files": write_files, "graphs": write_graphs}[sys.argv[1]](Path(sys.argv[2]))

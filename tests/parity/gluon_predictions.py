@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import random_networks
 
 from converter.references.gluon_child import import_frameworks
 
@@ -35,8 +36,7 @@ BOX = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
 
 def initialize(net: Any, mxnet: Any) -> None:  # noqa: ANN401 - of untyped packages
     """Draw the parameters at random; a fresh BatchNorm has gamma 1, beta 0, mean 0, variance 1."""
-    net.initialize(mxnet.init.Uniform())
-    net(mxnet.nd.zeros((1, 3, SIZE, SIZE)))  # infers the shapes
+    random_networks.initialize(net, mxnet, (1, 3, SIZE, SIZE))
     generator = np.random.Generator(np.random.PCG64(SEED))
     for name, parameter in net.collect_params().items():
         fan_in = max(1, int(np.prod(parameter.shape[1:])))

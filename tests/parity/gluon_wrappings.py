@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import random_networks
+
 from converter.references.gluon_child import import_frameworks
 
 SEED = 2026
@@ -35,7 +37,7 @@ class Writer:
         self.numpy, self.mxnet, gluoncv = import_frameworks()
         self.numpy.float = float  # GluonCV's detectors use the name, which NumPy 1.24 removed
         self.nn, self.zoo, self.utils = self.mxnet.gluon.nn, gluoncv.model_zoo, gluoncv.utils
-        self.generator = self.numpy.random.RandomState(SEED)
+        self.generator = self.numpy.random.Generator(self.numpy.random.PCG64(SEED))
 
     def write(self) -> None:
         self.wrappers()
@@ -146,22 +148,19 @@ class Writer:
     def run(self, prefix: str) -> None:
         """Write images and the logits that MXNet computes for them."""
         symbol, arguments, auxiliary = self.mxnet.model.load_checkpoint(prefix, 0)
-        images = self.generator.randint(0, 256, (1, 64, 64, 3)).astype("float32")
+        images = self.generator.integers(0, 256, (1, 64, 64, 3)).astype("float32")
         arguments["data"] = self.mxnet.nd.array(images)
         executor = symbol.bind(self.mxnet.cpu(), arguments, aux_states=auxiliary, grad_req="null")
         self.numpy.savez(f"{prefix}.npz", images=images, logits=executor.forward()[0].asnumpy())
 
     def randomized(self, net: Any, shape: tuple[int, ...] = IMAGE) -> Any:  # noqa: ANN401 - MXNet is untyped
-        net.initialize()
-        net(self.mxnet.nd.zeros(shape))
+        random_networks.initialize(net, self.mxnet, shape)
+        random_networks.draw_weights(net, self.mxnet, self.generator)
         for name, parameter in net.collect_params().items():
             role = next((role for role in RANGES if name.endswith(role)), None)
             if role:
                 values = self.generator.uniform(*RANGES[role], parameter.shape)
                 parameter.set_data(self.mxnet.nd.array(values))
-            elif name.endswith("weight"):
-                scale = (2 / self.numpy.prod(parameter.shape[1:])) ** 0.5
-                parameter.set_data(self.mxnet.nd.array(self.generator.normal(0, scale, parameter.shape)))
         return net
 
     def dense(self, classes: int, features: int = FEATURES) -> Any:  # noqa: ANN401 - as above
