@@ -36,7 +36,7 @@ def files(folder: Path, name: str) -> tuple[Path, Path]:
     ("name", "model"),
     [
         ("resnet18_v1b", "gluon_resnet18_v1b"),
-        ("cifar_resnext29_16x64d", "gluon_cifar_resnext29_16x64d"),
+        ("cifar_resnext29_32x4d", "gluon_cifar_resnext29_32x4d"),
         ("se_resnext50_32x4d", "gluon_seresnext50_32x4d"),
     ],
 )
