@@ -146,7 +146,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare models with real GluonCV; those of large families take turns, by the day. See `zoo`."""
+    """Compare models with real GluonCV; of large families one each, and a sixteenth by the day. See `zoo`."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     # By file: the tests of a file share what GluonCV writes for them, in up to half a minute.
     session.run(

@@ -1,7 +1,7 @@
 """The recorded networks are GluonCV's: their graphs, the names of their parameters and their outputs.
 
 With GRAPH_ZOO=all, all graphs are recorded again and all classifiers are compared. Else some graphs are, and
-one classifier of each family and an eighth of the others, which changes daily.
+one classifier of each family and a sixteenth of the others, which changes daily.
 """
 
 from __future__ import annotations
