@@ -7,6 +7,7 @@ layer by layer. Faults in a mapping or module affect no tensor: if names and sha
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 from collections import Counter
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from converter.errors import MappingError, ParityError
-from converter.formats import array_comparison
+from converter.formats import array_comparison, torch_file
 from converter.networks import matching
 from converter.parity import diagnosis, execution, runner
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     Faults = Iterator[tuple[Layer, str, str, Change, Caught, str]]  # a Mutation without its kind
 
 CHECKS = ("names", "shapes", "tensors", "outputs")
+RENAMED = {"model", "mapping", "file"}  # the places whose change can change what the file's arrays become
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +98,60 @@ def record(reference: Reference) -> RecordedReference:
     return RecordedReference(reference.name, reference.probes, tuple(outputs))
 
 
-def find(mutation: Mutation, original: LoadedModel, reference: Reference) -> tuple[Caught, str]:
+class Original:
+    """An unchanged network with the outputs of the reference; mutations share its arrays and its module.
+
+    Building a module takes longer than running it, so it is built once, in the probes' precision.
+    """
+
+    def __init__(self, loaded: LoadedModel, reference: Reference) -> None:
+        self.loaded, self.reference = loaded, record(reference)
+        params: Any = loaded.params  # in memory
+        self.state: Arrays = matching.rename(loaded.mapping, params, loaded.model.shapes, "the file")
+        dtypes = {getattr(torch, probe.dtype) for probe in reference.probes}
+        self.module = execution.build(self.state, loaded.model.config).to(*dtypes)
+        self.layers = [(name, layer) for name, layer in self.module.named_modules() if name]
+        self.tensors, self.written = self.module.state_dict(), self.state
+
+    def load(self, state: Arrays) -> nn.Module:
+        """Return the module with these arrays and with the layers that it was built of."""
+        for name, layer in self.layers:
+            self.module.set_submodule(name, layer)
+        for name, array in state.items():
+            if array is not self.written[name]:
+                self.tensors[name].copy_(torch_file.tensor(array))
+        self.written = state
+        return self.module
+
+
+def find(mutation: Mutation, original: Original) -> tuple[Caught, str]:
     """Return {check that detects a mutation: the first thing it names}, and the diagnosis's suspicions."""
 
     def apply_at(place: str, network: Any) -> Any:  # noqa: ANN401 - of any type
         return mutation.change(network) if place == mutation.place else network
 
-    model = apply_at("model", original.model)
-    mapping = apply_at("mapping", original.mapping if model is original.model else model.mapping)
-    shapes = model.shapes
+    loaded = original.loaded
+    model = apply_at("model", loaded.model)
+    mapping = apply_at("mapping", loaded.mapping if model is loaded.model else model.mapping)
+    shapes, state = model.shapes, original.state
     try:
-        state = matching.rename(mapping, apply_at("file", original.params), shapes, "the file")
+        if mutation.place in RENAMED:
+            state = matching.rename(mapping, apply_at("file", loaded.params), shapes, "the file")
         state = matching.complete(mapping, apply_at("checkpoint", state), shapes, "the checkpoint")
-        watched = execution.hook_layers(apply_at("module", execution.build(state, model.config)), mapping)
+        module = original.load(state) if model is loaded.model else execution.build(state, model.config)
+        watched = execution.hook_layers(apply_at("module", module), mapping)
     except (MappingError, ParityError) as error:
         headline, first, *_ = str(error).splitlines()
         return {"shapes" if "the arrays do not match" in headline else "names": first.strip()}, ""
     pairs = (
-        (tensor.target, original.params[tensor.source], state[tensor.target]) for tensor in mapping.tensors
+        (tensor.target, loaded.params[tensor.source], state[tensor.target])
+        for tensor in mapping.tensors
+        if state[tensor.target] is not loaded.params[tensor.source]
     )
     first_diff = next(filter(None, itertools.starmap(array_comparison.compare, pairs)), None)
     caught = {"tensors": first_diff.name} if first_diff else {}
-    broken = replace(original, model=model, mapping=mapping, state=state)
-    proof = runner.prove((reference,), watched, broken)
+    broken = replace(loaded, model=model, mapping=mapping, state=state)
+    proof = runner.prove((original.reference,), watched, broken)
     result = diagnosis.diagnose(proof, broken, state)
     if result:
         return caught | {"outputs": arrow(result.row.layer)}, "\n".join(result.suspicions)
@@ -443,7 +476,7 @@ def broken_modules(table: dict[str, dict[str, ModuleChange]], network: NetworkPa
 
 
 def _change(name: str, change: Change, module: nn.Module) -> nn.Module:
-    module.set_submodule(name, change(module.get_submodule(name)))
+    module.set_submodule(name, change(copy.deepcopy(module.get_submodule(name))))
     return module
 
 

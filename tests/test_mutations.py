@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import reading
-from mutations import controls, find, mutations, one_thread, record, summary
+from mutations import Original, controls, find, mutations, one_thread, summary
 
 from converter.networks import catalog, synthetic
 from converter.networks.loading import LoadedModel
@@ -17,11 +18,9 @@ from converter.references.probes import Probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mutations import Mutation, RecordedReference
+    from mutations import Mutation
 
     from converter.networks.catalog import Model
-
-    Runs = dict[str, tuple[LoadedModel, RecordedReference]]
 
 # 17×24 after the stem, odd and even, so that rounding in a pool shows; still 2×2 in the last stage.
 PROBE = Probe("float64", (33, 47))
@@ -88,31 +87,37 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    """Yield the unchanged networks by name with the outputs of the reference."""
+def original() -> Iterator[Callable[[str], Original]]:
+    """Yield a function that returns an unchanged network by its name."""
+    models = {model.name: model for model in (TINY, WIDE, *VARIANTS)}
 
-    def run(model: Model) -> tuple[LoadedModel, RecordedReference]:
+    @functools.cache
+    def run(name: str) -> Original:
+        model = models[name]
         params = synthetic.random_params(model.mapping, model.shapes, seed=0)
-        prepared = LoadedModel(model, model.mapping, params, {}, reading.without_file())
-        return prepared, record(numpy.NumpyRun(params, (PROBE,)))
+        loaded = LoadedModel(model, model.mapping, params, {}, reading.without_file())
+        return Original(loaded, numpy.NumpyRun(params, (PROBE,)))
 
     with one_thread():
-        yield {model.name: run(model) for model in (TINY, WIDE, *VARIANTS)}
+        yield run
 
 
 @pytest.mark.parametrize(("network", "mutation"), CASES)
 def test_every_mutation_is_detected_at_its_layer(
-    runs: Runs, network: str, mutation: Mutation, record_property: Callable[[str, object], None]
+    original: Callable[[str], Original],
+    network: str,
+    mutation: Mutation,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    caught, suspicions = find(mutation, *runs[network])
+    caught, suspicions = find(mutation, original(network))
     record_property("mutation", (mutation.kind, tuple(caught)))
     assert caught == mutation.caught
     assert mutation.suspect in suspicions
 
 
 @pytest.mark.parametrize("change", controls(TINY), ids=str)
-def test_no_op_change_is_not_detected(runs: Runs, change: Mutation) -> None:
-    outcome = find(change, *runs["tiny"])
+def test_no_op_change_is_not_detected(original: Callable[[str], Original], change: Mutation) -> None:
+    outcome = find(change, original("tiny"))
     assert outcome == ({}, "")
     assert summary([(change.kind, outcome[0])])[-1] == "1 mutations, 0 caught"
 

@@ -54,13 +54,14 @@ def compare(name: str, one: AnyArray, other: AnyArray) -> TensorDiff | None:
     """Return the difference between two arrays, or None if type, shape and every bit are equal."""
     if one.shape == other.shape and one.dtype == other.dtype and _are_equal_files(one, other):
         return None
-    shapes, dtypes = (one.shape, other.shape), (str(one.dtype), str(other.dtype))
+    shapes = one.shape, other.shape
     if one.shape != other.shape:
-        return TensorDiff(name, shapes, dtypes, None, one.size, None)
+        return TensorDiff(name, shapes, (str(one.dtype), str(other.dtype)), None, one.size, None)
     same_type = one.dtype == other.dtype
     one, other = np.asarray(one).reshape(-1), np.asarray(other).reshape(-1)
     if same_type and np.array_equal(_bits(one), _bits(other)):
         return None
+    dtypes = str(one.dtype), str(other.dtype)
     differs = (_bits(one) != _bits(other)).any(axis=1) if same_type else ~_equal(_wide(one), _wide(other))
     distances = _distances(_wide(one[differs]), _wide(other[differs]))
     return TensorDiff(name, shapes, dtypes, len(distances), one.size, _largest(distances))

@@ -38,13 +38,14 @@ def select(reference: Array, module: Array) -> Samples | None:
     """
     if reference.shape != module.shape:
         return None
-    finite = np.flatnonzero(np.isfinite(reference) & np.isfinite(module))
-    if not finite.size:
+    finite = np.isfinite(reference) & np.isfinite(module)
+    both = [output[finite].astype(np.float64) for output in (reference, module)]
+    total = both[0].size
+    if not total:
         return None
-    both = [np.ravel(output)[finite].astype(np.float64) for output in (reference, module)]
     places = _places(np.abs(both[0] - both[1]))
     reference_values, module_values = (tuple(output[places].tolist()) for output in both)
-    return Samples(reference=reference_values, module=module_values, total=int(finite.size))
+    return Samples(reference=reference_values, module=module_values, total=total)
 
 
 def _places(differences: Array) -> Array:
@@ -54,4 +55,6 @@ def _places(differences: Array) -> Array:
     worst = np.argpartition(differences, -WORST)[-WORST:]
     generator = np.random.Generator(np.random.PCG64(SEED))
     others = generator.integers(differences.size, size=MAX_SAMPLES - WORST)
-    return np.unique(np.concatenate([worst, others]))
+    chosen = np.zeros(differences.size, np.bool_)
+    chosen[worst] = chosen[others] = True
+    return np.flatnonzero(chosen)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import reading
-from mutations import controls, find, mutations, one_thread, record
+from mutations import Original, controls, find, mutations, one_thread
 
 from converter.networks import catalog
 from converter.parity import runner
@@ -17,9 +17,7 @@ from converter.references.probes import Probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mutations import Mutation, RecordedReference
-
-    from converter.networks.loading import LoadedModel
+    from mutations import Mutation
 
 MODEL = catalog.find("gluon_resnext50_32x4d")
 PROBE = Probe("float64", (65, 95))
@@ -48,27 +46,25 @@ MUTATIONS = {str(mutation): mutation for mutation in mutations(MODEL)}
 
 
 @pytest.fixture(scope="module")
-def run(gluon_files: Path) -> Iterator[tuple[LoadedModel, RecordedReference]]:
+def original(gluon_files: Path) -> Iterator[Original]:
     """Yield the unchanged network and GluonCV's outputs for it, computed once."""
     prepared = reading.in_memory(reading.prepare(MODEL, gluon_files / f"{MODEL.name}.params"))
     plan = runner.ReferencePlan(probes=(PROBE,), python=Path(sys.executable))
     with one_thread(), runner.start_references(plan, prepared) as (gluon,):
-        yield prepared, record(gluon)
+        yield Original(prepared, gluon)
 
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_mutation_is_detected_against_gluoncv(
-    run: tuple[LoadedModel, RecordedReference], name: str, record_property: Callable[[str, object], None]
+    original: Original, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     mutation = MUTATIONS[name]
-    caught, suspicions = find(mutation, *run)
+    caught, suspicions = find(mutation, original)
     record_property("mutation", (mutation.kind, tuple(caught)))
     assert caught == mutation.caught
     assert mutation.suspect in suspicions
 
 
 @pytest.mark.parametrize("change", controls(MODEL), ids=str)
-def test_unchanged_network_and_no_op_changes_agree_with_gluoncv(
-    run: tuple[LoadedModel, RecordedReference], change: Mutation
-) -> None:
-    assert find(change, *run) == ({}, "")
+def test_unchanged_network_and_no_op_changes_agree_with_gluoncv(original: Original, change: Mutation) -> None:
+    assert find(change, original) == ({}, "")
