@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -151,15 +152,20 @@ KINDS = ["gluon_resnext50_32x4d", "gluon_resnet18_v1b", "gluon_resnet50_v1d", "g
 
 
 def small(name: str, **changes: Unpack[catalog.ConfigChanges]) -> Model:
-    """Return a network of a kind with two blocks in each stage."""
+    """Return a network of a kind with two blocks in the stages that may be dilated."""
     model = catalog.find(name)
-    config = replace(model.config, depths=(2, 2, 2, 2), cardinality=min(model.config.cardinality, 2))
+    config = replace(model.config, depths=(1, 1, 2, 2), cardinality=min(model.config.cardinality, 2))
     return replace(model, config=config).with_config(**changes)
+
+
+@functools.lru_cache(1)  # for several comparisons of one module
+def parameters(model: Model) -> dict[str, Array]:
+    return random_params(model.mapping, model.shapes, seed=0)
 
 
 def compare_strides(reference: Model, module: Model) -> ParityResult:
     """Compare a reference and a module with the same parameters and other output strides."""
-    params = random_params(module.mapping, module.shapes, seed=0)
+    params = parameters(module)
     state = matching.rename(module.mapping, params, module.shapes, "tiny")
     watched = execution.hook_layers(execution.build(state, module.config), module.mapping)
     probes = tuple(replace(probe, channels=module.config.in_chans) for probe in PROBES)
