@@ -12,6 +12,7 @@ import torch
 from timm.models import PretrainedCfg, group_parameters
 from torch import nn
 
+from converter.targets.building import WithoutInitialization
 from resnext_torch import CONFIGS, ResNeXt, create_model
 from resnext_torch.names import TAGGED
 
@@ -43,7 +44,8 @@ def pair(**options: Any) -> tuple[ResNeXt, Any]:  # noqa: ANN401 - of both
     """Return our small network and timm's with the same weights, for training."""
     torch.manual_seed(0)
     theirs: Any = timm.create_model(SMALL, zero_init_last=False, **options)
-    ours = create_model(SMALL, **options)
+    with WithoutInitialization():
+        ours = create_model(SMALL, **options)
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
 

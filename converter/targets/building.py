@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,16 @@ class WithoutInitialization(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         """Call a function, unless it fills a tensor with random numbers."""
         options = kwargs or {}
-        name = resolve_name(func) or ""
-        if name.startswith(INITIALIZATIONS) or name.rpartition(".")[2] in RANDOM:
+        if _is_random(func):
             return args[0] if args else options["tensor"]
         return (torch.zeros if func is torch.empty else func)(*args, **options)
+
+
+@functools.lru_cache(1024)  # torch compares the function with all of its own
+def _is_random(func: Callable[..., Any]) -> bool:
+    """Return whether a function of torch fills a tensor with initial values."""
+    name = resolve_name(func) or ""
+    return name.startswith(INITIALIZATIONS) or name.rpartition(".")[2] in RANDOM
 
 
 def build(target: Target, *, initialize: bool = False) -> nn.Module:
