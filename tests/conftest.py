@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from dataclasses import replace
@@ -61,6 +62,18 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
     memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def onnx_operators() -> Iterator[None]:
+    """Let torch's exporter parse its translations of operators, which takes a second, once."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry  # noqa: PLC0415 - imports torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+        )
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

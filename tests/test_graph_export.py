@@ -37,8 +37,10 @@ pytest.importorskip("onnxscript")
 SIZE = 32
 NUMPY = ParityOptions("numpy", sizes=[SIZE], dtypes=["float32"])
 SINGLE = 1e-5  # relative to the standard deviation; measured 1e-7 to 4e-7
-# Raised inside the exporter.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # of the exporter
+    pytest.mark.usefixtures("onnx_operators"),
+]
 
 
 def network(*, fixed: bool = False) -> Network:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 LIMIT = 1e-5
 SIZE = 65
 NAMES = ["gluon_resnext50_32x4d", "gluon_seresnext50_32x4d", "gluon_resnet50_v1d", "gluon_senet154"]
-# Raised inside the exporter.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # of the exporter
+    pytest.mark.usefixtures("onnx_operators"),
+]
 
 
 @pytest.fixture

@@ -44,8 +44,10 @@ try:
 finally:
     print(*sys.modules, file=sys.stderr)
 """
-# Raised inside the exporter.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # of the exporter
+    pytest.mark.usefixtures("onnx_operators"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -202,13 +204,18 @@ def test_networks_of_gluoncv_give_the_results_of_torch(
 
 
 def test_differing_export_is_refused(
-    weights: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, images: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = onnx_file.write
+    arguments = ("predict", images, "--weights", weights, "--backend", "onnxruntime")
+    assert run(*arguments).exit_code == 0
+    (right,) = cache.glob(f"{NAME}-*.onnx")
 
-    def write_wrong(traced: TracedNetwork, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        write(traced, path, inputs, outputs)
-        model = onnx.load(path)
+    def write_wrong(_: TracedNetwork, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        model = onnx.load(right)
+        assert ([each.name for each in model.graph.input], [each.name for each in model.graph.output]) == (
+            [*inputs],
+            [*outputs],
+        )
         last = next(each for each in model.graph.initializer if list(each.dims) == [10])
         values = onnx.numpy_helper.to_array(last) + np.float32(0.1)
         last.CopyFrom(onnx.numpy_helper.from_array(values, last.name))
@@ -216,7 +223,7 @@ def test_differing_export_is_refused(
 
     monkeypatch.setattr(onnx_file, "write", write_wrong)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    result = run("predict", images, "--weights", weights, "--backend", "onnxruntime")
+    result = run(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "the .onnx computes other outputs than expected, and is not kept" in result.stderr
     assert result.stderr.endswith("  try         --backend torch\n")

@@ -30,8 +30,10 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 LIMIT = 1e-5  # of outputs near 1; measured 1e-7
-# Raised inside the exporter.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # of the exporter
+    pytest.mark.usefixtures("onnx_operators"),
+]
 
 
 class Builder:
