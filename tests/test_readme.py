@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
+import pages
 import pytest
 
 from converter.commands import listing
@@ -114,9 +115,11 @@ def test_table_of_families_equals_the_data() -> None:
     assert table.replace("AlexNet, ", "").splitlines() != family_table()  # negative control
 
 
-def test_programs_of_the_api_page_run(checkout: Path) -> None:
-    program = "\n".join(text for language, text in blocks("docs/api.md") if language == "python")
-    subprocess.run([sys.executable, "-P", "-c", program], cwd=checkout, check=True)
+def test_programs_of_the_api_page_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+    programs = [text for language, text in blocks("docs/api.md") if language == "python"]
+    assert programs
+    pages.run_python("\n".join(programs))
 
 
 def test_example_parameters_are_those_that_their_program_writes(tmp_path: Path) -> None:
@@ -126,21 +129,23 @@ def test_example_parameters_are_those_that_their_program_writes(tmp_path: Path) 
     assert gzip.decompress(written.read_bytes()) == gzip.decompress(example.read_bytes())
 
 
-def command(line: str, artifact: str) -> list[str] | None:
-    """Return a shell line as a command that can run here, or None if it is not one of ours."""
+def command(line: str, artifact: str) -> str:
+    """Return a shell line as a command that can run here, "" if it is not one of ours."""
     words = shlex.split(line)
     if words[0] != "gluon2torch" or words[1] not in COMMANDS or (".pem" in line and not SIGNING):
-        return None
+        return ""
     words = [f"out/{artifact}" if word.startswith(f"out/{NAME}-") else word for word in words]
     extra = ["--allow-random", "--allow-unproven"] if words[1] == "publish" else []
-    return [sys.executable, "-P", "-m", "converter", *words[1:], *extra]
+    return shlex.join([*words, *extra])
 
 
-def test_every_step_of_using_a_converted_file_runs(checkout: Path) -> None:
+def test_every_step_of_using_a_converted_file_runs(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip("PIL.Image")
     pytest.importorskip("torchvision")
-    run = ["convert", NAME, "out", "--random", "0", "--reference", "none"]
-    subprocess.check_call([sys.executable, "-P", "-m", "converter", *run], cwd=checkout)
+    monkeypatch.chdir(checkout)
+    pages.run_command(f"convert {NAME} out --random 0 --reference none")
     (artifact,) = (checkout / "out").glob("*.safetensors")
     if SIGNING:
         from test_signature import ec, write  # noqa: PLC0415 - skipped where the package is missing
@@ -148,23 +153,18 @@ def test_every_step_of_using_a_converted_file_runs(checkout: Path) -> None:
         private, public = write(checkout, "key", ec.generate_private_key(ec.SECP256R1()))
         private.rename(checkout / "KEY.pem")
         public.rename(checkout / "PUB.pem")
-    program = []
+    printed, variables = "", {"__name__": "__main__"}
     for language, text in blocks("docs/using.md"):
         if language == "sh":
             lines = [command(line, artifact.name) for line in text.splitlines()]
-            program += [f"subprocess.check_call({line!r})" for line in lines if line]
+            printed += "".join(pages.run_command(line) for line in lines if line)
         elif "my.params" not in text:
-            program.append(text)
-    (checkout / "program.py").write_text("import subprocess\n" + "\n".join(program), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-P", "program.py"], cwd=checkout, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+            printed += pages.run_python(text, variables)
     assert (checkout / "published" / "model.safetensors").exists()
     assert "**fine-tuned** from" in (checkout / "published-tuned" / "README.md").read_text()
     assert (checkout / "signed" / "model.sig").exists() is SIGNING
-    assert "'num_chs': 2048" in done.stdout
-    assert "replaced the head for 1000 classes by a new one for 10" in done.stderr
+    assert "'num_chs': 2048" in printed
+    assert "replaced the head for 1000 classes by a new one for 10" in caplog.text
 
 
 def test_page_on_using_has_the_steps_of_the_card() -> None:
