@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from converter.cli.app import app, convert_app
 from converter.networks import catalog
 
 PROGRAM = """
-import sys
+import contextlib, json, os, sys
 from converter import __main__
-try:
-    __main__.{program}()
-finally:
-    print(*sys.modules, file=sys.stderr)
+for program, variables in json.loads(sys.argv[1]):
+    os.environ.update(variables)
+    with contextlib.suppress(SystemExit):
+        getattr(__main__, program)()
+print(*sys.modules, file=sys.stderr)
 """
+APPS = {"convert": convert_app, "gluon2torch": app}
 RESNEXT = [
     *("gluon_resnext50_32x4d", "gluon_resnext101_32x4d"),
     *("gluon_resnext101_64x4d", "gluon_resnext101e_64x4d"),
 ]
+LISTED = {
+    "gluon2torch list squeeze": ["squeezenet1.0", "squeezenet1.1"],
+    "gluon2torch list --family yolo": ["yolo_v3"],
+    "gluon2torch list --family x": ["xception"],
+    "gluon2torch list --task p": ["pose"],
+}
 
 
-def complete(line: str, shell: str = "bash") -> subprocess.CompletedProcess[str]:
-    """Complete the last word of a line; imported modules are on stderr."""
+def request(line: str, shell: str = "bash") -> tuple[str, dict[str, str]]:
+    """Return the program of a line, and the variables by which a shell completes the last word."""
     program = line.split(maxsplit=1)[0]
-    variables = {
+    return program, {
         f"_{program.upper()}_COMPLETE": f"complete_{shell}",
         "COMP_WORDS": line,
         "COMP_CWORD": str(len(line.split(" ")) - 1),
         "_TYPER_COMPLETE_ARGS": line,
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
     }
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(program=program)],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+
+def complete(line: str, shell: str = "bash") -> str:
+    """Complete the last word of a line."""
+    program, variables = request(line, shell)
+    return CliRunner().invoke(APPS[program], [], env=variables, prog_name=program).stdout
+
+
+def complete_in_one_process(*lines: str) -> tuple[list[str], set[str]]:
+    """Complete the last word of each line by the programs' entry points; return the words and the imports."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps([*map(request, lines)])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.split(), set(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -55,24 +73,25 @@ def complete(line: str, shell: str = "bash") -> subprocess.CompletedProcess[str]
     ],
 )
 def test_names_of_models_are_completed(line: str) -> None:
-    assert complete(line).stdout.split() == RESNEXT
+    assert complete(line).split() == RESNEXT
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_complete_the_same_names(shell: str) -> None:
-    answer = complete("convert gluon_resnext", shell).stdout
+    answer = complete("convert gluon_resnext", shell)
     assert [name for name in catalog.models() if name in answer] == RESNEXT
 
 
 def test_completion_imports_neither_torch_nor_numpy() -> None:
-    imported = set(complete("convert gluon_resnext").stderr.split())
+    words, imported = complete_in_one_process("convert gluon_resnext", *LISTED)
+    assert words == [*RESNEXT, *itertools.chain.from_iterable(LISTED.values())]
     assert "converter.networks.catalog" in imported
     assert not {"torch", "numpy", "mxnet", "requests"} & imported
 
 
 def test_files_are_left_to_the_shell() -> None:
-    assert complete("convert gluon_resnext50_32x4d ou").stdout.strip() == ""
-    assert complete("convert model-sym").stdout.strip() == ""
+    assert complete("convert gluon_resnext50_32x4d ou").strip() == ""
+    assert complete("convert model-sym").strip() == ""
 
 
 @pytest.mark.parametrize(
@@ -87,24 +106,14 @@ def test_gluoncvs_names_complete_if_no_own_name_does(prefix: str, names: list[st
     assert catalog.completions(prefix) == names
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("gluon2torch list squeeze", ["squeezenet1.0", "squeezenet1.1"]),
-        ("gluon2torch list --family yolo", ["yolo_v3"]),
-        ("gluon2torch list --family x", ["xception"]),
-        ("gluon2torch list --task p", ["pose"]),
-    ],
-)
+@pytest.mark.parametrize(("line", "words"), LISTED.items())
 def test_list_completes_gluoncvs_models_families_and_tasks(line: str, words: list[str]) -> None:
-    done = complete(line)
-    assert done.stdout.split() == words
-    assert not {"torch", "numpy", "mxnet", "requests"} & set(done.stderr.split())
+    assert complete(line).split() == words
 
 
 def test_auto_is_completed_where_it_is_a_name() -> None:
-    assert complete("convert a").stdout.split() == ["auto"]
-    assert "auto" not in complete("gluon2torch list a").stdout.split()
+    assert complete("convert a").split() == ["auto"]
+    assert "auto" not in complete("gluon2torch list a").split()
 
 
 @pytest.mark.parametrize("program", ["convert", "gluon2torch"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -34,29 +35,39 @@ HEAVY = {
     "vl_convert",
 }
 PROGRAM = """
-import sys
+import json, sys
+from typer.testing import CliRunner
+before = {}
 from converter.cli.app import app, convert_app
-try:
-    {name}(sys.argv[1:])
-finally:
-    print(*sys.modules, file=sys.stderr)
+for name, *arguments in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(globals()[name], arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    print(json.dumps([*sys.modules.keys() - before]))
+    before = {*sys.modules}
 """
+COMMANDS = ["", *(command.name for command in app.registered_commands)]
+IMPORTING = ("app", "list")
 
 
-def imported_by(name: str, *arguments: str) -> set[str]:
-    """Return the heavy modules that a program has imported by its end."""
-    command = [sys.executable, "-c", PROGRAM.format(name=name), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return HEAVY & set(done.stderr.split())
+@pytest.fixture(scope="module")
+def imported() -> dict[tuple[str, ...], set[str]]:
+    """Run the commands in turn in a new process, and return the heavy modules that each imports first."""
+    lines = [("convert_app", "--help"), *(("app", *filter(None, [name]), "--help") for name in COMMANDS)]
+    lines.append(IMPORTING)
+    done = subprocess.check_output([sys.executable, "-c", PROGRAM, json.dumps(lines)], text=True)
+    modules = [HEAVY & set(json.loads(line)) for line in done.splitlines()]
+    return dict(zip(lines, modules, strict=True))
 
 
-def test_convert_help_imports_no_heavy_module() -> None:
-    assert imported_by("convert_app", "--help") == set()
+def test_convert_help_imports_no_heavy_module(imported: dict[tuple[str, ...], set[str]]) -> None:
+    assert imported["convert_app", "--help"] == set()
 
 
-@pytest.mark.parametrize("command", ["", *(command.name for command in app.registered_commands)])
-def test_command_help_imports_no_heavy_module(command: str) -> None:
-    assert imported_by("app", *filter(None, [command]), "--help") == set()
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_help_imports_no_heavy_module(
+    command: str, imported: dict[tuple[str, ...], set[str]]
+) -> None:
+    assert imported["app", *filter(None, [command]), "--help"] == set()
 
 
 def test_pytest_plugin_imports_no_heavy_module(tmp_path: Path) -> None:
@@ -71,5 +82,5 @@ def test_pytest_plugin_imports_no_heavy_module(tmp_path: Path) -> None:
     assert "@pytest.mark.gluon_parity(name, params=None, weights=None, **options): " in done.stdout
 
 
-def test_heavy_imports_are_detected() -> None:
-    assert imported_by("app", "list") == {"msgspec", "tomllib"}
+def test_heavy_imports_are_detected(imported: dict[tuple[str, ...], set[str]]) -> None:
+    assert imported[IMPORTING] == {"msgspec", "tomllib"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 NAME = "gluon_cifar_resnext29_32x4d"
 UNPROVEN = ParityOptions("none")
+PROGRAM = """
+import json, sys
+from typer.testing import CliRunner
+from converter.cli.app import app
+results = [(CliRunner().invoke(app, line), [*sys.modules]) for line in json.loads(sys.argv[1])]
+print(json.dumps([(result.exit_code, result.stderr, imported) for result, imported in results]))
+"""
 NUMPY = ParityOptions("numpy", sizes=[32], dtypes=["float32"])
 
 
@@ -101,29 +109,22 @@ def test_folder_of_two_networks_is_refused(
     assert {path.name for path in tmp_path.iterdir()} <= {"both", "other.safetensors"}
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("to-gluon", "{two}", "back.params"),
-        ("publish", "{two}", "published"),
-        ("parity", NAME, "--random", "0", "--reference", "numpy", "--weights", "{two}"),
-        ("diff", "{two}", "{two}"),
-        ("predict", "image.jpg", "--weights", "{two}"),
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_folder_is_refused_before_torch_is_imported(
-    arguments: tuple[str, ...], two: Path, tmp_path: Path
-) -> None:
+def test_folder_is_refused_before_torch_is_imported(two: Path, tmp_path: Path) -> None:
     (tmp_path / "image.jpg").touch()
-    program = "import sys; from converter.cli.app import app\ntry: app()\nfinally: print(*sys.modules)"
-    given = [argument.format(two=two) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *given], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 1
-    assert "two models in" in done.stderr
-    assert "torch" not in done.stdout.split()
+    lines = [
+        ("to-gluon", "both", "back.params"),
+        ("publish", "both", "published"),
+        ("parity", NAME, "--random", "0", "--reference", "numpy", "--weights", "both"),
+        ("diff", "both", "both"),
+        ("predict", "image.jpg", "--weights", "both"),
+    ]
+    command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
+    done = subprocess.check_output(command, text=True, cwd=two.parent)
+    for line, (status, message, imported) in zip(lines, json.loads(done), strict=True):
+        assert status == 1, line
+        assert "two models in" in message, line
+        assert "converter.cli.app" in imported
+        assert "torch" not in imported, line
 
 
 @pytest.mark.parametrize(
