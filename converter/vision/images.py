@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import struct
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from converter.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.context import BaseContext
 
     from torch import Tensor
 
@@ -119,13 +121,24 @@ def batches(inputs: Inputs, size: int, workers: int = 0) -> Iterator[Tensor]:
         size,
         num_workers=workers,
         collate_fn=_collate,
-        # A forked process can deadlock if torch has started threads before the fork.
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=_context() if workers else None,
     )
     for batch in loader:
         if isinstance(batch, ImageError):
             raise batch
         yield batch
+
+
+def _context() -> BaseContext:
+    """Return how worker processes start: as forks of a process that has imported torch, where possible.
+
+    A fork of this process can deadlock if torch has started threads before it.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torchvision.transforms", __name__])
+    return context
 
 
 def _collate(samples: list[Tensor | ImageError]) -> Tensor | ImageError:
