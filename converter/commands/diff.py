@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -12,9 +11,8 @@ from msgspec import Struct
 
 from converter.commands.arguments import to_weights
 from converter.errors import CheckpointError, DialectError, NoStateDictError
-from converter.formats import array_comparison
+from converter.formats import array_comparison, file_arrays
 from converter.formats.array_comparison import TensorDiff  # noqa: TC001 - msgspec reads the annotations
-from converter.formats.file_arrays import FileArray
 from converter.formats.state_dicts import TOP_LEVEL, Location
 from converter.manifests import converted_weights, schema
 from converter.networks import detection, graph_argument, naming_styles, state_dicts
@@ -223,11 +221,7 @@ def _diff(
             f"  {second.name} has {_example(other)}"
         )
     both = (name for name in one if name in other)
-    with contextlib.ExitStack() as stack:
-        for storage in {
-            array.storage for array in (*one.values(), *other.values()) if isinstance(array, FileArray)
-        }:
-            stack.enter_context(storage.held())
+    with file_arrays.held((*one.values(), *other.values())):
         differences = [array_comparison.compare(name, one[name], other[name]) for name in both]
     return CheckpointDiff(
         compared=len(one.keys() & other.keys()),

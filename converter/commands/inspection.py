@@ -18,7 +18,7 @@ from converter.commands import (
 from converter.commands.inspection_result import Inspection
 from converter.dtypes import FLOATS
 from converter.errors import ArtifactError, CheckpointError
-from converter.formats import archives, checkpoint, detect, params
+from converter.formats import archives, checkpoint, detect, file_arrays, params
 from converter.formats.kinds import GLUON, PACKED, PYTORCH, Kind
 from converter.graphs import candidates
 from converter.manifests import converted_file, converted_weights
@@ -179,10 +179,9 @@ def _with_values(contents: _Contents, path: Path, progress: Progress, *, full: b
         inspection = _with_publication(inspection, params_file.sha1(path, progress))
     if not full:
         return inspection
-    return replace(
-        inspection,
-        statistics=tuple(tensor_statistics.summarize(arrays, inspection.models, contents.naming)),
-    )
+    with file_arrays.held(arrays.values()):
+        summaries = tuple(tensor_statistics.summarize(arrays, inspection.models, contents.naming))
+    return replace(inspection, statistics=summaries)
 
 
 def _with_publication(inspection: Inspection, sha1: str) -> Inspection:

@@ -21,7 +21,7 @@ from converter.errors import StorageError
 from converter.storage import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PIECE = 1 << 20  # bytes; two such buffers fit into the cache of a core
@@ -192,3 +192,16 @@ class PieceReader:
 
 AnyArray = Array | FileArray
 Arrays = Mapping[str, AnyArray]
+
+
+@contextlib.contextmanager
+def held(arrays: Iterable[AnyArray]) -> Iterator[None]:
+    """Keep the files of many small arrays open while one thread reads them.
+
+    Raises:
+        StorageError: if a file cannot be read or has changed.
+    """
+    with contextlib.ExitStack() as stack:
+        for storage in {array.storage for array in arrays if isinstance(array, FileArray)}:
+            stack.enter_context(storage.held())
+        yield
