@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -27,18 +27,13 @@ True
 """
 
 
-def test_cells_run_in_the_folder_of_the_notebook(tmp_path: Path) -> None:
+def test_cells_run_in_the_folder_of_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "docs")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     program = "\n".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code")
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n{program}"],
-        cwd=ROOT / "docs",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    printed, expected = done.stdout.splitlines(), PRINTED.splitlines()
-    assert len(printed) == len(expected), done.stdout
+    output = pages.run_python(program)
+    printed, expected = output.splitlines(), PRINTED.splitlines()
+    assert len(printed) == len(expected), output
     for line, shown in zip(printed, expected, strict=True):
         start, _, end = shown.partition("{}")
         assert line.startswith(start)

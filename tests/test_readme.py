@@ -58,15 +58,19 @@ def test_readme_begins_with_two_commands_that_set_everything_up() -> None:
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(setup[1])
 
 
-def test_every_command_of_the_readme_runs_as_pasted(checkout: Path, environment: dict[str, str]) -> None:
+def test_every_command_of_the_readme_runs_as_pasted(
+    checkout: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
     printed = []
     for language, text in blocks("README.md"):
         if SETUP.search(text):
             continue
-        program = ["sh", "-euxc", text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(
-            program, cwd=checkout, env=environment, capture_output=True, text=True, check=False
-        )
+        if language == "python":
+            printed.append(pages.run_python(text))
+            continue
+        script = ["sh", "-euxc", text]
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
         printed.append(done.stdout)
     said = "".join(printed)
