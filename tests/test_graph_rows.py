@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from converter.parity import graph_rows
+from converter.parity.comparison import statistics_of
 
 if TYPE_CHECKING:
     from converter.dtypes import Array
@@ -75,3 +76,18 @@ def test_roundings_of_huge_values_pass() -> None:
     reference = np.array([0.5, -1e30, 2])
     output = np.array([0.5, -1e30 * (1 + 2e-16), 2])
     assert 0 < graph_rows.difference(reference, output).relative < 1e-15
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64"])
+@pytest.mark.parametrize("shape", [(), (1,), (7, 130, 3)])
+def test_statistics_are_those_of_numpy(dtype: str, shape: tuple[int, ...]) -> None:
+    output = np.random.Generator(np.random.PCG64(7)).normal(3, 9, shape)
+    output = np.asarray(output).astype(dtype).T
+    found = statistics_of(output)
+    assert (found.mean, found.deviation) == (output.mean(dtype=np.float64), output.std(dtype=np.float64))
+    assert output.size == 1 or found.deviation > 0
+
+
+def test_nothing_has_no_statistics() -> None:
+    found = statistics_of(np.zeros((0, 3)))
+    assert np.isnan([found.mean, found.deviation]).all()

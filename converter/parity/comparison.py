@@ -126,13 +126,13 @@ def layer_diff(
     Shape:
         ``reference`` and ``module``: any; a difference in shape or type is a mismatch.
     """
-    statistics = _statistics(reference), _statistics(module)
-    remark = _incompatibility(reference, module, statistics)
+    both = statistics_of(reference), statistics_of(module)
+    remark = _incompatibility(reference, module, both)
     if remark:
-        return LayerDiff(layer, limit, np.inf, np.inf, *statistics, settings, remark)
+        return LayerDiff(layer, limit, np.inf, np.inf, *both, settings, remark)
     max_abs = _largest_difference(reference, module)
-    scale = max(_scale(statistics[0], reference), SMALLEST_SCALES[str(reference.dtype)])
-    return LayerDiff(layer, limit, max_abs, max_abs / scale, *statistics, settings)
+    scale = max(_scale(both[0], reference), SMALLEST_SCALES[str(reference.dtype)])
+    return LayerDiff(layer, limit, max_abs, max_abs / scale, *both, settings)
 
 
 class _Outputs:
@@ -247,9 +247,14 @@ def _is_finite(output: Array, statistics: Statistics) -> bool:
     return math.isfinite(statistics.mean) or bool(np.isfinite(output).all())
 
 
-def _statistics(output: Array) -> Statistics:
-    """Return the mean and the standard deviation, to the bit as numpy does, which computes the mean twice."""
-    with np.errstate(all="ignore"):  # the row's remark reports values that are not finite
+def statistics_of(output: Array) -> Statistics:
+    """Return the mean and the standard deviation of an output, in float64; NaN if it is empty.
+
+    They are equal to numpy's to the bit, which computes the mean twice.
+    """
+    if not output.size:
+        return Statistics(math.nan, math.nan)
+    with np.errstate(all="ignore"):  # infinities and NaNs are values like others
         mean = output.mean(dtype=np.float64)
         distances = np.asarray(np.subtract(output, mean, dtype=np.float64))
         variance = np.square(distances, out=distances).mean()

@@ -10,12 +10,14 @@ import numpy as np
 
 from converter import names
 from converter.errors import ParityError
-from converter.parity.result import LAYER_LIMITS, Statistics
+from converter.parity.comparison import statistics_of
+from converter.parity.result import LAYER_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from converter.dtypes import Array
+    from converter.parity.result import Statistics
     from converter.parity.samples import Samples
 
 SINGLE_LIMIT = 1e-6  # in float64, after an operator that MXNet computes in float32
@@ -196,22 +198,22 @@ class GraphProof:
 
 def difference(reference: Array, output: Array) -> Difference:
     """Compare two outputs, in float64; those of different shapes are infinitely far apart."""
-    statistics = _statistics(reference), _statistics(output)
+    both = statistics_of(reference), statistics_of(output)
     if reference.shape != output.shape:
-        return Difference(float("inf"), float("inf"), *statistics)
+        return Difference(float("inf"), float("inf"), *both)
     with np.errstate(all="ignore"):  # infinities and NaNs are values like others
         wide = reference.astype(np.float64, copy=False)
         far, sizes = np.abs(wide - output), np.abs(wide)
         if _largest(sizes) < HUGE and np.isfinite(_largest(far)):  # as almost all, and four times faster
-            scale = _scale(statistics[0].deviation, _largest(sizes), reference.dtype)
+            scale = _scale(both[0].deviation, _largest(sizes), reference.dtype)
             relative = _over(np.max(far, initial=0.0, keepdims=True), scale)
-            return Difference(_largest(far), relative, *statistics)
+            return Difference(_largest(far), relative, *both)
         far[(reference == output) | (np.isnan(reference) & np.isnan(output))] = 0
         far[np.isnan(far)] = np.inf  # one of the two is not finite
         ordinary = sizes < HUGE
         scale = _scale(float(np.std(wide[ordinary])), _largest(sizes[ordinary]), reference.dtype)
         relative = max(_over(far[ordinary], scale), _over(far[~ordinary], sizes[~ordinary]))
-    return Difference(_largest(far), relative, *statistics)
+    return Difference(_largest(far), relative, *both)
 
 
 def _largest(sizes: Array) -> float:
@@ -238,10 +240,3 @@ def _scale(deviation: float, largest: float, dtype: np.dtype[Any]) -> float:
     """
     rounding = float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0
     return deviation if deviation > ROUNDINGS * rounding * largest else largest
-
-
-def _statistics(output: Array) -> Statistics:
-    if not output.size:
-        return Statistics(float("nan"), float("nan"))
-    with np.errstate(all="ignore"):  # infinities and NaNs are values like others
-        return Statistics(float(output.mean(dtype=np.float64)), float(output.std(dtype=np.float64)))
