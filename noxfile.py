@@ -94,8 +94,8 @@ def reproducible(session: nox.Session, numpy: str) -> None:
 def package(session: nox.Session) -> None:
     """Check the contents of wheel and sdist, and convert with each in an empty environment."""
     session.install("--no-deps", ".")
-    session.install(*light(), *PYPROJECT["build-system"]["requires"], "pytest>=8", "uv")
-    session.run("pytest", "tests/package", *session.posargs)
+    session.install(*light(), *PYPROJECT["build-system"]["requires"], "pytest>=8", "pytest-xdist>=3.6", "uv")
+    session.run("pytest", "-n", str(CORES), "tests/package", *session.posargs)
 
 
 @nox.session(python="3.11", venv_backend="uv")  # pip cannot resolve lowest versions
@@ -146,7 +146,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare models with real GluonCV; of large families one each, and a sixteenth by the day. See `zoo`."""
+    """Compare one model of each family with real GluonCV, and a sixteenth of the others, by the day."""
     session.install(".[gluon,report]", *groups("torch", "tests"))
     # By file: the tests of a file share what GluonCV writes for them, in up to half a minute.
     session.run(

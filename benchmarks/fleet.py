@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import os
 import resource
 import socket
@@ -40,8 +39,8 @@ MODEL = "cifar_resnet20_v1"
 MILLION = 1_000_000
 LOOPED = 3  # files that the loop of processes converts
 START_SECONDS = 60  # of the server
-# Bytes of an object that the server keeps in memory: checkpoints, but not their weights, which are in files.
-# A process may open fewer files than both are together.
+# Objects up to this size (bytes) stay in the server's memory: checkpoints, but not weights. If both were
+# files, a large run would exceed the limit of open files.
 IN_MEMORY = 1_105_000
 
 
@@ -50,9 +49,9 @@ class Cost:
     """The cost of one file, in seconds.
 
     Attributes:
-        seconds: on the clock.
-        driver: of a core, in this process.
-        workers: of a core, in the processes that it started and waited for.
+        seconds: wall-clock time.
+        driver: CPU time of this process.
+        workers: CPU time of its child processes.
     """
 
     seconds: float = 0.0
@@ -82,15 +81,17 @@ def main() -> None:
         with _bucket() if arguments.s3 else contextlib.nullcontext(name) as place:
             save_params(recorded_sources.random_arrays(recorded_graphs.load(MODEL), 0), folder / "one.params")
             _show(f"loop of processes    {_loop(folder, options)}")
-            for files, jobs in itertools.product(sorted(arguments.files), arguments.jobs):
-                source, out = f"{place}/source{files}", f"{place}/out{files}-{jobs}"
+            for files in sorted(arguments.files):
+                source = f"{place}/source{files}"
                 _write(source, files, folder)
-                request = FleetRequest(source=source, out=out, options=options, jobs=jobs)
-                _show(f"{files} files, {jobs} at a time")
-                cost = _run(request, files, "converted")
-                _show(f"  converted          {cost}")
-                _show(f"  skipped            {_run(request, files, 'skipped')}")
-                _show(f"  driver             {_peak():.0f} MB of memory at its peak")
+                for jobs in arguments.jobs:
+                    out = f"{place}/out{files}-{jobs}"
+                    request = FleetRequest(source=source, out=out, options=options, jobs=jobs)
+                    _show(f"{files} files, {jobs} at a time")
+                    cost = _run(request, files, "converted")
+                    _show(f"  converted          {cost}")
+                    _show(f"  skipped            {_run(request, files, 'skipped')}")
+                    _show(f"  driver             {_peak():.0f} MB of memory at its peak")
             _extrapolate(cost)
 
 

@@ -66,7 +66,7 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def onnx_operators() -> Iterator[None]:
-    """Let torch's exporter parse its translations of operators, which takes a second, once."""
+    """Parse the operators of torch's exporter once for all exports; it takes a second."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry  # noqa: PLC0415 - imports torch
 
     with pytest.MonkeyPatch.context() as patch:

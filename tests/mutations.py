@@ -111,16 +111,16 @@ class Original:
         dtypes = {getattr(torch, probe.dtype) for probe in reference.probes}
         self.module = execution.build(self.state, loaded.model.config).to(*dtypes)
         self.layers = [(name, layer) for name, layer in self.module.named_modules() if name]
-        self.tensors, self.written = self.module.state_dict(), self.state
+        self.tensors, self.current_state = self.module.state_dict(), self.state
 
     def load(self, state: Arrays) -> nn.Module:
         """Return the module with these arrays and with the layers that it was built of."""
         for name, layer in self.layers:
             self.module.set_submodule(name, layer)
         for name, array in state.items():
-            if array is not self.written[name]:
+            if array is not self.current_state[name]:
                 self.tensors[name].copy_(torch_file.tensor(array))
-        self.written = state
+        self.current_state = state
         return self.module
 
 

@@ -15,7 +15,7 @@ DAYS = 16  # after which every case has had its turn
 def chosen(names: Iterable[str], group: Callable[[str], object], day: int | None = None) -> list[str]:
     """Return one name of each group, and a sixteenth of the others; all with GRAPH_ZOO=all.
 
-    That of a group is its shortest, mostly the name of its smallest network: resnet18, not resnet101.
+    The shortest name stands for its group; it is mostly the smallest network's: resnet18, not resnet101.
 
     Args:
         names: the names.

@@ -51,7 +51,9 @@ def request(line: str, shell: str = "bash") -> tuple[str, dict[str, str]]:
 def complete(line: str, shell: str = "bash") -> str:
     """Complete the last word of a line."""
     program, variables = request(line, shell)
-    return CliRunner().invoke(APPS[program], [], env=variables, prog_name=program).stdout
+    result = CliRunner().invoke(APPS[program], [], env=variables, prog_name=program)
+    assert result.exit_code == 0, result.exception
+    return result.stdout
 
 
 def complete_in_one_process(*lines: str) -> tuple[list[str], set[str]]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
 import manifests
@@ -31,6 +32,7 @@ from converter.vision.evaluation import EvaluationRequest
 from resnext_torch import create_model, create_transform, gluon_transform, resolve_data_config
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from converter.vision.evaluation import Evaluation
@@ -39,6 +41,13 @@ NAME = "gluon_cifar_resnext29_32x4d"  # the smallest model, 20 MB
 CLASSES = tuple(f"class{number}" for number in range(10))
 IMAGES = 23  # not a multiple of any tested batch size or number of processes
 PROGRAM = "import typer; from converter.cli.evaluate import evaluate; typer.run(evaluate)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stopped_fork_server() -> Iterator[None]:
+    """Stop the fork server afterwards: it has imported other modules than faults.py needs."""
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

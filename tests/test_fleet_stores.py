@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import http.server
 import tempfile
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleet_checkpoints import convert, verdicts, write_archive, write_graph
 from s3_server import s3, s3_server
+from serving import serving_folder
 
 import converter
 from converter.errors import SourceError
@@ -20,7 +17,6 @@ from converter.storage import stores
 from converter.storage.remote_store import RemoteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from converter.storage.store import Store
@@ -93,25 +89,11 @@ def test_list_names_objects_of_buckets_and_files(source: Store, s3: str, tmp_pat
     assert "absent.params" in summary.sources[2].reason
 
 
-@contextlib.contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder, and yield the URL of the folder."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_list_names_files_on_web_servers(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     path = write_archive(tmp_path / "web" / "team" / "net.tar.gz", tmp_path / "files")
     path.with_name("other.tar.gz").write_bytes(b"nonsense")
-    with web_server(tmp_path / "web") as url:
+    with serving_folder(tmp_path / "web") as url:
         names = [f"{url}/team/{name}.tar.gz" for name in ("net", "other", "absent")]
         (tmp_path / "list.csv").write_text("\n".join(["source", *names]))
         summary = convert(tmp_path / "list.csv", tmp_path / "out")
@@ -121,15 +103,38 @@ def test_list_names_files_on_web_servers(tmp_path: Path) -> None:
         assert (tmp_path / "out" / (summary.sources[0].artifact or "")).exists()
         again = convert(tmp_path / "list.csv", tmp_path / "out")
         assert [*verdicts(again).values()] == ["skipped", "failed", "failed"]
-        write_archive(path, tmp_path / "files")
         path.write_bytes(path.read_bytes() + b"\0" * 512)
         changed = convert(tmp_path / "list.csv", tmp_path / "out")
-        assert [*verdicts(changed).values()] != ["skipped", "failed", "failed"]
+        assert [*verdicts(changed).values()] == ["converted", "failed", "failed"]
 
 
 def test_file_on_a_web_server_has_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
         "source,symbol\nhttps://host/net.params,https://host/net-symbol.json\n"
     )
-    with pytest.raises(SourceError, match="an https:// URL has no other file"):
+    with pytest.raises(SourceError, match="a line with an https:// URL cannot name other files"):
         checkpoint_list.read(str(tmp_path / "list.csv"))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("https://host/net.tar.gz?X-Amz-Signature=SECRET", "https://host/net.tar.gz: the URL has a query"),
+        ("https://user:SECRET@host/net.tar.gz", "https://host/net.tar.gz: the URL contains a user name"),
+        ("https://host/models/", "expected the URL of a file"),
+        ("file://other/net.params", "a folder of another computer"),
+        ("file:///net.params?SECRET", "the URL has a query"),
+    ],
+)
+def test_unsuitable_url_on_a_list_is_refused(place: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"source\n{place}\n")
+    with pytest.raises(SourceError, match=message) as raised:
+        convert(tmp_path / "list.csv", tmp_path / "out")
+    assert "SECRET" not in str(raised.value)
+    assert not any("SECRET" in file.read_text() for file in (tmp_path / "out").rglob("*") if file.is_file())
+
+
+def test_list_in_a_bucket_names_files_of_this_machine(s3: str, tmp_path: Path) -> None:
+    params = write_graph(tmp_path / "here")
+    stores.open_store(f"{s3}/lists").write("list.csv", f"source\n{params.as_uri()}\n".encode())
+    assert [*verdicts(convert(f"{s3}/lists/list.csv", tmp_path / "out")).values()] == ["converted"]

@@ -83,11 +83,21 @@ def test_roundings_of_huge_values_pass() -> None:
 def test_statistics_are_those_of_numpy(dtype: str, shape: tuple[int, ...]) -> None:
     output = np.random.Generator(np.random.PCG64(7)).normal(3, 9, shape)
     output = np.asarray(output).astype(dtype).T
-    found = statistics_of(output)
-    assert (found.mean, found.deviation) == (output.mean(dtype=np.float64), output.std(dtype=np.float64))
-    assert output.size == 1 or found.deviation > 0
+    statistics = statistics_of(output)
+    assert (statistics.mean, statistics.deviation) == (
+        output.mean(dtype=np.float64),
+        output.std(dtype=np.float64),
+    )
+    assert output.size == 1 or statistics.deviation > 0
 
 
-def test_nothing_has_no_statistics() -> None:
-    found = statistics_of(np.zeros((0, 3)))
-    assert np.isnan([found.mean, found.deviation]).all()
+def test_statistics_of_an_empty_output_are_nan() -> None:
+    statistics = statistics_of(np.zeros((0, 3)))
+    assert np.isnan([statistics.mean, statistics.deviation]).all()
+
+
+@pytest.mark.parametrize("value", [0.5, 1e10, np.inf, np.nan])
+def test_scalars_are_compared(value: float) -> None:
+    scalar = np.array(value)
+    assert graph_rows.difference(scalar, scalar).relative == 0
+    assert graph_rows.difference(scalar, np.array(2.0)).relative > 0

@@ -35,6 +35,13 @@ LAYER = Layer("output", "fc", "dense", "head")
 LOGITS = np.array([[-1.0, 0.0, 1.0, 2.0]])
 
 
+def test_finite_values_with_an_infinite_mean_are_finite() -> None:
+    huge = np.full((1, 4), 1.7e308)
+    assert comparison.layer_diff(LAYER, 1e-12, huge, huge).remark == ""
+    huge[0, 0] = np.inf
+    assert comparison.layer_diff(LAYER, 1e-12, huge, huge).remark == "not finite in the reference"
+
+
 def test_difference_is_relative_to_the_references_deviation() -> None:
     row = comparison.layer_diff(LAYER, 1e-12, 3 * LOGITS, 3 * LOGITS + 0.3)
     assert row.max_abs == pytest.approx(0.3)

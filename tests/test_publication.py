@@ -488,7 +488,7 @@ def page(proven: Path) -> str:
     return report.render(json_report.build(comparison))
 
 
-def replaced(page: str, document: Document) -> bytes:
+def with_data(page: str, document: Document) -> bytes:
     """Return a report with another document as its data; its charts and tables are not drawn again."""
     opening, _, closing = report.DATA.pattern.partition(b"(.*?)")
     data = opening + msgspec.json.encode(document).replace(b"<", rb"\u003c") + closing
@@ -532,7 +532,7 @@ def test_report_of_other_weights_is_refused(
     content = as_dict(report.parse(page.encode(), path))
     for key, value in changes.items():
         content[key] = content[key] | value if isinstance(value, dict) else value
-    path.write_bytes(replaced(page, as_document(content)))
+    path.write_bytes(with_data(page, as_document(content)))
     with pytest.raises(PublicationError, match=rf"report\.html: not a report of {proven.name}: {message}"):
         publication.run(make_request(proven, report=path))
 
@@ -561,7 +561,7 @@ def test_report_with_a_contradictory_layer_is_refused(
     content = as_dict(report.parse(page.encode(), path))
     (check,) = (check for check in content["checks"] if check["dtype"] == "float32")
     check["layers"][layer] |= change
-    path.write_bytes(replaced(page, as_document(content)))
+    path.write_bytes(with_data(page, as_document(content)))
     with pytest.raises(PublicationError, match="result: expected agrees, found differs"):
         publication.run(make_request(proven, report=path))
 
@@ -572,7 +572,7 @@ def test_report_with_a_layer_twice_is_refused(
     path = tmp_path / "report.html"
     content = as_dict(report.parse(page.encode(), path))
     content["checks"][0]["layers"].append(content["checks"][0]["layers"][0])
-    path.write_bytes(replaced(page, as_document(content)))
+    path.write_bytes(with_data(page, as_document(content)))
     with pytest.raises(PublicationError, match="result: expected agrees, found differs"):
         publication.run(make_request(proven, report=path))
 
@@ -592,7 +592,7 @@ def test_report_on_the_conversion_itself_is_published_with_unrounded_weights(
 ) -> None:
     path = tmp_path / "report.html"
     document = msgspec.structs.replace(report.parse(page.encode(), path), weights=None)
-    path.write_bytes(replaced(page, document))
+    path.write_bytes(with_data(page, document))
     (result,) = publication.run(make_request(proven, report=path))
     assert (result.folder / "parity.html").exists()
 

@@ -62,16 +62,13 @@ def test_every_command_of_the_readme_runs_as_pasted(
     checkout: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(checkout)
+    pasted = [(language, text) for language, text in blocks("README.md") if not SETUP.search(text)]
+    programs = "\n".join(text for language, text in pasted if language == "python")
+    scripts = [["sh", "-euxc", text] for language, text in pasted if language != "python"]
     printed = []
-    for language, text in blocks("README.md"):
-        if SETUP.search(text):
-            continue
-        if language == "python":
-            printed.append(pages.run_python(text))
-            continue
-        script = ["sh", "-euxc", text]
-        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+    for command in [*scripts, [sys.executable, "-c", programs]]:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
         printed.append(done.stdout)
     said = "".join(printed)
     assert "gluon_cifar_resnext29_32x4d-9fbe8d13.safetensors" in said

@@ -67,6 +67,8 @@ def test_package_works_when_vendored_under_another_name(
         monkeypatch.setitem(sys.modules, name, None)  # importing one fails
     vendored = importlib.import_module("vendored")
     assert vendored.create_model("gluon_resnext50_32x4d").fc.in_features == 2048
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vendored"]:
+        del sys.modules[name]
 
 
 def test_configs_do_not_import_torch() -> None:

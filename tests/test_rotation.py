@@ -30,3 +30,9 @@ def test_every_case_has_its_turn() -> None:
 def test_all_are_chosen_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPH_ZOO", "all")
     assert chosen(0) == NAMES
+
+
+def test_smallest_network_of_a_group_is_in_every_run() -> None:
+    names = ["net101", "net50", "net152", "net18"]
+    runs = [{*rotation.chosen(names, lambda _: "net", day)} for day in range(rotation.DAYS)]
+    assert set.intersection(*runs) == {"net18"}

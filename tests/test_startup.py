@@ -51,7 +51,7 @@ IMPORTING = ("app", "list")
 
 @pytest.fixture(scope="module")
 def imported() -> dict[tuple[str, ...], set[str]]:
-    """Run the commands in turn in a new process, and return the heavy modules that each imports first."""
+    """Return the heavy modules that each command imports and no earlier one has, in a new process."""
     lines = [("convert_app", "--help"), *(("app", *filter(None, [name]), "--help") for name in COMMANDS)]
     lines.append(IMPORTING)
     done = subprocess.check_output([sys.executable, "-c", PROGRAM, json.dumps(lines)], text=True)

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import json
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from serving import serving_folder
 
 from converter.commands import conversion
 from converter.dtypes import BFLOAT16
@@ -33,22 +31,12 @@ STATE = {
 }
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield the address of a loopback server for the folder ``out``."""
-    handler = functools.partial(QuietHandler, directory=tmp_path / "out")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving_folder(tmp_path / "out") as url:
+        yield url
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@
 | ``input`` | shapes of the graph's inputs in the proof: ``data=1x3x224x224``, with spaces between several |
 
 Places are URLs or paths; a relative one begins at the list. Other columns are ignored. A line with an
-``https://`` URL has no other file, because web servers have no listings in which to find it.
+``https://`` URL cannot name other files: web servers have no listings.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def read(location: str) -> list[CheckpointSource]:
     """
     store, name = stores.locate(location)
     content = store.read(name, MAX_BYTES)
-    folder = posixpath.dirname(location)
+    folder = _folder(location)
     lines = _lines(content, location)
     names = Counter(line.params or line.source for line in lines)
     if doubled := [name for name, count in names.items() if count > 1]:
@@ -136,7 +136,7 @@ def _select(line: ListLine, folder: str, location: str) -> _Selection:
     if len({_root(place) for place in selected.places}) > 1:
         raise SourceError(
             f"{location}: {line.source}: its files must have a bucket or a folder in common; "
-            "an https:// URL has no other file"
+            "a line with an https:// URL cannot name other files"
         )
     return selected
 
@@ -145,17 +145,35 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
+def _folder(location: str) -> str:
+    """Return the folder of a list, in which relative places begin."""
+    scheme = store_names.scheme(location)
+    if scheme in {"", "file"}:
+        return str((store_names.local_path(location) if scheme else Path(location)).parent)
+    return posixpath.dirname(location)
+
+
 def _absolute(place: str, folder: str) -> str:
-    place, folder = (
-        str(store_names.local_path(each)) if store_names.scheme(each) == "file" else each
-        for each in (place, folder)
-    )
-    if store_names.scheme(place) or store_names.scheme(folder):
-        url = place if store_names.scheme(place) else f"{folder}/{place}"
-        if {".", ".."} & {*url.split("/")}:
-            raise SourceError(f"{store_names.public(url)}: a URL with . or .., which stores do not resolve")
-        return url
-    return posixpath.normpath(Path(folder, place).absolute().as_posix())
+    """Return a place as an absolute path or a URL.
+
+    Raises:
+        SourceError: if it is a URL with a query or credentials, of another computer, or with . or ..
+    """
+    scheme = store_names.scheme(place)
+    try:
+        if scheme:
+            store_names.require_plain(place)
+        path = str(store_names.local_path(place)) if scheme == "file" else place
+    except UsageError as error:
+        raise SourceError(str(error)) from error
+    if scheme == "file" or not (scheme or store_names.scheme(folder)):
+        return posixpath.normpath(Path(folder, path).absolute().as_posix())
+    url = place if scheme else f"{folder}/{place}"
+    if {".", ".."} & {*url.split("/")}:
+        raise SourceError(f"{store_names.public(url)}: a URL with . or .., which stores do not resolve")
+    if scheme in store_names.WEB and url.endswith("/"):
+        raise SourceError(f"{store_names.public(url)}: expected the URL of a file")
+    return url
 
 
 def _root(place: str) -> str:

@@ -28,7 +28,7 @@ A = TypeVar("A", bound="AnyArray")
 COUNTER_DTYPE = np.dtype(np.int64)
 VARIANCE = "running_var"
 EARLIER = "try         a checkpoint from before these values appeared"
-MAX_SUGGESTIONS = 10  # more unexpected names are those of another network
+MAX_SUGGESTIONS = 10  # with more unexpected names, the file is of another network
 
 
 def rename(

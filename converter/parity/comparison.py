@@ -126,13 +126,13 @@ def layer_diff(
     Shape:
         ``reference`` and ``module``: any; a difference in shape or type is a mismatch.
     """
-    both = statistics_of(reference), statistics_of(module)
-    remark = _incompatibility(reference, module, both)
+    statistics = statistics_of(reference), statistics_of(module)
+    remark = _incompatibility(reference, module, statistics)
     if remark:
-        return LayerDiff(layer, limit, np.inf, np.inf, *both, settings, remark)
+        return LayerDiff(layer, limit, np.inf, np.inf, *statistics, settings, remark)
     max_abs = _largest_difference(reference, module)
-    scale = max(_scale(both[0], reference), SMALLEST_SCALES[str(reference.dtype)])
-    return LayerDiff(layer, limit, max_abs, max_abs / scale, *both, settings)
+    scale = max(_scale(statistics[0], reference), SMALLEST_SCALES[str(reference.dtype)])
+    return LayerDiff(layer, limit, max_abs, max_abs / scale, *statistics, settings)
 
 
 class _Outputs:
@@ -250,7 +250,7 @@ def _is_finite(output: Array, statistics: Statistics) -> bool:
 def statistics_of(output: Array) -> Statistics:
     """Return the mean and the standard deviation of an output, in float64; NaN if it is empty.
 
-    They are equal to numpy's to the bit, which computes the mean twice.
+    Equal to ``mean`` and ``std`` of numpy to the bit, but ``std`` would compute the mean again.
     """
     if not output.size:
         return Statistics(math.nan, math.nan)

@@ -198,22 +198,23 @@ class GraphProof:
 
 def difference(reference: Array, output: Array) -> Difference:
     """Compare two outputs, in float64; those of different shapes are infinitely far apart."""
-    both = statistics_of(reference), statistics_of(output)
+    statistics = statistics_of(reference), statistics_of(output)
     if reference.shape != output.shape:
-        return Difference(float("inf"), float("inf"), *both)
+        return Difference(float("inf"), float("inf"), *statistics)
     with np.errstate(all="ignore"):  # infinities and NaNs are values like others
-        wide = reference.astype(np.float64, copy=False)
+        wide = np.atleast_1d(reference.astype(np.float64, copy=False))
         far, sizes = np.abs(wide - output), np.abs(wide)
-        if _largest(sizes) < HUGE and np.isfinite(_largest(far)):  # as almost all, and four times faster
-            scale = _scale(both[0].deviation, _largest(sizes), reference.dtype)
-            relative = _over(np.max(far, initial=0.0, keepdims=True), scale)
-            return Difference(_largest(far), relative, *both)
+        largest, max_abs = _largest(sizes), _largest(far)
+        if largest < HUGE and np.isfinite(max_abs):  # the usual case, without masks
+            scale = _scale(statistics[0].deviation, largest, reference.dtype)
+            return Difference(max_abs, _over(np.asarray(max_abs), scale), *statistics)
         far[(reference == output) | (np.isnan(reference) & np.isnan(output))] = 0
         far[np.isnan(far)] = np.inf  # one of the two is not finite
         ordinary = sizes < HUGE
-        scale = _scale(float(np.std(wide[ordinary])), _largest(sizes[ordinary]), reference.dtype)
+        deviation = float(np.std(wide[ordinary])) if ordinary.any() else 0.0
+        scale = _scale(deviation, _largest(sizes[ordinary]), reference.dtype)
         relative = max(_over(far[ordinary], scale), _over(far[~ordinary], sizes[~ordinary]))
-    return Difference(_largest(far), relative, *both)
+    return Difference(_largest(far), relative, *statistics)
 
 
 def _largest(sizes: Array) -> float:

@@ -43,7 +43,7 @@ class WithoutInitialization(TorchFunctionMode):
         return (torch.zeros if func is torch.empty else func)(*args, **options)
 
 
-@functools.lru_cache(1024)  # torch compares the function with all of its own
+@functools.lru_cache(1024)  # resolve_name looks in a list of all of torch's functions
 def _is_random(func: Callable[..., Any]) -> bool:
     """Return whether a function of torch fills a tensor with initial values."""
     name = resolve_name(func) or ""

@@ -130,9 +130,10 @@ def batches(inputs: Inputs, size: int, workers: int = 0) -> Iterator[Tensor]:
 
 
 def _context() -> BaseContext:
-    """Return how worker processes start: as forks of a process that has imported torch, where possible.
+    """Return the start method of the workers: forks of a process that has imported torchvision, else spawn.
 
-    A fork of this process can deadlock if torch has started threads before it.
+    A fork of this process can deadlock if torch has started threads. A fork server that already runs is used
+    as it is.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
