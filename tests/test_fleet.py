@@ -208,8 +208,11 @@ def test_epochs_of_a_network_share_its_graph_and_its_module(graphs: Path, tmp_pa
 def test_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="contains no checkpoint"):
         convert(tmp_path, tmp_path / "out")
-    with pytest.raises(SourceError, match="not a folder, nor a list"):
+    with pytest.raises(SourceError, match="missing: not found: expected a folder, or a list"):
         convert(tmp_path / "missing", tmp_path / "out")
+    (tmp_path / "net.bin").touch()
+    with pytest.raises(SourceError, match="not a folder, nor a list"):
+        convert(tmp_path / "net.bin", tmp_path / "out")
 
 
 def test_python_function_converts_a_source(graphs: Path, tmp_path: Path) -> None:

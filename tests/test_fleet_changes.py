@@ -11,8 +11,10 @@ import pytest
 from fleet_checkpoints import convert, row_of, verdicts, write_graph
 
 from converter.commands import fleet_conversion
-from converter.errors import SourceError, UsageError
+from converter.errors import SourceError, StorageError, UsageError
 from converter.fleet import checkpoint_list
+from converter.formats.params import save_params
+from converter.networks import recorded_graphs, recorded_sources
 from converter.storage import stores
 
 if TYPE_CHECKING:
@@ -158,3 +160,28 @@ def test_mistyped_url_is_no_folder(location: str) -> None:
     with pytest.raises(UsageError, match="neither a folder nor the URL"):
         stores.open_store(location)
     assert stores.open_store("C:/models").folder is not None
+
+
+def test_index_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    write_graph(tmp_path / "source")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "index.json").write_text('{"mine": 1}')
+    with pytest.raises(StorageError, match="not the index of a fleet"):
+        convert(tmp_path / "source", out)
+    assert [path.name for path in out.iterdir()] == ["index.json"]
+    assert (out / "index.json").read_text() == '{"mine": 1}'
+    (out / "index.json").unlink()
+    for verdict in "converted", "skipped":
+        assert [*verdicts(convert(tmp_path / "source", out)).values()] == [verdict]
+
+
+def test_selected_class_names_that_cannot_be_used_fail_the_line(tmp_path: Path) -> None:
+    network = recorded_graphs.load("cifar_resnet20_v1")
+    save_params(recorded_sources.random_arrays(network, 0), tmp_path / "net.params")
+    (tmp_path / "names.txt").write_text("\n".join(map(str, range(10))))
+    lines = [f"net.params,names.txt,{model}\n" for model in ("cifar_resnet20_v1", "auto")]
+    for line in lines:
+        summary = convert_list(f"source,labels,model\n{line}", tmp_path)
+        assert [*verdicts(summary).values()] == ["failed"]
+        assert "cifar_resnet20_v1 becomes a generated module" in summary.sources[0].reason

@@ -116,13 +116,41 @@ def test_list_selects_files_models_and_shapes(kind: str, tmp_path: Path) -> None
             "source,symbol\ns3://bucket/a.params,c.json\n",
             "its files must have a bucket or a folder in common",
         ),
-        ("source\n", "contains no checkpoint"),
+        ("source\n", "the list contains no checkpoint"),
+        ("source,lables\na.params,a.txt\n", "line 2: unknown column lables; did you mean labels?"),
+        ("source,model\na.params,x\nb.params,x,y\n", "line 3: more values than columns"),
+        ('source\n"a.params\n', "line 1: unexpected end of data"),
+        ("source;labels\na.params;a.txt\n", "line 2: .*source"),
     ],
 )
 def test_wrong_list_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(SourceError, match=message):
         convert(tmp_path / "list.csv", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"source": "a.params"}\n\n{"source": }\n', "line 3: JSON is malformed"),
+        (
+            '{"source": "a.params", "symbols": "a.json"}\n',
+            "line 1: unknown column symbols; did you mean symbol?",
+        ),
+        ('["a.params"]\n', "line 1: Expected `object`"),
+        ('{"source": 3}\n', "line 1: Expected `str`"),
+    ],
+)
+def test_wrong_json_lines_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text(text)
+    with pytest.raises(SourceError, match=message):
+        convert(tmp_path / "list.jsonl", tmp_path / "out")
+
+
+def test_other_columns_are_ignored(tmp_path: Path) -> None:
+    write_graph(tmp_path)
+    (tmp_path / "list.csv").write_text("source,team,accuracy\nnet-0000.params,vision,0.9\n")
+    assert [source.name for source in checkpoint_list.read(str(tmp_path / "list.csv"))] == ["net-0000.params"]
 
 
 def test_list_selects_the_shape_of_the_proof(tmp_path: Path) -> None:

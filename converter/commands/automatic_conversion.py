@@ -230,8 +230,4 @@ def _require_none(options: dict[str, object], fallback: _Fallback) -> None:
     for name, value in options.items():
         if value is not None:
             hint = LABELS_HINT if name == "labels" else ""
-            raise UsageError(
-                f"`{name}` cannot be used: the parameters fit no model, and are converted from the graph of "
-                f"{fallback}{hint}",
-                name,
-            )
+            raise UsageError(f"`{name}` cannot be used: {fallback} becomes a generated module{hint}", name)

@@ -90,7 +90,8 @@ def run(
 
     Raises:
         SourceError: if there is no checkpoint.
-        StorageError: if the source cannot be listed, or the output cannot be read or written.
+        StorageError: if the source cannot be listed, or the output cannot be read or written, or has an index
+            of something else.
         ProcessesError: if the executor loses its tasks.
     """
     if request.report:
@@ -99,6 +100,7 @@ def run(
     found = find(to_text(request.source))
     on_plan(len(found))
     journal, journals_of_out = Journal(out), Journals(out)
+    index.require_own(out, journals_of_out)
     journal.write()  # before any work, so that an output that cannot be written is refused
     plan = _plan(request, found, out, journals_of_out)
     finished: dict[str, Row] = {}
@@ -136,7 +138,10 @@ def find(location: str) -> list[CheckpointSource]:
     else:
         store = stores.open_store(location)
         if store.folder is not None and not disk.is_folder(store.folder):
-            raise SourceError(f"{location}: not a folder, nor a list: {', '.join(checkpoint_list.SUFFIXES)}")
+            reason = "not a folder, nor a list" if store.folder.exists() else "not found"
+            raise SourceError(
+                f"{location}: {reason}: expected a folder, or a list: {', '.join(checkpoint_list.SUFFIXES)}"
+            )
         listing = store.listing()
         found = inventory.find(store.url, listing.entries, listing.refused)
     if not found:

@@ -16,6 +16,7 @@ Places are URLs or paths; a relative one begins at the list. Other columns are i
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import posixpath
 import re
@@ -34,12 +35,13 @@ from converter.networks.selection import AUTO
 from converter.storage import store_names, stores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from converter.storage.store import StoredFile
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 MAX_BYTES = 1 << 26  # half a million lines
+SIMILAR = 0.8  # "lables" and "labels" are; "model" and "models", too
 SHAPE = re.compile(r"(?P<name>[^=\s]+)=(?P<shape>[1-9][0-9]{0,4}(x[1-9][0-9]{0,4})*)")
 
 
@@ -93,20 +95,69 @@ class _Selection:
 
 
 def _lines(content: bytes, location: str) -> list[ListLine]:
+    """Return the lines of a list.
+
+    Raises:
+        SourceError: with the number of the first line that is not valid, or if there is none.
+    """
     try:
         text = content.decode("utf-8-sig")
-        if not location.lower().endswith(".csv"):
-            decoder = msgspec.json.Decoder(ListLine)
-            return [decoder.decode(line) for line in text.split("\n") if line.strip()]
-        rows = csv.DictReader(io.StringIO(text), strict=True)
-        known = [
-            {key: value for key, value in row.items() if key in ListLine.__struct_fields__ and value}
-            for row in rows
-        ]
-        return [msgspec.convert(row, ListLine) for row in known]
-    except (UnicodeDecodeError, csv.Error, msgspec.MsgspecError) as error:
+        rows = _csv_rows(text) if location.lower().endswith(".csv") else _json_rows(text)
+        lines = [_line(number, row) for number, row in rows]
+    except ValueError as error:
         columns = ", ".join(ListLine.__struct_fields__)
         raise SourceError(f"{location}: not a list of checkpoints: {error}\n  columns  {columns}") from error
+    if not lines:
+        raise SourceError(f"{location}: the list contains no checkpoint")
+    return lines
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the number of each row's last line, and its values by column.
+
+    Raises:
+        ValueError: if a row is not valid.
+    """
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise ValueError(f"line {reader.line_num}: more values than columns")
+            yield reader.line_num, {name: value for name, value in row.items() if value}
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the number of each line, and its values by name.
+
+    Raises:
+        ValueError: if a line is not a JSON object.
+    """
+    decoder = msgspec.json.Decoder(dict[str, object])
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                row = decoder.decode(line)
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            yield number, row
+
+
+def _line(number: int, row: dict[str, object]) -> ListLine:
+    """Return a line; columns that are not known are ignored, unless they are almost spelled like one.
+
+    Raises:
+        ValueError: if a value is not valid or missing, or a column is misspelled.
+    """
+    known = ListLine.__struct_fields__
+    for name in row:
+        if name not in known and (close := difflib.get_close_matches(name, known, n=1, cutoff=SIMILAR)):
+            raise ValueError(f"line {number}: unknown column {name}; did you mean {close[0]}?")
+    try:
+        return msgspec.convert(row, ListLine)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"line {number}: {error}") from error
 
 
 def _select(line: ListLine, folder: str, location: str) -> _Selection:

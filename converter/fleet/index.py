@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converter.errors import FileMissingError, StorageError
 from converter.fleet import overview
+from converter.fleet.journals import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
 INDEX, PARQUET, OVERVIEW = "index.json", "index.parquet", "overview.html"
 ROUNDS = 5  # after which a run that still converts writes the index, when it ends
 PRECISIONS = ("float64", "float32")
+
+
+def require_own(out: Store, journals: Journals) -> None:
+    """Check that an index in the output is that of earlier runs, because it will be replaced.
+
+    Raises:
+        StorageError: if no run has written it.
+    """
+    if journals.exist():
+        return
+    try:
+        out.entry(INDEX)
+    except FileMissingError:
+        return
+    raise StorageError(
+        f"{out.url}/{INDEX}: not the index of a fleet: {out.url} has no journals in {RUNS}/\n"
+        "  try  another output folder, or remove the file"
+    )
 
 
 def write(out: Store, journals: Journals) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from converter.errors import StorageError
 from converter.fleet.rows import Row, Verdict
-from converter.storage import stores
+from converter.storage import disk, stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +77,11 @@ class Journals:
         self._out = out
         self._folder = stores.open_store(f"{out.url}/{RUNS}")
         self._read: dict[StoredFile, list[Row]] = {}
+
+    def exist(self) -> bool:
+        """Return whether a run has written a journal."""
+        folder = self._folder.folder
+        return (folder is None or disk.is_folder(folder)) and bool(self.versions())
 
     def versions(self) -> frozenset[StoredFile]:
         """Return the names, sizes and versions of the journals."""
