@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,11 +22,10 @@ from converter.commands import fleet
 from converter.commands.fleet import FleetRequest
 from converter.errors import ProcessesError, SourceError
 from converter.fleet import execution, scheduler
-from converter.fleet.processes import Processes
+from converter.fleet.processes import Processes, cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from converter.fleet.rows import Row
 
@@ -164,3 +164,24 @@ def test_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     connection = scheduler.connect("tcp://127.0.0.1:9")
     with pytest.raises(ProcessesError, match=r"tcp://127\.0\.0\.1:9: no scheduler answers"), connection:
         pass
+
+
+def initial_environment() -> dict[str, str]:
+    """Return the variables with which this process has started."""
+    entries = Path("/proc/self/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_threads_are_limited_before_a_process_imports_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (variables := ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")):
+        monkeypatch.delenv(name, raising=False)
+    with Processes(1) as one, Processes(2 * cores()) as many:
+        alone, together = (each.submit(initial_environment).result() for each in (one, many))
+    assert [alone.get(name) for name in variables] == [None, None, "PASSIVE"]
+    assert [together.get(name) for name in variables] == ["1", "1", "PASSIVE"]
+    assert not {*variables} & {*os.environ}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with Processes(2 * cores()) as many:
+        assert many.submit(initial_environment).result()["OMP_NUM_THREADS"] == "3"
+    assert os.environ["OMP_NUM_THREADS"] == "3"

@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from converter.fleet import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 R = TypeVar("R")
 
@@ -43,6 +44,7 @@ class Processes(Executor):
         for _ in range(jobs):
             self._idle.put(None)
         self._callers = ThreadPoolExecutor(jobs)
+        self._starting = threading.Lock()
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:  # noqa: ANN401 - Executor
         """Run a function in a process; the future raises ``BrokenProcessPool`` if the process ends first."""
@@ -68,9 +70,9 @@ class Processes(Executor):
             max_workers=1,
             mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads
             initializer=worker.prepare,
-            initargs=(self._threads,),
         )
-        started = _Worker(pool, pool.submit(os.getpid))
+        with self._starting, _limited(self._threads):
+            started = _Worker(pool, pool.submit(os.getpid))
         self._started.append(started)
         return started
 
@@ -85,6 +87,25 @@ class Processes(Executor):
         self._callers.shutdown(wait=False, cancel_futures=True)
         for each in [*self._started]:
             each.pid.add_done_callback(_terminate)  # at once, or when it has started
+
+
+@contextlib.contextmanager
+def _limited(threads: int | None) -> Iterator[None]:
+    """Limit the threads of the numerical libraries in processes that start meanwhile; None for no limit.
+
+    The libraries read these variables when they are imported, which a process may do before it runs our
+    code: it imports the main program first. Variables that are set already are kept.
+    """
+    limits = {"OMP_WAIT_POLICY": "PASSIVE"}
+    if threads is not None:
+        limits |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    added = {name: value for name, value in limits.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _terminate(pid: Future[int]) -> None:

@@ -1,7 +1,4 @@
-"""A process that runs tasks one after another.
-
-This module imports no numpy, so that ``prepare`` limits the threads before numpy and torch start them.
-"""
+"""A process that runs tasks one after another."""
 
 from __future__ import annotations
 
@@ -23,12 +20,8 @@ R = TypeVar("R")
 GRACE_SECONDS = 5  # for a task whose parent was killed
 
 
-def prepare(threads: int | None) -> None:
-    """Limit the threads of the numerical libraries, and leave Ctrl-C to the parent process."""
-    if threads is not None:
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ.setdefault(variable, str(threads))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def prepare() -> None:
+    """Leave Ctrl-C to the parent process, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
