@@ -103,8 +103,8 @@ def test_every_figure_is_in_the_benchmarks() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert unsourced(text) == []
     (seconds,) = re.findall(r"\d\.\d\d s\b", text)
-    changed = text.replace(seconds, "9.87 s").replace("334 MB", "34 MB").replace("83 MB", "83 s")
-    assert unsourced(changed) == ["34 MB", "9.87 s", "83 s"]
+    changed = text.replace(seconds, "9.87 s").replace("334 MB", "34 MB").replace("88 MB", "88 s")
+    assert unsourced(changed) == ["34 MB", "9.87 s", "88 s"]
 
 
 def test_table_of_families_equals_the_data() -> None:
