@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Faults = Iterator[tuple[Layer, str, str, Change, Caught, str]]  # a Mutation without its kind
 
 CHECKS = ("names", "shapes", "tensors", "outputs")
-RENAMED = {"model", "mapping", "file"}  # the places whose change can change what the file's arrays become
+RENAMED = {"model", "mapping", "file"}  # places whose change affects how the file's arrays are renamed
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def run_command(line: str) -> str:
 
 
 def run_python(text: str, variables: dict[str, Any] | None = None) -> str:
-    """Run a program with the variables of those before it, and return its standard output."""
+    """Run a program, by default with no variables of earlier ones, and return its standard output."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(text, {"__name__": "__main__"} if variables is None else variables)  # noqa: S102 - our own pages
+        exec(text, variables or {"__name__": "__main__"})  # noqa: S102 - our own pages
     return printed.getvalue()

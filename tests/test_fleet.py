@@ -210,6 +210,8 @@ def test_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
         convert(tmp_path, tmp_path / "out")
     with pytest.raises(SourceError, match="missing: not found: expected a folder, or a list"):
         convert(tmp_path / "missing", tmp_path / "out")
+    with pytest.raises(SourceError, match="not found"):
+        convert("x" * 300, tmp_path / "out")
     (tmp_path / "net.bin").touch()
     with pytest.raises(SourceError, match="not a folder, nor a list"):
         convert(tmp_path / "net.bin", tmp_path / "out")

@@ -106,45 +106,38 @@ def test_list_selects_files_models_and_shapes(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("kind", "text", "message"),
     [
-        ("params\na.params\n", "not a list of checkpoints: .*source"),
-        ("source\na.params\na.params\n", "a.params is listed twice"),
-        ("source,input\na.params,data=1x\n", "is not NAME=SHAPE, such as data=1x3x224x224"),
-        ("source,params,symbol\na.json,b.params,c.json\n", "symbol cannot be used"),
+        ("csv", "params\na.params\n", "not a list of checkpoints: .*source"),
+        ("csv", "source\na.params\na.params\n", "a.params is listed twice"),
+        ("csv", "source,input\na.params,data=1x\n", "is not NAME=SHAPE, such as data=1x3x224x224"),
+        ("csv", "source,params,symbol\na.json,b.params,c.json\n", "symbol cannot be used"),
         (
+            "csv",
             "source,symbol\ns3://bucket/a.params,c.json\n",
             "its files must have a bucket or a folder in common",
         ),
-        ("source\n", "the list contains no checkpoint"),
-        ("source,lables\na.params,a.txt\n", "line 2: unknown column lables; did you mean labels?"),
-        ("source,model\na.params,x\nb.params,x,y\n", "line 3: more values than columns"),
-        ('source\n"a.params\n', "line 1: unexpected end of data"),
-        ("source;labels\na.params;a.txt\n", "line 2: .*source"),
-    ],
-)
-def test_wrong_list_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(SourceError, match=message):
-        convert(tmp_path / "list.csv", tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"source": "a.params"}\n\n{"source": }\n', "line 3: JSON is malformed"),
+        ("csv", "source\n", "the list contains no checkpoint"),
+        ("csv", "source,lables\na.params,a.txt\n", "line 2: unknown column lables; did you mean labels?"),
+        ("csv", "source,model\na.params,x\nb.params,x,y\n", "line 3: more values than columns"),
+        ("csv", 'source\n"a.params\n', "line 1: unexpected end of data"),
+        ("csv", "source;labels\na.params;a.txt\n", "line 2: .*source"),
+        ("jsonl", '{"source": "a.params"}\n\n{"source": }\n', "line 3: JSON is malformed"),
         (
-            '{"source": "a.params", "symbols": "a.json"}\n',
+            "jsonl",
+            '{"source": "a", "symbols": "b"}\n',
             "line 1: unknown column symbols; did you mean symbol?",
         ),
-        ('["a.params"]\n', "line 1: Expected `object`"),
-        ('{"source": 3}\n', "line 1: Expected `str`"),
+        ("jsonl", '["a.params"]\n', "line 1: Expected `object`"),
+        ("jsonl", '{"source": 3}\n', "line 1: Expected `str`"),
+        ("jsonl", "\n", "the list contains no checkpoint"),
     ],
 )
-def test_wrong_json_lines_are_refused(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "list.jsonl").write_text(text)
+def test_wrong_list_is_refused(kind: str, text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / f"list.{kind}"
+    path.write_text(text)
     with pytest.raises(SourceError, match=message):
-        convert(tmp_path / "list.jsonl", tmp_path / "out")
+        convert(path, tmp_path / "out")
 
 
 def test_other_columns_are_ignored(tmp_path: Path) -> None:

@@ -489,7 +489,7 @@ def page(proven: Path) -> str:
 
 
 def with_data(page: str, document: Document) -> bytes:
-    """Return a report with another document as its data; its charts and tables are not drawn again."""
+    """Return a report in which only the data are replaced; its charts and tables stay as they are."""
     opening, _, closing = report.DATA.pattern.partition(b"(.*?)")
     data = opening + msgspec.json.encode(document).replace(b"<", rb"\u003c") + closing
     return report.DATA.sub(lambda _: data, page.encode())

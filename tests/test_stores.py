@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -85,6 +86,16 @@ def test_large_file_is_not_read_at_once(store: Store) -> None:
     store.write("a.json", b"123")
     with pytest.raises(StorageError, match="more than 2 bytes"):
         store.read("a.json", 2)
+
+
+def test_small_file_is_read_without_allocating_the_limit(store: Store) -> None:
+    store.write("a.json", b"123")
+    tracemalloc.start()
+    try:
+        assert store.read("a.json", 1 << 28) == b"123"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "a//b", "a/./b", "a\nb", "c:\\x", "C:x", "", "a/"])

@@ -46,10 +46,10 @@ def weights(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def two(weights: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def two(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with two networks."""
-    both = tmp_path / "both"
+    both = tmp_path_factory.mktemp("two") / "both"
     both.mkdir()
     for name in (weights.name, f"other-{weights.name}"):
         shutil.copy(weights, both / name)
@@ -109,22 +109,34 @@ def test_folder_of_two_networks_is_refused(
     assert {path.name for path in tmp_path.iterdir()} <= {"both", "other.safetensors"}
 
 
-def test_folder_is_refused_before_torch_is_imported(two: Path, tmp_path: Path) -> None:
-    (tmp_path / "image.jpg").touch()
-    lines = [
-        ("to-gluon", "both", "back.params"),
-        ("publish", "both", "published"),
-        ("parity", NAME, "--random", "0", "--reference", "numpy", "--weights", "both"),
-        ("diff", "both", "both"),
-        ("predict", "image.jpg", "--weights", "both"),
-    ]
+REFUSED = {
+    "to-gluon": ("both", "back.params"),
+    "publish": ("both", "published"),
+    "parity": (NAME, "--random", "0", "--reference", "numpy", "--weights", "both"),
+    "diff": ("both", "both"),
+    "predict": ("image.jpg", "--weights", "both"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(two: Path) -> dict[str, tuple[int, str, list[str]]]:
+    """Run the commands in turn; return each one's status, its message, and the modules imported so far."""
+    (two.parent / "image.jpg").touch()
+    lines = [(command, *arguments) for command, arguments in REFUSED.items()]
     command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
     done = subprocess.check_output(command, text=True, cwd=two.parent)
-    for line, (status, message, imported) in zip(lines, json.loads(done), strict=True):
-        assert status == 1, line
-        assert "two models in" in message, line
-        assert "converter.cli.app" in imported
-        assert "torch" not in imported, line
+    return dict(zip(REFUSED, json.loads(done), strict=True))
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_folder_is_refused_before_torch_is_imported(
+    command: str, refusals: dict[str, tuple[int, str, list[str]]]
+) -> None:
+    status, message, imported = refusals[command]
+    assert status == 1
+    assert "two models in" in message
+    assert "converter.cli.app" in imported
+    assert "torch" not in imported
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         if fallback is None:
             raise
     others = {"output_stride": output_stride, "labels": labels}
-    _require_none(others | {"dtype": None if dtype == KEEP else dtype}, fallback)
+    require_none(others | {"dtype": None if dtype == KEEP else dtype}, str(fallback))
     try:
         return graph_conversion.convert_graph(
             fallback.place or params,
@@ -221,8 +221,12 @@ def _locate(arrays: Arrays, file: str) -> list[LocatedNetwork]:
     return location.locate(prepared.arrays, file)
 
 
-def _require_none(options: dict[str, object], fallback: _Fallback) -> None:
-    """Check that no option is given that a graph does not have.
+def require_none(options: dict[str, object], source: str) -> None:
+    """Check that no option is given that does not apply to a graph.
+
+    Args:
+        options: the values by name; None for one that is not given.
+        source: what is converted: the file of a graph, or GluonCV's name of a network.
 
     Raises:
         UsageError: with the option.
@@ -230,4 +234,4 @@ def _require_none(options: dict[str, object], fallback: _Fallback) -> None:
     for name, value in options.items():
         if value is not None:
             hint = LABELS_HINT if name == "labels" else ""
-            raise UsageError(f"`{name}` cannot be used: {fallback} becomes a generated module{hint}", name)
+            raise UsageError(f"`{name}` cannot be used: {source} becomes a generated module{hint}", name)

@@ -90,8 +90,8 @@ def run(
 
     Raises:
         SourceError: if there is no checkpoint.
-        StorageError: if the source cannot be listed, or the output cannot be read or written, or has an index
-            of something else.
+        StorageError: if the source cannot be listed, if the output cannot be read or written, or if it has an
+            `index.json` that no run wrote.
         ProcessesError: if the executor loses its tasks.
     """
     if request.report:
@@ -138,7 +138,7 @@ def find(location: str) -> list[CheckpointSource]:
     else:
         store = stores.open_store(location)
         if store.folder is not None and not disk.is_folder(store.folder):
-            reason = "not a folder, nor a list" if store.folder.exists() else "not found"
+            reason = "not a folder, nor a list" if disk.exists(store.folder) else "not found"
             raise SourceError(
                 f"{location}: {reason}: expected a folder, or a list: {', '.join(checkpoint_list.SUFFIXES)}"
             )

@@ -205,11 +205,7 @@ def _convert_files(
 ) -> ConversionResult | GraphConversionResult:
     source = request.source
     if graph_argument.is_recorded(source.model):
-        if class_names is not None:
-            hint = automatic_conversion.LABELS_HINT
-            raise UsageError(
-                f"`labels` cannot be used: {source.model} becomes a generated module{hint}", "labels"
-            )
+        automatic_conversion.require_none({"labels": class_names}, source.model)
         return graph_conversion.convert_graph(source.model, out, params=files.params, options=request.options)
     return automatic_conversion.convert(
         source.model,

@@ -25,7 +25,7 @@ PRECISIONS = ("float64", "float32")
 
 
 def require_own(out: Store, journals: Journals) -> None:
-    """Check that an index in the output is that of earlier runs, because it will be replaced.
+    """Check that an index in the output is one of earlier runs, because this run will replace it.
 
     Raises:
         StorageError: if no run has written it.

@@ -91,7 +91,7 @@ class Processes(Executor):
 
 @contextlib.contextmanager
 def _limited(threads: int | None) -> Iterator[None]:
-    """Limit the threads of the numerical libraries in processes that start meanwhile; None for no limit.
+    """Limit the threads of numerical libraries in the processes started in this context; None for no limit.
 
     The libraries read these variables when they are imported, which a process may do before it runs our
     code: it imports the main program first. Variables that are set already are kept.

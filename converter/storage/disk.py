@@ -232,6 +232,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises if the path is too long or hidden
 
 
+def exists(path: Path) -> bool:
+    """Return whether a path exists; False if that cannot be determined."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises if the path is too long or hidden
+
+
 def snapshot(path: Path) -> FileSnapshot:
     """Return a snapshot of a file, by which changes are detected.
 
